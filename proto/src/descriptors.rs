@@ -1,0 +1,68 @@
+//! The descriptors of the contract, and the rpc options read from them.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
+
+use crate::v1::Role;
+
+/// The encoded `FileDescriptorSet` of `genesis.v1`, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
+
+/// What one rpc demands, read from its options in the `.proto` file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MethodPolicy {
+    /// The least role that may call it. `None`: the option is missing, so nobody may.
+    pub role: Option<Role>,
+    /// Whether it changes anything. A missing option counts as mutating.
+    pub mutating: bool,
+    /// Whether its effect can't be had back. A missing option counts as destructive.
+    pub destructive: bool,
+    /// Whether all three options are written down, as a test demands.
+    pub complete: bool,
+}
+
+/// The descriptor pool of `genesis.v1`, decoded at first use (well under a millisecond).
+pub fn pool() -> &'static DescriptorPool {
+    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
+    POOL.get_or_init(|| {
+        // The bytes are part of this binary and `tests/regenerate.rs` decodes them, so this can't fail
+        // at run time; an empty pool would deny every rpc rather than allow one.
+        DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap_or_default()
+    })
+}
+
+/// The policy of each rpc, by its path (`/genesis.v1.LogsService/GetStatus`).
+pub fn method_policies() -> BTreeMap<String, MethodPolicy> {
+    pool()
+        .services()
+        .filter(|service| service.full_name().starts_with("genesis."))
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|method| {
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            (path, policy(&method))
+        })
+        .collect()
+}
+
+fn policy(method: &MethodDescriptor) -> MethodPolicy {
+    let options = method.options();
+    let option = |name: &str| {
+        let extension = pool().get_extension_by_name(name)?;
+        options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
+    };
+    let flag = |name: &str| option(name).as_ref().and_then(Value::as_bool);
+    let role = option("genesis.v1.role")
+        .as_ref()
+        .and_then(Value::as_enum_number)
+        .and_then(|number| Role::try_from(number).ok())
+        .filter(|role| *role != Role::Unspecified);
+    let (mutating, destructive) = (flag("genesis.v1.mutating"), flag("genesis.v1.destructive"));
+    MethodPolicy {
+        role,
+        mutating: mutating.unwrap_or(true),
+        destructive: destructive.unwrap_or(true),
+        complete: role.is_some() && mutating.is_some() && destructive.is_some(),
+    }
+}

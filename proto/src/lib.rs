@@ -1,0 +1,19 @@
+//! The contract of GENESIS: messages, clients and servers generated from `genesis/v1/*.proto`, the
+//! descriptors behind them, and what each rpc demands of its caller.
+//!
+//! Nothing of ours is imported here. The generated code is committed, so that building needs no
+//! protobuf compiler; `tests/regenerate.rs` fails when it differs from the `.proto` files.
+
+pub use prost_reflect;
+
+/// Messages, clients and servers of `genesis.v1`.
+pub mod v1 {
+    #![allow(missing_docs, unreachable_pub, clippy::all)] // Generated code; its comments are the .proto files'.
+    include!("gen/genesis.v1.rs");
+}
+
+mod descriptors;
+mod json;
+
+pub use descriptors::{FILE_DESCRIPTOR_SET, MethodPolicy, method_policies, pool};
+pub use json::{JsonError, to_json};

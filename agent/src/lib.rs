@@ -1,1 +1,17 @@
-//! x
+//! The per-host agent of GENESIS. See docs/architecture.md for the map.
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod error;
+pub mod lock;
+pub mod main_loop;
+pub mod operations;
+pub mod oplog;
+pub mod outside;
+pub mod own_log;
+pub mod runs;
+pub mod scheduler;
+pub mod server;
+pub mod state;

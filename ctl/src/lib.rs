@@ -1,1 +1,74 @@
-//! x
+//! `genesisctl`, the operator's client of GENESIS, as a library: [`run`] is the whole program, so that
+//! tests can call it in process.
+//!
+//! Data goes to standard output through `render` only; everything else goes to standard error.
+
+mod cli;
+mod commands;
+mod confirm;
+mod connect;
+mod console;
+mod exit;
+mod format;
+mod outfile;
+mod progress;
+mod render;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+pub use console::Console;
+pub use exit::Exit;
+
+use crate::cli::Cli;
+use crate::connect::Session;
+use crate::exit::Halt;
+
+/// Runs `genesisctl` with these arguments, the program's name first.
+pub fn run<I>(argv: I, console: &mut Console) -> Exit
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error, console),
+    };
+    let result = carry_out(&cli, console);
+    let halt = match result.and_then(|exit| render::flush(console).map(|()| exit)) {
+        Ok(exit) => return exit,
+        Err(halt) => halt,
+    };
+    if let Some(message) = halt.message() {
+        // What was already said stays in order with the error that follows it.
+        let _ = console.stdout.flush();
+        render::error_line(console, &message);
+    }
+    halt.exit()
+}
+
+fn carry_out(cli: &Cli, console: &mut Console) -> Result<Exit, Halt> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Halt::Failed(format!("can't start the runtime: {error}")))?;
+    let session = Session::open(&cli.global, console)?;
+    let result = runtime.block_on(commands::dispatch(&cli.command, &session));
+    // A name look-up that hangs must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}
+
+/// Help and version on standard output, wrong usage on standard error.
+fn explain(error: &clap::Error, console: &mut Console) -> Exit {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        render::stderr_block(console, &text);
+        return Exit::Usage;
+    }
+    match render::help(console, &text) {
+        Ok(()) => Exit::Ok,
+        Err(halt) => halt.exit(),
+    }
+}

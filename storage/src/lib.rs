@@ -1,1 +1,43 @@
-//! x
+//! The embedded database of GENESIS: typed tables over redb, with audited writes.
+//!
+//! What holds throughout:
+//!
+//! - A write needs an [`Intent`]; its oplog entry is part of the same durable commit. Two
+//!   unaudited writes exist, [`Store::bookkeep`] and [`Store::ingest`], each with a type that can
+//!   touch nothing else.
+//! - No clock and no runtime: times come in as data, every call blocks until it is done.
+//! - No redb type leaves the crate.
+//! - A file that is refused is left byte for byte as it was; nothing is ever put in its place.
+
+mod backend;
+mod capability;
+mod chain;
+mod error;
+mod intent;
+mod open;
+mod record;
+mod schema;
+mod store;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use capability::{Bookkeeping, Reading, Writing};
+pub use chain::{ChainFinding, Head, MAX_FINDINGS, Verification, verify_lines};
+pub use error::{OpenError, StorageError};
+pub use intent::Intent;
+pub use record::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
+pub use schema::SCHEMA_VERSION;
+pub use store::{Compaction, DEFAULT_CACHE_BYTES, Ingest, Options, Store};
+pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
+pub use tables::identity::{Identities, IdentitiesWriting, Identity};
+pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};
+pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
+pub use tables::runs::{
+    ReconciliationRecord, RunRecord, RunState, Runs, RunsBookkeeping, RunsWriting, StepRecord,
+    StepState, Verdict,
+};
+pub use tables::segments::{SegmentRecord, SegmentState, Segments, SegmentsWriting, Waiting};
+pub use tables::series::Series;
+pub use tables::sources::{SourceRecord, Sources, SourcesWriting, StreamRecord};

@@ -1910,7 +1910,7 @@ pub struct RetrieveLogsResponse {
 pub mod retrieve_logs_response {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Part {
-        /// Whole lines, byte for byte as they were written.
+        /// Lines, byte for byte as they were written; a part may end in the middle of a line.
         #[prost(bytes, tag = "1")]
         Data(::prost::alloc::vec::Vec<u8>),
         #[prost(message, tag = "2")]
@@ -1954,6 +1954,9 @@ pub struct RetrieveTrailer {
     /// Lines may still be in the active files.
     #[prost(bool, tag = "6")]
     pub active_files_in_range: bool,
+    /// Segments of the range that retention has deleted.
+    #[prost(uint64, tag = "7")]
+    pub expired_segments: u64,
 }
 /// Lines that are missing from an answer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,0 +1,291 @@
+//! The composition root: names everything, and nothing names it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::{Identity, Intent, Options, Store};
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Places};
+use crate::error::{Error, Result};
+use crate::lock::{self, Lock};
+use crate::operations::Operations;
+use crate::operations::config_history::{ConfigComponent, ConfigHistory};
+use crate::operations::logs::metrics::Metrics;
+use crate::operations::logs::rotate::RotationTable;
+use crate::operations::logs::{HostIdentity, Logs};
+use crate::operations::storage::StorageCare;
+use crate::operations::vitals::Vitals;
+use crate::outside::{Clock, Outside, files};
+use crate::own_log::LogFile;
+use crate::runs::rollback::{self, Dispatcher};
+use crate::runs::{Reconcile, Runs, system_time};
+use crate::scheduler::Scheduler;
+use crate::server::agent_rpc::AgentView;
+use crate::server::caller::SocketRules;
+use crate::server::http::{AgentGauges, Pages};
+use crate::server::layers::Gate;
+use crate::server::{self, Listeners, Services};
+use crate::state::State;
+
+/// What runs may take to reach a safe point when the agent stops.
+const DRAIN: Duration = Duration::from_secs(6);
+/// What open calls may take after that; together they stay below ten seconds.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// What an agent is started with.
+pub struct Setup {
+    /// Its places.
+    pub places: Places,
+    /// Its configuration.
+    pub config: Config,
+    /// The file it came from.
+    pub config_path: Option<PathBuf>,
+    /// The world.
+    pub outside: Outside,
+}
+
+/// An agent that is ready.
+pub struct Agent {
+    /// The address of HTTP, its port chosen.
+    pub http: SocketAddr,
+    /// The address of plaintext gRPC, if it is on.
+    pub tcp: Option<SocketAddr>,
+    /// The socket.
+    pub socket: PathBuf,
+    config: Arc<ConfigHistory>,
+    runs: Runs,
+    clock: Arc<dyn Clock>,
+    state: State,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    server: tokio::task::JoinHandle<Result<()>>,
+    stop: CancellationToken,
+    _lock: Lock,
+}
+
+impl Agent {
+    /// Starts an agent and returns when it is ready.
+    ///
+    /// # Errors
+    /// What is in the way, with what to do: `ALREADY_RUNNING`, `LISTEN_FAILED`, the codes of the storage.
+    pub async fn start(setup: Setup) -> Result<Self> {
+        let Setup { places, config, config_path, outside } = setup;
+        files::create_folders(&places.state).map_err(|error| {
+            Error::unavailable(
+                "STATE_DIR_FAILED",
+                format!("can't make the state folder {}", places.state.display()),
+            )
+            .caused_by(error)
+        })?;
+        let lock = lock::take(&places.lock())?;
+        let own_log = LogFile::open(&places.own_log())?;
+        own_log.install(&config.agent.log_level);
+        let clock = Arc::clone(&outside.clock);
+        let state = open_state(&places)?;
+        let host = identify(&state, &outside).await?;
+        let runs = Runs::new(state.clone(), Arc::clone(&clock));
+        let mut registry = Registry::default();
+        let gauges = AgentGauges::register(&mut registry);
+        let metrics = Metrics::register(&mut registry);
+        let logs = Arc::new(Logs::new(
+            state.clone(),
+            outside.clone(),
+            runs.clone(),
+            host.clone(),
+            Arc::new(own_log),
+            config.logs.clone(),
+            metrics,
+        ));
+        let listeners = Listeners::bind(
+            &places.socket,
+            &config.agent.operator_group,
+            config.listen.plaintext_grpc,
+            config.listen.http,
+        )
+        .await?;
+        let rules = SocketRules {
+            own_uid: rustix::process::geteuid().as_raw(),
+            operator_group: config.agent.operator_group.clone(),
+        };
+        let history = Arc::new(ConfigHistory::new(
+            state.clone(),
+            outside.clone(),
+            places.clone(),
+            config_path,
+            config,
+            Arc::clone(&logs),
+        ));
+        let operations = Operations {
+            logs,
+            storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
+            config: history,
+            vitals: Arc::new(Vitals::new(state.clone(), outside.clone())),
+        };
+        history_first(&operations, &state, &runs).await?;
+        let scheduler = Scheduler::new(
+            operations.jobs(),
+            state.clone(),
+            runs.clone(),
+            Arc::clone(&clock),
+            &host.id,
+        );
+        let Operations { logs, storage: _, config, vitals } = operations;
+        let view = AgentView {
+            host,
+            started_at: clock.now(),
+            outside: outside.clone(),
+            state: state.clone(),
+            runs: runs.clone(),
+            logs: Arc::clone(&logs),
+            config: Arc::clone(&config),
+            vitals: Arc::clone(&vitals),
+        };
+        let pages = Pages {
+            registry: Arc::new(registry),
+            gauges,
+            host: Arc::clone(&outside.host),
+            logs: Arc::clone(&logs),
+            scheduler: scheduler.clone(),
+            state: state.clone(),
+            agent: view.clone(),
+        };
+        let services = Services {
+            agent: view,
+            runs: runs.clone(),
+            scheduler: scheduler.clone(),
+            oplog: crate::oplog::rpc::Service { state: state.clone(), outside: outside.clone() },
+            recovery: rollback::rpc::Service {
+                dispatcher: Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&config)))]),
+                clock: Arc::clone(&clock),
+            },
+            logs: Arc::clone(&logs),
+        };
+        let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
+        let (http, tcp) = (
+            listeners.http_address().map_err(|error| {
+                Error::unavailable("LISTEN_FAILED", "can't find out the address of HTTP")
+                    .caused_by(error)
+            })?,
+            listeners.tcp_address(),
+        );
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(server::serve(services, gate, listeners, pages, stop.clone()));
+        let tasks = vec![
+            tokio::spawn(logs.serve()),
+            tokio::spawn(scheduler.serve()),
+            tokio::spawn(vitals.serve()),
+        ];
+        let socket = places.socket.clone();
+        Ok(Self { http, tcp, socket, config, runs, clock, state, tasks, server, stop, _lock: lock })
+    }
+
+    /// Reads the configuration again, as SIGHUP asks.
+    pub async fn reload(&self) {
+        match self.config.reload("signal:HUP", "").await {
+            Ok(reloaded) => tracing::warn!(?reloaded, "configuration reloaded"),
+            Err(error) => {
+                tracing::error!(error = error.chain(), "the configuration was not reloaded")
+            }
+        }
+    }
+
+    /// Resolves when the server has broken.
+    ///
+    /// # Errors
+    /// Why.
+    pub async fn broken(&mut self) -> Result<()> {
+        (&mut self.server).await.unwrap_or_else(|error| {
+            Err(Error::internal("SERVER_PANICKED", "the server hit a defect").caused_by(error))
+        })
+    }
+
+    /// Lets runs reach a safe point and calls end, within ten seconds.
+    pub async fn drain(mut self) {
+        self.runs.drain(DRAIN).await;
+        self.stop.cancel();
+        let _ = tokio::time::timeout(CLOSE, &mut self.server).await;
+        for task in &self.tasks {
+            task.abort();
+        }
+        let intent =
+            Intent::new(self.clock.now(), "system:agent", "agent.stopped").target(process());
+        if let Err(error) = self.state.note(intent).await {
+            tracing::error!(error = error.chain(), "the stop could not be recorded");
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+fn process() -> String {
+    format!("pid {}", std::process::id())
+}
+
+fn open_state(places: &Places) -> Result<State> {
+    let (newest, follow) = watch::channel(0);
+    let on_oplog = Box::new(move |sequence: u64| {
+        newest.send_replace(sequence);
+    });
+    let options = Options { on_oplog: Some(on_oplog), ..Options::default() };
+    let store = Store::open(&places.database(), options).map_err(|error| {
+        let code = error.code();
+        Error::unavailable(code, "can't open the agent's state").caused_by(error)
+    })?;
+    Ok(State::new(Arc::new(store), follow))
+}
+
+/// The host's identity, made at first start; a changed name is recorded.
+async fn identify(state: &State, outside: &Outside) -> Result<HostIdentity> {
+    let (now, name) = (outside.clock.now(), outside.host.hostname());
+    let known = state.read(|reading| Ok(reading.identity().get()?))?;
+    let identity = match known {
+        Some(identity) if identity.hostname == name => identity,
+        Some(identity) => {
+            let detail = format!("was {}", identity.hostname);
+            let renamed = Identity { hostname: name.clone(), ..identity };
+            write_identity(state, now, "host.renamed", &detail, renamed).await?
+        }
+        None => {
+            let host_id = ulid::Ulid::from_datetime(system_time(now)).to_string();
+            let identity = Identity { host_id, created_at: now, hostname: name.clone() };
+            write_identity(state, now, "host.identified", "", identity).await?
+        }
+    };
+    Ok(HostIdentity { id: identity.host_id, name })
+}
+
+async fn write_identity(
+    state: &State,
+    now: Timestamp,
+    action: &str,
+    detail: &str,
+    identity: Identity,
+) -> Result<Identity> {
+    let intent =
+        Intent::new(now, "system:agent", action).target(identity.hostname.clone()).detail(detail);
+    state
+        .write(intent, move |writing| {
+            writing.identity().put(&identity)?;
+            Ok(identity)
+        })
+        .await
+}
+
+/// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
+/// brought to an end.
+async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> Result<()> {
+    let Operations { logs, storage: _, config, vitals: _ } = operations;
+    let now = config.loaded_at();
+    let intent = Intent::new(now, "system:agent", "agent.started")
+        .target(process())
+        .detail(format!("version {}", server::agent_rpc::VERSION));
+    state.note(intent).await?;
+    config.record("system:agent", "start").await?;
+    let tables: Vec<Arc<dyn Reconcile>> = vec![Arc::new(RotationTable(Arc::clone(logs)))];
+    runs.reconcile(&tables).await?;
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The agent's own command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Keeps a trading host healthy.
+#[derive(Debug, Parser)]
+#[command(name = "genesis-agent", version, about, long_about = None)]
+pub struct Cli {
+    /// Where the agent works from.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// What to do; without one: run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArgs {
+    /// Configuration file [default: /etc/genesis/agent.toml, then the user's, then built-in defaults]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder for everything that lasts, the socket included [default: /var/lib/genesis for root, else the user's state folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run until SIGTERM (the default)
+    Run,
+    /// Check a configuration file and report every problem
+    CheckConfig {
+        /// The file [default: the one that would be loaded]
+        file: Option<PathBuf>,
+    },
+    /// Print a configuration file with every key at its default
+    ExampleConfig,
+    /// A self-contained tour: a fast writer, the agent and genesisctl on a temporary folder
+    Demo {
+        /// Keep the temporary folder
+        #[arg(long)]
+        keep: bool,
+        /// The genesisctl to drive [default: the one beside this program]
+        #[arg(long, value_name = "FILE")]
+        genesisctl: Option<PathBuf>,
+    },
+}

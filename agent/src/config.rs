@@ -1,0 +1,259 @@
+//! The configuration: one TOML of the sections that the domains own. All errors are reported at once.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use crate::error::{Error, Result, Unmet};
+use crate::operations::logs;
+
+pub mod places;
+pub mod reader;
+pub mod reference;
+#[cfg(test)]
+mod tests;
+
+pub use places::Places;
+use reader::{KeyDoc, Problem, Record, Section};
+
+/// A configuration file's size limit in bytes.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// `[listen]`: where the agent can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Loopback address for /metrics and /api.
+    pub http: SocketAddr,
+    /// Loopback address of plaintext gRPC for viewers; `None`: off.
+    pub plaintext_grpc: Option<SocketAddr>,
+}
+
+/// `[agent]`: the agent itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentSection {
+    /// Unix group whose members may operate through the socket; empty: none.
+    pub operator_group: String,
+    /// What goes into the agent's own log.
+    pub log_level: String,
+}
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// See [`Listen`].
+    pub listen: Listen,
+    /// See [`AgentSection`].
+    pub agent: AgentSection,
+    /// Log archival.
+    pub logs: logs::Config,
+    /// Where it came from; empty: built-in defaults.
+    pub source: String,
+    /// Its text as it was read.
+    pub text: String,
+    /// TOML with the defaults filled in.
+    pub effective: String,
+}
+
+/// What came of reading a text.
+pub struct Checked {
+    /// The configuration, when there was no problem.
+    pub config: Option<Config>,
+    /// Every problem, in order of the text.
+    pub problems: Vec<Problem>,
+    /// Every key there is.
+    pub keys: Vec<KeyDoc>,
+}
+
+impl Config {
+    /// Reads and checks `text`. Pure: it looks at nothing of the host.
+    pub fn parse(text: &str, source: &str, places: &Places) -> Checked {
+        let record = Record::new(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            record.problem(error.span(), "", error.message().replace('\n', " "));
+        }
+        let root = Section::root(&record, table.get_ref());
+        let listen = read_listen(&root);
+        let agent = read_agent(&root);
+        let logs = logs::Config::read(&root, places);
+        root.finish();
+        let (problems, keys, effective) = record.finish();
+        let config = problems.is_empty().then(|| Self {
+            listen,
+            agent,
+            logs,
+            source: source.to_owned(),
+            text: text.to_owned(),
+            effective: effective.trim_start().to_owned(),
+        });
+        Checked { config, problems, keys }
+    }
+
+    /// Every key there is, as documented. A list of tables shows its keys only when it has an entry, so
+    /// this reads a text with one of each.
+    pub fn keys(places: &Places) -> Vec<KeyDoc> {
+        Self::parse("[[logs.source]]\n", "", places).keys
+    }
+
+    /// The built-in defaults.
+    ///
+    /// # Errors
+    /// Never, unless the defaults contradict each other, which a test rules out.
+    pub fn defaults(places: &Places) -> Result<Self> {
+        accept(Self::parse("", "", places), "the built-in defaults")
+    }
+
+    /// Reads the file at `path`, or the defaults when it is `None`.
+    ///
+    /// # Errors
+    /// `CONFIG_UNREADABLE`, or `CONFIG_INVALID` with every problem.
+    pub fn load(path: Option<&Path>, places: &Places) -> Result<Self> {
+        let Some(path) = path else { return Self::defaults(places) };
+        let text = read_text(path)?;
+        let shown = path.display().to_string();
+        accept(Self::parse(&text, &shown, places), &shown)
+    }
+
+    /// The keys of `other` that differ and can only change with a restart.
+    pub fn restart_needed(&self, other: &Self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut differs = |key: &str, differs: bool| {
+            if differs {
+                keys.push(key.to_owned());
+            }
+        };
+        differs("listen.http", self.listen.http != other.listen.http);
+        differs("listen.plaintext_grpc", self.listen.plaintext_grpc != other.listen.plaintext_grpc);
+        differs("agent.operator_group", self.agent.operator_group != other.agent.operator_group);
+        differs("agent.log_level", self.agent.log_level != other.agent.log_level);
+        differs("logs.local_dir", self.logs.local_dir != other.logs.local_dir);
+        differs("logs.archive.url", self.logs.archive_url != other.logs.archive_url);
+        differs(
+            "logs.local_retention_schedule",
+            self.logs.local_schedule != other.logs.local_schedule,
+        );
+        differs(
+            "logs.archive_retention_schedule",
+            self.logs.archive_schedule != other.logs.archive_schedule,
+        );
+        keys
+    }
+
+    /// What the host does not let this configuration do; looks at folders and addresses, changes nothing.
+    pub fn check_host(&self) -> Vec<Problem> {
+        self.logs
+            .check_host()
+            .into_iter()
+            .map(|(key, message)| Problem { line: 0, column: 0, key, message })
+            .collect()
+    }
+}
+
+/// Reads a configuration file's text.
+///
+/// # Errors
+/// `CONFIG_UNREADABLE`.
+pub fn read_text(path: &Path) -> Result<String> {
+    let unreadable = |why: String| {
+        Error::invalid(
+            "CONFIG_UNREADABLE",
+            format!("can't read the configuration {}{why}", path.display()),
+        )
+    };
+    let size = fs::metadata(path).map_err(|error| unreadable(format!(": {error}")))?.len();
+    if size > FILE_LIMIT {
+        return Err(unreadable(format!(": it has {size} bytes, the limit is {FILE_LIMIT}")));
+    }
+    fs::read_to_string(path).map_err(|error| unreadable(format!(": {error}")))
+}
+
+fn accept(checked: Checked, source: &str) -> Result<Config> {
+    checked.config.ok_or_else(|| {
+        let unmet = checked
+            .problems
+            .iter()
+            .map(|problem| Unmet {
+                code: "CONFIG_INVALID",
+                subject: problem.key.clone(),
+                message: problem.to_string(),
+            })
+            .collect::<Vec<_>>();
+        let listed: Vec<String> =
+            checked.problems.iter().map(|problem| format!("  {source}:{problem}")).collect();
+        let count = listed.len();
+        let message =
+            format!("{count} problem(s) in {source}; nothing was changed\n{}", listed.join("\n"));
+        Error::invalid("CONFIG_INVALID", message).with_unmet(unmet)
+    })
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no address and port, such as \"127.0.0.1:7480\""))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!(
+            "{text:?} is not a loopback address; without TLS only 127.0.0.1 and [::1] are allowed"
+        ))
+    }
+}
+
+fn read_listen(root: &Section<'_>) -> Listen {
+    let section = root.table("listen");
+    let http = section.parsed(
+        "http",
+        Some("127.0.0.1:7480"),
+        "Loopback address of the HTTP listener: /metrics and /api/operations/<domain>/status, GET only. Port 0 takes a free one.",
+        loopback,
+    );
+    let grpc = section.parsed(
+        "plaintext_grpc",
+        Some(""),
+        "Loopback address of plaintext gRPC, for viewers only (nobody can be told apart there). Empty: off.",
+        |text| if text.is_empty() { Ok(None) } else { loopback(text).map(Some) },
+    );
+    section.finish();
+    Listen {
+        http: http.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        plaintext_grpc: grpc.flatten(),
+    }
+}
+
+fn read_agent(root: &Section<'_>) -> AgentSection {
+    let section = root.table("agent");
+    let operator_group = section.text(
+        "operator_group",
+        Some(""),
+        "Unix group whose members may operate the agent through its socket. Empty: only root and the agent's own user may.",
+    );
+    let log_level = section.parsed(
+        "log_level",
+        Some("info"),
+        "What goes into the agent's own log: error, warn, info, debug, or trace.",
+        |text| match text {
+            "error" | "warn" | "info" | "debug" | "trace" => Ok(text.to_owned()),
+            _ => Err(format!("{text:?} is not one of error, warn, info, debug, trace")),
+        },
+    );
+    section.finish();
+    AgentSection { operator_group, log_level: log_level.unwrap_or_else(|| "info".into()) }
+}
+
+/// The configuration file to load: `--config`, else /etc/genesis/agent.toml, else the user's, else none.
+pub fn find_file(given: Option<&Path>) -> Option<PathBuf> {
+    if let Some(given) = given {
+        return Some(given.to_owned());
+    }
+    let user = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
+    let candidates = [
+        Some(PathBuf::from("/etc/genesis/agent.toml")),
+        user.map(|folder| folder.join("genesis/agent.toml")),
+    ];
+    candidates.into_iter().flatten().find(|path| path.exists())
+}

@@ -1,0 +1,78 @@
+//! Where the agent keeps its state and its socket.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The longest path that a unix socket can be bound to, in bytes.
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// The agent's places on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Everything that lasts; 0700.
+    pub state: PathBuf,
+    /// The unix socket.
+    pub socket: PathBuf,
+}
+
+impl Places {
+    /// The places by the rules: `--state-dir` decides for both; else systemd's folders, root's, the user's.
+    ///
+    /// # Errors
+    /// `STATE_DIR_UNKNOWN` without a home, `SOCKET_PATH_TOO_LONG`.
+    pub fn find(given: Option<&Path>) -> Result<Self> {
+        let variable = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        let root = rustix::process::geteuid().is_root();
+        let (state, socket) = match given {
+            Some(folder) => {
+                let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+                (folder.clone(), folder.join("agent.sock"))
+            }
+            None => {
+                let state = variable("STATE_DIRECTORY")
+                    .or_else(|| root.then(|| PathBuf::from("/var/lib/genesis")))
+                    .or_else(|| variable("XDG_STATE_HOME").map(|folder| folder.join("genesis")))
+                    .or_else(|| variable("HOME").map(|home| home.join(".local/state/genesis")))
+                    .ok_or_else(|| {
+                        let message =
+                            "no HOME to keep the state under; name a folder with --state-dir";
+                        Error::invalid("STATE_DIR_UNKNOWN", message)
+                    })?;
+                let socket = match variable("RUNTIME_DIRECTORY") {
+                    Some(folder) => folder.join("agent.sock"),
+                    None if root => PathBuf::from("/run/genesis/agent.sock"),
+                    None => state.join("agent.sock"),
+                };
+                (state, socket)
+            }
+        };
+        let length = socket.as_os_str().len();
+        if length > SOCKET_PATH_LIMIT {
+            let message = format!(
+                "the socket path {} has {length} bytes, the system's limit is {SOCKET_PATH_LIMIT}; \
+                 choose a shorter --state-dir",
+                socket.display()
+            );
+            return Err(Error::invalid("SOCKET_PATH_TOO_LONG", message));
+        }
+        Ok(Self { state, socket })
+    }
+
+    /// The embedded database.
+    pub fn database(&self) -> PathBuf {
+        self.state.join("state.redb")
+    }
+
+    /// The agent's own log.
+    pub fn own_log(&self) -> PathBuf {
+        self.state.join("logs/agent.log")
+    }
+
+    /// The lock that holds the agent's process id.
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("agent.lock")
+    }
+}

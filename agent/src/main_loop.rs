@@ -1,0 +1,138 @@
+//! From arguments to exit code: every command of the agent's program.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::agent::{Agent, Setup};
+use crate::cli::{Cli, Command, PlaceArgs};
+use crate::config::{self, Config, Places};
+use crate::demo;
+use crate::error::{Error, Kind, Result};
+use crate::outside::Outside;
+
+/// Does what the arguments say.
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        None | Some(Command::Run) => serve(&cli.places),
+        Some(Command::CheckConfig { file }) => {
+            return check(file.as_deref().or(cli.places.config.as_deref()), &cli.places);
+        }
+        Some(Command::ExampleConfig) => example(&cli.places),
+        Some(Command::Demo { keep, genesisctl }) => return demo::run(keep, genesisctl),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// The exit codes of genesisctl, as far as they apply.
+fn exit_code(error: &Error) -> u8 {
+    match error.kind {
+        Kind::Invalid => 2,
+        Kind::Refused => 4,
+        Kind::NotAllowed => 6,
+        Kind::Conflict => 9,
+        _ => 1,
+    }
+}
+
+/// Writes a line to stderr; nobody there to read it is no error.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn print(text: &str) {
+    let _ = write!(std::io::stdout(), "{text}");
+}
+
+fn serve(args: &PlaceArgs) -> Result<()> {
+    let places = Places::find(args.state_dir.as_deref())?;
+    let config_path = config::find_file(args.config.as_deref());
+    let config = Config::load(config_path.as_deref(), &places)?;
+    // Two threads serve any load this agent has; more would only cost memory on a trading host.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_stack_size(1 << 20)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::unavailable("RUNTIME_FAILED", "can't start the runtime").caused_by(error)
+        })?;
+    runtime.block_on(until_signal(Setup { places, config, config_path, outside: Outside::real() }))
+}
+
+async fn until_signal(setup: Setup) -> Result<()> {
+    let signals = |kind| {
+        signal(kind).map_err(|error| {
+            Error::unavailable("RUNTIME_FAILED", "can't listen for signals").caused_by(error)
+        })
+    };
+    let (mut term, mut interrupt) =
+        (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    let mut hup = signals(SignalKind::hangup())?;
+    let source = setup.config.source.clone();
+    let mut agent = Agent::start(setup).await?;
+    say(&format!(
+        "genesis-agent {} ready: socket {}, http {}, configuration {}{}",
+        env!("CARGO_PKG_VERSION"),
+        agent.socket.display(),
+        agent.http,
+        if source.is_empty() { "built-in defaults" } else { &source },
+        agent.tcp.map(|address| format!(", plaintext grpc {address}")).unwrap_or_default(),
+    ));
+    say(&format!("try: genesisctl -n unix:{} status", agent.socket.display()));
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hup.recv() => agent.reload().await,
+            broken = agent.broken() => return broken,
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    say("genesis-agent: stopping");
+    agent.drain().await;
+    Ok(())
+}
+
+fn check(file: Option<&Path>, args: &PlaceArgs) -> ExitCode {
+    let outcome = Places::find(args.state_dir.as_deref()).and_then(|places| {
+        let path = config::find_file(file);
+        let config = Config::load(path.as_deref(), &places)?;
+        Ok((config.source.clone(), config.check_host()))
+    });
+    match outcome {
+        Ok((source, problems)) => {
+            let shown = if source.is_empty() { "built-in defaults" } else { &source };
+            for problem in &problems {
+                say(&format!("{shown}: {}: {}", problem.key, problem.message));
+            }
+            if problems.is_empty() {
+                print(&format!("{shown}: ok\n"));
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(3)
+            }
+        }
+        Err(error) => {
+            say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
+            ExitCode::from(if error.code == "CONFIG_INVALID" { 3 } else { exit_code(&error) })
+        }
+    }
+}
+
+fn example(args: &PlaceArgs) -> Result<()> {
+    let places = Places::find(args.state_dir.as_deref())?;
+    print(&config::reference::example(&Config::keys(&places)));
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! The configuration in force, its generations, reload, and the way back to an earlier one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use genesis_storage::{ConfigGeneration, Intent};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::config::{self, Config, Places};
+use crate::error::{Error, Result, Unmet};
+use crate::operations::logs::Logs;
+use crate::outside::{Outside, files};
+use crate::runs::rollback::{PlanStep, Point, Rollback};
+use crate::state::State;
+
+/// The configuration's past and present.
+pub struct ConfigHistory {
+    state: State,
+    outside: Outside,
+    places: Places,
+    /// The file that a reload reads; `None`: the agent runs on its defaults.
+    path: Option<PathBuf>,
+    /// What was loaded at start: changes that wait for a restart are told against it.
+    booted: Config,
+    current: ArcSwap<Config>,
+    loaded_at: ArcSwap<Timestamp>,
+    logs: Arc<Logs>,
+    alone: tokio::sync::Mutex<()>,
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The text was not the one in force.
+    pub changed: bool,
+    /// Keys that were applied.
+    pub applied: Vec<String>,
+    /// Keys that wait for a restart.
+    pub restart_needed: Vec<String>,
+    /// The generation in force.
+    pub generation: u64,
+}
+
+impl ConfigHistory {
+    /// Keeps the history of `config`, which was read from `path`.
+    pub fn new(
+        state: State,
+        outside: Outside,
+        places: Places,
+        path: Option<PathBuf>,
+        config: Config,
+        logs: Arc<Logs>,
+    ) -> Self {
+        let now = outside.clock.now();
+        Self {
+            state,
+            outside,
+            places,
+            path,
+            booted: config.clone(),
+            current: ArcSwap::from_pointee(config),
+            loaded_at: ArcSwap::from_pointee(now),
+            logs,
+            alone: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn current(&self) -> Arc<Config> {
+        self.current.load_full()
+    }
+
+    /// When it was loaded.
+    pub fn loaded_at(&self) -> Timestamp {
+        **self.loaded_at.load()
+    }
+
+    /// Its generation; 0 before the first is recorded.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn generation(&self) -> Result<u64> {
+        self.state.read(|reading| {
+            Ok(reading.configs().current()?.map_or(0, |generation| generation.generation))
+        })
+    }
+
+    /// Records the configuration in force as a new generation, unless it is the newest already.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn record(&self, actor: &str, reason: &str) -> Result<u64> {
+        let config = self.current();
+        let now = self.outside.clock.now();
+        let sha256 = digest(&config.text);
+        let newest = self.state.read(|reading| Ok(reading.configs().current()?))?;
+        if let Some(newest) = &newest
+            && newest.sha256 == sha256
+            && newest.source == config.source
+        {
+            return Ok(newest.generation);
+        }
+        let generation = newest.map_or(1, |newest| newest.generation + 1);
+        let record = ConfigGeneration {
+            generation,
+            sha256,
+            source: config.source.clone(),
+            text: config.text.clone(),
+            at: now,
+            actor: actor.to_owned(),
+        };
+        let intent = Intent::new(now, actor, "config.loaded")
+            .target(shown(&config.source))
+            .reason(reason)
+            .detail(format!("generation {generation}, sha256 {}", record.sha256));
+        self.state.write(intent, move |writing| Ok(writing.configs().push(&record)?)).await?;
+        Ok(generation)
+    }
+
+    /// Reads the file again and applies what can change without a restart.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID` or `CONFIG_UNREADABLE` (nothing changes then), `STORAGE_FAILED`.
+    pub async fn reload(&self, actor: &str, reason: &str) -> Result<Reloaded> {
+        let _alone = self.alone.lock().await;
+        self.reload_alone(actor, reason).await
+    }
+
+    async fn reload_alone(&self, actor: &str, reason: &str) -> Result<Reloaded> {
+        let path = self.path.clone().or_else(|| config::find_file(None));
+        let new = Config::load(path.as_deref(), &self.places)?;
+        let old = self.current();
+        if new.text == old.text && new.source == old.source {
+            return Ok(Reloaded {
+                generation: self.generation()?,
+                restart_needed: self.booted.restart_needed(&new),
+                ..Reloaded::default()
+            });
+        }
+        let restart_needed = self.booted.restart_needed(&new);
+        let applied = changed_lines(&old.effective, &new.effective)
+            .into_iter()
+            .filter(|key| !restart_needed.contains(key))
+            .collect();
+        self.logs.reconfigure(new.logs.clone());
+        self.current.store(Arc::new(new));
+        self.loaded_at.store(Arc::new(self.outside.clock.now()));
+        let generation = self.record(actor, reason).await?;
+        Ok(Reloaded { changed: true, applied, restart_needed, generation })
+    }
+
+    /// Checks a text, or the file when it is empty; returns every problem and what would need a restart.
+    ///
+    /// # Errors
+    /// `CONFIG_UNREADABLE`.
+    pub fn check(&self, text: &str) -> Result<(Vec<config::reader::Problem>, Vec<String>)> {
+        let path = self.path.clone().or_else(|| config::find_file(None));
+        let (text, source) = match (text, path) {
+            ("", Some(path)) => (config::read_text(&path)?, path.display().to_string()),
+            (text, _) => (text.to_owned(), "the text".to_owned()),
+        };
+        let checked = Config::parse(&text, &source, &self.places);
+        Ok(match checked.config {
+            Some(config) => (config.check_host(), self.booted.restart_needed(&config)),
+            None => (checked.problems, Vec::new()),
+        })
+    }
+
+    fn generation_of(&self, point: &Point) -> Result<ConfigGeneration> {
+        let number: u64 = point.id.parse().unwrap_or(0);
+        self.state.read(|reading| Ok(reading.configs().get(number)?))?.ok_or_else(|| {
+            Error::not_found(
+                "POINT_NOT_FOUND",
+                format!("generation {} of the configuration is gone", point.id),
+            )
+        })
+    }
+}
+
+fn shown(source: &str) -> &str {
+    if source.is_empty() { "built-in defaults" } else { source }
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
+/// The keys, with their section, whose line differs between two texts in force.
+fn changed_lines(old: &str, new: &str) -> Vec<String> {
+    fn keys(text: &str) -> Vec<(String, String)> {
+        let mut section = String::new();
+        let mut found = Vec::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_matches(['[', ']']).to_owned();
+            } else if let Some((key, value)) = line.split_once(" = ") {
+                found.push((format!("{section}.{key}"), value.to_owned()));
+            }
+        }
+        found
+    }
+    let (old, new) = (keys(old), keys(new));
+    let mut changed: Vec<String> =
+        new.iter().filter(|entry| !old.contains(entry)).map(|(key, _)| key.clone()).collect();
+    changed.extend(
+        old.iter()
+            .filter(|entry| !new.iter().any(|(key, _)| *key == entry.0))
+            .map(|(key, _)| key.clone()),
+    );
+    changed.dedup();
+    changed
+}
+
+/// A unified diff's body, by the longest common subsequence; configuration files are small.
+fn unified(old: &str, new: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    // Bounded: beyond this the whole text is shown as replaced.
+    if old.len() * new.len() > 4_000_000 {
+        let removed = old.iter().map(|line| format!("-{line}\n"));
+        return removed.chain(new.iter().map(|line| format!("+{line}\n"))).collect();
+    }
+    let mut common = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
+    for (row, before) in old.iter().enumerate().rev() {
+        for (column, after) in new.iter().enumerate().rev() {
+            common[row][column] = if before == after {
+                common[row + 1][column + 1] + 1
+            } else {
+                common[row + 1][column].max(common[row][column + 1])
+            };
+        }
+    }
+    let (mut row, mut column, mut text) = (0, 0, String::new());
+    while row < old.len() || column < new.len() {
+        if row < old.len() && column < new.len() && old[row] == new[column] {
+            text.push_str(&format!(" {}\n", old[row]));
+            (row, column) = (row + 1, column + 1);
+        } else if column == new.len()
+            || (row < old.len() && common[row + 1][column] >= common[row][column + 1])
+        {
+            text.push_str(&format!("-{}\n", old[row]));
+            row += 1;
+        } else {
+            text.push_str(&format!("+{}\n", new[column]));
+            column += 1;
+        }
+    }
+    text
+}
+
+/// The configuration as a component that can be rolled back.
+pub struct ConfigComponent(pub Arc<ConfigHistory>);
+
+fn point(generation: &ConfigGeneration) -> Point {
+    Point {
+        id: generation.generation.to_string(),
+        at: generation.at,
+        description: format!("{} loaded by {}", shown(&generation.source), generation.actor),
+        digest: generation.sha256.clone(),
+        // Only a text that passed every check becomes a generation.
+        good: true,
+    }
+}
+
+#[async_trait]
+impl Rollback for ConfigComponent {
+    fn component(&self) -> &'static str {
+        "config"
+    }
+
+    async fn points(&self) -> Result<Vec<Point>> {
+        self.0.state.read(|reading| Ok(reading.configs().list(100)?.iter().map(point).collect()))
+    }
+
+    async fn current(&self) -> Result<Option<Point>> {
+        self.0.state.read(|reading| Ok(reading.configs().current()?.as_ref().map(point)))
+    }
+
+    async fn diff(&self, from: &Point, to: &Point) -> Result<String> {
+        Ok(unified(&self.0.generation_of(from)?.text, &self.0.generation_of(to)?.text))
+    }
+
+    async fn plan(&self, _: &Point, to: &Point) -> Result<Vec<PlanStep>> {
+        let wanted = self.0.generation_of(to)?;
+        let refuse = |code, subject: &str, message: String| {
+            let unmet = Unmet { code, subject: subject.to_owned(), message: message.clone() };
+            Err(Error::refused(code, message, vec![unmet]))
+        };
+        let Some(path) = &self.0.path else {
+            let message =
+                "the agent runs without a configuration file, so there is none to take back"
+                    .to_owned();
+            return refuse("CONFIG_HAS_NO_FILE", "config", message);
+        };
+        if !files::may_change(path.parent().unwrap_or(Path::new("/"))) {
+            let message = format!(
+                "the agent may not write to the folder of {}; put the text there by hand",
+                path.display()
+            );
+            return refuse("CONFIG_NOT_WRITABLE", &path.display().to_string(), message);
+        }
+        let checked = Config::parse(&wanted.text, &wanted.source, &self.0.places);
+        if let Some(problem) = checked.problems.first() {
+            let message = format!(
+                "generation {} is no valid configuration for this version: {problem}",
+                to.id
+            );
+            return refuse("CONFIG_INVALID", &problem.key, message);
+        }
+        let target = path.display().to_string();
+        Ok(vec![
+            PlanStep {
+                action: "write-file".into(),
+                target: target.clone(),
+                reason: format!("the text of generation {}", to.id),
+            },
+            PlanStep {
+                action: "reload".into(),
+                target,
+                reason: "applies what can change without a restart".into(),
+            },
+        ])
+    }
+
+    async fn apply(&self, to: &Point, intent: Intent) -> Result<()> {
+        let _alone = self.0.alone.lock().await;
+        let wanted = self.0.generation_of(to)?;
+        let Some(path) = self.0.path.clone() else {
+            return Err(Error::internal("CONFIG_HAS_NO_FILE", "there is no configuration file"));
+        };
+        let (actor, reason) = (intent.actor.clone(), format!("rollback to generation {}", to.id));
+        self.0.state.note(intent.outcome("intent")).await?;
+        let written = tokio::task::spawn_blocking(move || replace(&path, &wanted.text)).await;
+        written.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
+            Error::unavailable("CONFIG_NOT_WRITABLE", "the configuration file can't be written")
+                .caused_by(error)
+        })?;
+        self.0.reload_alone(&actor, &reason).await.map(drop)
+    }
+
+    async fn verify(&self, to: &Point) -> Result<String> {
+        let Some(path) = &self.0.path else { return Ok("no file".into()) };
+        let text = config::read_text(path)?;
+        if digest(&text) != to.digest || digest(&self.0.current().text) != to.digest {
+            let message = format!(
+                "{} is not the text of generation {} after the rollback",
+                path.display(),
+                to.id
+            );
+            return Err(Error::internal("ROLLBACK_NOT_PROVEN", message));
+        }
+        Ok(format!("{} and the running configuration have sha256 {}", path.display(), to.digest))
+    }
+}
+
+/// Replaces a file's text durably, keeping its mode and owner.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let old = std::fs::metadata(path)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(old.permissions())?;
+    // Only root can give a file away; for others it is theirs already or the folder says who may read it.
+    let _ = std::os::unix::fs::chown(file.path(), Some(old.uid()), Some(old.gid()));
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    files::sync_folder_of(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diff_shows_what_changes_and_what_stays() {
+        assert_eq!(unified("a\nb\nc", "a\nx\nc\nd"), " a\n-b\n+x\n c\n+d\n");
+        assert_eq!(unified("", "a"), "+a\n");
+    }
+
+    #[test]
+    fn changed_keys_carry_their_section() {
+        let old = "[logs]\na = 1\nb = 2\n\n[listen]\na = 1\n";
+        let new = "[logs]\na = 3\n\n[listen]\na = 1\n";
+        assert_eq!(changed_lines(old, new), ["logs.a", "logs.b"]);
+    }
+}

@@ -1,0 +1,258 @@
+//! Carries out the steps of a segment's life; decides nothing. Each side effect is idempotent and comes
+//! between the commit that announces it and the one that records it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::plan;
+use super::segment::{
+    DEFAULT_LEVEL, LibdeflateCodec, MEMBER_BYTES, Manifest, SealRequest, read_back, seal,
+};
+use crate::error::{Error, Result};
+use crate::outside::{Archive, failpoint, files};
+
+/// A sealed segment on the local disk.
+#[derive(Debug)]
+pub struct SealedFile {
+    /// What is in it.
+    pub manifest: Manifest,
+    /// Its place in the archive, without `.log.gz`.
+    pub archive_name: String,
+    /// sha256 of the manifest's bytes, hex.
+    pub manifest_sha256: String,
+}
+
+/// The file of a sealed segment below `root`.
+pub fn segment_file(root: &Path, archive_name: &str) -> PathBuf {
+    root.join(format!("{archive_name}.log.gz"))
+}
+
+/// The manifest of a sealed segment below `root`.
+pub fn manifest_file(root: &Path, archive_name: &str) -> PathBuf {
+    root.join(format!("{archive_name}.manifest.json"))
+}
+
+/// Renames the log away from its writer. Durable when it returns.
+///
+/// # Errors
+/// `CUT_FAILED` when the rename fails, `CUT_RACED` when another file stood at the path by then (it is put
+/// back).
+pub fn detach(source: &Path, detached: &Path, device: u64, inode: u64) -> Result<()> {
+    failpoint::hit("logs.before-rename");
+    files::rename_new(source, detached).map_err(|error| {
+        let message = format!("can't rename {} to {}", source.display(), detached.display());
+        Error::unavailable("CUT_FAILED", message).caused_by(error)
+    })?;
+    failpoint::hit("logs.after-rename");
+    let seen = files::look(detached).ok().flatten();
+    if seen.is_some_and(|facts| (facts.device, facts.inode) == (device, inode)) {
+        return Ok(());
+    }
+    // Somebody else rotated at the same moment: what was renamed is not what was looked at.
+    let undone = files::rename_new(detached, source);
+    let message = format!(
+        "{} was replaced by another file at the moment of its rotation; the other file {}",
+        source.display(),
+        if undone.is_ok() {
+            "has its name again".to_owned()
+        } else {
+            format!("is now {}", detached.display())
+        },
+    );
+    Err(Error::conflict("CUT_RACED", message))
+}
+
+/// Compresses a detached file into `root`, reads it back, and makes it durable. The source is not touched.
+///
+/// # Errors
+/// `SEAL_FAILED` with what the disk or the file said; nothing is left under a final name then.
+pub fn seal_file(
+    detached: &Path,
+    identity: (u64, u64),
+    root: &Path,
+    mut request: SealRequest,
+) -> Result<SealedFile> {
+    let failed = |what: String| Error::unavailable("SEAL_FAILED", what);
+    let reading = || failed(format!("can't read {}", detached.display()));
+    let mut source = files::open_no_follow(detached).map_err(|error| reading().caused_by(error))?;
+    let seen = files::identity(&source).map_err(|error| reading().caused_by(error))?;
+    if seen != identity {
+        return Err(failed(format!("{} is not the file that was detached", detached.display())));
+    }
+    let before = source.metadata().map_err(|error| reading().caused_by(error))?;
+    request.member_bytes = MEMBER_BYTES;
+    let folder = root.join(&request.log_type);
+    let temporary = folder.join(format!(".{:08}.sealing", request.sequence));
+    let writing = || failed(format!("can't write {}", temporary.display()));
+    files::create_folders(&folder).map_err(|error| writing().caused_by(error))?;
+    let outcome = (|| {
+        let mut output = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(|error| writing().caused_by(error))?;
+        let mut codec = LibdeflateCodec::new(DEFAULT_LEVEL)
+            .map_err(|error| failed("can't set up the compressor".into()).caused_by(error))?;
+        let manifest = seal(&mut source, &mut output, &request, &mut codec).map_err(|error| {
+            failed(format!("can't compress {}", detached.display())).caused_by(error)
+        })?;
+        output.sync_all().map_err(|error| writing().caused_by(error))?;
+        failpoint::hit("logs.after-compress");
+        let mut written = BufReader::with_capacity(
+            256 << 10,
+            File::open(&temporary).map_err(|error| writing().caused_by(error))?,
+        );
+        read_back(&mut written, &manifest).map_err(|error| {
+            failed(format!("{} does not read back as it was written", temporary.display()))
+                .caused_by(error)
+        })?;
+        // Nobody could write to it, so this can't have changed; looked at all the same before it is deleted.
+        let after = source.metadata().map_err(|error| reading().caused_by(error))?;
+        if after.len() != before.len() || manifest.plain_bytes != before.len() {
+            return Err(failed(format!("{} changed while it was read", detached.display())));
+        }
+        Ok(manifest)
+    })();
+    let manifest = outcome.inspect_err(|_| {
+        // Frees the space again; the next try truncates it anyway.
+        let _ = fs::remove_file(&temporary);
+    })?;
+    let first = manifest
+        .first_at
+        .and_then(|at| Timestamp::from_nanosecond(at.into()).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    let archive_name =
+        plan::archive_name(&manifest.hostname, &manifest.log_type, first, manifest.sequence);
+    let (file, beside) = (segment_file(root, &archive_name), manifest_file(root, &archive_name));
+    let bytes = manifest.to_bytes();
+    let place = || failed(format!("can't put {} in its place", file.display()));
+    let folder = file.parent().unwrap_or(root);
+    files::create_folders(folder).map_err(|error| place().caused_by(error))?;
+    write_durably(&beside, &bytes).map_err(|error| place().caused_by(error))?;
+    failpoint::hit("logs.after-manifest");
+    fs::rename(&temporary, &file).map_err(|error| place().caused_by(error))?;
+    files::sync_folder_of(&file).map_err(|error| place().caused_by(error))?;
+    failpoint::hit("logs.after-seal");
+    Ok(SealedFile {
+        manifest_sha256: Manifest::sha256_of(&bytes).to_string(),
+        manifest,
+        archive_name,
+    })
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".writing");
+    let mut file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    files::sync_folder_of(path)
+}
+
+/// Puts a sealed segment and then its manifest into the archive.
+///
+/// # Errors
+/// `ARCHIVE_UNAVAILABLE`.
+pub async fn upload(archive: &Archive, root: &Path, archive_name: &str) -> Result<()> {
+    archive.put_file(&format!("{archive_name}.log.gz"), &segment_file(root, archive_name)).await?;
+    failpoint::hit("logs.after-upload");
+    archive
+        .put_file(&format!("{archive_name}.manifest.json"), &manifest_file(root, archive_name))
+        .await?;
+    failpoint::hit("logs.after-manifest-upload");
+    Ok(())
+}
+
+/// What the archive must hold for a segment.
+#[derive(Debug, Clone)]
+pub struct Expected<'a> {
+    /// Its place, without `.log.gz`.
+    pub archive_name: &'a str,
+    /// Size of the compressed file.
+    pub bytes: u64,
+    /// sha256 of the compressed file, hex.
+    pub sha256: &'a str,
+    /// sha256 of the manifest, hex.
+    pub manifest_sha256: &'a str,
+}
+
+/// Reads a segment back from the archive and compares size and hashes.
+///
+/// # Errors
+/// `ARCHIVE_MISMATCH` when the archive holds something else, `ARCHIVE_UNAVAILABLE` when it can't be read.
+pub async fn verify(archive: &Archive, expected: &Expected<'_>) -> Result<()> {
+    let mismatch = |name: &str, what: String| {
+        let message =
+            format!("{name} in {} {what}; move it away, and it is archived again", archive.url());
+        Err(Error::internal("ARCHIVE_MISMATCH", message))
+    };
+    let objects = [
+        (format!("{}.log.gz", expected.archive_name), Some(expected.bytes), expected.sha256),
+        (format!("{}.manifest.json", expected.archive_name), None, expected.manifest_sha256),
+    ];
+    for (name, bytes, sha256) in objects {
+        match archive.hash(&name).await? {
+            None => return mismatch(&name, "is not there".into()),
+            Some((size, _)) if bytes.is_some_and(|bytes| bytes != size) => {
+                return mismatch(&name, format!("has {size} bytes instead of {}", expected.bytes));
+            }
+            Some((_, seen)) if seen != sha256 => {
+                return mismatch(&name, format!("has sha256 {seen} instead of {sha256}"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the local copy of a segment. Idempotent.
+///
+/// # Errors
+/// `LOCAL_DELETE_FAILED`.
+pub fn delete_local(root: &Path, archive_name: &str) -> Result<()> {
+    for path in [segment_file(root, archive_name), manifest_file(root, archive_name)] {
+        // Its folder may be gone already, and then so is the file.
+        if path.parent().is_some_and(Path::exists) {
+            files::remove(&path).map_err(|error| {
+                Error::unavailable(
+                    "LOCAL_DELETE_FAILED",
+                    format!("can't delete {}", path.display()),
+                )
+                .caused_by(error)
+            })?;
+        }
+    }
+    prune_empty_folders(root, archive_name);
+    Ok(())
+}
+
+/// Removes the day, month and year folders that became empty.
+fn prune_empty_folders(root: &Path, archive_name: &str) {
+    let mut folder = Path::new(archive_name).parent();
+    while let Some(part) = folder.filter(|part| part.components().count() > 1) {
+        // One that is not empty refuses, which is what stops this.
+        if fs::remove_dir(root.join(part)).is_err() {
+            break;
+        }
+        folder = part.parent();
+    }
+}
+
+/// Deletes a segment and its manifest from the archive. Idempotent.
+///
+/// # Errors
+/// `ARCHIVE_UNAVAILABLE`.
+pub async fn delete_archived(archive: &Archive, archive_name: &str) -> Result<()> {
+    archive.delete(&format!("{archive_name}.log.gz")).await?;
+    failpoint::hit("logs.after-archive-delete");
+    archive.delete(&format!("{archive_name}.manifest.json")).await
+}

@@ -1,0 +1,279 @@
+//! Retention: scheduled and by hand through the same two functions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use genesis_storage::{SegmentRecord, SegmentState};
+use serde_json::json;
+
+use super::plan::{self, Retention};
+use super::{Logs, act, blocking};
+use crate::error::{Error, Result, Unmet};
+use crate::runs::{Context, Progress, Report, Request, SecondCaller, Started};
+use crate::scheduler::Job;
+use crate::scheduler::calendar::Schedule;
+
+/// The kind of a clean-up by hand.
+pub const CLEANUP: &str = "logs.cleanup";
+/// The retention of types that are no longer configured, in days.
+const DEFAULT_DAYS: (u64, u64) = (30, 365);
+/// So many segments make one journalled step.
+const BATCH: usize = 64;
+
+/// The jobs of log archival.
+pub fn jobs(logs: &Arc<Logs>) -> Vec<Arc<dyn Job>> {
+    vec![Arc::new(LocalRetention(Arc::clone(logs))), Arc::new(ArchiveRetention(Arc::clone(logs)))]
+}
+
+struct LocalRetention(Arc<Logs>);
+struct ArchiveRetention(Arc<Logs>);
+
+#[async_trait]
+impl Job for LocalRetention {
+    fn name(&self) -> &'static str {
+        "logs.local-retention"
+    }
+
+    fn description(&self) -> &'static str {
+        "deletes local copies of verified segments past their local retention"
+    }
+
+    fn schedule(&self) -> Schedule {
+        self.0.config().local_schedule.clone()
+    }
+
+    async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
+        let now = self.0.outside.clock.now();
+        let due = self.0.segments_where(|logs, segment| {
+            plan::local_expired(segment, now, logs.retention(&segment.log_type))
+        })?;
+        self.0.expire(due, SegmentState::LocalExpired, &context).await
+    }
+}
+
+#[async_trait]
+impl Job for ArchiveRetention {
+    fn name(&self) -> &'static str {
+        "logs.archive-retention"
+    }
+
+    fn description(&self) -> &'static str {
+        "deletes archived segments past their archive retention"
+    }
+
+    fn schedule(&self) -> Schedule {
+        self.0.config().archive_schedule.clone()
+    }
+
+    async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
+        let now = self.0.outside.clock.now();
+        let due = self.0.segments_where(|logs, segment| {
+            let retention = logs.retention(&segment.log_type);
+            plan::archive_expired(segment, now, retention.archive, retention.hold)
+        })?;
+        self.0.expire(due, SegmentState::ArchiveExpired, &context).await
+    }
+}
+
+/// What a clean-up would delete.
+#[derive(Debug, Clone)]
+pub struct CleanupPlan {
+    /// The segments, in order.
+    pub segments: Vec<SegmentRecord>,
+    /// Names exactly these.
+    pub hash: String,
+}
+
+impl Logs {
+    pub(super) fn retention(&self, log_type: &str) -> Retention {
+        let day = Duration::from_secs(86_400);
+        match self.config().source(log_type) {
+            Some(source) => Retention {
+                local: source.local_retention,
+                archive: source.archive_retention,
+                hold: source.hold,
+            },
+            None => Retention {
+                local: day * u32::try_from(DEFAULT_DAYS.0).unwrap_or(u32::MAX),
+                archive: day * u32::try_from(DEFAULT_DAYS.1).unwrap_or(u32::MAX),
+                hold: false,
+            },
+        }
+    }
+
+    fn segments_where(
+        &self,
+        wanted: impl Fn(&Self, &SegmentRecord) -> bool,
+    ) -> Result<Vec<SegmentRecord>> {
+        self.state.read(|reading| {
+            let mut found = Vec::new();
+            reading.segments().for_each(None, |segment| {
+                if wanted(self, &segment) {
+                    found.push(segment);
+                }
+                std::ops::ControlFlow::Continue(())
+            })?;
+            Ok(found)
+        })
+    }
+
+    /// What deleting everything older than `older_than` would delete.
+    ///
+    /// # Errors
+    /// `LOG_TYPE_UNKNOWN`; `RETENTION_NOT_REACHED` when the age is below a type's configured retention.
+    pub fn plan_cleanup(&self, older_than: Duration, log_type: &str) -> Result<CleanupPlan> {
+        if !log_type.is_empty() {
+            self.known_type(log_type)?;
+        }
+        let now = self.outside.clock.now();
+        let config = self.config();
+        let short = config
+            .sources
+            .iter()
+            .filter(|source| log_type.is_empty() || source.log_type == log_type);
+        let unmet: Vec<Unmet> = short
+            .filter(|source| older_than < source.archive_retention)
+            .map(|source| Unmet {
+                code: "RETENTION_NOT_REACHED",
+                subject: source.log_type.clone(),
+                message: format!(
+                    "{} is kept for {} days; ask for at least that, or change archive_retention",
+                    source.log_type,
+                    source.archive_retention.as_secs() / 86_400
+                ),
+            })
+            .collect();
+        if !unmet.is_empty() {
+            let message = "the age is below the configured archive retention; nothing was deleted";
+            return Err(Error::refused("RETENTION_NOT_REACHED", message, unmet));
+        }
+        let segments = self.segments_where(|logs, segment| {
+            (log_type.is_empty() || segment.log_type == log_type)
+                && plan::archive_expired(
+                    segment,
+                    now,
+                    older_than,
+                    logs.retention(&segment.log_type).hold,
+                )
+        })?;
+        Ok(CleanupPlan { hash: plan::plan_hash(CLEANUP, &segments), segments })
+    }
+
+    /// Starts a clean-up by hand. A non-empty `plan_hash` must be that of the plan as it is now.
+    ///
+    /// # Errors
+    /// Those of [`Logs::plan_cleanup`], `PLAN_CHANGED`, and those of starting a run.
+    pub async fn cleanup(
+        self: &Arc<Self>,
+        older_than: Duration,
+        log_type: &str,
+        plan_hash: &str,
+        actor: String,
+        reason: String,
+    ) -> Result<Started> {
+        let plan = self.plan_cleanup(older_than, log_type)?;
+        if !plan_hash.is_empty() && plan_hash != plan.hash {
+            let message = format!(
+                "the plan is {} now, not {plan_hash}; look at it again with --plan",
+                plan.hash
+            );
+            return Err(Error::conflict("PLAN_CHANGED", message));
+        }
+        let request = Request {
+            kind: CLEANUP,
+            actor,
+            reason,
+            parameters: json!({ "older_than_seconds": older_than.as_secs(), "log_type": log_type, "plan": plan.hash }),
+            // One clean-up at a time: the plan of a second one would be out of date.
+            key: CLEANUP.to_owned(),
+            second: SecondCaller::Refuse,
+        };
+        let logs = Arc::clone(self);
+        self.runs
+            .start(request, move |context| async move {
+                logs.expire(plan.segments, SegmentState::ArchiveExpired, &context).await
+            })
+            .await
+    }
+
+    /// Deletes copies of segments, in journalled batches: the local one, or for ARCHIVE_EXPIRED both.
+    async fn expire(
+        &self,
+        due: Vec<SegmentRecord>,
+        to: SegmentState,
+        context: &Context,
+    ) -> Result<Report> {
+        let (total, mut done, mut bytes) = (due.len() as u64, 0_u64, 0_u64);
+        let root = self.config().local_dir.clone();
+        for batch in due.chunks(BATCH) {
+            context.safe_point()?;
+            let names: Vec<String> = batch
+                .iter()
+                .map(|segment| format!("{}/{}", segment.log_type, segment.sequence))
+                .collect();
+            let target = match names.as_slice() {
+                [one] => one.clone(),
+                many => format!(
+                    "{} to {}",
+                    many.first().map_or("", String::as_str),
+                    many.last().map_or("", String::as_str)
+                ),
+            };
+            let step = context
+                .begin(
+                    if to == SegmentState::LocalExpired {
+                        "delete-local"
+                    } else {
+                        "delete-archived"
+                    },
+                    &target,
+                )
+                .await?;
+            for segment in batch {
+                if to == SegmentState::ArchiveExpired {
+                    act::delete_archived(&self.archive()?, &segment.archive_name).await?;
+                }
+                let (root, name) = (root.clone(), segment.archive_name.clone());
+                blocking(move || act::delete_local(&root, &name)).await?;
+                bytes += segment.compressed_bytes;
+            }
+            let now = self.outside.clock.now();
+            let records: Vec<SegmentRecord> = batch
+                .iter()
+                .cloned()
+                .map(|mut segment| {
+                    segment.state = to;
+                    if to == SegmentState::LocalExpired {
+                        segment.local_expired_at = Some(now);
+                    } else {
+                        segment.archive_expired_at = Some(now);
+                    }
+                    segment
+                })
+                .collect();
+            let action = if to == SegmentState::LocalExpired {
+                "logs.segment.local-expired"
+            } else {
+                "logs.segment.archive-expired"
+            };
+            let intent = self
+                .intent(&context.actor(), action, &context.reason())
+                .target(target)
+                .detail(names.join(" "))
+                .correlation_id(context.id());
+            self.state
+                .write(intent, move |writing| {
+                    for record in &records {
+                        writing.segments().put(record)?;
+                    }
+                    Ok(())
+                })
+                .await?;
+            done += batch.len() as u64;
+            step.done(format!("{} segment(s)", batch.len())).await?;
+            context.progress(Progress { done, total, unit: "segments", message: String::new() });
+        }
+        Ok(Report::proven(format!("{done} segment(s) deleted, {bytes} compressed bytes")))
+    }
+}

@@ -1,0 +1,387 @@
+//! Leads each unfinished segment on, one step at a time, in order of type and sequence.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use genesis_storage::{SegmentRecord, SegmentState};
+
+use super::plan::{Observed, Step};
+use super::segment::{Digest, MEMBER_BYTES, SealRequest, TimestampFormat};
+use super::{Logs, Waiting, act, blocking, nanoseconds, new_source, plan, timestamp};
+use crate::error::{Error, Result, Unmet};
+use crate::outside::{Holders, failpoint, files};
+
+/// The longest sleep when nothing is left to do; a cut wakes it at once.
+const REST: Duration = Duration::from_secs(30);
+/// First and longest wait for a writer that still holds a file.
+const RELEASE_WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// First and longest wait after a failure.
+const FAULT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A writer that holds on past the grace is told again this often.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// What came of trying one step.
+enum Outcome {
+    /// The segment is one step further.
+    Advanced,
+    /// It waits for a writer.
+    Waits(Unmet),
+    /// It rests.
+    Rest,
+}
+
+impl Logs {
+    pub(super) async fn pipeline(&self) {
+        loop {
+            let wait = match self.advance_all().await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(error = error.chain(), "the segments could not be looked at");
+                    FAULT_WAIT.0
+                }
+            };
+            tokio::select! {
+                () = self.outside.clock.sleep(wait) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Advances every unfinished segment that does not wait as far as it goes; returns how long to sleep.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub(crate) async fn advance_all(&self) -> Result<Duration> {
+        let unfinished = self.state.read(|reading| Ok(reading.segments().unfinished()?))?;
+        let mut wait = REST;
+        for segment in unfinished {
+            let key = (segment.log_type.clone(), segment.sequence);
+            let now = self.outside.clock.monotonic();
+            let until = self.live().waiting.get(&key).map(|waiting| waiting.not_before);
+            if let Some(left) =
+                until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero())
+            {
+                wait = wait.min(left);
+                continue;
+            }
+            if let Some(again) = self.advance(segment).await {
+                wait = wait.min(again);
+            }
+        }
+        Ok(wait)
+    }
+
+    /// Advances one segment until it rests or waits; returns when to come back.
+    async fn advance(&self, mut segment: SegmentRecord) -> Option<Duration> {
+        let key = (segment.log_type.clone(), segment.sequence);
+        loop {
+            match self.step(&segment).await {
+                Ok(Outcome::Advanced) => {
+                    self.live().waiting.remove(&key);
+                    match self.state.read(|reading| Ok(reading.segments().get(&key.0, key.1)?)) {
+                        Ok(Some(next)) => segment = next,
+                        _ => return None,
+                    }
+                }
+                Ok(Outcome::Rest) => {
+                    self.live().waiting.remove(&key);
+                    return None;
+                }
+                Ok(Outcome::Waits(why)) => {
+                    return Some(self.wait(&segment, why, RELEASE_WAIT).await);
+                }
+                Err(error) => {
+                    self.metrics.failed(&segment.log_type);
+                    let subject = format!("{}/{}", segment.log_type, segment.sequence);
+                    let why = Unmet { code: error.code, subject, message: error.chain() };
+                    return Some(self.wait(&segment, why, FAULT_WAIT).await);
+                }
+            }
+        }
+    }
+
+    /// Notes why a segment waits, and reports it once it has waited too long.
+    async fn wait(
+        &self,
+        segment: &SegmentRecord,
+        why: Unmet,
+        (first, longest): (Duration, Duration),
+    ) -> Duration {
+        let key = (segment.log_type.clone(), segment.sequence);
+        let now = self.outside.clock.monotonic();
+        let grace = self.config().release_grace;
+        // A held file is reported after its grace, anything else at once.
+        let patience = if why.code == "SEGMENT_HELD_BY_WRITER" { grace } else { Duration::ZERO };
+        let (delay, report, tell) = {
+            let mut live = self.live();
+            let waiting = live.waiting.entry(key).or_insert_with(|| Waiting {
+                why: why.clone(),
+                attempt: 0,
+                since: now,
+                not_before: now,
+                reported: false,
+                told_at: None,
+            });
+            if waiting.why.code != why.code {
+                (waiting.attempt, waiting.reported, waiting.since) = (0, false, now);
+            }
+            waiting.why = why.clone();
+            let delay = plan::back_off(waiting.attempt, first, longest);
+            waiting.attempt = waiting.attempt.saturating_add(1);
+            waiting.not_before = now + delay;
+            let waited = now.saturating_sub(waiting.since);
+            let report = waited >= patience && !waiting.reported;
+            waiting.reported |= report;
+            let tell = waited >= grace
+                && waiting.told_at.is_none_or(|at| now.saturating_sub(at) >= TELL_AGAIN);
+            if tell {
+                waiting.told_at = Some(now);
+            }
+            (delay, report, tell && segment.state == SegmentState::Detached)
+        };
+        if report {
+            tracing::warn!(segment = why.subject, code = why.code, "{}", why.message);
+            let intent = self
+                .intent("system:logs", "logs.segment.waiting", "")
+                .target(why.subject.clone())
+                .outcome(why.code)
+                .detail(why.message.clone());
+            if let Err(error) = self.state.note(intent).await {
+                tracing::error!(
+                    error = error.chain(),
+                    "the reason for waiting could not be journalled"
+                );
+            }
+        }
+        if tell && let Some(source) = self.config().source(&segment.log_type) {
+            // What it says is what the waiting says already.
+            let _ = self.tell_writer(source).await;
+        }
+        delay
+    }
+
+    async fn step(&self, segment: &SegmentRecord) -> Result<Outcome> {
+        let observed = match segment.state {
+            SegmentState::Active | SegmentState::Detached => Some(self.observe(segment).await?),
+            _ => None,
+        };
+        match plan::next_step(segment, observed.as_ref()) {
+            Step::Rest => return Ok(Outcome::Rest),
+            Step::AwaitRelease(pids) => {
+                let who = match pids.as_slice() {
+                    [] => "a process that can't be seen from here".to_owned(),
+                    pids => format!(
+                        "process {}",
+                        pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+                    ),
+                };
+                let message = format!(
+                    "{who} can still write to {}; it is kept as it is until the writer lets go (does its reopen hook work?)",
+                    segment.detached_path
+                );
+                let subject = format!("{}/{}", segment.log_type, segment.sequence);
+                return Ok(Outcome::Waits(Unmet {
+                    code: "SEGMENT_HELD_BY_WRITER",
+                    subject,
+                    message,
+                }));
+            }
+            Step::Hold { code, message } => return Err(Error::unavailable(code, message)),
+            Step::Abandon => {
+                let (log_type, sequence) = (segment.log_type.clone(), segment.sequence);
+                let intent = self
+                    .intent("system:logs", "logs.segment.abandoned", "the rename had not happened")
+                    .target(format!("{log_type}/{sequence}"));
+                self.state
+                    .write(intent, move |writing| {
+                        Ok(writing.segments().delete(&log_type, sequence)?)
+                    })
+                    .await?;
+                return Ok(Outcome::Rest);
+            }
+            Step::RecordDetached => {
+                self.record_detached(segment.clone()).await?;
+                if let Some(source) = self.config().source(&segment.log_type)
+                    && let Err(error) = self.tell_writer(source).await
+                {
+                    tracing::warn!(error = error.chain(), "the writer could not be told to reopen");
+                }
+            }
+            Step::Seal => self.seal(segment).await?,
+            Step::Upload => self.upload(segment).await?,
+            Step::Verify => self.verify_upload(segment).await?,
+        }
+        Ok(Outcome::Advanced)
+    }
+
+    async fn observe(&self, segment: &SegmentRecord) -> Result<Observed> {
+        let (segment, host) = (segment.clone(), std::sync::Arc::clone(&self.outside.host));
+        blocking(move || {
+            let is_it = |path: &str| {
+                let seen = files::look(path.as_ref()).map_err(|error| {
+                    Error::unavailable("LOG_UNREADABLE", format!("can't look at {path}"))
+                        .caused_by(error)
+                })?;
+                Ok::<bool, Error>(seen.is_some_and(|facts| {
+                    (facts.device, facts.inode) == (segment.device, segment.inode)
+                }))
+            };
+            let at_detached = is_it(&segment.detached_path)?;
+            let holders = if at_detached {
+                host.writers(segment.detached_path.as_ref(), segment.device, segment.inode)
+            } else {
+                Holders::Unknown("there is no file to look at".into())
+            };
+            Ok(Observed { at_source: is_it(&segment.source_path)?, at_detached, holders })
+        })
+        .await
+    }
+
+    async fn seal(&self, segment: &SegmentRecord) -> Result<()> {
+        let config = self.config();
+        let chain = self
+            .state
+            .read(|reading| Ok(reading.sources().get(&segment.log_type)?))?
+            .unwrap_or_else(|| new_source(&segment.log_type));
+        let previous = if chain.chain_head.is_empty() {
+            None
+        } else {
+            chain.chain_head.parse::<Digest>().ok()
+        };
+        let last_at = chain.streams.get(&segment.source_path).and_then(|stream| stream.last_at);
+        let detached = PathBuf::from(&segment.detached_path);
+        let fallback_at =
+            files::look(&detached).ok().flatten().map_or(0, |facts| facts.modified_at);
+        // A type that was taken out of the configuration is still brought to its end.
+        let format = config
+            .source(&segment.log_type)
+            .map_or(TimestampFormat::Rfc3339, |source| source.format.clone());
+        let request = SealRequest {
+            host_id: self.host.id.clone(),
+            hostname: self.host.name.clone(),
+            log_type: segment.log_type.clone(),
+            source_path: segment.source_path.clone(),
+            sequence: segment.sequence,
+            chain_index: chain.next_chain_index,
+            previous,
+            timestamp_format: format,
+            initial_at: last_at.map(nanoseconds),
+            fallback_at,
+            starts_mid_line: false,
+            sealed_at: nanoseconds(self.outside.clock.now()),
+            member_bytes: MEMBER_BYTES,
+        };
+        let (identity, root) = ((segment.device, segment.inode), config.local_dir.clone());
+        let source = detached.clone();
+        let sealed = blocking(move || act::seal_file(&source, identity, &root, request)).await?;
+        let mut record = segment.clone();
+        record.state = SegmentState::Sealed;
+        record.initial_at = last_at;
+        record.first_at = sealed.manifest.first_at.map(timestamp);
+        record.last_at = sealed.manifest.last_at.map(timestamp);
+        record.lines = sealed.manifest.lines;
+        record.plain_bytes = sealed.manifest.plain_bytes;
+        record.compressed_bytes = sealed.manifest.compressed_bytes;
+        record.sha256 = sealed.manifest.sha256.to_string();
+        record.manifest_sha256 = sealed.manifest_sha256;
+        record.chain_index = Some(chain.next_chain_index);
+        record.archive_name = sealed.archive_name;
+        record.sealed_at = Some(self.outside.clock.now());
+        let ended_at = sealed.manifest.ended_at.map(timestamp);
+        self.metrics.sealed(
+            &record.log_type,
+            record.plain_bytes,
+            record.compressed_bytes,
+            record.lines,
+        );
+        let intent = self
+            .intent("system:logs", "logs.segment.sealed", "")
+            .target(format!("{}/{}", record.log_type, record.sequence))
+            .detail(format!("{} lines, sha256 {}", record.lines, record.sha256));
+        let committed = record.clone();
+        self.state
+            .write(intent, move |writing| {
+                let mut chain = writing
+                    .sources()
+                    .get(&committed.log_type)?
+                    .unwrap_or_else(|| new_source(&committed.log_type));
+                chain.next_chain_index += 1;
+                chain.chain_head = committed.manifest_sha256.clone();
+                chain.streams.entry(committed.source_path.clone()).or_default().last_at = ended_at;
+                writing.sources().put(&chain)?;
+                writing.segments().put(&committed)?;
+                Ok(())
+            })
+            .await?;
+        failpoint::hit("logs.sealed");
+        self.remove_source(segment).await
+    }
+
+    /// Deletes the plain file of a segment that is recorded as sealed.
+    async fn remove_source(&self, segment: &SegmentRecord) -> Result<()> {
+        let segment = segment.clone();
+        blocking(move || {
+            let path = PathBuf::from(&segment.detached_path);
+            let failed = |error| {
+                Error::unavailable(
+                    "SOURCE_DELETE_FAILED",
+                    format!("can't delete {}", path.display()),
+                )
+                .caused_by(error)
+            };
+            let seen = files::look(&path).map_err(failed)?;
+            if seen
+                .is_some_and(|facts| (facts.device, facts.inode) == (segment.device, segment.inode))
+            {
+                files::remove(&path).map_err(failed)?;
+            }
+            failpoint::hit("logs.source-removed");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn upload(&self, segment: &SegmentRecord) -> Result<()> {
+        // After a crash between the commit and the deletion the plain file may still be there.
+        self.remove_source(segment).await?;
+        let archive = self.archive()?;
+        let outcome = act::upload(&archive, &self.config().local_dir, &segment.archive_name).await;
+        if outcome.is_err() {
+            // A folder that was unmounted and comes back is opened anew.
+            self.live().archive = None;
+        }
+        outcome?;
+        let mut record = segment.clone();
+        record.state = SegmentState::Uploaded;
+        self.put_segment(record, "logs.segment.uploaded", "").await?;
+        failpoint::hit("logs.uploaded");
+        Ok(())
+    }
+
+    async fn verify_upload(&self, segment: &SegmentRecord) -> Result<()> {
+        let expected = act::Expected {
+            archive_name: &segment.archive_name,
+            bytes: segment.compressed_bytes,
+            sha256: &segment.sha256,
+            manifest_sha256: &segment.manifest_sha256,
+        };
+        let archive = self.archive()?;
+        match act::verify(&archive, &expected).await {
+            Ok(()) => {}
+            Err(error) if error.code == "ARCHIVE_MISMATCH" => {
+                // If somebody has moved the wrong object away, the right one takes its place; puts never
+                // replace anything.
+                act::upload(&archive, &self.config().local_dir, &segment.archive_name).await?;
+                act::verify(&archive, &expected).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        let mut record = segment.clone();
+        record.state = SegmentState::Verified;
+        record.verified_at = Some(self.outside.clock.now());
+        self.put_segment(record, "logs.segment.verified", "").await?;
+        self.metrics.verified(&segment.log_type);
+        failpoint::hit("logs.verified");
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! What to do about logs: pure decisions over plain data.
+
+use std::path::Path;
+use std::time::Duration;
+
+use genesis_storage::{
+    ReconciliationRecord, SegmentRecord, SegmentState, StepRecord, StepState, Verdict,
+};
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+
+use crate::error::Unmet;
+use crate::outside::Holders;
+use crate::outside::files::{FileFacts, FileKind};
+
+/// The suffix of files that were renamed away from their writer.
+pub const DETACHED_SUFFIX: &str = ".genesis";
+
+/// Whether a path may be rotated at all.
+///
+/// # Errors
+/// What is in the way, and what to do about it.
+pub fn admissible(path: &Path, facts: &FileFacts) -> Result<(), Unmet> {
+    let shown = path.display();
+    let unmet = |code, message| Err(Unmet { code, subject: path.display().to_string(), message });
+    match facts.kind {
+        FileKind::Regular => {}
+        FileKind::Symlink => {
+            return unmet(
+                "LOG_IS_SYMLINK",
+                format!("{shown} is a symbolic link; configure the file it points to"),
+            );
+        }
+        FileKind::Fifo => {
+            return unmet("LOG_IS_FIFO", format!("{shown} is a named pipe, which can't be rotated"));
+        }
+        FileKind::Folder => {
+            return unmet(
+                "LOG_IS_FOLDER",
+                format!("{shown} is a folder; configure the files in it, such as {shown}/*.log"),
+            );
+        }
+        FileKind::Other => {
+            return unmet(
+                "LOG_IS_SPECIAL",
+                format!("{shown} is a socket or device, which can't be rotated"),
+            );
+        }
+    }
+    if facts.links > 1 {
+        let message = format!(
+            "{shown} has {} hard links; a rename would not take the others along",
+            facts.links
+        );
+        return unmet("LOG_IS_HARD_LINKED", message);
+    }
+    if facts.folder_world_writable {
+        let message = format!(
+            "everybody may rename files in the folder of {shown}; take that right away (chmod o-w)"
+        );
+        return unmet("LOG_FOLDER_WORLD_WRITABLE", message);
+    }
+    if path.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
+        return unmet(
+            "LOG_NAME_HOSTILE",
+            format!("{:?} holds control characters or is not UTF-8; rename it", path),
+        );
+    }
+    Ok(())
+}
+
+/// Whether a path is something that the agent itself has put beside a log.
+pub fn is_ours(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.ends_with(DETACHED_SUFFIX))
+}
+
+/// What is seen of a segment's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The file with the segment's inode still has its own name.
+    pub at_source: bool,
+    /// The file with the segment's inode has the name it is detached to.
+    pub at_detached: bool,
+    /// Who can still write to it.
+    pub holders: Holders,
+}
+
+/// The next step of a segment's life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Take the intent to cut back: nothing happened.
+    Abandon,
+    /// Record that the rename happened.
+    RecordDetached,
+    /// Wait until nobody can write to it any more.
+    AwaitRelease(Vec<u32>),
+    /// Compress it.
+    Seal,
+    /// Put it into the archive.
+    Upload,
+    /// Read it back from the archive.
+    Verify,
+    /// Nothing can be done without a person.
+    Hold {
+        /// Stable code.
+        code: &'static str,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// Nothing is left to do.
+    Rest,
+}
+
+/// Decides the next step. `observed` is `None` where the state alone decides.
+pub fn next_step(segment: &SegmentRecord, observed: Option<&Observed>) -> Step {
+    let vanished = || Step::Hold {
+        code: "SEGMENT_SOURCE_VANISHED",
+        message: format!(
+            "neither {} nor {} is the file that was to be archived; somebody moved or deleted it",
+            segment.source_path, segment.detached_path
+        ),
+    };
+    match (segment.state, observed) {
+        (SegmentState::Active, Some(seen)) if seen.at_detached => Step::RecordDetached,
+        (SegmentState::Active, Some(seen)) if seen.at_source => Step::Abandon,
+        (SegmentState::Active, _) => vanished(),
+        (SegmentState::Detached, Some(seen)) if seen.at_detached => match &seen.holders {
+            Holders::Released => Step::Seal,
+            Holders::Held(pids) => Step::AwaitRelease(pids.clone()),
+            Holders::Unknown(why) => {
+                Step::Hold { code: "SEGMENT_HOLDERS_UNKNOWN", message: why.clone() }
+            }
+        },
+        (SegmentState::Detached, _) => vanished(),
+        (SegmentState::Sealed, _) => Step::Upload,
+        (SegmentState::Uploaded, _) => Step::Verify,
+        (SegmentState::Verified | SegmentState::LocalExpired | SegmentState::ArchiveExpired, _) => {
+            Step::Rest
+        }
+    }
+}
+
+/// What a cut-off rotation amounts to, from the states its segments have now.
+///
+/// | step cut off | segments seen | verdict |
+/// |---|---|---|
+/// | none begun | - | nothing done |
+/// | any | none recorded | undone: the intent to cut was taken back |
+/// | any | all verified | finished |
+/// | any | some on their way | finished: the segments go on by themselves |
+/// | any | one without its file | held |
+pub fn reconcile_rotation(
+    steps: &[StepRecord],
+    segments: &[SegmentRecord],
+) -> ReconciliationRecord {
+    let verdict = |verdict, detail: String| ReconciliationRecord { verdict, detail };
+    if steps.is_empty() {
+        return verdict(Verdict::NothingDone, "no file had been cut".into());
+    }
+    let begun = steps.iter().filter(|step| step.name == "cut").count();
+    let cut_off = steps.iter().find(|step| step.state == StepState::Intent);
+    let stopped = cut_off
+        .map_or(String::new(), |step| format!(" (cut off in step {} {})", step.name, step.target));
+    if segments.is_empty() {
+        return verdict(
+            Verdict::Undone,
+            format!("{begun} cut(s) begun, none had happened{stopped}"),
+        );
+    }
+    let lost: Vec<String> = segments
+        .iter()
+        .filter(|segment| segment.state == SegmentState::Active)
+        .map(|segment| format!("{}/{}", segment.log_type, segment.sequence))
+        .collect();
+    if !lost.is_empty() {
+        return verdict(
+            Verdict::Held,
+            format!("segments {} have lost their file{stopped}", lost.join(", ")),
+        );
+    }
+    let verified =
+        segments.iter().filter(|segment| segment.state >= SegmentState::Verified).count();
+    let detail = format!(
+        "{verified} of {} segments verified, the others go on by themselves{stopped}",
+        segments.len()
+    );
+    verdict(Verdict::Finished, detail)
+}
+
+/// The segment's place in the archive, without its `.log.gz`.
+pub fn archive_name(hostname: &str, log_type: &str, first_at: Timestamp, sequence: u64) -> String {
+    let host: String =
+        hostname
+            .chars()
+            .take(64)
+            .map(|character| {
+                if character.is_ascii_alphanumeric() || character == '.' { character } else { '-' }
+            })
+            .collect();
+    let host = host.trim_start_matches('.');
+    let host = if host.is_empty() { "host" } else { host };
+    format!(
+        "{log_type}/{}/{host}-{log_type}-{}-{sequence:08}",
+        first_at.strftime("%Y/%m/%d"),
+        first_at.strftime("%Y%m%dT%H%M%S.%3fZ"),
+    )
+}
+
+/// How long a source's segments are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Locally.
+    pub local: Duration,
+    /// In the archive.
+    pub archive: Duration,
+    /// Nothing is deleted.
+    pub hold: bool,
+}
+
+/// Whether everything in the segment is older than `age`, counted from its last line.
+fn past(segment: &SegmentRecord, now: Timestamp, age: Duration) -> bool {
+    let Some(last) = segment.last_at else { return false };
+    let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
+    now.checked_sub(age).is_ok_and(|limit| last < limit)
+}
+
+/// Whether the local copy may go: proven in the archive, and past its retention.
+pub fn local_expired(segment: &SegmentRecord, now: Timestamp, retention: Retention) -> bool {
+    segment.state == SegmentState::Verified
+        && !retention.hold
+        && past(segment, now, retention.local)
+}
+
+/// Whether the archived copy may go at this age. One that was never verified is never deleted.
+pub fn archive_expired(
+    segment: &SegmentRecord,
+    now: Timestamp,
+    older_than: Duration,
+    hold: bool,
+) -> bool {
+    let archived = matches!(segment.state, SegmentState::Verified | SegmentState::LocalExpired);
+    archived && !hold && past(segment, now, older_than)
+}
+
+/// Names a set of segments in the state they are in, so that a plan can be carried out or refused as one.
+pub fn plan_hash(verb: &str, segments: &[SegmentRecord]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(verb);
+    for segment in segments {
+        hash.update(format!("\0{}\0{}\0{}", segment.log_type, segment.sequence, segment.sha256));
+    }
+    hex::encode(hash.finalize())[..16].to_owned()
+}
+
+/// How long to wait before the next try: doubling from `first`, at most `longest`.
+pub fn back_off(attempt: u32, first: Duration, longest: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(longest)
+}

@@ -1,0 +1,392 @@
+//! Getting lines back: only the members that the range needs, from whichever copy is sound, with a
+//! trailer that names what is missing.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use genesis_storage::{SegmentRecord, SegmentState};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::segment::{
+    DateRange, MAX_MANIFEST_BYTES, Manifest, Member, TimestampFormat, TimestampParser,
+    inflate_member, members_for, select_lines,
+};
+use super::{Logs, act, blocking, timestamp};
+use crate::error::{Error, Result};
+
+/// Lines are sent in pieces of about this size, in bytes.
+const PIECE: usize = 256 << 10;
+/// So many pieces may wait for a slow reader.
+pub const PIECES_WAITING: usize = 4;
+
+/// One part of a retrieval.
+#[derive(Debug)]
+pub enum Part {
+    /// What will be read; first.
+    Plan(ReadPlan),
+    /// Whole lines.
+    Data(Bytes),
+    /// How it ended; last.
+    Trailer(Trailer),
+}
+
+/// What a retrieval reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadPlan {
+    /// Segments that are touched.
+    pub segments: u64,
+    /// Members that are touched.
+    pub members: u64,
+    /// Compressed bytes that are read.
+    pub compressed_bytes: u64,
+    /// Plain bytes that they hold.
+    pub plain_bytes: u64,
+}
+
+/// How a retrieval ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trailer {
+    /// Segments that gave lines.
+    pub segments: u64,
+    /// Lines sent.
+    pub lines: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// What is missing.
+    pub gaps: Vec<Gap>,
+    /// sha256 of all data, hex.
+    pub sha256: String,
+    /// Lines of the range may still be in files that are being written.
+    pub active_files_in_range: bool,
+    /// Segments of the range that retention has deleted.
+    pub expired_segments: u64,
+}
+
+/// Lines that are missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The segment.
+    pub sequence: u64,
+    /// Its place in the archive; empty before it was sealed.
+    pub archive_name: String,
+    /// The time it covers, where known.
+    pub covers: Option<(Timestamp, Timestamp)>,
+    /// At most so many lines are missing.
+    pub lines: u64,
+    /// Stable code.
+    pub code: &'static str,
+    /// Why.
+    pub message: String,
+}
+
+/// A segment with what is known of its index.
+struct Readable {
+    segment: SegmentRecord,
+    manifest: Manifest,
+    members: Vec<usize>,
+}
+
+impl Logs {
+    /// Parses a date range.
+    ///
+    /// # Errors
+    /// `RANGE_INVALID`.
+    pub fn parse_range(text: &str) -> Result<DateRange> {
+        DateRange::parse(text).map_err(|error| Error::invalid("RANGE_INVALID", error.to_string()))
+    }
+
+    /// Sends the lines of a type within a range to `to`, ended by a trailer. It stops when nobody listens.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`; what can't be read of the archive is a gap, not an error.
+    pub async fn retrieve(
+        self: Arc<Self>,
+        log_type: &str,
+        range: DateRange,
+        plan_only: bool,
+        to: mpsc::Sender<Result<Part>>,
+    ) -> Result<()> {
+        let mut trailer = Trailer::default();
+        let mut readable = Vec::new();
+        let mut plan = ReadPlan::default();
+        for segment in self.segments_in(log_type, range, &mut trailer)? {
+            match self.manifest(&segment).await {
+                Ok(manifest) => {
+                    let members = members_for(&manifest, range);
+                    if members.is_empty() {
+                        continue;
+                    }
+                    plan.segments += 1;
+                    plan.members += members.len() as u64;
+                    for member in members.iter().filter_map(|index| manifest.members.get(*index)) {
+                        plan.compressed_bytes += member.compressed_bytes;
+                        plan.plain_bytes += member.plain_bytes;
+                    }
+                    // The index of a long segment is large; it is read again when its turn comes.
+                    let keep = Manifest { members: Vec::new(), ..manifest };
+                    readable.push(Readable { segment, manifest: keep, members });
+                }
+                Err(error) => {
+                    trailer.gaps.push(gap(&segment, segment.lines, error.code, error.chain()))
+                }
+            }
+        }
+        trailer.active_files_in_range = self.active_in_range(log_type, range);
+        if to.send(Ok(Part::Plan(plan))).await.is_err() {
+            return Ok(());
+        }
+        let mut sender =
+            Sender { to, hash: Sha256::new(), piece: Vec::new(), lines: 0, bytes: 0, gone: false };
+        if !plan_only {
+            let format = self
+                .config()
+                .source(log_type)
+                .map_or(TimestampFormat::Rfc3339, |source| source.format.clone());
+            for entry in readable {
+                let before = sender.lines;
+                self.send_segment(&entry, range, &format, &mut sender, &mut trailer).await?;
+                trailer.segments += u64::from(sender.lines > before);
+                if sender.gone {
+                    return Ok(());
+                }
+            }
+        }
+        sender.flush().await;
+        trailer.lines = sender.lines;
+        trailer.bytes = sender.bytes;
+        trailer.sha256 = hex::encode(sender.hash.finalize());
+        trailer.gaps.sort_by_key(|gap| gap.sequence);
+        // Nobody listening any more is no error.
+        let _ = sender.to.send(Ok(Part::Trailer(trailer))).await;
+        Ok(())
+    }
+
+    /// The segments whose lines may be in the range, in order; what can't be among them goes to the trailer.
+    fn segments_in(
+        &self,
+        log_type: &str,
+        range: DateRange,
+        trailer: &mut Trailer,
+    ) -> Result<Vec<SegmentRecord>> {
+        let (from, until) = (timestamp(range.from), timestamp(range.until));
+        let mut found = Vec::new();
+        self.state.read(|reading| {
+            reading.segments().for_each(Some(log_type), |segment| {
+                match (segment.state, segment.first_at, segment.last_at) {
+                    (SegmentState::Active | SegmentState::Detached, ..) => {
+                        // Its times are not known before it is sealed. It can't reach behind the range, as
+                        // far as its writer's clock goes, when it was cut before the range began.
+                        if segment.detached_at.is_none_or(|at| at >= from) {
+                            let message =
+                                "not sealed yet; ask again when its writer has let go".to_owned();
+                            trailer.gaps.push(gap(&segment, 0, "SEGMENT_NOT_SEALED", message));
+                        }
+                    }
+                    (state, Some(first), Some(last)) if first < until && last >= from => {
+                        if state == SegmentState::ArchiveExpired {
+                            trailer.expired_segments += 1;
+                        } else {
+                            found.push(segment);
+                        }
+                    }
+                    _ => {}
+                }
+                std::ops::ControlFlow::Continue(())
+            })?;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn active_in_range(&self, log_type: &str, range: DateRange) -> bool {
+        let live = self.live();
+        let written = live.active.iter().any(|((owner, _), bytes)| owner == log_type && *bytes > 0);
+        // Lines in an active file are younger than the last sealed one; a range that ended before the file
+        // was begun can't have any. Without a better bound: the range reaches into the last sealed line.
+        let newest = self
+            .state
+            .read(|reading| {
+                let source = reading.sources().get(log_type)?;
+                Ok(source.and_then(|source| {
+                    source.streams.values().filter_map(|stream| stream.last_at).max()
+                }))
+            })
+            .unwrap_or(None);
+        written && newest.is_none_or(|newest| timestamp(range.until) > newest)
+    }
+
+    /// The segment's index, from the local copy or else from the archive, whichever is what was recorded.
+    async fn manifest(&self, segment: &SegmentRecord) -> Result<Manifest> {
+        let damaged = |what: String| Error::internal("MANIFEST_DAMAGED", what);
+        let check = |bytes: &[u8], place: &str| {
+            if Manifest::sha256_of(bytes).to_string() != segment.manifest_sha256 {
+                return Err(damaged(format!(
+                    "the manifest of {} in {place} is not the one that was recorded",
+                    segment.archive_name
+                )));
+            }
+            Manifest::from_bytes(bytes).map_err(|error| {
+                damaged(format!("the manifest of {} can't be used", segment.archive_name))
+                    .caused_by(error)
+            })
+        };
+        if segment.state < SegmentState::LocalExpired {
+            let path = act::manifest_file(&self.config().local_dir, &segment.archive_name);
+            if let Ok(bytes) = tokio::fs::read(&path).await
+                && let Ok(manifest) = check(&bytes, "the local copy")
+            {
+                return Ok(manifest);
+            }
+        }
+        let name = format!("{}.manifest.json", segment.archive_name);
+        let archive = self.archive()?;
+        match archive.read_small(&name, MAX_MANIFEST_BYTES as u64).await? {
+            Some(bytes) => check(&bytes, archive.url()),
+            None => Err(Error::not_found(
+                "MANIFEST_MISSING",
+                format!("{name} is not in {}", archive.url()),
+            )),
+        }
+    }
+
+    async fn send_segment(
+        &self,
+        entry: &Readable,
+        range: DateRange,
+        format: &TimestampFormat,
+        sender: &mut Sender,
+        trailer: &mut Trailer,
+    ) -> Result<()> {
+        let manifest = match self.manifest(&entry.segment).await {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                trailer.gaps.push(gap(
+                    &entry.segment,
+                    entry.manifest.lines,
+                    error.code,
+                    error.chain(),
+                ));
+                return Ok(());
+            }
+        };
+        for member in entry.members.iter().filter_map(|index| manifest.members.get(*index)) {
+            match self.member(&entry.segment, member).await {
+                Ok(plain) => {
+                    let (format, member) = (format.clone(), member.clone());
+                    let (selected, lines) = blocking(move || {
+                        let mut selected = Vec::new();
+                        let mut parser = TimestampParser::new(&format);
+                        let counted =
+                            select_lines(&plain, &member, &mut parser, range, &mut |run| {
+                                selected.extend_from_slice(run)
+                            });
+                        Ok((selected, counted.lines))
+                    })
+                    .await?;
+                    sender.send(&selected, lines).await;
+                }
+                Err(error) => {
+                    let covers = Some((timestamp(member.first_at), timestamp(member.last_at)));
+                    trailer.gaps.push(Gap {
+                        covers,
+                        ..gap(&entry.segment, member.lines, error.code, error.chain())
+                    });
+                }
+            }
+            if sender.gone {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One member's plain bytes: from the local copy if that is sound, else from the archive.
+    async fn member(&self, segment: &SegmentRecord, member: &Member) -> Result<Vec<u8>> {
+        let range = member.offset..member.offset + member.compressed_bytes;
+        if segment.state < SegmentState::LocalExpired {
+            let path = act::segment_file(&self.config().local_dir, &segment.archive_name);
+            let (range, wanted) = (range.clone(), member.clone());
+            let local = blocking(move || {
+                let bytes = read_part(&path, &range).map_err(|error| {
+                    Error::unavailable(
+                        "LOCAL_READ_FAILED",
+                        format!("can't read {}", path.display()),
+                    )
+                    .caused_by(error)
+                })?;
+                inflate(&bytes, &wanted)
+            })
+            .await;
+            if local.is_ok() {
+                return local;
+            }
+        }
+        let name = format!("{}.log.gz", segment.archive_name);
+        let bytes = self.archive()?.read_range(&name, range).await?;
+        let wanted = member.clone();
+        blocking(move || inflate(&bytes, &wanted)).await
+    }
+}
+
+fn inflate(bytes: &[u8], member: &Member) -> Result<Vec<u8>> {
+    inflate_member(bytes, member).map_err(|error| {
+        Error::internal("SEGMENT_DAMAGED", "the archived bytes are not what was sealed")
+            .caused_by(error)
+    })
+}
+
+fn read_part(path: &std::path::Path, range: &Range<u64>) -> std::io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+
+    let file = std::fs::File::open(path)?;
+    let size = usize::try_from(range.end - range.start).map_err(std::io::Error::other)?;
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes)
+}
+
+fn gap(segment: &SegmentRecord, lines: u64, code: &'static str, message: String) -> Gap {
+    Gap {
+        sequence: segment.sequence,
+        archive_name: segment.archive_name.clone(),
+        covers: segment.first_at.zip(segment.last_at),
+        lines,
+        code,
+        message,
+    }
+}
+
+/// Gathers lines into pieces for the stream, and counts and hashes them.
+struct Sender {
+    to: mpsc::Sender<Result<Part>>,
+    hash: Sha256,
+    piece: Vec<u8>,
+    lines: u64,
+    bytes: u64,
+    gone: bool,
+}
+
+impl Sender {
+    async fn send(&mut self, bytes: &[u8], lines: u64) {
+        self.lines += lines;
+        for chunk in bytes.chunks(PIECE) {
+            self.piece.extend_from_slice(chunk);
+            if self.piece.len() >= PIECE {
+                self.flush().await;
+            }
+        }
+    }
+
+    async fn flush(&mut self) {
+        if self.piece.is_empty() || self.gone {
+            return;
+        }
+        let piece = std::mem::take(&mut self.piece);
+        self.hash.update(&piece);
+        self.bytes += piece.len() as u64;
+        self.gone = self.to.send(Ok(Part::Data(Bytes::from(piece)))).await.is_err();
+    }
+}

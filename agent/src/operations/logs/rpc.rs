@@ -1,0 +1,344 @@
+//! Parse, call, convert: log archival over gRPC.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use genesis_proto::v1::logs_service_server::LogsService;
+use genesis_proto::v1::{
+    ActiveFile, CleanupArchivesRequest, CleanupArchivesResponse, Condition, Gap,
+    GetLogsStatusRequest, GetLogsStatusResponse, ListSegmentsRequest, ListSegmentsResponse, Plan,
+    PlanCleanupRequest, PlanCleanupResponse, PlanStep, RetrieveLogsRequest, RetrieveLogsResponse,
+    RetrievePlan, RetrieveTrailer, RotateLogsRequest, RotateLogsResponse, Segment, SegmentState,
+    SourceStatus, StateCount, VerifyArchivesRequest, VerifyArchivesResponse, VerifyDepth,
+    VerifySummary, retrieve_logs_response, verify_archives_response,
+};
+use genesis_storage::{SegmentRecord, SegmentState as Stored};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::segment::DateRange;
+use super::{Logs, Reopen, retrieve, status::SourceView, timestamp, verify};
+use crate::config::reader::parse_duration;
+use crate::error::{Error, Result};
+use crate::server::caller::caller;
+use crate::server::convert::{duration, finding, maybe, progress, started, time};
+use crate::server::status::to_status;
+
+/// The service over log archival.
+pub struct Service(pub Arc<Logs>);
+
+/// The answer of GetStatus, also for HTTP.
+///
+/// # Errors
+/// `STORAGE_FAILED`.
+pub fn status_response(logs: &Logs) -> Result<GetLogsStatusResponse> {
+    let views = logs.status()?;
+    let findings: Vec<_> =
+        views.iter().flat_map(|view| view.findings.iter().map(finding)).collect();
+    let condition = if findings.is_empty() { Condition::Ok } else { Condition::Warn };
+    Ok(GetLogsStatusResponse {
+        condition: condition.into(),
+        sources: views.into_iter().map(source_status).collect(),
+        archive_url: logs.config().archive_url.clone(),
+        findings,
+    })
+}
+
+fn source_status(view: SourceView) -> SourceStatus {
+    let count = |(state, segments)| StateCount { state: state_to_proto(state).into(), segments };
+    SourceStatus {
+        log_type: view.source.log_type,
+        paths: view.source.paths,
+        rotate_mode: match view.source.reopen {
+            Reopen::Own => "reopen (own log)",
+            Reopen::ByItself => "reopen (by itself)",
+            Reopen::Signal { .. } => "reopen (signal)",
+            Reopen::Command(_) => "reopen (command)",
+        }
+        .to_owned(),
+        rotate_bytes: view.source.rotate_bytes,
+        local_retention: Some(duration(view.source.local_retention)),
+        archive_retention: Some(duration(view.source.archive_retention)),
+        active: view
+            .active
+            .into_iter()
+            .map(|(path, bytes)| ActiveFile { path: path.display().to_string(), bytes })
+            .collect(),
+        segments: view.segments.into_iter().map(count).collect(),
+        archived_plain_bytes: view.plain_bytes,
+        archived_compressed_bytes: view.compressed_bytes,
+        last_verified_at: maybe(view.last_verified_at),
+        findings: view.findings.iter().map(finding).collect(),
+    }
+}
+
+fn state_to_proto(state: Stored) -> SegmentState {
+    match state {
+        Stored::Active => SegmentState::Active,
+        Stored::Detached => SegmentState::Detached,
+        Stored::Sealed => SegmentState::Sealed,
+        Stored::Uploaded => SegmentState::Uploaded,
+        Stored::Verified => SegmentState::Verified,
+        Stored::LocalExpired => SegmentState::LocalExpired,
+        Stored::ArchiveExpired => SegmentState::ArchiveExpired,
+    }
+}
+
+fn segment(logs: &Logs, record: SegmentRecord) -> Segment {
+    let waiting = logs.waiting(&record.log_type, record.sequence);
+    Segment {
+        state: state_to_proto(record.state).into(),
+        first_at: maybe(record.first_at),
+        last_at: maybe(record.last_at),
+        detached_at: maybe(record.detached_at),
+        verified_at: maybe(record.verified_at),
+        waiting: waiting.as_ref().map(finding),
+        log_type: record.log_type,
+        sequence: record.sequence,
+        source_path: record.source_path,
+        archive_name: record.archive_name,
+        lines: record.lines,
+        plain_bytes: record.plain_bytes,
+        compressed_bytes: record.compressed_bytes,
+        sha256: record.sha256,
+    }
+}
+
+fn older_than(text: &str) -> Result<std::time::Duration> {
+    parse_duration(text).map_err(|why| Error::invalid("DURATION_INVALID", why))
+}
+
+impl Service {
+    fn list(&self, request: &ListSegmentsRequest) -> Result<ListSegmentsResponse> {
+        let limit = match request.limit {
+            0 => 1_000,
+            1..=10_000 => request.limit as usize,
+            _ => return Err(Error::invalid("LIMIT_INVALID", "limit must be 1 to 10000")),
+        };
+        if !request.log_type.is_empty() {
+            self.0.known_type(&request.log_type)?;
+        } else if request.after_sequence > 0 {
+            return Err(Error::invalid("LIMIT_INVALID", "after_sequence needs log_type"));
+        }
+        let range = match request.date_range.as_str() {
+            "" => None,
+            text => Some(Logs::parse_range(text)?),
+        };
+        let within =
+            |record: &SegmentRecord, range: DateRange| match (record.first_at, record.last_at) {
+                (Some(first), Some(last)) => {
+                    first < timestamp(range.until) && last >= timestamp(range.from)
+                }
+                _ => true,
+            };
+        let filter = (!request.log_type.is_empty()).then_some(request.log_type.as_str());
+        let (mut segments, mut truncated) = (Vec::new(), false);
+        self.0.state.read(|reading| {
+            reading.segments().for_each(filter, |record| {
+                let behind = record.sequence > request.after_sequence;
+                if behind && range.is_none_or(|range| within(&record, range)) {
+                    if segments.len() == limit {
+                        truncated = true;
+                        return std::ops::ControlFlow::Break(());
+                    }
+                    segments.push(segment(&self.0, record));
+                }
+                std::ops::ControlFlow::Continue(())
+            })?;
+            Ok(())
+        })?;
+        Ok(ListSegmentsResponse { segments, truncated })
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn get_status(
+        &self,
+        _: Request<GetLogsStatusRequest>,
+    ) -> Result<Response<GetLogsStatusResponse>, Status> {
+        status_response(&self.0).map(Response::new).map_err(to_status)
+    }
+
+    async fn list_segments(
+        &self,
+        request: Request<ListSegmentsRequest>,
+    ) -> Result<Response<ListSegmentsResponse>, Status> {
+        self.list(request.get_ref()).map(Response::new).map_err(to_status)
+    }
+
+    async fn rotate_logs(
+        &self,
+        request: Request<RotateLogsRequest>,
+    ) -> Result<Response<RotateLogsResponse>, Status> {
+        let who = caller(&request)?;
+        let run = self
+            .0
+            .rotate(&request.get_ref().log_type, who.identity, who.reason)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(RotateLogsResponse { run: Some(started(run)) }))
+    }
+
+    type RetrieveLogsStream = ReceiverStream<Result<RetrieveLogsResponse, Status>>;
+
+    async fn retrieve_logs(
+        &self,
+        request: Request<RetrieveLogsRequest>,
+    ) -> Result<Response<Self::RetrieveLogsStream>, Status> {
+        let request = request.into_inner();
+        self.0.known_type(&request.log_type).map_err(to_status)?;
+        let range = Logs::parse_range(&request.date_range).map_err(to_status)?;
+        let (sender, mut parts) = mpsc::channel(retrieve::PIECES_WAITING);
+        let logs = Arc::clone(&self.0);
+        let errors = sender.clone();
+        tokio::spawn(async move {
+            if let Err(error) =
+                logs.retrieve(&request.log_type, range, request.plan_only, sender).await
+            {
+                // Nobody listening any more is no error.
+                let _ = errors.send(Err(error)).await;
+            }
+        });
+        let (out, stream) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(part) = parts.recv().await {
+                let part = part.map(|part| retrieve_part(part, range)).map_err(to_status);
+                if out.send(part).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn cleanup_archives(
+        &self,
+        request: Request<CleanupArchivesRequest>,
+    ) -> Result<Response<CleanupArchivesResponse>, Status> {
+        let who = caller(&request)?;
+        let request = request.into_inner();
+        let age = older_than(&request.older_than).map_err(to_status)?;
+        let run = self
+            .0
+            .cleanup(age, &request.log_type, &request.plan_hash, who.identity, who.reason)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(CleanupArchivesResponse { run: Some(started(run)) }))
+    }
+
+    async fn plan_cleanup(
+        &self,
+        request: Request<PlanCleanupRequest>,
+    ) -> Result<Response<PlanCleanupResponse>, Status> {
+        let request = request.into_inner();
+        let plan = older_than(&request.older_than)
+            .and_then(|age| self.0.plan_cleanup(age, &request.log_type))
+            .map_err(to_status)?;
+        let mut by_day: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for segment in &plan.segments {
+            let day = segment.archive_name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let entry = by_day.entry(day.to_owned()).or_default();
+            entry.0 += 1;
+            entry.1 += segment.compressed_bytes;
+        }
+        let step = |(target, (count, bytes))| PlanStep {
+            action: "delete-archived".into(),
+            target,
+            reason: format!("{count} segment(s), {bytes} bytes, older than {}", request.older_than),
+        };
+        Ok(Response::new(PlanCleanupResponse {
+            segments: plan.segments.len() as u64,
+            compressed_bytes: plan.segments.iter().map(|segment| segment.compressed_bytes).sum(),
+            plan: Some(Plan { hash: plan.hash, steps: by_day.into_iter().map(step).collect() }),
+        }))
+    }
+
+    type VerifyArchivesStream = ReceiverStream<Result<VerifyArchivesResponse, Status>>;
+
+    async fn verify_archives(
+        &self,
+        request: Request<VerifyArchivesRequest>,
+    ) -> Result<Response<Self::VerifyArchivesStream>, Status> {
+        let request = request.into_inner();
+        if !request.log_type.is_empty() {
+            self.0.known_type(&request.log_type).map_err(to_status)?;
+        }
+        let depth = match request.depth() {
+            VerifyDepth::Manifest => verify::Depth::Manifest,
+            VerifyDepth::Unspecified | VerifyDepth::Hash => verify::Depth::Hash,
+            VerifyDepth::Full => verify::Depth::Full,
+        };
+        let (sender, mut parts) = mpsc::channel(8);
+        let (logs, errors) = (Arc::clone(&self.0), sender.clone());
+        tokio::spawn(async move {
+            if let Err(error) = logs.verify(&request.log_type, depth, sender).await {
+                let _ = errors.send(Err(error)).await;
+            }
+        });
+        let (out, stream) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(part) = parts.recv().await {
+                if out.send(part.map(verify_part).map_err(to_status)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn retrieve_part(part: retrieve::Part, range: DateRange) -> RetrieveLogsResponse {
+    use retrieve_logs_response::Part;
+
+    let part = match part {
+        retrieve::Part::Data(bytes) => Part::Data(bytes.to_vec()),
+        retrieve::Part::Plan(plan) => Part::Plan(RetrievePlan {
+            segments: plan.segments,
+            members: plan.members,
+            compressed_bytes: plan.compressed_bytes,
+            plain_bytes: plan.plain_bytes,
+            from: Some(time(timestamp(range.from))),
+            until: Some(time(timestamp(range.until))),
+        }),
+        retrieve::Part::Trailer(trailer) => Part::Trailer(RetrieveTrailer {
+            segments: trailer.segments,
+            lines: trailer.lines,
+            bytes: trailer.bytes,
+            gaps: trailer.gaps.into_iter().map(gap).collect(),
+            sha256: trailer.sha256,
+            active_files_in_range: trailer.active_files_in_range,
+            expired_segments: trailer.expired_segments,
+        }),
+    };
+    RetrieveLogsResponse { part: Some(part) }
+}
+
+fn gap(gap: retrieve::Gap) -> Gap {
+    Gap {
+        sequence: gap.sequence,
+        archive_name: gap.archive_name,
+        first_at: maybe(gap.covers.map(|(first, _)| first)),
+        last_at: maybe(gap.covers.map(|(_, last)| last)),
+        lines: gap.lines,
+        code: gap.code.to_owned(),
+        message: gap.message,
+    }
+}
+
+fn verify_part(part: verify::Part) -> VerifyArchivesResponse {
+    use verify_archives_response::Part;
+
+    let part = match part {
+        verify::Part::Finding(unmet) => Part::Finding(finding(&unmet)),
+        verify::Part::Progress(at) => Part::Progress(progress(&at)),
+        verify::Part::Summary(summary) => Part::Summary(VerifySummary {
+            segments: summary.segments,
+            compressed_bytes: summary.compressed_bytes,
+            findings: summary.findings,
+            unknown: summary.unknown,
+        }),
+    };
+    VerifyArchivesResponse { part: Some(part) }
+}

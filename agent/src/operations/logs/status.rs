@@ -1,0 +1,125 @@
+//! What log archival looks like right now.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use genesis_storage::{SegmentRecord, SegmentState};
+use jiff::Timestamp;
+
+use super::{Logs, Source};
+use crate::error::{Result, Unmet};
+
+/// One source as it is.
+#[derive(Debug, Clone)]
+pub struct SourceView {
+    /// Its configuration.
+    pub source: Source,
+    /// The files being written, with their sizes in bytes.
+    pub active: Vec<(PathBuf, u64)>,
+    /// Segments by state.
+    pub segments: BTreeMap<SegmentState, u64>,
+    /// Plain bytes of what is in the archive.
+    pub plain_bytes: u64,
+    /// Compressed bytes of what is in the archive.
+    pub compressed_bytes: u64,
+    /// When a segment was last verified.
+    pub last_verified_at: Option<Timestamp>,
+    /// What is wrong.
+    pub findings: Vec<Unmet>,
+}
+
+impl Logs {
+    /// Every configured source. Costs one walk over the catalogue.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn status(&self) -> Result<Vec<SourceView>> {
+        let config = self.config();
+        let grace = config.release_grace;
+        let now = self.outside.clock.monotonic();
+        let mut views: Vec<SourceView> = {
+            let live = self.live();
+            config
+                .sources
+                .iter()
+                .map(|source| {
+                    let of = |key: &(String, PathBuf)| key.0 == source.log_type;
+                    let refused = live
+                        .refused
+                        .iter()
+                        .filter(|(key, _)| of(key))
+                        .map(|(_, unmet)| unmet.clone());
+                    let waiting = live.waiting.iter().filter(|(key, waiting)| {
+                        let held = waiting.why.code == "SEGMENT_HELD_BY_WRITER";
+                        key.0 == source.log_type
+                            && (!held || now.saturating_sub(waiting.since) >= grace)
+                    });
+                    SourceView {
+                        source: source.clone(),
+                        active: live
+                            .active
+                            .iter()
+                            .filter(|(key, _)| of(key))
+                            .map(|(key, bytes)| (key.1.clone(), *bytes))
+                            .collect(),
+                        segments: BTreeMap::new(),
+                        plain_bytes: 0,
+                        compressed_bytes: 0,
+                        last_verified_at: None,
+                        findings: refused
+                            .chain(waiting.map(|(_, waiting)| waiting.why.clone()))
+                            .collect(),
+                    }
+                })
+                .collect()
+        };
+        self.state.read(|reading| {
+            for view in &mut views {
+                let log_type = view.source.log_type.clone();
+                reading.segments().for_each(Some(&log_type), |segment| {
+                    add(view, &segment);
+                    std::ops::ControlFlow::Continue(())
+                })?;
+            }
+            Ok(())
+        })?;
+        for view in &views {
+            let active = view.active.iter().map(|(_, bytes)| bytes).sum();
+            let states: Vec<(&'static str, u64)> = ALL_STATES
+                .iter()
+                .map(|(state, name)| (*name, view.segments.get(state).copied().unwrap_or(0)))
+                .collect();
+            let last = view.last_verified_at.map(Timestamp::as_second);
+            self.metrics.observe(&view.source.log_type, active, last, &states);
+        }
+        Ok(views)
+    }
+
+    /// Why a segment waits, if it does.
+    pub fn waiting(&self, log_type: &str, sequence: u64) -> Option<Unmet> {
+        self.live().waiting.get(&(log_type.to_owned(), sequence)).map(|waiting| waiting.why.clone())
+    }
+}
+
+/// The states with their names as labels.
+const ALL_STATES: [(SegmentState, &str); 7] = [
+    (SegmentState::Active, "active"),
+    (SegmentState::Detached, "detached"),
+    (SegmentState::Sealed, "sealed"),
+    (SegmentState::Uploaded, "uploaded"),
+    (SegmentState::Verified, "verified"),
+    (SegmentState::LocalExpired, "local_expired"),
+    (SegmentState::ArchiveExpired, "archive_expired"),
+];
+
+fn add(view: &mut SourceView, segment: &SegmentRecord) {
+    *view.segments.entry(segment.state).or_default() += 1;
+    if matches!(
+        segment.state,
+        SegmentState::Uploaded | SegmentState::Verified | SegmentState::LocalExpired
+    ) {
+        view.plain_bytes += segment.plain_bytes;
+        view.compressed_bytes += segment.compressed_bytes;
+    }
+    view.last_verified_at = view.last_verified_at.max(segment.verified_at);
+}

@@ -1,0 +1,106 @@
+//! Time. The only file that reads it; everything else is handed it.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+/// Where time comes from.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Wall-clock time, UTC. It may jump in both directions.
+    fn now(&self) -> Timestamp;
+    /// Time since some fixed point; it never goes back.
+    fn monotonic(&self) -> Duration;
+    /// Returns after `duration` of monotonic time.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// The host's clock.
+#[derive(Debug)]
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time starts now.
+    #[allow(clippy::disallowed_methods)] // The one place that may.
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)] // The one place that may.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// A clock that stands still until a test moves it.
+#[derive(Debug)]
+pub struct ManualClock {
+    state: Mutex<(Timestamp, Duration)>,
+    moved: tokio::sync::watch::Sender<Duration>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            state: Mutex::new((now, Duration::ZERO)),
+            moved: tokio::sync::watch::Sender::new(Duration::ZERO),
+        }
+    }
+
+    /// Moves wall and monotonic time on, and wakes whoever slept until then.
+    pub fn advance(&self, duration: Duration) {
+        let monotonic = {
+            let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let step = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+            state.0 = state.0.checked_add(step).unwrap_or(Timestamp::MAX);
+            state.1 += duration;
+            state.1
+        };
+        self.moved.send_replace(monotonic);
+    }
+
+    /// Sets the wall clock, as an operator or NTP may; monotonic time is not touched.
+    pub fn set(&self, now: Timestamp) {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0 = now;
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let until = self.monotonic() + duration;
+        let mut moved = self.moved.subscribe();
+        // The sender lives as long as this clock, so waiting can't fail.
+        let _ = moved.wait_for(|monotonic| *monotonic >= until).await;
+    }
+}

@@ -1,0 +1,36 @@
+//! Points at which a test kills the agent, as a power cut would: no destructor, no flush.
+//!
+//! `GENESIS_FAILPOINT=name` dies at the first hit, `name:3` at the third. Builds without debug
+//! assertions (what is shipped) hold none of it.
+
+/// Dies here with SIGKILL when the environment asks for it.
+#[cfg(debug_assertions)]
+pub fn hit(name: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static HITS: AtomicU64 = AtomicU64::new(0);
+    let wanted = WANTED.get_or_init(|| {
+        let text = std::env::var("GENESIS_FAILPOINT").ok()?;
+        match text.split_once(':') {
+            Some((name, count)) => Some((name.to_owned(), count.parse().unwrap_or(1))),
+            None => Some((text, 1)),
+        }
+    });
+    if let Some((wanted, at)) = wanted
+        && wanted == name
+        && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *at
+    {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Nothing, in builds without debug assertions.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn hit(_name: &str) {}

@@ -1,0 +1,178 @@
+//! Files of the host: looking at them, renaming and removing them durably.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+
+/// What a path is, looked at without following a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileFacts {
+    /// What sort of file.
+    pub kind: FileKind,
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Hard links.
+    pub links: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Last modification, nanoseconds since the epoch.
+    pub modified_at: i64,
+    /// Whether others than owner and group may rename files in its folder.
+    pub folder_world_writable: bool,
+}
+
+/// The sort of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A folder.
+    Folder,
+    /// A socket or a device.
+    Other,
+}
+
+/// Looks at `path` without following a link; `None` when there is nothing.
+///
+/// # Errors
+/// When it can't be looked at.
+pub fn look(path: &Path) -> io::Result<Option<FileFacts>> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let kind = match metadata.file_type() {
+        kind if kind.is_file() => FileKind::Regular,
+        kind if kind.is_symlink() => FileKind::Symlink,
+        kind if kind.is_fifo() => FileKind::Fifo,
+        kind if kind.is_dir() => FileKind::Folder,
+        _ => FileKind::Other,
+    };
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Others may write and the sticky bit does not keep them from renaming what is not theirs.
+    let folder_world_writable = fs::metadata(folder)?.mode() & 0o1002 == 0o0002;
+    Ok(Some(FileFacts {
+        kind,
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        links: metadata.nlink(),
+        bytes: metadata.len(),
+        modified_at: metadata
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(metadata.mtime_nsec()),
+        folder_world_writable,
+    }))
+}
+
+/// Renames within one folder; an existing target is an error. Durable when it returns.
+///
+/// # Errors
+/// When the rename or the sync of the folder fails.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
+    sync_folder_of(to)
+}
+
+/// Removes a file; one that is not there is no error. Durable when it returns.
+///
+/// # Errors
+/// When the removal or the sync of the folder fails.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in the folder of `path` durable.
+///
+/// # Errors
+/// When the folder can't be opened or synced.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Creates a folder and its parents (mode 0700), durably.
+///
+/// # Errors
+/// When one can't be made.
+pub fn create_folders(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent()
+        && !parent.as_os_str().is_empty()
+    {
+        create_folders(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => sync_folder_of(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a regular file for reading without following a link.
+///
+/// # Errors
+/// When it can't be opened so.
+pub fn open_no_follow(path: &Path) -> io::Result<File> {
+    // NONBLOCK, so that a FIFO put in its place can't hang the agent.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// Device and inode of an open file.
+///
+/// # Errors
+/// When it can't be looked at.
+pub fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Whether the agent may make and rename files in `folder`.
+pub fn may_change(folder: &Path) -> bool {
+    rustix::fs::accessat(
+        CWD,
+        folder,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+        AtFlags::EACCESS,
+    )
+    .is_ok()
+}
+
+/// The files that match a glob, sorted. A pattern without wildcard matches its own path whether or not it
+/// exists.
+///
+/// # Errors
+/// The message of what is wrong with the pattern.
+pub fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
+    let options = glob::MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let paths = glob::glob_with(pattern, options).map_err(|error| error.msg.to_owned())?;
+    // A folder that can't be read hides files; the caller reports the pattern's folder itself.
+    let mut found: Vec<PathBuf> = paths.flatten().collect();
+    found.sort();
+    Ok(found)
+}

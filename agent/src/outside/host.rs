@@ -1,0 +1,114 @@
+//! The host: its name, the agent's own footprint, and who holds a file open.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use crate::outside::lease::{self, Writers};
+
+/// Whether writers still hold a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holders {
+    /// Proven: nobody can write to it any more.
+    Released,
+    /// Somebody can; the process ids that could be seen, which may be none.
+    Held(Vec<u32>),
+    /// It could not be found out; the reason says why. Never counts as released.
+    Unknown(String),
+}
+
+/// The host that the agent runs on.
+#[derive(Debug, Default)]
+pub struct Host;
+
+impl Host {
+    /// The host's name, or "unknown-host".
+    pub fn hostname(&self) -> String {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        if name.is_empty() { "unknown-host".into() } else { name }
+    }
+
+    /// Resident memory of this process in bytes; 0 where it can't be read.
+    pub fn resident_bytes(&self) -> u64 {
+        let pages = fs::read_to_string("/proc/self/statm")
+            .ok()
+            .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok())
+            .unwrap_or(0);
+        pages * rustix::param::page_size() as u64
+    }
+
+    /// CPU time used by this process so far, in seconds; 0 where it can't be read.
+    pub fn cpu_seconds(&self) -> f64 {
+        let Ok(stat) = fs::read_to_string("/proc/self/stat") else { return 0.0 };
+        // The second field, the name in parentheses, may hold spaces; count from behind it.
+        let Some((_, rest)) = stat.rsplit_once(')') else { return 0.0 };
+        let field = |index: usize| {
+            rest.split_whitespace().nth(index).and_then(|text| text.parse::<f64>().ok())
+        };
+        let ticks = field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0);
+        ticks / rustix::param::clock_ticks_per_second() as f64
+    }
+
+    /// Who can still write to the file at `path`, which must be the inode `(device, inode)`.
+    ///
+    /// A lease is the proof; where none is to be had, a complete look through `/proc/*/fd`.
+    pub fn writers(&self, path: &Path, device: u64, inode: u64) -> Holders {
+        let verdict = match File::open(path) {
+            Ok(file) => lease::writers_of(&file),
+            Err(error) => {
+                return Holders::Unknown(format!("can't open {}: {error}", path.display()));
+            }
+        };
+        match verdict {
+            Writers::None => Holders::Released,
+            Writers::Some => Holders::Held(scan(device, inode).0),
+            Writers::Unknown => match scan(device, inode) {
+                (pids, _) if !pids.is_empty() => Holders::Held(pids),
+                (_, 0) => Holders::Released,
+                (_, hidden) => Holders::Unknown(format!(
+                    "no lease to be had on {} and {hidden} processes hide their open files; \
+                     run the agent as the file's owner or give it CAP_LEASE",
+                    path.display()
+                )),
+            },
+        }
+    }
+}
+
+/// The processes that have the inode open for writing, and how many processes could not be looked into.
+fn scan(device: u64, inode: u64) -> (Vec<u32>, usize) {
+    use std::os::unix::fs::MetadataExt;
+
+    let (mut pids, mut hidden) = (Vec::new(), 0);
+    let Ok(processes) = procfs::process::all_processes() else { return (pids, 1) };
+    for process in processes {
+        let Ok(process) = process else { continue }; // It ended meanwhile.
+        let folder = format!("/proc/{}/fd", process.pid);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                hidden += 1;
+                continue;
+            }
+            Err(_) => continue,
+        };
+        for entry in entries.flatten() {
+            let Ok(target) = fs::metadata(entry.path()) else { continue };
+            if target.dev() == device && target.ino() == inode && may_write(process.pid, &entry) {
+                pids.push(process.pid.cast_unsigned());
+                break;
+            }
+        }
+    }
+    (pids, hidden)
+}
+
+/// Whether a descriptor is open for writing; one that can't be read counts as such.
+fn may_write(pid: i32, descriptor: &fs::DirEntry) -> bool {
+    let info = format!("/proc/{pid}/fdinfo/{}", descriptor.file_name().to_string_lossy());
+    let Ok(text) = fs::read_to_string(info) else { return true };
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    // The access mode is the last two bits: 0 is read only.
+    flags
+        .and_then(|flags| i64::from_str_radix(flags.trim(), 8).ok())
+        .is_none_or(|flags| flags & 3 != 0)
+}

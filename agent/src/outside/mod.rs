@@ -1,0 +1,32 @@
+//! Every seam to the world, in one struct.
+
+use std::sync::Arc;
+
+pub mod archive;
+pub mod clock;
+pub mod failpoint;
+pub mod files;
+pub mod hooks;
+pub mod host;
+pub mod lease;
+pub mod process;
+
+pub use archive::Archive;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use host::{Holders, Host};
+
+/// What the agent reaches the world through; tests put fakes at the seams.
+#[derive(Clone)]
+pub struct Outside {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The host.
+    pub host: Arc<Host>,
+}
+
+impl Outside {
+    /// The real world.
+    pub fn real() -> Self {
+        Self { clock: Arc::new(SystemClock::new()), host: Arc::new(Host) }
+    }
+}

@@ -1,0 +1,591 @@
+//! The life of a long operation: an id, steps journalled before and after each side effect, progress that
+//! can be watched, cancel at safe points, and an end that survives a crash.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use genesis_storage::{
+    Intent, ReconciliationRecord, RunRecord, RunState, StepRecord, StepState, Verdict,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Error, Kind, Result};
+use crate::outside::{Clock, failpoint};
+use crate::state::State;
+
+pub mod rollback;
+pub mod rpc;
+#[cfg(test)]
+mod tests;
+
+/// At most this many runs at a time.
+const ACTIVE_LIMIT: usize = 32;
+/// At most this many steps are kept in a watched snapshot; the journal holds all.
+const SNAPSHOT_STEPS: usize = 200;
+/// At most this many ended runs are kept.
+const KEPT: usize = 2_000;
+/// At most this many steps of one run are journalled.
+const STEP_LIMIT: u32 = 10_000;
+
+/// How far a run is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// So much is done.
+    pub done: u64,
+    /// Of so much; 0: not known.
+    pub total: u64,
+    /// Of what.
+    pub unit: &'static str,
+    /// In words.
+    pub message: String,
+}
+
+/// A run as it is now.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its record.
+    pub record: RunRecord,
+    /// Its latest steps.
+    pub steps: Vec<StepRecord>,
+    /// Its latest progress.
+    pub progress: Progress,
+}
+
+/// How a run's body ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// One line.
+    pub summary: String,
+    /// Whether what it brought about was read back. `false` makes the run UNKNOWN, never SUCCEEDED.
+    pub proven: bool,
+}
+
+impl Report {
+    /// Done, and read back.
+    pub fn proven(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), proven: true }
+    }
+
+    /// Ended, but what it brought about is not known.
+    pub fn unknown(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), proven: false }
+    }
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Such as "logs.rotate".
+    pub kind: &'static str,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// With what.
+    pub parameters: Value,
+    /// Two runs of one key never go on together.
+    pub key: String,
+    /// What becomes of a second caller with the same key.
+    pub second: SecondCaller,
+}
+
+/// What becomes of a second caller while a run of the same key goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondCaller {
+    /// It is attached to the run going on.
+    Attach,
+    /// It is refused with RUN_HELD.
+    Refuse,
+}
+
+/// What was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The run.
+    pub id: String,
+    /// It was going on already.
+    pub attached: bool,
+}
+
+struct Active {
+    key: String,
+    cancel: CancellationToken,
+    snapshot: watch::Sender<Snapshot>,
+}
+
+/// All runs of this agent.
+#[derive(Clone)]
+pub struct Runs {
+    state: State,
+    clock: Arc<dyn Clock>,
+    active: Arc<Mutex<HashMap<String, Arc<Active>>>>,
+    tasks: TaskTracker,
+    ids: Arc<Mutex<ulid::Generator>>,
+}
+
+impl Runs {
+    /// No runs yet.
+    pub fn new(state: State, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            state,
+            clock,
+            active: Arc::default(),
+            tasks: TaskTracker::new(),
+            ids: Arc::new(Mutex::new(ulid::Generator::new())),
+        }
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<String, Arc<Active>>> {
+        // The map is never left half changed, so a panic elsewhere does not spoil it.
+        self.active.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn new_id(&self, now: Timestamp) -> String {
+        let mut ids = self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let at = system_time(now);
+        match ids.generate_from_datetime(at) {
+            Ok(id) => id.to_string(),
+            // 2^80 ids in one millisecond; a fresh random one is as good.
+            Err(_) => ulid::Ulid::from_datetime(at).to_string(),
+        }
+    }
+
+    /// How many runs go on.
+    pub fn active_count(&self) -> usize {
+        self.active().len()
+    }
+
+    /// Whether a run of this key goes on, and which.
+    pub fn active_with_key(&self, key: &str) -> Option<String> {
+        self.active().iter().find(|(_, active)| active.key == key).map(|(id, _)| id.clone())
+    }
+
+    /// Journals a run and starts its body, which goes on when the caller leaves.
+    ///
+    /// # Errors
+    /// `RUN_HELD` when a run of the same key goes on and the request says so, `TOO_MANY_RUNS`,
+    /// `STORAGE_FAILED`.
+    pub async fn start<F, Fut>(&self, request: Request, body: F) -> Result<Started>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Report>> + Send + 'static,
+    {
+        let now = self.clock.now();
+        let record = RunRecord {
+            id: self.new_id(now),
+            kind: request.kind.to_owned(),
+            state: RunState::Running,
+            actor: request.actor,
+            reason: request.reason,
+            parameters: request.parameters,
+            started_at: now,
+            ended_at: None,
+            summary: String::new(),
+            error_code: String::new(),
+            reconciliation: None,
+            cancel_requested: false,
+        };
+        let id = record.id.clone();
+        let snapshot =
+            Snapshot { record: record.clone(), steps: Vec::new(), progress: Progress::default() };
+        let entry = Arc::new(Active {
+            key: request.key.clone(),
+            cancel: CancellationToken::new(),
+            snapshot: watch::Sender::new(snapshot),
+        });
+        {
+            let mut active = self.active();
+            let going_on =
+                active.iter().find(|(_, other)| other.key == request.key).map(|(id, _)| id.clone());
+            match (going_on, request.second) {
+                (Some(id), SecondCaller::Attach) => return Ok(Started { id, attached: true }),
+                (Some(id), SecondCaller::Refuse) => {
+                    let message = format!(
+                        "run {id} ({}) still goes on; watch it with `genesisctl run watch {id}`",
+                        request.kind
+                    );
+                    return Err(Error::conflict("RUN_HELD", message));
+                }
+                (None, _) if active.len() >= ACTIVE_LIMIT => {
+                    return Err(Error::unavailable(
+                        "TOO_MANY_RUNS",
+                        format!("{ACTIVE_LIMIT} runs go on already"),
+                    )
+                    .retry_after(Duration::from_secs(5)));
+                }
+                (None, _) => active.insert(id.clone(), Arc::clone(&entry)),
+            };
+        }
+        // The task owns the run from here on, so that a caller who leaves can't strand it in the map.
+        let (told, started) = tokio::sync::oneshot::channel();
+        let runs = self.clone();
+        self.tasks.spawn(async move {
+            let journalled = runs.journal(record.clone(), "run.started", "intent").await;
+            failpoint::hit("run.started");
+            let go_on = journalled.is_ok();
+            let _ = told.send(journalled);
+            if go_on {
+                let context = Context {
+                    runs: runs.clone(),
+                    entry: Arc::clone(&entry),
+                    steps: Arc::default(),
+                };
+                // A task of its own, so that a panic of the body ends this run and nothing else.
+                let outcome = match tokio::spawn(body(context)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(Error::internal(
+                        "RUN_PANICKED",
+                        "the run hit a defect of the agent; see its log",
+                    )),
+                };
+                runs.end(&entry, outcome).await;
+            }
+            runs.active().remove(&record.id);
+        });
+        match started.await {
+            Ok(journalled) => journalled.map(|()| Started { id, attached: false }),
+            Err(_) => Err(Error::internal("STORAGE_FAILED", "the run could not be journalled")),
+        }
+    }
+
+    async fn journal(&self, record: RunRecord, event: &str, outcome: &str) -> Result<()> {
+        let intent = Intent::new(self.clock.now(), record.actor.clone(), event)
+            .target(record.kind.clone())
+            .reason(record.reason.clone())
+            .outcome(outcome)
+            .detail(record.summary.clone())
+            .correlation_id(record.id.clone());
+        self.state
+            .write(intent, move |writing| {
+                writing.runs().put(&record)?;
+                writing.runs().prune(KEPT)?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn end(&self, entry: &Active, outcome: Result<Report>) {
+        let mut record = entry.snapshot.borrow().record.clone();
+        record.ended_at = Some(self.clock.now());
+        record.cancel_requested = entry.cancel.is_cancelled();
+        match outcome {
+            Ok(report) => {
+                record.state = if report.proven { RunState::Succeeded } else { RunState::Unknown };
+                record.summary = report.summary;
+            }
+            Err(error) => {
+                record.state = match error.kind {
+                    Kind::Cancelled => RunState::Cancelled,
+                    Kind::Refused => RunState::Refused,
+                    _ => RunState::Failed,
+                };
+                record.summary = error.chain();
+                record.error_code = error.code.to_owned();
+            }
+        }
+        failpoint::hit("run.before-end");
+        let outcome = match record.state {
+            RunState::Succeeded => "ok".to_owned(),
+            RunState::Unknown => "unknown".to_owned(),
+            _ => record.error_code.clone(),
+        };
+        if let Err(error) = self.journal(record.clone(), "run.ended", &outcome).await {
+            // Left RUNNING in the journal, it is found and reconciled at the next start.
+            tracing::error!(
+                run = record.id,
+                error = error.chain(),
+                "the end of a run could not be journalled"
+            );
+        }
+        tracing::info!(run = record.id, kind = record.kind, state = ?record.state, summary = record.summary, "run ended");
+        entry.snapshot.send_modify(|snapshot| snapshot.record = record);
+    }
+
+    /// Finds a run by id, unique beginning, or "last".
+    ///
+    /// # Errors
+    /// `RUN_NOT_FOUND`.
+    pub fn find(&self, id: &str) -> Result<Snapshot> {
+        let not_found = |why: &str| {
+            Error::not_found(
+                "RUN_NOT_FOUND",
+                format!("{why}; `genesisctl run list` shows the runs there are"),
+            )
+        };
+        let wanted = id.to_ascii_uppercase();
+        let record = self.state.read(|reading| {
+            if id == "last" {
+                let newest = reading.runs().list(None, None, 1)?;
+                return newest
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| not_found("there has been no run yet"));
+            }
+            if wanted.len() < 4 || wanted.len() > 26 {
+                return Err(not_found(&format!(
+                    "{id:?} is no run id nor its first four characters or more"
+                )));
+            }
+            let mut found = reading.runs().with_prefix(&wanted, 2)?;
+            match found.len() {
+                1 => Ok(found.remove(0)),
+                0 => Err(not_found(&format!("there is no run {id}"))),
+                _ => Err(not_found(&format!("{id} is the beginning of several run ids"))),
+            }
+        })?;
+        if let Some(active) = self.active().get(&record.id) {
+            return Ok(active.snapshot.borrow().clone());
+        }
+        let steps = self.state.read(|reading| Ok(reading.runs().steps(&record.id)?))?;
+        Ok(Snapshot { record, steps, progress: Progress::default() })
+    }
+
+    /// Follows a run that goes on; `None` when it has ended.
+    pub fn watch(&self, id: &str) -> Option<watch::Receiver<Snapshot>> {
+        self.active().get(id).map(|active| active.snapshot.subscribe())
+    }
+
+    /// Waits until a run has ended and returns its record.
+    ///
+    /// # Errors
+    /// `RUN_NOT_FOUND`.
+    pub async fn wait(&self, id: &str) -> Result<RunRecord> {
+        if let Some(mut receiver) = self.watch(id) {
+            // An error means that the run ended and left the map.
+            let _ = receiver.wait_for(|snapshot| snapshot.record.ended_at.is_some()).await;
+        }
+        Ok(self.find(id)?.record)
+    }
+
+    /// Asks a run to stop at its next safe point.
+    ///
+    /// # Errors
+    /// `RUN_NOT_FOUND`, or `RUN_ENDED` when it is over.
+    pub async fn cancel(&self, id: &str) -> Result<Snapshot> {
+        let snapshot = self.find(id)?;
+        let id = snapshot.record.id.clone();
+        let Some(active) = self.active().get(&id).cloned() else {
+            let message = format!(
+                "run {id} has ended ({:?}); there is nothing to cancel",
+                snapshot.record.state
+            );
+            return Err(Error::conflict("RUN_ENDED", message));
+        };
+        let marked = id.clone();
+        self.state.bookkeep(move |books| Ok(books.runs().mark_cancel_requested(&marked)?)).await?;
+        active.cancel.cancel();
+        active.snapshot.send_modify(|snapshot| snapshot.record.cancel_requested = true);
+        let snapshot = active.snapshot.borrow().clone();
+        Ok(snapshot)
+    }
+
+    /// Asks every run to stop and waits for them at most `limit`; those that did not are reconciled at the
+    /// next start.
+    pub async fn drain(&self, limit: Duration) {
+        for active in self.active().values() {
+            active.cancel.cancel();
+        }
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.clock.sleep(limit) => {
+                tracing::warn!(left = self.active_count(), "runs did not reach a safe point in time");
+            }
+        }
+    }
+
+    /// Marks the runs that a crash cut off as INTERRUPTED, each with what its kind's table says.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn reconcile(&self, tables: &[Arc<dyn Reconcile>]) -> Result<usize> {
+        let cut_off = self.state.read(|reading| Ok(reading.runs().running()?))?;
+        let count = cut_off.len();
+        for mut record in cut_off {
+            let steps = self.state.read(|reading| Ok(reading.runs().steps(&record.id)?))?;
+            let verdict = match tables.iter().find(|table| table.kind() == record.kind) {
+                Some(table) => table.reconcile(&record, &steps).await,
+                None => without_table(&steps),
+            };
+            record.state = RunState::Interrupted;
+            record.ended_at = Some(self.clock.now());
+            record.summary = format!("the agent stopped in the middle; {}", verdict.detail);
+            record.error_code = "RUN_INTERRUPTED".into();
+            record.reconciliation = Some(verdict);
+            tracing::warn!(
+                run = record.id,
+                kind = record.kind,
+                summary = record.summary,
+                "run reconciled"
+            );
+            self.journal(record, "run.interrupted", "RUN_INTERRUPTED").await?;
+        }
+        Ok(count)
+    }
+}
+
+/// An instant as ids want it; one before 1970 counts as 1970.
+pub fn system_time(at: Timestamp) -> std::time::SystemTime {
+    at.max(Timestamp::UNIX_EPOCH).try_into().unwrap_or(std::time::SystemTime::UNIX_EPOCH)
+}
+
+/// What a kind of run knows about being cut off.
+#[async_trait::async_trait]
+pub trait Reconcile: Send + Sync {
+    /// The kind of run.
+    fn kind(&self) -> &'static str;
+    /// Looks at the world and finishes, undoes, or holds what the run had begun.
+    async fn reconcile(&self, record: &RunRecord, steps: &[StepRecord]) -> ReconciliationRecord;
+}
+
+/// For kinds without a table: nothing is assumed about a step that had begun.
+fn without_table(steps: &[StepRecord]) -> ReconciliationRecord {
+    match steps.iter().find(|step| step.state == StepState::Intent) {
+        None if steps.is_empty() => ReconciliationRecord {
+            verdict: Verdict::NothingDone,
+            detail: "it had not begun a step".into(),
+        },
+        None => ReconciliationRecord {
+            verdict: Verdict::Finished,
+            detail: "every step that it had begun was complete".into(),
+        },
+        Some(step) => ReconciliationRecord {
+            verdict: Verdict::Held,
+            detail: format!(
+                "step {} ({} {}) had begun; look whether it happened",
+                step.number, step.name, step.target
+            ),
+        },
+    }
+}
+
+/// What a run's body works with.
+#[derive(Clone)]
+pub struct Context {
+    runs: Runs,
+    entry: Arc<Active>,
+    steps: Arc<Mutex<u32>>,
+}
+
+impl Context {
+    /// The run's id.
+    pub fn id(&self) -> String {
+        self.entry.snapshot.borrow().record.id.clone()
+    }
+
+    /// Who started it.
+    pub fn actor(&self) -> String {
+        self.entry.snapshot.borrow().record.actor.clone()
+    }
+
+    /// Why.
+    pub fn reason(&self) -> String {
+        self.entry.snapshot.borrow().record.reason.clone()
+    }
+
+    /// Returns an error when the run is to stop; called at each safe point.
+    ///
+    /// # Errors
+    /// `CANCELLED`.
+    pub fn safe_point(&self) -> Result<()> {
+        if self.entry.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    /// Resolves when the run is to stop.
+    pub async fn cancelled(&self) {
+        self.entry.cancel.cancelled().await;
+    }
+
+    /// Tells watchers how far it is. Not journalled.
+    pub fn progress(&self, progress: Progress) {
+        self.entry.snapshot.send_modify(|snapshot| snapshot.progress = progress);
+    }
+
+    /// Journals that a step begins; call [`Step::done`] or [`Step::failed`] after its side effect.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`, or `TOO_MANY_STEPS`.
+    pub async fn begin(&self, name: &str, target: &str) -> Result<Step> {
+        let number = {
+            let mut steps = self.steps.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            *steps += 1;
+            *steps
+        };
+        if number > STEP_LIMIT {
+            return Err(Error::internal(
+                "TOO_MANY_STEPS",
+                format!("a run has at most {STEP_LIMIT} steps"),
+            ));
+        }
+        let record = StepRecord {
+            number,
+            name: name.to_owned(),
+            target: target.to_owned(),
+            state: StepState::Intent,
+            detail: String::new(),
+            started_at: self.runs.clock.now(),
+            ended_at: None,
+        };
+        let step = Step { context: self.clone(), record };
+        step.write().await?;
+        failpoint::hit(&format!("step.{name}"));
+        Ok(step)
+    }
+}
+
+/// A step that has begun.
+pub struct Step {
+    context: Context,
+    record: StepRecord,
+}
+
+impl Step {
+    /// Journals that it happened.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn done(self, detail: impl Into<String>) -> Result<()> {
+        self.finish(StepState::Done, detail.into()).await
+    }
+
+    /// Journals that it did not.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn failed(self, detail: impl Into<String>) -> Result<()> {
+        self.finish(StepState::Failed, detail.into()).await
+    }
+
+    async fn finish(mut self, state: StepState, detail: String) -> Result<()> {
+        self.record.state = state;
+        self.record.detail = detail;
+        self.record.ended_at = Some(self.context.runs.clock.now());
+        self.write().await
+    }
+
+    async fn write(&self) -> Result<()> {
+        let (id, record) = (self.context.id(), self.record.clone());
+        self.context
+            .runs
+            .state
+            .bookkeep(move |books| Ok(books.runs().put_step(&id, &record)?))
+            .await?;
+        let record = self.record.clone();
+        self.context.entry.snapshot.send_modify(|snapshot| {
+            match snapshot.steps.iter_mut().rev().find(|step| step.number == record.number) {
+                Some(step) => *step = record,
+                None => snapshot.steps.push(record),
+            }
+            if snapshot.steps.len() > SNAPSHOT_STEPS {
+                snapshot.steps.remove(0);
+            }
+        });
+        Ok(())
+    }
+}

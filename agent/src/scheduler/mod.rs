@@ -1,0 +1,316 @@
+//! Starts jobs when they are due. Scheduled and manual activations take the same path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use genesis_storage::{Intent, JobMark, JobPause};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::error::{Error, Result};
+use crate::outside::Clock;
+use crate::runs::{Context, Report, Request, Runs, SecondCaller, Started};
+use crate::state::State;
+
+pub mod calendar;
+pub mod rpc;
+
+use calendar::{Decision, Schedule, Situation};
+
+/// The longest sleep between two looks, so that a wall clock that jumps is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Something that happens by itself at set times. Idempotent: it takes no input and looks at the world.
+#[async_trait]
+pub trait Job: Send + Sync {
+    /// Such as "logs.archive-retention"; also the kind of its runs.
+    fn name(&self) -> &'static str;
+    /// What it does, in a line.
+    fn description(&self) -> &'static str;
+    /// When.
+    fn schedule(&self) -> Schedule;
+    /// How late an activation may still start.
+    fn grace(&self) -> Duration {
+        Duration::from_secs(6 * 3600)
+    }
+    /// Hosts spread their start over this time.
+    fn spread(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+    /// Does it.
+    async fn run(self: Arc<Self>, context: Context) -> Result<Report>;
+}
+
+/// All jobs of this agent.
+#[derive(Clone)]
+pub struct Scheduler {
+    jobs: Arc<Vec<Arc<dyn Job>>>,
+    state: State,
+    runs: Runs,
+    clock: Arc<dyn Clock>,
+    host_id: String,
+    changed: Arc<Notify>,
+}
+
+/// One job as a person sees it.
+#[derive(Debug, Clone)]
+pub struct JobView {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// When, as configured.
+    pub schedule: String,
+    /// Paused, by whom and why.
+    pub pause: Option<JobPause>,
+    /// How it went last time.
+    pub mark: Option<JobMark>,
+    /// Next times, this host's delay included.
+    pub next: Vec<Timestamp>,
+    /// See [`Job::grace`].
+    pub grace: Duration,
+    /// This host's delay.
+    pub splay: Duration,
+    /// An activation goes on.
+    pub running: bool,
+}
+
+impl Scheduler {
+    /// A scheduler over `jobs`.
+    pub fn new(
+        jobs: Vec<Arc<dyn Job>>,
+        state: State,
+        runs: Runs,
+        clock: Arc<dyn Clock>,
+        host_id: &str,
+    ) -> Self {
+        let changed = Arc::new(Notify::new());
+        Self { jobs: Arc::new(jobs), state, runs, clock, host_id: host_id.to_owned(), changed }
+    }
+
+    /// Looks and starts for ever.
+    pub async fn serve(self) {
+        loop {
+            let wait = match self.look().await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(
+                        error = error.chain(),
+                        "the scheduler could not look at its jobs"
+                    );
+                    LONGEST_SLEEP
+                }
+            };
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    /// Starts what is due and returns how long nothing will be.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn look(&self) -> Result<Duration> {
+        let mut wait = LONGEST_SLEEP;
+        for job in self.jobs.iter() {
+            let now = self.clock.now();
+            let name = job.name();
+            let (mark, pause) = self
+                .state
+                .read(|reading| Ok((reading.jobs().mark(name)?, reading.jobs().pause(name)?)))?;
+            let Some(last_due) = mark.as_ref().and_then(|mark| mark.last_due_at) else {
+                // First seen: due times before now are nobody's to make up for.
+                self.mark(name, now, None, String::new()).await?;
+                continue;
+            };
+            let situation = Situation {
+                now,
+                last_due,
+                paused: pause.is_some(),
+                running: self.runs.active_with_key(name).is_some(),
+                grace: job.grace(),
+                splay: calendar::splay(&self.host_id, name, job.spread()),
+            };
+            match calendar::decide(&job.schedule(), &situation) {
+                Decision::Wait(until) => {
+                    let left =
+                        Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
+                    wait = wait.min(left.max(Duration::from_millis(1)));
+                }
+                Decision::Never => {}
+                Decision::Skip { due, why } => {
+                    tracing::warn!(job = name, %due, why, "scheduled activation skipped");
+                    self.state
+                        .note(
+                            Intent::new(now, "schedule", "schedule.skipped")
+                                .target(name)
+                                .detail(&*why),
+                        )
+                        .await?;
+                    self.mark(name, due, None, format!("{due}: {why}")).await?;
+                }
+                Decision::Run { due, missed } => {
+                    // Marked before it starts: after a crash in between it is not started twice.
+                    self.mark(name, due, None, String::new()).await?;
+                    let reason = match missed {
+                        0 => format!("due at {due}"),
+                        _ => format!("due at {due}; {missed} earlier activations were missed"),
+                    };
+                    let started =
+                        self.activate(Arc::clone(job), format!("schedule:{name}"), reason).await?;
+                    self.mark(name, due, Some(started.id), String::new()).await?;
+                }
+            }
+        }
+        Ok(wait)
+    }
+
+    async fn activate(&self, job: Arc<dyn Job>, actor: String, reason: String) -> Result<Started> {
+        let request = Request {
+            kind: job.name(),
+            actor,
+            reason,
+            parameters: json!({}),
+            key: job.name().to_owned(),
+            second: SecondCaller::Attach,
+        };
+        self.runs.start(request, move |context| job.run(context)).await
+    }
+
+    async fn mark(
+        &self,
+        name: &'static str,
+        due: Timestamp,
+        run: Option<String>,
+        skip: String,
+    ) -> Result<()> {
+        self.state
+            .bookkeep(move |books| {
+                let mut mark = books.jobs().mark(name)?.unwrap_or_default();
+                mark.last_due_at = Some(due);
+                mark.last_skip = skip;
+                if let Some(run) = run {
+                    mark.last_run_id = run;
+                }
+                Ok(books.jobs().set_mark(name, &mark)?)
+            })
+            .await
+    }
+
+    fn job(&self, name: &str) -> Result<&Arc<dyn Job>> {
+        self.jobs.iter().find(|job| job.name() == name).ok_or_else(|| {
+            let known: Vec<&str> = self.jobs.iter().map(|job| job.name()).collect();
+            Error::not_found(
+                "JOB_NOT_FOUND",
+                format!("there is no job {name:?}; there are: {}", known.join(", ")),
+            )
+        })
+    }
+
+    /// Runs a job now, as its schedule would.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, and those of [`Runs::start`].
+    pub async fn run_now(&self, name: &str, actor: String, reason: String) -> Result<Started> {
+        let job = Arc::clone(self.job(name)?);
+        let name = job.name();
+        let started = self.activate(job, actor, reason).await?;
+        let id = started.id.clone();
+        self.state
+            .bookkeep(move |books| {
+                let mut mark = books.jobs().mark(name)?.unwrap_or_default();
+                mark.last_run_id = id;
+                Ok(books.jobs().set_mark(name, &mark)?)
+            })
+            .await?;
+        Ok(started)
+    }
+
+    /// Keeps a job from starting by itself, or lets it again.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `STORAGE_FAILED`.
+    pub async fn set_paused(
+        &self,
+        name: &str,
+        paused: bool,
+        actor: String,
+        reason: String,
+    ) -> Result<JobView> {
+        let name = self.job(name)?.name();
+        let now = self.clock.now();
+        let action = if paused { "schedule.paused" } else { "schedule.resumed" };
+        let intent = Intent::new(now, actor.clone(), action).target(name).reason(reason.clone());
+        self.state
+            .write(intent, move |writing| {
+                if paused {
+                    writing.jobs().set_pause(name, &JobPause { by: actor, reason, at: now })?;
+                } else {
+                    writing.jobs().clear_pause(name)?;
+                }
+                Ok(())
+            })
+            .await?;
+        if !paused {
+            // What was missed while it was paused stays missed.
+            self.mark(name, now, None, String::new()).await?;
+        }
+        self.changed.notify_one();
+        self.view(name, now, 1)
+    }
+
+    fn view(&self, name: &str, at: Timestamp, next: usize) -> Result<JobView> {
+        let job = self.job(name)?;
+        let name = job.name();
+        let (mark, pause) = self
+            .state
+            .read(|reading| Ok((reading.jobs().mark(name)?, reading.jobs().pause(name)?)))?;
+        let mark = match mark {
+            Some(mut mark) if !mark.last_run_id.is_empty() => {
+                let run =
+                    self.state.read(|reading| Ok(reading.runs().get(&mark.last_run_id)?))?;
+                mark.last_state = run.map(|run| run.state);
+                Some(mark)
+            }
+            mark => mark,
+        };
+        let splay = calendar::splay(&self.host_id, name, job.spread());
+        let schedule = job.schedule();
+        let mut times = Vec::new();
+        let mut from = at
+            .saturating_sub(jiff::SignedDuration::try_from(splay).unwrap_or_default())
+            .unwrap_or(at);
+        while times.len() < next {
+            let Some(due) = schedule.next_after(from) else { break };
+            times.push(
+                due.saturating_add(jiff::SignedDuration::try_from(splay).unwrap_or_default())
+                    .unwrap_or(due),
+            );
+            from = due;
+        }
+        Ok(JobView {
+            name,
+            description: job.description(),
+            schedule: schedule.to_string(),
+            pause,
+            mark,
+            next: times,
+            grace: job.grace(),
+            splay,
+            running: self.runs.active_with_key(name).is_some(),
+        })
+    }
+
+    /// Every job with its next times as seen from `at` (`None`: now).
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn list(&self, at: Option<Timestamp>, next: usize) -> Result<Vec<JobView>> {
+        let at = at.unwrap_or_else(|| self.clock.now());
+        self.jobs.iter().map(|job| self.view(job.name(), at, next)).collect()
+    }
+}

@@ -1,0 +1,200 @@
+//! The agent itself over gRPC.
+
+use std::sync::Arc;
+
+use genesis_proto::v1;
+use genesis_proto::v1::agent_service_server::AgentService;
+use genesis_storage::{RunState, SCHEMA_VERSION};
+use jiff::{SignedDuration, Timestamp};
+use tonic::{Request, Response, Status};
+
+use super::caller::caller;
+use super::convert::time;
+use super::status::to_status;
+use crate::config::reader::Problem;
+use crate::error::Result;
+use crate::operations::config_history::ConfigHistory;
+use crate::operations::logs::{self, HostIdentity, Logs};
+use crate::operations::vitals::Vitals;
+use crate::outside::Outside;
+use crate::runs::Runs;
+use crate::state::State;
+
+/// This build's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The largest configuration text that is checked, in bytes.
+const TEXT_LIMIT: usize = 1 << 20;
+
+/// All that the agent's page is made of.
+#[derive(Clone)]
+pub struct AgentView {
+    /// Who this is.
+    pub host: HostIdentity,
+    /// When the agent started.
+    pub started_at: Timestamp,
+    /// Time, and the host.
+    pub outside: Outside,
+    /// The embedded database.
+    pub state: State,
+    /// Runs.
+    pub runs: Runs,
+    /// Log archival.
+    pub logs: Arc<Logs>,
+    /// Configuration.
+    pub config: Arc<ConfigHistory>,
+    /// The agent's footprint.
+    pub vitals: Arc<Vitals>,
+}
+
+impl AgentView {
+    /// The page.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn status(&self) -> Result<v1::GetStatusResponse> {
+        let now = self.outside.clock.now();
+        let logs = logs::rpc::status_response(&self.logs)?;
+        let segments: u64 = logs
+            .sources
+            .iter()
+            .flat_map(|source| &source.segments)
+            .map(|count| count.segments)
+            .sum();
+        let archived: u64 =
+            logs.sources.iter().map(|source| source.archived_compressed_bytes).sum();
+        let summary = format!(
+            "{} source(s), {segments} segment(s), {archived} bytes archived",
+            logs.sources.len()
+        );
+        let head = self.state.read(|reading| Ok(reading.oplog().head()?))?;
+        let since = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
+        let recent = self.state.read(|reading| Ok(reading.runs().list(None, None, 200)?))?;
+        let failed = recent
+            .iter()
+            .filter(|run| matches!(run.state, RunState::Failed | RunState::Interrupted))
+            .filter(|run| run.ended_at.is_some_and(|at| at >= since))
+            .count();
+        let domains = vec![v1::DomainStatus {
+            domain: "logs".into(),
+            condition: logs.condition,
+            summary,
+            findings: logs.findings,
+        }];
+        let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);
+        Ok(v1::GetStatusResponse {
+            host_id: self.host.id.clone(),
+            hostname: self.host.name.clone(),
+            version: VERSION.to_owned(),
+            now: Some(time(now)),
+            started_at: Some(time(self.started_at)),
+            pid: std::process::id(),
+            condition: worst,
+            domains,
+            storage: Some(v1::StorageStatus {
+                path: self.state.store().path().display().to_string(),
+                file_bytes: self.state.store().file_bytes(),
+                schema_version: SCHEMA_VERSION,
+                oplog_entries: head.sequence,
+            }),
+            resident_bytes: self.outside.host.resident_bytes(),
+            resident_bytes_max: self.vitals.resident_max(),
+            runs_active: u32::try_from(self.runs.active_count()).unwrap_or(u32::MAX),
+            config_source: self.config.current().source.clone(),
+            runs_failed: u32::try_from(failed).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// The service over the agent's page.
+pub struct Service(pub AgentView);
+
+fn problem(problem: Problem) -> v1::ConfigProblem {
+    v1::ConfigProblem {
+        line: problem.line,
+        column: problem.column,
+        key: problem.key,
+        message: problem.message,
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Service {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        self.0.status().map(Response::new).map_err(to_status)
+    }
+
+    async fn get_version(
+        &self,
+        _: Request<v1::GetVersionRequest>,
+    ) -> Result<Response<v1::GetVersionResponse>, Status> {
+        Ok(Response::new(v1::GetVersionResponse {
+            version: VERSION.to_owned(),
+            schema_version: SCHEMA_VERSION,
+            rustc: env!("CARGO_PKG_RUST_VERSION").to_owned(),
+        }))
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        let who = caller(&request)?;
+        Ok(Response::new(v1::WhoAmIResponse {
+            identity: who.identity,
+            role: who.role.unwrap_or_default().into(),
+            transport: who.transport.to_owned(),
+            granted_by: who.granted_by,
+        }))
+    }
+
+    async fn get_config(
+        &self,
+        _: Request<v1::GetConfigRequest>,
+    ) -> Result<Response<v1::GetConfigResponse>, Status> {
+        use sha2::Digest;
+
+        let config = self.0.config.current();
+        Ok(Response::new(v1::GetConfigResponse {
+            source: config.source.clone(),
+            effective_toml: config.effective.clone(),
+            sha256: hex::encode(sha2::Sha256::digest(&config.text)),
+            loaded_at: Some(time(self.0.config.loaded_at())),
+            generation: self.0.config.generation().map_err(to_status)?,
+        }))
+    }
+
+    async fn check_config(
+        &self,
+        request: Request<v1::CheckConfigRequest>,
+    ) -> Result<Response<v1::CheckConfigResponse>, Status> {
+        let text = request.into_inner().toml;
+        if text.len() > TEXT_LIMIT {
+            let message = format!("the text has {} bytes, the limit is {TEXT_LIMIT}", text.len());
+            return Err(to_status(crate::error::Error::invalid("CONFIG_UNREADABLE", message)));
+        }
+        let (problems, restart_needed) = self.0.config.check(&text).map_err(to_status)?;
+        Ok(Response::new(v1::CheckConfigResponse {
+            valid: problems.is_empty(),
+            problems: problems.into_iter().map(problem).collect(),
+            restart_needed,
+        }))
+    }
+
+    async fn reload_config(
+        &self,
+        request: Request<v1::ReloadConfigRequest>,
+    ) -> Result<Response<v1::ReloadConfigResponse>, Status> {
+        let who = caller(&request)?;
+        let reloaded = self.0.config.reload(&who.identity, &who.reason).await.map_err(to_status)?;
+        Ok(Response::new(v1::ReloadConfigResponse {
+            changed: reloaded.changed,
+            applied: reloaded.applied,
+            restart_needed: reloaded.restart_needed,
+            generation: reloaded.generation,
+        }))
+    }
+}

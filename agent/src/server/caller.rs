@@ -1,0 +1,211 @@
+//! Who is calling: the identity behind a connection, and the role it gives.
+
+use std::path::Path;
+
+use genesis_proto::v1::Role;
+use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
+use tonic::{Request, Status};
+
+use crate::error::{Error, Kind};
+use crate::server::status::to_status;
+
+/// The longest reason that is kept, in bytes.
+const REASON_LIMIT: usize = 1_024;
+
+/// An identity with its role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Such as "unix:uid=0(root)".
+    pub identity: String,
+    /// What it may do; `None`: nothing.
+    pub role: Option<Role>,
+    /// "unix" or "tcp".
+    pub transport: &'static str,
+    /// The rule that gave the role.
+    pub granted_by: String,
+    /// Why, as the caller says.
+    pub reason: String,
+}
+
+/// The rules of the unix socket.
+#[derive(Debug, Clone)]
+pub struct SocketRules {
+    /// The agent's own user.
+    pub own_uid: u32,
+    /// Members may operate; empty: no group.
+    pub operator_group: String,
+}
+
+/// A user's groups, as far as the role depends on them.
+pub trait Groups {
+    /// Whether the user is a member of the group, or has it as the primary one.
+    fn is_member(&self, uid: u32, gid: u32, group: &str) -> bool;
+    /// The user's name.
+    fn user_name(&self, uid: u32) -> Option<String>;
+}
+
+/// The files /etc/passwd and /etc/group.
+pub struct SystemGroups;
+
+impl Groups for SystemGroups {
+    fn is_member(&self, uid: u32, gid: u32, group: &str) -> bool {
+        let name = self.user_name(uid);
+        let text = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        text.lines().any(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [known, _, id, members] = fields.as_slice() else { return false };
+            let listed =
+                name.as_deref().is_some_and(|name| members.split(',').any(|member| member == name));
+            *known == group && (id.parse() == Ok(gid) || listed)
+        })
+    }
+
+    fn user_name(&self, uid: u32) -> Option<String> {
+        let text = std::fs::read_to_string(Path::new("/etc/passwd")).ok()?;
+        text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+        })
+    }
+}
+
+/// The group id of a group's name.
+pub fn group_id(group: &str) -> Option<u32> {
+    let text = std::fs::read_to_string("/etc/group").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == group).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+impl SocketRules {
+    /// The role of a peer of the socket: root and the agent's own user are admins, members of the
+    /// configured group are operators, others have none.
+    pub fn peer(&self, uid: u32, gid: u32, groups: &impl Groups) -> Caller {
+        let name = groups.user_name(uid).map_or_else(String::new, |name| format!("({name})"));
+        let (role, granted_by) = if uid == 0 {
+            (Some(Role::Admin), "root".to_owned())
+        } else if uid == self.own_uid {
+            (Some(Role::Admin), "the agent's own user".to_owned())
+        } else if !self.operator_group.is_empty()
+            && groups.is_member(uid, gid, &self.operator_group)
+        {
+            (Some(Role::Operator), format!("member of group {}", self.operator_group))
+        } else {
+            (None, "no rule".to_owned())
+        };
+        Caller {
+            identity: format!("unix:uid={uid}{name}"),
+            role,
+            transport: "unix",
+            granted_by,
+            reason: String::new(),
+        }
+    }
+
+    /// The caller behind a request's connection.
+    pub fn identify(&self, extensions: &http::Extensions) -> Caller {
+        if let Some(info) = extensions.get::<UdsConnectInfo>() {
+            return match info.peer_cred {
+                Some(peer) => self.peer(peer.uid(), peer.gid(), &SystemGroups),
+                None => nobody("unix"),
+            };
+        }
+        match extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr) {
+            Some(address) if address.ip().is_loopback() => Caller {
+                identity: format!("tcp:{address}"),
+                role: Some(Role::Viewer),
+                transport: "tcp",
+                granted_by: "plaintext loopback".into(),
+                reason: String::new(),
+            },
+            _ => nobody("tcp"),
+        }
+    }
+}
+
+fn nobody(transport: &'static str) -> Caller {
+    Caller {
+        identity: format!("{transport}:unknown"),
+        role: None,
+        transport,
+        granted_by: "no rule".into(),
+        reason: String::new(),
+    }
+}
+
+/// Takes over the reason that the caller gave, without control characters and held to a kilobyte.
+pub fn reason_of(headers: &http::HeaderMap) -> String {
+    let text = headers
+        .get("genesis-reason")
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let mut reason: String =
+        text.unwrap_or_default().chars().filter(|character| !character.is_control()).collect();
+    while reason.len() > REASON_LIMIT {
+        reason.pop();
+    }
+    reason
+}
+
+/// The caller that the authorisation layer has put beside a request.
+///
+/// # Errors
+/// PERMISSION_DENIED when there is none, which means that the layer was left out.
+#[allow(clippy::result_large_err)] // Status is what every rpc returns.
+pub fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(|| {
+        to_status(Error::new(
+            Kind::NotAllowed,
+            "NOT_IDENTIFIED",
+            "the call was not identified; this is a defect",
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl Groups for Fixed {
+        fn is_member(&self, uid: u32, gid: u32, group: &str) -> bool {
+            group == "ops" && (uid == 1001 || gid == 50)
+        }
+
+        fn user_name(&self, uid: u32) -> Option<String> {
+            (uid == 1001).then(|| "olga".into())
+        }
+    }
+
+    #[test]
+    fn socket_roles() {
+        let with = |group: &str| SocketRules { own_uid: 990, operator_group: group.into() };
+        let cases = [
+            (0, 0, "ops", Some(Role::Admin)),
+            (990, 990, "ops", Some(Role::Admin)),
+            (1001, 1001, "ops", Some(Role::Operator)),
+            (1002, 50, "ops", Some(Role::Operator)),
+            (1002, 1002, "ops", None),
+            (1001, 1001, "", None),
+        ];
+        for (uid, gid, group, expected) in cases {
+            assert_eq!(
+                with(group).peer(uid, gid, &Fixed).role,
+                expected,
+                "uid {uid} gid {gid} group {group:?}"
+            );
+        }
+        assert_eq!(with("ops").peer(1001, 1001, &Fixed).identity, "unix:uid=1001(olga)");
+    }
+
+    #[test]
+    fn reasons_are_cleaned_and_bounded() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("genesis-reason", http::HeaderValue::from_bytes(b"a\tb\xff").unwrap());
+        assert_eq!(reason_of(&headers), "ab\u{fffd}");
+        headers.insert("genesis-reason", http::HeaderValue::from_str(&"x".repeat(5_000)).unwrap());
+        assert_eq!(reason_of(&headers).len(), REASON_LIMIT);
+    }
+}

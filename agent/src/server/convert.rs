@@ -1,0 +1,139 @@
+//! Pieces of messages that several services share.
+
+use genesis_proto::v1;
+use genesis_storage::{RunState, StepState, Verdict};
+use jiff::Timestamp;
+
+use crate::error::Unmet;
+use crate::runs::{Progress, Snapshot, Started};
+
+/// An instant.
+pub fn time(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }.canonical()
+}
+
+trait Canonical {
+    fn canonical(self) -> Self;
+}
+
+impl Canonical for prost_types::Timestamp {
+    /// Protobuf wants the nanoseconds to count forward, also before 1970.
+    fn canonical(mut self) -> Self {
+        if self.nanos < 0 {
+            self.seconds -= 1;
+            self.nanos += 1_000_000_000;
+        }
+        self
+    }
+}
+
+/// An instant, if there is one.
+pub fn maybe(at: Option<Timestamp>) -> Option<prost_types::Timestamp> {
+    at.map(time)
+}
+
+/// A time span.
+pub fn duration(span: std::time::Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        nanos: span.subsec_nanos().cast_signed(),
+    }
+}
+
+/// An unmet condition as a finding.
+pub fn finding(unmet: &Unmet) -> v1::Finding {
+    v1::Finding {
+        code: unmet.code.to_owned(),
+        subject: unmet.subject.clone(),
+        message: unmet.message.clone(),
+    }
+}
+
+/// What was started.
+pub fn started(started: Started) -> v1::StartedRun {
+    v1::StartedRun { run_id: started.id, attached: started.attached }
+}
+
+/// How far a run is.
+pub fn progress(progress: &Progress) -> v1::Progress {
+    v1::Progress {
+        done: progress.done,
+        total: progress.total,
+        unit: progress.unit.to_owned(),
+        message: progress.message.clone(),
+    }
+}
+
+/// The state of a run.
+pub fn run_state(state: RunState) -> v1::RunState {
+    match state {
+        RunState::Running => v1::RunState::Running,
+        RunState::Succeeded => v1::RunState::Succeeded,
+        RunState::Failed => v1::RunState::Failed,
+        RunState::Cancelled => v1::RunState::Cancelled,
+        RunState::Interrupted => v1::RunState::Interrupted,
+        RunState::Refused => v1::RunState::Refused,
+        RunState::Unknown => v1::RunState::Unknown,
+    }
+}
+
+/// The state that a message names; `None`: unspecified.
+pub fn stored_state(state: v1::RunState) -> Option<RunState> {
+    Some(match state {
+        v1::RunState::Unspecified => return None,
+        v1::RunState::Running => RunState::Running,
+        v1::RunState::Succeeded => RunState::Succeeded,
+        v1::RunState::Failed => RunState::Failed,
+        v1::RunState::Cancelled => RunState::Cancelled,
+        v1::RunState::Interrupted => RunState::Interrupted,
+        v1::RunState::Refused => RunState::Refused,
+        v1::RunState::Unknown => RunState::Unknown,
+    })
+}
+
+/// A run as it is.
+pub fn run(snapshot: Snapshot) -> v1::Run {
+    use v1::reconciliation::Verdict as Wire;
+
+    let Snapshot { record, steps, progress: at } = snapshot;
+    let reconciliation = record.reconciliation.map(|reconciliation| v1::Reconciliation {
+        verdict: match reconciliation.verdict {
+            Verdict::Finished => Wire::Finished,
+            Verdict::Undone => Wire::Undone,
+            Verdict::Held => Wire::Held,
+            Verdict::NothingDone => Wire::NothingDone,
+        }
+        .into(),
+        detail: reconciliation.detail,
+    });
+    let step = |step: genesis_storage::StepRecord| v1::RunStep {
+        number: step.number,
+        name: step.name,
+        target: step.target,
+        state: match step.state {
+            StepState::Intent => v1::StepState::Intent,
+            StepState::Done => v1::StepState::Done,
+            StepState::Failed => v1::StepState::Failed,
+        }
+        .into(),
+        detail: step.detail,
+        started_at: Some(time(step.started_at)),
+        ended_at: maybe(step.ended_at),
+    };
+    v1::Run {
+        id: record.id,
+        kind: record.kind,
+        state: run_state(record.state).into(),
+        actor: record.actor,
+        reason: record.reason,
+        parameters: record.parameters.to_string(),
+        started_at: Some(time(record.started_at)),
+        ended_at: maybe(record.ended_at),
+        steps: steps.into_iter().map(step).collect(),
+        summary: record.summary,
+        error_code: record.error_code,
+        reconciliation,
+        progress: Some(progress(&at)),
+        cancel_requested: record.cancel_requested,
+    }
+}

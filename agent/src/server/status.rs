@@ -1,0 +1,64 @@
+//! The agent's errors as gRPC status with google.rpc details.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
+
+use crate::error::{Error, Kind};
+
+/// The domain of all our ErrorInfo.
+pub const DOMAIN: &str = "genesis.trading";
+
+/// At most so many violations are sent, so that a status stays within the header limits.
+const VIOLATIONS: usize = 20;
+/// At most so many characters of a message are sent.
+const MESSAGE_LIMIT: usize = 2_000;
+
+/// Turns an error into the status that a client gets: ErrorInfo.reason is the stable code, one
+/// PreconditionFailure violation stands for each unmet condition, RetryInfo where a time is known.
+pub fn to_status(error: Error) -> Status {
+    if error.kind == Kind::Internal {
+        tracing::error!(code = error.code, error = error.chain(), "a call failed");
+    }
+    let code = match error.kind {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Refused => Code::FailedPrecondition,
+        Kind::NotFound => Code::NotFound,
+        Kind::Conflict if error.code == "PLAN_CHANGED" => Code::Aborted,
+        Kind::Conflict => Code::AlreadyExists,
+        Kind::Unavailable if error.retry_after.is_some() => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::NotAllowed => Code::PermissionDenied,
+        Kind::Cancelled => Code::Cancelled,
+        Kind::Internal => Code::Internal,
+    };
+    let mut details = ErrorDetails::with_error_info(
+        error.code,
+        DOMAIN,
+        [("kind".to_owned(), format!("{:?}", error.kind))],
+    );
+    if !error.unmet.is_empty() {
+        let violations = error.unmet.iter().take(VIOLATIONS);
+        details.set_precondition_failure(
+            violations
+                .map(|unmet| {
+                    PreconditionViolation::new(unmet.code, cut(&unmet.subject), cut(&unmet.message))
+                })
+                .collect::<Vec<_>>(),
+        );
+    }
+    if let Some(wait) = error.retry_after {
+        details.set_retry_info(Some(wait.max(Duration::from_millis(1))));
+    }
+    Status::with_error_details(code, cut(&error.chain()), details)
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= MESSAGE_LIMIT {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(MESSAGE_LIMIT).collect();
+    short.push('…');
+    short
+}

@@ -1,0 +1,78 @@
+//! What each rpc of the contract is, as a static table: reading the same from the descriptors would cost
+//! every short-lived client their decoding. A test compares the two.
+
+/// What a caller needs to know about one rpc before sending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// The service's full name, such as `genesis.v1.LogsService`.
+    pub service: &'static str,
+    /// The method's name, such as `RotateLogs`.
+    pub method: &'static str,
+    /// Whether a successful call changes anything.
+    pub mutating: bool,
+    /// Whether what it changes can't be had back.
+    pub destructive: bool,
+    /// Whether it answers with a stream.
+    pub streaming: bool,
+}
+
+const fn reads(service: &'static str, method: &'static str) -> Call {
+    Call { service, method, mutating: false, destructive: false, streaming: false }
+}
+
+const fn streams(service: &'static str, method: &'static str) -> Call {
+    Call { streaming: true, ..reads(service, method) }
+}
+
+const fn changes(service: &'static str, method: &'static str) -> Call {
+    Call { mutating: true, ..reads(service, method) }
+}
+
+const fn destroys(service: &'static str, method: &'static str) -> Call {
+    Call { destructive: true, ..changes(service, method) }
+}
+
+const AGENT: &str = "genesis.v1.AgentService";
+const LOGS: &str = "genesis.v1.LogsService";
+const OPLOG: &str = "genesis.v1.OplogService";
+const RECOVERY: &str = "genesis.v1.RecoveryService";
+const RUNS: &str = "genesis.v1.RunService";
+const SCHEDULE: &str = "genesis.v1.ScheduleService";
+
+pub(crate) const CALLS: &[Call] = &[
+    reads(AGENT, "GetStatus"),
+    reads(AGENT, "GetVersion"),
+    reads(AGENT, "WhoAmI"),
+    reads(AGENT, "GetConfig"),
+    reads(AGENT, "CheckConfig"),
+    changes(AGENT, "ReloadConfig"),
+    reads(LOGS, "GetStatus"),
+    reads(LOGS, "ListSegments"),
+    changes(LOGS, "RotateLogs"),
+    streams(LOGS, "RetrieveLogs"),
+    destroys(LOGS, "CleanupArchives"),
+    reads(LOGS, "PlanCleanup"),
+    streams(LOGS, "VerifyArchives"),
+    reads(OPLOG, "GetHead"),
+    reads(OPLOG, "ListEntries"),
+    streams(OPLOG, "TailEntries"),
+    reads(OPLOG, "VerifyOplog"),
+    streams(OPLOG, "ExportOplog"),
+    changes(OPLOG, "AddNote"),
+    reads(RECOVERY, "ListComponents"),
+    reads(RECOVERY, "PlanRollback"),
+    changes(RECOVERY, "Rollback"),
+    reads(RUNS, "ListRuns"),
+    reads(RUNS, "GetRun"),
+    streams(RUNS, "WatchRun"),
+    changes(RUNS, "CancelRun"),
+    reads(SCHEDULE, "ListJobs"),
+    changes(SCHEDULE, "RunJob"),
+    changes(SCHEDULE, "PauseJob"),
+    changes(SCHEDULE, "ResumeJob"),
+];
+
+/// The rpc `method` of `service` (both as in the `.proto` file), if this contract has it.
+pub fn find_call(service: &str, method: &str) -> Option<&'static Call> {
+    CALLS.iter().find(|call| call.method == method && call.service == service)
+}

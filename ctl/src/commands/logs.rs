@@ -1,0 +1,327 @@
+//! `logs`: the verbs, and the two that only read the catalogue.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use genesis_client::v1::{
+    GetLogsStatusRequest, ListSegmentsRequest, Segment, SegmentState, SourceStatus, VerifyDepth,
+};
+
+use super::{logs_archive, logs_retrieve};
+use crate::connect::Session;
+use crate::exit::{Exit, Halt};
+use crate::format;
+use crate::render::{Answer, Cell, View, finding};
+
+pub(super) const SERVICE: &str = "genesis.v1.LogsService";
+
+const STATUS_EXAMPLES: &str = "\
+Exits 3 on a warning, 5 where something is unknown.
+
+Examples:
+  genesisctl logs status
+  genesisctl logs status -v -n web-1:7443";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  genesisctl logs list --log-type trading
+  genesisctl logs list --log-type trading --date-range 2024-01-01:2024-01-31
+  genesisctl logs list --log-type trading --after 1000";
+
+const ROTATE_EXAMPLES: &str = "\
+Follows the segments until they are verified in the archive. A rotation that goes on already is attached
+to. The exit code is the run's, as in `genesisctl run watch`.
+
+Examples:
+  genesisctl logs rotate
+  genesisctl logs rotate --log-type trading --reason 'before the upgrade'
+  genesisctl logs rotate --detach";
+
+const RETRIEVE_EXAMPLES: &str = "\
+Ranges are UTC: A:B are two dates, both whole days inclusive; A..B takes dates or RFC 3339 instants, an
+instant at the end exclusive. Lines go to standard output (escaped on a terminal) or into --out, which gets
+its name only when all has come; what is missing is named on standard error, exit 5. Nothing in the range:
+exit 0. -o json needs --out, and answers with the trailer.
+
+Examples:
+  genesisctl logs retrieve --log-type trading --date-range 2024-01-01:2024-01-31 --out january.log
+  genesisctl logs retrieve --log-type trading --date-range 2024-01-01T09:00:00Z..2024-01-01T09:05:00Z | grep ERROR
+  genesisctl logs retrieve --log-type trading --date-range 2024-01-01:2024-01-31 --plan";
+
+const CLEANUP_EXAMPLES: &str = "\
+Asks at a terminal, showing what would go; elsewhere it needs --yes. An age below the configured archive
+retention is refused.
+
+Examples:
+  genesisctl logs cleanup --older-than 365d --plan
+  genesisctl logs cleanup --older-than 365d --plan-hash 3f2a... --yes --reason 'yearly clean-up'";
+
+const VERIFY_EXAMPLES: &str = "\
+Exits 3 when damage is found, 5 where something could not be checked.
+
+Examples:
+  genesisctl logs verify
+  genesisctl logs verify --log-type trading --depth full";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show every source: what is active, what waits, what is archived.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status,
+    /// List segments in order of type and sequence number.
+    #[command(after_help = LIST_EXAMPLES)]
+    List {
+        /// Only this type.
+        #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+        log_type: String,
+        /// Only segments with lines in this range, as in `logs retrieve`.
+        #[arg(long, value_name = "RANGE", default_value = "", hide_default_value = true)]
+        date_range: String,
+        /// At most this many.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// Go on behind this sequence number.
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
+        after: u64,
+    },
+    /// Cut the active files now, whatever their size, and archive them.
+    #[command(after_help = ROTATE_EXAMPLES)]
+    Rotate {
+        /// Only this type.
+        #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+        log_type: String,
+        /// Don't wait for the run's end.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Fetch archived lines of one type and time range back, in order.
+    #[command(after_help = RETRIEVE_EXAMPLES)]
+    Retrieve(Retrieve),
+    /// Delete archived segments whose last line is older than the given age.
+    #[command(after_help = CLEANUP_EXAMPLES)]
+    Cleanup(Cleanup),
+    /// Check archived segments against their manifests and the chain.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify {
+        /// Only this type.
+        #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+        log_type: String,
+        /// How deep to look.
+        #[arg(long, value_enum, default_value_t = Depth::Hash)]
+        depth: Depth,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Retrieve {
+    /// The type of log.
+    #[arg(long, value_name = "TYPE")]
+    pub(super) log_type: String,
+    /// The range, such as 2024-01-01:2024-01-31.
+    #[arg(long, value_name = "RANGE")]
+    pub(super) date_range: String,
+    /// Write into this file. One that exists is replaced only with --yes.
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    pub(super) out: Option<PathBuf>,
+    /// Say what would be read, and read nothing.
+    #[arg(long)]
+    pub(super) plan: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cleanup {
+    /// The age, such as 365d.
+    #[arg(long, value_name = "AGE")]
+    pub(super) older_than: String,
+    /// Only this type.
+    #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+    pub(super) log_type: String,
+    /// Show what would be deleted, and delete nothing.
+    #[arg(long, conflicts_with_all = ["plan_hash", "detach"])]
+    pub(super) plan: bool,
+    /// Carry out only the plan with this hash.
+    #[arg(long, value_name = "HASH", default_value = "", hide_default_value = true)]
+    pub(super) plan_hash: String,
+    /// Don't wait for the run's end.
+    #[arg(long)]
+    pub(super) detach: bool,
+}
+
+/// How deep a verification looks.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Depth {
+    /// Manifests present and chained, archived files present with the right size.
+    Manifest,
+    /// And the sha256 of each archived file.
+    Hash,
+    /// And everything in it decompressed, counted and hashed.
+    Full,
+}
+
+impl From<Depth> for VerifyDepth {
+    fn from(depth: Depth) -> Self {
+        match depth {
+            Depth::Manifest => Self::Manifest,
+            Depth::Hash => Self::Hash,
+            Depth::Full => Self::Full,
+        }
+    }
+}
+
+pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
+    match verb {
+        Verb::Status => status(session).await,
+        Verb::List { log_type, date_range, limit, after } => {
+            if *after > 0 && log_type.is_empty() {
+                return Err(Halt::Usage(
+                    "--after needs --log-type: sequence numbers are per type".into(),
+                ));
+            }
+            let request = ListSegmentsRequest {
+                log_type: log_type.clone(),
+                date_range: date_range.clone(),
+                limit: *limit,
+                after_sequence: *after,
+            };
+            list(session, &request).await
+        }
+        Verb::Rotate { log_type, detach } => logs_archive::rotate(session, log_type, *detach).await,
+        Verb::Retrieve(arguments) => logs_retrieve::retrieve(session, arguments).await,
+        Verb::Cleanup(arguments) => logs_archive::cleanup(session, arguments).await,
+        Verb::Verify { log_type, depth } => {
+            logs_archive::verify(session, log_type, (*depth).into()).await
+        }
+    }
+}
+
+async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
+    session
+        .each(|client| async move {
+            let status = client
+                .call(GetLogsStatusRequest {}, |c, r| async move { c.logs().get_status(r).await })
+                .await?;
+            let json = session.json("GetLogsStatusResponse", &status)?;
+            let exit = Exit::of_conditions([status.condition()]);
+            let condition = format::condition(status.condition());
+            let verbose = session.global.verbose;
+            let mut tail: Vec<String> = status.findings.iter().map(finding).collect();
+            for source in &status.sources {
+                let named = |found| format!("{}: {}", source.log_type, finding(found));
+                tail.extend(source.findings.iter().map(named));
+                if verbose {
+                    tail.extend(source.active.iter().map(|file| {
+                        format!("{}: {} {}", source.log_type, file.path, format::bytes(file.bytes))
+                    }));
+                }
+            }
+            let view = View {
+                lead: vec![format!(
+                    "{condition}, archive {}",
+                    format::or_none(&status.archive_url)
+                )],
+                columns: &[
+                    "TYPE",
+                    "MODE",
+                    "ACTIVE",
+                    "ROTATES AT",
+                    "WAITING",
+                    "ARCHIVED",
+                    "LINES' SIZE",
+                    "STORED",
+                    "KEPT LOCALLY",
+                    "KEPT ARCHIVED",
+                    "LAST VERIFIED",
+                ],
+                rows: status.sources.iter().map(source_row).collect(),
+                tail,
+                empty: "no log sources are configured",
+                ..View::default()
+            };
+            Ok(Answer::new(json, view).exit(exit))
+        })
+        .await
+}
+
+fn source_row(source: &SourceStatus) -> Vec<Cell> {
+    let count = |wanted: fn(SegmentState) -> bool| {
+        let counts = source.segments.iter().filter(|count| wanted(count.state()));
+        counts.fold(0u64, |sum, count| sum.saturating_add(count.segments))
+    };
+    let waiting = count(|state| {
+        use SegmentState as S;
+        matches!(state, S::Active | S::Detached | S::Sealed | S::Uploaded)
+    });
+    let archived =
+        count(|state| matches!(state, SegmentState::Verified | SegmentState::LocalExpired));
+    let active = source.active.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
+    vec![
+        Cell::from(source.log_type.as_str()),
+        Cell::from(source.rotate_mode.as_str()),
+        Cell::number(format::bytes(active)),
+        Cell::number(format::bytes(source.rotate_bytes)),
+        Cell::number(format::count(waiting)),
+        Cell::number(format::count(archived)),
+        Cell::number(format::bytes(source.archived_plain_bytes)),
+        Cell::number(format::bytes(source.archived_compressed_bytes)),
+        Cell::number(format::proto_duration(source.local_retention.as_ref())),
+        Cell::number(format::proto_duration(source.archive_retention.as_ref())),
+        Cell::from(format::time(source.last_verified_at.as_ref())),
+    ]
+}
+
+async fn list(session: &Session<'_>, request: &ListSegmentsRequest) -> Result<Exit, Halt> {
+    session
+        .each(|client| async move {
+            let list = client
+                .call(request.clone(), |c, r| async move { c.logs().list_segments(r).await })
+                .await?;
+            let json = session.json("ListSegmentsResponse", &list)?;
+            let more = list.segments.last().filter(|_| list.truncated).map(|last| {
+                format!(
+                    "there are more: go on with --log-type {} --after {}",
+                    last.log_type, last.sequence
+                )
+            });
+            if let Some(more) = more.filter(|_| session.for_people()) {
+                session.note(&more);
+            }
+            let view = View {
+                columns: &[
+                    "TYPE",
+                    "SEQ",
+                    "STATE",
+                    "FIRST",
+                    "LAST",
+                    "LINES",
+                    "SIZE",
+                    "STORED",
+                    "ARCHIVE NAME",
+                ],
+                rows: list.segments.iter().map(segment_row).collect(),
+                tail: list.segments.iter().filter_map(waiting).collect(),
+                empty: "no such segments",
+                ..View::default()
+            };
+            Ok(Answer::new(json, view))
+        })
+        .await
+}
+
+fn segment_row(segment: &Segment) -> Vec<Cell> {
+    vec![
+        Cell::from(segment.log_type.as_str()),
+        Cell::number(segment.sequence.to_string()),
+        Cell::from(format::short_name(segment.state().as_str_name(), "SEGMENT_STATE_")),
+        Cell::from(format::time(segment.first_at.as_ref())),
+        Cell::from(format::time(segment.last_at.as_ref())),
+        Cell::number(format::count(segment.lines)),
+        Cell::number(format::bytes(segment.plain_bytes)),
+        Cell::number(format::bytes(segment.compressed_bytes)),
+        Cell::from(format::or_none(&segment.archive_name)),
+    ]
+}
+
+fn waiting(segment: &Segment) -> Option<String> {
+    let why = segment.waiting.as_ref()?;
+    Some(format!("{} {} waits: {}", segment.log_type, segment.sequence, finding(why)))
+}

@@ -1,0 +1,190 @@
+//! `logs rotate`, `logs cleanup`, `logs verify`.
+
+use genesis_client::v1::{
+    CleanupArchivesRequest, Finding, PlanCleanupRequest, PlanCleanupResponse, RotateLogsRequest,
+    VerifyArchivesRequest, VerifyDepth, VerifySummary, verify_archives_response::Part,
+};
+use genesis_client::{Client, Error, Kind};
+use serde_json::{Value, json};
+
+use super::logs::{Cleanup, SERVICE};
+use super::{rollback, run};
+use crate::confirm::{Consent, ask, consent};
+use crate::connect::Session;
+use crate::exit::{Exit, Halt, Stop};
+use crate::format;
+use crate::render::{Answer, View, finding};
+
+/// How many findings of a verification are kept for the answer; more are only counted.
+const FINDINGS_KEPT: usize = 10_000;
+
+pub(super) async fn rotate(
+    session: &Session<'_>,
+    log_type: &str,
+    detach: bool,
+) -> Result<Exit, Halt> {
+    let what = match log_type {
+        "" => "rotate all logs".to_owned(),
+        log_type => format!("rotate the logs of type {log_type}"),
+    };
+    consent(session, SERVICE, "RotateLogs", &what)?;
+    session
+        .each(|client| async move {
+            let request = RotateLogsRequest { log_type: log_type.to_owned() };
+            let response =
+                client.call(request, |c, r| async move { c.logs().rotate_logs(r).await }).await?;
+            let json = session.json("RotateLogsResponse", &response)?;
+            run::started(session, &client, response.run.as_ref(), json, detach).await
+        })
+        .await
+}
+
+pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Result<Exit, Halt> {
+    if arguments.plan {
+        return session
+            .each(|client| async move {
+                let plan = plan(&client, arguments).await?;
+                let json = session.json("PlanCleanupResponse", &plan)?;
+                Ok(Answer::new(json, plan_view(&plan)))
+            })
+            .await;
+    }
+    let what = format!("delete archived logs older than {}", arguments.older_than);
+    let consent = consent(session, SERVICE, "CleanupArchives", &what)?;
+    session
+        .each(|client| async move {
+            let plan_hash = match consent {
+                Consent::Given => arguments.plan_hash.clone(),
+                Consent::Ask => agreed_plan(session, &client, arguments).await?,
+            };
+            let request = CleanupArchivesRequest {
+                older_than: arguments.older_than.clone(),
+                log_type: arguments.log_type.clone(),
+                plan_hash,
+            };
+            let response = client
+                .call(request, |c, r| async move { c.logs().cleanup_archives(r).await })
+                .await?;
+            let json = session.json("CleanupArchivesResponse", &response)?;
+            run::started(session, &client, response.run.as_ref(), json, arguments.detach).await
+        })
+        .await
+}
+
+async fn plan(client: &Client, arguments: &Cleanup) -> Result<PlanCleanupResponse, Error> {
+    let request = PlanCleanupRequest {
+        older_than: arguments.older_than.clone(),
+        log_type: arguments.log_type.clone(),
+    };
+    client.call(request, |c, r| async move { c.logs().plan_cleanup(r).await }).await
+}
+
+fn plan_view(plan: &PlanCleanupResponse) -> View {
+    let mut view = rollback::plan_view(plan.plan.as_ref());
+    view.lead.push(format!("would delete {}", extent(plan)));
+    view
+}
+
+fn extent(plan: &PlanCleanupResponse) -> String {
+    let segments = format::plural(plan.segments, "archived segment");
+    format!("{segments}, {}", format::bytes(plan.compressed_bytes))
+}
+
+/// Shows the plan, asks, and returns the hash of what was agreed to.
+async fn agreed_plan(
+    session: &Session<'_>,
+    client: &Client,
+    arguments: &Cleanup,
+) -> Result<String, Stop> {
+    let planned = plan(client, arguments).await?;
+    let found = planned.plan.as_ref().map(|plan| plan.hash.clone()).unwrap_or_default();
+    if !arguments.plan_hash.is_empty() && arguments.plan_hash != found {
+        let message = format!("the plan is now {found}, not {}", arguments.plan_hash);
+        let next = "look at the new plan with `--plan`, then pass its hash";
+        return Err(Error::new(Kind::Conflict, "ABORTED", "PLAN_CHANGED", message, next).into());
+    }
+    for step in planned.plan.iter().flat_map(|plan| &plan.steps).take(20) {
+        session.warn(&format!("  {} {}: {}", step.action, step.target, step.reason));
+    }
+    if ask(session, &format!("Delete {} for good?", extent(&planned))) {
+        return Ok(found);
+    }
+    Err(Halt::Failed("not confirmed: nothing was deleted".into()).into())
+}
+
+pub(super) async fn verify(
+    session: &Session<'_>,
+    log_type: &str,
+    depth: VerifyDepth,
+) -> Result<Exit, Halt> {
+    session
+        .each(|client| async move {
+            let request =
+                VerifyArchivesRequest { log_type: log_type.to_owned(), depth: depth.into() };
+            let work = collect(session, &client, request);
+            let (findings, summary) = session.limited(client.node(), work).await?;
+            answer(session, &findings, summary)
+        })
+        .await
+}
+
+async fn collect(
+    session: &Session<'_>,
+    client: &Client,
+    request: VerifyArchivesRequest,
+) -> Result<(Vec<Finding>, Option<VerifySummary>), Stop> {
+    let bar = session.bar("verifying");
+    let mut stream =
+        client.call(request, |c, r| async move { c.logs().verify_archives(r).await }).await?;
+    let (mut findings, mut summary) = (Vec::new(), None);
+    while let Some(response) = client.next(&mut stream).await? {
+        match response.part {
+            Some(Part::Finding(found)) if findings.len() < FINDINGS_KEPT => findings.push(found),
+            Some(Part::Progress(progress)) => bar.report(&progress),
+            Some(Part::Summary(ended)) => summary = Some(ended),
+            Some(Part::Finding(_)) | None => {}
+        }
+    }
+    Ok((findings, summary))
+}
+
+fn answer(
+    session: &Session<'_>,
+    findings: &[Finding],
+    summary: Option<VerifySummary>,
+) -> Result<Answer, Stop> {
+    let found = findings.iter().map(|found| session.json("Finding", found));
+    let found = Value::Array(found.collect::<Result<_, _>>()?);
+    let mut view = View { tail: findings.iter().map(finding).collect(), ..View::default() };
+    let Some(summary) = summary else {
+        let message =
+            "the verification was cut off: nothing is known about what it had not reached";
+        let next = "run it again; if it happens again, look at the agent's log";
+        let error = Error::new(Kind::Incomplete, "DATA_LOSS", "VERIFY_CUT", message, next);
+        let json = json!({ "findings": found, "summary": null });
+        return Ok(Answer::new(json, view).exit(Exit::Unknown).error(error));
+    };
+    let bad = summary.findings.max(findings.len() as u64);
+    let verdict = match (bad, summary.unknown) {
+        (0, 0) => "all good".to_owned(),
+        (bad, 0) => format::plural(bad, "finding"),
+        (0, unknown) => format!("{} could not be checked", format::count(unknown)),
+        (bad, unknown) => format!(
+            "{}, {} could not be checked",
+            format::plural(bad, "finding"),
+            format::count(unknown)
+        ),
+    };
+    view.lead.push(format!(
+        "{} checked, {}: {verdict}",
+        format::plural(summary.segments, "segment"),
+        format::bytes(summary.compressed_bytes)
+    ));
+    let json = json!({ "findings": found, "summary": session.json("VerifySummary", &summary)? });
+    let exit = match (bad, summary.unknown) {
+        (0, 0) => Exit::Ok,
+        (_, 0) => Exit::Findings,
+        _ => Exit::Unknown,
+    };
+    Ok(Answer::new(json, view).exit(exit))
+}

@@ -1,0 +1,317 @@
+//! `oplog`: who did what, why, and what came of it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use genesis_client::Client;
+use genesis_client::v1::{
+    AddNoteRequest, Head, ListEntriesRequest, OplogEntry, TailEntriesRequest, TailEntriesResponse,
+    VerifyOplogRequest, VerifyOplogResponse,
+};
+use serde_json::json;
+
+use super::{export_file, oplog_export};
+use crate::cli::Format;
+use crate::confirm::consent;
+use crate::connect::Session;
+use crate::exit::{Exit, Halt, Stop};
+use crate::format;
+use crate::render::{self, Answer, Cell, Row, View, finding};
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  genesisctl oplog list
+  genesisctl oplog list --action logs. --limit 20
+  genesisctl oplog list --actor schedule: --before 1200";
+
+const TAIL_EXAMPLES: &str = "\
+Examples:
+  genesisctl oplog tail
+  genesisctl oplog tail -f --last 0
+  genesisctl oplog tail -f -n web-1:7443,web-2:7443 -o jsonl";
+
+const VERIFY_EXAMPLES: &str = "\
+Exits 3 when the log is not intact. A head that was kept elsewhere also shows a log that was cut off or
+rewritten as a whole. With --file nothing is asked of any agent.
+
+Examples:
+  genesisctl oplog verify
+  genesisctl oplog verify --head 1200:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  genesisctl oplog verify --file oplog.jsonl";
+
+const EXPORT_EXAMPLES: &str = "\
+One JSON object a line: {\"sequence\", \"hash\", \"json\"}, json byte for byte as it was hashed; last
+{\"head\": {\"sequence\", \"hash\"}}. hash = sha256(previous hash as 32 bytes, zeros at first, then json).
+
+Examples:
+  genesisctl oplog export --out oplog.jsonl
+  genesisctl oplog export | tail -n 1";
+
+const NOTE_EXAMPLES: &str = "\
+Example:
+  genesisctl oplog note 'replaced the disk of web-1'";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List entries, newest first.
+    #[command(after_help = LIST_EXAMPLES)]
+    List {
+        /// At most this many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Only entries before this sequence number.
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
+        before: u64,
+        /// Only entries whose actor holds this text.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        actor: String,
+        /// Only entries whose action holds this text.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        action: String,
+    },
+    /// Print the last entries, oldest first, and with -f each new one as it is written.
+    #[command(after_help = TAIL_EXAMPLES)]
+    Tail {
+        /// Stay and print new entries.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many old entries first.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
+        last: u32,
+    },
+    /// Recompute the whole chain of hashes: finds an edited, deleted or reordered entry.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify {
+        /// A head that was exported before.
+        #[arg(long, value_name = "SEQ:HASH", value_parser = parse_head)]
+        head: Option<Head>,
+        /// Verify this exported file instead of an agent's log.
+        #[arg(long, value_name = "EXPORT.jsonl")]
+        file: Option<PathBuf>,
+    },
+    /// Write all entries out, exactly as they were hashed, and the head.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export {
+        /// Write into this file. One that exists is replaced only with --yes.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// From this sequence number.
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0, hide_default_value = true)]
+        from: u64,
+    },
+    /// Write a remark into the log.
+    #[command(after_help = NOTE_EXAMPLES)]
+    Note {
+        /// The remark, 1 to 4096 bytes.
+        text: String,
+    },
+}
+
+pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
+    match verb {
+        Verb::List { limit, before, actor, action } => {
+            let request = ListEntriesRequest {
+                limit: *limit,
+                before: *before,
+                actor: actor.clone(),
+                action: action.clone(),
+            };
+            list(session, &request).await
+        }
+        Verb::Tail { follow, last } => tail(session, *follow, *last).await,
+        Verb::Verify { head, file: Some(file) } => verify_file(session, file, head.clone()),
+        Verb::Verify { head, file: None } => verify(session, head.as_ref()).await,
+        Verb::Export { out, from } => oplog_export::export(session, out.as_deref(), *from).await,
+        Verb::Note { text } => note(session, text).await,
+    }
+}
+
+/// "SEQ:HASH", as `oplog verify` shows it.
+fn parse_head(text: &str) -> Result<Head, String> {
+    let hint = "write SEQ:HASH as `oplog verify` shows it, the hash in 64 hex digits";
+    let (sequence, hash) = text.trim().split_once(':').ok_or(hint)?;
+    let sequence = sequence.parse().map_err(|_| hint)?;
+    let hash = hash.to_ascii_lowercase();
+    match hex::decode(&hash) {
+        Ok(bytes) if bytes.len() == 32 => Ok(Head { sequence, hash }),
+        _ => Err(hint.to_owned()),
+    }
+}
+
+async fn list(session: &Session<'_>, request: &ListEntriesRequest) -> Result<Exit, Halt> {
+    session
+        .each(|client| async move {
+            let list = client
+                .call(request.clone(), |c, r| async move { c.oplog().list_entries(r).await })
+                .await?;
+            let json = session.json("ListEntriesResponse", &list)?;
+            let row = |entry: &OplogEntry| {
+                vec![
+                    Cell::number(entry.sequence.to_string()),
+                    Cell::from(format::time(entry.at.as_ref())),
+                    Cell::from(entry.actor.as_str()),
+                    Cell::from(entry.action.as_str()),
+                    Cell::from(format::or_none(&entry.target)),
+                    Cell::from(entry.outcome.as_str()),
+                    Cell::from(entry.reason.as_str()),
+                    Cell::from(entry.detail.as_str()),
+                ]
+            };
+            let view = View {
+                columns: &["SEQ", "AT", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON", "DETAIL"],
+                rows: list.entries.iter().map(row).collect(),
+                empty: "no such entries",
+                ..View::default()
+            };
+            Ok(Answer::new(json, view))
+        })
+        .await
+}
+
+async fn tail(session: &Session<'_>, follow: bool, last: u32) -> Result<Exit, Halt> {
+    if follow && session.format() == Format::Json {
+        return Err(Halt::Usage("a JSON array would never end: use -o jsonl with --follow".into()));
+    }
+    session
+        .each(|client| async move {
+            let mut entries = Vec::new();
+            let work =
+                print_tail(session, &client, TailEntriesRequest { last, follow }, &mut entries);
+            match session.limited(client.node(), work).await {
+                // Following has no other end than the limit.
+                Err(Stop::Node(error)) if follow && error.reason == "NOT_FINISHED" => {}
+                ended => ended?,
+            }
+            // In the other formats each entry was printed as it came.
+            let printed = session.format() != Format::Json;
+            let json = json!({ "entries": entries });
+            Ok(Answer { printed, ..Answer::new(json, View::default()) })
+        })
+        .await
+}
+
+async fn print_tail(
+    session: &Session<'_>,
+    client: &Client,
+    request: TailEntriesRequest,
+    entries: &mut Vec<serde_json::Value>,
+) -> Result<(), Stop> {
+    let mut stream =
+        client.call(request, |c, r| async move { c.oplog().tail_entries(r).await }).await?;
+    while let Some(response) = client.next(&mut stream).await? {
+        let Some(entry) = response.entry else { continue };
+        match session.format() {
+            Format::Table => {
+                let node =
+                    if session.many() { format!("{} ", client.node()) } else { String::new() };
+                let line = format!("{node}{}", entry_line(&entry));
+                session.console(|console| render::live_line(console, &line))?;
+            }
+            Format::Json => entries.push(session.json("OplogEntry", &entry)?),
+            Format::Jsonl => {
+                let response = TailEntriesResponse { entry: Some(entry) };
+                session.event(client.node(), session.json("TailEntriesResponse", &response)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn entry_line(entry: &OplogEntry) -> String {
+    let mut line = format!(
+        "{} {} {} {} {} {}",
+        entry.sequence,
+        format::time(entry.at.as_ref()),
+        format::or_none(&entry.actor),
+        entry.action,
+        format::or_none(&entry.target),
+        entry.outcome,
+    );
+    for (name, text) in [("reason", &entry.reason), ("detail", &entry.detail)] {
+        if !text.is_empty() {
+            line.push_str(&format!(" {name}={text:?}"));
+        }
+    }
+    line
+}
+
+async fn verify(session: &Session<'_>, head: Option<&Head>) -> Result<Exit, Halt> {
+    session
+        .each(|client| async move {
+            let request = VerifyOplogRequest { expected: head.cloned() };
+            let response =
+                client.call(request, |c, r| async move { c.oplog().verify_oplog(r).await }).await?;
+            Ok(verification(session, &response)?)
+        })
+        .await
+}
+
+fn verification(
+    session: &Session<'_>,
+    response: &VerifyOplogResponse,
+) -> Result<Answer, genesis_client::Error> {
+    let json = session.json("VerifyOplogResponse", response)?;
+    let good = response.intact && response.findings.is_empty();
+    let entries = match response.entries {
+        1 => "1 entry".to_owned(),
+        entries => format!("{} entries", format::count(entries)),
+    };
+    let head = response.head.clone().unwrap_or_default();
+    let verdict = if good { "intact" } else { "NOT INTACT" };
+    let view = View {
+        lead: vec![format!("{verdict}: {entries}, head {}:{}", head.sequence, head.hash)],
+        tail: response.findings.iter().map(finding).collect(),
+        ..View::default()
+    };
+    Ok(Answer::new(json, view).exit(if good { Exit::Ok } else { Exit::Findings }))
+}
+
+fn verify_file(session: &Session<'_>, file: &Path, head: Option<Head>) -> Result<Exit, Halt> {
+    let response = export_file::verify(file, head).map_err(|error| {
+        Halt::Usage(format!(
+            "can't read {}: {error}: name a file that `oplog export` wrote",
+            file.display()
+        ))
+    })?;
+    let result = verification(session, &response);
+    let row = Row { node: format!("file:{}", file.display()), result };
+    let exit = row.exit();
+    session.console(|console| match session.format() {
+        Format::Table => render::table(console, &[row], false),
+        Format::Json => render::json_array(console, &[row]),
+        Format::Jsonl => render::json_line(console, &row),
+    })?;
+    Ok(exit)
+}
+
+async fn note(session: &Session<'_>, text: &str) -> Result<Exit, Halt> {
+    if text.trim().is_empty() || text.len() > 4096 {
+        return Err(Halt::Usage("a note has 1 to 4096 bytes".into()));
+    }
+    consent(session, "genesis.v1.OplogService", "AddNote", "write a note into the oplog")?;
+    session
+        .each(|client| async move {
+            let request = AddNoteRequest { text: text.to_owned() };
+            let response =
+                client.call(request, |c, r| async move { c.oplog().add_note(r).await }).await?;
+            let json = session.json("AddNoteResponse", &response)?;
+            let sequence = response.entry.map(|entry| entry.sequence).unwrap_or_default();
+            Ok(Answer::new(json, View::line(format!("noted as entry {sequence}"))))
+        })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_parsed() {
+        let hash = "ab".repeat(32);
+        let head = parse_head(&format!("12:{}", hash.to_uppercase())).unwrap();
+        assert_eq!(head, Head { sequence: 12, hash });
+        for text in ["", "12", "12:ab", "x:00", ":", &format!("-1:{}", "ab".repeat(32))] {
+            assert!(parse_head(text).unwrap_err().contains("SEQ:HASH"), "{text}");
+        }
+    }
+}

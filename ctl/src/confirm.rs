@@ -1,0 +1,62 @@
+//! Consent before something is changed.
+
+use std::io::{BufRead, Read};
+
+use genesis_client::find_call;
+
+use crate::connect::Session;
+use crate::exit::Halt;
+
+/// Whether a call may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// Send it.
+    Given,
+    /// Ask the person at the terminal first.
+    Ask,
+}
+
+/// Checks whether the rpc may be sent: one that changes several nodes needs `--yes`, one that destroys
+/// needs it where nobody can be asked. `what` names the change, such as "delete archived logs".
+pub(crate) fn consent(
+    session: &Session<'_>,
+    service: &str,
+    method: &str,
+    what: &str,
+) -> Result<Consent, Halt> {
+    // What is not in the table counts as the worst.
+    let call = find_call(service, method);
+    let (mutating, destructive) =
+        call.map_or((true, true), |call| (call.mutating, call.destructive));
+    if session.global.yes || !mutating {
+        return Ok(Consent::Given);
+    }
+    if session.many() {
+        let nodes: String = session.nodes().map(|node| format!("\n  {node}")).collect();
+        return Err(Halt::Usage(format!(
+            "this would {what} on several nodes:{nodes}\nNothing was sent: add --yes to go ahead on all \
+             of them, or name one with -n"
+        )));
+    }
+    if !destructive {
+        return Ok(Consent::Given);
+    }
+    if session.interactive() {
+        return Ok(Consent::Ask);
+    }
+    Err(Halt::Usage(format!(
+        "this would {what}, which can't be undone, and there is no terminal to ask at. Nothing was sent: \
+         look at what it would do with --plan, then add --yes"
+    )))
+}
+
+/// Puts the question and reads the answer; anything but yes is no.
+pub(crate) fn ask(session: &Session<'_>, question: &str) -> bool {
+    session.console(|console| {
+        crate::render::prompt(console, &format!("{question} [y/N] "));
+        let mut answer = String::new();
+        // Nobody types more than this.
+        let read = (&mut console.stdin).take(256).read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    })
+}

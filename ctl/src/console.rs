@@ -1,0 +1,76 @@
+//! The world around one invocation: its streams, whether they are terminals, and its environment.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
+
+/// The streams and the environment of one invocation. Tests fill it with buffers.
+pub struct Console {
+    /// Data, and nothing else.
+    pub stdout: Box<dyn Write>,
+    /// Notes, questions, errors.
+    pub stderr: Box<dyn Write>,
+    /// Answers to questions.
+    pub stdin: Box<dyn BufRead>,
+    /// Whether a person sits at standard input.
+    pub stdin_terminal: bool,
+    /// Whether a person reads standard output: then text is coloured and control characters are escaped
+    /// even in log lines.
+    pub stdout_terminal: bool,
+    /// Whether a person reads standard error.
+    pub stderr_terminal: bool,
+    /// Whether progress bars may be drawn on the process's standard error.
+    pub progress: bool,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Console {
+    /// That of this process.
+    pub fn process() -> Self {
+        let stderr_terminal = io::stderr().is_terminal();
+        Self {
+            stdout: Box::new(BufWriter::with_capacity(64 << 10, io::stdout())),
+            stderr: Box::new(io::stderr()),
+            stdin: Box::new(BufReader::new(io::stdin())),
+            stdin_terminal: io::stdin().is_terminal(),
+            stdout_terminal: io::stdout().is_terminal(),
+            stderr_terminal,
+            progress: stderr_terminal,
+            env: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        }
+    }
+
+    /// One without any terminal, that reads nothing.
+    pub fn detached(
+        stdout: impl Write + 'static,
+        stderr: impl Write + 'static,
+        env: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            stdin: Box::new(io::empty()),
+            stdin_terminal: false,
+            stdout_terminal: false,
+            stderr_terminal: false,
+            progress: false,
+            env,
+        }
+    }
+
+    /// Whether text on standard output may be coloured (<https://no-color.org>).
+    pub(crate) fn colour(&self) -> bool {
+        let set = |name: &str| self.env.get(name).is_some_and(|value| !value.is_empty());
+        let dumb = self.env.get("TERM").is_some_and(|term| term == "dumb");
+        self.stdout_terminal && !set("NO_COLOR") && !dumb
+    }
+
+    /// Whether a question can be asked and answered.
+    pub(crate) fn interactive(&self) -> bool {
+        self.stdin_terminal && self.stderr_terminal
+    }
+}

@@ -1,0 +1,375 @@
+//! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use genesis_client::v1::agent_service_server::{AgentService, AgentServiceServer};
+use genesis_client::v1::logs_service_server::{LogsService, LogsServiceServer};
+use genesis_client::v1::oplog_service_server::{OplogService, OplogServiceServer};
+use genesis_client::v1::recovery_service_server::{RecoveryService, RecoveryServiceServer};
+use genesis_client::v1::run_service_server::{RunService, RunServiceServer};
+use genesis_client::v1::schedule_service_server::{ScheduleService, ScheduleServiceServer};
+use genesis_client::v1::*;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = Result<Response<T>, Status>;
+type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+/// What the agent answers.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) status: GetStatusResponse,
+    pub(crate) delay: Duration,
+    pub(crate) check: CheckConfigResponse,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) plan: PlanCleanupResponse,
+    /// One stream for each time that a run is watched; the last one again and again.
+    pub(crate) watches: Vec<Vec<Result<Run, Status>>>,
+    pub(crate) retrieve: Vec<Result<retrieve_logs_response::Part, Status>>,
+    pub(crate) verify: Vec<verify_archives_response::Part>,
+    pub(crate) verified: VerifyOplogResponse,
+    pub(crate) export: Vec<ExportOplogResponse>,
+    pub(crate) entries: Vec<OplogEntry>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) rollback_plan: PlanRollbackResponse,
+}
+
+/// A running fake agent. It ends with the value.
+pub(crate) struct Fake {
+    inner: Arc<Inner>,
+    path: PathBuf,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+struct Inner {
+    script: Script,
+    calls: Mutex<Vec<String>>,
+    watched: Mutex<usize>,
+}
+
+impl Fake {
+    pub(crate) fn start(folder: &Path, script: Script) -> Self {
+        let path = folder.join("agent.sock");
+        let calls = Mutex::default();
+        let inner = Arc::new(Inner { script, calls, watched: Mutex::default() });
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = inner.clone();
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+                let server = tonic::transport::Server::builder()
+                    .add_service(AgentServiceServer::from_arc(served.clone()))
+                    .add_service(LogsServiceServer::from_arc(served.clone()))
+                    .add_service(OplogServiceServer::from_arc(served.clone()))
+                    .add_service(RecoveryServiceServer::from_arc(served.clone()))
+                    .add_service(RunServiceServer::from_arc(served.clone()))
+                    .add_service(ScheduleServiceServer::from_arc(served))
+                    .serve_with_incoming(UnixListenerStream::new(listener));
+                tokio::select! {
+                    served = server => served.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { inner, path, _stop: stop }
+    }
+
+    pub(crate) fn node(&self) -> String {
+        format!("unix:{}", self.path.display())
+    }
+
+    /// What it was called with, in order: "Method what-matters".
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.inner.calls.lock().unwrap().clone()
+    }
+}
+
+impl Inner {
+    async fn called<T>(&self, method: &str, what: &str, request: &Request<T>) {
+        let reason = request.metadata().get("genesis-reason").map(|v| v.to_str().unwrap());
+        let mut call = format!("{method} {what}").trim_end().to_owned();
+        if let Some(reason) = reason {
+            call.push_str(&format!(" because {reason}"));
+        }
+        self.calls.lock().unwrap().push(call);
+        if !self.script.delay.is_zero() {
+            tokio::time::sleep(self.script.delay).await;
+        }
+    }
+}
+
+fn streamed<T: Send + 'static>(items: Vec<Result<T, Status>>) -> Answer<Stream<T>> {
+    Ok(Response::new(Box::pin(tokio_stream::iter(items))))
+}
+
+fn started() -> Option<StartedRun> {
+    Some(StartedRun { run_id: "01J0000000000000000000000A".into(), attached: false })
+}
+
+#[tonic::async_trait]
+impl AgentService for Inner {
+    async fn get_status(&self, request: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+        self.called("GetStatus", "", &request).await;
+        Ok(Response::new(self.script.status.clone()))
+    }
+
+    async fn get_version(&self, request: Request<GetVersionRequest>) -> Answer<GetVersionResponse> {
+        self.called("GetVersion", "", &request).await;
+        let version = self.script.status.version.clone();
+        Ok(Response::new(GetVersionResponse { version, schema_version: 1, rustc: "1.95.0".into() }))
+    }
+
+    async fn who_am_i(&self, _: Request<WhoAmIRequest>) -> Answer<WhoAmIResponse> {
+        Err(Status::permission_denied("nobody knows you"))
+    }
+
+    async fn get_config(&self, _: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
+        let effective_toml = "[logs]\nx = \"\u{1b}[31m\"\n".into();
+        Ok(Response::new(GetConfigResponse { effective_toml, ..Default::default() }))
+    }
+
+    async fn check_config(
+        &self,
+        request: Request<CheckConfigRequest>,
+    ) -> Answer<CheckConfigResponse> {
+        let text = format!("{:?}", request.get_ref().toml);
+        self.called("CheckConfig", &text, &request).await;
+        Ok(Response::new(self.script.check.clone()))
+    }
+
+    async fn reload_config(
+        &self,
+        request: Request<ReloadConfigRequest>,
+    ) -> Answer<ReloadConfigResponse> {
+        self.called("ReloadConfig", "", &request).await;
+        Ok(Response::new(ReloadConfigResponse { generation: 3, ..Default::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl RunService for Inner {
+    async fn list_runs(&self, _: Request<ListRunsRequest>) -> Answer<ListRunsResponse> {
+        Ok(Response::new(ListRunsResponse::default()))
+    }
+
+    async fn get_run(&self, request: Request<GetRunRequest>) -> Answer<GetRunResponse> {
+        let id = request.get_ref().id.clone();
+        self.called("GetRun", &id, &request).await;
+        if id != "last" {
+            return Err(Status::not_found(format!("no run {id}")));
+        }
+        let run = Run { id: "01J0000000000000000000000A".into(), ..Default::default() };
+        Ok(Response::new(GetRunResponse { run: Some(run) }))
+    }
+
+    type WatchRunStream = Stream<WatchRunResponse>;
+
+    async fn watch_run(&self, request: Request<WatchRunRequest>) -> Answer<Self::WatchRunStream> {
+        let id = request.get_ref().id.clone();
+        self.called("WatchRun", &id, &request).await;
+        let mut watched = self.watched.lock().unwrap();
+        let script = &self.script.watches[(*watched).min(self.script.watches.len() - 1)];
+        *watched += 1;
+        let items = script.iter().cloned();
+        streamed(items.map(|run| run.map(|run| WatchRunResponse { run: Some(run) })).collect())
+    }
+
+    async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<CancelRunResponse> {
+        self.called("CancelRun", "", &request).await;
+        Ok(Response::new(CancelRunResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Inner {
+    async fn get_status(&self, _: Request<GetLogsStatusRequest>) -> Answer<GetLogsStatusResponse> {
+        Ok(Response::new(GetLogsStatusResponse::default()))
+    }
+
+    async fn list_segments(&self, _: Request<ListSegmentsRequest>) -> Answer<ListSegmentsResponse> {
+        let segments = self.script.segments.clone();
+        Ok(Response::new(ListSegmentsResponse { segments, truncated: true }))
+    }
+
+    async fn rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<RotateLogsResponse> {
+        let log_type = request.get_ref().log_type.clone();
+        self.called("RotateLogs", &log_type, &request).await;
+        Ok(Response::new(RotateLogsResponse { run: started() }))
+    }
+
+    type RetrieveLogsStream = Stream<RetrieveLogsResponse>;
+
+    async fn retrieve_logs(
+        &self,
+        request: Request<RetrieveLogsRequest>,
+    ) -> Answer<Self::RetrieveLogsStream> {
+        self.called("RetrieveLogs", "", &request).await;
+        if request.get_ref().log_type == "absent" {
+            let details = tonic_types::ErrorDetails::with_error_info(
+                "LOG_TYPE_UNKNOWN",
+                "genesis",
+                std::collections::HashMap::new(),
+            );
+            return Err(<Status as tonic_types::StatusExt>::with_error_details(
+                tonic::Code::NotFound,
+                "no log type absent",
+                details,
+            ));
+        }
+        let items = self.script.retrieve.iter().cloned();
+        streamed(
+            items.map(|part| part.map(|part| RetrieveLogsResponse { part: Some(part) })).collect(),
+        )
+    }
+
+    async fn cleanup_archives(
+        &self,
+        request: Request<CleanupArchivesRequest>,
+    ) -> Answer<CleanupArchivesResponse> {
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("CleanupArchives", &hash, &request).await;
+        Ok(Response::new(CleanupArchivesResponse { run: started() }))
+    }
+
+    async fn plan_cleanup(
+        &self,
+        request: Request<PlanCleanupRequest>,
+    ) -> Answer<PlanCleanupResponse> {
+        let age = request.get_ref().older_than.clone();
+        self.called("PlanCleanup", &age, &request).await;
+        Ok(Response::new(self.script.plan.clone()))
+    }
+
+    type VerifyArchivesStream = Stream<VerifyArchivesResponse>;
+
+    async fn verify_archives(
+        &self,
+        _: Request<VerifyArchivesRequest>,
+    ) -> Answer<Self::VerifyArchivesStream> {
+        let parts = self.script.verify.iter().cloned();
+        streamed(parts.map(|part| Ok(VerifyArchivesResponse { part: Some(part) })).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl OplogService for Inner {
+    async fn get_head(&self, _: Request<GetHeadRequest>) -> Answer<GetHeadResponse> {
+        let last = self.script.export.last();
+        let head = last.map(|last| Head { sequence: last.sequence, hash: last.hash.clone() });
+        Ok(Response::new(GetHeadResponse { head }))
+    }
+
+    async fn list_entries(&self, _: Request<ListEntriesRequest>) -> Answer<ListEntriesResponse> {
+        Ok(Response::new(ListEntriesResponse { entries: self.script.entries.clone() }))
+    }
+
+    type TailEntriesStream = Stream<TailEntriesResponse>;
+
+    async fn tail_entries(
+        &self,
+        _: Request<TailEntriesRequest>,
+    ) -> Answer<Self::TailEntriesStream> {
+        let entries = self.script.entries.iter().cloned();
+        streamed(entries.map(|entry| Ok(TailEntriesResponse { entry: Some(entry) })).collect())
+    }
+
+    async fn verify_oplog(&self, _: Request<VerifyOplogRequest>) -> Answer<VerifyOplogResponse> {
+        Ok(Response::new(self.script.verified.clone()))
+    }
+
+    type ExportOplogStream = Stream<ExportOplogResponse>;
+
+    async fn export_oplog(
+        &self,
+        _: Request<ExportOplogRequest>,
+    ) -> Answer<Self::ExportOplogStream> {
+        streamed(self.script.export.iter().cloned().map(Ok).collect())
+    }
+
+    async fn add_note(&self, request: Request<AddNoteRequest>) -> Answer<AddNoteResponse> {
+        let text = request.get_ref().text.clone();
+        self.called("AddNote", &text, &request).await;
+        let entry = Some(OplogEntry { sequence: 7, ..Default::default() });
+        Ok(Response::new(AddNoteResponse { entry }))
+    }
+}
+
+#[tonic::async_trait]
+impl ScheduleService for Inner {
+    async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Answer<ListJobsResponse> {
+        let asked =
+            format!("{} {:?}", request.get_ref().next, request.get_ref().at.map(|at| at.seconds));
+        self.called("ListJobs", &asked, &request).await;
+        Ok(Response::new(ListJobsResponse { jobs: self.script.jobs.clone() }))
+    }
+
+    async fn run_job(&self, request: Request<RunJobRequest>) -> Answer<RunJobResponse> {
+        let name = request.get_ref().name.clone();
+        self.called("RunJob", &name, &request).await;
+        let run = started().map(|run| StartedRun { attached: true, ..run });
+        Ok(Response::new(RunJobResponse { run }))
+    }
+
+    async fn pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PauseJobResponse> {
+        let name = request.get_ref().name.clone();
+        self.called("PauseJob", &name, &request).await;
+        Ok(Response::new(PauseJobResponse { job: self.script.jobs.first().cloned() }))
+    }
+
+    async fn resume_job(&self, request: Request<ResumeJobRequest>) -> Answer<ResumeJobResponse> {
+        let name = request.get_ref().name.clone();
+        self.called("ResumeJob", &name, &request).await;
+        Ok(Response::new(ResumeJobResponse { job: self.script.jobs.first().cloned() }))
+    }
+}
+
+#[tonic::async_trait]
+impl RecoveryService for Inner {
+    async fn list_components(
+        &self,
+        _: Request<ListComponentsRequest>,
+    ) -> Answer<ListComponentsResponse> {
+        let point = RollbackPoint { id: "7".into(), current: true, ..Default::default() };
+        let component = Component { name: "config".into(), points: vec![point] };
+        Ok(Response::new(ListComponentsResponse { components: vec![component] }))
+    }
+
+    async fn plan_rollback(
+        &self,
+        request: Request<PlanRollbackRequest>,
+    ) -> Answer<PlanRollbackResponse> {
+        self.called("PlanRollback", "", &request).await;
+        Ok(Response::new(self.script.rollback_plan.clone()))
+    }
+
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
+        let RollbackRequest { component, to, plan_hash } = request.get_ref().clone();
+        self.called("Rollback", &format!("{component} {to} {plan_hash}"), &request).await;
+        if plan_hash == "old" {
+            let details = tonic_types::ErrorDetails::with_error_info(
+                "PLAN_CHANGED",
+                "genesis",
+                std::collections::HashMap::new(),
+            );
+            return Err(<Status as tonic_types::StatusExt>::with_error_details(
+                tonic::Code::FailedPrecondition,
+                "the plan is another one now",
+                details,
+            ));
+        }
+        let point = |id: &str| Some(RollbackPoint { id: id.into(), ..Default::default() });
+        let (from, to) = (point("8"), point("7"));
+        Ok(Response::new(RollbackResponse {
+            from,
+            to,
+            verified: "generation 7 is in force".into(),
+        }))
+    }
+}

@@ -1,0 +1,219 @@
+//! Runs that are followed to their end, the schedule, rollback, and the operation log.
+
+use genesis_client::v1::*;
+use genesisctl::Exit;
+use tonic::Status;
+
+use crate::fake::{Fake, Script};
+use crate::{at, ctl, folder};
+
+const ID: &str = "01J0000000000000000000000A";
+
+fn run(state: RunState, done: u64) -> Run {
+    Run {
+        id: ID.into(),
+        kind: "logs.rotate".into(),
+        state: state.into(),
+        summary: if state == RunState::Running { String::new() } else { "that was it".into() },
+        progress: Some(Progress { done, total: 2, unit: "segments".into(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn watched(watches: Vec<Vec<Result<Run, Status>>>) -> (tempfile::TempDir, Fake) {
+    let folder = folder();
+    let fake = Fake::start(folder.path(), Script { watches, ..Default::default() });
+    (folder, fake)
+}
+
+#[test]
+fn a_watched_run_is_resumed_and_its_end_decides_the_exit_code() {
+    for (state, exit) in [
+        (RunState::Succeeded, Exit::Ok),
+        (RunState::Failed, Exit::Failed),
+        (RunState::Cancelled, Exit::Failed),
+        (RunState::Refused, Exit::Refused),
+        (RunState::Interrupted, Exit::Unknown),
+        (RunState::Unknown, Exit::Unknown),
+    ] {
+        let (_folder, fake) = watched(vec![
+            vec![Ok(run(RunState::Running, 1)), Err(Status::unavailable("draining"))],
+            vec![Ok(run(RunState::Running, 1))],
+            vec![Ok(run(RunState::Running, 2)), Ok(run(state, 2))],
+        ]);
+        let outcome = ctl(&["run", "watch", "last", "-n", &fake.node()]);
+        assert_eq!(outcome.exit, exit, "{state:?}");
+        assert!(outcome.out().contains("that was it"), "{}", outcome.out());
+        assert_eq!(outcome.stderr.is_empty(), exit == Exit::Ok, "{}", outcome.stderr);
+        let calls = fake.calls();
+        assert_eq!(calls[0], "GetRun last");
+        assert_eq!(calls[1..], [const { "WatchRun 01J0000000000000000000000A" }; 3]);
+    }
+}
+
+#[test]
+fn a_watched_run_is_a_line_of_json_for_each_state() {
+    let (_folder, fake) = watched(vec![
+        vec![Ok(run(RunState::Running, 1)), Err(Status::unavailable("draining"))],
+        vec![Ok(run(RunState::Running, 1)), Ok(run(RunState::Failed, 2))],
+    ]);
+    let outcome = ctl(&["run", "watch", ID, "-o", "jsonl", "-n", &fake.node()]);
+    assert_eq!(outcome.exit, Exit::Failed);
+    let rows: Vec<serde_json::Value> =
+        outcome.out().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let states: Vec<_> = rows.iter().map(|row| &row["response"]["run"]["state"]).collect();
+    assert_eq!(states, ["RUN_STATE_RUNNING", "RUN_STATE_FAILED"]);
+    assert_eq!((&rows[0]["ok"], &rows[1]["ok"]), (&true.into(), &false.into()));
+    assert_eq!(rows[1]["error"]["code"], "RUN_STATE_FAILED");
+}
+
+#[test]
+fn an_unknown_run_is_said_to_be_so() {
+    let (_folder, fake) = watched(vec![vec![]]);
+    let outcome = ctl(&["run", "watch", "beef", "-n", &fake.node()]);
+    assert_eq!(outcome.exit, Exit::Failed);
+    assert_eq!(outcome.stderr, "error: no run beef: check the name\n");
+}
+
+#[test]
+fn a_rotation_is_followed_unless_detached() {
+    let (_folder, fake) = watched(vec![vec![Ok(run(RunState::Refused, 0))]]);
+    let node = fake.node();
+    let detached = ctl(&["logs", "rotate", "--detach", "--log-type", "app", "-n", &node]);
+    assert_eq!(detached.exit, Exit::Ok);
+    assert!(detached.out().contains(ID));
+    let followed = ctl(&["logs", "rotate", "-q", "-n", &node]);
+    assert_eq!(followed.exit, Exit::Refused);
+    assert_eq!(fake.calls(), ["RotateLogs app", "RotateLogs", &format!("WatchRun {ID}")]);
+}
+
+#[test]
+fn a_watch_that_does_not_end_in_time_leaves_the_outcome_open() {
+    let (_folder, fake) = watched(vec![vec![Ok(run(RunState::Running, 1))]]);
+    let outcome = ctl(&["logs", "rotate", "--timeout", "300ms", "-n", &fake.node()]);
+    assert_eq!(outcome.exit, Exit::Unknown);
+    assert!(outcome.stderr.contains("NOT_FINISHED"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_oplog_that_is_not_intact_is_a_finding() {
+    for (intact, exit) in [(true, Exit::Ok), (false, Exit::Findings)] {
+        let folder = folder();
+        let finding =
+            Finding { code: "OPLOG_EDITED".into(), subject: "3".into(), message: "m".into() };
+        let verified = VerifyOplogResponse {
+            intact,
+            entries: 5,
+            head: Some(Head { sequence: 5, hash: "ab".into() }),
+            findings: if intact { vec![] } else { vec![finding] },
+        };
+        let fake = Fake::start(folder.path(), Script { verified, ..Default::default() });
+        let outcome = ctl(&["oplog", "verify", "-n", &fake.node()]);
+        assert_eq!(outcome.exit, exit);
+        assert!(outcome.out().contains("5 entries, head 5:ab"));
+        assert_eq!(outcome.out().contains("OPLOG_EDITED 3: m"), !intact);
+    }
+}
+
+#[test]
+fn an_export_is_verified_without_an_agent() {
+    use sha2::{Digest, Sha256};
+    let mut previous = [0u8; 32];
+    let export: Vec<_> = (1..=3u64)
+        .map(|sequence| {
+            let json = format!(r#"{{"sequence":{sequence},"reason":"ä\u001b"}}"#);
+            previous = Sha256::digest([&previous[..], json.as_bytes()].concat()).into();
+            ExportOplogResponse { sequence, json, hash: hex::encode(previous) }
+        })
+        .collect();
+    let head = format!("3:{}", export[2].hash);
+    let folder = folder();
+    let fake = Fake::start(folder.path(), Script { export, ..Default::default() });
+    let file = folder.path().join("oplog.jsonl");
+    let (node, path) = (fake.node(), file.to_str().unwrap());
+
+    let outcome = ctl(&["oplog", "export", "--out", path, "-n", &node]);
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(&format!("3 entries, head {head}")));
+    assert_eq!(ctl(&["oplog", "export", "-n", &node]).stdout, std::fs::read(&file).unwrap());
+
+    // No node is asked, so none needs to exist.
+    let verify = ["oplog", "verify", "--file", path, "--head", &head, "-n", "/absent.sock"];
+    let outcome = ctl(&verify);
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.out());
+    assert!(outcome.out().starts_with(&format!("intact: 3 entries, head {head}")));
+    let edited = std::fs::read_to_string(&file).unwrap().replacen('ä', "a", 1);
+    std::fs::write(&file, edited).unwrap();
+    let outcome = ctl(&[&verify[..], &["-o", "json"]].concat());
+    assert_eq!(outcome.exit, Exit::Findings);
+    assert_eq!(outcome.json()[0]["response"]["findings"][0]["code"], "OPLOG_EDITED");
+    assert_eq!(outcome.json()[0]["node"], format!("file:{path}"));
+}
+
+#[test]
+fn the_schedule_is_previewed_run_and_paused() {
+    let folder = folder();
+    let job = Job {
+        name: "logs.archive-retention".into(),
+        schedule: "Mon#1 04:00".into(),
+        paused: true,
+        paused_by: "unix:uid=0(root)".into(),
+        paused_reason: "audit".into(),
+        next_at: vec![at(0).unwrap(), at(60).unwrap()],
+        last_state: RunState::Succeeded.into(),
+        ..Default::default()
+    };
+    let watches = vec![vec![Ok(run(RunState::Succeeded, 2))]];
+    let fake =
+        Fake::start(folder.path(), Script { jobs: vec![job], watches, ..Default::default() });
+    let node = fake.node();
+    let list = ctl(&["schedule", "list", "--next", "2", "--at", "2024-02-29", "-n", &node]);
+    let rows: Vec<_> = list.out().lines().collect();
+    assert_eq!(rows.len(), 3, "{}", list.out());
+    assert!(
+        rows[1].starts_with("logs.archive-retention")
+            && rows[1].contains("paused by unix:uid=0(root): audit")
+    );
+    assert_eq!(rows[2].trim(), "1970-01-01T00:01:00Z");
+
+    let job = ["logs.archive-retention", "-n", &node];
+    let outcome = ctl(&[&["schedule", "run"], &job[..]].concat());
+    assert_eq!(outcome.exit, Exit::Ok, "attached is as good as started");
+    assert!(outcome.stderr.contains("was going on already"));
+    let outcome = ctl(&[&["schedule", "pause", "--reason", "audit"], &job[..]].concat());
+    assert!(outcome.out().contains("`genesisctl schedule resume logs.archive-retention`"));
+    let outcome = ctl(&[&["schedule", "resume"], &job[..]].concat());
+    assert!(outcome.out().contains("next at 1970-01-01T00:00:00Z"));
+    let calls = fake.calls();
+    assert_eq!(calls[0], "ListJobs 2 Some(1709164800)");
+    assert_eq!(calls[3], "PauseJob logs.archive-retention because audit");
+}
+
+#[test]
+fn a_rollback_is_planned_carried_out_and_can_be_undone() {
+    let folder = folder();
+    let rollback_plan = PlanRollbackResponse {
+        plan: Some(Plan { hash: "h1".into(), steps: vec![PlanStep::default()] }),
+        target: Some(RollbackPoint { id: "7".into(), at: at(0), ..Default::default() }),
+        diff: "-a\n+b\n".into(),
+    };
+    let fake = Fake::start(folder.path(), Script { rollback_plan, ..Default::default() });
+    let node = fake.node();
+    let config = ["rollback", "--component", "config", "-n", &node];
+    let plan = ctl(&[&config[..], &["--plan"]].concat());
+    assert!(plan.out().starts_with("config would go back to 7 of 1970-01-01T00:00:00Z\n"));
+    assert!(plan.out().ends_with("plan hash: h1\n-a\n+b\n"), "{}", plan.out());
+    assert_eq!(fake.calls(), ["PlanRollback"]);
+
+    let outcome = ctl(&[&config[..], &["--plan-hash", "h1", "--to", "7"]].concat());
+    assert_eq!(outcome.exit, Exit::Ok);
+    assert!(outcome.out().contains("verified: generation 7 is in force"));
+    assert!(outcome.out().contains("`genesisctl rollback --component config --to 8`"));
+    assert_eq!(fake.calls()[1], "Rollback config 7 h1");
+    let outcome = ctl(&[&config[..], &["--plan-hash", "old"]].concat());
+    assert_eq!(outcome.exit, Exit::Conflict);
+
+    let list = ctl(&["rollback", "components", "-n", &node]);
+    assert!(list.out().contains("config") && list.out().contains("current"));
+    assert_eq!(ctl(&["rollback", "--plan", "components", "-n", &node]).exit, Exit::Usage);
+}

@@ -1,0 +1,154 @@
+//! What a closure may do: [`Reading`] reads, [`Writing`] also makes audited writes,
+//! [`Bookkeeping`] also makes the few writes that need no oplog entry. The last two deref to the
+//! first, so that code that only reads takes `&Reading` and serves all three.
+
+use std::ops::Deref;
+use std::sync::atomic::AtomicBool;
+
+use redb::{ReadTransaction, WriteTransaction};
+
+use crate::tables::configs::{Configs, ConfigsWriting};
+use crate::tables::identity::{Identities, IdentitiesWriting};
+use crate::tables::jobs::{Jobs, JobsBookkeeping, JobsWriting};
+use crate::tables::oplog::Oplog;
+use crate::tables::runs::{Runs, RunsBookkeeping, RunsWriting};
+use crate::tables::segments::{Segments, SegmentsWriting};
+use crate::tables::series::Series;
+use crate::tables::sources::{Sources, SourcesWriting};
+use crate::view::{Sink, Source};
+
+/// Reads of one consistent state.
+#[derive(Clone, Copy)]
+pub struct Reading<'t> {
+    source: Source<'t>,
+}
+
+impl<'t> Reading<'t> {
+    pub(crate) fn new(transaction: &'t ReadTransaction, failed: &'t AtomicBool) -> Self {
+        Self { source: Source::new(transaction, failed) }
+    }
+
+    /// Who this host is.
+    pub fn identity(&self) -> Identities<'t> {
+        Identities::new(self.source)
+    }
+
+    /// The oplog.
+    pub fn oplog(&self) -> Oplog<'t> {
+        Oplog::new(self.source)
+    }
+
+    /// The runs and their steps.
+    pub fn runs(&self) -> Runs<'t> {
+        Runs::new(self.source)
+    }
+
+    /// The jobs' pauses and marks.
+    pub fn jobs(&self) -> Jobs<'t> {
+        Jobs::new(self.source)
+    }
+
+    /// The log segments.
+    pub fn segments(&self) -> Segments<'t> {
+        Segments::new(self.source)
+    }
+
+    /// The log sources.
+    pub fn sources(&self) -> Sources<'t> {
+        Sources::new(self.source)
+    }
+
+    /// The configuration's generations.
+    pub fn configs(&self) -> Configs<'t> {
+        Configs::new(self.source)
+    }
+
+    /// The time series.
+    pub fn series(&self) -> Series<'t> {
+        Series::new(self.source)
+    }
+}
+
+/// An audited write transaction, see [`Store::write`](crate::Store::write). It reads its own
+/// writes.
+pub struct Writing<'t> {
+    reading: Reading<'t>,
+    sink: Sink<'t>,
+}
+
+impl<'t> Writing<'t> {
+    pub(crate) fn new(transaction: &'t WriteTransaction, failed: &'t AtomicBool) -> Self {
+        let sink = Sink::new(transaction, failed);
+        Self { reading: Reading { source: sink.source() }, sink }
+    }
+
+    /// Who this host is.
+    pub fn identity(&self) -> IdentitiesWriting<'t> {
+        IdentitiesWriting::new(self.sink)
+    }
+
+    /// The runs and their steps.
+    pub fn runs(&self) -> RunsWriting<'t> {
+        RunsWriting::new(self.sink)
+    }
+
+    /// The jobs' pauses and marks.
+    pub fn jobs(&self) -> JobsWriting<'t> {
+        JobsWriting::new(self.sink)
+    }
+
+    /// The log segments.
+    pub fn segments(&self) -> SegmentsWriting<'t> {
+        SegmentsWriting::new(self.sink)
+    }
+
+    /// The log sources.
+    pub fn sources(&self) -> SourcesWriting<'t> {
+        SourcesWriting::new(self.sink)
+    }
+
+    /// The configuration's generations.
+    pub fn configs(&self) -> ConfigsWriting<'t> {
+        ConfigsWriting::new(self.sink)
+    }
+}
+
+impl<'t> Deref for Writing<'t> {
+    type Target = Reading<'t>;
+
+    fn deref(&self) -> &Reading<'t> {
+        &self.reading
+    }
+}
+
+/// An unaudited write transaction for a closed list of records: run steps, the request to cancel
+/// a run, job marks. See [`Store::bookkeep`](crate::Store::bookkeep).
+pub struct Bookkeeping<'t> {
+    reading: Reading<'t>,
+    sink: Sink<'t>,
+}
+
+impl<'t> Bookkeeping<'t> {
+    pub(crate) fn new(transaction: &'t WriteTransaction, failed: &'t AtomicBool) -> Self {
+        let sink = Sink::new(transaction, failed);
+        Self { reading: Reading { source: sink.source() }, sink }
+    }
+
+    /// The runs and their steps.
+    pub fn runs(&self) -> RunsBookkeeping<'t> {
+        RunsBookkeeping::new(self.sink)
+    }
+
+    /// The jobs' pauses and marks.
+    pub fn jobs(&self) -> JobsBookkeeping<'t> {
+        JobsBookkeeping::new(self.sink)
+    }
+}
+
+impl<'t> Deref for Bookkeeping<'t> {
+    type Target = Reading<'t>;
+
+    fn deref(&self) -> &Reading<'t> {
+        &self.reading
+    }
+}

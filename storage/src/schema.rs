@@ -1,0 +1,61 @@
+//! Every table of the file. A new table needs no new schema version: it is created at the next
+//! open. What an older build would misread (a changed key, or a changed meaning of a table) does.
+
+use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+
+/// The schema version that this build writes, and the newest that it reads.
+pub const SCHEMA_VERSION: u32 = 1;
+
+type Bytes = &'static [u8];
+type Name = &'static str;
+
+macro_rules! tables {
+    ($($name:ident: $key:ty => $value:ty = $text:literal; $doc:literal)*) => {
+        $(
+            #[doc = $doc]
+            pub(crate) const $name: TableDefinition<'static, $key, $value> =
+                TableDefinition::new($text);
+        )*
+
+        /// Creates the tables that are not there yet.
+        pub(crate) fn create_tables(transaction: &WriteTransaction) -> Result<(), TableError> {
+            $(drop(transaction.open_table($name)?);)*
+            Ok(())
+        }
+
+        /// Whether all tables are there; an error where one has other types than ours.
+        pub(crate) fn has_tables(transaction: &ReadTransaction) -> Result<bool, TableError> {
+            $(
+                match transaction.open_table($name) {
+                    Ok(_) => {}
+                    Err(TableError::TableDoesNotExist(_)) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            )*
+            Ok(true)
+        }
+    };
+}
+
+tables! {
+    META: Name => Bytes = "meta"; "Single rows, by the names below."
+    OPLOG: u64 => Bytes = "oplog"; "Sequence to version, hash and JSON; written by transactions only."
+    RUNS: Name => Bytes = "runs"; "Run id (ULID, so ordered by time) to `RunRecord`."
+    RUNS_RUNNING: Name => () = "runs_running"; "The ids of the runs in state running."
+    RUN_STEPS: (Name, u32) => Bytes = "run_steps"; "Run id and step number to `StepRecord`."
+    JOB_PAUSES: Name => Bytes = "job_pauses"; "Job name to `JobPause`."
+    JOB_MARKS: Name => Bytes = "job_marks"; "Job name to `JobMark`."
+    SEGMENTS: (Name, u64) => Bytes = "segments"; "Log type and sequence to `SegmentRecord`."
+    SEGMENTS_UNFINISHED: (Name, u64) => () = "segments_unfinished"; "The segments not yet verified."
+    SEGMENT_COUNTS: (Name, Name) => u64 = "segment_counts"; "Log type and state to how many."
+    SOURCES: Name => Bytes = "sources"; "Log type to `SourceRecord`."
+    CONFIGS: u64 => Bytes = "configs"; "Generation to `ConfigGeneration`."
+    SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
+}
+
+/// Row of `META`: the schema version, a little-endian u32. No version may move or recode it.
+pub(crate) const SCHEMA_ROW: &str = "schema_version";
+/// Row of `META`: the host's `Identity`.
+pub(crate) const IDENTITY_ROW: &str = "identity";
+/// Row of `META`: the newest oplog entry's sequence and hash, apart from the entry itself.
+pub(crate) const HEAD_ROW: &str = "oplog_head";

@@ -1,0 +1,24 @@
+//! One file per table: its records, key, reads and writes.
+
+pub(crate) mod configs;
+pub(crate) mod identity;
+pub(crate) mod jobs;
+pub(crate) mod oplog;
+pub(crate) mod runs;
+pub(crate) mod segments;
+pub(crate) mod series;
+pub(crate) mod sources;
+
+/// Makes a writing type read as well.
+macro_rules! reads_as {
+    ($writing:ident => $reading:ident, $field:ident) => {
+        impl<'t> std::ops::Deref for $writing<'t> {
+            type Target = $reading<'t>;
+
+            fn deref(&self) -> &$reading<'t> {
+                &self.$field
+            }
+        }
+    };
+}
+pub(crate) use reads_as;

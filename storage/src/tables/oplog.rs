@@ -1,0 +1,231 @@
+//! The oplog: append-only and hash-chained. Nobody writes to it but the commit of an audited
+//! write or of an ingest stream.
+//!
+//! A stored entry is one version byte, 32 bytes of hash and the JSON that was hashed.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Checker, Head, Verification, link};
+use crate::error::StorageError;
+use crate::intent::Intent;
+use crate::record::check_size;
+use crate::schema::{HEAD_ROW, META, OPLOG};
+use crate::view::{Sink, Source};
+
+const TABLE: &str = "oplog";
+const VERSION: u8 = 1;
+const HEAD_VERSION: u8 = 1;
+const BODY: usize = 33;
+
+/// The most entries that one call of [`Oplog::newest`] looks at.
+pub const MAX_SCANNED: usize = 100_000;
+
+/// One action: who did what to what, why, and how it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OplogEntry {
+    /// The entry's place in the log, from 1.
+    pub sequence: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What, as a stable name.
+    pub action: String,
+    /// To what; may be empty.
+    pub target: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// `ok`, or an error's code.
+    pub outcome: String,
+    /// More, for people; may be empty.
+    pub detail: String,
+    /// The run or request it belongs to; may be empty.
+    pub correlation_id: String,
+}
+
+/// An entry with what the chain is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// The entry.
+    pub entry: OplogEntry,
+    /// The exact text that was hashed.
+    pub json: String,
+    /// SHA-256 of the previous entry's hash (32 zero bytes before the first) and `json`.
+    pub hash: [u8; 32],
+}
+
+/// Reads and verifies the oplog.
+#[derive(Clone, Copy)]
+pub struct Oplog<'t> {
+    source: Source<'t>,
+}
+
+impl<'t> Oplog<'t> {
+    pub(crate) fn new(source: Source<'t>) -> Self {
+        Self { source }
+    }
+
+    /// The newest entry's sequence and hash; all zeros if there is none.
+    pub fn head(&self) -> Result<Head, StorageError> {
+        let view = self.source.view(META)?;
+        let row = view.get(HEAD_ROW)?;
+        row.map_or(Ok(Head::default()), |row| {
+            parse_head(row.value())
+                .map_err(|reason| StorageError::record("meta", &HEAD_ROW, reason.into()))
+        })
+    }
+
+    /// One entry.
+    pub fn get(&self, sequence: u64) -> Result<Option<StoredEntry>, StorageError> {
+        let view = self.source.view(OPLOG)?;
+        let row = view.get(sequence)?;
+        row.map(|row| parse(sequence, row.value())).transpose()
+    }
+
+    /// At most `limit` entries from `from` on, oldest first.
+    pub fn range(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StorageError> {
+        let view = self.source.view(OPLOG)?;
+        let rows = view.range(from..)?.take(limit);
+        rows.map(|row| row.and_then(|(key, value)| parse(key.value(), value.value()))).collect()
+    }
+
+    /// At most `limit` entries that pass the filter, newest first, from before `before` or from
+    /// the newest on. Looks at no more than [`MAX_SCANNED`] entries.
+    pub fn newest(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        filter: impl Fn(&OplogEntry) -> bool,
+    ) -> Result<Vec<StoredEntry>, StorageError> {
+        let mut found = Vec::new();
+        let view = self.source.view(OPLOG)?;
+        let rows = view.range(..before.unwrap_or(u64::MAX))?.rev().take(MAX_SCANNED);
+        for row in rows {
+            if found.len() >= limit {
+                break;
+            }
+            let (key, value) = row?;
+            let stored = parse(key.value(), value.value())?;
+            if filter(&stored.entry) {
+                found.push(stored);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Follows the whole chain, and compares its end with the stored head and with `expected`, a
+    /// head that was noted elsewhere earlier. Entries that can't be read are findings. Memory is
+    /// bounded; time is that of reading the log once.
+    pub fn verify(&self, expected: Option<Head>) -> Result<Verification, StorageError> {
+        let mut checker = Checker::new(expected);
+        let view = self.source.view(OPLOG)?;
+        for row in view.all()? {
+            match row {
+                Ok((key, value)) => checker.entry(key.value(), split(value.value())),
+                Err(error) => {
+                    checker.stop(&error.to_string());
+                    break;
+                }
+            }
+        }
+        let meta = self.source.view(META)?;
+        let stored = match meta.get(HEAD_ROW)? {
+            Some(row) => parse_head(row.value()),
+            // A log that was never written to has no head.
+            None => Ok(Head::default()),
+        };
+        Ok(checker.finish(Some(stored)))
+    }
+}
+
+/// Appends the intent's entry; returns its sequence.
+pub(crate) fn append(sink: Sink<'_>, intent: Intent) -> Result<u64, StorageError> {
+    let head = end(sink)?;
+    let sequence = head.sequence + 1;
+    let Intent { at, actor, action, target, reason, outcome, detail, correlation_id } = intent;
+    let entry =
+        OplogEntry { sequence, at, actor, action, target, reason, outcome, detail, correlation_id };
+    let json = serde_json::to_vec(&entry)
+        .map_err(|error| StorageError::record(TABLE, &sequence, Box::new(error)))?;
+    let hash = link(&head.hash, &json);
+    let mut bytes = Vec::with_capacity(BODY + json.len());
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&hash);
+    bytes.extend_from_slice(&json);
+    check_size(TABLE, &sequence, bytes.len())?;
+    sink.edit(OPLOG)?.insert(sequence, bytes.as_slice())?;
+    let head = encode_head(Head { sequence, hash });
+    sink.edit(META)?.insert(HEAD_ROW, head.as_slice())?;
+    Ok(sequence)
+}
+
+/// Where the log goes on. An entry is never overwritten, even where somebody tampered with the
+/// head or the entries: the chain goes on behind whichever is further, and `verify` tells.
+fn end(sink: Sink<'_>) -> Result<Head, StorageError> {
+    let stored = Oplog::new(sink.source()).head();
+    let view = sink.source().view(OPLOG)?;
+    let last = match view.all()?.next_back().transpose()? {
+        Some((key, value)) => {
+            let hash = split(value.value()).map(|(hash, _)| *hash).unwrap_or_default();
+            Head { sequence: key.value(), hash }
+        }
+        None => Head::default(),
+    };
+    let head = match stored {
+        Ok(head) if head.sequence >= last.sequence => head,
+        Ok(_) | Err(StorageError::Record { .. }) => last,
+        Err(error) => return Err(error),
+    };
+    if head.sequence == u64::MAX {
+        return Err(StorageError::record(TABLE, &head.sequence, "no sequence is left".into()));
+    }
+    Ok(head)
+}
+
+fn encode_head(head: Head) -> [u8; 41] {
+    let mut bytes = [HEAD_VERSION; 41];
+    bytes[1..9].copy_from_slice(&head.sequence.to_be_bytes());
+    bytes[9..].copy_from_slice(&head.hash);
+    bytes
+}
+
+fn parse_head(bytes: &[u8]) -> Result<Head, String> {
+    let parts = bytes.split_first_chunk::<1>().and_then(|(version, rest)| {
+        let (sequence, hash) = rest.split_first_chunk::<8>()?;
+        Some((version[0], u64::from_be_bytes(*sequence), hash))
+    });
+    match parts {
+        Some((HEAD_VERSION, sequence, hash)) => match hash.try_into() {
+            Ok(hash) => Ok(Head { sequence, hash }),
+            Err(_) => Err(format!("{} bytes instead of 41", bytes.len())),
+        },
+        Some((version, ..)) => Err(format!("version {version} is not known")),
+        None => Err(format!("{} bytes instead of 41", bytes.len())),
+    }
+}
+
+/// The hash and the JSON of a stored entry.
+fn split(bytes: &[u8]) -> Result<(&[u8; 32], &[u8]), String> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            rest.split_first_chunk::<32>().ok_or_else(|| "it is too short".to_owned())
+        }
+        Some((version, _)) => Err(format!("version {version} is not known")),
+        None => Err("it is empty".to_owned()),
+    }
+}
+
+fn parse(sequence: u64, bytes: &[u8]) -> Result<StoredEntry, StorageError> {
+    if let Some(&found) = bytes.first()
+        && found > VERSION
+    {
+        let key = sequence.to_string();
+        return Err(StorageError::UnknownVersion { table: TABLE, key, found, supported: VERSION });
+    }
+    let unreadable = |source| StorageError::record(TABLE, &sequence, source);
+    let (hash, json) = split(bytes).map_err(|reason| unreadable(reason.into()))?;
+    let json = std::str::from_utf8(json).map_err(|error| unreadable(Box::new(error)))?;
+    let entry = serde_json::from_str(json).map_err(|error| unreadable(Box::new(error)))?;
+    Ok(StoredEntry { entry, json: json.to_owned(), hash: *hash })
+}

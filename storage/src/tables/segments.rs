@@ -1,0 +1,354 @@
+//! Log segments: what became of each piece of a log, from the live file to the archive.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::reads_as;
+use crate::error::StorageError;
+use crate::record::{Record, check_name, decode, encode, pair};
+use crate::schema::{SEGMENT_COUNTS, SEGMENTS, SEGMENTS_UNFINISHED};
+use crate::view::{Sink, Source};
+
+/// How many records `for_each` holds at once.
+const PAGE: usize = 256;
+
+/// The states of a segment, in the order of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SegmentState {
+    /// The live file is being written to.
+    Active,
+    /// Renamed, but perhaps still held open by a writer.
+    Detached,
+    /// Compressed and hashed beside the source.
+    Sealed,
+    /// Copied to the archive.
+    Uploaded,
+    /// The copy was checked.
+    Verified,
+    /// The local copy is deleted.
+    LocalExpired,
+    /// The archive's copy is deleted.
+    ArchiveExpired,
+}
+
+impl SegmentState {
+    /// All states, in the order of life.
+    pub const ALL: [Self; 7] = [
+        Self::Active,
+        Self::Detached,
+        Self::Sealed,
+        Self::Uploaded,
+        Self::Verified,
+        Self::LocalExpired,
+        Self::ArchiveExpired,
+    ];
+
+    /// The state's stable name, as it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Detached => "detached",
+            Self::Sealed => "sealed",
+            Self::Uploaded => "uploaded",
+            Self::Verified => "verified",
+            Self::LocalExpired => "local_expired",
+            Self::ArchiveExpired => "archive_expired",
+        }
+    }
+
+    fn is_unfinished(self) -> bool {
+        self < Self::Verified
+    }
+}
+
+/// What a segment waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// A stable code.
+    pub code: String,
+    /// What it is about, such as a process or a path.
+    pub subject: String,
+    /// For people.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A segment. Sizes are in bytes; times without a value were not reached, or no line had one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    /// The log type it belongs to.
+    pub log_type: String,
+    /// Its place within the log type, from 1.
+    pub sequence: u64,
+    /// Where it is in its life.
+    pub state: SegmentState,
+    /// The live file it was cut from.
+    pub source_path: String,
+    /// Where the detached file is; empty before.
+    pub detached_path: String,
+    /// The device of the file.
+    pub device: u64,
+    /// The inode of the file.
+    pub inode: u64,
+    /// When it was detached.
+    pub detached_at: Option<Timestamp>,
+    /// The time that its first lines without one take: the last of the segment before.
+    pub initial_at: Option<Timestamp>,
+    /// The earliest timestamp of its lines.
+    pub first_at: Option<Timestamp>,
+    /// The latest timestamp of its lines.
+    pub last_at: Option<Timestamp>,
+    /// How many lines.
+    pub lines: u64,
+    /// Size before compression.
+    pub plain_bytes: u64,
+    /// Size after compression.
+    pub compressed_bytes: u64,
+    /// SHA-256 of the compressed file, hexadecimal; empty before it is sealed.
+    pub sha256: String,
+    /// SHA-256 of its manifest, hexadecimal; empty before it is sealed.
+    pub manifest_sha256: String,
+    /// Its place in the chain of manifests.
+    pub chain_index: Option<u64>,
+    /// The name in the archive, without `.log.gz`; empty before it is sealed.
+    pub archive_name: String,
+    /// When it was sealed.
+    pub sealed_at: Option<Timestamp>,
+    /// When the archive's copy was checked.
+    pub verified_at: Option<Timestamp>,
+    /// When the local copy was deleted.
+    pub local_expired_at: Option<Timestamp>,
+    /// When the archive's copy was deleted.
+    pub archive_expired_at: Option<Timestamp>,
+    /// What it waits for, if it does.
+    pub waiting: Option<Waiting>,
+}
+
+impl Record for SegmentRecord {
+    const TABLE: &'static str = "segments";
+    const VERSION: u8 = 1;
+}
+
+/// Reads segments.
+#[derive(Clone, Copy)]
+pub struct Segments<'t> {
+    source: Source<'t>,
+}
+
+impl<'t> Segments<'t> {
+    pub(crate) fn new(source: Source<'t>) -> Self {
+        Self { source }
+    }
+
+    /// One segment.
+    pub fn get(
+        &self,
+        log_type: &str,
+        sequence: u64,
+    ) -> Result<Option<SegmentRecord>, StorageError> {
+        let view = self.source.view(SEGMENTS)?;
+        let row = view.get((log_type, sequence))?;
+        row.map(|row| decode(&pair(log_type, sequence), row.value())).transpose()
+    }
+
+    /// At most `limit` segments of one or all types, by type and sequence; with `after`, only
+    /// those with a greater sequence.
+    pub fn list(
+        &self,
+        log_type: Option<&str>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<SegmentRecord>, StorageError> {
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        let from = match (log_type, after) {
+            (Some(log_type), Some(after)) => Some((log_type.to_owned(), after)),
+            _ => None,
+        };
+        self.pages(log_type, from, |segment| {
+            if after.is_none_or(|after| segment.sequence > after) {
+                found.push(segment);
+            }
+            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `f` with each segment of one or all types, by type and sequence, until it breaks. `f`
+    /// may use the transaction.
+    pub fn for_each(
+        &self,
+        log_type: Option<&str>,
+        f: impl FnMut(SegmentRecord) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.pages(log_type, None, f)
+    }
+
+    /// All segments that are not yet verified, by type and sequence; found by an index.
+    pub fn unfinished(&self) -> Result<Vec<SegmentRecord>, StorageError> {
+        let index = self.source.view(SEGMENTS_UNFINISHED)?;
+        let view = self.source.view(SEGMENTS)?;
+        let mut found = Vec::new();
+        for row in index.all()? {
+            let (key, _) = row?;
+            let (log_type, sequence) = key.value();
+            let key = pair(log_type, sequence);
+            let Some(value) = view.get((log_type, sequence))? else {
+                let key = key.to_string();
+                return Err(StorageError::NotFound { table: SegmentRecord::TABLE, key });
+            };
+            found.push(decode(&key, value.value())?);
+        }
+        Ok(found)
+    }
+
+    /// How many segments of one or all types are in each state; read from counters.
+    pub fn counts(
+        &self,
+        log_type: Option<&str>,
+    ) -> Result<BTreeMap<SegmentState, u64>, StorageError> {
+        let view = self.source.view(SEGMENT_COUNTS)?;
+        let mut counts = BTreeMap::new();
+        for row in view.all()? {
+            let (key, value) = row?;
+            let (of, name) = key.value();
+            if log_type.is_some_and(|log_type| log_type != of) {
+                continue;
+            }
+            let Some(state) = SegmentState::ALL.into_iter().find(|state| state.name() == name)
+            else {
+                let key = format!("{of}/{name}");
+                return Err(StorageError::record("segment_counts", &key, "unknown state".into()));
+            };
+            *counts.entry(state).or_default() += value.value();
+        }
+        Ok(counts)
+    }
+
+    /// Reads page by page, so that memory is bounded and no table is lent out while `f` runs.
+    fn pages(
+        &self,
+        only: Option<&str>,
+        after: Option<(String, u64)>,
+        mut f: impl FnMut(SegmentRecord) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let mut from = match after {
+            Some((log_type, after)) => match after.checked_add(1) {
+                Some(from) => (log_type, from),
+                None => return Ok(()),
+            },
+            None => (only.unwrap_or_default().to_owned(), 0),
+        };
+        loop {
+            let page = self.page(only, (&from.0, from.1))?;
+            let full = page.len() == PAGE;
+            if let Some(last) = page.last().filter(|_| full) {
+                from = match last.sequence.checked_add(1) {
+                    Some(next) => (last.log_type.clone(), next),
+                    // The least name that is greater.
+                    None => (format!("{}\0", last.log_type), 0),
+                };
+            }
+            for segment in page {
+                if f(segment).is_break() {
+                    return Ok(());
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    fn page(
+        &self,
+        only: Option<&str>,
+        from: (&str, u64),
+    ) -> Result<Vec<SegmentRecord>, StorageError> {
+        let view = self.source.view(SEGMENTS)?;
+        let mut page = Vec::new();
+        for row in view.range(from..)?.take(PAGE) {
+            let (key, value) = row?;
+            let (log_type, sequence) = key.value();
+            if only.is_some_and(|only| only != log_type) {
+                break;
+            }
+            page.push(decode(&pair(log_type, sequence), value.value())?);
+        }
+        Ok(page)
+    }
+}
+
+/// Writes segments.
+#[derive(Clone, Copy)]
+pub struct SegmentsWriting<'t> {
+    reading: Segments<'t>,
+    sink: Sink<'t>,
+}
+
+reads_as!(SegmentsWriting => Segments, reading);
+
+impl<'t> SegmentsWriting<'t> {
+    pub(crate) fn new(sink: Sink<'t>) -> Self {
+        Self { reading: Segments::new(sink.source()), sink }
+    }
+
+    /// Writes or replaces a segment.
+    pub fn put(&self, segment: &SegmentRecord) -> Result<(), StorageError> {
+        let (log_type, sequence) = (segment.log_type.as_str(), segment.sequence);
+        check_name(SegmentRecord::TABLE, log_type)?;
+        let old = self.get(log_type, sequence)?.map(|old| old.state);
+        let bytes = encode(&pair(log_type, sequence), segment)?;
+        self.sink.edit(SEGMENTS)?.insert((log_type, sequence), bytes.as_slice())?;
+        self.moved(log_type, sequence, old, Some(segment.state))
+    }
+
+    /// Deletes a segment; false if there was none.
+    pub fn delete(&self, log_type: &str, sequence: u64) -> Result<bool, StorageError> {
+        let Some(old) = self.get(log_type, sequence)? else { return Ok(false) };
+        self.sink.edit(SEGMENTS)?.remove((log_type, sequence))?;
+        self.moved(log_type, sequence, Some(old.state), None)?;
+        Ok(true)
+    }
+
+    /// Brings the index and the counters up to a change of state.
+    fn moved(
+        &self,
+        log_type: &str,
+        sequence: u64,
+        old: Option<SegmentState>,
+        new: Option<SegmentState>,
+    ) -> Result<(), StorageError> {
+        let mut index = self.sink.edit(SEGMENTS_UNFINISHED)?;
+        if new.is_some_and(SegmentState::is_unfinished) {
+            index.insert((log_type, sequence), ())?;
+        } else {
+            index.remove((log_type, sequence))?;
+        }
+        if old == new {
+            return Ok(());
+        }
+        let mut counts = self.sink.edit(SEGMENT_COUNTS)?;
+        if let Some(old) = old {
+            let key = (log_type, old.name());
+            let count = counts.get(key)?.map_or(0, |count| count.value());
+            match count.saturating_sub(1) {
+                0 => drop(counts.remove(key)?),
+                less => counts.insert(key, less)?,
+            }
+        }
+        if let Some(new) = new {
+            let key = (log_type, new.name());
+            let count = counts.get(key)?.map_or(0, |count| count.value());
+            counts.insert(key, count + 1)?;
+        }
+        Ok(())
+    }
+}

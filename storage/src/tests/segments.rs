@@ -1,0 +1,140 @@
+//! The segments' index and counters, against a model that has neither.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(&'static str, u64, SegmentState),
+    Delete(&'static str, u64),
+    /// Steps that are rolled back.
+    Fail(Vec<(&'static str, u64, SegmentState)>),
+}
+
+fn key() -> impl Strategy<Value = (&'static str, u64)> {
+    // Names that are prefixes of one another, and the ends of the sequence's range.
+    let names = prop::sample::select(vec!["", "a", "a\0", "ab", "b"]);
+    (names, prop_oneof![4 => 0u64..6, 1 => Just(u64::MAX)])
+}
+
+fn state() -> impl Strategy<Value = SegmentState> {
+    prop::sample::select(SegmentState::ALL.to_vec())
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let put =
+        || (key(), state()).prop_map(|((log_type, sequence), state)| (log_type, sequence, state));
+    prop_oneof![
+        5 => put().prop_map(|(t, s, state)| Step::Put(t, s, state)),
+        3 => key().prop_map(|(t, s)| Step::Delete(t, s)),
+        1 => prop::collection::vec(put(), 1..4).prop_map(Step::Fail),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_and_the_counters_follow_any_sequence_of_writes(batches in prop::collection::vec(prop::collection::vec(step(), 1..8), 1..8)) {
+        let folder = folder();
+        let store = open_in(&folder);
+        let mut model: BTreeMap<(&str, u64), SegmentRecord> = BTreeMap::new();
+        for batch in &batches {
+            for step in batch.iter() {
+                if let Step::Fail(puts) = step {
+                    let failed = store.write(intent("x"), |w| {
+                        puts.iter().try_for_each(|(t, s, state)| w.segments().put(&segment(t, *s, *state)))?;
+                        w.runs().put_step("none", &super::step(1))
+                    });
+                    prop_assert!(failed.is_err());
+                }
+            }
+            store.write(intent("x"), |w| {
+                for step in batch {
+                    match step {
+                        Step::Put(t, s, state) => {
+                            w.segments().put(&segment(t, *s, *state))?;
+                            model.insert((t, *s), segment(t, *s, *state));
+                        }
+                        Step::Delete(t, s) => {
+                            assert_eq!(w.segments().delete(t, *s)?, model.remove(&(*t, *s)).is_some());
+                        }
+                        Step::Fail(_) => {}
+                    }
+                }
+                Ok::<_, StorageError>(())
+            }).unwrap();
+            let all: Vec<_> = model.values().cloned().collect();
+            let unfinished: Vec<_> = all.iter().filter(|s| s.state < SegmentState::Verified).cloned().collect();
+            store.read(|r| {
+                let segments = r.segments();
+                assert_eq!(segments.unfinished()?, unfinished);
+                assert_eq!(segments.list(None, None, usize::MAX)?, all);
+                for only in [None, Some(""), Some("a"), Some("ab"), Some("none")] {
+                    let of: Vec<_> = all.iter().filter(|s| only.is_none_or(|only| s.log_type == only)).cloned().collect();
+                    let mut counts = BTreeMap::new();
+                    of.iter().for_each(|s| *counts.entry(s.state).or_insert(0) += 1);
+                    assert_eq!(segments.counts(only)?, counts);
+                    assert_eq!(segments.list(only, None, usize::MAX)?, of);
+                    for after in [0, 3, u64::MAX] {
+                        let later: Vec<_> = of.iter().filter(|s| s.sequence > after).cloned().collect();
+                        assert_eq!(segments.list(only, Some(after), usize::MAX)?, later);
+                        assert_eq!(segments.list(only, Some(after), 2)?, later[..later.len().min(2)]);
+                    }
+                }
+                for ((t, s), record) in &model {
+                    assert_eq!(segments.get(t, *s)?.as_ref(), Some(record));
+                }
+                Ok::<_, StorageError>(())
+            }).unwrap();
+        }
+    }
+}
+
+#[test]
+fn long_lists_are_read_in_pages_and_the_callback_may_use_the_transaction() {
+    let folder = folder();
+    let store = open_in(&folder);
+    store
+        .write(intent("x"), |w| {
+            for sequence in 1..=600 {
+                w.segments().put(&segment("app", sequence, SegmentState::Active))?;
+            }
+            w.segments().put(&segment("app", u64::MAX, SegmentState::Active))?;
+            w.segments().put(&segment("app2", 1, SegmentState::Active))?;
+            let mut seen = Vec::new();
+            w.segments().for_each(Some("app"), |segment| {
+                // Also in a write transaction, where a table is lent once at a time.
+                assert!(w.segments().delete("app", segment.sequence).unwrap());
+                seen.push(segment.sequence);
+                ControlFlow::Continue(())
+            })?;
+            assert!(seen.iter().copied().eq((1..=600).chain([u64::MAX])));
+            assert_eq!(w.segments().list(None, None, 9)?.len(), 1);
+            Ok::<_, StorageError>(())
+        })
+        .unwrap();
+    let mut calls = 0;
+    store
+        .read(|r| {
+            r.segments().for_each(None, |_| {
+                calls += 1;
+                ControlFlow::Break(())
+            })
+        })
+        .unwrap();
+    assert_eq!(calls, 1);
+    assert!(store.read(|r| r.segments().list(None, None, 0)).unwrap().is_empty());
+}
+
+#[test]
+fn states_are_stored_under_their_names() {
+    for state in SegmentState::ALL {
+        assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+    }
+    assert!(SegmentState::ALL.is_sorted());
+}

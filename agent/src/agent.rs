@@ -228,7 +228,12 @@ fn process() -> String {
 fn open_state(places: &Places) -> Result<State> {
     let (newest, follow) = watch::channel(0);
     let on_oplog = Box::new(move |sequence: u64| {
-        newest.send_replace(sequence);
+        // Two writers may report in the other order.
+        newest.send_if_modified(|known| {
+            let newer = sequence > *known;
+            *known = sequence.max(*known);
+            newer
+        });
     });
     let options = Options { on_oplog: Some(on_oplog), ..Options::default() };
     let store = Store::open(&places.database(), options).map_err(|error| {

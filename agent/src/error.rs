@@ -150,8 +150,13 @@ impl StdError for Error {
 
 impl From<StorageError> for Error {
     fn from(source: StorageError) -> Self {
-        Self::internal("STORAGE_FAILED", "the embedded database failed; see the agent's log")
-            .caused_by(source)
+        let kind = match source {
+            StorageError::OutOfSpace { .. } | StorageError::NeedsRestart { .. } => {
+                Kind::Unavailable
+            }
+            _ => Kind::Internal,
+        };
+        Self::new(kind, source.code(), "the embedded database failed").caused_by(source)
     }
 }
 

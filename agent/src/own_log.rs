@@ -54,6 +54,7 @@ impl LogFile {
         let to_stderr = fmt::layer()
             .compact()
             .with_target(false)
+            .with_ansi(std::io::IsTerminal::is_terminal(&io::stderr()))
             .with_writer(io::stderr)
             .with_filter(EnvFilter::new("warn"));
         // A second agent in one process (tests) keeps the first one's subscriber.

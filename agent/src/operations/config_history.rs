@@ -152,15 +152,16 @@ impl ConfigHistory {
         Ok(Reloaded { changed: true, applied, restart_needed, generation })
     }
 
-    /// Checks a text, or the file when it is empty; returns every problem and what would need a restart.
+    /// Checks a text, or the file when there is none; returns every problem and what would need a restart.
     ///
     /// # Errors
     /// `CONFIG_UNREADABLE`.
-    pub fn check(&self, text: &str) -> Result<(Vec<config::reader::Problem>, Vec<String>)> {
+    pub fn check(&self, text: Option<&str>) -> Result<(Vec<config::reader::Problem>, Vec<String>)> {
         let path = self.path.clone().or_else(|| config::find_file(None));
         let (text, source) = match (text, path) {
-            ("", Some(path)) => (config::read_text(&path)?, path.display().to_string()),
-            (text, _) => (text.to_owned(), "the text".to_owned()),
+            (Some(text), _) => (text.to_owned(), "the text".to_owned()),
+            (None, Some(path)) => (config::read_text(&path)?, path.display().to_string()),
+            (None, None) => (String::new(), String::new()),
         };
         let checked = Config::parse(&text, &source, &self.places);
         Ok(match checked.config {

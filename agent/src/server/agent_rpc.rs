@@ -79,7 +79,7 @@ impl AgentView {
             domain: "logs".into(),
             condition: logs.condition,
             summary,
-            findings: logs.findings,
+            findings: logs.sources.into_iter().flat_map(|source| source.findings).collect(),
         }];
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);
         Ok(v1::GetStatusResponse {
@@ -172,11 +172,11 @@ impl AgentService for Service {
         request: Request<v1::CheckConfigRequest>,
     ) -> Result<Response<v1::CheckConfigResponse>, Status> {
         let text = request.into_inner().toml;
-        if text.len() > TEXT_LIMIT {
-            let message = format!("the text has {} bytes, the limit is {TEXT_LIMIT}", text.len());
+        if text.as_ref().is_some_and(|text| text.len() > TEXT_LIMIT) {
+            let message = format!("the text has more than {TEXT_LIMIT} bytes");
             return Err(to_status(crate::error::Error::invalid("CONFIG_UNREADABLE", message)));
         }
-        let (problems, restart_needed) = self.0.config.check(&text).map_err(to_status)?;
+        let (problems, restart_needed) = self.0.config.check(text.as_deref()).map_err(to_status)?;
         Ok(Response::new(v1::CheckConfigResponse {
             valid: problems.is_empty(),
             problems: problems.into_iter().map(problem).collect(),

@@ -85,14 +85,7 @@ async fn show(session: &Session<'_>) -> Result<Exit, Halt> {
 }
 
 async fn check(session: &Session<'_>, file: Option<&Path>) -> Result<Exit, Halt> {
-    let toml = match file {
-        None => String::new(),
-        // An empty text would stand for the file on the host.
-        Some(file) => match read(session, file)? {
-            text if text.is_empty() => "\n".to_owned(),
-            text => text,
-        },
-    };
+    let toml = file.map(|file| read(session, file)).transpose()?;
     let toml = &toml;
     session
         .each(|client| async move {

@@ -204,7 +204,7 @@ async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
             let exit = Exit::of_conditions([status.condition()]);
             let condition = format::condition(status.condition());
             let verbose = session.global.verbose;
-            let mut tail: Vec<String> = status.findings.iter().map(finding).collect();
+            let mut tail: Vec<String> = Vec::new();
             for source in &status.sources {
                 let named = |found| format!("{}: {}", source.log_type, finding(found));
                 tail.extend(source.findings.iter().map(named));

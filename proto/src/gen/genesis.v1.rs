@@ -184,9 +184,9 @@ pub struct GetConfigResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckConfigRequest {
-    /// TOML text; empty: the file that the agent would load.
-    #[prost(string, tag = "1")]
-    pub toml: ::prost::alloc::string::String,
+    /// TOML text; unset: the file that the agent would load.
+    #[prost(string, optional, tag = "1")]
+    pub toml: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckConfigResponse {
@@ -1808,8 +1808,6 @@ pub struct GetLogsStatusResponse {
     pub sources: ::prost::alloc::vec::Vec<SourceStatus>,
     #[prost(string, tag = "3")]
     pub archive_url: ::prost::alloc::string::String,
-    #[prost(message, repeated, tag = "4")]
-    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 /// One configured source.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -398,7 +398,7 @@ fn new_source(log_type: &str) -> SourceRecord {
     SourceRecord {
         log_type: log_type.to_owned(),
         next_sequence: 1,
-        next_chain_index: 1,
+        next_chain_index: 0,
         chain_head: String::new(),
         streams: BTreeMap::new(),
     }

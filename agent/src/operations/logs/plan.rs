@@ -32,7 +32,10 @@ pub fn admissible(path: &Path, facts: &FileFacts) -> Result<(), Unmet> {
             );
         }
         FileKind::Fifo => {
-            return unmet("LOG_IS_FIFO", format!("{shown} is a named pipe, which can't be rotated"));
+            return unmet(
+                "LOG_IS_FIFO",
+                format!("{shown} is a named pipe, which can't be rotated"),
+            );
         }
         FileKind::Folder => {
             return unmet(

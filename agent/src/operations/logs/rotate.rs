@@ -88,9 +88,8 @@ impl Logs {
         match waiting.as_slice() {
             [] => Ok(Report::proven(summary)),
             [first, ..] => Ok(Report::unknown(format!(
-                "{} segment(s) still on their way after {} s, first {first}; they go on by themselves",
+                "{} segment(s) not in the archive yet, first {first}; they go on by themselves",
                 waiting.len(),
-                FOLLOW.as_secs()
             ))),
         }
     }
@@ -100,18 +99,19 @@ impl Logs {
         let clock = &self.outside.clock;
         let deadline = clock.monotonic() + FOLLOW;
         loop {
-            let mut left = Vec::new();
+            let (mut left, mut failing) = (Vec::new(), 0);
             for (log_type, sequence) in cut {
                 let record = self
                     .state
                     .read(|reading| Ok(reading.segments().get(log_type, *sequence)?))?;
                 if let Some(record) = record.filter(|record| record.state < SegmentState::Verified)
                 {
-                    let why = self
-                        .live()
-                        .waiting
-                        .get(&(log_type.clone(), *sequence))
-                        .map(|waiting| waiting.why.message.clone());
+                    let waiting = self.live().waiting.get(&(log_type.clone(), *sequence)).cloned();
+                    // A writer may let go any moment; what has failed twice is not mended while somebody waits.
+                    failing += usize::from(waiting.as_ref().is_some_and(|waiting| {
+                        waiting.why.code != "SEGMENT_HELD_BY_WRITER" && waiting.attempt > 2
+                    }));
+                    let why = waiting.map(|waiting| waiting.why.message);
                     left.push(format!(
                         "{log_type}/{sequence} ({})",
                         why.unwrap_or_else(|| format!("{:?}", record.state))
@@ -125,7 +125,7 @@ impl Logs {
                 unit: "segments",
                 message: left.first().cloned().unwrap_or_default(),
             });
-            if left.is_empty() || clock.monotonic() >= deadline {
+            if left.len() == failing || clock.monotonic() >= deadline {
                 return Ok(left);
             }
             tokio::select! {

@@ -248,8 +248,8 @@ fn link(
             index + 1,
             manifest.chain_index - 1
         )),
-        None if manifest.chain_index != 1 => unmet(format!(
-            "numbers 1 to {} of the chain are not in the catalogue",
+        None if manifest.chain_index != 0 => unmet(format!(
+            "numbers 0 to {} of the chain are not in the catalogue",
             manifest.chain_index - 1
         )),
         _ => None,

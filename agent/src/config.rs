@@ -14,6 +14,7 @@ pub mod reader;
 pub mod reference;
 #[cfg(test)]
 mod tests;
+pub mod units;
 
 pub use places::Places;
 use reader::{KeyDoc, Problem, Record, Section};

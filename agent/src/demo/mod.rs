@@ -1,7 +1,256 @@
-//! placeholder
-use std::path::PathBuf;
-use std::process::ExitCode;
-/// placeholder
-pub fn run(_keep: bool, _genesisctl: Option<PathBuf>) -> ExitCode {
-    ExitCode::SUCCESS
+//! A self-contained tour on a temporary folder: a fast writer, this agent, and the real genesisctl, with
+//! every command shown as a person would type it.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use crate::error::{Error, Result};
+
+mod writer;
+
+use writer::Writer;
+
+/// The log type of the tour.
+const LOG_TYPE: &str = "trading";
+
+/// Runs the tour. With `keep` its folder stays; `genesisctl` is the client to drive, by default the one
+/// beside this program.
+pub fn run(keep: bool, genesisctl: Option<PathBuf>) -> ExitCode {
+    match Tour::begin(genesisctl).and_then(|mut tour| {
+        let outcome = tour.walk();
+        tour.end(keep);
+        outcome
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ =
+                writeln!(io::stderr(), "genesis-agent demo: {} ({})", error.chain(), error.code);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Tour {
+    folder: Option<tempfile::TempDir>,
+    root: PathBuf,
+    genesisctl: PathBuf,
+    agent: Option<Child>,
+    writer: Option<Writer>,
+}
+
+fn failed(what: impl Into<String>) -> Error {
+    Error::internal("DEMO_FAILED", what)
+}
+
+fn io_failed(what: &str) -> impl Fn(io::Error) -> Error + '_ {
+    move |error| failed(what.to_owned()).caused_by(error)
+}
+
+/// Shows a line of the tour; a reader who has left is no error.
+fn show(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+impl Tour {
+    fn begin(genesisctl: Option<PathBuf>) -> Result<Self> {
+        let own = std::env::current_exe().map_err(io_failed("can't find this program"))?;
+        let genesisctl = genesisctl.unwrap_or_else(|| own.with_file_name("genesisctl"));
+        if !genesisctl.is_file() {
+            let message = format!(
+                "there is no genesisctl at {}; build it with `cargo build --release --bin genesisctl`, \
+                 or name one with --genesisctl FILE",
+                genesisctl.display()
+            );
+            return Err(Error::not_found("GENESISCTL_MISSING", message));
+        }
+        let folder = tempfile::Builder::new()
+            .prefix("genesis-demo-")
+            .tempdir()
+            .map_err(io_failed("can't make a temporary folder"))?;
+        let root = folder.path().to_owned();
+        fs::create_dir(root.join("app")).map_err(io_failed("can't make the writer's folder"))?;
+        let config = format!(
+            "[listen]\nhttp = \"127.0.0.1:0\"\n\n[[logs.source]]\ntype = \"{LOG_TYPE}\"\npaths = [\"{}/app/*.log\"]\n\
+             rotate_size = \"512KiB\"\nreopen = \"by-itself\"\n",
+            root.display()
+        );
+        fs::write(root.join("agent.toml"), config)
+            .map_err(io_failed("can't write the configuration"))?;
+        Ok(Self { folder: Some(folder), root, genesisctl, agent: None, writer: None })
+    }
+
+    fn walk(&mut self) -> Result<()> {
+        show("# A writer of thousands of lines a second, and an agent that looks after its log.");
+        show(&format!(
+            "$ cat agent.toml\n{}",
+            fs::read_to_string(self.root.join("agent.toml")).unwrap_or_default()
+        ));
+        self.writer = Some(
+            Writer::start(&self.root.join("app/trading.log"))
+                .map_err(io_failed("can't start the writer"))?,
+        );
+        self.start_agent()?;
+        self.wait_for_lines(20_000)?;
+        self.ctl(&["status"], &[0])?;
+        self.ctl(&["whoami"], &[0])?;
+        show("# The log was cut, compressed, archived and verified while it was written:");
+        self.ctl(&["logs", "status"], &[0])?;
+        self.ctl(&["logs", "rotate"], &[0])?;
+        self.ctl(&["logs", "list", "--log-type", LOG_TYPE, "--limit", "5"], &[0])?;
+        show("# Now the agent is killed in the middle of its work, and started again:");
+        self.kill_agent();
+        self.start_agent()?;
+        self.wait_for_lines(60_000)?;
+        let written = self.stop_writer()?;
+        self.ctl(&["logs", "rotate", "--log-type", LOG_TYPE], &[0])?;
+        self.ctl(&["logs", "verify", "--depth", "full"], &[0])?;
+        self.retrieve(written)?;
+        show("# What happens by itself, what ran, and who did what:");
+        self.ctl(&["logs", "cleanup", "--older-than", "365d", "--plan"], &[0])?;
+        self.ctl(&["schedule", "list", "--next", "2"], &[0])?;
+        self.ctl(&["schedule", "run", "logs.local-retention"], &[0])?;
+        self.ctl(&["run", "list"], &[0])?;
+        self.ctl(&["--reason", "ticket 4711", "oplog", "note", "looked at the archive"], &[0])?;
+        self.ctl(&["oplog", "tail", "--last", "4"], &[0])?;
+        self.ctl(&["oplog", "verify"], &[0])?;
+        show("# A configuration with a slip is refused, with its line and the nearest key:");
+        let slip = self.root.join("slip.toml");
+        fs::write(&slip, "[logs]\nrelease_grase = \"60s\"\n")
+            .map_err(io_failed("can't write a configuration"))?;
+        self.ctl(&["config", "check", &slip.display().to_string()], &[3])?;
+        self.ctl(&["rollback", "components"], &[0])?;
+        show("# Done.");
+        Ok(())
+    }
+
+    /// Gets every line back and holds it against what the writer wrote.
+    fn retrieve(&self, written: u64) -> Result<()> {
+        let out = self.root.join("lines.log");
+        let shown = out.display().to_string();
+        // The writer stamps its lines from this day on; see there.
+        let range = format!("{}..{}", writer::FIRST_DAY, writer::LAST_DAY);
+        self.ctl(
+            &["logs", "retrieve", "--log-type", LOG_TYPE, "--date-range", &range, "--out", &shown],
+            &[0],
+        )?;
+        let file = fs::File::open(&out).map_err(io_failed("can't open what was retrieved"))?;
+        let mut expected = 0;
+        for line in BufReader::new(file).lines() {
+            let line = line.map_err(io_failed("can't read what was retrieved"))?;
+            if writer::number(&line) != Some(expected) {
+                return Err(failed(format!(
+                    "line {expected} of the writer is not where it belongs: {line:?}"
+                )));
+            }
+            expected += 1;
+        }
+        if expected != written {
+            return Err(failed(format!("the writer wrote {written} lines, {expected} came back")));
+        }
+        show(&format!(
+            "# The writer wrote {written} lines; {expected} came back, once each, in order."
+        ));
+        Ok(())
+    }
+
+    fn start_agent(&mut self) -> Result<()> {
+        let own = std::env::current_exe().map_err(io_failed("can't find this program"))?;
+        show("$ genesis-agent --config agent.toml --state-dir state &");
+        let mut agent = Command::new(own)
+            .args(["--config", "agent.toml", "--state-dir", "state"])
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(io_failed("can't start the agent"))?;
+        let stderr = agent.stderr.take().ok_or_else(|| failed("the agent has no stderr"))?;
+        self.agent = Some(agent);
+        let mut lines = BufReader::new(stderr).lines().map_while(io::Result::ok);
+        let mut said = Vec::new();
+        loop {
+            let Some(line) = lines.next() else {
+                return Err(failed(format!("the agent did not start: {}", said.join("; "))));
+            };
+            show(&line);
+            if line.starts_with("try: ") {
+                break;
+            }
+            said.push(line);
+        }
+        // Kept read, so that the agent never blocks on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(())
+    }
+
+    fn kill_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            show(&format!("$ kill -9 {}", agent.id()));
+            // One that is gone already is what is wanted.
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
+
+    fn wait_for_lines(&self, lines: u64) -> Result<()> {
+        match &self.writer {
+            Some(writer) if writer.wait_for(lines) => Ok(()),
+            _ => Err(failed("the writer has stopped")),
+        }
+    }
+
+    fn stop_writer(&mut self) -> Result<u64> {
+        let writer = self.writer.take().ok_or_else(|| failed("there is no writer"))?;
+        writer.stop().map_err(io_failed("the writer failed"))
+    }
+
+    /// Shows a command and its output; any exit code but the expected ones ends the tour.
+    fn ctl(&self, arguments: &[&str], expected: &[i32]) -> Result<()> {
+        let quoted =
+            |word: &&str| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() };
+        show(&format!(
+            "\n$ genesisctl {}",
+            arguments.iter().map(quoted).collect::<Vec<_>>().join(" ")
+        ));
+        let node = format!("unix:{}", self.root.join("state/agent.sock").display());
+        let output = Command::new(&self.genesisctl)
+            .args(arguments)
+            .env("GENESISCTL_NODES", node)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(io_failed("can't run genesisctl"))?;
+        for stream in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8_lossy(stream);
+            if !text.is_empty() {
+                show(text.trim_end());
+            }
+        }
+        match output.status.code() {
+            Some(code) if expected.contains(&code) => Ok(()),
+            code => Err(failed(format!(
+                "genesisctl {} ended with {code:?}, not {expected:?}",
+                arguments.join(" ")
+            ))),
+        }
+    }
+
+    fn end(&mut self, keep: bool) {
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.stop();
+        }
+        if let Some(mut agent) = self.agent.take() {
+            if let Ok(pid) = i32::try_from(agent.id())
+                && let Some(pid) = rustix::process::Pid::from_raw(pid)
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            let _ = agent.wait();
+        }
+        if keep && let Some(folder) = self.folder.take() {
+            let kept: &Path = &folder.keep();
+            show(&format!("# Kept: {}", kept.display()));
+        }
+    }
 }

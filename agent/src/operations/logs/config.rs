@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::segment::TimestampFormat;
 use crate::config::Places;
-use crate::config::reader::{Inline, Section, parse_duration, quoted};
+use crate::config::reader::{Inline, Section, quoted};
+use crate::config::units::parse_duration;
 use crate::outside::archive::folder_of;
 use crate::outside::files;
 use crate::outside::hooks::Hook;

@@ -340,6 +340,7 @@ impl Logs {
                 "the writer could not be told to reopen"
             );
         }
+        self.live().active.remove(&(source.log_type.clone(), path.to_owned()));
         self.metrics.rotated(&source.log_type);
         self.wake.notify_one();
         Ok(Some(segment.sequence))

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::segment::DateRange;
 use super::{Logs, Reopen, retrieve, status::SourceView, timestamp, verify};
-use crate::config::reader::parse_duration;
+use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
 use crate::server::caller::caller;
 use crate::server::convert::{duration, finding, maybe, progress, started, time};

@@ -87,8 +87,8 @@ fn compressed(plain: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_wrong_compressor_is_caught_by_reading_back() {
-    type Fault = fn(&MemberFault) -> bool;
-    let cases: [(&str, fn(Vec<u8>) -> Vec<u8>, Fault); 6] = [
+    type Case = (&'static str, fn(Vec<u8>) -> Vec<u8>, fn(&MemberFault) -> bool);
+    let cases: [Case; 6] = [
         (
             "another text",
             |_| compressed(b"other\n"),
@@ -145,7 +145,8 @@ fn a_wrong_compressor_is_caught_by_reading_back() {
 #[test]
 fn a_manifest_that_tells_another_story_is_found() {
     let (file, manifest) = small();
-    let edits: [(&str, fn(&mut Manifest)); 8] = [
+    type Edit = (&'static str, fn(&mut Manifest));
+    let edits: [Edit; 8] = [
         ("sha256", |manifest| manifest.sha256.0[0] ^= 1),
         ("blake3", |manifest| manifest.blake3.0[31] ^= 1),
         ("ends_with_newline", |manifest| manifest.ends_with_newline ^= true),
@@ -167,7 +168,7 @@ fn a_manifest_that_tells_another_story_is_found() {
         edit(&mut edited);
         assert!(read_back(&mut file.as_slice(), &edited).is_err(), "{what}");
     }
-    let mut swapped = manifest.clone();
+    let mut swapped = manifest;
     swapped.members.swap(0, 1);
     assert!(read_back(&mut file.as_slice(), &swapped).is_err());
 }

@@ -1,5 +1,7 @@
 //! The committed generated code is what the `.proto` files say. `UPDATE=1` rewrites it.
 
+#![allow(clippy::unwrap_used)] // The helper of a test.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

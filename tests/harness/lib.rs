@@ -1,1 +1,20 @@
-//! x
+//! The harness of the scenarios: the real agent on a temporary state folder, the real client in process,
+//! and writers of numbered lines.
+//!
+//! Nothing here sleeps to let something happen: the agent says when it is ready, and everything else is
+//! asked for until it is so or a generous limit has passed.
+// This library is test code throughout; a panic is how it reports.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agent;
+pub mod binaries;
+mod client;
+pub mod clock;
+pub mod http;
+pub mod lines;
+pub mod random;
+mod writer;
+
+pub use agent::{Ended, Segment, Signal, TestAgent, source};
+pub use client::{Output, ctl};
+pub use writer::{ChildWriter, Writer};

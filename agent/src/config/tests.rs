@@ -1,1 +1,175 @@
+use super::*;
 
+fn places() -> Places {
+    Places { state: "/srv/state".into(), socket: "/srv/state/agent.sock".into() }
+}
+
+fn problems(text: &str) -> Vec<String> {
+    Config::parse(text, "test", &places()).problems.iter().map(ToString::to_string).collect()
+}
+
+const SOURCE: &str =
+    "[[logs.source]]\ntype = \"trading\"\npaths = [\"/var/log/t/*.log\"]\nreopen = \"by-itself\"\n";
+
+#[test]
+fn no_text_at_all_is_the_procedures_numbers() {
+    let config = Config::defaults(&places()).unwrap();
+    let own = config.logs.source("agent").unwrap();
+    assert_eq!(own.rotate_bytes, 10_000_000);
+    assert_eq!(own.local_retention.as_secs(), 30 * 86_400);
+    assert_eq!(own.archive_retention.as_secs(), 365 * 86_400);
+    assert_eq!(config.logs.archive_url, "file:///srv/state/archive");
+    assert!(config.listen.http.ip().is_loopback());
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    let text = "[listen]\nhttp = \"0.0.0.0:1\"\nhtpt = 3\n\n[logs]\nrelease_grace = \"soon\"\n\n\
+                [[logs.source]]\ntype = \"Trading!\"\npaths = [\"relative.log\"]\nrotate_size = \"1XB\"\n";
+    let found = problems(text);
+    let expected = [
+        ("2:8", "listen.http", "loopback"),
+        ("3:1", "listen.htpt", "did you mean \"http\"?"),
+        ("6:17", "logs.release_grace", "\"30d\""),
+        ("8:1", "logs.source[0].reopen", "by-itself"),
+        ("9:8", "logs.source[0].type", "\"trading\""),
+        ("10:9", "logs.source[0].paths", "absolute"),
+        ("11:15", "logs.source[0].rotate_size", "\"10MB\""),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (line, (place, key, hint)) in found.iter().zip(expected) {
+        assert!(
+            line.starts_with(&format!("{place}: {key}: ")),
+            "{line} should be at {place} about {key}"
+        );
+        assert!(line.contains(hint), "{line} should say {hint}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_says_where() {
+    let found = problems("[logs\nx = \n");
+    assert!(!found.is_empty() && found[0].starts_with("1:"), "{found:?}");
+}
+
+#[test]
+fn absurd_values_are_refused() {
+    for (line, hint) in [
+        ("rotate_size = \"1B\"", "outside"),
+        ("rotate_size = \"99999999999999999999MB\"", "fits"),
+        ("rotate_size = \"-1MB\"", "no size"),
+        ("rotate_size = 10", "must be a string"),
+        ("local_retention = \"400d\"\narchive_retention = \"365d\"", "outlive"),
+        ("archive_retention = \"999999999999999d\"", "fits"),
+        ("rotate_mode = \"copytruncate\"", "not a mode"),
+        ("hold = \"yes\"", "true or false"),
+        ("timestamp = { regex = \"(\" }", "regex"),
+        ("timestamp = { regex = \"^x\" }", "group"),
+        ("timestamp = { json = \"a\", regex = \"(b)\" }", "exactly one"),
+    ] {
+        let found = problems(&format!("{SOURCE}{line}\n"));
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(found[0].contains(hint), "{line}: {}", found[0]);
+    }
+}
+
+#[test]
+fn globs_that_reach_the_archive_are_refused() {
+    for (pattern, refused) in [
+        ("/srv/state/archive/trading/2026/01/01/*.gz", true),
+        ("/srv/**/*.gz", true),
+        ("/srv/state/logs/sealed/**", true),
+        ("/srv/*/*.gz", false),
+        ("/var/log/../log/x.log", true),
+        ("/var/log/[", true),
+        ("/var/log/*.log", false),
+    ] {
+        let text = format!(
+            "[[logs.source]]\ntype = \"t\"\npaths = [\"{pattern}\"]\nreopen = \"by-itself\"\n"
+        );
+        assert_eq!(!problems(&text).is_empty(), refused, "{pattern}: {:?}", problems(&text));
+    }
+}
+
+#[test]
+fn a_type_is_used_once_and_never_the_agents_own() {
+    assert!(problems(&format!("{SOURCE}{SOURCE}"))[0].contains("used by another source"));
+    assert!(problems(&SOURCE.replace("trading", "agent"))[0].contains("agent's own log"));
+}
+
+#[test]
+fn each_way_of_reopening() {
+    use crate::operations::logs::Reopen;
+
+    for (value, ok) in [
+        ("\"by-itself\"", true),
+        ("{ signal = \"USR1\", pidfile = \"/run/x.pid\" }", true),
+        ("{ signal = \"SIGHUP\", pidfile = \"/run/x.pid\" }", true),
+        ("{ command = [\"systemctl\", \"reload\", \"x\"], timeout = \"5s\" }", true),
+        ("\"somehow\"", false),
+        ("{ signal = \"KILL\", pidfile = \"/run/x.pid\" }", false),
+        ("{ signal = \"HUP\" }", false),
+        ("{ signal = \"HUP\", pidfile = \"x.pid\" }", false),
+        ("{ command = [] }", false),
+        ("{ command = [\"x\"], timeout = \"0s\" }", false),
+        ("{ command = [\"x\"], timout = \"1s\" }", false),
+    ] {
+        let text = SOURCE.replace("\"by-itself\"", value);
+        let checked = Config::parse(&text, "test", &places());
+        assert_eq!(checked.config.is_some(), ok, "{value}: {:?}", checked.problems);
+    }
+    let config =
+        Config::parse(&SOURCE.replace("\"by-itself\"", "{ command = [\"x\"] }"), "", &places())
+            .config
+            .unwrap();
+    assert!(
+        matches!(&config.logs.source("trading").unwrap().reopen, Reopen::Command(hook) if hook.timeout.as_secs() == 30)
+    );
+}
+
+#[test]
+fn the_text_in_force_reads_as_itself() {
+    let text = format!("{SOURCE}timestamp = {{ json = \"ts\" }}\n");
+    let config = Config::parse(&text, "test", &places()).config.unwrap();
+    let again = Config::parse(&config.effective, "test", &places());
+    assert!(again.problems.is_empty(), "{:?}\n{}", again.problems, config.effective);
+    assert_eq!(again.config.unwrap().effective, config.effective);
+}
+
+#[test]
+fn the_example_is_valid_as_it_is_and_with_every_default_uncommented() {
+    let example = reference::example(&Config::keys(&places()));
+    assert!(problems(&example).is_empty());
+    let section = |line: &str| line.starts_with("# [[");
+    let active: String = example
+        .lines()
+        .take_while(|line| !section(line))
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest)
+                if rest.split(" = ").next().is_some_and(|key| !key.contains(' '))
+                    && rest.contains(" = ") =>
+            {
+                rest
+            }
+            _ => line,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(problems(&active).is_empty(), "{:?}\n{active}", problems(&active));
+}
+
+#[test]
+fn sizes_and_spans() {
+    use units::{parse_duration, parse_size};
+
+    assert_eq!(parse_size("10MB"), Ok(10_000_000));
+    assert_eq!(parse_size("16MiB"), Ok(16 << 20));
+    assert_eq!(parse_duration("250ms").unwrap().as_millis(), 250);
+    assert_eq!(parse_duration("2w").unwrap().as_secs(), 14 * 86_400);
+    for text in ["", "10", "MB", "1.5MB", "10 mb", "٣MB"] {
+        assert!(parse_size(text).is_err(), "{text:?}");
+    }
+    for text in ["", "10", "d", "-1d", "1y", "1e3s"] {
+        assert!(parse_duration(text).is_err(), "{text:?}");
+    }
+}

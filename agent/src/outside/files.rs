@@ -159,18 +159,29 @@ pub fn may_change(folder: &Path) -> bool {
     .is_ok()
 }
 
+/// `*` stays within a folder and does not match hidden files.
+const MATCHING: glob::MatchOptions = glob::MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// Whether a glob could match a path, whether or not that exists.
+///
+/// # Errors
+/// The message of what is wrong with the pattern.
+pub fn could_match(pattern: &str, path: &Path) -> Result<bool, String> {
+    let pattern = glob::Pattern::new(pattern).map_err(|error| error.msg.to_owned())?;
+    Ok(pattern.matches_path_with(path, MATCHING))
+}
+
 /// The files that match a glob, sorted. A pattern without wildcard matches its own path whether or not it
 /// exists.
 ///
 /// # Errors
 /// The message of what is wrong with the pattern.
 pub fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let options = glob::MatchOptions {
-        case_sensitive: true,
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-    };
-    let paths = glob::glob_with(pattern, options).map_err(|error| error.msg.to_owned())?;
+    let paths = glob::glob_with(pattern, MATCHING).map_err(|error| error.msg.to_owned())?;
     // A folder that can't be read hides files; the caller reports the pattern's folder itself.
     let mut found: Vec<PathBuf> = paths.flatten().collect();
     found.sort();

@@ -113,9 +113,17 @@ pub struct Started {
 }
 
 struct Active {
+    /// See [`Request::key`].
     key: String,
     cancel: CancellationToken,
     snapshot: watch::Sender<Snapshot>,
+}
+
+impl Active {
+    /// Whether it goes on. One that has ended leaves the map a moment later.
+    fn goes_on(&self) -> bool {
+        self.snapshot.borrow().record.ended_at.is_none()
+    }
 }
 
 /// All runs of this agent.
@@ -157,12 +165,15 @@ impl Runs {
 
     /// How many runs go on.
     pub fn active_count(&self) -> usize {
-        self.active().len()
+        self.active().values().filter(|active| active.goes_on()).count()
     }
 
     /// Whether a run of this key goes on, and which.
     pub fn active_with_key(&self, key: &str) -> Option<String> {
-        self.active().iter().find(|(_, active)| active.key == key).map(|(id, _)| id.clone())
+        self.active()
+            .iter()
+            .find(|(_, active)| active.key == key && active.goes_on())
+            .map(|(id, _)| id.clone())
     }
 
     /// Journals a run and starts its body, which goes on when the caller leaves.
@@ -200,8 +211,10 @@ impl Runs {
         });
         {
             let mut active = self.active();
-            let going_on =
-                active.iter().find(|(_, other)| other.key == request.key).map(|(id, _)| id.clone());
+            let going_on = active
+                .iter()
+                .find(|(_, other)| other.key == request.key && other.goes_on())
+                .map(|(id, _)| id.clone());
             match (going_on, request.second) {
                 (Some(id), SecondCaller::Attach) => return Ok(Started { id, attached: true }),
                 (Some(id), SecondCaller::Refuse) => {

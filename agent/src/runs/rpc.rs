@@ -61,7 +61,7 @@ impl RunService for Service {
         request: Request<WatchRunRequest>,
     ) -> Result<Response<Self::WatchRunStream>, Status> {
         let found = self.0.find(&request.get_ref().id).map_err(to_status)?;
-        let id = found.record.id.clone();
+        let id = found.record.id;
         let (sender, stream) = mpsc::channel(1);
         let runs = self.0.clone();
         tokio::spawn(async move {

@@ -294,7 +294,7 @@ mod tests {
             ),
             (
                 "clock set back by a month",
-                Situation { now: at("2026-10-23T01:00:00Z"), ..base.clone() },
+                Situation { now: at("2026-10-23T01:00:00Z"), ..base },
                 Decision::Wait(at("2026-10-23T02:01:00Z")),
             ),
         ];

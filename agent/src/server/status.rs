@@ -17,6 +17,7 @@ const MESSAGE_LIMIT: usize = 2_000;
 
 /// Turns an error into the status that a client gets: ErrorInfo.reason is the stable code, one
 /// PreconditionFailure violation stands for each unmet condition, RetryInfo where a time is known.
+#[allow(clippy::needless_pass_by_value)] // So that it fits `map_err`.
 pub fn to_status(error: Error) -> Status {
     if error.kind == Kind::Internal {
         tracing::error!(code = error.code, error = error.chain(), "a call failed");

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::plan;
-use super::segment::{
-    DEFAULT_LEVEL, LibdeflateCodec, MEMBER_BYTES, Manifest, SealRequest, read_back, seal,
-};
+use super::segment::{LibdeflateCodec, MEMBER_BYTES, Manifest, SealRequest, read_back, seal};
 use crate::error::{Error, Result};
 use crate::outside::{Archive, failpoint, files};
 
@@ -98,7 +96,7 @@ pub fn seal_file(
             .mode(0o600)
             .open(&temporary)
             .map_err(|error| writing().caused_by(error))?;
-        let mut codec = LibdeflateCodec::new(DEFAULT_LEVEL)
+        let mut codec = LibdeflateCodec::standard()
             .map_err(|error| failed("can't set up the compressor".into()).caused_by(error))?;
         let manifest = seal(&mut source, &mut output, &request, &mut codec).map_err(|error| {
             failed(format!("can't compress {}", detached.display())).caused_by(error)

@@ -330,13 +330,13 @@ fn check_pattern(pattern: &str, config: &Config) -> Result<(), String> {
     {
         return Err(format!("{pattern:?} must have at most 1024 bytes and no \"..\""));
     }
-    let glob = glob::Pattern::new(pattern)
-        .map_err(|error| format!("{pattern:?} is no glob: {}", error.msg))?;
     let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
     for folder in [&config.archive_dir, &config.local_dir] {
         let within = Path::new(literal).starts_with(folder);
         let sample = folder.join("t/2000/01/01/h-t-20000101T000000.000Z-00000001.log.gz");
-        if within || glob.matches_path(&sample) {
+        let matches = files::could_match(pattern, &sample)
+            .map_err(|why| format!("{pattern:?} is no glob: {why}"))?;
+        if within || matches {
             return Err(format!(
                 "{pattern:?} matches archived segments in {}; they would be archived again",
                 folder.display()

@@ -66,7 +66,7 @@ pub fn admissible(path: &Path, facts: &FileFacts) -> Result<(), Unmet> {
     if path.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
         return unmet(
             "LOG_NAME_HOSTILE",
-            format!("{:?} holds control characters or is not UTF-8; rename it", path),
+            format!("{path:?} holds control characters or is not UTF-8; rename it"),
         );
     }
     Ok(())

@@ -176,14 +176,14 @@ impl Logs {
         self.state.read(|reading| {
             reading.segments().for_each(Some(log_type), |segment| {
                 match (segment.state, segment.first_at, segment.last_at) {
-                    (SegmentState::Active | SegmentState::Detached, ..) => {
-                        // Its times are not known before it is sealed. It can't reach behind the range, as
-                        // far as its writer's clock goes, when it was cut before the range began.
-                        if segment.detached_at.is_none_or(|at| at >= from) {
-                            let message =
-                                "not sealed yet; ask again when its writer has let go".to_owned();
-                            trailer.gaps.push(gap(&segment, 0, "SEGMENT_NOT_SEALED", message));
-                        }
+                    // Its times are not known before it is sealed. It can't reach behind the range, as far
+                    // as its writer's clock goes, when it was cut before the range began.
+                    (SegmentState::Active | SegmentState::Detached, ..)
+                        if segment.detached_at.is_none_or(|at| at >= from) =>
+                    {
+                        let message =
+                            "not sealed yet; ask again when its writer has let go".to_owned();
+                        trailer.gaps.push(gap(&segment, 0, "SEGMENT_NOT_SEALED", message));
                     }
                     (state, Some(first), Some(last)) if first < until && last >= from => {
                         if state == SegmentState::ArchiveExpired {

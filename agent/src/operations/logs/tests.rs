@@ -1,1 +1,172 @@
+use std::path::Path;
+use std::time::Duration;
 
+use genesis_storage::{SegmentRecord, SegmentState, StepRecord, StepState, Verdict};
+use jiff::{SignedDuration, Timestamp};
+
+use super::plan::{self, Observed, Retention, Step};
+use crate::outside::Holders;
+use crate::outside::files::{FileFacts, FileKind};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn segment(state: SegmentState) -> SegmentRecord {
+    let mut segment = super::new_segment("trading", 7, "/l/x.log".into(), (1, 2));
+    segment.state = state;
+    segment.last_at = Some(at("2026-01-01T00:00:00Z"));
+    segment
+}
+
+fn facts(kind: FileKind) -> FileFacts {
+    FileFacts {
+        kind,
+        device: 1,
+        inode: 2,
+        links: 1,
+        bytes: 10,
+        modified_at: 0,
+        folder_world_writable: false,
+    }
+}
+
+#[test]
+fn what_may_be_rotated() {
+    let path = Path::new("/l/x.log");
+    let cases = [
+        (facts(FileKind::Regular), None),
+        (facts(FileKind::Symlink), Some("LOG_IS_SYMLINK")),
+        (facts(FileKind::Fifo), Some("LOG_IS_FIFO")),
+        (facts(FileKind::Folder), Some("LOG_IS_FOLDER")),
+        (facts(FileKind::Other), Some("LOG_IS_SPECIAL")),
+        (FileFacts { links: 2, ..facts(FileKind::Regular) }, Some("LOG_IS_HARD_LINKED")),
+        (
+            FileFacts { folder_world_writable: true, ..facts(FileKind::Regular) },
+            Some("LOG_FOLDER_WORLD_WRITABLE"),
+        ),
+    ];
+    for (facts, code) in cases {
+        assert_eq!(plan::admissible(path, &facts).err().map(|unmet| unmet.code), code, "{facts:?}");
+    }
+    let hostile = plan::admissible(Path::new("/l/x\ny.log"), &facts(FileKind::Regular));
+    assert_eq!(hostile.unwrap_err().code, "LOG_NAME_HOSTILE");
+}
+
+#[test]
+fn next_steps() {
+    let seen = |at_source, at_detached, holders: Holders| {
+        Some(Observed { at_source, at_detached, holders })
+    };
+    let unknown = || Holders::Unknown("hidden".into());
+    let cases = [
+        (SegmentState::Active, seen(true, false, unknown()), "Abandon"),
+        (SegmentState::Active, seen(false, true, unknown()), "RecordDetached"),
+        (SegmentState::Active, seen(false, false, unknown()), "SEGMENT_SOURCE_VANISHED"),
+        (SegmentState::Detached, seen(false, true, Holders::Released), "Seal"),
+        (SegmentState::Detached, seen(false, true, Holders::Held(vec![9])), "AwaitRelease([9])"),
+        (SegmentState::Detached, seen(false, true, Holders::Held(vec![])), "AwaitRelease([])"),
+        (SegmentState::Detached, seen(false, true, unknown()), "SEGMENT_HOLDERS_UNKNOWN"),
+        (SegmentState::Detached, seen(true, false, Holders::Released), "SEGMENT_SOURCE_VANISHED"),
+        (SegmentState::Sealed, None, "Upload"),
+        (SegmentState::Uploaded, None, "Verify"),
+        (SegmentState::Verified, None, "Rest"),
+        (SegmentState::LocalExpired, None, "Rest"),
+        (SegmentState::ArchiveExpired, None, "Rest"),
+    ];
+    for (state, observed, expected) in cases {
+        let step = match plan::next_step(&segment(state), observed.as_ref()) {
+            Step::Hold { code, .. } => code.to_owned(),
+            step => format!("{step:?}"),
+        };
+        assert_eq!(step, expected, "{state:?} {observed:?}");
+    }
+}
+
+#[test]
+fn retention_counts_from_the_last_line_and_never_touches_what_is_not_proven() {
+    let day = Duration::from_secs(86_400);
+    let retention = Retention { local: 30 * day, archive: 365 * day, hold: false };
+    let last = at("2026-01-01T00:00:00Z");
+    let after = |days: i64, seconds: i64| last + SignedDuration::from_secs(days * 86_400 + seconds);
+    let local = |state, now, retention| plan::local_expired(&segment(state), now, retention);
+    assert!(
+        !local(SegmentState::Verified, after(30, 0), retention),
+        "at the very second it is still kept"
+    );
+    assert!(local(SegmentState::Verified, after(30, 1), retention));
+    assert!(!local(SegmentState::Verified, after(30, 1), Retention { hold: true, ..retention }));
+    for state in [SegmentState::Detached, SegmentState::Sealed, SegmentState::Uploaded] {
+        assert!(
+            !local(state, after(3_000, 0), retention),
+            "{state:?} is not proven in the archive"
+        );
+        assert!(
+            !plan::archive_expired(&segment(state), after(3_000, 0), 365 * day, false),
+            "{state:?}"
+        );
+    }
+    let archived = |now, hold| {
+        plan::archive_expired(&segment(SegmentState::LocalExpired), now, 365 * day, hold)
+    };
+    assert!(!archived(after(365, 0), false));
+    assert!(archived(after(365, 1), false));
+    assert!(!archived(after(365, 1), true));
+    let mut undated = segment(SegmentState::Verified);
+    undated.last_at = None;
+    assert!(!plan::local_expired(&undated, after(9_999, 0), retention));
+}
+
+#[test]
+fn names_are_safe_and_sort_by_time() {
+    let name = plan::archive_name("../Web 1\n", "trading", at("2026-01-02T03:04:05.678901Z"), 42);
+    assert_eq!(name, "trading/2026/01/02/-Web-1--trading-20260102T030405.678Z-00000042");
+    assert!(plan::archive_name("...", "t", at("2026-01-02T00:00:00Z"), 1).contains("/host-t-"));
+}
+
+#[test]
+fn cut_off_rotations() {
+    let step = |name: &str, state| StepRecord {
+        number: 1,
+        name: name.into(),
+        target: "/l/x.log".into(),
+        state,
+        detail: String::new(),
+        started_at: at("2026-01-01T00:00:00Z"),
+        ended_at: None,
+    };
+    let cut = || vec![step("cut", StepState::Intent)];
+    let cases = [
+        (vec![], vec![], Verdict::NothingDone),
+        (cut(), vec![], Verdict::Undone),
+        (cut(), vec![segment(SegmentState::Verified)], Verdict::Finished),
+        (cut(), vec![segment(SegmentState::Detached)], Verdict::Finished),
+        (
+            cut(),
+            vec![segment(SegmentState::Verified), segment(SegmentState::Active)],
+            Verdict::Held,
+        ),
+    ];
+    for (steps, segments, expected) in cases {
+        let seen = plan::reconcile_rotation(&steps, &segments);
+        assert_eq!(seen.verdict, expected, "{}", seen.detail);
+    }
+}
+
+#[test]
+fn plans_are_named_by_what_they_would_delete() {
+    let (one, mut other) = (segment(SegmentState::Verified), segment(SegmentState::Verified));
+    let hash = |segments: &[SegmentRecord]| plan::plan_hash("cleanup", segments);
+    assert_eq!(hash(std::slice::from_ref(&one)), hash(std::slice::from_ref(&other)));
+    other.sha256 = "ff".into();
+    assert_ne!(hash(std::slice::from_ref(&one)), hash(std::slice::from_ref(&other)));
+    assert_ne!(hash(std::slice::from_ref(&one)), hash(&[one.clone(), other]));
+}
+
+#[test]
+fn waiting_grows_and_is_bounded() {
+    let wait = |attempt| {
+        plan::back_off(attempt, Duration::from_secs(1), Duration::from_secs(60)).as_secs()
+    };
+    assert_eq!([wait(0), wait(1), wait(5), wait(6), wait(31), wait(200)], [1, 2, 32, 60, 60, 60]);
+}

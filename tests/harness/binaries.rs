@@ -1,0 +1,53 @@
+//! Where the programs under test are.
+
+use std::path::PathBuf;
+
+/// The agent's program: `$GENESIS_AGENT_BIN`, or the one that was built beside this test.
+///
+/// # Panics
+/// With what to do when it is not there.
+pub fn agent() -> PathBuf {
+    find("GENESIS_AGENT_BIN", "genesis-agent")
+}
+
+/// The client's program: `$GENESISCTL_BIN`, or the one that was built beside this test.
+///
+/// # Panics
+/// With what to do when it is not there.
+pub fn client() -> PathBuf {
+    find("GENESISCTL_BIN", "genesisctl")
+}
+
+fn find(variable: &str, name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return PathBuf::from(path);
+    }
+    // target/<profile>/deps/scenarios-<hash> lies two below the folder of the programs.
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let path = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>").join(name);
+    assert!(
+        path.is_file(),
+        "{} is not there. Build the programs first: `cargo build --workspace --bins` (tests/run does), \
+         or name one in ${variable}",
+        path.display()
+    );
+    path
+}
+
+/// Runs a program of the system and returns its standard output.
+///
+/// # Panics
+/// When it can't be started or fails.
+pub fn tool(program: &str, arguments: &[&str]) -> Vec<u8> {
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} is needed by this test: {error}"));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}

@@ -4,9 +4,10 @@
 //! Prints the median and the 99th percentile of sequential calls of both, in alternation, and the ratio.
 
 #![allow(clippy::print_stdout)] // It is its output.
+
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use genesis_agent::agent::{Agent, Setup};
 use genesis_agent::config::{Config, Places};
@@ -18,6 +19,7 @@ use genesis_proto::v1::{
     GetStatusResponse, GetVersionRequest, GetVersionResponse, ReloadConfigRequest,
     ReloadConfigResponse, WhoAmIRequest, WhoAmIResponse,
 };
+use genesis_stats::quantile;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -117,11 +119,9 @@ async fn measure() -> Outcome<ExitCode> {
         of_ours.extend(round(&mut ours).await?);
     }
     agent.drain().await;
-    of_bare.sort_unstable();
-    of_ours.sort_unstable();
-    let at = |sorted: &[Duration], share: f64| {
-        sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6
-    };
+    of_bare.sort_by(f64::total_cmp);
+    of_ours.sort_by(f64::total_cmp);
+    let at = |sorted: &[f64], p: f64| quantile(sorted, p).unwrap_or(f64::NAN);
     println!("{} calls each, microseconds", ROUNDS * CALLS);
     println!("                 p50      p99");
     println!("bare tonic   {:7.1}  {:7.1}", at(&of_bare, 0.5), at(&of_bare, 0.99));
@@ -135,14 +135,15 @@ async fn connect(socket: &Path) -> Outcome<Client> {
     Ok(Client::connect(&Node::unix(socket)?, Options::default()).await?)
 }
 
-async fn round(client: &mut Client) -> Outcome<Vec<Duration>> {
+/// Microseconds of each call.
+async fn round(client: &mut Client) -> Outcome<Vec<f64>> {
     let mut taken = Vec::with_capacity(CALLS);
     let mut service = client.agent();
     for _ in 0..CALLS {
         #[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
         let before = Instant::now();
         service.get_version(GetVersionRequest {}).await?;
-        taken.push(before.elapsed());
+        taken.push(before.elapsed().as_secs_f64() * 1e6);
     }
     Ok(taken)
 }

@@ -1,1 +1,8 @@
-//! x
+//! What an operator notices, shown on the real agent through the real client. One binary, one file for each
+//! behaviour.
+// Helpers of tests are not in a `#[test]` function, which is all that clippy's allowance covers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agent_basics;
+mod logs_kill;
+mod logs_live;

@@ -274,6 +274,13 @@ impl Logs {
         let (identity, root) = ((segment.device, segment.inode), config.local_dir.clone());
         let source = detached.clone();
         let sealed = blocking(move || act::seal_file(&source, identity, &root, request)).await?;
+        // An open that was under way while the file was renamed would show by now.
+        let holders = self.observe(segment).await?.holders;
+        if holders != Holders::Released {
+            let message =
+                format!("{} was opened for writing while it was read", segment.detached_path);
+            return Err(Error::unavailable("SEGMENT_REOPENED", message));
+        }
         let mut record = segment.clone();
         record.state = SegmentState::Sealed;
         record.initial_at = last_at;

@@ -228,7 +228,7 @@ fn a_configuration_is_checked() {
     let calls = fake.calls();
     assert_eq!(
         calls,
-        ["CheckConfig \"\"", "CheckConfig \"\\n\""],
+        ["CheckConfig None", "CheckConfig Some(\"\")"],
         "an empty file is not the host's file"
     );
     let outcome = ctl(&["config", "check", "/absent.toml", "-n", &node]);

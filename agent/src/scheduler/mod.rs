@@ -16,6 +16,8 @@ use crate::state::State;
 
 pub mod calendar;
 pub mod rpc;
+#[cfg(test)]
+mod tests;
 
 use calendar::{Decision, Schedule, Situation};
 

@@ -41,7 +41,9 @@ use metrics::Metrics;
 /// How often sizes are looked at.
 const POLL: Duration = Duration::from_millis(250);
 /// Every so many polls the globs are expanded again.
-const EXPAND_EVERY: u32 = 8;
+const EXPAND_EVERY: u32 = 4;
+/// A path that is not there stays watched for so many expansions, a minute.
+const ABSENT_LIMIT: u32 = 60;
 /// At most this many files of one source are watched.
 const FILES_LIMIT: usize = 1_000;
 
@@ -189,10 +191,33 @@ impl Logs {
 
     async fn watch(&self) {
         let mut tick = 0_u32;
-        let mut paths = Vec::new();
+        let mut paths: Vec<(Arc<Source>, PathBuf)> = Vec::new();
+        // How often in a row a path was not there when the globs were expanded.
+        let mut absent: BTreeMap<PathBuf, u32> = BTreeMap::new();
         loop {
             if tick.is_multiple_of(EXPAND_EVERY) {
-                paths = self.discover();
+                let found = self.discover();
+                // A log that was just renamed away is about to come back; forgetting it would leave it
+                // unwatched until the next expansion.
+                let gone = paths
+                    .into_iter()
+                    .filter(|(_, path)| found.iter().all(|(_, known)| known != path));
+                let mut missing = BTreeMap::new();
+                let mut kept = Vec::new();
+                for (source, path) in gone {
+                    let times = absent.get(&path).copied().unwrap_or(0) + 1;
+                    let current = self.config().source(&source.log_type).cloned();
+                    let wanted = current.filter(|source| {
+                        source.paths.iter().any(|glob| files::could_match(glob, &path) == Ok(true))
+                    });
+                    if let Some(current) = wanted.filter(|_| times <= ABSENT_LIMIT) {
+                        missing.insert(path.clone(), times);
+                        kept.push((Arc::new(current), path));
+                    }
+                }
+                absent = missing;
+                paths = found;
+                paths.extend(kept);
             }
             tick = tick.wrapping_add(1);
             for (source, path) in self.look(&paths) {

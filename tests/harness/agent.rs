@@ -13,7 +13,7 @@ use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::clock::{LIMIT, Watch, wait_for};
+use crate::clock::{LIMIT, LOOK, Watch, wait_for};
 use crate::lines;
 use crate::{Output, binaries, ctl};
 
@@ -29,7 +29,7 @@ struct Process {
     child: Child,
     stderr: Arc<Mutex<String>>,
     /// The line that says it is ready; closed when standard error is.
-    ready: Receiver<String>,
+    ready: Mutex<Receiver<String>>,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
 }
@@ -197,7 +197,7 @@ impl TestAgent {
     pub fn try_start(&mut self) -> Result<(), Ended> {
         self.spawn(None);
         let process = self.process.as_mut().expect("just started");
-        match process.ready.recv_timeout(LIMIT) {
+        match process.ready() {
             Ok(line) => {
                 process.http = address_behind(&line, "http ");
                 process.grpc = address_behind(&line, "plaintext grpc ");
@@ -240,7 +240,7 @@ impl TestAgent {
                 }
             }
         });
-        self.process = Some(Process { child, stderr, ready, http: None, grpc: None });
+        self.process = Some(Process { child, stderr, ready: Mutex::new(ready), http: None, grpc: None });
     }
 
     /// Waits until the agent has got ready, where [`TestAgent::start_with_failpoint`] did not.
@@ -249,7 +249,7 @@ impl TestAgent {
     /// When it ends before.
     pub fn wait_ready(&mut self) {
         let process = self.process();
-        if process.ready.recv_timeout(LIMIT).is_err() {
+        if process.ready().is_err() {
             panic!("the agent is not ready: {}", self.stderr());
         }
     }
@@ -263,7 +263,7 @@ impl TestAgent {
         let status: ExitStatus =
             wait_for("the agent's end", || process.child.try_wait().expect("our child"));
         // Closed by the end of the process, so that all it said has been read.
-        while process.ready.recv_timeout(LIMIT).is_ok() {}
+        while process.ready().is_ok() {}
         let stderr = process.said();
         self.history.push_str(&stderr);
         Ended { code: status.code(), signal: status.signal(), stderr }
@@ -347,11 +347,19 @@ impl TestAgent {
     /// # Panics
     /// When they are not.
     pub fn wait_verified(&self, log_type: &str, at_least: usize) -> Vec<Segment> {
-        wait_for(&format!("{at_least} verified segments of {log_type}"), || {
+        let watch = Watch::start();
+        loop {
             let segments = self.segments(log_type);
             let verified = segments.iter().all(|segment| segment.state == "VERIFIED");
-            (verified && segments.len() >= at_least).then_some(segments)
-        })
+            if verified && segments.len() >= at_least {
+                return segments;
+            }
+            if watch.elapsed() > LIMIT {
+                let status = self.ctl(&["logs", "status"]).text();
+                panic!("{at_least} verified segments were waited for: {segments:#?}\n{status}");
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// `logs rotate` of a type, which must go well.
@@ -429,6 +437,10 @@ impl Drop for TestAgent {
 }
 
 impl Process {
+    fn ready(&self) -> Result<String, RecvTimeoutError> {
+        self.ready.lock().expect("never poisoned").recv_timeout(LIMIT)
+    }
+
     fn said(&self) -> String {
         self.stderr.lock().expect("never poisoned").clone()
     }

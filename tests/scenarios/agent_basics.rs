@@ -309,7 +309,7 @@ fn over_plaintext_everybody_is_a_viewer() {
     let node = agent.grpc().to_string();
     ctl(&["-n", &node, "status"]).ok();
     ctl(&["-n", &node, "whoami"]).ok().says(&["viewer", "plaintext loopback"]);
-    ctl(&["-n", &node, "logs", "rotate"]).exits(6).says(&["operator"]);
+    ctl(&["-n", &node, "logs", "rotate"]).exits(6).says(&["ROLE_MISSING", "Operator"]);
     ctl(&["-n", &node, "config", "reload"]).exits(6);
     assert!(agent.segments("trading").is_empty(), "nothing was cut");
     // What was tried is on record.

@@ -1,8 +1,11 @@
 //! Lines of a live writer come back once each and in order, over many rotations.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 
-use genesis_tests::{ChildWriter, TestAgent, Writer, source};
+use genesis_tests::clock::wait_until;
+use genesis_tests::{ChildWriter, TestAgent, Writer, lines, source};
 
 /// Lines a second.
 const RATE: u64 = 40_000;
@@ -21,7 +24,7 @@ fn a_writer_that_notices_by_itself_loses_nothing_over_many_rotations() {
     }
     agent.assert_holds("trading", count);
     agent.ctl(&["logs", "verify", "--depth", "full"]).ok();
-    assert_eq!(beside(&agent.log("")), ["t.log"], "nothing is left beside the log");
+    assert_eq!(beside(&agent.log("")), [""; 0], "nothing is left beside the log");
 }
 
 #[test]
@@ -43,9 +46,7 @@ fn a_daemon_that_reopens_on_a_signal_loses_nothing() {
 
     // Whom to tell is gone: nothing is cut, and the status says why.
     let refused = agent.ctl(&["logs", "rotate", "--log-type", "trading"]);
-    refused.exits(4).says(&["REOPEN_TARGET_MISSING", "is gone"]);
-    std::fs::write(&pidfile, format!("{}\n", std::process::id())).unwrap();
-    std::fs::remove_file(&pidfile).unwrap();
+    refused.exits(4).says(&["LOG_NOT_ROTATABLE", "is gone"]);
 
     // The rest is archived all the same once the source is said to let go by itself.
     agent.configure(&source("trading", &agent.log("t.log"), "512KiB"));
@@ -55,31 +56,46 @@ fn a_daemon_that_reopens_on_a_signal_loses_nothing() {
 }
 
 #[test]
-fn bytes_behind_the_cut_of_a_line_go_with_it() {
-    // A writer that writes lines in two halves: a cut may fall between them.
-    use std::io::Write;
+fn many_logs_that_are_cut_at_the_same_moment_do_not_disturb_each_other() {
+    const LOGS: u64 = 6;
 
-    let agent = TestAgent::started(|log| source("trading", &log.join("t.log"), "64KiB"));
-    let path = agent.log("t.log");
-    let open = || std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
-    let mut file = open();
-    let text = genesis_tests::lines::text(0..4_000);
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        if number.is_multiple_of(500) {
-            file = open();
-        }
-        let (head, tail) = line.split_at(line.len() / 2);
-        file.write_all(head.as_bytes()).unwrap();
-        if number.is_multiple_of(500) {
-            // A rotation now renames the file in the middle of a line; it waits for the writer.
-            agent.ctl(&["logs", "rotate", "--log-type", "trading", "--detach"]).ok();
-        }
-        file.write_all(tail.as_bytes()).unwrap();
+    let names: Vec<String> = (0..LOGS).map(|number| format!("part{number}")).collect();
+    let agent = TestAgent::started(|log| {
+        names.iter().map(|name| source(name, &log.join(name), "16KiB")).collect()
+    });
+    let writers: Vec<Writer> =
+        names.iter().map(|name| Writer::start(&agent.log(name), 2_000)).collect();
+    for writer in &writers {
+        writer.wait_for_more(8_000);
     }
-    drop(file);
-    agent.rotate("trading");
-    agent.wait_verified("trading", 8);
-    agent.assert_holds("trading", 4_000);
+    let counts: Vec<u64> = writers.into_iter().map(Writer::stop).collect();
+    agent.ctl(&["logs", "rotate"]).ok();
+    for (name, count) in names.iter().zip(counts) {
+        agent.wait_verified(name, 10);
+        agent.assert_holds(name, count);
+    }
+    assert_eq!(beside(&agent.log("")), [""; 0], "nothing is left beside the logs");
+    agent.ctl(&["logs", "status"]).ok();
+}
+
+#[test]
+fn a_line_that_is_written_in_halves_stays_whole() {
+    let agent = TestAgent::started(|log| source("trading", &log.join("t.log"), "1GB"));
+    let path = agent.log("t.log");
+    for number in 0..4 {
+        let open = || OpenOptions::new().create(true).append(true).open(&path).unwrap();
+        let (mut file, text) = (open(), lines::text(number * 100..(number + 1) * 100));
+        let (head, tail) = text.split_at(text.len() / 2 + 7);
+        file.write_all(head.as_bytes()).unwrap();
+        agent.ctl(&["logs", "rotate", "--log-type", "trading", "--detach"]).ok();
+        wait_until("the rename", || !path.exists());
+        // The writer has not noticed yet, and writes the rest of the line to where it went.
+        file.write_all(tail.as_bytes()).unwrap();
+        drop(file);
+        agent.ctl(&["run", "watch", "last"]).ok();
+    }
+    assert_eq!(agent.segments("trading").len(), 4);
+    agent.assert_holds("trading", 400);
 }
 
 fn beside(folder: &Path) -> Vec<String> {

@@ -4,5 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent_basics;
+mod architecture;
+mod demo;
+mod docs;
 mod logs_kill;
 mod logs_live;
+mod server;

@@ -71,7 +71,7 @@ pub struct Logs {
     own_log: Arc<dyn OwnLog>,
     config: ArcSwap<Config>,
     metrics: Metrics,
-    /// Held while a file is cut, so that two cuts of one file can't cross.
+    /// Held while a file is cut, so that two cuts of one file can't cross, nor a cut and its recovery.
     cutting: tokio::sync::Mutex<()>,
     /// Wakes the pipeline.
     wake: Notify,
@@ -325,6 +325,7 @@ impl Logs {
             })?;
         }
         let (log_type, source_path) = (source.log_type.clone(), path.display().to_string());
+        self.settle_announced(&source_path).await?;
         let (device, inode) = (facts.device, facts.inode);
         let segment = self
             .state

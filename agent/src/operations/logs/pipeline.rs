@@ -161,6 +161,37 @@ impl Logs {
     }
 
     async fn step(&self, segment: &SegmentRecord) -> Result<Outcome> {
+        if segment.state != SegmentState::Active {
+            return self.step_alone(segment).await;
+        }
+        // An announcement is its cut's own until that has ended; one seen after it was left by a crash.
+        let _alone = self.cutting.lock().await;
+        let (log_type, sequence) = (segment.log_type.as_str(), segment.sequence);
+        let now = self.state.read(|reading| Ok(reading.segments().get(log_type, sequence)?))?;
+        match now {
+            Some(now) if now == *segment => self.step_alone(segment).await,
+            _ => Ok(Outcome::Advanced),
+        }
+    }
+
+    /// Settles what a crash left announced for the file at `path`, before another cut takes it away. The
+    /// caller holds the lock of cutting.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub(super) async fn settle_announced(&self, path: &str) -> Result<()> {
+        let unfinished = self.state.read(|reading| Ok(reading.segments().unfinished()?))?;
+        let announced = unfinished.into_iter().filter(|segment| {
+            segment.state == SegmentState::Active && segment.source_path == path
+        });
+        for segment in announced {
+            // What can't be settled stays announced, and the pipeline reports it.
+            let _ = self.step_alone(&segment).await;
+        }
+        Ok(())
+    }
+
+    async fn step_alone(&self, segment: &SegmentRecord) -> Result<Outcome> {
         let observed = match segment.state {
             SegmentState::Active | SegmentState::Detached => Some(self.observe(segment).await?),
             _ => None,

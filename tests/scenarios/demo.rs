@@ -1,0 +1,37 @@
+//! The demo walks through every operation with the real client and ends well.
+
+use std::process::Command;
+
+use genesis_tests::binaries;
+
+#[test]
+fn the_tour_shows_each_noun_and_proves_that_nothing_is_lost() {
+    let output = Command::new(binaries::agent())
+        .arg("demo")
+        .arg("--genesisctl")
+        .arg(binaries::client())
+        .output()
+        .unwrap();
+    let (shown, said) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{shown}");
+    assert!(shown.contains("came back, once each, in order."), "{shown}");
+    for noun in ["status", "whoami", "logs", "schedule", "run", "oplog", "config", "rollback"] {
+        let command = shown.lines().any(|line| {
+            line.starts_with("$ genesisctl ") && line.split(' ').any(|word| word == noun)
+        });
+        assert!(command, "no command with {noun} in the tour:\n{shown}");
+    }
+    assert!(shown.contains("$ kill -9 "), "the tour kills the agent");
+}
+
+#[test]
+fn without_a_client_it_says_how_to_build_one() {
+    let output = Command::new(binaries::agent())
+        .args(["demo", "--genesisctl", "/nonexistent/genesisctl"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cargo build --release --bin genesisctl"), "{said}");
+}

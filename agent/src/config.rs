@@ -208,7 +208,7 @@ fn read_listen(root: &Section<'_>) -> Listen {
     let http = section.parsed(
         "http",
         Some("127.0.0.1:7480"),
-        "Loopback address of the HTTP listener: /metrics and /api/operations/<domain>/status, GET only. Port 0 takes a free one.",
+        "Loopback address of the HTTP listener: /metrics and /api/operations/DOMAIN/status, GET only. Port 0 takes a free one.",
         loopback,
     );
     let grpc = section.parsed(

@@ -240,7 +240,8 @@ impl TestAgent {
                 }
             }
         });
-        self.process = Some(Process { child, stderr, ready: Mutex::new(ready), http: None, grpc: None });
+        self.process =
+            Some(Process { child, stderr, ready: Mutex::new(ready), http: None, grpc: None });
     }
 
     /// Waits until the agent has got ready, where [`TestAgent::start_with_failpoint`] did not.

@@ -99,11 +99,11 @@ impl Output {
 /// The beginning and the end of a long text.
 fn excerpt(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    if lines.len() <= 60 {
+    if lines.len() <= 40 {
         return text.to_owned();
     }
-    let (head, tail) = (lines[..30].join("\n"), lines[lines.len() - 30..].join("\n"));
-    format!("{head}\n[... {} lines ...]\n{tail}", lines.len() - 60)
+    let (head, tail) = (lines[..10].join("\n"), lines[lines.len() - 10..].join("\n"));
+    format!("{head}\n[... {} lines ...]\n{tail}", lines.len() - 20)
 }
 
 #[derive(Clone, Default)]

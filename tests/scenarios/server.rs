@@ -2,13 +2,15 @@
 
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
-use genesis_proto::v1::{CheckConfigRequest, GetVersionRequest, RetrieveLogsRequest, RotateLogsRequest};
+use genesis_proto::v1::{
+    CheckConfigRequest, GetVersionRequest, RetrieveLogsRequest, RotateLogsRequest,
+};
 use genesis_tests::TestAgent;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -16,7 +18,9 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 
 fn agent() -> TestAgent {
-    TestAgent::started(|_| "[listen]\nhttp = \"127.0.0.1:0\"\nplaintext_grpc = \"127.0.0.1:0\"\n".to_owned())
+    TestAgent::started(|_| {
+        "[listen]\nhttp = \"127.0.0.1:0\"\nplaintext_grpc = \"127.0.0.1:0\"\n".to_owned()
+    })
 }
 
 async fn connect(agent: &TestAgent) -> Channel {
@@ -31,11 +35,20 @@ fn reason(status: &Status) -> String {
 async fn health_is_told_for_each_service() {
     let agent = agent();
     let mut health = HealthClient::new(connect(&agent).await);
-    for service in ["", "genesis.v1.AgentService", "genesis.v1.LogsService", "genesis.v1.OplogService"] {
-        let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
+    for service in
+        ["", "genesis.v1.AgentService", "genesis.v1.LogsService", "genesis.v1.OplogService"]
+    {
+        let answer = health
+            .check(HealthCheckRequest { service: service.into() })
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }
-    let unknown = health.check(HealthCheckRequest { service: "genesis.v1.Nothing".into() }).await.unwrap_err();
+    let unknown = health
+        .check(HealthCheckRequest { service: "genesis.v1.Nothing".into() })
+        .await
+        .unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
 }
 
@@ -65,7 +78,11 @@ async fn reflection_lists_every_service_of_the_contract() {
 async fn errors_carry_their_code_as_details() {
     let agent = agent();
     let mut logs = LogsServiceClient::new(connect(&agent).await);
-    let request = RetrieveLogsRequest { log_type: "agent".into(), date_range: "soon".into(), plan_only: false };
+    let request = RetrieveLogsRequest {
+        log_type: "agent".into(),
+        date_range: "soon".into(),
+        plan_only: false,
+    };
     let status = logs.retrieve_logs(request).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "RANGE_INVALID"));
     let denied = logs.rotate_logs(RotateLogsRequest::default()).await.unwrap_err();
@@ -73,7 +90,11 @@ async fn errors_carry_their_code_as_details() {
     // The client brings its own runtime, so it needs a thread of its own.
     let list = || agent.ctl(&["oplog", "list", "-o", "json"]).ok().json().to_string();
     let entries = std::thread::scope(|scope| scope.spawn(list).join()).unwrap();
-    assert!(entries.contains("call /genesis.v1.LogsService/RotateLogs") && entries.contains("ROLE_MISSING"), "{entries}");
+    assert!(
+        entries.contains("call /genesis.v1.LogsService/RotateLogs")
+            && entries.contains("ROLE_MISSING"),
+        "{entries}"
+    );
 }
 
 #[tokio::test]
@@ -82,7 +103,10 @@ async fn an_oversized_message_is_refused_and_the_next_call_is_answered() {
     let mut client = AgentServiceClient::new(connect(&agent).await);
     let toml = "#".repeat(64 << 20);
     let status = client.check_config(CheckConfigRequest { toml: Some(toml) }).await.unwrap_err();
-    assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted | Code::Unknown), "{status:?}");
+    assert!(
+        matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted | Code::Unknown),
+        "{status:?}"
+    );
     let mut fresh = AgentServiceClient::new(connect(&agent).await);
     fresh.get_version(GetVersionRequest {}).await.unwrap();
 }
@@ -94,6 +118,7 @@ async fn an_rpc_that_is_not_in_the_contract_is_denied() {
     client.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<GetVersionRequest, GetVersionRequest>::default();
     let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/Shutdown");
-    let status = client.unary(tonic::Request::new(GetVersionRequest {}), path, codec).await.unwrap_err();
+    let status =
+        client.unary(tonic::Request::new(GetVersionRequest {}), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
 }

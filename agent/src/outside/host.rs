@@ -63,15 +63,36 @@ impl Host {
             Writers::Some => Holders::Held(scan(device, inode).0),
             Writers::Unknown => match scan(device, inode) {
                 (pids, _) if !pids.is_empty() => Holders::Held(pids),
-                (_, 0) => Holders::Released,
+                (_, 0) if sees_every_process() => Holders::Released,
                 (_, hidden) => Holders::Unknown(format!(
-                    "no lease to be had on {} and {hidden} processes hide their open files; \
+                    "no lease to be had on {} and {hidden} processes hide their open files, others may be hidden altogether; \
                      run the agent as the file's owner or give it CAP_LEASE",
                     path.display()
                 )),
             },
         }
     }
+}
+
+/// Whether `/proc` lists every process of the host: it is the first process namespace's, and not mounted
+/// with `hidepid`. Where that can't be told, it does not count as proven.
+fn sees_every_process() -> bool {
+    // The first process namespace has a fixed inode, PROC_PID_INIT_INO of the kernel's proc_ns.h.
+    let first =
+        fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]");
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    first && lists_all(&mounts)
+}
+
+/// Whether the mount of `/proc` in a text like `/proc/self/mounts` hides no process.
+fn lists_all(mounts: &str) -> bool {
+    // The last mount over a folder is the one that is seen.
+    let seen = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some("/proc"));
+    let options = seen.and_then(|line| line.split(' ').nth(3));
+    options.is_some_and(|options| {
+        let hidden = options.split(',').find_map(|option| option.strip_prefix("hidepid="));
+        hidden.is_none_or(|value| value == "0" || value == "off")
+    })
 }
 
 /// The processes that have the inode open for writing, and how many processes could not be looked into.
@@ -111,4 +132,53 @@ fn may_write(pid: i32, descriptor: &fs::DirEntry) -> bool {
     flags
         .and_then(|flags| i64::from_str_radix(flags.trim(), 8).ok())
         .is_none_or(|flags| flags & 3 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_proc_that_hides_processes_proves_nothing() {
+        for (options, all) in [
+            ("rw,nosuid", true),
+            ("rw,hidepid=0", true),
+            ("rw,hidepid=off", true),
+            ("rw,hidepid=2", false),
+            ("rw,hidepid=invisible", false),
+            ("rw,hidepid=ptraceable,subset=pid", false),
+        ] {
+            assert_eq!(
+                lists_all(&format!("x / ext4 rw 0 0\nproc /proc proc {options} 0 0\n")),
+                all,
+                "{options}"
+            );
+        }
+        assert!(!lists_all("x / ext4 rw 0 0\n"), "no mount, no proof");
+        assert!(
+            !lists_all("proc /proc proc rw 0 0\nproc /proc proc rw,hidepid=2 0 0\n"),
+            "the last one counts"
+        );
+    }
+
+    #[test]
+    fn a_writer_is_seen_and_a_reader_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        let mut writer = std::fs::File::create(&path).unwrap();
+        writer.write_all(b"x").unwrap();
+        let facts = std::fs::metadata(&path).unwrap();
+        let look = || Host.writers(&path, facts.dev(), facts.ino());
+        assert_eq!(look(), Holders::Held(vec![std::process::id()]));
+        assert_eq!(scan(facts.dev(), facts.ino()).0, [std::process::id()]);
+        drop(writer);
+        let _reader = std::fs::File::open(&path).unwrap();
+        assert_eq!(look(), Holders::Released);
+        assert!(scan(facts.dev(), facts.ino()).0.is_empty());
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(look(), Holders::Unknown(_)));
+    }
 }

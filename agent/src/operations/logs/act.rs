@@ -6,6 +6,7 @@ use std::io::{BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use genesis_storage::SegmentRecord;
 use jiff::Timestamp;
 
 use super::plan;
@@ -181,6 +182,18 @@ pub struct Expected<'a> {
     pub sha256: &'a str,
     /// sha256 of the manifest, hex.
     pub manifest_sha256: &'a str,
+}
+
+impl<'a> Expected<'a> {
+    /// What was recorded when the segment was sealed.
+    pub fn of(segment: &'a SegmentRecord) -> Self {
+        Self {
+            archive_name: &segment.archive_name,
+            bytes: segment.compressed_bytes,
+            sha256: &segment.sha256,
+            manifest_sha256: &segment.manifest_sha256,
+        }
+    }
 }
 
 /// Reads a segment back from the archive and compares size and hashes.

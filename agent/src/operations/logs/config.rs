@@ -147,13 +147,7 @@ impl Config {
         let mut names = BTreeSet::from([OWN_TYPE.to_owned()]);
         for section in &sections {
             section.entry_header();
-            if let Some(source) = read_source(section, rotate_default, &config) {
-                if !names.insert(source.log_type.clone()) {
-                    section.problem(
-                        "type",
-                        format!("{:?} is used by another source already", source.log_type),
-                    );
-                }
+            if let Some(source) = read_source(section, rotate_default, &config, &mut names) {
                 config.sources.push(source);
             }
         }
@@ -251,13 +245,21 @@ fn log_type(text: &str) -> Result<String, String> {
     }
 }
 
-fn read_source(section: &Section<'_>, rotate_default: &str, config: &Config) -> Option<Source> {
+fn read_source(
+    section: &Section<'_>,
+    rotate_default: &str,
+    config: &Config,
+    names: &mut BTreeSet<String>,
+) -> Option<Source> {
     let name = section.parsed(
         "type",
         None,
         "The log type: 1 to 32 of a-z, 0-9, '-' and '_'. It names the segments.",
         log_type,
     );
+    if let Some(name) = name.as_ref().filter(|name| !names.insert((*name).clone())) {
+        section.problem("type", format!("{name:?} is used by another source already"));
+    }
     let paths = section.list(
         "paths",
         &[],

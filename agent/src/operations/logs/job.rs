@@ -1,5 +1,6 @@
 //! Retention: scheduled and by hand through the same two functions.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,6 +206,7 @@ impl Logs {
         context: &Context,
     ) -> Result<Report> {
         let (total, mut done, mut bytes) = (due.len() as u64, 0_u64, 0_u64);
+        let mut kept: Vec<(String, Error)> = Vec::new();
         let root = self.config().local_dir.clone();
         for batch in due.chunks(BATCH) {
             context.safe_point()?;
@@ -230,18 +232,24 @@ impl Logs {
                     &target,
                 )
                 .await?;
+            let mut gone = Vec::new();
             for segment in batch {
-                if to == SegmentState::ArchiveExpired {
-                    act::delete_archived(&self.archive()?, &segment.archive_name).await?;
+                if let Err(error) = self.delete_copy(segment, to, &root).await {
+                    tracing::error!(
+                        segment = segment.archive_name,
+                        error = error.chain(),
+                        "copy not deleted"
+                    );
+                    kept.push((segment.archive_name.clone(), error));
+                    continue;
                 }
-                let (root, name) = (root.clone(), segment.archive_name.clone());
-                blocking(move || act::delete_local(&root, &name)).await?;
                 bytes += segment.compressed_bytes;
+                gone.push(segment.clone());
             }
             let now = self.outside.clock.now();
-            let records: Vec<SegmentRecord> = batch
-                .iter()
-                .cloned()
+            let count = gone.len() as u64;
+            let records: Vec<SegmentRecord> = gone
+                .into_iter()
                 .map(|mut segment| {
                     segment.state = to;
                     if to == SegmentState::LocalExpired {
@@ -260,7 +268,13 @@ impl Logs {
             let intent = self
                 .intent(&context.actor(), action, &context.reason())
                 .target(target)
-                .detail(names.join(" "))
+                .detail(
+                    records
+                        .iter()
+                        .map(|record| record.sequence.to_string())
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                )
                 .correlation_id(context.id());
             self.state
                 .write(intent, move |writing| {
@@ -270,10 +284,37 @@ impl Logs {
                     Ok(())
                 })
                 .await?;
-            done += batch.len() as u64;
-            step.done(format!("{} segment(s)", batch.len())).await?;
+            done += count;
+            step.done(format!("{count} segment(s)")).await?;
             context.progress(Progress { done, total, unit: "segments", message: String::new() });
         }
-        Ok(Report::proven(format!("{done} segment(s) deleted, {bytes} compressed bytes")))
+        let summary = format!("{done} segment(s) deleted, {bytes} compressed bytes");
+        match kept.into_iter().next() {
+            None => Ok(Report::proven(summary)),
+            Some((name, error)) => {
+                let message =
+                    format!("{name} and perhaps more were kept: {}; {summary}", error.message);
+                Err(Error::new(error.kind, error.code, message).with_unmet(error.unmet))
+            }
+        }
+    }
+
+    /// Deletes one segment's local copy, or for ARCHIVE_EXPIRED both. A local copy goes only when the archive
+    /// is read once more and holds the same: it may have been damaged since it was verified, and then the
+    /// local copy is the last.
+    async fn delete_copy(
+        &self,
+        segment: &SegmentRecord,
+        to: SegmentState,
+        root: &Path,
+    ) -> Result<()> {
+        let archive = self.archive()?;
+        if to == SegmentState::ArchiveExpired {
+            act::delete_archived(&archive, &segment.archive_name).await?;
+        } else {
+            act::verify(&archive, &act::Expected::of(segment)).await?;
+        }
+        let (root, name) = (root.to_owned(), segment.archive_name.clone());
+        blocking(move || act::delete_local(&root, &name)).await
     }
 }

@@ -116,6 +116,10 @@ impl Metrics {
         let labels = Self::of(log_type);
         let held = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.active.get_or_create(&labels).set(held(active));
+        // A counter that is not there before its first event hides that event from `increase()`.
+        drop(self.failures.get_or_create(&labels));
+        drop(self.rotations.get_or_create(&labels));
+        drop(self.verified.get_or_create(&labels));
         if let Some(seconds) = last_verified {
             self.last_verified.get_or_create(&labels).set(seconds);
         }

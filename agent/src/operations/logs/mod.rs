@@ -2,7 +2,7 @@
 //! through their life: ACTIVE, DETACHED, SEALED, UPLOADED, VERIFIED, and at last expired.
 //!
 //! The journal of that life is the table of segments in redb, one durable commit for each step; what a
-//! crash leaves is picked up from there by [`pipeline`], which asks [`plan`] for the next step from the
+//! crash leaves is picked up from there by `pipeline`, which asks [`plan`] for the next step from the
 //! recorded state and what it sees on disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

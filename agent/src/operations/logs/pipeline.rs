@@ -181,9 +181,9 @@ impl Logs {
     /// `STORAGE_FAILED`.
     pub(super) async fn settle_announced(&self, path: &str) -> Result<()> {
         let unfinished = self.state.read(|reading| Ok(reading.segments().unfinished()?))?;
-        let announced = unfinished.into_iter().filter(|segment| {
-            segment.state == SegmentState::Active && segment.source_path == path
-        });
+        let announced = unfinished
+            .into_iter()
+            .filter(|segment| segment.state == SegmentState::Active && segment.source_path == path);
         for segment in announced {
             // What can't be settled stays announced, and the pipeline reports it.
             let _ = self.step_alone(&segment).await;
@@ -397,12 +397,7 @@ impl Logs {
     }
 
     async fn verify_upload(&self, segment: &SegmentRecord) -> Result<()> {
-        let expected = act::Expected {
-            archive_name: &segment.archive_name,
-            bytes: segment.compressed_bytes,
-            sha256: &segment.sha256,
-            manifest_sha256: &segment.manifest_sha256,
-        };
+        let expected = act::Expected::of(segment);
         let archive = self.archive()?;
         match act::verify(&archive, &expected).await {
             Ok(()) => {}

@@ -83,7 +83,7 @@ impl Logs {
         if let Some((path, error)) = refused.into_iter().next() {
             let message =
                 format!("{} was not rotated: {}; {summary}", path.display(), error.message);
-            return Err(Error::refused(error.code, message, error.unmet));
+            return Err(Error::new(error.kind, error.code, message).with_unmet(error.unmet));
         }
         match waiting.as_slice() {
             [] => Ok(Report::proven(summary)),

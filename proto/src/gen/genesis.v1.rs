@@ -968,7 +968,7 @@ pub struct Run {
     pub kind: ::prost::alloc::string::String,
     #[prost(enumeration = "RunState", tag = "3")]
     pub state: i32,
-    /// Who started it: an identity, or "schedule:<job>".
+    /// Who started it: an identity, or "schedule:JOB".
     #[prost(string, tag = "4")]
     pub actor: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
@@ -2934,7 +2934,7 @@ pub struct OplogEntry {
     pub sequence: u64,
     #[prost(message, optional, tag = "2")]
     pub at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Who: an identity, or "system:<part>", or "schedule:<job>".
+    /// Who: an identity, or "system:PART", or "schedule:JOB".
     #[prost(string, tag = "3")]
     pub actor: ::prost::alloc::string::String,
     /// What: such as "logs.segment.sealed" or "call /genesis.v1.LogsService/RotateLogs".

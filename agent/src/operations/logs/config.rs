@@ -147,9 +147,8 @@ impl Config {
         let mut names = BTreeSet::from([OWN_TYPE.to_owned()]);
         for section in &sections {
             section.entry_header();
-            if let Some(source) = read_source(section, rotate_default, &config, &mut names) {
-                config.sources.push(source);
-            }
+            let source = read_source(section, rotate_default, &config, &mut names);
+            config.sources.extend(source);
         }
         for section in sections {
             section.finish();

@@ -138,3 +138,29 @@ fn every_flipped_byte_of_an_archived_segment_is_found() {
     }
     agent.ctl(&["logs", "verify", "--log-type", "trading", "--depth", "full"]).ok();
 }
+
+#[test]
+fn retention_keeps_the_last_sound_copy() {
+    // Verified once, the archive has rotted since: the local copy is all there is.
+    let keep = |log: &Path| {
+        source("trading", &log.join("t.log"), "1GB")
+            .replace("local_retention = \"36500d\"", "local_retention = \"30d\"")
+    };
+    let agent = TestAgent::started(keep);
+    agent.ctl(&["schedule", "pause", "logs.local-retention"]).ok();
+    for first in [0, 100] {
+        std::fs::write(agent.log("t.log"), lines::text(first..first + 100)).unwrap();
+        agent.rotate("trading");
+    }
+    let segments = agent.wait_verified("trading", 2);
+    flip(&segments[0].file(&agent.archive()), 50);
+
+    agent
+        .ctl(&["schedule", "run", "logs.local-retention"])
+        .exits(1)
+        .says(&[&segments[0].archive_name, "1 segment(s) deleted"]);
+
+    assert!(segments[0].file(&agent.sealed()).exists(), "the sound copy is still there");
+    assert!(!segments[1].file(&agent.sealed()).exists(), "the other one has gone");
+    agent.assert_holds("trading", 200);
+}

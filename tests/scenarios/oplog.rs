@@ -95,7 +95,7 @@ fn bytes_flipped_in_the_file_never_pass_for_an_intact_log() {
     let mut agent = agent();
     agent.terminate();
     let sound = std::fs::read(agent.database()).unwrap();
-    let mut bytes = sound.clone();
+    let mut bytes = sound;
     let (mut at, mut hits) = (0, 0);
     while let Some(found) = find(&bytes[at..], "second remark") {
         bytes[at + found] ^= 0x20;

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
+use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
 use crate::operations::logs::metrics::Metrics;
 use crate::operations::logs::rotate::RotationTable;
 use crate::operations::logs::{HostIdentity, Logs};
@@ -290,7 +291,12 @@ async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> R
         .detail(format!("version {}", server::agent_rpc::VERSION));
     state.note(intent).await?;
     config.record("system:agent", "start").await?;
-    let tables: Vec<Arc<dyn Reconcile>> = vec![Arc::new(RotationTable(Arc::clone(logs)))];
+    let tables: Vec<Arc<dyn Reconcile>> = vec![
+        Arc::new(RotationTable(Arc::clone(logs))),
+        Arc::new(ExpiryTable(CLEANUP)),
+        Arc::new(ExpiryTable(LOCAL_RETENTION)),
+        Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
+    ];
     runs.reconcile(&tables).await?;
     Ok(())
 }

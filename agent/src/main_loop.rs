@@ -56,6 +56,8 @@ fn serve(args: &PlaceArgs) -> Result<()> {
     let places = Places::find(args.state_dir.as_deref())?;
     let config_path = config::find_file(args.config.as_deref());
     let config = Config::load(config_path.as_deref(), &places)?;
+    // Logs may hold what only their owner should read; whatever the agent makes is its own alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Two threads serve any load this agent has; more would only cost memory on a trading host.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,10 +1,10 @@
 //! What can't be right: each a clear error with its code, and nothing changed.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use genesis_tests::binaries::tool;
-use genesis_tests::clock::wait_until;
+use genesis_tests::clock::{wait_for, wait_until};
 use genesis_tests::{TestAgent, lines, source};
 
 /// What `check-config` says about a file, and its exit code.
@@ -236,4 +236,89 @@ fn a_foreign_object_in_the_archive_is_never_overwritten_nor_taken_for_ours() {
     std::fs::rename(&path, agent.folder().join("moved")).unwrap();
     agent.wait_verified("trading", 2);
     agent.ctl(&["logs", "verify", "--depth", "full"]).ok();
+}
+
+#[test]
+fn a_due_log_whose_writer_cannot_be_told_is_reported_once_and_left_alone() {
+    let mut agent = TestAgent::new(|log| {
+        let reopen = format!("reopen = {{ signal = \"HUP\", pidfile = {:?} }}", log.join("pid"));
+        source("trading", &log.join("t.log"), "4KiB").replace("reopen = \"by-itself\"", &reopen)
+    });
+    let text = lines::text(0..100);
+    std::fs::write(agent.log("t.log"), &text).unwrap();
+    agent.start();
+    for (pid, word) in [(None, "can't read"), (Some("nonsense"), "no process id"), (Some("1"), "1")]
+    {
+        if let Some(pid) = pid {
+            std::fs::write(agent.log("pid"), pid).unwrap();
+        }
+        wait_until("the finding", || {
+            agent.wait_finding("trading", "REOPEN_TARGET_MISSING").contains(word)
+        });
+    }
+    agent.ctl(&["logs", "status"]).exits(3).says(&["REOPEN_TARGET_MISSING"]);
+    assert_eq!(std::fs::read_to_string(agent.log("t.log")).unwrap(), text);
+    assert!(agent.segments("trading").is_empty());
+    let told = agent.stderr().matches("log not rotated").count();
+    assert_eq!(told, 1, "it is looked at several times a second: {}", agent.stderr());
+    // A writer that is there, and lets go at the signal by ending.
+    let mut writer = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    std::fs::write(agent.log("pid"), writer.id().to_string()).unwrap();
+    let ended = writer.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(1), "it got SIGHUP");
+    agent.wait_verified("trading", 1);
+    assert!(agent.findings("trading").is_empty());
+    agent.assert_holds("trading", 100);
+}
+
+#[test]
+fn a_disk_that_garbles_what_was_written_is_noticed_before_the_log_goes() {
+    const COUNT: u64 = 200_000;
+
+    let agent = TestAgent::started(|log| source("trading", &log.join("t.log"), "1GB"));
+    let text = lines::text(0..COUNT);
+    // A machine that is too busy may be done with the compression before this test gets its turn.
+    let in_time = (1..=5).find(|round| {
+        std::fs::write(agent.log("t.log"), &text).unwrap();
+        agent.ctl(&["logs", "rotate", "--log-type", "trading", "--detach"]).ok();
+        let temporary = agent.sealed().join(format!("trading/.{round:08}.sealing"));
+        let open = || std::fs::File::options().write(true).open(&temporary).ok();
+        let sealed = || agent.segments("trading").last().is_some_and(|last| last.lines > 0);
+        let file =
+            wait_for("the compressor", || open().map(Some).or_else(|| sealed().then_some(None)));
+        // A few bytes of what is written already, while the rest is still being compressed.
+        let written = |file: &std::fs::File| file.metadata().unwrap().len();
+        file.is_some_and(|file| {
+            wait_until("some compressed bytes", || written(&file) > 100_000);
+            file.write_all_at(b"garbled", 50_000).unwrap();
+            temporary.exists()
+        })
+    });
+    let round = in_time.expect("one of five in time");
+    let message = agent.wait_finding("trading", "SEAL_FAILED");
+    assert!(message.contains("does not read back"), "{message}");
+    // It is compressed anew, and right this time.
+    let segments = agent.wait_verified("trading", round);
+    assert!(segments.iter().all(|segment| segment.lines == COUNT), "{segments:#?}");
+    agent.ctl(&["logs", "verify", "--depth", "full"]).ok();
+}
+
+#[test]
+fn a_link_that_leads_into_the_archive_does_not_make_it_a_log() {
+    let agent = TestAgent::started(|log| {
+        // The glob's text shows nothing of it: the folder is a link to where the archive will be.
+        let linked = log.join("linked");
+        std::os::unix::fs::symlink(log.parent().unwrap().join("state/archive"), &linked).unwrap();
+        source("trading", &log.join("t.log"), "1GB")
+            + &source("other", &linked.join("*/*/*/*/*.gz"), "4KiB")
+    });
+    std::fs::write(agent.log("t.log"), lines::text(0..100)).unwrap();
+    agent.rotate("trading");
+    let segment = agent.wait_verified("trading", 1).remove(0);
+
+    assert!(agent.wait_finding("other", "LOG_IS_OURS").contains("mend the glob"));
+    agent.ctl(&["logs", "rotate"]).ok();
+
+    assert!(segment.file(&agent.archive()).exists(), "the archive is as it was");
+    agent.assert_holds("trading", 100);
 }

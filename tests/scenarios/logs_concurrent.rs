@@ -1,7 +1,9 @@
 //! Two rotations at the same time are one.
 
 use std::sync::Barrier;
+use std::time::Duration;
 
+use genesis_tests::random::Random;
 use genesis_tests::{TestAgent, lines, source};
 
 #[test]
@@ -54,4 +56,53 @@ fn an_empty_log_is_left_alone() {
     agent.rotate("trading");
     assert!(agent.segments("trading").is_empty());
     assert!(agent.log("t.log").exists());
+}
+
+#[test]
+fn another_tool_that_rotates_the_same_log_at_the_same_moment_costs_nothing() {
+    const ROUNDS: u64 = 40;
+
+    let agent = TestAgent::started(|log| source("trading", &log.join("t.log"), "1GB"));
+    let path = agent.log("t.log");
+    let mut random = Random::new(11);
+    for round in 0..ROUNDS {
+        let text = |part: u64| lines::text(round * 20 + part * 10..round * 20 + (part + 1) * 10);
+        std::fs::write(&path, text(0)).unwrap();
+        let (fresh, aside) = (agent.log("fresh"), agent.folder().join(format!("aside-{round}")));
+        std::fs::write(&fresh, text(1)).unwrap();
+        // Anywhere from the look at the file until its rename and beyond.
+        let wait = Duration::from_micros(random.within(0, 12_000));
+        std::thread::scope(|scope| {
+            let rotate = scope.spawn(|| agent.ctl(&["logs", "rotate", "--log-type", "trading"]));
+            std::thread::sleep(wait);
+            // As a tool does that rotates: away with the old one, and a new one in its place. If the agent
+            // was first, there is nothing to do.
+            if std::fs::rename(&path, &aside).is_ok() {
+                std::fs::rename(&fresh, &path).unwrap();
+            } else {
+                std::fs::write(&aside, text(1)).unwrap();
+            }
+            let output = rotate.join().unwrap();
+            let raced = output.code == 9 || output.code == 1;
+            assert!(output.code == 0 || raced && output.stderr.contains("CUT_"), "{output:?}");
+        });
+        // The rest of the round, so that the next one begins with nothing there.
+        agent.rotate("trading");
+    }
+    agent.wait_verified("trading", 1);
+    assert!(agent.findings("trading").is_empty(), "{:?}", agent.findings("trading"));
+    let left: Vec<_> = std::fs::read_dir(agent.log(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".genesis"))
+        .collect();
+    assert!(left.is_empty(), "stranded: {left:?}");
+    let mut all = agent.retrieve("trading", lines::DAY).ok().text();
+    for round in 0..ROUNDS {
+        let aside = agent.folder().join(format!("aside-{round}"));
+        all += &std::fs::read_to_string(aside).unwrap_or_default();
+    }
+    let mut all: Vec<&str> = all.lines().collect();
+    all.sort_unstable();
+    lines::assert_exactly((all.join("\n") + "\n").as_bytes(), 0..ROUNDS * 20);
 }

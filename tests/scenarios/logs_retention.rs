@@ -174,3 +174,18 @@ fn killed_in_the_middle_of_a_deletion_it_is_finished_by_the_next_one() {
     agent.ctl(&["logs", "verify", "--depth", "full"]).ok();
     agent.ctl(&["oplog", "verify"]).ok();
 }
+
+#[test]
+fn the_last_sound_copy_is_never_deleted() {
+    let (agent, segments) = aged("");
+    // The archive's copy of the oldest was damaged after it had been verified.
+    let path = segments[0].file(&agent.archive());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let output = agent.ctl(&["schedule", "run", "logs.local-retention"]).exits(1);
+    output.says(&["ARCHIVE_MISMATCH", &segments[0].archive_name]);
+    assert_eq!(present(&agent, &segments), (vec![true, false, true], vec![true, true, true]));
+    assert_eq!(ages_back(&agent), AGES);
+}

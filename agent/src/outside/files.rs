@@ -187,3 +187,32 @@ pub fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
     found.sort();
     Ok(found)
 }
+
+/// Whether files can be made in `folder`, or it can be made itself.
+///
+/// # Errors
+/// What is in the way, in words.
+pub fn writable(folder: &Path) -> Result<(), String> {
+    let mut existing = folder;
+    while !existing.exists() {
+        match existing.parent() {
+            Some(parent) => existing = parent,
+            None => break,
+        }
+    }
+    if !existing.is_dir() {
+        return Err(format!(
+            "{} can't be a folder: {} is not one",
+            folder.display(),
+            existing.display()
+        ));
+    }
+    if may_change(existing) {
+        Ok(())
+    } else {
+        Err(format!(
+            "this user may not write to {}; mend its owner or mode, or name another folder",
+            existing.display()
+        ))
+    }
+}

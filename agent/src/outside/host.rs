@@ -1,8 +1,10 @@
 //! The host: its name, the agent's own footprint, and who holds a file open.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use crate::outside::files;
 use crate::outside::lease::{self, Writers};
 
 /// Whether writers still hold a file.
@@ -52,8 +54,11 @@ impl Host {
     ///
     /// A lease is the proof; where none is to be had, a complete look through `/proc/*/fd`.
     pub fn writers(&self, path: &Path, device: u64, inode: u64) -> Holders {
-        let verdict = match File::open(path) {
-            Ok(file) => lease::writers_of(&file),
+        let opened =
+            files::open_no_follow(path).and_then(|file| Ok((files::identity(&file)?, file)));
+        let verdict = match opened {
+            Ok((seen, file)) if seen == (device, inode) => lease::writers_of(&file),
+            Ok(_) => return Holders::Unknown(format!("{} is another file by now", path.display())),
             Err(error) => {
                 return Holders::Unknown(format!("can't open {}: {error}", path.display()));
             }
@@ -97,30 +102,48 @@ fn lists_all(mounts: &str) -> bool {
 
 /// The processes that have the inode open for writing, and how many processes could not be looked into.
 fn scan(device: u64, inode: u64) -> (Vec<u32>, usize) {
-    use std::os::unix::fs::MetadataExt;
-
     let (mut pids, mut hidden) = (Vec::new(), 0);
     let Ok(processes) = procfs::process::all_processes() else { return (pids, 1) };
     for process in processes {
-        let Ok(process) = process else { continue }; // It ended meanwhile.
-        let folder = format!("/proc/{}/fd", process.pid);
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                hidden += 1;
-                continue;
-            }
-            Err(_) => continue,
-        };
-        for entry in entries.flatten() {
-            let Ok(target) = fs::metadata(entry.path()) else { continue };
-            if target.dev() == device && target.ino() == inode && may_write(process.pid, &entry) {
-                pids.push(process.pid.cast_unsigned());
-                break;
-            }
+        match process {
+            Ok(process) => match holds(process.pid, device, inode) {
+                Ok(true) => pids.push(process.pid.cast_unsigned()),
+                Ok(false) => {}
+                Err(error) if ended(&error) => {}
+                Err(_) => hidden += 1,
+            },
+            Err(procfs::ProcError::NotFound(_)) => {}
+            Err(_) => hidden += 1,
         }
     }
     (pids, hidden)
+}
+
+/// Whether an error only means that a process or its descriptor is gone by now.
+fn ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+/// Whether a process has the inode open for writing. Anything that can't be looked at is an error.
+fn holds(pid: i32, device: u64, inode: u64) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        match fs::metadata(entry.path()) {
+            Ok(target)
+                if target.dev() == device && target.ino() == inode && may_write(pid, &entry) =>
+            {
+                return Ok(true);
+            }
+            Ok(_) => {}
+            // A pipe or a closed descriptor has no file behind it any more.
+            Err(error) if ended(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a descriptor is open for writing; one that can't be read counts as such.

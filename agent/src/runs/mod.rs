@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -133,6 +134,7 @@ pub struct Runs {
     clock: Arc<dyn Clock>,
     active: Arc<Mutex<HashMap<String, Arc<Active>>>>,
     tasks: TaskTracker,
+    stopping: Arc<AtomicBool>,
     ids: Arc<Mutex<ulid::Generator>>,
 }
 
@@ -144,6 +146,7 @@ impl Runs {
             clock,
             active: Arc::default(),
             tasks: TaskTracker::new(),
+            stopping: Arc::default(),
             ids: Arc::new(Mutex::new(ulid::Generator::new())),
         }
     }
@@ -211,6 +214,12 @@ impl Runs {
         });
         {
             let mut active = self.active();
+            if self.stopping.load(Ordering::Acquire) {
+                return Err(Error::unavailable(
+                    "AGENT_STOPPING",
+                    "the agent is stopping; nothing new is begun",
+                ));
+            }
             let going_on = active
                 .iter()
                 .find(|(_, other)| other.key == request.key && other.goes_on())
@@ -327,6 +336,10 @@ impl Runs {
             )
         };
         let wanted = id.to_ascii_uppercase();
+        // One that was started this moment may not be journalled yet.
+        if let Some(active) = self.active().get(&wanted) {
+            return Ok(active.snapshot.borrow().clone());
+        }
         let record = self.state.read(|reading| {
             if id == "last" {
                 let newest = reading.runs().list(None, None, 1)?;
@@ -396,8 +409,12 @@ impl Runs {
     /// Asks every run to stop and waits for them at most `limit`; those that did not are reconciled at the
     /// next start.
     pub async fn drain(&self, limit: Duration) {
-        for active in self.active().values() {
-            active.cancel.cancel();
+        {
+            let active = self.active();
+            self.stopping.store(true, Ordering::Release);
+            for active in active.values() {
+                active.cancel.cancel();
+            }
         }
         self.tasks.close();
         tokio::select! {

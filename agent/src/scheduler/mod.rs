@@ -24,6 +24,9 @@ use calendar::{Decision, Schedule, Situation};
 /// The longest sleep between two looks, so that a wall clock that jumps is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
+/// A job that could not be started is tried again after this time.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Something that happens by itself at set times. Idempotent: it takes no input and looks at the world.
 #[async_trait]
 pub trait Job: Send + Sync {
@@ -156,15 +159,26 @@ impl Scheduler {
                     self.mark(name, due, None, format!("{due}: {why}")).await?;
                 }
                 Decision::Run { due, missed } => {
-                    // Marked before it starts: after a crash in between it is not started twice.
-                    self.mark(name, due, None, String::new()).await?;
                     let reason = match missed {
                         0 => format!("due at {due}"),
                         _ => format!("due at {due}; {missed} earlier activations were missed"),
                     };
-                    let started =
-                        self.activate(Arc::clone(job), format!("schedule:{name}"), reason).await?;
-                    self.mark(name, due, Some(started.id), String::new()).await?;
+                    // Marked after it starts: jobs are idempotent, so after a crash in between once more is
+                    // better than not at all.
+                    match self.activate(Arc::clone(job), format!("schedule:{name}"), reason).await {
+                        Ok(started) => {
+                            self.mark(name, due, Some(started.id), String::new()).await?
+                        }
+                        Err(error) => {
+                            // Still due, so the next look tries again until its grace is over.
+                            tracing::error!(
+                                job = name,
+                                error = error.chain(),
+                                "the job could not be started"
+                            );
+                            wait = wait.min(RETRY);
+                        }
+                    }
                 }
             }
         }

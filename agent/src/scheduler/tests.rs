@@ -68,6 +68,11 @@ impl Bench {
         self.job.0.load(Ordering::SeqCst)
     }
 
+    /// Waits until nothing holds the database any more.
+    async fn stop(&self) {
+        self.runs.drain(Duration::from_secs(5)).await;
+    }
+
     fn view(&self) -> JobView {
         self.scheduler.list(None, 1).unwrap().remove(0)
     }
@@ -97,6 +102,7 @@ async fn what_was_missed_while_the_agent_was_down_is_caught_up_once_or_skipped()
     {
         let bench = Bench::at(folder.path(), "2026-11-20T01:00:00Z");
         bench.look_at("2026-11-20T01:00:00Z").await;
+        bench.stop().await;
     }
     {
         // Down over three due times, back within the grace of the last.
@@ -105,6 +111,7 @@ async fn what_was_missed_while_the_agent_was_down_is_caught_up_once_or_skipped()
         assert_eq!(bench.look_at("2026-11-22T02:31:00Z").await, 1, "caught up once");
         let reason = bench.runs.find("last").unwrap().record.reason;
         assert_eq!(reason, "due at 2026-11-22T02:00:00Z; 2 earlier activations were missed");
+        bench.stop().await;
     }
     // Down over one due time, back after its grace.
     let bench = Bench::at(folder.path(), "2026-11-23T04:00:00Z");

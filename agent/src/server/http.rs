@@ -93,7 +93,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
     if let Ok(head) = pages.state.read(|reading| Ok(reading.oplog().head()?)) {
         pages.gauges.oplog.set(held(head.sequence));
     }
-    // Sets the gauges of the sources as a side effect; an error shows in its own metric's absence.
+    // Sets the gauges of the sources as a side effect; after an error they keep their last values.
     let _ = pages.logs.status();
     let mut text = String::new();
     match encode(&mut text, &pages.registry) {

@@ -121,13 +121,16 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let gate = Arc::clone(&self.gate);
         Box::pin(async move {
-            let Ok(_permit) = Arc::clone(&gate.in_flight).try_acquire_owned() else {
+            // Health is asked most when there is much to do, and costs nothing, so it is never shed.
+            let health = request.uri().path().starts_with(OPEN_SERVICES[0]);
+            let permit = Arc::clone(&gate.in_flight).try_acquire_owned();
+            if permit.is_err() && !health {
                 let error = Error::unavailable(
                     "OVERLOADED",
                     format!("{IN_FLIGHT} calls are being worked on already"),
                 );
                 return Ok(to_status(error.retry_after(SHED_RETRY)).into_http());
-            };
+            }
             let mut caller = gate.rules.identify(request.extensions());
             caller.reason = reason_of(request.headers());
             let path = request.uri().path().to_owned();

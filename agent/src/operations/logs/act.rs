@@ -35,34 +35,39 @@ pub fn manifest_file(root: &Path, archive_name: &str) -> PathBuf {
     root.join(format!("{archive_name}.manifest.json"))
 }
 
+/// What a rename turned out to have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detached {
+    /// The file that was looked at has its new name.
+    AsPlanned,
+    /// Another file stood at the path by then; it has its name back.
+    PutBack,
+    /// Another file stood at the path by then and could not be put back: device and inode of what is detached now.
+    Another(u64, u64),
+}
+
 /// Renames the log away from its writer. Durable when it returns.
 ///
 /// # Errors
-/// `CUT_FAILED` when the rename fails, `CUT_RACED` when another file stood at the path by then (it is put
-/// back).
-pub fn detach(source: &Path, detached: &Path, device: u64, inode: u64) -> Result<()> {
+/// `CUT_FAILED`; the rename may have happened all the same, so the world must be looked at.
+pub fn detach(source: &Path, detached: &Path, device: u64, inode: u64) -> Result<Detached> {
     failpoint::hit("logs.before-rename");
-    files::rename_new(source, detached).map_err(|error| {
+    let failed = || {
         let message = format!("can't rename {} to {}", source.display(), detached.display());
-        Error::unavailable("CUT_FAILED", message).caused_by(error)
-    })?;
+        Error::unavailable("CUT_FAILED", message)
+    };
+    files::rename_new(source, detached).map_err(|error| failed().caused_by(error))?;
     failpoint::hit("logs.after-rename");
-    let seen = files::look(detached).ok().flatten();
-    if seen.is_some_and(|facts| (facts.device, facts.inode) == (device, inode)) {
-        return Ok(());
-    }
-    // Somebody else rotated at the same moment: what was renamed is not what was looked at.
-    let undone = files::rename_new(detached, source);
-    let message = format!(
-        "{} was replaced by another file at the moment of its rotation; the other file {}",
-        source.display(),
-        if undone.is_ok() {
-            "has its name again".to_owned()
-        } else {
-            format!("is now {}", detached.display())
+    let seen = files::look(detached).map_err(|error| failed().caused_by(error))?;
+    match seen.map(|facts| (facts.device, facts.inode)) {
+        Some(seen) if seen == (device, inode) => Ok(Detached::AsPlanned),
+        // Somebody else rotated at the same moment: what was renamed is not what was looked at.
+        Some((device, inode)) => match files::rename_new(detached, source) {
+            Ok(()) => Ok(Detached::PutBack),
+            Err(_) => Ok(Detached::Another(device, inode)),
         },
-    );
-    Err(Error::conflict("CUT_RACED", message))
+        None => Err(failed()),
+    }
 }
 
 /// Compresses a detached file into `root`, reads it back, and makes it durable. The source is not touched.

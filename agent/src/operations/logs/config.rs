@@ -64,6 +64,8 @@ pub struct Source {
 pub struct Config {
     /// Sealed copies are kept here for the local retention.
     pub local_dir: PathBuf,
+    /// The agent's state folder: nothing in it is anybody else's log.
+    pub state_dir: PathBuf,
     /// Where segments go.
     pub archive_url: String,
     /// The archive's folder.
@@ -135,6 +137,7 @@ impl Config {
         let (archive_url, archive_dir) = archive_url.unwrap_or_default();
         let mut config = Self {
             local_dir: local_dir.unwrap_or_default(),
+            state_dir: places.state.clone(),
             archive_url,
             archive_dir,
             release_grace,
@@ -163,7 +166,7 @@ impl Config {
         for (key, folder) in
             [("logs.archive.url", &self.archive_dir), ("logs.local_dir", &self.local_dir)]
         {
-            if let Err(why) = writable(folder) {
+            if let Err(why) = files::writable(folder) {
                 problems.push((key.to_owned(), why));
             }
         }
@@ -186,32 +189,6 @@ fn daily() -> Schedule {
     // Parsing a constant; the test of the defaults would fail first.
     #[allow(clippy::expect_used)]
     Schedule::parse("01:15").expect("a constant schedule parses")
-}
-
-/// Whether files can be made in `folder`, or it can be made itself.
-fn writable(folder: &Path) -> Result<(), String> {
-    let mut existing = folder;
-    while !existing.exists() {
-        match existing.parent() {
-            Some(parent) => existing = parent,
-            None => break,
-        }
-    }
-    if !existing.is_dir() {
-        return Err(format!(
-            "{} can't be a folder: {} is not one",
-            folder.display(),
-            existing.display()
-        ));
-    }
-    if files::may_change(existing) {
-        Ok(())
-    } else {
-        Err(format!(
-            "this user may not write to {}; mend its owner or mode, or name another folder",
-            existing.display()
-        ))
-    }
 }
 
 fn own(places: &Places) -> Source {
@@ -332,7 +309,7 @@ fn check_pattern(pattern: &str, config: &Config) -> Result<(), String> {
         return Err(format!("{pattern:?} must have at most 1024 bytes and no \"..\""));
     }
     let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
-    for folder in [&config.archive_dir, &config.local_dir] {
+    for folder in [&config.archive_dir, &config.local_dir, &config.state_dir] {
         let within = Path::new(literal).starts_with(folder);
         let sample = folder.join("t/2000/01/01/h-t-20000101T000000.000Z-00000001.log.gz");
         let matches = files::could_match(pattern, &sample)

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{SegmentRecord, SegmentState};
+use genesis_storage::{
+    ReconciliationRecord, RunRecord, SegmentRecord, SegmentState, StepRecord, StepState, Verdict,
+};
 use serde_json::json;
 
 use super::plan::{self, Retention};
 use super::{Logs, act, blocking};
 use crate::error::{Error, Result, Unmet};
-use crate::runs::{Context, Progress, Report, Request, SecondCaller, Started};
+use crate::runs::{Context, Progress, Reconcile, Report, Request, SecondCaller, Started};
 use crate::scheduler::Job;
 use crate::scheduler::calendar::Schedule;
 
+/// The job that deletes local copies.
+pub const LOCAL_RETENTION: &str = "logs.local-retention";
+/// The job that deletes archived copies.
+pub const ARCHIVE_RETENTION: &str = "logs.archive-retention";
 /// The kind of a clean-up by hand.
 pub const CLEANUP: &str = "logs.cleanup";
-/// The retention of types that are no longer configured, in days.
-const DEFAULT_DAYS: (u64, u64) = (30, 365);
 /// So many segments make one journalled step.
 const BATCH: usize = 64;
 
@@ -33,7 +37,7 @@ struct ArchiveRetention(Arc<Logs>);
 #[async_trait]
 impl Job for LocalRetention {
     fn name(&self) -> &'static str {
-        "logs.local-retention"
+        LOCAL_RETENTION
     }
 
     fn description(&self) -> &'static str {
@@ -56,7 +60,7 @@ impl Job for LocalRetention {
 #[async_trait]
 impl Job for ArchiveRetention {
     fn name(&self) -> &'static str {
-        "logs.archive-retention"
+        ARCHIVE_RETENTION
     }
 
     fn description(&self) -> &'static str {
@@ -88,18 +92,14 @@ pub struct CleanupPlan {
 
 impl Logs {
     pub(super) fn retention(&self, log_type: &str) -> Retention {
-        let day = Duration::from_secs(86_400);
         match self.config().source(log_type) {
             Some(source) => Retention {
                 local: source.local_retention,
                 archive: source.archive_retention,
                 hold: source.hold,
             },
-            None => Retention {
-                local: day * u32::try_from(DEFAULT_DAYS.0).unwrap_or(u32::MAX),
-                archive: day * u32::try_from(DEFAULT_DAYS.1).unwrap_or(u32::MAX),
-                hold: false,
-            },
+            // Taken out of the configuration, its retention and hold are not known any more: nothing goes.
+            None => Retention { local: Duration::MAX, archive: Duration::MAX, hold: true },
         }
     }
 
@@ -145,6 +145,14 @@ impl Logs {
                 ),
             })
             .collect();
+        let mut unmet = unmet;
+        if !log_type.is_empty() && config.source(log_type).is_none() {
+            unmet.push(Unmet {
+                code: "RETENTION_NOT_REACHED",
+                subject: log_type.to_owned(),
+                message: format!("{log_type} is not configured any more, so its retention is not known; put its source back"),
+            });
+        }
         if !unmet.is_empty() {
             let message = "the age is below the configured archive retention; nothing was deleted";
             return Err(Error::refused("RETENTION_NOT_REACHED", message, unmet));
@@ -205,6 +213,8 @@ impl Logs {
         to: SegmentState,
         context: &Context,
     ) -> Result<Report> {
+        // What another deletion did meanwhile is not done again, nor taken back.
+        let _alone = self.expiring.lock().await;
         let (total, mut done, mut bytes) = (due.len() as u64, 0_u64, 0_u64);
         let mut kept: Vec<(String, Error)> = Vec::new();
         let root = self.config().local_dir.clone();
@@ -234,17 +244,21 @@ impl Logs {
                 .await?;
             let mut gone = Vec::new();
             for segment in batch {
-                if let Err(error) = self.delete_copy(segment, to, &root).await {
-                    tracing::error!(
-                        segment = segment.archive_name,
-                        error = error.chain(),
-                        "copy not deleted"
-                    );
-                    kept.push((segment.archive_name.clone(), error));
-                    continue;
+                match self.delete_copy(segment, to, &root).await {
+                    Ok(true) => {
+                        bytes += segment.compressed_bytes;
+                        gone.push(segment.clone());
+                    }
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(
+                            segment = segment.archive_name,
+                            error = error.chain(),
+                            "copy not deleted"
+                        );
+                        kept.push((segment.archive_name.clone(), error));
+                    }
                 }
-                bytes += segment.compressed_bytes;
-                gone.push(segment.clone());
             }
             let now = self.outside.clock.now();
             let count = gone.len() as u64;
@@ -301,13 +315,21 @@ impl Logs {
 
     /// Deletes one segment's local copy, or for ARCHIVE_EXPIRED both. A local copy goes only when the archive
     /// is read once more and holds the same: it may have been damaged since it was verified, and then the
-    /// local copy is the last.
+    /// local copy is the last. `false`: it is held by now, or gone already.
     async fn delete_copy(
         &self,
         segment: &SegmentRecord,
         to: SegmentState,
         root: &Path,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let current = self
+            .state
+            .read(|reading| Ok(reading.segments().get(&segment.log_type, segment.sequence)?))?;
+        if current.is_none_or(|current| current.state >= to)
+            || self.retention(&segment.log_type).hold
+        {
+            return Ok(false);
+        }
         let archive = self.archive()?;
         if to == SegmentState::ArchiveExpired {
             act::delete_archived(&archive, &segment.archive_name).await?;
@@ -315,6 +337,37 @@ impl Logs {
             act::verify(&archive, &act::Expected::of(segment)).await?;
         }
         let (root, name) = (root.to_owned(), segment.archive_name.clone());
-        blocking(move || act::delete_local(&root, &name)).await
+        blocking(move || act::delete_local(&root, &name)).await?;
+        Ok(true)
+    }
+}
+
+/// What a deletion knows about being cut off: deleting is idempotent, and what is left is due again.
+pub struct ExpiryTable(pub &'static str);
+
+#[async_trait]
+impl Reconcile for ExpiryTable {
+    fn kind(&self) -> &'static str {
+        self.0
+    }
+
+    async fn reconcile(&self, _: &RunRecord, steps: &[StepRecord]) -> ReconciliationRecord {
+        match steps.iter().find(|step| step.state == StepState::Intent) {
+            None if steps.is_empty() => ReconciliationRecord {
+                verdict: Verdict::NothingDone,
+                detail: "nothing had been deleted".into(),
+            },
+            None => ReconciliationRecord {
+                verdict: Verdict::Finished,
+                detail: "every deletion that had begun is recorded; the rest is due again".into(),
+            },
+            Some(step) => ReconciliationRecord {
+                verdict: Verdict::Finished,
+                detail: format!(
+                    "{} {} had begun; what is left of it is due again and finished then",
+                    step.name, step.target
+                ),
+            },
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! crash leaves is picked up from there by `pipeline`, which asks [`plan`] for the next step from the
 //! recorded state and what it sees on disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use genesis_storage::{Intent, SegmentRecord, SegmentState, SourceRecord};
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result, Unmet};
 use crate::outside::{Archive, Outside, files, hooks, process};
@@ -34,18 +34,13 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+mod watch;
 
 pub use config::{Config, OWN_TYPE, Reopen, Source};
 use metrics::Metrics;
 
-/// How often sizes are looked at.
-const POLL: Duration = Duration::from_millis(250);
-/// Every so many polls the globs are expanded again.
-const EXPAND_EVERY: u32 = 4;
-/// A path that is not there stays watched for so many expansions, a minute.
-const ABSENT_LIMIT: u32 = 60;
-/// At most this many files of one source are watched.
-const FILES_LIMIT: usize = 1_000;
+/// So many retrievals and verifications go on at a time; each holds some megabytes.
+const READERS: usize = 8;
 
 /// The agent's own log, which can be reopened without a signal.
 pub trait OwnLog: Send + Sync {
@@ -73,6 +68,10 @@ pub struct Logs {
     metrics: Metrics,
     /// Held while a file is cut, so that two cuts of one file can't cross, nor a cut and its recovery.
     cutting: tokio::sync::Mutex<()>,
+    /// Held while copies are deleted: retention and clean-up plan anew, one after the other.
+    expiring: tokio::sync::Mutex<()>,
+    /// So many retrievals and verifications at a time.
+    readers: Arc<Semaphore>,
     /// Wakes the pipeline.
     wake: Notify,
     live: Mutex<Live>,
@@ -85,9 +84,18 @@ struct Live {
     active: BTreeMap<(String, PathBuf), u64>,
     /// Why a path is not rotated.
     refused: BTreeMap<(String, PathBuf), Unmet>,
+    /// Files that are due and could not be cut.
+    failing: BTreeMap<(String, PathBuf), Failing>,
     /// Segments that wait: why, and until when.
     waiting: HashMap<(String, u64), Waiting>,
     archive: Option<Archive>,
+}
+
+/// Why a file could not be cut, and when it is tried again.
+struct Failing {
+    why: Unmet,
+    attempt: u32,
+    not_before: Duration,
 }
 
 /// Why a segment does not move on, and when it is tried again.
@@ -123,6 +131,8 @@ impl Logs {
             config: ArcSwap::from_pointee(config),
             metrics,
             cutting: tokio::sync::Mutex::new(()),
+            expiring: tokio::sync::Mutex::new(()),
+            readers: Arc::new(Semaphore::new(READERS)),
             wake: Notify::new(),
             live: Mutex::default(),
         }
@@ -166,6 +176,17 @@ impl Logs {
         Ok(archive)
     }
 
+    /// A place among the readers of the archive, given back when it is dropped.
+    ///
+    /// # Errors
+    /// `OVERLOADED` when all are taken.
+    fn reader(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.readers).try_acquire_owned().map_err(|_| {
+            let message = format!("{READERS} retrievals or verifications go on already");
+            Error::unavailable("OVERLOADED", message).retry_after(Duration::from_secs(1))
+        })
+    }
+
     /// The source of a type.
     ///
     /// # Errors
@@ -189,108 +210,8 @@ impl Logs {
         tokio::join!(self.watch(), pipeline.pipeline());
     }
 
-    async fn watch(&self) {
-        let mut tick = 0_u32;
-        let mut paths: Vec<(Arc<Source>, PathBuf)> = Vec::new();
-        // How often in a row a path was not there when the globs were expanded.
-        let mut absent: BTreeMap<PathBuf, u32> = BTreeMap::new();
-        loop {
-            if tick.is_multiple_of(EXPAND_EVERY) {
-                let found = self.discover();
-                // A log that was just renamed away is about to come back; forgetting it would leave it
-                // unwatched until the next expansion.
-                let gone = paths
-                    .into_iter()
-                    .filter(|(_, path)| found.iter().all(|(_, known)| known != path));
-                let mut missing = BTreeMap::new();
-                let mut kept = Vec::new();
-                for (source, path) in gone {
-                    let times = absent.get(&path).copied().unwrap_or(0) + 1;
-                    let current = self.config().source(&source.log_type).cloned();
-                    let wanted = current.filter(|source| {
-                        source.paths.iter().any(|glob| files::could_match(glob, &path) == Ok(true))
-                    });
-                    if let Some(current) = wanted.filter(|_| times <= ABSENT_LIMIT) {
-                        missing.insert(path.clone(), times);
-                        kept.push((Arc::new(current), path));
-                    }
-                }
-                absent = missing;
-                paths = found;
-                paths.extend(kept);
-            }
-            tick = tick.wrapping_add(1);
-            for (source, path) in self.look(&paths) {
-                if let Err(error) = self.cut(&source, &path, "system:logs", "size reached").await {
-                    tracing::warn!(path = %path.display(), error = error.chain(), "log not rotated");
-                }
-            }
-            self.outside.clock.sleep(POLL).await;
-        }
-    }
-
-    /// Expands the globs; a file that two sources match belongs to the first.
-    fn discover(&self) -> Vec<(Arc<Source>, PathBuf)> {
-        let config = self.config();
-        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-        for source in &config.sources {
-            let source = Arc::new(source.clone());
-            let matching =
-                source.paths.iter().filter_map(|pattern| files::matching(pattern).ok()).flatten();
-            for path in matching.filter(|path| !plan::is_ours(path)).take(FILES_LIMIT) {
-                if seen.insert(path.clone()) {
-                    found.push((Arc::clone(&source), path));
-                }
-            }
-        }
-        let keep: BTreeSet<(String, PathBuf)> =
-            found.iter().map(|(source, path)| (source.log_type.clone(), path.clone())).collect();
-        let mut live = self.live();
-        live.active.retain(|key, _| keep.contains(key));
-        live.refused.retain(|key, _| keep.contains(key));
-        found
-    }
-
-    /// Looks at each file and returns those that are big enough to be cut.
-    fn look(&self, paths: &[(Arc<Source>, PathBuf)]) -> Vec<(Arc<Source>, PathBuf)> {
-        let mut due = Vec::new();
-        let mut live = self.live();
-        for (source, path) in paths {
-            let key = (source.log_type.clone(), path.clone());
-            let seen = match files::look(path) {
-                Ok(Some(facts)) => plan::admissible(path, &facts).map(|()| facts.bytes),
-                Ok(None) => {
-                    live.active.remove(&key);
-                    live.refused.remove(&key);
-                    continue;
-                }
-                Err(error) => Err(Unmet {
-                    code: "LOG_UNREADABLE",
-                    subject: path.display().to_string(),
-                    message: format!("can't look at {}: {error}", path.display()),
-                }),
-            };
-            match seen {
-                Ok(bytes) => {
-                    live.refused.remove(&key);
-                    live.active.insert(key, bytes);
-                    if bytes >= source.rotate_bytes {
-                        due.push((Arc::clone(source), path.clone()));
-                    }
-                }
-                Err(unmet) => {
-                    live.active.remove(&key);
-                    if live.refused.insert(key, unmet.clone()).is_none() {
-                        tracing::warn!(code = unmet.code, "{}", unmet.message);
-                    }
-                }
-            }
-        }
-        due
-    }
-
     /// Cuts one file: announces it, renames it away from its writer, and tells the writer. Returns the
-    /// segment's sequence number, or `None` when there is nothing to cut.
+    /// segment's sequence number, or `None` when the file has fewer than `at_least` bytes.
     ///
     /// # Errors
     /// A refusal with what is in the way, `CUT_FAILED`, `CUT_RACED`, `STORAGE_FAILED`. Nothing was changed
@@ -301,8 +222,9 @@ impl Logs {
         path: &Path,
         actor: &str,
         reason: &str,
+        at_least: u64,
     ) -> Result<Option<u64>> {
-        let _alone = self.cutting.lock().await;
+        let alone = self.cutting.lock().await;
         let facts = files::look(path).map_err(|error| {
             Error::unavailable("LOG_UNREADABLE", format!("can't look at {}", path.display()))
                 .caused_by(error)
@@ -311,8 +233,18 @@ impl Logs {
         let refuse =
             |unmet: Unmet| Error::refused("LOG_NOT_ROTATABLE", unmet.message.clone(), vec![unmet]);
         plan::admissible(path, &facts).map_err(refuse)?;
-        if facts.bytes == 0 {
+        // Somebody else may have cut it since it was looked at.
+        if facts.bytes < at_least {
             return Ok(None);
+        }
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        if !files::may_change(folder) {
+            let message = format!(
+                "the agent may not rename files in {}; give its user write access to that folder",
+                folder.display()
+            );
+            let subject = path.display().to_string();
+            return Err(refuse(Unmet { code: "LOG_FOLDER_NOT_WRITABLE", subject, message }));
         }
         if let Reopen::Signal { pidfile, .. } = &source.reopen {
             // Better not cut than cut with nobody to tell.
@@ -345,19 +277,39 @@ impl Logs {
             .await?;
         let detached = PathBuf::from(&segment.detached_path);
         let (from, to) = (path.to_owned(), detached.clone());
-        let renamed = blocking(move || act::detach(&from, &to, device, inode)).await;
-        if let Err(error) = renamed {
-            let (log_type, sequence) = (segment.log_type.clone(), segment.sequence);
-            let intent = self
-                .intent(actor, "logs.segment.abandoned", reason)
-                .target(segment.source_path.clone())
-                .outcome(error.code);
-            self.state
-                .write(intent, move |writing| Ok(writing.segments().delete(&log_type, sequence)?))
-                .await?;
-            return Err(error);
+        let mut segment = segment;
+        match blocking(move || act::detach(&from, &to, device, inode)).await {
+            Ok(act::Detached::AsPlanned) => {}
+            Ok(act::Detached::PutBack) => {
+                let (log_type, sequence) = (segment.log_type.clone(), segment.sequence);
+                let intent = self
+                    .intent(actor, "logs.segment.abandoned", reason)
+                    .target(segment.source_path.clone())
+                    .outcome("CUT_RACED");
+                self.state
+                    .write(intent, move |writing| {
+                        Ok(writing.segments().delete(&log_type, sequence)?)
+                    })
+                    .await?;
+                let message = format!(
+                    "{} was replaced by another file at the moment of its rotation",
+                    path.display()
+                );
+                return Err(Error::conflict("CUT_RACED", message));
+            }
+            // What was taken is a log of the same path all the same, so it is archived like one.
+            Ok(act::Detached::Another(device, inode)) => {
+                (segment.device, segment.inode) = (device, inode)
+            }
+            Err(error) => {
+                // The world decides whether it happened: taken back, recorded as detached, or held.
+                let _ = self.step_alone(&segment).await;
+                return Err(error);
+            }
         }
         self.record_detached(segment.clone()).await?;
+        // The writer may be slow to be told, and others want to cut meanwhile.
+        drop(alone);
         if let Err(error) = self.tell_writer(source).await {
             // Nothing is lost: the segment waits until the writer lets go, and the pipeline tells it again.
             tracing::warn!(
@@ -397,10 +349,17 @@ impl Logs {
             Reopen::Signal { signal, pidfile } => process::signal(pidfile, *signal)
                 .map_err(|why| Error::unavailable("REOPEN_FAILED", why)),
             Reopen::Command(hook) => {
-                let input =
-                    serde_json::json!({ "event": "logs.reopen", "log_type": source.log_type });
-                let variables = [("LOG_TYPE", source.log_type.clone())];
-                hooks::run(hook, &input, &variables).await.map(drop)
+                // It may take minutes, and the watch goes on meanwhile. One that fails leaves the writer
+                // holding its file, which is seen, reported and told again.
+                let (hook, log_type) = (hook.clone(), source.log_type.clone());
+                tokio::spawn(async move {
+                    let input = serde_json::json!({ "event": "logs.reopen", "log_type": log_type });
+                    let variables = [("LOG_TYPE", log_type)];
+                    if let Err(error) = hooks::run(&hook, &input, &variables).await {
+                        tracing::warn!(error = error.chain(), "the reopen hook failed");
+                    }
+                });
+                Ok(())
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Leads each unfinished segment on, one step at a time, in order of type and sequence.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const FAULT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// What came of trying one step.
-enum Outcome {
+pub(super) enum Outcome {
     /// The segment is one step further.
     Advanced,
     /// It waits for a writer.
@@ -54,18 +55,32 @@ impl Logs {
     pub(crate) async fn advance_all(&self) -> Result<Duration> {
         let unfinished = self.state.read(|reading| Ok(reading.segments().unfinished()?))?;
         let mut wait = REST;
+        // Segments of one file are sealed in order, so that the time in force goes from one to the next.
+        let mut unsealed: BTreeSet<(String, String)> = BTreeSet::new();
         for segment in unfinished {
             let key = (segment.log_type.clone(), segment.sequence);
+            let file = (segment.log_type.clone(), segment.source_path.clone());
+            let sealed = segment.state >= SegmentState::Sealed;
+            if !sealed && unsealed.contains(&file) {
+                continue;
+            }
             let now = self.outside.clock.monotonic();
             let until = self.live().waiting.get(&key).map(|waiting| waiting.not_before);
             if let Some(left) =
                 until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero())
             {
                 wait = wait.min(left);
+                if !sealed {
+                    unsealed.insert(file);
+                }
                 continue;
             }
             if let Some(again) = self.advance(segment).await {
                 wait = wait.min(again);
+            }
+            let now = self.state.read(|reading| Ok(reading.segments().get(&key.0, key.1)?))?;
+            if now.is_some_and(|now| now.state < SegmentState::Sealed) {
+                unsealed.insert(file);
             }
         }
         Ok(wait)
@@ -191,7 +206,7 @@ impl Logs {
         Ok(())
     }
 
-    async fn step_alone(&self, segment: &SegmentRecord) -> Result<Outcome> {
+    pub(super) async fn step_alone(&self, segment: &SegmentRecord) -> Result<Outcome> {
         let observed = match segment.state {
             SegmentState::Active | SegmentState::Detached => Some(self.observe(segment).await?),
             _ => None,

@@ -112,6 +112,8 @@ impl Logs {
         let mut trailer = Trailer::default();
         let mut readable = Vec::new();
         let mut plan = ReadPlan::default();
+        // Looked at before and after: a file may be cut in between.
+        trailer.active_files_in_range = self.active_in_range(log_type, range);
         for segment in self.segments_in(log_type, range, &mut trailer)? {
             match self.manifest(&segment).await {
                 Ok(manifest) => {
@@ -134,7 +136,6 @@ impl Logs {
                 }
             }
         }
-        trailer.active_files_in_range = self.active_in_range(log_type, range);
         if to.send(Ok(Part::Plan(plan))).await.is_err() {
             return Ok(());
         }
@@ -155,6 +156,7 @@ impl Logs {
             }
         }
         sender.flush().await;
+        trailer.active_files_in_range |= self.active_in_range(log_type, range);
         trailer.lines = sender.lines;
         trailer.bytes = sender.bytes;
         trailer.sha256 = hex::encode(sender.hash.finalize());
@@ -201,21 +203,22 @@ impl Logs {
         Ok(found)
     }
 
+    /// Whether lines of the range may be in files that are being written, or that can't be looked into.
     fn active_in_range(&self, log_type: &str, range: DateRange) -> bool {
+        let source =
+            self.state.read(|reading| Ok(reading.sources().get(log_type)?)).unwrap_or(None);
+        let sealed_until = |path: &std::path::Path| {
+            let streams = source.as_ref().map(|source| &source.streams);
+            streams.and_then(|streams| streams.get(&path.display().to_string())?.last_at)
+        };
         let live = self.live();
-        let written = live.active.iter().any(|((owner, _), bytes)| owner == log_type && *bytes > 0);
-        // Lines in an active file are younger than the last sealed one; a range that ended before the file
-        // was begun can't have any. Without a better bound: the range reaches into the last sealed line.
-        let newest = self
-            .state
-            .read(|reading| {
-                let source = reading.sources().get(log_type)?;
-                Ok(source.and_then(|source| {
-                    source.streams.values().filter_map(|stream| stream.last_at).max()
-                }))
-            })
-            .unwrap_or(None);
-        written && newest.is_none_or(|newest| timestamp(range.until) > newest)
+        // Lines in an active file are younger than the last sealed one of that file.
+        let written = live.active.iter().any(|((owner, path), bytes)| {
+            owner == log_type
+                && *bytes > 0
+                && sealed_until(path).is_none_or(|at| timestamp(range.until) > at)
+        });
+        written || live.refused.keys().any(|(owner, _)| owner == log_type)
     }
 
     /// The segment's index, from the local copy or else from the archive, whichever is what was recorded.

@@ -62,7 +62,7 @@ impl Logs {
         for (source, path) in targets {
             context.safe_point()?;
             let step = context.begin("cut", &path.display().to_string()).await?;
-            match self.cut(&source, &path, &context.actor(), &context.reason()).await {
+            match self.cut(&source, &path, &context.actor(), &context.reason(), 1).await {
                 Ok(Some(sequence)) => {
                     step.done(format!("{}/{sequence}", source.log_type)).await?;
                     cut.push((source.log_type.clone(), sequence));

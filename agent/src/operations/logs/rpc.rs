@@ -191,7 +191,9 @@ impl LogsService for Service {
         let (sender, mut parts) = mpsc::channel(retrieve::PIECES_WAITING);
         let logs = Arc::clone(&self.0);
         let errors = sender.clone();
+        let place = self.0.reader().map_err(to_status)?;
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) =
                 logs.retrieve(&request.log_type, range, request.plan_only, sender).await
             {
@@ -270,7 +272,9 @@ impl LogsService for Service {
         };
         let (sender, mut parts) = mpsc::channel(8);
         let (logs, errors) = (Arc::clone(&self.0), sender.clone());
+        let place = self.0.reader().map_err(to_status)?;
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = logs.verify(&request.log_type, depth, sender).await {
                 let _ = errors.send(Err(error)).await;
             }

@@ -49,6 +49,11 @@ impl Logs {
                         .iter()
                         .filter(|(key, _)| of(key))
                         .map(|(_, unmet)| unmet.clone());
+                    let failing = live
+                        .failing
+                        .iter()
+                        .filter(|(key, _)| of(key))
+                        .map(|(_, failing)| failing.why.clone());
                     let waiting = live.waiting.iter().filter(|(key, waiting)| {
                         let held = waiting.why.code == "SEGMENT_HELD_BY_WRITER";
                         key.0 == source.log_type
@@ -67,6 +72,7 @@ impl Logs {
                         compressed_bytes: 0,
                         last_verified_at: None,
                         findings: refused
+                            .chain(failing)
                             .chain(waiting.map(|(_, waiting)| waiting.why.clone()))
                             .collect(),
                     }

@@ -1,0 +1,171 @@
+//! Watches the sizes of the configured files and cuts those that are big enough.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Failing, Logs, Reopen, Source, plan};
+use crate::error::Unmet;
+use crate::outside::files;
+
+/// How often sizes are looked at.
+const POLL: Duration = Duration::from_millis(250);
+/// Every so many polls the globs are expanded again.
+const EXPAND_EVERY: u32 = 4;
+/// A path that is not there stays watched for so many expansions, a minute.
+const ABSENT_LIMIT: u32 = 60;
+/// First and longest wait after a cut that failed.
+const CUT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// At most this many files of one source are watched.
+const FILES_LIMIT: usize = 1_000;
+
+impl Logs {
+    pub(super) async fn watch(&self) {
+        let mut tick = 0_u32;
+        let mut paths: Vec<(Arc<Source>, PathBuf)> = Vec::new();
+        // How often in a row a path was not there when the globs were expanded.
+        let mut absent: BTreeMap<PathBuf, u32> = BTreeMap::new();
+        loop {
+            if tick.is_multiple_of(EXPAND_EVERY) {
+                let found = self.discover();
+                // A log that was just renamed away is about to come back; forgetting it would leave it
+                // unwatched until the next expansion.
+                let gone = paths
+                    .into_iter()
+                    .filter(|(_, path)| found.iter().all(|(_, known)| known != path));
+                let mut missing = BTreeMap::new();
+                let mut kept = Vec::new();
+                for (source, path) in gone {
+                    let times = absent.get(&path).copied().unwrap_or(0) + 1;
+                    let current = self.config().source(&source.log_type).cloned();
+                    let wanted = current.filter(|source| {
+                        source.paths.iter().any(|glob| files::could_match(glob, &path) == Ok(true))
+                    });
+                    if let Some(current) = wanted.filter(|_| times <= ABSENT_LIMIT) {
+                        missing.insert(path.clone(), times);
+                        kept.push((Arc::new(current), path));
+                    }
+                }
+                absent = missing;
+                paths = found;
+                paths.extend(kept);
+            }
+            tick = tick.wrapping_add(1);
+            for (source, path) in self.look(&paths) {
+                self.cut_when_due(&source, &path).await;
+            }
+            self.outside.clock.sleep(POLL).await;
+        }
+    }
+
+    /// Cuts a file that has reached its size. After a failure it is left alone for a growing time, and the
+    /// reason stays in sight.
+    async fn cut_when_due(&self, source: &Source, path: &Path) {
+        let key = (source.log_type.clone(), path.to_owned());
+        let now = self.outside.clock.monotonic();
+        if self.live().failing.get(&key).is_some_and(|failing| now < failing.not_before) {
+            return;
+        }
+        let outcome =
+            self.cut(source, path, "system:logs", "size reached", source.rotate_bytes).await;
+        let mut live = self.live();
+        match outcome {
+            Ok(_) => {
+                live.failing.remove(&key);
+            }
+            Err(error) => {
+                self.metrics.failed(&source.log_type);
+                let why = error.unmet.first().cloned().unwrap_or_else(|| Unmet {
+                    code: error.code,
+                    subject: path.display().to_string(),
+                    message: error.chain(),
+                });
+                let known = live.failing.get(&key);
+                if known.is_none_or(|known| known.why.code != why.code) {
+                    tracing::warn!(path = %path.display(), code = why.code, error = error.chain(), "log not rotated");
+                }
+                let attempt = known.map_or(0, |known| known.attempt.saturating_add(1));
+                let not_before = now + plan::back_off(attempt, CUT_WAIT.0, CUT_WAIT.1);
+                live.failing.insert(key, Failing { why, attempt, not_before });
+            }
+        }
+    }
+
+    /// Expands the globs; a file that two sources match belongs to the first.
+    pub(super) fn discover(&self) -> Vec<(Arc<Source>, PathBuf)> {
+        let config = self.config();
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        let real = |folder: &Path| folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let ours =
+            [&config.archive_dir, &config.local_dir, &config.state_dir].map(|folder| real(folder));
+        let mut refused = Vec::new();
+        for source in &config.sources {
+            let source = Arc::new(source.clone());
+            let matching =
+                source.paths.iter().filter_map(|pattern| files::matching(pattern).ok()).flatten();
+            for path in matching.filter(|path| !plan::is_ours(path)).take(FILES_LIMIT) {
+                // By real paths: the configuration's check can't see through links.
+                let folder = real(path.parent().unwrap_or(Path::new("/")));
+                if source.reopen != Reopen::Own && ours.iter().any(|own| folder.starts_with(own)) {
+                    let subject = path.display().to_string();
+                    let message = format!(
+                        "{subject} is the agent's own or archived already; mend the glob that matches it"
+                    );
+                    refused.push((
+                        (source.log_type.clone(), path),
+                        Unmet { code: "LOG_IS_OURS", subject, message },
+                    ));
+                } else if seen.insert(path.clone()) {
+                    found.push((Arc::clone(&source), path));
+                }
+            }
+        }
+        let keep: BTreeSet<(String, PathBuf)> =
+            found.iter().map(|(source, path)| (source.log_type.clone(), path.clone())).collect();
+        let mut live = self.live();
+        live.active.retain(|key, _| keep.contains(key));
+        live.refused.retain(|key, _| keep.contains(key));
+        live.failing.retain(|key, _| keep.contains(key));
+        live.refused.extend(refused);
+        found
+    }
+
+    /// Looks at each file and returns those that are big enough to be cut.
+    fn look(&self, paths: &[(Arc<Source>, PathBuf)]) -> Vec<(Arc<Source>, PathBuf)> {
+        let mut due = Vec::new();
+        let mut live = self.live();
+        for (source, path) in paths {
+            let key = (source.log_type.clone(), path.clone());
+            let seen = match files::look(path) {
+                Ok(Some(facts)) => plan::admissible(path, &facts).map(|()| facts.bytes),
+                Ok(None) => {
+                    live.active.remove(&key);
+                    live.refused.remove(&key);
+                    continue;
+                }
+                Err(error) => Err(Unmet {
+                    code: "LOG_UNREADABLE",
+                    subject: path.display().to_string(),
+                    message: format!("can't look at {}: {error}", path.display()),
+                }),
+            };
+            match seen {
+                Ok(bytes) => {
+                    live.refused.remove(&key);
+                    live.active.insert(key, bytes);
+                    if bytes >= source.rotate_bytes {
+                        due.push((Arc::clone(source), path.clone()));
+                    }
+                }
+                Err(unmet) => {
+                    live.active.remove(&key);
+                    if live.refused.insert(key, unmet.clone()).is_none() {
+                        tracing::warn!(code = unmet.code, "{}", unmet.message);
+                    }
+                }
+            }
+        }
+        due
+    }
+}

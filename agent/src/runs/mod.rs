@@ -391,7 +391,7 @@ impl Runs {
     pub async fn cancel(&self, id: &str) -> Result<Snapshot> {
         let snapshot = self.find(id)?;
         let id = snapshot.record.id.clone();
-        let Some(active) = self.active().get(&id).cloned() else {
+        let Some(active) = self.active().get(&id).filter(|active| active.goes_on()).cloned() else {
             let message = format!(
                 "run {id} has ended ({:?}); there is nothing to cancel",
                 snapshot.record.state

@@ -10,6 +10,7 @@ mod docs;
 mod logs_bad_input;
 mod logs_concurrent;
 mod logs_damage;
+mod logs_durable;
 mod logs_formats;
 mod logs_held;
 mod logs_kill;

@@ -175,17 +175,35 @@ pub fn could_match(pattern: &str, path: &Path) -> Result<bool, String> {
     Ok(pattern.matches_path_with(path, MATCHING))
 }
 
-/// The files that match a glob, sorted. A pattern without wildcard matches its own path whether or not it
-/// exists.
+/// What matches a glob, and what could not be looked into.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Sorted. A pattern without a wildcard names its own path, whether or not that exists.
+    pub paths: Vec<PathBuf>,
+    /// Folders that could not be read, with the reason: they may hide files.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// Expands a glob.
 ///
 /// # Errors
 /// The message of what is wrong with the pattern.
-pub fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let paths = glob::glob_with(pattern, MATCHING).map_err(|error| error.msg.to_owned())?;
-    // A folder that can't be read hides files; the caller reports the pattern's folder itself.
-    let mut found: Vec<PathBuf> = paths.flatten().collect();
-    found.sort();
-    Ok(found)
+pub fn matching(pattern: &str) -> Result<Matches, String> {
+    let mut matches = Matches::default();
+    if !pattern.contains(['*', '?', '[']) {
+        matches.paths.push(PathBuf::from(pattern));
+        return Ok(matches);
+    }
+    for found in glob::glob_with(pattern, MATCHING).map_err(|error| error.msg.to_owned())? {
+        match found {
+            Ok(path) => matches.paths.push(path),
+            Err(error) => {
+                matches.unreadable.push((error.path().to_owned(), error.error().to_string()))
+            }
+        }
+    }
+    matches.paths.sort();
+    Ok(matches)
 }
 
 /// Whether files can be made in `folder`, or it can be made itself.

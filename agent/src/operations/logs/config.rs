@@ -171,8 +171,11 @@ impl Config {
             }
         }
         for source in &self.sources {
-            for path in
-                source.paths.iter().filter_map(|pattern| files::matching(pattern).ok()).flatten()
+            for path in source
+                .paths
+                .iter()
+                .filter_map(|pattern| files::matching(pattern).ok())
+                .flat_map(|found| found.paths)
             {
                 if let Ok(Some(facts)) = files::look(&path)
                     && let Err(unmet) = super::plan::admissible(&path, &facts)

@@ -59,6 +59,13 @@ impl Logs {
             .filter(|(source, _)| log_type.is_empty() || source.log_type == log_type)
             .collect();
         let (mut cut, mut refused, mut empty) = (Vec::new(), Vec::new(), 0);
+        // What could not be looked into may hold files that should have been cut.
+        for ((owner, path), unmet) in &self.live().refused {
+            let unseen = ["LOG_FOLDER_UNREADABLE", "LOG_FILES_TOO_MANY"].contains(&unmet.code);
+            if unseen && (log_type.is_empty() || owner == log_type) {
+                refused.push((path.clone(), Error::unavailable(unmet.code, unmet.message.clone())));
+            }
+        }
         for (source, path) in targets {
             context.safe_point()?;
             let step = context.begin("cut", &path.display().to_string()).await?;

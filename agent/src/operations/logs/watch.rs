@@ -102,9 +102,32 @@ impl Logs {
         let mut refused = Vec::new();
         for source in &config.sources {
             let source = Arc::new(source.clone());
-            let matching =
-                source.paths.iter().filter_map(|pattern| files::matching(pattern).ok()).flatten();
-            for path in matching.filter(|path| !plan::is_ours(path)).take(FILES_LIMIT) {
+            let mut matching = Vec::new();
+            for matches in source.paths.iter().filter_map(|pattern| files::matching(pattern).ok()) {
+                matching.extend(matches.paths.into_iter().filter(|path| !plan::is_ours(path)));
+                for (folder, why) in matches.unreadable {
+                    let subject = folder.display().to_string();
+                    let message = format!(
+                        "can't read {subject} ({why}), so logs in it may be missed; let the agent's user read it"
+                    );
+                    refused.push((
+                        (source.log_type.clone(), folder),
+                        Unmet { code: "LOG_FOLDER_UNREADABLE", subject, message },
+                    ));
+                }
+            }
+            if let Some(first) = matching.get(FILES_LIMIT).cloned() {
+                let subject = first.display().to_string();
+                let message = format!(
+                    "{} files match, only {FILES_LIMIT} are watched, from {subject} on none; split the source",
+                    matching.len()
+                );
+                refused.push((
+                    (source.log_type.clone(), first),
+                    Unmet { code: "LOG_FILES_TOO_MANY", subject, message },
+                ));
+            }
+            for path in matching.into_iter().take(FILES_LIMIT) {
                 // By real paths: the configuration's check can't see through links.
                 let folder = real(path.parent().unwrap_or(Path::new("/")));
                 if source.reopen != Reopen::Own && ours.iter().any(|own| folder.starts_with(own)) {

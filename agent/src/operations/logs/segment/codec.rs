@@ -7,7 +7,7 @@ use libdeflater::{CompressionLvl, Compressor};
 pub const DEFAULT_LEVEL: i32 = 5;
 
 /// One member in this many is compressed a level higher by [`LibdeflateCodec::standard`].
-const THOROUGH_EVERY: u64 = 4;
+const THOROUGH_EVERY: u64 = 8;
 
 /// Compresses the members of a segment.
 pub trait Codec: Send {
@@ -47,7 +47,7 @@ impl LibdeflateCodec {
         Ok(Self { usual: compressor(level)?, thorough: None, members: 0 })
     }
 
-    /// The compressor to seal with: [`DEFAULT_LEVEL`], and every fourth member, from the first
+    /// The compressor to seal with: [`DEFAULT_LEVEL`], and every eighth member, from the first
     /// on, a level higher. The next level is a quarter slower for three per cent, too slow for all
     /// members and worth it for some.
     ///

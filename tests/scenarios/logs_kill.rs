@@ -119,3 +119,30 @@ fn killed_at_random() {
     }
     nothing_is_lost(&mut agent, writer);
 }
+
+#[test]
+fn what_an_upload_left_half_done_is_swept_up() {
+    let mut agent = host();
+    std::fs::write(agent.log("t.log"), genesis_tests::lines::text(0..100)).unwrap();
+    agent.start_with_failpoint("logs.source-removed", 1);
+    agent.wait_ready();
+    agent.ctl(&["logs", "rotate", "--log-type", "trading", "--detach"]);
+    agent.wait_killed();
+    // As a crash in the middle of the upload leaves it.
+    let mut half = Vec::new();
+    for sealed in files_below(&agent.sealed()) {
+        let place = agent.archive().join(sealed.strip_prefix(agent.sealed()).unwrap());
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        half.push(std::path::PathBuf::from(format!("{}#1", place.display())));
+    }
+    assert_eq!(half.len(), 2, "a segment and its manifest");
+    for path in &half {
+        std::fs::write(path, "half").unwrap();
+    }
+    agent.start();
+    agent.wait_verified("trading", 1);
+    for path in half {
+        assert!(!path.exists(), "left: {}", path.display());
+    }
+    agent.assert_holds("trading", 100);
+}

@@ -17,7 +17,7 @@ fn a_writer_that_notices_by_itself_loses_nothing_over_many_rotations() {
     writer.wait_for_more(120_000);
     let count = writer.stop();
     agent.rotate("trading");
-    let segments = agent.wait_verified("trading", 8);
+    let segments = agent.wait_verified("trading", 5);
     assert_eq!(segments.iter().map(|segment| segment.lines).sum::<u64>(), count);
     for (before, segment) in (1..).zip(&segments) {
         assert_eq!(segment.sequence, before, "sequence numbers have no gap");
@@ -38,7 +38,7 @@ fn a_daemon_that_reopens_on_a_signal_loses_nothing() {
     let program = Path::new(env!("CARGO_BIN_EXE_genesis-test-writer"));
     let writer = ChildWriter::start(program, &agent.log("t.log"), &pidfile, RATE);
     agent.start();
-    agent.wait_verified("trading", 5);
+    agent.wait_verified("trading", 4);
     // Some more under a rotation by hand, while the writer is at work.
     agent.rotate("trading");
     let count = writer.stop();
@@ -69,7 +69,7 @@ fn many_logs_that_are_cut_at_the_same_moment_do_not_disturb_each_other() {
     let counts: Vec<u64> = writers.into_iter().map(Writer::stop).collect();
     agent.ctl(&["logs", "rotate"]).ok();
     for (name, count) in names.iter().zip(counts) {
-        agent.wait_verified(name, 10);
+        agent.wait_verified(name, 4);
         agent.assert_holds(name, count);
     }
     assert_eq!(beside(&agent.log("")), [""; 0], "nothing is left beside the logs");

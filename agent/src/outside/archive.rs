@@ -18,12 +18,15 @@ use crate::error::{Error, Result};
 const WHOLE_LIMIT: u64 = 8 << 20;
 /// How much is held in memory while streaming, in bytes.
 const PART_BYTES: usize = 4 << 20;
+/// At most this many staged files of one object are looked for; each crash leaves one at most.
+const STAGED_LIMIT: u32 = 100;
 
 /// Where segments are kept for their retention.
 #[derive(Clone)]
 pub struct Archive {
     store: Arc<dyn ObjectStore>,
     url: String,
+    folder: PathBuf,
 }
 
 /// What an upload found.
@@ -48,7 +51,7 @@ impl Archive {
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|error| unavailable(&format!("open the archive {url}")).caused_by(error))?
             .with_fsync(true);
-        Ok(Self { store: Arc::new(store), url: url.to_owned() })
+        Ok(Self { store: Arc::new(store), url: url.to_owned(), folder })
     }
 
     /// Its configured address.
@@ -62,6 +65,7 @@ impl Archive {
     /// `ARCHIVE_UNAVAILABLE` when reading or writing fails; a partial object is not left under the name.
     pub async fn put_file(&self, name: &str, source: &FilePath) -> Result<Put> {
         let fault = || unavailable(&format!("archive {name} at {}", self.url));
+        self.remove_staged(name).await.map_err(|error| fault().caused_by(error))?;
         let mut file =
             tokio::fs::File::open(source).await.map_err(|error| fault().caused_by(error))?;
         let size = file.metadata().await.map_err(|error| fault().caused_by(error))?.len();
@@ -110,6 +114,21 @@ impl Archive {
             }
             Err(error) => Err(fault().caused_by(error)),
         }
+    }
+
+    /// Removes what a put of `name` left that a crash cut off. The local store stages under `name#1` and so
+    /// on, and uses none of these again.
+    async fn remove_staged(&self, name: &str) -> std::io::Result<()> {
+        for staged in [name.to_owned(), format!("{name}.uploading")] {
+            for number in 1..=STAGED_LIMIT {
+                match tokio::fs::remove_file(self.folder.join(format!("{staged}#{number}"))).await {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn put(&self, path: &Path, bytes: Bytes) -> Result<Put> {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Places};
+use crate::emergency::Emergency;
 use crate::error::{Error, Result};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
@@ -20,24 +21,30 @@ use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCA
 use crate::operations::logs::metrics::Metrics;
 use crate::operations::logs::rotate::RotationTable;
 use crate::operations::logs::{HostIdentity, Logs};
+use crate::operations::recovery::{self, Recovery};
 use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
 use crate::own_log::LogFile;
-use crate::runs::rollback::{self, Dispatcher};
+use crate::runs::rollback::Dispatcher;
 use crate::runs::{Reconcile, Runs, system_time};
 use crate::scheduler::Scheduler;
 use crate::server::agent_rpc::AgentView;
-use crate::server::caller::SocketRules;
+use crate::server::caller::Rules;
+use crate::server::connection::Connections;
 use crate::server::http::{AgentGauges, Pages};
 use crate::server::layers::Gate;
-use crate::server::{self, Listeners, Services};
+use crate::server::listen::Addresses;
+use crate::server::tls::Tls;
+use crate::server::{self, Listeners, Secured, Services};
 use crate::state::State;
 
 /// What runs may take to reach a safe point when the agent stops.
 const DRAIN: Duration = Duration::from_secs(6);
 /// What open calls may take after that; together they stay below ten seconds.
 const CLOSE: Duration = Duration::from_secs(2);
+/// So many connections to the unix socket are held at a time.
+const LOCAL_CONNECTIONS: usize = 256;
 
 /// What an agent is started with.
 pub struct Setup {
@@ -56,7 +63,9 @@ pub struct Agent {
     /// The address of HTTP, its port chosen.
     pub http: SocketAddr,
     /// The address of plaintext gRPC, if it is on.
-    pub tcp: Option<SocketAddr>,
+    pub plaintext: Option<SocketAddr>,
+    /// The address of gRPC over TLS, if it is on.
+    pub grpc: Option<SocketAddr>,
     /// The socket.
     pub socket: PathBuf,
     config: Arc<ConfigHistory>,
@@ -89,7 +98,9 @@ impl Agent {
         let clock = Arc::clone(&outside.clock);
         let state = open_state(&places)?;
         let host = identify(&state, &outside).await?;
-        let runs = Runs::new(state.clone(), Arc::clone(&clock));
+        let emergency =
+            Emergency::open(state.clone(), Arc::clone(&clock), places.emergency_flag()).await?;
+        let runs = Runs::new(state.clone(), Arc::clone(&clock), emergency.clone());
         let mut registry = Registry::default();
         let gauges = AgentGauges::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
@@ -102,17 +113,26 @@ impl Agent {
             config.logs.clone(),
             metrics,
         ));
-        let listeners = Listeners::bind(
-            &places.socket,
-            &config.agent.operator_group,
-            config.listen.plaintext_grpc,
-            config.listen.http,
-        )
+        let listeners = Listeners::bind(Addresses {
+            socket: &places.socket,
+            group: &config.agent.operator_group,
+            plaintext: config.listen.plaintext_grpc,
+            tls: config.tls.is_some().then_some(config.listen.grpc),
+            http: config.listen.http,
+        })
         .await?;
-        let rules = SocketRules {
+        let rules = Rules {
             own_uid: rustix::process::geteuid().as_raw(),
             operator_group: config.agent.operator_group.clone(),
+            fleet: config.fleet.clone(),
         };
+        let connections = Connections::new(config.listen.max_connections, Arc::clone(&clock));
+        let tls = config.tls.clone().map(|files| {
+            let listen = listeners.tls_address().unwrap_or(config.listen.grpc).to_string();
+            Tls::open(files, listen, Arc::clone(&clock), Arc::clone(&connections))
+        });
+        let (contacts, own_log_path, pki) =
+            (config.contacts.clone(), places.own_log(), places.pki());
         let history = Arc::new(ConfigHistory::new(
             state.clone(),
             outside.clone(),
@@ -120,9 +140,18 @@ impl Agent {
             config_path,
             config,
             Arc::clone(&logs),
+            tls.clone(),
         ));
+        let dispatcher = Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&history)))]);
+        let recovery = Recovery {
+            dispatcher,
+            emergency: emergency.clone(),
+            contacts,
+            clock: Arc::clone(&clock),
+        };
         let operations = Operations {
             logs,
+            recovery: Arc::new(recovery),
             storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
             config: history,
             vitals: Arc::new(Vitals::new(state.clone(), outside.clone())),
@@ -135,7 +164,9 @@ impl Agent {
             Arc::clone(&clock),
             &host.id,
         );
-        let Operations { logs, storage: _, config, vitals } = operations;
+        let stances = operations.stances();
+        let Operations { logs, recovery, storage: _, config, vitals } = operations;
+        let recovery = recovery::rpc::Service { recovery, stances: stances.into() };
         let view = AgentView {
             host,
             started_at: clock.now(),
@@ -145,6 +176,9 @@ impl Agent {
             logs: Arc::clone(&logs),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
+            own_log: own_log_path,
+            tls: tls.clone(),
+            pki,
         };
         let pages = Pages {
             registry: Arc::new(registry),
@@ -154,40 +188,57 @@ impl Agent {
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
+            recovery: recovery.clone(),
         };
         let services = Services {
             agent: view,
             runs: runs.clone(),
             scheduler: scheduler.clone(),
             oplog: crate::oplog::rpc::Service { state: state.clone(), outside: outside.clone() },
-            recovery: rollback::rpc::Service {
-                dispatcher: Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&config)))]),
-                clock: Arc::clone(&clock),
-            },
+            recovery,
             logs: Arc::clone(&logs),
         };
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
-        let (http, tcp) = (
+        let (http, plaintext, grpc) = (
             listeners.http_address().map_err(|error| {
                 Error::unavailable("LISTEN_FAILED", "can't find out the address of HTTP")
                     .caused_by(error)
             })?,
-            listeners.tcp_address(),
+            listeners.plaintext_address(),
+            listeners.tls_address(),
         );
         let stop = CancellationToken::new();
-        let server = tokio::spawn(server::serve(services, gate, listeners, pages, stop.clone()));
-        let tasks = vec![
+        let local = Connections::new(LOCAL_CONNECTIONS, Arc::clone(&clock));
+        let secured = Secured { tls: tls.clone(), connections, local };
+        let server =
+            tokio::spawn(server::serve(services, gate, listeners, secured, pages, stop.clone()));
+        let mut tasks = vec![
+            tokio::spawn(emergency.serve()),
             tokio::spawn(logs.serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
         ];
+        tasks.extend(tls.map(|tls| tokio::spawn(tls.serve())));
         let socket = places.socket.clone();
-        Ok(Self { http, tcp, socket, config, runs, clock, state, tasks, server, stop, _lock: lock })
+        Ok(Self {
+            http,
+            plaintext,
+            grpc,
+            socket,
+            config,
+            runs,
+            clock,
+            state,
+            tasks,
+            server,
+            stop,
+            _lock: lock,
+        })
     }
 
     /// Reads the configuration again, as SIGHUP asks.
     pub async fn reload(&self) {
-        match self.config.reload("signal:HUP", "").await {
+        match self.config.reload("signal:HUP", "", "").await {
             Ok(reloaded) => tracing::warn!(?reloaded, "configuration reloaded"),
             Err(error) => {
                 tracing::error!(error = error.chain(), "the configuration was not reloaded")
@@ -284,7 +335,7 @@ async fn write_identity(
 /// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
 /// brought to an end.
 async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> Result<()> {
-    let Operations { logs, storage: _, config, vitals: _ } = operations;
+    let Operations { logs, recovery: _, storage: _, config, vitals: _ } = operations;
     let now = config.loaded_at();
     let intent = Intent::new(now, "system:agent", "agent.started")
         .target(process())

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use crate::error::{Error, Result, Unmet};
 use crate::operations::logs;
+use crate::operations::recovery::Contacts;
 
 pub mod places;
 pub mod reader;
@@ -27,8 +28,25 @@ const FILE_LIMIT: u64 = 1 << 20;
 pub struct Listen {
     /// Loopback address for /metrics and /api.
     pub http: SocketAddr,
+    /// Address of gRPC over TLS; served once `[tls]` is configured.
+    pub grpc: SocketAddr,
+    /// So many TCP connections are held at a time.
+    pub max_connections: usize,
     /// Loopback address of plaintext gRPC for viewers; `None`: off.
     pub plaintext_grpc: Option<SocketAddr>,
+}
+
+/// `[tls]`: what secures gRPC over TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The CAs that clients' certificates must come from, PEM.
+    pub client_ca: PathBuf,
+    /// Revocation lists of those CAs, PEM; `None`: nothing is ever revoked.
+    pub revocation_list: Option<PathBuf>,
 }
 
 /// `[agent]`: the agent itself.
@@ -45,8 +63,14 @@ pub struct AgentSection {
 pub struct Config {
     /// See [`Listen`].
     pub listen: Listen,
+    /// See [`TlsFiles`]; `None`: no gRPC over TLS.
+    pub tls: Option<TlsFiles>,
     /// See [`AgentSection`].
     pub agent: AgentSection,
+    /// The fleet that this host belongs to; client certificates name it.
+    pub fleet: String,
+    /// Whom to call.
+    pub contacts: Contacts,
     /// Log archival.
     pub logs: logs::Config,
     /// Where it came from; empty: built-in defaults.
@@ -76,14 +100,20 @@ impl Config {
             record.problem(error.span(), "", error.message().replace('\n', " "));
         }
         let root = Section::root(&record, table.get_ref());
-        let listen = read_listen(&root);
+        let tls = read_tls(&root);
+        let listen = read_listen(&root, tls.is_some());
         let agent = read_agent(&root);
+        let fleet = read_fleet(&root);
+        let contacts = Contacts::read(&root);
         let logs = logs::Config::read(&root, places);
         root.finish();
         let (problems, keys, effective) = record.finish();
         let config = problems.is_empty().then(|| Self {
             listen,
+            tls,
             agent,
+            fleet,
+            contacts,
             logs,
             source: source.to_owned(),
             text: text.to_owned(),
@@ -126,6 +156,14 @@ impl Config {
             }
         };
         differs("listen.http", self.listen.http != other.listen.http);
+        differs("listen.grpc", self.listen.grpc != other.listen.grpc);
+        differs(
+            "listen.max_connections",
+            self.listen.max_connections != other.listen.max_connections,
+        );
+        differs("tls", self.tls != other.tls);
+        differs("fleet.name", self.fleet != other.fleet);
+        differs("contacts", self.contacts != other.contacts);
         differs("listen.plaintext_grpc", self.listen.plaintext_grpc != other.listen.plaintext_grpc);
         differs("agent.operator_group", self.agent.operator_group != other.agent.operator_group);
         differs("agent.log_level", self.agent.log_level != other.agent.log_level);
@@ -203,13 +241,78 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-fn read_listen(root: &Section<'_>) -> Listen {
+fn read_tls(root: &Section<'_>) -> Option<TlsFiles> {
+    let section = root.table("tls");
+    let given = ["certificate", "key", "client_ca"].map(|key| section.has(key));
+    let path = |key: &'static str, help: &'static str| {
+        let parsed = section.parsed(key, Some(""), help, |text| match Path::new(text) {
+            path if text.is_empty() || path.is_absolute() => Ok(path.to_owned()),
+            _ => Err(format!("{text:?} is not an absolute path")),
+        });
+        parsed.filter(|path| !path.as_os_str().is_empty())
+    };
+    let certificate =
+        path("certificate", "Certificate chain of gRPC over TLS, PEM. Empty: no gRPC over TLS.");
+    let key = path("key", "Its private key, PEM; readable by nobody but its owner.");
+    let client_ca = path("client_ca", "CAs that clients' certificates must come from, PEM.");
+    let revocation_list = path(
+        "revocation_list",
+        "Revocation lists of those CAs, PEM: one for each, else its clients are refused. Empty: nothing is revoked.",
+    );
+    if (given.contains(&true) || revocation_list.is_some()) && given.contains(&false) {
+        section.problem("", "gRPC over TLS needs certificate, key and client_ca, all three");
+    }
+    section.finish();
+    Some(TlsFiles { certificate: certificate?, key: key?, client_ca: client_ca?, revocation_list })
+}
+
+fn read_fleet(root: &Section<'_>) -> String {
+    let section = root.table("fleet");
+    let name = section.parsed(
+        "name",
+        Some("default"),
+        "The fleet that this host belongs to. Clients' certificates must name it.",
+        |text| {
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+            if (1..=63).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with(['.', '-']) {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("{text:?} is no fleet name: 1 to 63 of a-z, 0-9, '.' and '-', beginning with a letter or digit"))
+            }
+        },
+    );
+    section.finish();
+    name.unwrap_or_default()
+}
+
+fn read_listen(root: &Section<'_>, secured: bool) -> Listen {
     let section = root.table("listen");
     let http = section.parsed(
         "http",
         Some("127.0.0.1:7480"),
         "Loopback address of the HTTP listener: /metrics and /api/operations/DOMAIN/status, GET only. Port 0 takes a free one.",
         loopback,
+    );
+    let secure = section.parsed(
+        "grpc",
+        Some("127.0.0.1:7443"),
+        "Address of gRPC over TLS, served once [tls] is configured; without it, only a loopback address is taken.",
+        |text| match text.parse::<SocketAddr>() {
+            Ok(address) if secured || address.ip().is_loopback() => Ok(address),
+            Ok(_) => Err(format!(
+                "{text:?} is not a loopback address and there is no [tls]: configure certificate, key and client_ca first"
+            )),
+            Err(_) => Err(format!("{text:?} is no address and port, such as \"0.0.0.0:7443\"")),
+        },
+    );
+    let max_connections = section.parsed(
+        "max_connections",
+        Some("1024"),
+        "So many TCP connections are held at a time; beyond them the one that is idle the longest makes room.",
+        |text| match text.parse() {
+            Ok(count @ 16..=65_536) => Ok(count),
+            _ => Err(format!("{text:?} is not a number from 16 to 65536, as text")),
+        },
     );
     let grpc = section.parsed(
         "plaintext_grpc",
@@ -220,6 +323,8 @@ fn read_listen(root: &Section<'_>) -> Listen {
     section.finish();
     Listen {
         http: http.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        grpc: secure.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7443))),
+        max_connections: max_connections.unwrap_or(1_024),
         plaintext_grpc: grpc.flatten(),
     }
 }

@@ -21,6 +21,8 @@ pub enum Kind {
     Unavailable,
     /// The identity lacks the role.
     NotAllowed,
+    /// Look what came of it: it was begun, and its end is not known.
+    Incomplete,
     /// Stopped because somebody asked for it.
     Cancelled,
     /// A fault of ours or of the host; the journal has the details.

@@ -88,7 +88,12 @@ async fn until_signal(setup: Setup) -> Result<()> {
         agent.socket.display(),
         agent.http,
         if source.is_empty() { "built-in defaults" } else { &source },
-        agent.tcp.map(|address| format!(", plaintext grpc {address}")).unwrap_or_default(),
+        agent
+            .grpc
+            .map(|address| format!(", grpc {address}"))
+            .into_iter()
+            .chain(agent.plaintext.map(|address| format!(", plaintext grpc {address}")))
+            .collect::<String>(),
     ));
     say(&format!("try: genesisctl -n unix:{} status", agent.socket.display()));
     // Without systemd there is nobody to tell.

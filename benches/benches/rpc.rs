@@ -15,9 +15,10 @@ use genesis_agent::outside::Outside;
 use genesis_client::{Client, Node, Options};
 use genesis_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
 use genesis_proto::v1::{
-    CheckConfigRequest, CheckConfigResponse, GetConfigRequest, GetConfigResponse, GetStatusRequest,
-    GetStatusResponse, GetVersionRequest, GetVersionResponse, ReloadConfigRequest,
-    ReloadConfigResponse, WhoAmIRequest, WhoAmIResponse,
+    CheckConfigRequest, CheckConfigResponse, GetConfigRequest, GetConfigResponse, GetPkiRequest,
+    GetPkiResponse, GetStatusRequest, GetStatusResponse, GetVersionRequest, GetVersionResponse,
+    PlanResponse, ReadOwnLogRequest, ReadOwnLogResponse, ReloadConfigRequest, ReloadConfigResponse,
+    WhoAmIRequest, WhoAmIResponse,
 };
 use genesis_stats::quantile;
 use tokio::net::UnixListener;
@@ -83,6 +84,24 @@ impl AgentService for Echo {
         &self,
         _: Request<ReloadConfigRequest>,
     ) -> Result<Response<ReloadConfigResponse>, Status> {
+        absent()
+    }
+
+    async fn plan_reload_config(
+        &self,
+        _: Request<ReloadConfigRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        absent()
+    }
+
+    async fn get_pki(&self, _: Request<GetPkiRequest>) -> Result<Response<GetPkiResponse>, Status> {
+        absent()
+    }
+
+    async fn read_own_log(
+        &self,
+        _: Request<ReadOwnLogRequest>,
+    ) -> Result<Response<ReadOwnLogResponse>, Status> {
         absent()
     }
 }

@@ -19,7 +19,11 @@ pub struct MethodPolicy {
     pub mutating: bool,
     /// Whether its effect can't be had back. A missing option counts as destructive.
     pub destructive: bool,
-    /// Whether all three options are written down, as a test demands.
+    /// Whether it is served from the reserved lane. A missing option counts as no.
+    pub urgent: bool,
+    /// Whether it answers with a stream.
+    pub streaming: bool,
+    /// Whether the first three options are written down, as a test demands.
     pub complete: bool,
 }
 
@@ -63,6 +67,8 @@ fn policy(method: &MethodDescriptor) -> MethodPolicy {
         role,
         mutating: mutating.unwrap_or(true),
         destructive: destructive.unwrap_or(true),
+        urgent: flag("genesis.v1.urgent").unwrap_or(false),
+        streaming: method.is_server_streaming(),
         complete: role.is_some() && mutating.is_some() && destructive.is_some(),
     }
 }

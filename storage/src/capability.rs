@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicBool;
 use redb::{ReadTransaction, WriteTransaction};
 
 use crate::tables::configs::{Configs, ConfigsWriting};
+use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::identity::{Identities, IdentitiesWriting};
 use crate::tables::jobs::{Jobs, JobsBookkeeping, JobsWriting};
 use crate::tables::oplog::Oplog;
+use crate::tables::requests::{Requests, RequestsBookkeeping};
 use crate::tables::runs::{Runs, RunsBookkeeping, RunsWriting};
 use crate::tables::segments::{Segments, SegmentsWriting};
 use crate::tables::series::Series;
@@ -31,6 +33,16 @@ impl<'t> Reading<'t> {
     /// Who this host is.
     pub fn identity(&self) -> Identities<'t> {
         Identities::new(self.source)
+    }
+
+    /// The emergency flag.
+    pub fn emergency(&self) -> Emergencies<'t> {
+        Emergencies::new(self.source)
+    }
+
+    /// Requests by their id.
+    pub fn requests(&self) -> Requests<'t> {
+        Requests::new(self.source)
     }
 
     /// The oplog.
@@ -87,6 +99,16 @@ impl<'t> Writing<'t> {
         IdentitiesWriting::new(self.sink)
     }
 
+    /// The emergency flag.
+    pub fn emergency(&self) -> EmergenciesWriting<'t> {
+        EmergenciesWriting::new(self.sink)
+    }
+
+    /// Requests by their id.
+    pub fn requests(&self) -> RequestsBookkeeping<'t> {
+        RequestsBookkeeping::new(self.sink)
+    }
+
     /// The runs and their steps.
     pub fn runs(&self) -> RunsWriting<'t> {
         RunsWriting::new(self.sink)
@@ -122,7 +144,7 @@ impl<'t> Deref for Writing<'t> {
 }
 
 /// An unaudited write transaction for a closed list of records: run steps, the request to cancel
-/// a run, job marks. See [`Store::bookkeep`](crate::Store::bookkeep).
+/// a run, job marks, request ids. See [`Store::bookkeep`](crate::Store::bookkeep).
 pub struct Bookkeeping<'t> {
     reading: Reading<'t>,
     sink: Sink<'t>,
@@ -142,6 +164,11 @@ impl<'t> Bookkeeping<'t> {
     /// The jobs' pauses and marks.
     pub fn jobs(&self) -> JobsBookkeeping<'t> {
         JobsBookkeeping::new(self.sink)
+    }
+
+    /// Requests by their id.
+    pub fn requests(&self) -> RequestsBookkeeping<'t> {
+        RequestsBookkeeping::new(self.sink)
     }
 }
 

@@ -31,9 +31,11 @@ pub use record::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
 pub use schema::SCHEMA_VERSION;
 pub use store::{Compaction, DEFAULT_CACHE_BYTES, Ingest, Options, Store};
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
+pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
 pub use tables::identity::{Identities, IdentitiesWriting, Identity};
 pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};
 pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
+pub use tables::requests::{RequestRecord, Requests, RequestsBookkeeping};
 pub use tables::runs::{
     ReconciliationRecord, RunRecord, RunState, Runs, RunsBookkeeping, RunsWriting, StepRecord,
     StepState, Verdict,

@@ -50,6 +50,8 @@ tables! {
     SEGMENT_COUNTS: (Name, Name) => u64 = "segment_counts"; "Log type and state to how many."
     SOURCES: Name => Bytes = "sources"; "Log type to `SourceRecord`."
     CONFIGS: u64 => Bytes = "configs"; "Generation to `ConfigGeneration`."
+    REQUESTS: Name => Bytes = "requests"; "Request id to `RequestRecord`."
+    REQUESTS_BY_TIME: (i64, Name) => () = "requests_by_time"; "Milliseconds since 1970 and request id."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
 }
 
@@ -59,3 +61,5 @@ pub(crate) const SCHEMA_ROW: &str = "schema_version";
 pub(crate) const IDENTITY_ROW: &str = "identity";
 /// Row of `META`: the newest oplog entry's sequence and hash, apart from the entry itself.
 pub(crate) const HEAD_ROW: &str = "oplog_head";
+/// Row of `META`: the `EmergencyRecord`.
+pub(crate) const EMERGENCY_ROW: &str = "emergency";

@@ -71,6 +71,16 @@ impl Places {
         self.state.join("logs/agent.log")
     }
 
+    /// The emergency flag: while this file is there, an emergency is in force.
+    pub fn emergency_flag(&self) -> PathBuf {
+        self.state.join("EMERGENCY")
+    }
+
+    /// What `genesis-agent pki` keeps, where it keeps it on this host.
+    pub fn pki(&self) -> PathBuf {
+        self.state.join("pki")
+    }
+
     /// The lock that holds the agent's process id.
     pub fn lock(&self) -> PathBuf {
         self.state.join("agent.lock")

@@ -13,7 +13,9 @@ use crate::config::{self, Config, Places};
 use crate::error::{Error, Result, Unmet};
 use crate::operations::logs::Logs;
 use crate::outside::{Outside, files};
-use crate::runs::rollback::{PlanStep, Point, Rollback};
+use crate::plan::{Plan, PlanStep};
+use crate::runs::rollback::{Point, Rollback};
+use crate::server::tls::Tls;
 use crate::state::State;
 
 /// The configuration's past and present.
@@ -28,6 +30,7 @@ pub struct ConfigHistory {
     current: ArcSwap<Config>,
     loaded_at: ArcSwap<Timestamp>,
     logs: Arc<Logs>,
+    tls: Option<Arc<Tls>>,
     alone: tokio::sync::Mutex<()>,
 }
 
@@ -53,6 +56,7 @@ impl ConfigHistory {
         path: Option<PathBuf>,
         config: Config,
         logs: Arc<Logs>,
+        tls: Option<Arc<Tls>>,
     ) -> Self {
         let now = outside.clock.now();
         Self {
@@ -64,6 +68,7 @@ impl ConfigHistory {
             current: ArcSwap::from_pointee(config),
             loaded_at: ArcSwap::from_pointee(now),
             logs,
+            tls,
             alone: tokio::sync::Mutex::new(()),
         }
     }
@@ -120,18 +125,50 @@ impl ConfigHistory {
         Ok(generation)
     }
 
-    /// Reads the file again and applies what can change without a restart.
+    /// What a reload would apply, and what it would leave to a restart.
     ///
     /// # Errors
-    /// `CONFIG_INVALID` or `CONFIG_UNREADABLE` (nothing changes then), `STORAGE_FAILED`.
-    pub async fn reload(&self, actor: &str, reason: &str) -> Result<Reloaded> {
+    /// `CONFIG_INVALID` or `CONFIG_UNREADABLE`.
+    pub fn plan_reload(&self) -> Result<Plan> {
+        let path = self.path.clone().or_else(|| config::find_file(None));
+        let (old, new) = (self.current(), Config::load(path.as_deref(), &self.places)?);
+        let waits = self.booted.restart_needed(&new);
+        let mut steps: Vec<PlanStep> = changed_lines(&old.effective, &new.effective)
+            .into_iter()
+            .filter(|key| !waits.contains(key))
+            .map(|key| PlanStep::new("apply", key, "its value has changed"))
+            .collect();
+        let wait = |key| PlanStep::new("leave", key, "it takes effect at the next start");
+        steps.extend(waits.into_iter().map(wait));
+        if old.tls.is_some() {
+            let why = "certificates, client CA and revocation list are read again";
+            steps.push(PlanStep::new("reload", "tls", why));
+        }
+        Ok(Plan::new(
+            "config.reload",
+            &[&digest(&old.text), &digest(&new.text), &new.source],
+            steps,
+        ))
+    }
+
+    /// Reads the file again and applies what can change without a restart. A non-empty `plan_hash` must be that
+    /// of the plan as it is now.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID` or `CONFIG_UNREADABLE` (nothing changes then), `PLAN_CHANGED`, `STORAGE_FAILED`.
+    pub async fn reload(&self, actor: &str, reason: &str, plan_hash: &str) -> Result<Reloaded> {
         let _alone = self.alone.lock().await;
+        if !plan_hash.is_empty() {
+            self.plan_reload()?.accept(plan_hash)?;
+        }
         self.reload_alone(actor, reason).await
     }
 
     async fn reload_alone(&self, actor: &str, reason: &str) -> Result<Reloaded> {
         let path = self.path.clone().or_else(|| config::find_file(None));
         let new = Config::load(path.as_deref(), &self.places)?;
+        // The configuration is good: what it names is read again too, and refused by itself.
+        self.reload_tls().await;
         let old = self.current();
         if new.text == old.text && new.source == old.source {
             return Ok(Reloaded {
@@ -150,6 +187,16 @@ impl ConfigHistory {
         self.loaded_at.store(Arc::new(self.outside.clock.now()));
         let generation = self.record(actor, reason).await?;
         Ok(Reloaded { changed: true, applied, restart_needed, generation })
+    }
+
+    async fn reload_tls(&self) {
+        let Some(tls) = self.tls.clone() else { return };
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(_)) => {}
+            // What was in force stays; the status and `pki list` tell it until it is mended.
+            Ok(Err(error)) => tracing::error!(error = error.chain(), "the TLS files were refused"),
+            Err(_) => tracing::error!("the TLS files could not be read: a defect"),
+        }
     }
 
     /// Checks a text, or the file when there is none; returns every problem and what would need a restart.

@@ -1,10 +1,12 @@
 //! The registry of operations: one folder each, the same file names everywhere.
 
+use crate::emergency::Stance;
 use crate::scheduler::Job;
 use std::sync::Arc;
 
 pub mod config_history;
 pub mod logs;
+pub mod recovery;
 pub mod storage;
 pub mod vitals;
 
@@ -14,6 +16,8 @@ pub mod vitals;
 pub struct Operations {
     /// Log archival.
     pub logs: Arc<logs::Logs>,
+    /// Emergency and rollback.
+    pub recovery: Arc<recovery::Recovery>,
     /// Care of the embedded database.
     pub storage: Arc<storage::StorageCare>,
     /// The generations of the configuration.
@@ -25,9 +29,19 @@ pub struct Operations {
 impl Operations {
     /// What runs by itself at set times.
     pub fn jobs(&self) -> Vec<Arc<dyn Job>> {
-        let Self { logs, storage, config: _, vitals: _ } = self;
+        let Self { logs, recovery: _, storage, config: _, vitals: _ } = self;
         let mut jobs = logs::job::jobs(logs);
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
         jobs
+    }
+
+    /// Each kind of job, run and action by hand, with what it does while an emergency is in force.
+    pub fn stances(&self) -> Vec<(&'static str, Stance)> {
+        let mut stances: Vec<_> =
+            self.jobs().iter().map(|job| (job.name(), job.stance())).collect();
+        stances.extend(logs::RUN_KINDS);
+        stances.extend(recovery::BY_HAND);
+        stances.sort_unstable_by_key(|(kind, _)| *kind);
+        stances
     }
 }

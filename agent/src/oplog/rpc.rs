@@ -9,8 +9,9 @@ use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Result};
 use crate::outside::Outside;
+use crate::plan::{Plan, PlanStep};
 use crate::server::caller::caller;
-use crate::server::convert::time;
+use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
 use crate::state::State;
 
@@ -229,12 +230,8 @@ impl OplogService for Service {
         request: Request<v1::AddNoteRequest>,
     ) -> Result<Response<v1::AddNoteResponse>, Status> {
         let who = caller(&request)?;
-        let text = request.into_inner().text;
-        if text.trim().is_empty() || text.len() > NOTE_LIMIT {
-            let message =
-                format!("a note has 1 to {NOTE_LIMIT} bytes, this one has {}", text.len());
-            return Err(to_status(Error::invalid("NOTE_INVALID", message)));
-        }
+        let v1::AddNoteRequest { text, plan_hash } = request.into_inner();
+        plan_note(&text).and_then(|plan| plan.accept(&plan_hash)).map_err(to_status)?;
         let (identity, wanted) = (who.identity.clone(), text.clone());
         let intent = Intent::new(self.outside.clock.now(), who.identity, "note")
             .reason(who.reason)
@@ -250,4 +247,21 @@ impl OplogService for Service {
             .map_err(to_status)?;
         Ok(Response::new(v1::AddNoteResponse { entry: written.into_iter().next().map(entry) }))
     }
+
+    async fn plan_add_note(
+        &self,
+        request: Request<v1::AddNoteRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(plan_note(&request.get_ref().text))
+    }
+}
+
+/// What writing a note would do.
+fn plan_note(text: &str) -> crate::error::Result<Plan> {
+    if text.trim().is_empty() || text.len() > NOTE_LIMIT {
+        let message = format!("a note has 1 to {NOTE_LIMIT} bytes, this one has {}", text.len());
+        return Err(Error::invalid("NOTE_INVALID", message));
+    }
+    let step = PlanStep::new("append", "oplog", format!("a note of {} bytes", text.len()));
+    Ok(Plan::new("oplog.note", &[text], vec![step]))
 }

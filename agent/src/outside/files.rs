@@ -129,6 +129,28 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// The last whole lines of a file, at most `limit` bytes of them.
+///
+/// # Errors
+/// When it can't be read.
+pub fn last_lines(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let from = size.saturating_sub(limit);
+    // One byte earlier, to see whether a line begins right there.
+    file.seek(SeekFrom::Start(from.saturating_sub(1)))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    let begin = match from {
+        0 => 0,
+        _ => bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1),
+    };
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(begin, |at| at + 1);
+    Ok(bytes.get(begin..end.max(begin)).unwrap_or_default().to_vec())
+}
+
 /// Opens a regular file for reading without following a link.
 ///
 /// # Errors

@@ -7,26 +7,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use genesis_storage::{
-    Intent, ReconciliationRecord, RunRecord, RunState, StepRecord, StepState, Verdict,
-};
+use genesis_storage::{Intent, RunRecord, RunState, StepRecord};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::emergency::{Emergency, Stance};
 use crate::error::{Error, Kind, Result};
 use crate::outside::{Clock, failpoint};
+use crate::plan::{Plan, PlanStep};
 use crate::state::State;
 
 mod context;
+mod reconcile;
 pub mod rollback;
 pub mod rpc;
 #[cfg(test)]
 mod tests;
 
 pub use context::{Context, Step};
+pub use reconcile::Reconcile;
 
 /// At most this many runs at a time.
 const ACTIVE_LIMIT: usize = 32;
@@ -93,6 +95,8 @@ pub struct Request {
     pub key: String,
     /// What becomes of a second caller with the same key.
     pub second: SecondCaller,
+    /// Whether it starts while an emergency is in force.
+    pub stance: Stance,
 }
 
 /// What becomes of a second caller while a run of the same key goes on.
@@ -132,6 +136,7 @@ impl Active {
 pub struct Runs {
     state: State,
     clock: Arc<dyn Clock>,
+    emergency: Emergency,
     active: Arc<Mutex<HashMap<String, Arc<Active>>>>,
     tasks: TaskTracker,
     stopping: Arc<AtomicBool>,
@@ -140,10 +145,11 @@ pub struct Runs {
 
 impl Runs {
     /// No runs yet.
-    pub fn new(state: State, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(state: State, clock: Arc<dyn Clock>, emergency: Emergency) -> Self {
         Self {
             state,
             clock,
+            emergency,
             active: Arc::default(),
             tasks: TaskTracker::new(),
             stopping: Arc::default(),
@@ -166,6 +172,11 @@ impl Runs {
         }
     }
 
+    /// The emergency flag that starts are checked against.
+    pub fn emergency(&self) -> &Emergency {
+        &self.emergency
+    }
+
     /// How many runs go on.
     pub fn active_count(&self) -> usize {
         self.active().values().filter(|active| active.goes_on()).count()
@@ -182,13 +193,14 @@ impl Runs {
     /// Journals a run and starts its body, which goes on when the caller leaves.
     ///
     /// # Errors
-    /// `RUN_HELD` when a run of the same key goes on and the request says so, `TOO_MANY_RUNS`,
-    /// `STORAGE_FAILED`.
+    /// `EMERGENCY` for what refuses while one is in force, `RUN_HELD` when a run of the same key goes on and
+    /// the request says so, `TOO_MANY_RUNS`, `STORAGE_FAILED`.
     pub async fn start<F, Fut>(&self, request: Request, body: F) -> Result<Started>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Report>> + Send + 'static,
     {
+        self.emergency.check(request.kind, request.stance)?;
         let now = self.clock.now();
         let record = RunRecord {
             id: self.new_id(now),
@@ -384,19 +396,30 @@ impl Runs {
         Ok(self.find(id)?.record)
     }
 
-    /// Asks a run to stop at its next safe point.
+    /// What cancelling a run would do.
     ///
     /// # Errors
     /// `RUN_NOT_FOUND`, or `RUN_ENDED` when it is over.
-    pub async fn cancel(&self, id: &str) -> Result<Snapshot> {
+    pub fn plan_cancel(&self, id: &str) -> Result<Plan> {
+        let record = self.find(id)?.record;
+        if record.ended_at.is_some() {
+            return Err(ended(&record));
+        }
+        let asked = if record.cancel_requested { "asked already" } else { "" };
+        let step = PlanStep::new("cancel", record.id, "stops at its next safe point");
+        Ok(Plan::new("run.cancel", &[asked], vec![step]))
+    }
+
+    /// Asks a run to stop at its next safe point.
+    ///
+    /// # Errors
+    /// `RUN_NOT_FOUND`, `RUN_ENDED` when it is over, `PLAN_CHANGED`.
+    pub async fn cancel(&self, id: &str, plan_hash: &str) -> Result<Snapshot> {
+        self.plan_cancel(id)?.accept(plan_hash)?;
         let snapshot = self.find(id)?;
         let id = snapshot.record.id.clone();
         let Some(active) = self.active().get(&id).filter(|active| active.goes_on()).cloned() else {
-            let message = format!(
-                "run {id} has ended ({:?}); there is nothing to cancel",
-                snapshot.record.state
-            );
-            return Err(Error::conflict("RUN_ENDED", message));
+            return Err(ended(&snapshot.record));
         };
         let marked = id.clone();
         self.state.bookkeep(move |books| Ok(books.runs().mark_cancel_requested(&marked)?)).await?;
@@ -424,68 +447,15 @@ impl Runs {
             }
         }
     }
+}
 
-    /// Marks the runs that a crash cut off as INTERRUPTED, each with what its kind's table says.
-    ///
-    /// # Errors
-    /// `STORAGE_FAILED`.
-    pub async fn reconcile(&self, tables: &[Arc<dyn Reconcile>]) -> Result<usize> {
-        let cut_off = self.state.read(|reading| Ok(reading.runs().running()?))?;
-        let count = cut_off.len();
-        for mut record in cut_off {
-            let steps = self.state.read(|reading| Ok(reading.runs().steps(&record.id)?))?;
-            let verdict = match tables.iter().find(|table| table.kind() == record.kind) {
-                Some(table) => table.reconcile(&record, &steps).await,
-                None => without_table(&steps),
-            };
-            record.state = RunState::Interrupted;
-            record.ended_at = Some(self.clock.now());
-            record.summary = format!("the agent stopped in the middle; {}", verdict.detail);
-            record.error_code = "RUN_INTERRUPTED".into();
-            record.reconciliation = Some(verdict);
-            tracing::warn!(
-                run = record.id,
-                kind = record.kind,
-                summary = record.summary,
-                "run reconciled"
-            );
-            self.journal(record, "run.interrupted", "RUN_INTERRUPTED").await?;
-        }
-        Ok(count)
-    }
+fn ended(record: &RunRecord) -> Error {
+    let message =
+        format!("run {} has ended ({:?}); there is nothing to cancel", record.id, record.state);
+    Error::conflict("RUN_ENDED", message)
 }
 
 /// An instant as ids want it; one before 1970 counts as 1970.
 pub fn system_time(at: Timestamp) -> std::time::SystemTime {
     at.max(Timestamp::UNIX_EPOCH).try_into().unwrap_or(std::time::SystemTime::UNIX_EPOCH)
-}
-
-/// What a kind of run knows about being cut off.
-#[async_trait::async_trait]
-pub trait Reconcile: Send + Sync {
-    /// The kind of run.
-    fn kind(&self) -> &'static str;
-    /// Looks at the world and finishes, undoes, or holds what the run had begun.
-    async fn reconcile(&self, record: &RunRecord, steps: &[StepRecord]) -> ReconciliationRecord;
-}
-
-/// For kinds without a table: nothing is assumed about a step that had begun.
-fn without_table(steps: &[StepRecord]) -> ReconciliationRecord {
-    match steps.iter().find(|step| step.state == StepState::Intent) {
-        None if steps.is_empty() => ReconciliationRecord {
-            verdict: Verdict::NothingDone,
-            detail: "it had not begun a step".into(),
-        },
-        None => ReconciliationRecord {
-            verdict: Verdict::Finished,
-            detail: "every step that it had begun was complete".into(),
-        },
-        Some(step) => ReconciliationRecord {
-            verdict: Verdict::Held,
-            detail: format!(
-                "step {} ({} {}) had begun; look whether it happened",
-                step.number, step.name, step.target
-            ),
-        },
-    }
 }

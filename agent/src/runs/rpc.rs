@@ -3,7 +3,7 @@
 use genesis_proto::v1::run_service_server::RunService;
 use genesis_proto::v1::{
     CancelRunRequest, CancelRunResponse, GetRunRequest, GetRunResponse, ListRunsRequest,
-    ListRunsResponse, WatchRunRequest, WatchRunResponse,
+    ListRunsResponse, PlanResponse, WatchRunRequest, WatchRunResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Progress, Runs, Snapshot};
 use crate::error::Error;
-use crate::server::convert::{run, stored_state};
+use crate::server::convert::{planned, run, stored_state};
 use crate::server::status::to_status;
 
 /// The service over runs.
@@ -104,7 +104,18 @@ impl RunService for Service {
         &self,
         request: Request<CancelRunRequest>,
     ) -> Result<Response<CancelRunResponse>, Status> {
-        let snapshot = self.0.cancel(&request.get_ref().id).await.map_err(to_status)?;
+        let snapshot = self
+            .0
+            .cancel(&request.get_ref().id, &request.get_ref().plan_hash)
+            .await
+            .map_err(to_status)?;
         Ok(Response::new(CancelRunResponse { run: Some(run(snapshot)) }))
+    }
+
+    async fn plan_cancel_run(
+        &self,
+        request: Request<CancelRunRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        planned(self.0.plan_cancel(&request.get_ref().id))
     }
 }

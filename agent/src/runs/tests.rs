@@ -10,11 +10,14 @@ use tokio::sync::{Notify, watch};
 use super::*;
 use crate::outside::ManualClock;
 
-fn runs_in(folder: &Path) -> Runs {
+async fn runs_in(folder: &Path) -> Runs {
     let store = Store::open(&folder.join("state.redb"), Options::default()).unwrap();
     let (_, newest) = watch::channel(0);
     let clock = ManualClock::new("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
-    Runs::new(State::new(Arc::new(store), newest), Arc::new(clock))
+    let (state, clock) = (State::new(Arc::new(store), newest), Arc::new(clock));
+    let flag = folder.join("EMERGENCY");
+    let emergency = Emergency::open(state.clone(), clock.clone(), flag).await.unwrap();
+    Runs::new(state, clock, emergency)
 }
 
 fn request(key: &str, second: SecondCaller) -> Request {
@@ -25,13 +28,14 @@ fn request(key: &str, second: SecondCaller) -> Request {
         parameters: json!({}),
         key: key.into(),
         second,
+        stance: Stance::Refuse,
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_journalled_from_start_to_end() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = runs_in(folder.path());
+    let runs = runs_in(folder.path()).await;
     let started = runs
         .start(request("a", SecondCaller::Refuse), |context| async move {
             let step = context.begin("one", "target").await?;
@@ -61,7 +65,7 @@ async fn a_run_is_journalled_from_start_to_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn how_a_body_ends_decides_the_state() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = runs_in(folder.path());
+    let runs = runs_in(folder.path()).await;
     type Body = fn() -> Result<Report>;
     let cases: [(Body, RunState, &str); 6] = [
         (|| Ok(Report::proven("")), RunState::Succeeded, ""),
@@ -85,7 +89,7 @@ async fn how_a_body_ends_decides_the_state() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_caller_is_attached_or_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = runs_in(folder.path());
+    let runs = runs_in(folder.path()).await;
     let go = Arc::new(Notify::new());
     let wait = Arc::clone(&go);
     let first = runs
@@ -109,7 +113,7 @@ async fn a_second_caller_is_attached_or_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_stops_at_the_next_safe_point_and_only_once() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = runs_in(folder.path());
+    let runs = runs_in(folder.path()).await;
     let started = runs
         .start(request("a", SecondCaller::Refuse), |context| async move {
             context.cancelled().await;
@@ -118,19 +122,22 @@ async fn cancel_stops_at_the_next_safe_point_and_only_once() {
         })
         .await
         .unwrap();
-    runs.cancel(&started.id).await.unwrap();
+    runs.cancel(&started.id, "").await.unwrap();
     let record = runs.wait(&started.id).await.unwrap();
     assert_eq!(record.state, RunState::Cancelled);
     assert!(record.cancel_requested);
-    assert_eq!(runs.cancel(&started.id).await.unwrap_err().code, "RUN_ENDED");
-    assert_eq!(runs.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV").await.unwrap_err().code, "RUN_NOT_FOUND");
+    assert_eq!(runs.cancel(&started.id, "").await.unwrap_err().code, "RUN_ENDED");
+    assert_eq!(
+        runs.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV", "").await.unwrap_err().code,
+        "RUN_NOT_FOUND"
+    );
     assert_eq!(runs.find("0").unwrap_err().code, "RUN_NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_runs_than_the_limit_are_turned_away_with_a_time_to_come_back() {
     let folder = tempfile::tempdir().unwrap();
-    let runs = runs_in(folder.path());
+    let runs = runs_in(folder.path()).await;
     for number in 0..ACTIVE_LIMIT {
         let body = |context: Context| async move {
             context.cancelled().await;
@@ -150,7 +157,7 @@ async fn more_runs_than_the_limit_are_turned_away_with_a_time_to_come_back() {
 async fn what_a_crash_cut_off_is_interrupted_with_a_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let cut_off = {
-        let runs = runs_in(folder.path());
+        let runs = runs_in(folder.path()).await;
         // The end is never journalled: the record stays RUNNING, as after a crash.
         let mut ids = Vec::new();
         for begin in [None, Some(false), Some(true)] {
@@ -180,7 +187,7 @@ async fn what_a_crash_cut_off_is_interrupted_with_a_verdict() {
     };
     let after = tempfile::tempdir().unwrap();
     std::fs::copy(folder.path().join("copy.redb"), after.path().join("state.redb")).unwrap();
-    let runs = runs_in(after.path());
+    let runs = runs_in(after.path()).await;
     assert_eq!(runs.reconcile(&[]).await.unwrap(), 3);
     let verdicts: Vec<Verdict> = cut_off
         .iter()

@@ -122,6 +122,8 @@ pub struct Situation {
     pub paused: bool,
     /// An activation is still going on.
     pub running: bool,
+    /// It waits for the release of an emergency.
+    pub held: bool,
     /// How late an activation may still start.
     pub grace: Duration,
     /// This host's delay.
@@ -157,7 +159,7 @@ pub enum Decision {
 /// skipped with a record. A wall clock that was set back behind the last due time makes the schedule go on
 /// from now, instead of waiting for the clock to get there again.
 pub fn decide(schedule: &Schedule, situation: &Situation) -> Decision {
-    let Situation { now, last_due, paused, running, grace, splay } = situation.clone();
+    let Situation { now, last_due, paused, running, held, grace, splay } = situation.clone();
     let splay = SignedDuration::try_from(splay).unwrap_or(SignedDuration::ZERO);
     let reference = last_due.min(now);
     let Some(next) = schedule.next_after(reference) else { return Decision::Never };
@@ -174,10 +176,19 @@ pub fn decide(schedule: &Schedule, situation: &Situation) -> Decision {
     if running {
         return Decision::Skip { due, why: "the activation before was still going on".into() };
     }
-    if late > SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX) {
-        let why =
-            format!("missed by {} s, over its grace of {} s", late.as_secs(), grace.as_secs());
-        return Decision::Skip { due, why };
+    let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
+    if late > grace {
+        let held = if held { ", while an emergency is in force" } else { "" };
+        let (late, grace) = (late.as_secs(), grace.as_secs());
+        return Decision::Skip {
+            due,
+            why: format!("missed by {late} s, over its grace of {grace} s{held}"),
+        };
+    }
+    if held {
+        // Released within the grace, it is caught up.
+        let left = grace.saturating_sub(late).saturating_add(SignedDuration::from_secs(1));
+        return Decision::Wait(now.saturating_add(left).unwrap_or(Timestamp::MAX));
     }
     let mut missed = 0;
     let mut earlier = next;
@@ -245,6 +256,7 @@ mod tests {
             last_due: at("2026-11-22T02:00:00Z"),
             paused: false,
             running: false,
+            held: false,
             grace: hours(6),
             splay: Duration::from_secs(60),
         };
@@ -290,6 +302,19 @@ mod tests {
                 Decision::Skip {
                     due: at("2026-11-23T02:00:00Z"),
                     why: "the activation before was still going on".into(),
+                },
+            ),
+            (
+                "held by an emergency, within the grace",
+                Situation { now: at("2026-11-23T02:02:00Z"), held: true, ..base.clone() },
+                Decision::Wait(at("2026-11-23T08:01:01Z")),
+            ),
+            (
+                "held by an emergency, over the grace",
+                Situation { now: at("2026-11-23T08:01:01Z"), held: true, ..base.clone() },
+                Decision::Skip {
+                    due: at("2026-11-23T02:00:00Z"),
+                    why: "missed by 21601 s, over its grace of 21600 s, while an emergency is in force".into(),
                 },
             ),
             (

@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::outside::Clock;
+use crate::plan::{Plan, PlanStep};
 use crate::runs::{Context, Report, Request, Runs, SecondCaller, Started};
 use crate::state::State;
 
@@ -43,6 +45,10 @@ pub trait Job: Send + Sync {
     /// Hosts spread their start over this time.
     fn spread(&self) -> Duration {
         Duration::from_secs(300)
+    }
+    /// Whether it starts while an emergency is in force.
+    fn stance(&self) -> Stance {
+        Stance::Refuse
     }
     /// Does it.
     async fn run(self: Arc<Self>, context: Context) -> Result<Report>;
@@ -80,6 +86,8 @@ pub struct JobView {
     pub splay: Duration,
     /// An activation goes on.
     pub running: bool,
+    /// See [`Job::stance`].
+    pub stance: Stance,
 }
 
 impl Scheduler {
@@ -111,6 +119,7 @@ impl Scheduler {
             tokio::select! {
                 () = self.clock.sleep(wait) => {}
                 () = self.changed.notified() => {}
+                () = self.runs.emergency().changed() => {}
             }
         }
     }
@@ -137,6 +146,7 @@ impl Scheduler {
                 last_due,
                 paused: pause.is_some(),
                 running: self.runs.active_with_key(name).is_some(),
+                held: job.stance() == Stance::Refuse && self.runs.emergency().active(),
                 grace: job.grace(),
                 splay: calendar::splay(&self.host_id, name, job.spread()),
             };
@@ -193,6 +203,7 @@ impl Scheduler {
             parameters: json!({}),
             key: job.name().to_owned(),
             second: SecondCaller::Attach,
+            stance: job.stance(),
         };
         self.runs.start(request, move |context| job.run(context)).await
     }
@@ -227,12 +238,52 @@ impl Scheduler {
         })
     }
 
+    /// What running a job now would do.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `EMERGENCY`.
+    pub fn plan_run(&self, name: &str) -> Result<Plan> {
+        let job = self.job(name)?;
+        self.runs.emergency().check(job.name(), job.stance())?;
+        let going_on = self.runs.active_with_key(job.name());
+        let step = match &going_on {
+            Some(id) => PlanStep::new("attach", id.clone(), "it goes on already"),
+            None => PlanStep::new("run", job.name(), job.description()),
+        };
+        Ok(Plan::new("schedule.run", &[], vec![step]))
+    }
+
+    /// What pausing or resuming a job would do.
+    ///
+    /// # Errors
+    /// `JOB_NOT_FOUND`, `STORAGE_FAILED`.
+    pub fn plan_pause(&self, name: &str, paused: bool) -> Result<Plan> {
+        let name = self.job(name)?.name();
+        let now = self.state.read(|reading| Ok(reading.jobs().pause(name)?))?;
+        let was = now.map_or_else(String::new, |pause| format!("paused by {}", pause.by));
+        let why = match (was.as_str(), paused) {
+            ("", true) => "it does not start by itself until it is resumed",
+            ("", false) => "it is not paused; what was missed by now is skipped",
+            (_, true) => "it is paused already; who and why are written anew",
+            (_, false) => "it starts by itself again; what was missed is skipped",
+        };
+        let action = if paused { "pause" } else { "resume" };
+        Ok(Plan::new("schedule.pause", &[&was], vec![PlanStep::new(action, name, why)]))
+    }
+
     /// Runs a job now, as its schedule would.
     ///
     /// # Errors
-    /// `JOB_NOT_FOUND`, and those of [`Runs::start`].
-    pub async fn run_now(&self, name: &str, actor: String, reason: String) -> Result<Started> {
+    /// `JOB_NOT_FOUND`, `PLAN_CHANGED`, and those of [`Runs::start`].
+    pub async fn run_now(
+        &self,
+        name: &str,
+        plan_hash: &str,
+        actor: String,
+        reason: String,
+    ) -> Result<Started> {
         let job = Arc::clone(self.job(name)?);
+        self.plan_run(name)?.accept(plan_hash)?;
         let name = job.name();
         let started = self.activate(job, actor, reason).await?;
         let id = started.id.clone();
@@ -249,15 +300,17 @@ impl Scheduler {
     /// Keeps a job from starting by itself, or lets it again.
     ///
     /// # Errors
-    /// `JOB_NOT_FOUND`, `STORAGE_FAILED`.
+    /// `JOB_NOT_FOUND`, `PLAN_CHANGED`, `STORAGE_FAILED`.
     pub async fn set_paused(
         &self,
         name: &str,
         paused: bool,
+        plan_hash: &str,
         actor: String,
         reason: String,
     ) -> Result<JobView> {
         let name = self.job(name)?.name();
+        self.plan_pause(name, paused)?.accept(plan_hash)?;
         let now = self.clock.now();
         let action = if paused { "schedule.paused" } else { "schedule.resumed" };
         let intent = Intent::new(now, actor.clone(), action).target(name).reason(reason.clone());
@@ -318,6 +371,7 @@ impl Scheduler {
             grace: job.grace(),
             splay,
             running: self.runs.active_with_key(name).is_some(),
+            stance: job.stance(),
         })
     }
 

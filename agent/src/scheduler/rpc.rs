@@ -2,16 +2,17 @@
 
 use genesis_proto::v1::schedule_service_server::ScheduleService;
 use genesis_proto::v1::{
-    Job, ListJobsRequest, ListJobsResponse, PauseJobRequest, PauseJobResponse, ResumeJobRequest,
-    ResumeJobResponse, RunJobRequest, RunJobResponse, RunState,
+    Job, ListJobsRequest, ListJobsResponse, PauseJobRequest, PauseJobResponse, PlanResponse,
+    ResumeJobRequest, ResumeJobResponse, RunJobRequest, RunJobResponse, RunState,
 };
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{JobView, Scheduler};
+use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::server::caller::caller;
-use crate::server::convert::{duration, maybe, run_state, started, time};
+use crate::server::convert::{duration, maybe, planned, run_state, started, time};
 use crate::server::status::to_status;
 
 /// The service over the scheduler.
@@ -35,6 +36,7 @@ fn job(view: JobView) -> Job {
         grace: Some(duration(view.grace)),
         splay: Some(duration(view.splay)),
         running: view.running,
+        goes_on_in_emergency: view.stance == Stance::GoOn,
     }
 }
 
@@ -73,7 +75,12 @@ impl ScheduleService for Service {
         let who = caller(&request)?;
         let run = self
             .0
-            .run_now(&request.get_ref().name, who.identity, who.reason)
+            .run_now(
+                &request.get_ref().name,
+                &request.get_ref().plan_hash,
+                who.identity,
+                who.reason,
+            )
             .await
             .map_err(to_status)?;
         Ok(Response::new(RunJobResponse { run: Some(started(run)) }))
@@ -86,7 +93,13 @@ impl ScheduleService for Service {
         let who = caller(&request)?;
         let view = self
             .0
-            .set_paused(&request.get_ref().name, true, who.identity, who.reason)
+            .set_paused(
+                &request.get_ref().name,
+                true,
+                &request.get_ref().plan_hash,
+                who.identity,
+                who.reason,
+            )
             .await
             .map_err(to_status)?;
         Ok(Response::new(PauseJobResponse { job: Some(job(view)) }))
@@ -99,9 +112,36 @@ impl ScheduleService for Service {
         let who = caller(&request)?;
         let view = self
             .0
-            .set_paused(&request.get_ref().name, false, who.identity, who.reason)
+            .set_paused(
+                &request.get_ref().name,
+                false,
+                &request.get_ref().plan_hash,
+                who.identity,
+                who.reason,
+            )
             .await
             .map_err(to_status)?;
         Ok(Response::new(ResumeJobResponse { job: Some(job(view)) }))
+    }
+
+    async fn plan_run_job(
+        &self,
+        request: Request<RunJobRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        planned(self.0.plan_run(&request.get_ref().name))
+    }
+
+    async fn plan_pause_job(
+        &self,
+        request: Request<PauseJobRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        planned(self.0.plan_pause(&request.get_ref().name, true))
+    }
+
+    async fn plan_resume_job(
+        &self,
+        request: Request<ResumeJobRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        planned(self.0.plan_pause(&request.get_ref().name, false))
     }
 }

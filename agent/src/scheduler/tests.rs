@@ -5,6 +5,7 @@ use genesis_storage::{Options, RunState, Store};
 use tokio::sync::watch;
 
 use super::*;
+use crate::emergency::Emergency;
 use crate::outside::ManualClock;
 
 struct Counting(AtomicU32);
@@ -45,11 +46,13 @@ struct Bench {
 }
 
 impl Bench {
-    fn at(folder: &Path, now: &str) -> Self {
+    async fn at(folder: &Path, now: &str) -> Self {
         let store = Arc::new(Store::open(&folder.join("state.redb"), Options::default()).unwrap());
         let state = State::new(store, watch::channel(0).1);
         let clock = Arc::new(ManualClock::new(now.parse().unwrap()));
-        let runs = Runs::new(state.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
+        let flag = folder.join("EMERGENCY");
+        let emergency = Emergency::open(state.clone(), clock.clone(), flag).await.unwrap();
+        let runs = Runs::new(state.clone(), Arc::clone(&clock) as Arc<dyn Clock>, emergency);
         let job = Arc::new(Counting(AtomicU32::new(0)));
         let jobs: Vec<Arc<dyn Job>> = vec![Arc::clone(&job) as Arc<dyn Job>];
         let scheduler =
@@ -81,7 +84,7 @@ impl Bench {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_runs_once_for_each_due_time() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::at(folder.path(), "2026-11-23T01:00:00Z");
+    let bench = Bench::at(folder.path(), "2026-11-23T01:00:00Z").await;
     assert_eq!(bench.look_at("2026-11-23T01:00:00Z").await, 0, "first seen");
     assert_eq!(bench.look_at("2026-11-23T01:59:59Z").await, 0);
     assert_eq!(bench.look_at("2026-11-23T02:00:00Z").await, 1);
@@ -100,13 +103,13 @@ async fn a_job_runs_once_for_each_due_time() {
 async fn what_was_missed_while_the_agent_was_down_is_caught_up_once_or_skipped() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let bench = Bench::at(folder.path(), "2026-11-20T01:00:00Z");
+        let bench = Bench::at(folder.path(), "2026-11-20T01:00:00Z").await;
         bench.look_at("2026-11-20T01:00:00Z").await;
         bench.stop().await;
     }
     {
         // Down over three due times, back within the grace of the last.
-        let bench = Bench::at(folder.path(), "2026-11-22T02:30:00Z");
+        let bench = Bench::at(folder.path(), "2026-11-22T02:30:00Z").await;
         assert_eq!(bench.look_at("2026-11-22T02:30:00Z").await, 1);
         assert_eq!(bench.look_at("2026-11-22T02:31:00Z").await, 1, "caught up once");
         let reason = bench.runs.find("last").unwrap().record.reason;
@@ -114,7 +117,7 @@ async fn what_was_missed_while_the_agent_was_down_is_caught_up_once_or_skipped()
         bench.stop().await;
     }
     // Down over one due time, back after its grace.
-    let bench = Bench::at(folder.path(), "2026-11-23T04:00:00Z");
+    let bench = Bench::at(folder.path(), "2026-11-23T04:00:00Z").await;
     bench.scheduler.look().await.unwrap();
     assert_eq!(bench.job.0.load(Ordering::SeqCst), 0);
     let mark = bench.view().mark.unwrap();
@@ -126,19 +129,19 @@ async fn what_was_missed_while_the_agent_was_down_is_caught_up_once_or_skipped()
 async fn a_paused_job_stays_paused_over_a_restart_and_makes_up_for_nothing() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let bench = Bench::at(folder.path(), "2026-11-23T01:00:00Z");
+        let bench = Bench::at(folder.path(), "2026-11-23T01:00:00Z").await;
         bench.look_at("2026-11-23T01:00:00Z").await;
         bench
             .scheduler
-            .set_paused("test.job", true, "olga".into(), "upgrade".into())
+            .set_paused("test.job", true, "", "olga".into(), "upgrade".into())
             .await
             .unwrap();
     }
-    let bench = Bench::at(folder.path(), "2026-11-23T02:10:00Z");
+    let bench = Bench::at(folder.path(), "2026-11-23T02:10:00Z").await;
     assert_eq!(bench.look_at("2026-11-23T02:10:00Z").await, 0);
     let pause = bench.view().pause.unwrap();
     assert_eq!((pause.by.as_str(), pause.reason.as_str()), ("olga", "upgrade"));
-    bench.scheduler.set_paused("test.job", false, "olga".into(), String::new()).await.unwrap();
+    bench.scheduler.set_paused("test.job", false, "", "olga".into(), String::new()).await.unwrap();
     assert_eq!(bench.look_at("2026-11-23T02:11:00Z").await, 0, "what was missed stays missed");
     assert_eq!(bench.look_at("2026-11-24T02:00:00Z").await, 1);
 }
@@ -146,13 +149,14 @@ async fn a_paused_job_stays_paused_over_a_restart_and_makes_up_for_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manual_run_is_the_same_run_and_leaves_the_schedule_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::at(folder.path(), "2026-11-23T01:00:00Z");
+    let bench = Bench::at(folder.path(), "2026-11-23T01:00:00Z").await;
     bench.look_at("2026-11-23T01:00:00Z").await;
-    let started = bench.scheduler.run_now("test.job", "olga".into(), "test".into()).await.unwrap();
+    let started =
+        bench.scheduler.run_now("test.job", "", "olga".into(), "test".into()).await.unwrap();
     assert_eq!(bench.runs.wait(&started.id).await.unwrap().kind, "test.job");
     assert_eq!(bench.look_at("2026-11-23T02:00:00Z").await, 2);
     let unknown =
-        bench.scheduler.run_now("test.jib", "olga".into(), String::new()).await.unwrap_err();
+        bench.scheduler.run_now("test.jib", "", "olga".into(), String::new()).await.unwrap_err();
     assert_eq!(unknown.code, "JOB_NOT_FOUND");
     assert!(unknown.message.contains("test.job"));
 }

@@ -1,5 +1,6 @@
 //! The agent itself over gRPC.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use genesis_proto::v1;
@@ -9,14 +10,15 @@ use jiff::{SignedDuration, Timestamp};
 use tonic::{Request, Response, Status};
 
 use super::caller::caller;
-use super::convert::time;
+use super::convert::{planned, time};
 use super::status::to_status;
+use super::tls::Tls;
 use crate::config::reader::Problem;
 use crate::error::Result;
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::logs::{self, HostIdentity, Logs};
 use crate::operations::vitals::Vitals;
-use crate::outside::Outside;
+use crate::outside::{Outside, files};
 use crate::runs::Runs;
 use crate::state::State;
 
@@ -45,6 +47,12 @@ pub struct AgentView {
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
     pub vitals: Arc<Vitals>,
+    /// The agent's own log.
+    pub own_log: PathBuf,
+    /// What secures gRPC over TCP; `None`: it is off.
+    pub tls: Option<Arc<Tls>>,
+    /// What `genesis-agent pki` keeps, where it keeps it on this host.
+    pub pki: PathBuf,
 }
 
 impl AgentView {
@@ -75,12 +83,14 @@ impl AgentView {
             .filter(|run| matches!(run.state, RunState::Failed | RunState::Interrupted))
             .filter(|run| run.ended_at.is_some_and(|at| at >= since))
             .count();
-        let domains = vec![v1::DomainStatus {
+        let mut domains = vec![v1::DomainStatus {
             domain: "logs".into(),
             condition: logs.condition,
             summary,
             findings: logs.sources.into_iter().flat_map(|source| source.findings).collect(),
         }];
+        domains.extend(self.emergency_status());
+        domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);
         Ok(v1::GetStatusResponse {
             host_id: self.host.id.clone(),
@@ -102,6 +112,43 @@ impl AgentView {
             runs_active: u32::try_from(self.runs.active_count()).unwrap_or(u32::MAX),
             config_source: self.config.current().source.clone(),
             runs_failed: u32::try_from(failed).unwrap_or(u32::MAX),
+            fleet: self.config.current().fleet.clone(),
+            emergency: self.runs.emergency().active(),
+        })
+    }
+}
+
+impl AgentView {
+    /// A domain of its own while an emergency is in force.
+    fn emergency_status(&self) -> Option<v1::DomainStatus> {
+        let record = self.runs.emergency().current().filter(|record| record.active())?;
+        let message = format!(
+            "declared at {} by {}: {}; release it with `genesisctl emergency release`",
+            record.since, record.activated_by, record.reason
+        );
+        Some(v1::DomainStatus {
+            domain: "recovery".into(),
+            condition: v1::Condition::Critical.into(),
+            summary: format!("EMERGENCY {} is in force", record.epoch),
+            findings: vec![v1::Finding {
+                code: "EMERGENCY".into(),
+                subject: format!("emergency {}", record.epoch),
+                message,
+            }],
+        })
+    }
+}
+
+impl AgentView {
+    /// A domain of its own where gRPC over TLS is served: what secures it, and for how long.
+    fn tls_status(&self, now: Timestamp) -> Option<v1::DomainStatus> {
+        let tls = self.tls.as_ref()?;
+        let (condition, found) = super::tls::rpc::findings(tls, now);
+        Some(v1::DomainStatus {
+            domain: "pki".into(),
+            condition: condition.into(),
+            summary: format!("gRPC over TLS at {}", tls.listen),
+            findings: found.iter().map(super::convert::finding).collect(),
         })
     }
 }
@@ -189,12 +236,57 @@ impl AgentService for Service {
         request: Request<v1::ReloadConfigRequest>,
     ) -> Result<Response<v1::ReloadConfigResponse>, Status> {
         let who = caller(&request)?;
-        let reloaded = self.0.config.reload(&who.identity, &who.reason).await.map_err(to_status)?;
+        let reloaded = self
+            .0
+            .config
+            .reload(&who.identity, &who.reason, &request.get_ref().plan_hash)
+            .await
+            .map_err(to_status)?;
         Ok(Response::new(v1::ReloadConfigResponse {
             changed: reloaded.changed,
             applied: reloaded.applied,
             restart_needed: reloaded.restart_needed,
             generation: reloaded.generation,
         }))
+    }
+
+    async fn plan_reload_config(
+        &self,
+        _: Request<v1::ReloadConfigRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(self.0.config.plan_reload())
+    }
+
+    async fn get_pki(
+        &self,
+        _: Request<v1::GetPkiRequest>,
+    ) -> Result<Response<v1::GetPkiResponse>, Status> {
+        Ok(Response::new(super::tls::rpc::pki_response(&self.0)))
+    }
+
+    async fn read_own_log(
+        &self,
+        request: Request<v1::ReadOwnLogRequest>,
+    ) -> Result<Response<v1::ReadOwnLogResponse>, Status> {
+        let limit = match request.get_ref().limit_bytes {
+            0 => 65_536,
+            limit @ 1..=1_048_576 => limit,
+            _ => {
+                let message = "limit_bytes must be 1 to 1048576";
+                return Err(to_status(crate::error::Error::invalid("LIMIT_INVALID", message)));
+            }
+        };
+        let path = self.0.own_log.clone();
+        let lines = tokio::task::spawn_blocking(move || files::last_lines(&path, limit.into()))
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+            .map_err(|error| {
+                let message = format!("can't read {}", self.0.own_log.display());
+                to_status(
+                    crate::error::Error::unavailable("OWN_LOG_UNREADABLE", message)
+                        .caused_by(error),
+                )
+            })?;
+        Ok(Response::new(v1::ReadOwnLogResponse { lines }))
     }
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use genesis_proto::v1::Role;
-use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
 use tonic::{Request, Status};
 
 use crate::error::{Error, Kind};
+use crate::server::connection::{Peer, Who};
 use crate::server::status::to_status;
+use crate::server::tls::identity::CertificateIdentity;
 
 /// The longest reason that is kept, in bytes.
 const REASON_LIMIT: usize = 1_024;
@@ -27,13 +28,15 @@ pub struct Caller {
     pub reason: String,
 }
 
-/// The rules of the unix socket.
+/// What roles are given by.
 #[derive(Debug, Clone)]
-pub struct SocketRules {
+pub struct Rules {
     /// The agent's own user.
     pub own_uid: u32,
     /// Members may operate; empty: no group.
     pub operator_group: String,
+    /// Certificates must be of this fleet.
+    pub fleet: String,
 }
 
 /// A user's groups, as far as the role depends on them.
@@ -79,7 +82,7 @@ pub fn group_id(group: &str) -> Option<u32> {
     })
 }
 
-impl SocketRules {
+impl Rules {
     /// The role of a peer of the socket: root and the agent's own user are admins, members of the
     /// configured group are operators, others have none.
     pub fn peer(&self, uid: u32, gid: u32, groups: &impl Groups) -> Caller {
@@ -105,32 +108,50 @@ impl SocketRules {
     }
 
     /// The caller behind a request's connection.
-    pub fn identify(&self, extensions: &http::Extensions) -> Caller {
-        if let Some(info) = extensions.get::<UdsConnectInfo>() {
-            return match info.peer_cred {
-                Some(peer) => self.peer(peer.uid(), peer.gid(), &SystemGroups),
-                None => nobody("unix"),
-            };
-        }
-        match extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr) {
-            Some(address) if address.ip().is_loopback() => Caller {
+    pub fn identify(&self, peer: Option<&Peer>) -> Caller {
+        let Some(peer) = peer else { return nobody("unknown", "no rule") };
+        match &peer.who {
+            Who::Unix(Some((uid, gid))) => self.peer(*uid, *gid, &SystemGroups),
+            Who::Unix(None) => nobody("unix", "no rule"),
+            Who::Plaintext(address) if address.ip().is_loopback() => Caller {
                 identity: format!("tcp:{address}"),
                 role: Some(Role::Viewer),
                 transport: "tcp",
                 granted_by: "plaintext loopback".into(),
                 reason: String::new(),
             },
-            _ => nobody("tcp"),
+            Who::Plaintext(_) => nobody("tcp", "no rule"),
+            Who::Certificate(_, Ok(identity)) => self.certificate(identity),
+            Who::Certificate(address, Err(why)) => Caller {
+                identity: format!("tls:{address}"),
+                ..nobody("tls", &format!("no rule: {why}"))
+            },
         }
+    }
+
+    fn certificate(&self, identity: &CertificateIdentity) -> Caller {
+        let (role, granted_by) = if identity.fleet != self.fleet {
+            let other = &identity.fleet;
+            (
+                None,
+                format!("no rule: a certificate of fleet {other}, this host is of {}", self.fleet),
+            )
+        } else if identity.role.is_none() {
+            (None, "no rule: a certificate without a client's role".into())
+        } else {
+            (identity.role, "client certificate".into())
+        };
+        let identity = format!("cert:{}", identity.uri);
+        Caller { identity, role, transport: "tls", granted_by, reason: String::new() }
     }
 }
 
-fn nobody(transport: &'static str) -> Caller {
+fn nobody(transport: &'static str, why: &str) -> Caller {
     Caller {
         identity: format!("{transport}:unknown"),
         role: None,
         transport,
-        granted_by: "no rule".into(),
+        granted_by: why.to_owned(),
         reason: String::new(),
     }
 }
@@ -179,9 +200,28 @@ mod tests {
         }
     }
 
+    fn rules(group: &str) -> Rules {
+        Rules { own_uid: 990, operator_group: group.into(), fleet: "prod".into() }
+    }
+
+    #[test]
+    fn certificate_roles() {
+        for (uri, role, expected) in [
+            ("genesis://prod/viewer/x", Some(Role::Viewer), Some(Role::Viewer)),
+            ("genesis://prod/admin/x", Some(Role::Admin), Some(Role::Admin)),
+            ("genesis://prod/agent/x", None, None),
+            ("genesis://other/admin/x", Some(Role::Admin), None),
+        ] {
+            let fleet = uri.split('/').nth(2).unwrap().to_owned();
+            let identity = CertificateIdentity { uri: uri.into(), fleet, role };
+            let caller = rules("").certificate(&identity);
+            assert_eq!((caller.role, caller.identity), (expected, format!("cert:{uri}")), "{uri}");
+        }
+    }
+
     #[test]
     fn socket_roles() {
-        let with = |group: &str| SocketRules { own_uid: 990, operator_group: group.into() };
+        let with = rules;
         let cases = [
             (0, 0, "ops", Some(Role::Admin)),
             (990, 990, "ops", Some(Role::Admin)),

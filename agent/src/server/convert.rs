@@ -3,9 +3,12 @@
 use genesis_proto::v1;
 use genesis_storage::{RunState, StepState, Verdict};
 use jiff::Timestamp;
+use tonic::{Response, Status};
 
-use crate::error::Unmet;
+use crate::error::{Result, Unmet};
+use crate::plan::{Plan, PlanStep};
 use crate::runs::{Progress, Snapshot, Started};
+use crate::server::status::to_status;
 
 /// An instant.
 pub fn time(at: Timestamp) -> prost_types::Timestamp {
@@ -47,6 +50,23 @@ pub fn finding(unmet: &Unmet) -> v1::Finding {
         subject: unmet.subject.clone(),
         message: unmet.message.clone(),
     }
+}
+
+/// A plan.
+pub fn plan(plan: &Plan) -> v1::Plan {
+    let step = |step: &PlanStep| v1::PlanStep {
+        action: step.action.clone(),
+        target: step.target.clone(),
+        reason: step.reason.clone(),
+    };
+    v1::Plan { hash: plan.hash.clone(), steps: plan.steps.iter().map(step).collect() }
+}
+
+/// The answer of an rpc that plans another.
+#[allow(clippy::result_large_err)] // Status is what every rpc returns.
+pub fn planned(planned: Result<Plan>) -> Result<Response<v1::PlanResponse>, Status> {
+    let planned = planned.map_err(to_status)?;
+    Ok(Response::new(v1::PlanResponse { plan: Some(plan(&planned)) }))
 }
 
 /// What was started.

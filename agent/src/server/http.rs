@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::error::{Error, Result};
 use crate::operations::logs::{self, Logs};
+use crate::operations::recovery;
 use crate::outside::Host;
 use crate::server::agent_rpc::AgentView;
 use crate::state::State;
@@ -35,6 +36,8 @@ pub struct Pages {
     pub state: State,
     /// The agent's own page.
     pub agent: AgentView,
+    /// Emergency and rollback.
+    pub recovery: recovery::rpc::Service,
 }
 
 /// Gauges that are read when they are asked for.
@@ -44,6 +47,7 @@ pub struct AgentGauges {
     runs: prometheus_client::metrics::gauge::Gauge,
     oplog: prometheus_client::metrics::gauge::Gauge,
     file: prometheus_client::metrics::gauge::Gauge,
+    emergency: prometheus_client::metrics::gauge::Gauge,
 }
 
 impl AgentGauges {
@@ -67,6 +71,11 @@ impl AgentGauges {
             Unit::Bytes,
             gauges.file.clone(),
         );
+        registry.register(
+            "emergency_active",
+            "1 while an emergency is in force",
+            gauges.emergency.clone(),
+        );
         gauges
     }
 }
@@ -82,7 +91,8 @@ pub fn router(pages: Pages) -> Router {
 
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n\
-     /api/operations/schedule/status\n/api/operations/oplog/status\n"
+     /api/operations/schedule/status\n/api/operations/oplog/status\n\
+     /api/operations/recovery/status\n"
 }
 
 async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
@@ -90,6 +100,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
     pages.gauges.resident.set(held(pages.host.resident_bytes()));
     pages.gauges.runs.set(held(pages.agent.runs.active_count() as u64));
     pages.gauges.file.set(held(pages.state.store().file_bytes()));
+    pages.gauges.emergency.set(pages.agent.runs.emergency().active().into());
     if let Ok(head) = pages.state.read(|reading| Ok(reading.oplog().head()?)) {
         pages.gauges.oplog.set(held(head.sequence));
     }
@@ -111,8 +122,9 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
             ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
         }
         Ok(None) => {
-            let message =
-                format!("no domain {domain:?}; there are: agent, logs, schedule, oplog\n");
+            let message = format!(
+                "no domain {domain:?}; there are: agent, logs, schedule, oplog, recovery\n"
+            );
             (StatusCode::NOT_FOUND, message).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
@@ -129,6 +141,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "schedule" => genesis_proto::to_json(
             "genesis.v1.ListJobsResponse",
             &scheduler::rpc::list_response(&pages.scheduler, &ListJobsRequest::default())?,
+        ),
+        "recovery" => genesis_proto::to_json(
+            "genesis.v1.GetEmergencyResponse",
+            &recovery::rpc::emergency_response(&pages.recovery),
         ),
         "oplog" => genesis_proto::to_json(
             "genesis.v1.GetHeadResponse",

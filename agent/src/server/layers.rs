@@ -1,4 +1,5 @@
-//! The one layer every call passes: who is it, may it, and if it changes anything, what came of it.
+//! The one layer every call passes, in this order: load (shed or let in, with a lane of its own for what is
+//! urgent), deadline, identity and role, and for what changes anything the request id and the oplog.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,11 +12,16 @@ use genesis_proto::MethodPolicy;
 use genesis_proto::v1::Role;
 use genesis_storage::Intent;
 use http::{Request, Response};
-use tokio::sync::Semaphore;
+use http_body_util::{BodyExt, Full, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::caller::{Caller, SocketRules, reason_of};
+use super::MESSAGE_LIMIT;
+use super::caller::{Caller, Rules, reason_of};
+use super::connection::{OpenCall, Peer};
+use super::requests::{self, Kept, Requests};
 use super::status::to_status;
 use crate::error::{Error, Kind};
 use crate::outside::Clock;
@@ -23,22 +29,32 @@ use crate::state::State;
 
 /// So many calls are worked on at a time; more are shed.
 const IN_FLIGHT: usize = 256;
+/// Places that only urgent calls and health take.
+const URGENT: usize = 32;
+/// So many streams flow at a time; more are shed.
+const STREAMS: usize = 1_024;
+/// A call without a deadline of its own has this one; streams are not bounded by it once they flow.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// The header with the id of a request.
+const REQUEST_ID: &str = "genesis-request-id";
 /// When a shed caller may try again.
 const SHED_RETRY: Duration = Duration::from_millis(200);
+/// Health is asked most when there is much to do, and costs nothing.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 /// Foreign services that everybody with a role may call: they read nothing of ours but names and health.
-const OPEN_SERVICES: [&str; 3] = [
-    "/grpc.health.v1.Health/",
-    "/grpc.reflection.v1.ServerReflection/",
-    "/grpc.reflection.v1alpha.ServerReflection/",
-];
+const OPEN_SERVICES: [&str; 3] =
+    [HEALTH, "/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
 
 /// What the layer decides by.
 pub struct Gate {
     policies: BTreeMap<String, MethodPolicy>,
-    rules: SocketRules,
+    rules: Rules,
     state: State,
     clock: Arc<dyn Clock>,
+    requests: Requests,
     in_flight: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 /// What an rpc demands, and whether the caller has it.
@@ -50,14 +66,41 @@ enum Verdict {
 
 impl Gate {
     /// A gate with the policies of the contract.
-    pub fn new(rules: SocketRules, state: State, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(rules: Rules, state: State, clock: Arc<dyn Clock>) -> Self {
         Self {
             policies: genesis_proto::method_policies(),
             rules,
+            requests: Requests::new(state.clone(), Arc::clone(&clock)),
             state,
             clock,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+            urgent: Arc::new(Semaphore::new(URGENT)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
         }
+    }
+
+    /// A place to work at, or the refusal.
+    fn enter(&self, path: &str) -> Result<Places, Error> {
+        let policy = self.policies.get(path);
+        let urgent = policy.is_some_and(|policy| policy.urgent) || path.starts_with(HEALTH);
+        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let work = match take(&self.in_flight) {
+            None if urgent => take(&self.urgent),
+            place => place,
+        };
+        let shed = |what: &str| {
+            Error::unavailable("OVERLOADED", format!("{what}; try again in a moment"))
+                .retry_after(SHED_RETRY)
+        };
+        let work =
+            work.ok_or_else(|| shed(&format!("{IN_FLIGHT} calls are being worked on already")))?;
+        let stream = if policy.is_some_and(|policy| policy.streaming) {
+            let place = take(&self.streams);
+            Some(place.ok_or_else(|| shed(&format!("{STREAMS} streams are open already")))?)
+        } else {
+            None
+        };
+        Ok(Places { _work: work, stream })
     }
 
     fn judge(&self, path: &str, role: Option<Role>) -> Verdict {
@@ -99,6 +142,12 @@ pub struct Gated<S> {
     gate: Arc<Gate>,
 }
 
+/// What a call holds while it is worked on, and a stream while it flows.
+struct Places {
+    _work: OwnedSemaphorePermit,
+    stream: Option<OwnedSemaphorePermit>,
+}
+
 type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
 impl<S, E> Service<Request<Body>> for Gated<S>
@@ -115,77 +164,151 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Answer<E> {
+    fn call(&mut self, request: Request<Body>) -> Answer<E> {
         // The ready one is used up, and a clone takes its place, as tower demands.
         let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let inner = std::mem::replace(&mut self.inner, clone);
         let gate = Arc::clone(&self.gate);
+        let limit = deadline(request.headers()).unwrap_or(DEADLINE).min(DEADLINE);
+        let late = tokio::time::sleep(limit);
         Box::pin(async move {
-            // Health is asked most when there is much to do, and costs nothing, so it is never shed.
-            let health = request.uri().path().starts_with(OPEN_SERVICES[0]);
-            let permit = Arc::clone(&gate.in_flight).try_acquire_owned();
-            if permit.is_err() && !health {
-                let error = Error::unavailable(
-                    "OVERLOADED",
-                    format!("{IN_FLIGHT} calls are being worked on already"),
-                );
-                return Ok(to_status(error.retry_after(SHED_RETRY)).into_http());
-            }
-            let mut caller = gate.rules.identify(request.extensions());
-            caller.reason = reason_of(request.headers());
-            let path = request.uri().path().to_owned();
-            match gate.judge(&path, caller.role) {
-                Verdict::Denied { needs, mutating } => {
-                    tracing::warn!(path, identity = caller.identity, "call denied");
-                    let error = denial(&caller, needs);
-                    if mutating {
-                        gate.record(&path, &caller, error.code).await;
-                    }
-                    Ok(to_status(error).into_http())
-                }
-                Verdict::Allowed { mutating: false } => {
-                    tracing::debug!(path, identity = caller.identity, "call");
-                    request.extensions_mut().insert(caller);
-                    inner.call(request).await
-                }
-                Verdict::Allowed { mutating: true } => {
-                    tracing::info!(
-                        path,
-                        identity = caller.identity,
-                        reason = caller.reason,
-                        "call"
-                    );
-                    request.extensions_mut().insert(caller.clone());
-                    // A task of its own: a caller who leaves can't cut a change off half-way.
-                    let task = tokio::spawn(async move {
-                        let answer = inner.call(request).await;
-                        if let Ok(response) = &answer {
-                            gate.record(&path, &caller, outcome(response)).await;
-                        }
-                        answer
-                    });
-                    match task.await {
-                        Ok(answer) => answer,
-                        Err(_) => {
-                            let error = Error::internal(
-                                "CALL_PANICKED",
-                                "the call hit a defect of the agent; see its log",
-                            );
-                            Ok(to_status(error).into_http())
-                        }
-                    }
+            let places = match gate.enter(request.uri().path()) {
+                Ok(places) => places,
+                Err(error) => return Ok(to_status(error).into_http()),
+            };
+            tokio::select! {
+                biased;
+                answer = handle(gate, inner, request, places) => answer,
+                () = late => {
+                    let message = format!("not answered within {limit:?}; what it began goes on");
+                    Ok(Status::deadline_exceeded(message).into_http())
                 }
             }
         })
     }
 }
 
+async fn handle<S, E>(
+    gate: Arc<Gate>,
+    mut inner: S,
+    mut request: Request<Body>,
+    places: Places,
+) -> Result<Response<Body>, E>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = E> + Send + 'static,
+    S::Future: Send,
+    E: Send + 'static,
+{
+    let peer = request.extensions().get::<Peer>().cloned();
+    let open = peer.as_ref().map(Peer::call);
+    let mut caller = gate.rules.identify(peer.as_ref());
+    // Cut between the arrival of the call and now.
+    if peer.as_ref().is_some_and(Peer::is_cut) {
+        caller.role = None;
+    }
+    caller.reason = reason_of(request.headers());
+    let path = request.uri().path().to_owned();
+    match gate.judge(&path, caller.role) {
+        Verdict::Denied { needs, mutating } => {
+            tracing::warn!(path, identity = caller.identity, "call denied");
+            let error = denial(&caller, needs);
+            if mutating {
+                gate.record(&path, &caller, error.code).await;
+            }
+            Ok(to_status(error).into_http())
+        }
+        Verdict::Allowed { mutating: false } => {
+            tracing::debug!(path, identity = caller.identity, "call");
+            request.extensions_mut().insert(caller);
+            let response = inner.call(request).await?;
+            Ok(match places.stream {
+                Some(place) => {
+                    response.map(|body| Body::new(Held { body, _place: place, _open: open }))
+                }
+                None => response,
+            })
+        }
+        Verdict::Allowed { mutating: true } => {
+            tracing::info!(path, identity = caller.identity, reason = caller.reason, "call");
+            request.extensions_mut().insert(caller.clone());
+            // A task of its own: a caller who leaves can't cut a change off half-way.
+            let task = tokio::spawn(async move {
+                let _held = (places, open);
+                gate.change(inner, request, &path, &caller).await
+            });
+            task.await.unwrap_or_else(|_| {
+                let error = Error::internal(
+                    "CALL_PANICKED",
+                    "the call hit a defect of the agent; see its log",
+                );
+                Ok(to_status(error).into_http())
+            })
+        }
+    }
+}
+
 impl Gate {
-    async fn record(&self, path: &str, caller: &Caller, outcome: &str) {
-        let intent = Intent::new(self.clock.now(), caller.identity.clone(), format!("call {path}"))
+    /// Carries out a call that changes something: once for each request id, and with its oplog entry.
+    async fn change<S, E>(
+        &self,
+        mut inner: S,
+        request: Request<Body>,
+        path: &str,
+        caller: &Caller,
+    ) -> Result<Response<Body>, E>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = E>,
+    {
+        let id = match request_id(request.headers()) {
+            Ok(Some(id)) => id,
+            Ok(None) => {
+                let answer = inner.call(request).await;
+                if let Ok(response) = &answer {
+                    self.record(path, caller, outcome(response)).await;
+                }
+                return answer;
+            }
+            Err(error) => return Ok(to_status(error).into_http()),
+        };
+        let (parts, body) = request.into_parts();
+        // The message's five bytes of framing come on top.
+        let body = match Limited::new(body, MESSAGE_LIMIT + 5).collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(_) => {
+                let message =
+                    format!("the message can't be read, or has more than {MESSAGE_LIMIT} bytes");
+                return Ok(Status::out_of_range(message).into_http());
+            }
+        };
+        let digest = requests::digest(path, &caller.identity, &body);
+        let urgent = self.policies.get(path).is_some_and(|policy| policy.urgent);
+        let request = Request::from_parts(parts, Body::new(Full::new(body)));
+        let mut failed = None;
+        let call = async {
+            match inner.call(request).await {
+                Ok(response) => Kept::take(response).await,
+                Err(error) => {
+                    failed = Some(error);
+                    Kept::take(Status::internal("the call failed").into_http()).await
+                }
+            }
+        };
+        let intent = |code| self.intent(path, caller, code_name(code)).correlation_id(id.clone());
+        let kept = self.requests.once(&id, digest, urgent, call, intent).await;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(kept.response()),
+        }
+    }
+
+    fn intent(&self, path: &str, caller: &Caller, outcome: &str) -> Intent {
+        Intent::new(self.clock.now(), caller.identity.clone(), format!("call {path}"))
             .reason(caller.reason.clone())
-            .outcome(outcome);
-        if let Err(error) = self.state.note(intent).await {
+            .outcome(outcome)
+    }
+
+    async fn record(&self, path: &str, caller: &Caller, outcome: &str) {
+        if let Err(error) = self.state.note(self.intent(path, caller, outcome)).await {
             tracing::error!(
                 error = error.chain(),
                 path,
@@ -193,6 +316,63 @@ impl Gate {
             );
         }
     }
+}
+
+/// A stream's body, which gives its place back when it ends.
+struct Held {
+    body: Body,
+    _place: OwnedSemaphorePermit,
+    _open: Option<OpenCall>,
+}
+
+impl http_body::Body for Held {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Status>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The deadline that a caller sends along, as gRPC writes it: up to eight digits and a unit.
+fn deadline(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.len() > 8 {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3_600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+fn request_id(headers: &http::HeaderMap) -> Result<Option<String>, Error> {
+    let Some(value) = headers.get(REQUEST_ID) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|text| text.parse::<ulid::Ulid>().ok());
+    id.map(|id| Some(id.to_string())).ok_or_else(|| {
+        Error::invalid(
+            "REQUEST_ID_INVALID",
+            format!("{REQUEST_ID} must be a ULID: 26 characters of Crockford's base 32"),
+        )
+    })
 }
 
 fn denial(caller: &Caller, needs: Option<Role>) -> Error {

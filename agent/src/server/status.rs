@@ -31,6 +31,7 @@ pub fn to_status(error: Error) -> Status {
         Kind::Unavailable if error.retry_after.is_some() => Code::ResourceExhausted,
         Kind::Unavailable => Code::Unavailable,
         Kind::NotAllowed => Code::PermissionDenied,
+        Kind::Incomplete => Code::DataLoss,
         Kind::Cancelled => Code::Cancelled,
         Kind::Internal => Code::Internal,
     };

@@ -250,6 +250,13 @@ impl RunService for FakeRuns {
         }
         Ok(Response::new(CancelRunResponse::default()))
     }
+
+    async fn plan_cancel_run(
+        &self,
+        _: Request<v1::CancelRunRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
 }
 
 async fn serve(fake: FakeRuns) -> (tempfile::TempDir, Node, std::sync::Arc<FakeRuns>) {

@@ -136,10 +136,9 @@ async fn reload(session: &Session<'_>) -> Result<Exit, Halt> {
     session
         .each(|client| async move {
             let reload = client
-                .call(
-                    ReloadConfigRequest {},
-                    |c, r| async move { c.agent().reload_config(r).await },
-                )
+                .call(ReloadConfigRequest::default(), |c, r| async move {
+                    c.agent().reload_config(r).await
+                })
                 .await?;
             let json = session.json("ReloadConfigResponse", &reload)?;
             let line = match (reload.changed, reload.applied.is_empty()) {

@@ -1,7 +1,7 @@
 //! `logs rotate`, `logs cleanup`, `logs verify`.
 
 use genesis_client::v1::{
-    CleanupArchivesRequest, Finding, PlanCleanupRequest, PlanCleanupResponse, RotateLogsRequest,
+    CleanupArchivesRequest, Finding, PlanCleanupArchivesResponse, RotateLogsRequest,
     VerifyArchivesRequest, VerifyDepth, VerifySummary, verify_archives_response::Part,
 };
 use genesis_client::{Client, Error, Kind};
@@ -30,7 +30,7 @@ pub(super) async fn rotate(
     consent(session, SERVICE, "RotateLogs", &what)?;
     session
         .each(|client| async move {
-            let request = RotateLogsRequest { log_type: log_type.to_owned() };
+            let request = RotateLogsRequest { log_type: log_type.to_owned(), ..Default::default() };
             let response =
                 client.call(request, |c, r| async move { c.logs().rotate_logs(r).await }).await?;
             let json = session.json("RotateLogsResponse", &response)?;
@@ -44,7 +44,7 @@ pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Resul
         return session
             .each(|client| async move {
                 let plan = plan(&client, arguments).await?;
-                let json = session.json("PlanCleanupResponse", &plan)?;
+                let json = session.json("PlanCleanupArchivesResponse", &plan)?;
                 Ok(Answer::new(json, plan_view(&plan)))
             })
             .await;
@@ -71,21 +71,22 @@ pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Resul
         .await
 }
 
-async fn plan(client: &Client, arguments: &Cleanup) -> Result<PlanCleanupResponse, Error> {
-    let request = PlanCleanupRequest {
+async fn plan(client: &Client, arguments: &Cleanup) -> Result<PlanCleanupArchivesResponse, Error> {
+    let request = CleanupArchivesRequest {
         older_than: arguments.older_than.clone(),
         log_type: arguments.log_type.clone(),
+        ..Default::default()
     };
-    client.call(request, |c, r| async move { c.logs().plan_cleanup(r).await }).await
+    client.call(request, |c, r| async move { c.logs().plan_cleanup_archives(r).await }).await
 }
 
-fn plan_view(plan: &PlanCleanupResponse) -> View {
+fn plan_view(plan: &PlanCleanupArchivesResponse) -> View {
     let mut view = rollback::plan_view(plan.plan.as_ref());
     view.lead.push(format!("would delete {}", extent(plan)));
     view
 }
 
-fn extent(plan: &PlanCleanupResponse) -> String {
+fn extent(plan: &PlanCleanupArchivesResponse) -> String {
     let segments = format::plural(plan.segments, "archived segment");
     format!("{segments}, {}", format::bytes(plan.compressed_bytes))
 }

@@ -291,7 +291,7 @@ async fn note(session: &Session<'_>, text: &str) -> Result<Exit, Halt> {
     consent(session, "genesis.v1.OplogService", "AddNote", "write a note into the oplog")?;
     session
         .each(|client| async move {
-            let request = AddNoteRequest { text: text.to_owned() };
+            let request = AddNoteRequest { text: text.to_owned(), ..Default::default() };
             let response =
                 client.call(request, |c, r| async move { c.oplog().add_note(r).await }).await?;
             let json = session.json("AddNoteResponse", &response)?;

@@ -1,9 +1,7 @@
 //! `rollback`: back to a point where it was known to be good.
 
 use clap::{Args, Subcommand};
-use genesis_client::v1::{
-    ListComponentsRequest, Plan, PlanRollbackRequest, RollbackPoint, RollbackRequest,
-};
+use genesis_client::v1::{ListComponentsRequest, Plan, RollbackPoint, RollbackRequest};
 
 use crate::confirm::consent;
 use crate::connect::Session;
@@ -108,8 +106,11 @@ async fn components(session: &Session<'_>) -> Result<Exit, Halt> {
 async fn plan(session: &Session<'_>, component: &str, to: &str) -> Result<Exit, Halt> {
     session
         .each(|client| async move {
-            let request =
-                PlanRollbackRequest { component: component.to_owned(), to: to.to_owned() };
+            let request = RollbackRequest {
+                component: component.to_owned(),
+                to: to.to_owned(),
+                plan_hash: String::new(),
+            };
             let response = client
                 .call(request, |c, r| async move { c.recovery().plan_rollback(r).await })
                 .await?;

@@ -167,7 +167,7 @@ async fn cancel(session: &Session<'_>, id: &str) -> Result<Exit, Halt> {
     consent(session, "genesis.v1.RunService", "CancelRun", "cancel a run")?;
     session
         .each(|client| async move {
-            let request = CancelRunRequest { id: full_id(&client, id).await? };
+            let request = CancelRunRequest { id: full_id(&client, id).await?, ..Default::default() };
             let response = client
                 .call(request, |c, r| async move { c.runs().cancel_run(r).await })
                 .await?;

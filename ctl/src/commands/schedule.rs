@@ -77,7 +77,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
             consent(session, SERVICE, "RunJob", &format!("run {job}"))?;
             session
                 .each(|client| async move {
-                    let request = RunJobRequest { name: job.clone() };
+                    let request = RunJobRequest { name: job.clone(), ..Default::default() };
                     let response = client
                         .call(request, |c, r| async move { c.schedule().run_job(r).await })
                         .await?;
@@ -90,7 +90,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
             consent(session, SERVICE, "PauseJob", &format!("pause {job}"))?;
             session
                 .each(|client| async move {
-                    let request = PauseJobRequest { name: job.clone() };
+                    let request = PauseJobRequest { name: job.clone(), ..Default::default() };
                     let response = client
                         .call(request, |c, r| async move { c.schedule().pause_job(r).await })
                         .await?;
@@ -105,7 +105,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
             consent(session, SERVICE, "ResumeJob", &format!("resume {job}"))?;
             session
                 .each(|client| async move {
-                    let request = ResumeJobRequest { name: job.clone() };
+                    let request = ResumeJobRequest { name: job.clone(), ..Default::default() };
                     let response = client
                         .call(request, |c, r| async move { c.schedule().resume_job(r).await })
                         .await?;

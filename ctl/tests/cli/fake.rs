@@ -25,7 +25,7 @@ pub(crate) struct Script {
     pub(crate) delay: Duration,
     pub(crate) check: CheckConfigResponse,
     pub(crate) segments: Vec<Segment>,
-    pub(crate) plan: PlanCleanupResponse,
+    pub(crate) plan: PlanCleanupArchivesResponse,
     /// One stream for each time that a run is watched; the last one again and again.
     pub(crate) watches: Vec<Vec<Result<Run, Status>>>,
     pub(crate) retrieve: Vec<Result<retrieve_logs_response::Part, Status>>,
@@ -151,6 +151,27 @@ impl AgentService for Inner {
         self.called("ReloadConfig", "", &request).await;
         Ok(Response::new(ReloadConfigResponse { generation: 3, ..Default::default() }))
     }
+
+    async fn plan_reload_config(
+        &self,
+        request: Request<ReloadConfigRequest>,
+    ) -> Answer<PlanResponse> {
+        self.called("PlanReloadConfig", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
+    }
+
+    async fn get_pki(&self, request: Request<GetPkiRequest>) -> Answer<GetPkiResponse> {
+        self.called("GetPki", "", &request).await;
+        Ok(Response::new(GetPkiResponse::default()))
+    }
+
+    async fn read_own_log(
+        &self,
+        request: Request<ReadOwnLogRequest>,
+    ) -> Answer<ReadOwnLogResponse> {
+        self.called("ReadOwnLog", "", &request).await;
+        Ok(Response::new(ReadOwnLogResponse::default()))
+    }
 }
 
 #[tonic::async_trait]
@@ -184,6 +205,11 @@ impl RunService for Inner {
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<CancelRunResponse> {
         self.called("CancelRun", "", &request).await;
         Ok(Response::new(CancelRunResponse::default()))
+    }
+
+    async fn plan_cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<PlanResponse> {
+        self.called("PlanCancelRun", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
     }
 }
 
@@ -238,12 +264,12 @@ impl LogsService for Inner {
         Ok(Response::new(CleanupArchivesResponse { run: started() }))
     }
 
-    async fn plan_cleanup(
+    async fn plan_cleanup_archives(
         &self,
-        request: Request<PlanCleanupRequest>,
-    ) -> Answer<PlanCleanupResponse> {
+        request: Request<CleanupArchivesRequest>,
+    ) -> Answer<PlanCleanupArchivesResponse> {
         let age = request.get_ref().older_than.clone();
-        self.called("PlanCleanup", &age, &request).await;
+        self.called("PlanCleanupArchives", &age, &request).await;
         Ok(Response::new(self.script.plan.clone()))
     }
 
@@ -255,6 +281,11 @@ impl LogsService for Inner {
     ) -> Answer<Self::VerifyArchivesStream> {
         let parts = self.script.verify.iter().cloned();
         streamed(parts.map(|part| Ok(VerifyArchivesResponse { part: Some(part) })).collect())
+    }
+
+    async fn plan_rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<PlanResponse> {
+        self.called("PlanRotateLogs", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
     }
 }
 
@@ -299,6 +330,11 @@ impl OplogService for Inner {
         let entry = Some(OplogEntry { sequence: 7, ..Default::default() });
         Ok(Response::new(AddNoteResponse { entry }))
     }
+
+    async fn plan_add_note(&self, request: Request<AddNoteRequest>) -> Answer<PlanResponse> {
+        self.called("PlanAddNote", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
+    }
 }
 
 #[tonic::async_trait]
@@ -328,6 +364,21 @@ impl ScheduleService for Inner {
         self.called("ResumeJob", &name, &request).await;
         Ok(Response::new(ResumeJobResponse { job: self.script.jobs.first().cloned() }))
     }
+
+    async fn plan_run_job(&self, request: Request<RunJobRequest>) -> Answer<PlanResponse> {
+        self.called("PlanRunJob", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
+    }
+
+    async fn plan_pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PlanResponse> {
+        self.called("PlanPauseJob", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
+    }
+
+    async fn plan_resume_job(&self, request: Request<ResumeJobRequest>) -> Answer<PlanResponse> {
+        self.called("PlanResumeJob", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
+    }
 }
 
 #[tonic::async_trait]
@@ -343,7 +394,7 @@ impl RecoveryService for Inner {
 
     async fn plan_rollback(
         &self,
-        request: Request<PlanRollbackRequest>,
+        request: Request<RollbackRequest>,
     ) -> Answer<PlanRollbackResponse> {
         self.called("PlanRollback", "", &request).await;
         Ok(Response::new(self.script.rollback_plan.clone()))
@@ -371,5 +422,45 @@ impl RecoveryService for Inner {
             to,
             verified: "generation 7 is in force".into(),
         }))
+    }
+
+    async fn get_emergency(
+        &self,
+        request: Request<GetEmergencyRequest>,
+    ) -> Answer<GetEmergencyResponse> {
+        self.called("GetEmergency", "", &request).await;
+        Ok(Response::new(GetEmergencyResponse::default()))
+    }
+
+    async fn activate_emergency(
+        &self,
+        request: Request<ActivateEmergencyRequest>,
+    ) -> Answer<ActivateEmergencyResponse> {
+        self.called("ActivateEmergency", "", &request).await;
+        Ok(Response::new(ActivateEmergencyResponse::default()))
+    }
+
+    async fn plan_activate_emergency(
+        &self,
+        request: Request<ActivateEmergencyRequest>,
+    ) -> Answer<PlanResponse> {
+        self.called("PlanActivateEmergency", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
+    }
+
+    async fn release_emergency(
+        &self,
+        request: Request<ReleaseEmergencyRequest>,
+    ) -> Answer<ReleaseEmergencyResponse> {
+        self.called("ReleaseEmergency", "", &request).await;
+        Ok(Response::new(ReleaseEmergencyResponse::default()))
+    }
+
+    async fn plan_release_emergency(
+        &self,
+        request: Request<ReleaseEmergencyRequest>,
+    ) -> Answer<PlanResponse> {
+        self.called("PlanReleaseEmergency", "", &request).await;
+        Ok(Response::new(PlanResponse::default()))
     }
 }

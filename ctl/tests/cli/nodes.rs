@@ -155,7 +155,7 @@ fn what_destroys_asks_at_a_terminal_and_needs_yes_elsewhere() {
     };
     let plan = Some(Plan { hash: "h1".into(), steps: vec![step] });
     let script = Script {
-        plan: PlanCleanupResponse { plan, segments: 1, compressed_bytes: 2_000_000 },
+        plan: PlanCleanupArchivesResponse { plan, segments: 1, compressed_bytes: 2_000_000 },
         watches: vec![vec![Ok(Run { state: RunState::Succeeded.into(), ..Default::default() })]],
         ..Default::default()
     };
@@ -181,7 +181,7 @@ fn what_destroys_asks_at_a_terminal_and_needs_yes_elsewhere() {
             outcome.stderr.contains("delete-archive a.log.gz") && outcome.stderr.contains("2.0 MB")
         );
     }
-    assert!(fake.calls().iter().all(|call| call == "PlanCleanup 365d"));
+    assert!(fake.calls().iter().all(|call| call == "PlanCleanupArchives 365d"));
 
     assert_eq!(answered("yes\n").exit, Exit::Ok);
     assert!(

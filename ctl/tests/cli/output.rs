@@ -28,6 +28,8 @@ fn json_has_its_stable_shape() {
           "summary": "2 sources"
         }
       ],
+      "emergency": false,
+      "fleet": "",
       "hostId": "h1",
       "hostname": "web-1",
       "now": "1970-01-02T01:01:01Z",

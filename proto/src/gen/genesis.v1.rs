@@ -9,6 +9,13 @@ pub struct Plan {
     #[prost(message, repeated, tag = "2")]
     pub steps: ::prost::alloc::vec::Vec<PlanStep>,
 }
+/// The answer of every rpc that plans another: `PlanX` takes the request of `X`, changes nothing, and says what
+/// `X` would do. Its hash, passed as plan_hash to `X`, carries out this plan or nothing (PLAN_CHANGED).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanResponse {
+    #[prost(message, optional, tag = "1")]
+    pub plan: ::core::option::Option<Plan>,
+}
 /// One step of a plan.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlanStep {
@@ -110,6 +117,12 @@ pub struct GetStatusResponse {
     /// Runs that ended INTERRUPTED or FAILED in the last 24 hours.
     #[prost(uint32, tag = "14")]
     pub runs_failed: u32,
+    /// The fleet that the host belongs to.
+    #[prost(string, tag = "15")]
+    pub fleet: ::prost::alloc::string::String,
+    /// An emergency is in force: much refuses to start until it is released.
+    #[prost(bool, tag = "16")]
+    pub emergency: bool,
 }
 /// A domain's one-line state.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -214,8 +227,12 @@ pub struct ConfigProblem {
     #[prost(string, tag = "4")]
     pub message: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReloadConfigRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReloadConfigRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReloadConfigResponse {
     #[prost(bool, tag = "1")]
@@ -228,6 +245,88 @@ pub struct ReloadConfigResponse {
     pub restart_needed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "4")]
     pub generation: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPkiRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetPkiResponse {
+    /// Where gRPC over TLS is served; empty: it is off.
+    #[prost(string, tag = "1")]
+    pub listen: ::prost::alloc::string::String,
+    /// Client certificates must name this fleet.
+    #[prost(string, tag = "2")]
+    pub fleet: ::prost::alloc::string::String,
+    /// What is in force.
+    #[prost(message, repeated, tag = "3")]
+    pub items: ::prost::alloc::vec::Vec<PkiItem>,
+    /// What is wrong with it: close to its end, or a newer file that was refused.
+    #[prost(message, repeated, tag = "4")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// What the PKI folder on this host has issued; empty where there is none.
+    #[prost(message, repeated, tag = "5")]
+    pub issued: ::prost::alloc::vec::Vec<IssuedCertificate>,
+    /// When the files were last taken over.
+    #[prost(message, optional, tag = "6")]
+    pub loaded_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A certificate, CA or revocation list in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PkiItem {
+    #[prost(enumeration = "PkiKind", tag = "1")]
+    pub kind: i32,
+    /// The file it was read from.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// The certificate's subject, or the issuer of a revocation list.
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub not_before: ::core::option::Option<::prost_types::Timestamp>,
+    /// For a revocation list: when its successor is due.
+    #[prost(message, optional, tag = "5")]
+    pub not_after: ::core::option::Option<::prost_types::Timestamp>,
+    /// sha256 of its DER, in hex.
+    #[prost(string, tag = "6")]
+    pub sha256: ::prost::alloc::string::String,
+    #[prost(enumeration = "Condition", tag = "7")]
+    pub condition: i32,
+    /// For a revocation list: how many certificates it revokes.
+    #[prost(uint32, tag = "8")]
+    pub revoked: u32,
+}
+/// A certificate that `genesis-agent pki issue` made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssuedCertificate {
+    /// In hex.
+    #[prost(string, tag = "1")]
+    pub serial: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// "viewer", "operator", "admin", or "agent" for a server.
+    #[prost(string, tag = "3")]
+    pub role: ::prost::alloc::string::String,
+    /// Its identity, such as "genesis://prod/operator/olga".
+    #[prost(string, tag = "4")]
+    pub uri: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub not_before: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "6")]
+    pub not_after: ::core::option::Option<::prost_types::Timestamp>,
+    /// Unset: it is not revoked.
+    #[prost(message, optional, tag = "7")]
+    pub revoked_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadOwnLogRequest {
+    /// At most this many bytes, whole lines from the end, 1 to 1048576; 0: 65536.
+    #[prost(uint32, tag = "1")]
+    pub limit_bytes: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadOwnLogResponse {
+    /// Lines of JSON, oldest first.
+    #[prost(bytes = "vec", tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<u8>,
 }
 /// Three-valued truth, and its shades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -262,6 +361,38 @@ impl Condition {
             "CONDITION_WARN" => Some(Self::Warn),
             "CONDITION_CRITICAL" => Some(Self::Critical),
             "CONDITION_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PkiKind {
+    Unspecified = 0,
+    ServerCertificate = 1,
+    ClientCa = 2,
+    RevocationList = 3,
+}
+impl PkiKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PKI_KIND_UNSPECIFIED",
+            Self::ServerCertificate => "PKI_KIND_SERVER_CERTIFICATE",
+            Self::ClientCa => "PKI_KIND_CLIENT_CA",
+            Self::RevocationList => "PKI_KIND_REVOCATION_LIST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PKI_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PKI_KIND_SERVER_CERTIFICATE" => Some(Self::ServerCertificate),
+            "PKI_KIND_CLIENT_CA" => Some(Self::ClientCa),
+            "PKI_KIND_REVOCATION_LIST" => Some(Self::RevocationList),
             _ => None,
         }
     }
@@ -507,6 +638,76 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("genesis.v1.AgentService", "ReloadConfig"));
             self.inner.unary(req, path, codec).await
         }
+        /// What ReloadConfig would do. Fails as it does.
+        pub async fn plan_reload_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReloadConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/PlanReloadConfig",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "PlanReloadConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What secures the agent's TCP listener (server certificate, client CA, revocation list) with the time each has
+        /// left, and the certificates that the PKI folder of this host has issued. Never fails while the agent serves.
+        pub async fn get_pki(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPkiRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetPkiResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/GetPki",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "GetPki"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The newest lines of the agent's own log, for bug reports. Fails with OWN_LOG_UNREADABLE.
+        pub async fn read_own_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadOwnLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadOwnLogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/ReadOwnLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "ReadOwnLog"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -567,6 +768,25 @@ pub mod agent_service_server {
             request: tonic::Request<super::ReloadConfigRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReloadConfigResponse>,
+            tonic::Status,
+        >;
+        /// What ReloadConfig would do. Fails as it does.
+        async fn plan_reload_config(
+            &self,
+            request: tonic::Request<super::ReloadConfigRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// What secures the agent's TCP listener (server certificate, client CA, revocation list) with the time each has
+        /// left, and the certificates that the PKI folder of this host has issued. Never fails while the agent serves.
+        async fn get_pki(
+            &self,
+            request: tonic::Request<super::GetPkiRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetPkiResponse>, tonic::Status>;
+        /// The newest lines of the agent's own log, for bug reports. Fails with OWN_LOG_UNREADABLE.
+        async fn read_own_log(
+            &self,
+            request: tonic::Request<super::ReadOwnLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadOwnLogResponse>,
             tonic::Status,
         >;
     }
@@ -917,6 +1137,142 @@ pub mod agent_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/genesis.v1.AgentService/PlanReloadConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanReloadConfigSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::ReloadConfigRequest>
+                    for PlanReloadConfigSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReloadConfigRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::plan_reload_config(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanReloadConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AgentService/GetPki" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPkiSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::GetPkiRequest>
+                    for GetPkiSvc<T> {
+                        type Response = super::GetPkiResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetPkiRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::get_pki(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPkiSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AgentService/ReadOwnLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadOwnLogSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::ReadOwnLogRequest>
+                    for ReadOwnLogSvc<T> {
+                        type Response = super::ReadOwnLogResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadOwnLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::read_own_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadOwnLogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1132,6 +1488,9 @@ pub struct WatchRunResponse {
 pub struct CancelRunRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CancelRunResponse {
@@ -1417,6 +1776,28 @@ pub mod run_service_client {
                 .insert(GrpcMethod::new("genesis.v1.RunService", "CancelRun"));
             self.inner.unary(req, path, codec).await
         }
+        /// What CancelRun would do. Fails as it does.
+        pub async fn plan_cancel_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/PlanCancelRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "PlanCancelRun"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1465,6 +1846,11 @@ pub mod run_service_server {
             tonic::Response<super::CancelRunResponse>,
             tonic::Status,
         >;
+        /// What CancelRun would do. Fails as it does.
+        async fn plan_cancel_run(
+            &self,
+            request: tonic::Request<super::CancelRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
     }
     /// Long operations, whoever started them.
     #[derive(Debug)]
@@ -1722,6 +2108,51 @@ pub mod run_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/genesis.v1.RunService/PlanCancelRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanCancelRunSvc<T: RunService>(pub Arc<T>);
+                    impl<
+                        T: RunService,
+                    > tonic::server::UnaryService<super::CancelRunRequest>
+                    for PlanCancelRunSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RunService>::plan_cancel_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanCancelRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1881,6 +2312,9 @@ pub struct RotateLogsRequest {
     /// Only this type; empty: all.
     #[prost(string, tag = "1")]
     pub log_type: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateLogsResponse {
@@ -1992,15 +2426,8 @@ pub struct CleanupArchivesResponse {
     #[prost(message, optional, tag = "1")]
     pub run: ::core::option::Option<StartedRun>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PlanCleanupRequest {
-    #[prost(string, tag = "1")]
-    pub older_than: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub log_type: ::prost::alloc::string::String,
-}
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PlanCleanupResponse {
+pub struct PlanCleanupArchivesResponse {
     #[prost(message, optional, tag = "1")]
     pub plan: ::core::option::Option<Plan>,
     #[prost(uint64, tag = "2")]
@@ -2353,12 +2780,34 @@ pub mod logs_service_client {
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "CleanupArchives"));
             self.inner.unary(req, path, codec).await
         }
-        /// What CleanupArchives would delete.
-        pub async fn plan_cleanup(
+        /// What RotateLogs would cut. Fails as it does.
+        pub async fn plan_rotate_logs(
             &mut self,
-            request: impl tonic::IntoRequest<super::PlanCleanupRequest>,
+            request: impl tonic::IntoRequest<super::RotateLogsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanRotateLogs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanRotateLogs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What CleanupArchives would delete. Fails as it does.
+        pub async fn plan_cleanup_archives(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CleanupArchivesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::PlanCleanupResponse>,
+            tonic::Response<super::PlanCleanupArchivesResponse>,
             tonic::Status,
         > {
             self.inner
@@ -2371,11 +2820,13 @@ pub mod logs_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.LogsService/PlanCleanup",
+                "/genesis.v1.LogsService/PlanCleanupArchives",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanCleanup"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.LogsService", "PlanCleanupArchives"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Checks segments against their manifests and the chain, ended by a summary. Damage is part of the answer.
@@ -2468,12 +2919,17 @@ pub mod logs_service_server {
             tonic::Response<super::CleanupArchivesResponse>,
             tonic::Status,
         >;
-        /// What CleanupArchives would delete.
-        async fn plan_cleanup(
+        /// What RotateLogs would cut. Fails as it does.
+        async fn plan_rotate_logs(
             &self,
-            request: tonic::Request<super::PlanCleanupRequest>,
+            request: tonic::Request<super::RotateLogsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// What CleanupArchives would delete. Fails as it does.
+        async fn plan_cleanup_archives(
+            &self,
+            request: tonic::Request<super::CleanupArchivesRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::PlanCleanupResponse>,
+            tonic::Response<super::PlanCleanupArchivesResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the VerifyArchives method.
@@ -2795,25 +3251,25 @@ pub mod logs_service_server {
                     };
                     Box::pin(fut)
                 }
-                "/genesis.v1.LogsService/PlanCleanup" => {
+                "/genesis.v1.LogsService/PlanRotateLogs" => {
                     #[allow(non_camel_case_types)]
-                    struct PlanCleanupSvc<T: LogsService>(pub Arc<T>);
+                    struct PlanRotateLogsSvc<T: LogsService>(pub Arc<T>);
                     impl<
                         T: LogsService,
-                    > tonic::server::UnaryService<super::PlanCleanupRequest>
-                    for PlanCleanupSvc<T> {
-                        type Response = super::PlanCleanupResponse;
+                    > tonic::server::UnaryService<super::RotateLogsRequest>
+                    for PlanRotateLogsSvc<T> {
+                        type Response = super::PlanResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::PlanCleanupRequest>,
+                            request: tonic::Request<super::RotateLogsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as LogsService>::plan_cleanup(&inner, request).await
+                                <T as LogsService>::plan_rotate_logs(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -2824,7 +3280,53 @@ pub mod logs_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = PlanCleanupSvc(inner);
+                        let method = PlanRotateLogsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/PlanCleanupArchives" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanCleanupArchivesSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::CleanupArchivesRequest>
+                    for PlanCleanupArchivesSvc<T> {
+                        type Response = super::PlanCleanupArchivesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CleanupArchivesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::plan_cleanup_archives(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanCleanupArchivesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3048,6 +3550,9 @@ pub struct AddNoteRequest {
     /// 1 to 4096 bytes.
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddNoteResponse {
@@ -3298,6 +3803,28 @@ pub mod oplog_service_client {
                 .insert(GrpcMethod::new("genesis.v1.OplogService", "AddNote"));
             self.inner.unary(req, path, codec).await
         }
+        /// What AddNote would do. Fails as it does.
+        pub async fn plan_add_note(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddNoteRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/PlanAddNote",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "PlanAddNote"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3369,6 +3896,11 @@ pub mod oplog_service_server {
             &self,
             request: tonic::Request<super::AddNoteRequest>,
         ) -> std::result::Result<tonic::Response<super::AddNoteResponse>, tonic::Status>;
+        /// What AddNote would do. Fails as it does.
+        async fn plan_add_note(
+            &self,
+            request: tonic::Request<super::AddNoteRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
     }
     /// The append-only, hash-chained operation log.
     #[derive(Debug)]
@@ -3719,6 +4251,51 @@ pub mod oplog_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/genesis.v1.OplogService/PlanAddNote" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanAddNoteSvc<T: OplogService>(pub Arc<T>);
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::AddNoteRequest>
+                    for PlanAddNoteSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddNoteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OplogService>::plan_add_note(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanAddNoteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3788,14 +4365,6 @@ pub struct ListComponentsResponse {
     #[prost(message, repeated, tag = "1")]
     pub components: ::prost::alloc::vec::Vec<Component>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PlanRollbackRequest {
-    #[prost(string, tag = "1")]
-    pub component: ::prost::alloc::string::String,
-    /// A point's id; empty: the last one that differs from the current.
-    #[prost(string, tag = "2")]
-    pub to: ::prost::alloc::string::String,
-}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanRollbackResponse {
     #[prost(message, optional, tag = "1")]
@@ -3810,6 +4379,7 @@ pub struct PlanRollbackResponse {
 pub struct RollbackRequest {
     #[prost(string, tag = "1")]
     pub component: ::prost::alloc::string::String,
+    /// A point's id; empty: the last good one that differs from the current.
     #[prost(string, tag = "2")]
     pub to: ::prost::alloc::string::String,
     /// Carry out only the plan with this hash; empty: whatever the plan is now.
@@ -3826,6 +4396,87 @@ pub struct RollbackResponse {
     #[prost(string, tag = "3")]
     pub verified: ::prost::alloc::string::String,
 }
+/// The emergency flag of this host.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Emergency {
+    #[prost(bool, tag = "1")]
+    pub active: bool,
+    /// One more with each emergency; 0 before the first.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Of the latest emergency, also when it is over.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub activated_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Unset while it is in force.
+    #[prost(message, optional, tag = "6")]
+    pub released_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "7")]
+    pub released_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub release_reason: ::prost::alloc::string::String,
+}
+/// What a kind of job or run does while an emergency is in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EmergencyStance {
+    /// Such as "logs.rotate".
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Otherwise it refuses to start.
+    #[prost(bool, tag = "2")]
+    pub goes_on: bool,
+}
+/// Whom to call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Contacts {
+    #[prost(string, tag = "1")]
+    pub on_call: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub escalation: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub security: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub non_urgent: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetEmergencyRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetEmergencyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub emergency: ::core::option::Option<Emergency>,
+    #[prost(message, repeated, tag = "2")]
+    pub stances: ::prost::alloc::vec::Vec<EmergencyStance>,
+    #[prost(message, optional, tag = "3")]
+    pub contacts: ::core::option::Option<Contacts>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActivateEmergencyRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActivateEmergencyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub emergency: ::core::option::Option<Emergency>,
+    /// It was in force already; nothing was changed.
+    #[prost(bool, tag = "2")]
+    pub was_active: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseEmergencyRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseEmergencyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub emergency: ::core::option::Option<Emergency>,
+}
 /// Generated client implementations.
 pub mod recovery_service_client {
     #![allow(
@@ -3837,7 +4488,7 @@ pub mod recovery_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Rollback of whatever keeps generations.
+    /// The emergency flag, and rollback of whatever keeps generations.
     #[derive(Debug, Clone)]
     pub struct RecoveryServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -3946,7 +4597,7 @@ pub mod recovery_service_client {
         /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
         pub async fn plan_rollback(
             &mut self,
-            request: impl tonic::IntoRequest<super::PlanRollbackRequest>,
+            request: impl tonic::IntoRequest<super::RollbackRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PlanRollbackResponse>,
             tonic::Status,
@@ -3994,6 +4645,137 @@ pub mod recovery_service_client {
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "Rollback"));
             self.inner.unary(req, path, codec).await
         }
+        /// Whether an emergency is in force, since when, by whom, and what waits for its release.
+        pub async fn get_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetEmergency"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Declares an emergency: whatever has not been declared to go on refuses to start until it is released. It is
+        /// durable when this answers, survives restarts, and calling it again changes nothing.
+        pub async fn activate_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ActivateEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "ActivateEmergency"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ActivateEmergency would do.
+        pub async fn plan_activate_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanActivateEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.RecoveryService",
+                        "PlanActivateEmergency",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
+        pub async fn release_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ReleaseEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "ReleaseEmergency"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
+        pub async fn plan_release_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanReleaseEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanReleaseEmergency"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4020,7 +4802,7 @@ pub mod recovery_service_server {
         /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
         async fn plan_rollback(
             &self,
-            request: tonic::Request<super::PlanRollbackRequest>,
+            request: tonic::Request<super::RollbackRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PlanRollbackResponse>,
             tonic::Status,
@@ -4034,8 +4816,43 @@ pub mod recovery_service_server {
             tonic::Response<super::RollbackResponse>,
             tonic::Status,
         >;
+        /// Whether an emergency is in force, since when, by whom, and what waits for its release.
+        async fn get_emergency(
+            &self,
+            request: tonic::Request<super::GetEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetEmergencyResponse>,
+            tonic::Status,
+        >;
+        /// Declares an emergency: whatever has not been declared to go on refuses to start until it is released. It is
+        /// durable when this answers, survives restarts, and calling it again changes nothing.
+        async fn activate_emergency(
+            &self,
+            request: tonic::Request<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateEmergencyResponse>,
+            tonic::Status,
+        >;
+        /// What ActivateEmergency would do.
+        async fn plan_activate_emergency(
+            &self,
+            request: tonic::Request<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
+        async fn release_emergency(
+            &self,
+            request: tonic::Request<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseEmergencyResponse>,
+            tonic::Status,
+        >;
+        /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
+        async fn plan_release_emergency(
+            &self,
+            request: tonic::Request<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
     }
-    /// Rollback of whatever keeps generations.
+    /// The emergency flag, and rollback of whatever keeps generations.
     #[derive(Debug)]
     pub struct RecoveryServiceServer<T> {
         inner: Arc<T>,
@@ -4163,7 +4980,7 @@ pub mod recovery_service_server {
                     struct PlanRollbackSvc<T: RecoveryService>(pub Arc<T>);
                     impl<
                         T: RecoveryService,
-                    > tonic::server::UnaryService<super::PlanRollbackRequest>
+                    > tonic::server::UnaryService<super::RollbackRequest>
                     for PlanRollbackSvc<T> {
                         type Response = super::PlanRollbackResponse;
                         type Future = BoxFuture<
@@ -4172,7 +4989,7 @@ pub mod recovery_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::PlanRollbackRequest>,
+                            request: tonic::Request<super::RollbackRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -4233,6 +5050,241 @@ pub mod recovery_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/GetEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetEmergencyRequest>
+                    for GetEmergencySvc<T> {
+                        type Response = super::GetEmergencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::get_emergency(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/ActivateEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct ActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
+                    for ActivateEmergencySvc<T> {
+                        type Response = super::ActivateEmergencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ActivateEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::activate_emergency(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ActivateEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanActivateEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
+                    for PlanActivateEmergencySvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ActivateEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_activate_emergency(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanActivateEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/ReleaseEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
+                    for ReleaseEmergencySvc<T> {
+                        type Response = super::ReleaseEmergencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::release_emergency(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanReleaseEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
+                    for PlanReleaseEmergencySvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_release_emergency(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanReleaseEmergencySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4340,11 +5392,17 @@ pub struct Job {
     pub splay: ::core::option::Option<::prost_types::Duration>,
     #[prost(bool, tag = "14")]
     pub running: bool,
+    /// Whether it goes on while an emergency is in force; others wait for its release.
+    #[prost(bool, tag = "15")]
+    pub goes_on_in_emergency: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunJobRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunJobResponse {
@@ -4355,6 +5413,9 @@ pub struct RunJobResponse {
 pub struct PauseJobRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PauseJobResponse {
@@ -4365,6 +5426,9 @@ pub struct PauseJobResponse {
 pub struct ResumeJobRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResumeJobResponse {
@@ -4488,7 +5552,8 @@ pub mod schedule_service_client {
                 .insert(GrpcMethod::new("genesis.v1.ScheduleService", "ListJobs"));
             self.inner.unary(req, path, codec).await
         }
-        /// Runs a job now, as its schedule would. Fails with JOB_NOT_FOUND; a job that already runs is attached to.
+        /// Runs a job now, as its schedule would. Fails with
+        /// JOB_NOT_FOUND, and with EMERGENCY for a job that waits for its release; a job that already runs is attached to.
         pub async fn run_job(
             &mut self,
             request: impl tonic::IntoRequest<super::RunJobRequest>,
@@ -4560,6 +5625,72 @@ pub mod schedule_service_client {
                 .insert(GrpcMethod::new("genesis.v1.ScheduleService", "ResumeJob"));
             self.inner.unary(req, path, codec).await
         }
+        /// What RunJob would do. Fails as it does.
+        pub async fn plan_run_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/PlanRunJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ScheduleService", "PlanRunJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What PauseJob would do. Fails as it does.
+        pub async fn plan_pause_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/PlanPauseJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ScheduleService", "PlanPauseJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ResumeJob would do. Fails as it does.
+        pub async fn plan_resume_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/PlanResumeJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ScheduleService", "PlanResumeJob"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4583,7 +5714,8 @@ pub mod schedule_service_server {
             tonic::Response<super::ListJobsResponse>,
             tonic::Status,
         >;
-        /// Runs a job now, as its schedule would. Fails with JOB_NOT_FOUND; a job that already runs is attached to.
+        /// Runs a job now, as its schedule would. Fails with
+        /// JOB_NOT_FOUND, and with EMERGENCY for a job that waits for its release; a job that already runs is attached to.
         async fn run_job(
             &self,
             request: tonic::Request<super::RunJobRequest>,
@@ -4604,6 +5736,21 @@ pub mod schedule_service_server {
             tonic::Response<super::ResumeJobResponse>,
             tonic::Status,
         >;
+        /// What RunJob would do. Fails as it does.
+        async fn plan_run_job(
+            &self,
+            request: tonic::Request<super::RunJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// What PauseJob would do. Fails as it does.
+        async fn plan_pause_job(
+            &self,
+            request: tonic::Request<super::PauseJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// What ResumeJob would do. Fails as it does.
+        async fn plan_resume_job(
+            &self,
+            request: tonic::Request<super::ResumeJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
     }
     /// Jobs that the agent starts by itself.
     #[derive(Debug)]
@@ -4847,6 +5994,143 @@ pub mod schedule_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ScheduleService/PlanRunJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRunJobSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::RunJobRequest>
+                    for PlanRunJobSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::plan_run_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRunJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ScheduleService/PlanPauseJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanPauseJobSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::PauseJobRequest>
+                    for PlanPauseJobSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::plan_pause_job(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanPauseJobSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ScheduleService/PlanResumeJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanResumeJobSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::ResumeJobRequest>
+                    for PlanResumeJobSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::plan_resume_job(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanResumeJobSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,9 +1,11 @@
 //! One file per table: its records, key, reads and writes.
 
 pub(crate) mod configs;
+pub(crate) mod emergency;
 pub(crate) mod identity;
 pub(crate) mod jobs;
 pub(crate) mod oplog;
+pub(crate) mod requests;
 pub(crate) mod runs;
 pub(crate) mod segments;
 pub(crate) mod series;

@@ -4,6 +4,7 @@ mod crashes;
 pub(crate) mod faults;
 mod opening;
 mod oplog;
+mod requests;
 mod segments;
 mod tables;
 mod transactions;

@@ -120,6 +120,7 @@ mod absences {
     impl Writes for RunsBookkeeping<'_> {}
     impl Writes for JobsBookkeeping<'_> {}
     impl Writes for Identities<'_> {}
+    impl Writes for Emergencies<'_> {}
     impl Writes for Segments<'_> {}
     impl Writes for Sources<'_> {}
     impl Writes for Configs<'_> {}
@@ -136,6 +137,7 @@ mod absences {
                 let Absent = b.jobs().set_pause();
                 let Absent = b.jobs().clear_pause();
                 let Absent = b.identity().put();
+                let Absent = b.emergency().put();
                 let Absent = b.segments().put();
                 let Absent = b.segments().delete();
                 let Absent = b.sources().put();

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::plan::{self, Retention};
 use super::{Logs, act, blocking};
+use crate::emergency::Stance;
 use crate::error::{Error, Result, Unmet};
 use crate::runs::{Context, Progress, Reconcile, Report, Request, SecondCaller, Started};
 use crate::scheduler::Job;
@@ -40,6 +41,10 @@ impl Job for LocalRetention {
         LOCAL_RETENTION
     }
 
+    fn stance(&self) -> Stance {
+        Stance::GoOn
+    }
+
     fn description(&self) -> &'static str {
         "deletes local copies of verified segments past their local retention"
     }
@@ -61,6 +66,10 @@ impl Job for LocalRetention {
 impl Job for ArchiveRetention {
     fn name(&self) -> &'static str {
         ARCHIVE_RETENTION
+    }
+
+    fn stance(&self) -> Stance {
+        Stance::GoOn
     }
 
     fn description(&self) -> &'static str {
@@ -182,13 +191,7 @@ impl Logs {
         reason: String,
     ) -> Result<Started> {
         let plan = self.plan_cleanup(older_than, log_type)?;
-        if !plan_hash.is_empty() && plan_hash != plan.hash {
-            let message = format!(
-                "the plan is {} now, not {plan_hash}; look at it again with --plan",
-                plan.hash
-            );
-            return Err(Error::conflict("PLAN_CHANGED", message));
-        }
+        crate::plan::accept(&plan.hash, plan_hash)?;
         let request = Request {
             kind: CLEANUP,
             actor,
@@ -197,6 +200,7 @@ impl Logs {
             // One clean-up at a time: the plan of a second one would be out of date.
             key: CLEANUP.to_owned(),
             second: SecondCaller::Refuse,
+            stance: Stance::GoOn,
         };
         let logs = Arc::clone(self);
         self.runs

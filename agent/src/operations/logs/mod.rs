@@ -15,6 +15,7 @@ use genesis_storage::{Intent, SegmentRecord, SegmentState, SourceRecord};
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::emergency::Stance;
 use crate::error::{Error, Result, Unmet};
 use crate::outside::{Archive, Outside, files, hooks, process};
 use crate::runs::Runs;
@@ -38,6 +39,10 @@ mod watch;
 
 pub use config::{Config, OWN_TYPE, Reopen, Source};
 use metrics::Metrics;
+
+/// What people start by hand here, and whether it goes on in an emergency: a full disk makes one worse.
+pub const RUN_KINDS: [(&str, Stance); 2] =
+    [(rotate::KIND, Stance::GoOn), (job::CLEANUP, Stance::GoOn)];
 
 /// So many retrievals and verifications go on at a time; each holds some megabytes.
 const READERS: usize = 8;

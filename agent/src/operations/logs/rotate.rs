@@ -11,7 +11,10 @@ use genesis_storage::{
 use serde_json::json;
 
 use super::{Logs, Source, plan};
+use crate::emergency::Stance;
 use crate::error::{Error, Result};
+use crate::outside::files;
+use crate::plan::{Plan, PlanStep};
 use crate::runs::{Context, Progress, Reconcile, Report, Request, SecondCaller, Started};
 
 /// The kind of these runs.
@@ -22,18 +25,49 @@ const FOLLOW: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Logs {
+    /// What a rotation would cut: the files with something in them, each by its inode. How long they are is not
+    /// part of the plan, since their writers are at work.
+    ///
+    /// # Errors
+    /// `LOG_TYPE_UNKNOWN`.
+    pub fn plan_rotation(&self, log_type: &str) -> Result<Plan> {
+        if !log_type.is_empty() && self.config().source(log_type).is_none() {
+            self.known_type(log_type)?;
+        }
+        let (mut situation, mut steps) = (Vec::new(), Vec::new());
+        for (source, path) in self.discover() {
+            if !log_type.is_empty() && source.log_type != log_type {
+                continue;
+            }
+            // What can't be looked at now is met, and told, by the rotation itself.
+            let Ok(Some(facts)) = files::look(&path) else { continue };
+            if facts.bytes > 0 {
+                let path = path.display().to_string();
+                situation.push(format!("{path} {}:{}", facts.device, facts.inode));
+                let why = format!("{}, {} bytes by now", source.log_type, facts.bytes);
+                steps.push(PlanStep::new("cut", path, why));
+            }
+        }
+        let situation: Vec<&str> = situation.iter().map(String::as_str).collect();
+        Ok(Plan::new(KIND, &situation, steps))
+    }
+
     /// Starts a rotation of one type, or of all when it is empty. A second caller is attached.
     ///
     /// # Errors
-    /// `LOG_TYPE_UNKNOWN`, and those of starting a run.
+    /// `LOG_TYPE_UNKNOWN`, `PLAN_CHANGED`, and those of starting a run.
     pub async fn rotate(
         self: &Arc<Self>,
         log_type: &str,
+        plan_hash: &str,
         actor: String,
         reason: String,
     ) -> Result<Started> {
         if !log_type.is_empty() && self.config().source(log_type).is_none() {
             self.known_type(log_type)?;
+        }
+        if !plan_hash.is_empty() {
+            self.plan_rotation(log_type)?.accept(plan_hash)?;
         }
         let request = Request {
             kind: KIND,
@@ -42,6 +76,7 @@ impl Logs {
             parameters: json!({ "log_type": log_type }),
             key: format!("{KIND}/{log_type}"),
             second: SecondCaller::Attach,
+            stance: Stance::GoOn,
         };
         let (logs, log_type) = (Arc::clone(self), log_type.to_owned());
         self.runs

@@ -7,7 +7,7 @@ use genesis_proto::v1::logs_service_server::LogsService;
 use genesis_proto::v1::{
     ActiveFile, CleanupArchivesRequest, CleanupArchivesResponse, Condition, Gap,
     GetLogsStatusRequest, GetLogsStatusResponse, ListSegmentsRequest, ListSegmentsResponse, Plan,
-    PlanCleanupRequest, PlanCleanupResponse, PlanStep, RetrieveLogsRequest, RetrieveLogsResponse,
+    PlanCleanupArchivesResponse, PlanResponse, PlanStep, RetrieveLogsRequest, RetrieveLogsResponse,
     RetrievePlan, RetrieveTrailer, RotateLogsRequest, RotateLogsResponse, Segment, SegmentState,
     SourceStatus, StateCount, VerifyArchivesRequest, VerifyArchivesResponse, VerifyDepth,
     VerifySummary, retrieve_logs_response, verify_archives_response,
@@ -22,7 +22,7 @@ use super::{Logs, Reopen, retrieve, status::SourceView, timestamp, verify};
 use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
 use crate::server::caller::caller;
-use crate::server::convert::{duration, finding, maybe, progress, started, time};
+use crate::server::convert::{duration, finding, maybe, planned, progress, started, time};
 use crate::server::status::to_status;
 
 /// The service over log archival.
@@ -173,10 +173,22 @@ impl LogsService for Service {
         let who = caller(&request)?;
         let run = self
             .0
-            .rotate(&request.get_ref().log_type, who.identity, who.reason)
+            .rotate(
+                &request.get_ref().log_type,
+                &request.get_ref().plan_hash,
+                who.identity,
+                who.reason,
+            )
             .await
             .map_err(to_status)?;
         Ok(Response::new(RotateLogsResponse { run: Some(started(run)) }))
+    }
+
+    async fn plan_rotate_logs(
+        &self,
+        request: Request<RotateLogsRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        planned(self.0.plan_rotation(&request.get_ref().log_type))
     }
 
     type RetrieveLogsStream = ReceiverStream<Result<RetrieveLogsResponse, Status>>;
@@ -228,10 +240,10 @@ impl LogsService for Service {
         Ok(Response::new(CleanupArchivesResponse { run: Some(started(run)) }))
     }
 
-    async fn plan_cleanup(
+    async fn plan_cleanup_archives(
         &self,
-        request: Request<PlanCleanupRequest>,
-    ) -> Result<Response<PlanCleanupResponse>, Status> {
+        request: Request<CleanupArchivesRequest>,
+    ) -> Result<Response<PlanCleanupArchivesResponse>, Status> {
         let request = request.into_inner();
         let plan = older_than(&request.older_than)
             .and_then(|age| self.0.plan_cleanup(age, &request.log_type))
@@ -248,7 +260,7 @@ impl LogsService for Service {
             target,
             reason: format!("{count} segment(s), {bytes} bytes, older than {}", request.older_than),
         };
-        Ok(Response::new(PlanCleanupResponse {
+        Ok(Response::new(PlanCleanupArchivesResponse {
             segments: plan.segments.len() as u64,
             compressed_bytes: plan.segments.iter().map(|segment| segment.compressed_bytes).sum(),
             plan: Some(Plan { hash: plan.hash, steps: by_day.into_iter().map(step).collect() }),

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use genesis_storage::Intent;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-
-pub mod rpc;
+use crate::plan::{Plan, PlanStep};
 
 /// A state that a component can go back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,30 +24,17 @@ pub struct Point {
     pub good: bool,
 }
 
-/// One step of a rollback.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanStep {
-    /// A verb.
-    pub action: String,
-    /// What it is done to.
-    pub target: String,
-    /// Why it is part of the plan.
-    pub reason: String,
-}
-
 /// What a rollback would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RollbackPlan {
-    /// In order.
-    pub steps: Vec<PlanStep>,
+    /// The steps, and the hash that names them in this situation.
+    pub plan: Plan,
     /// Where it goes.
     pub target: Point,
     /// Where it comes from.
     pub current: Point,
     /// What changes, as a unified diff.
     pub diff: String,
-    /// Names this plan in this situation.
-    pub hash: String,
 }
 
 /// A component that can be taken back.
@@ -128,16 +113,11 @@ impl Dispatcher {
         })?;
         let steps = component.plan(&current, &target).await?;
         let diff = component.diff(&current, &target).await?;
-        let mut hash = Sha256::new();
-        hash.update(format!(
-            "{name}\0{}\0{}\0{}\0{}",
-            current.id, current.digest, target.id, target.digest
-        ));
-        for step in &steps {
-            hash.update(format!("\0{}\0{}", step.action, step.target));
-        }
-        let hash = hex::encode(hash.finalize())[..16].to_owned();
-        Ok(RollbackPlan { steps, target, current, diff, hash })
+        let points = [&current.id, &current.digest, &target.id, &target.digest];
+        let situation: Vec<&str> =
+            std::iter::once(name).chain(points.map(String::as_str)).collect();
+        let plan = Plan::new("rollback", &situation, steps);
+        Ok(RollbackPlan { plan, target, current, diff })
     }
 
     /// Carries out a rollback and reads it back. A non-empty `plan_hash` must be the plan's as it is now.
@@ -152,13 +132,7 @@ impl Dispatcher {
         intent: Intent,
     ) -> Result<(RollbackPlan, String)> {
         let plan = self.plan(name, to).await?;
-        if !plan_hash.is_empty() && plan_hash != plan.hash {
-            let message = format!(
-                "the plan is {} now, not {plan_hash}; look at it again with --plan",
-                plan.hash
-            );
-            return Err(Error::conflict("PLAN_CHANGED", message));
-        }
+        plan.plan.accept(plan_hash)?;
         let component = self.component(name)?;
         let detail = format!("from {} to {}", plan.current.id, plan.target.id);
         component.apply(&plan.target, intent.target(name).detail(detail)).await?;

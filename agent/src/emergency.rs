@@ -1,0 +1,370 @@
+//! The emergency flag: what is not declared to go on refuses to start while it is up.
+//!
+//! It rests in two places, a file beside the database and a row in it. The file comes first, so that a full
+//! disk or a broken database can't keep it down; either one alone brings it back after a restart. A file that
+//! somebody made by hand counts as well. Only a release takes it down.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::{EmergencyRecord, EmergencyRelease, Intent};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::error::{Error, Result, Unmet};
+use crate::outside::{Clock, failpoint, files};
+use crate::plan::{Plan, PlanStep};
+use crate::state::State;
+
+/// How often the flag file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// The most that is read of a flag file that somebody made by hand, in bytes.
+const FILE_LIMIT: u64 = 4_096;
+
+/// What a kind of job or run does while an emergency is in force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stance {
+    /// It refuses to start.
+    #[default]
+    Refuse,
+    /// It goes on: without it things would get worse.
+    GoOn,
+}
+
+/// The emergency flag of this host.
+#[derive(Clone)]
+pub struct Emergency {
+    state: State,
+    clock: Arc<dyn Clock>,
+    file: Arc<Path>,
+    current: watch::Sender<Option<EmergencyRecord>>,
+    alone: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Emergency {
+    /// Takes over what the last agent left: an emergency is in force when either place says so.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn open(state: State, clock: Arc<dyn Clock>, file: PathBuf) -> Result<Self> {
+        let known = state.read(|reading| Ok(reading.emergency().get()?))?;
+        let flag = Self {
+            state,
+            clock,
+            file: file.into(),
+            current: watch::Sender::new(known),
+            alone: Arc::default(),
+        };
+        flag.look().await?;
+        Ok(flag)
+    }
+
+    /// The latest emergency, in force or over; `None` before the first.
+    pub fn current(&self) -> Option<EmergencyRecord> {
+        self.current.borrow().clone()
+    }
+
+    /// Whether an emergency is in force.
+    pub fn active(&self) -> bool {
+        self.current.borrow().as_ref().is_some_and(EmergencyRecord::active)
+    }
+
+    /// Refuses what may not start during an emergency.
+    ///
+    /// # Errors
+    /// `EMERGENCY`.
+    pub fn check(&self, kind: &str, stance: Stance) -> Result<()> {
+        let current = self.current.borrow();
+        let Some(record) = current.as_ref().filter(|record| record.active()) else { return Ok(()) };
+        if stance == Stance::GoOn {
+            return Ok(());
+        }
+        let message = format!(
+            "emergency {} is in force since {} (by {}), and {kind} waits for its release: \
+             `genesisctl emergency status`, then `genesisctl emergency release`",
+            record.epoch, record.since, record.activated_by
+        );
+        let unmet = Unmet { code: "EMERGENCY", subject: kind.to_owned(), message: message.clone() };
+        Err(Error::refused("EMERGENCY", message, vec![unmet]))
+    }
+
+    /// What activation would do.
+    pub fn plan_activation(&self) -> Plan {
+        let current = self.current();
+        match current.filter(EmergencyRecord::active) {
+            Some(record) => {
+                Plan::new("emergency.activate", &[&record.epoch.to_string()], Vec::new())
+            }
+            None => {
+                let epoch = self.next_epoch().to_string();
+                let step =
+                    |action: &str, target: &str, why: &str| PlanStep::new(action, target, why);
+                let steps = vec![
+                    step(
+                        "raise-flag",
+                        &self.file.display().to_string(),
+                        "survives restarts, and a database that fails",
+                    ),
+                    step("record", &format!("emergency {epoch}"), "who, why and since when"),
+                ];
+                Plan::new("emergency.activate", &[&epoch], steps)
+            }
+        }
+    }
+
+    /// What a release would do.
+    ///
+    /// # Errors
+    /// `NO_EMERGENCY`.
+    pub fn plan_release(&self) -> Result<Plan> {
+        let record = self.in_force()?;
+        let epoch = record.epoch.to_string();
+        let steps = vec![
+            PlanStep::new("record", format!("release of emergency {epoch}"), "who and why"),
+            PlanStep::new(
+                "lower-flag",
+                self.file.display().to_string(),
+                "what waited may start again",
+            ),
+        ];
+        Ok(Plan::new("emergency.release", &[&epoch], steps))
+    }
+
+    /// Declares an emergency; it is durable when this returns. One that is in force stays as it is, and is
+    /// returned with `true`.
+    ///
+    /// # Errors
+    /// `PLAN_CHANGED`; `EMERGENCY_NOT_DURABLE` when neither place could be written (it is in force all the
+    /// same until the agent stops).
+    pub async fn activate(
+        &self,
+        actor: &str,
+        reason: &str,
+        plan_hash: &str,
+    ) -> Result<(EmergencyRecord, bool)> {
+        let _alone = self.alone.lock().await;
+        self.plan_activation().accept(plan_hash)?;
+        if let Some(record) = self.current().filter(EmergencyRecord::active) {
+            return Ok((record, true));
+        }
+        let record = EmergencyRecord {
+            epoch: self.next_epoch(),
+            since: self.clock.now(),
+            activated_by: actor.to_owned(),
+            reason: reason.to_owned(),
+            release: None,
+        };
+        self.raise(&record).await?;
+        Ok((record, false))
+    }
+
+    async fn raise(&self, record: &EmergencyRecord) -> Result<()> {
+        // In force from here on: nothing that may not start slips in while the disks are slow.
+        self.current.send_replace(Some(record.clone()));
+        tracing::error!(
+            epoch = record.epoch,
+            by = record.activated_by,
+            reason = record.reason,
+            "EMERGENCY"
+        );
+        let (file, text) = (Arc::clone(&self.file), describe(record));
+        let filed = blocking(move || write_flag(&file, &text)).await;
+        failpoint::hit("emergency.filed");
+        let stored = self.store(record, "emergency.activated", record.since).await;
+        if let Err(error) = &filed {
+            tracing::error!(error = %error, file = %self.file.display(), "the flag file can't be written");
+        }
+        match (filed, stored) {
+            (Err(_), Err(error)) => {
+                let message = "the emergency is in force, but neither its file nor its record could be written: \
+                               it would not survive a restart; free space on the state folder's disk, then repeat";
+                Err(Error::unavailable("EMERGENCY_NOT_DURABLE", message).caused_by(error))
+            }
+            (Ok(()), Err(error)) => {
+                tracing::error!(
+                    error = error.chain(),
+                    "the emergency could not be recorded; its file stands"
+                );
+                Ok(())
+            }
+            (_, Ok(())) => Ok(()),
+        }
+    }
+
+    /// Ends the emergency.
+    ///
+    /// # Errors
+    /// `NO_EMERGENCY`, `REASON_MISSING`, `PLAN_CHANGED`, `STORAGE_FAILED` (it stays in force then).
+    pub async fn release(
+        &self,
+        actor: &str,
+        reason: &str,
+        plan_hash: &str,
+    ) -> Result<EmergencyRecord> {
+        let _alone = self.alone.lock().await;
+        self.plan_release()?.accept(plan_hash)?;
+        let record = self.in_force()?;
+        if reason.trim().is_empty() {
+            let message = "an emergency is released with a reason: add --reason TEXT";
+            return Err(Error::invalid("REASON_MISSING", message));
+        }
+        let at = self.clock.now();
+        let release = EmergencyRelease { at, by: actor.to_owned(), reason: reason.to_owned() };
+        let record = EmergencyRecord { release: Some(release), ..record };
+        // The record first: a crash in between leaves the file, and with it the emergency, which is the safe
+        // side; the file's text names the epoch, and a file of an epoch that was released is swept up.
+        self.store(&record, "emergency.released", at).await?;
+        failpoint::hit("emergency.release-recorded");
+        let file = Arc::clone(&self.file);
+        blocking(move || remove_flag(&file)).await.map_err(|error| {
+            let message = format!(
+                "the release is recorded, but {} can't be removed: remove it by hand",
+                self.file.display()
+            );
+            Error::unavailable("EMERGENCY_FLAG_STUCK", message).caused_by(error)
+        })?;
+        self.current.send_replace(Some(record.clone()));
+        tracing::warn!(epoch = record.epoch, by = actor, reason, "emergency released");
+        Ok(record)
+    }
+
+    /// Resolves when the flag goes up or down.
+    pub async fn changed(&self) {
+        // The sender lives in `self`, so it is never gone.
+        let _ = self.current.subscribe().changed().await;
+    }
+
+    /// Looks at the flag file for ever.
+    pub async fn serve(self) {
+        loop {
+            self.clock.sleep(LOOK).await;
+            if let Err(error) = self.look().await {
+                tracing::error!(error = error.chain(), "the flag file could not be settled");
+            }
+        }
+    }
+
+    /// Brings the two places together: a file makes an emergency, and an emergency has a file.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn look(&self) -> Result<()> {
+        let _alone = self.alone.lock().await;
+        let file = Arc::clone(&self.file);
+        // What can't be read can't be said to be absent.
+        let found = blocking(move || read_flag(&file)).await.unwrap_or_else(|error| {
+            Some(Flag { epoch: None, text: format!("the flag file can't be read: {error}") })
+        });
+        let current = self.current();
+        let active = current.as_ref().filter(|record| record.active());
+        match (found, active) {
+            (None, None) | (Some(_), Some(_)) => Ok(()),
+            (None, Some(record)) => {
+                let (file, text) = (Arc::clone(&self.file), describe(record));
+                blocking(move || write_flag(&file, &text)).await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "the flag file can't be written again");
+                });
+                Ok(())
+            }
+            (Some(flag), None) => {
+                let over = current.is_some_and(|record| flag.epoch == Some(record.epoch));
+                if over {
+                    // Released, and cut off before the file was gone.
+                    let file = Arc::clone(&self.file);
+                    let removed = blocking(move || remove_flag(&file)).await;
+                    return removed.map_err(|error| {
+                        Error::unavailable("EMERGENCY_FLAG_STUCK", "the flag file can't be removed")
+                            .caused_by(error)
+                    });
+                }
+                let record = EmergencyRecord {
+                    // A file that outlived its record (a restored database) keeps its epoch or goes on.
+                    epoch: flag.epoch.unwrap_or(0).max(self.next_epoch()),
+                    since: self.clock.now(),
+                    activated_by: "flag file".into(),
+                    reason: flag.text,
+                    release: None,
+                };
+                self.raise(&record).await
+            }
+        }
+    }
+
+    fn in_force(&self) -> Result<EmergencyRecord> {
+        self.current().filter(EmergencyRecord::active).ok_or_else(|| {
+            Error::conflict("NO_EMERGENCY", "no emergency is in force; there is nothing to release")
+        })
+    }
+
+    fn next_epoch(&self) -> u64 {
+        self.current.borrow().as_ref().map_or(0, |record| record.epoch).saturating_add(1)
+    }
+
+    async fn store(&self, record: &EmergencyRecord, action: &str, at: Timestamp) -> Result<()> {
+        let (actor, reason) = match &record.release {
+            Some(release) => (&release.by, &release.reason),
+            None => (&record.activated_by, &record.reason),
+        };
+        let intent = Intent::new(at, actor.clone(), action)
+            .target(format!("emergency {}", record.epoch))
+            .reason(reason.clone());
+        let record = record.clone();
+        self.state.write(intent, move |writing| Ok(writing.emergency().put(&record)?)).await
+    }
+}
+
+/// What a flag file says.
+struct Flag {
+    /// The emergency that the agent wrote it for; `None`: it was made by hand.
+    epoch: Option<u64>,
+    text: String,
+}
+
+fn describe(record: &EmergencyRecord) -> String {
+    let EmergencyRecord { epoch, since, activated_by, reason, .. } = record;
+    format!("epoch={epoch}\nsince={since}\nby={activated_by}\nreason={reason}\n")
+}
+
+fn read_flag(path: &Path) -> std::io::Result<Option<Flag>> {
+    use std::io::Read;
+
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let epoch = text.lines().next().and_then(|line| line.strip_prefix("epoch=")?.parse().ok());
+    let said: String =
+        text.trim().chars().filter(|character| !character.is_control()).take(200).collect();
+    let text = if said.is_empty() { "the flag file was made by hand".to_owned() } else { said };
+    Ok(Some(Flag { epoch, text }))
+}
+
+fn write_flag(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    files::sync_folder_of(path)
+}
+
+fn remove_flag(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => files::sync_folder_of(path),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}

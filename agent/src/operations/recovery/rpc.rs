@@ -1,0 +1,179 @@
+//! Parse, call, convert: emergency and rollback over gRPC.
+
+use std::sync::Arc;
+
+use genesis_proto::v1;
+use genesis_proto::v1::recovery_service_server::RecoveryService;
+use genesis_storage::{EmergencyRecord, Intent};
+use tonic::{Request, Response, Status};
+
+use super::Recovery;
+use crate::emergency::Stance;
+use crate::runs::rollback::Point;
+use crate::server::caller::caller;
+use crate::server::convert::{plan, planned, time};
+use crate::server::status::to_status;
+
+/// The service over recovery.
+#[derive(Clone)]
+pub struct Service {
+    /// Recovery.
+    pub recovery: Arc<Recovery>,
+    /// Each kind of job, run and action, with what it does during an emergency.
+    pub stances: Arc<[(&'static str, Stance)]>,
+}
+
+fn point(point: &Point, current: Option<&Point>) -> v1::RollbackPoint {
+    v1::RollbackPoint {
+        id: point.id.clone(),
+        at: Some(time(point.at)),
+        description: point.description.clone(),
+        current: current.is_some_and(|current| current.id == point.id),
+    }
+}
+
+fn emergency(record: Option<EmergencyRecord>) -> v1::Emergency {
+    let Some(record) = record else { return v1::Emergency::default() };
+    let active = record.active();
+    let release = record.release;
+    v1::Emergency {
+        active,
+        epoch: record.epoch,
+        since: Some(time(record.since)),
+        activated_by: record.activated_by,
+        reason: record.reason,
+        released_at: release.as_ref().map(|release| time(release.at)),
+        released_by: release.as_ref().map(|release| release.by.clone()).unwrap_or_default(),
+        release_reason: release.map(|release| release.reason).unwrap_or_default(),
+    }
+}
+
+/// The answer of GetEmergency, also for HTTP.
+pub fn emergency_response(service: &Service) -> v1::GetEmergencyResponse {
+    let recovery = &service.recovery;
+    let stance = |(kind, stance): &(&str, Stance)| v1::EmergencyStance {
+        kind: (*kind).to_owned(),
+        goes_on: *stance == Stance::GoOn,
+    };
+    let contacts = &recovery.contacts;
+    v1::GetEmergencyResponse {
+        emergency: Some(emergency(recovery.emergency.current())),
+        stances: service.stances.iter().map(stance).collect(),
+        contacts: Some(v1::Contacts {
+            on_call: contacts.on_call.clone(),
+            escalation: contacts.escalation.clone(),
+            security: contacts.security.clone(),
+            non_urgent: contacts.non_urgent.clone(),
+        }),
+    }
+}
+
+#[tonic::async_trait]
+impl RecoveryService for Service {
+    async fn list_components(
+        &self,
+        _: Request<v1::ListComponentsRequest>,
+    ) -> Result<Response<v1::ListComponentsResponse>, Status> {
+        let mut components = Vec::new();
+        for component in self.recovery.dispatcher.components() {
+            let current = component.current().await.map_err(to_status)?;
+            let points = component.points().await.map_err(to_status)?;
+            components.push(v1::Component {
+                name: component.component().to_owned(),
+                points: points.iter().map(|entry| point(entry, current.as_ref())).collect(),
+            });
+        }
+        Ok(Response::new(v1::ListComponentsResponse { components }))
+    }
+
+    async fn plan_rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::PlanRollbackResponse>, Status> {
+        let request = request.into_inner();
+        let planned = self
+            .recovery
+            .dispatcher
+            .plan(&request.component, &request.to)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(v1::PlanRollbackResponse {
+            plan: Some(plan(&planned.plan)),
+            target: Some(point(&planned.target, None)),
+            diff: planned.diff,
+        }))
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        let who = caller(&request)?;
+        let request = request.into_inner();
+        let intent =
+            Intent::new(self.recovery.clock.now(), who.identity, "rollback").reason(who.reason);
+        let (done, verified) = self
+            .recovery
+            .dispatcher
+            .roll_back(&request.component, &request.to, &request.plan_hash, intent)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(v1::RollbackResponse {
+            from: Some(point(&done.current, None)),
+            to: Some(point(&done.target, None)),
+            verified,
+        }))
+    }
+
+    async fn get_emergency(
+        &self,
+        _: Request<v1::GetEmergencyRequest>,
+    ) -> Result<Response<v1::GetEmergencyResponse>, Status> {
+        Ok(Response::new(emergency_response(self)))
+    }
+
+    async fn activate_emergency(
+        &self,
+        request: Request<v1::ActivateEmergencyRequest>,
+    ) -> Result<Response<v1::ActivateEmergencyResponse>, Status> {
+        let who = caller(&request)?;
+        let (record, was_active) = self
+            .recovery
+            .emergency
+            .activate(&who.identity, &who.reason, &request.get_ref().plan_hash)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(v1::ActivateEmergencyResponse {
+            emergency: Some(emergency(Some(record))),
+            was_active,
+        }))
+    }
+
+    async fn plan_activate_emergency(
+        &self,
+        _: Request<v1::ActivateEmergencyRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(Ok(self.recovery.emergency.plan_activation()))
+    }
+
+    async fn release_emergency(
+        &self,
+        request: Request<v1::ReleaseEmergencyRequest>,
+    ) -> Result<Response<v1::ReleaseEmergencyResponse>, Status> {
+        let who = caller(&request)?;
+        let record = self
+            .recovery
+            .emergency
+            .release(&who.identity, &who.reason, &request.get_ref().plan_hash)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(v1::ReleaseEmergencyResponse { emergency: Some(emergency(Some(record))) }))
+    }
+
+    async fn plan_release_emergency(
+        &self,
+        _: Request<v1::ReleaseEmergencyRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(self.recovery.emergency.plan_release())
+    }
+}

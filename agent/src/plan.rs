@@ -1,0 +1,104 @@
+//! What a mutating call would do, and the hash that holds it to that.
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanStep {
+    /// A verb.
+    pub action: String,
+    /// What it is done to.
+    pub target: String,
+    /// Why it is part of the plan.
+    pub reason: String,
+}
+
+impl PlanStep {
+    /// A step in words.
+    pub fn new(
+        action: impl Into<String>,
+        target: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self { action: action.into(), target: target.into(), reason: reason.into() }
+    }
+}
+
+/// What a call would do in the situation as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// In order.
+    pub steps: Vec<PlanStep>,
+    /// Names these steps in this situation.
+    pub hash: String,
+}
+
+impl Plan {
+    /// A plan for a call of this kind. `situation` is all that the call's effect depends on and that may be
+    /// another when the plan is carried out; it becomes part of the hash, as the steps' actions and targets do.
+    pub fn new(kind: &str, situation: &[&str], steps: Vec<PlanStep>) -> Self {
+        let mut hash = Sha256::new();
+        // Each piece with its length, so that no two lists of pieces look the same.
+        let mut piece = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        piece(kind);
+        situation.iter().for_each(|text| piece(text));
+        for step in &steps {
+            piece(&step.action);
+            piece(&step.target);
+        }
+        let hash = hex::encode(hash.finalize())[..16].to_owned();
+        Self { steps, hash }
+    }
+
+    /// Whether a caller who passes `hash` wants this plan; an empty one takes the plan as it is.
+    ///
+    /// # Errors
+    /// `PLAN_CHANGED`.
+    pub fn accept(&self, hash: &str) -> Result<()> {
+        accept(&self.hash, hash)
+    }
+}
+
+/// [`Plan::accept`] where only the hash is at hand.
+///
+/// # Errors
+/// `PLAN_CHANGED`.
+pub fn accept(now: &str, wanted: &str) -> Result<()> {
+    if wanted.is_empty() || wanted == now {
+        return Ok(());
+    }
+    let message = format!(
+        "the plan is {now} now, not {wanted}; nothing was done: look at it again with --plan"
+    );
+    Err(Error::conflict("PLAN_CHANGED", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_told_by_its_kind_its_situation_and_its_steps() {
+        let step = |target: &str| PlanStep::new("cut", target, "because");
+        let plan = Plan::new("a", &["x", "y"], vec![step("1")]);
+        for other in [
+            Plan::new("b", &["x", "y"], vec![step("1")]),
+            Plan::new("a", &["xy"], vec![step("1")]),
+            Plan::new("a", &["x", "y"], vec![step("2")]),
+            Plan::new("a", &["x", "y"], vec![]),
+            Plan::new("a", &["x"], vec![PlanStep::new("y", "cut", "")]),
+        ] {
+            assert_ne!(plan.hash, other.hash);
+            assert_eq!(plan.accept(&other.hash).unwrap_err().code, "PLAN_CHANGED");
+        }
+        let reworded =
+            Plan::new("a", &["x", "y"], vec![PlanStep::new("cut", "1", "in other words")]);
+        plan.accept(&reworded.hash).unwrap();
+        plan.accept("").unwrap();
+    }
+}

@@ -1,0 +1,269 @@
+//! A mutating call is carried out once for each request id: a repeat gets the first one's answer.
+//!
+//! The id is journalled before the call begins and its answer after it ended, so that a repeat is told apart
+//! also after a restart. A call that changed nothing (refused, invalid, shed) leaves no trace, and the same id
+//! may be tried again.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use genesis_storage::{Intent, RequestRecord};
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::{BodyExt, Full};
+use jiff::SignedDuration;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tonic::Code;
+use tonic::body::Body;
+
+use super::status::to_status;
+use crate::error::{Error, Kind, Result};
+use crate::outside::{Clock, failpoint};
+use crate::state::State;
+
+/// So long a request id is kept.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// At most this many are kept; beyond, the oldest go first.
+const KEPT: u64 = 100_000;
+
+/// An answer that can be given more than once.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    headers: HeaderMap,
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+impl Kept {
+    /// Takes a unary call's whole answer.
+    pub async fn take(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        match body.collect().await {
+            Ok(collected) => {
+                let trailers = collected.trailers().cloned();
+                Self { headers: parts.headers, data: collected.to_bytes(), trailers }
+            }
+            Err(status) => Self::refusal(&status.into_http::<()>()),
+        }
+    }
+
+    fn refusal(response: &Response<()>) -> Self {
+        Self { headers: response.headers().clone(), data: Bytes::new(), trailers: None }
+    }
+
+    fn error(error: Error) -> Self {
+        Self::refusal(&to_status(error).into_http())
+    }
+
+    /// A successful answer with this message, framing included.
+    fn ok(data: Bytes) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        Self { headers, data, trailers: Some(trailers) }
+    }
+
+    /// How the call ended.
+    pub fn code(&self) -> Code {
+        let of = |headers: &HeaderMap| {
+            headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+        };
+        of(&self.headers).or_else(|| self.trailers.as_ref().and_then(of)).unwrap_or(Code::Unknown)
+    }
+
+    /// The answer as it is sent.
+    pub fn response(self) -> Response<Body> {
+        let body = match self.trailers {
+            Some(trailers) => Body::new(
+                Full::new(self.data).with_trailers(std::future::ready(Some(Ok(trailers)))),
+            ),
+            None => Body::empty(),
+        };
+        let mut response = Response::new(body);
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+/// What tells a repeat from another call under the same id.
+pub fn digest(path: &str, identity: &str, body: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    for part in [path.as_bytes(), identity.as_bytes(), body] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    hex::encode(digest.finalize())
+}
+
+struct Going {
+    digest: String,
+    answer: watch::Receiver<Option<Kept>>,
+}
+
+/// The request ids of the last day.
+pub struct Requests {
+    state: State,
+    clock: Arc<dyn Clock>,
+    going: Mutex<HashMap<String, Going>>,
+}
+
+/// Takes an id out of the map however its call ends.
+struct Leading<'a> {
+    requests: &'a Requests,
+    id: &'a str,
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.requests.going().remove(self.id);
+    }
+}
+
+enum Place {
+    Lead(watch::Sender<Option<Kept>>),
+    Follow(watch::Receiver<Option<Kept>>),
+}
+
+impl Requests {
+    /// Over the ids in `state`.
+    pub fn new(state: State, clock: Arc<dyn Clock>) -> Self {
+        Self { state, clock, going: Mutex::default() }
+    }
+
+    fn going(&self) -> MutexGuard<'_, HashMap<String, Going>> {
+        // Never left half changed, so a panic elsewhere does not spoil it.
+        self.going.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries `call` out unless a call of this id and digest was before or goes on; then its answer is given.
+    /// `intent` makes the oplog entry of a call that was carried out. With `urgent`, a database that can't be
+    /// written does not keep the call from being carried out.
+    pub async fn once(
+        &self,
+        id: &str,
+        digest: String,
+        urgent: bool,
+        call: impl Future<Output = Kept>,
+        intent: impl Fn(Code) -> Intent,
+    ) -> Kept {
+        let sender = match self.place(id, &digest) {
+            Ok(Place::Lead(sender)) => sender,
+            Ok(Place::Follow(mut answer)) => {
+                let kept =
+                    answer.wait_for(Option::is_some).await.ok().and_then(|kept| kept.clone());
+                return kept.unwrap_or_else(|| Kept::error(interrupted(id)));
+            }
+            Err(error) => return Kept::error(error),
+        };
+        let _leading = Leading { requests: self, id };
+        let begun = match self.begin(id, &digest).await {
+            Ok(None) => true,
+            Ok(Some(known)) => return known,
+            Err(error) if urgent && error.code == "STORAGE_FAILED" => false,
+            Err(error) => return Kept::error(error),
+        };
+        failpoint::hit("request.begun");
+        let kept = call.await;
+        failpoint::hit("request.carried-out");
+        if let Err(error) = self.end(id, digest, begun, &kept, intent(kept.code())).await {
+            tracing::error!(error = error.chain(), id, "the end of a call could not be recorded");
+        }
+        sender.send_replace(Some(kept.clone()));
+        kept
+    }
+
+    fn place(&self, id: &str, digest: &str) -> Result<Place> {
+        let mut going = self.going();
+        if let Some(going) = going.get(id) {
+            if going.digest != digest {
+                return Err(reused(id));
+            }
+            return Ok(Place::Follow(going.answer.clone()));
+        }
+        let (sender, answer) = watch::channel(None);
+        going.insert(id.to_owned(), Going { digest: digest.to_owned(), answer });
+        Ok(Place::Lead(sender))
+    }
+
+    /// Journals that the call begins; the answer of an earlier one if there was.
+    async fn begin(&self, id: &str, digest: &str) -> Result<Option<Kept>> {
+        let now = self.clock.now();
+        let since = now.saturating_sub(KEPT_FOR).unwrap_or(now);
+        let known = self.state.read(|reading| Ok(reading.requests().get(id)?))?;
+        if let Some(known) = known.filter(|known| known.at > since) {
+            if known.digest != digest {
+                return Err(reused(id));
+            }
+            let data = known.answer.and_then(|answer| hex::decode(answer).ok());
+            return data.map(|data| Some(Kept::ok(data.into()))).ok_or_else(|| interrupted(id));
+        }
+        let (id, digest) = (id.to_owned(), digest.to_owned());
+        self.state
+            .bookkeep(move |books| {
+                books.requests().prune(since, KEPT)?;
+                Ok(books.requests().put(&id, &RequestRecord { digest, at: now, answer: None })?)
+            })
+            .await?;
+        Ok(None)
+    }
+
+    /// Journals how it ended, with its oplog entry.
+    async fn end(
+        &self,
+        id: &str,
+        digest: String,
+        begun: bool,
+        kept: &Kept,
+        intent: Intent,
+    ) -> Result<()> {
+        let (id, code, data, at) =
+            (id.to_owned(), kept.code(), kept.data.clone(), self.clock.now());
+        self.state
+            .write(intent, move |writing| {
+                if code == Code::Ok {
+                    let answer = Some(hex::encode(data));
+                    writing.requests().put(&id, &RequestRecord { digest, at, answer })?;
+                } else if begun && changed_nothing(code) {
+                    writing.requests().remove(&id)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// Whether a call that ended so may be tried again under the same id.
+fn changed_nothing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unavailable
+            | Code::Unauthenticated
+    )
+}
+
+fn reused(id: &str) -> Error {
+    let message = format!(
+        "request id {id} was used for another call, body or caller; nothing was done: use a new id"
+    );
+    Error::conflict("REQUEST_ID_REUSED", message)
+}
+
+fn interrupted(id: &str) -> Error {
+    let message = format!(
+        "request {id} was begun before, and what came of it is not known: look with `genesisctl run list` and \
+         `genesisctl oplog list`, then send it again under a new request id if it is still wanted"
+    );
+    Error::new(Kind::Incomplete, "REQUEST_INTERRUPTED", message)
+}

@@ -1,0 +1,189 @@
+//! TLS of the TCP listener: what is in force, taken over from its files without a restart. A new set of files
+//! that is no good is refused and the old one stays; a client that a new set refuses is cut off.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::config::TlsFiles;
+use crate::error::{Error, Result, Unmet};
+use crate::outside::Clock;
+use crate::server::connection::Connections;
+
+pub mod identity;
+pub mod material;
+pub mod rpc;
+
+use material::{Material, Raw};
+
+/// How often the files are looked at. A revoked client is cut off within this and a second.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What secures the TCP listener.
+pub struct Tls {
+    files: TlsFiles,
+    /// The address as configured.
+    pub listen: String,
+    clock: Arc<dyn Clock>,
+    connections: Arc<Connections>,
+    material: ArcSwapOption<Material>,
+    /// The files as they were last read, good or not; only another set is tried again.
+    tried: Mutex<Option<[u8; 32]>>,
+    fault: Mutex<Option<Unmet>>,
+}
+
+impl Tls {
+    /// Reads the files. Without usable ones the listener refuses every client until there are some.
+    pub fn open(
+        files: TlsFiles,
+        listen: String,
+        clock: Arc<dyn Clock>,
+        connections: Arc<Connections>,
+    ) -> Arc<Self> {
+        let tls = Arc::new(Self {
+            files,
+            listen,
+            clock,
+            connections,
+            material: ArcSwapOption::empty(),
+            tried: Mutex::default(),
+            fault: Mutex::default(),
+        });
+        if let Err(error) = tls.reload() {
+            tracing::error!(error = error.chain(), "no client can connect over TLS");
+        }
+        tls
+    }
+
+    /// What is in force.
+    pub fn material(&self) -> Option<Arc<Material>> {
+        self.material.load_full()
+    }
+
+    /// What new connections are accepted with.
+    pub fn server_config(&self) -> Option<Arc<ServerConfig>> {
+        self.material.load().as_ref().map(|material| Arc::clone(&material.config))
+    }
+
+    /// Why the files as they are now are not in force, if they are not.
+    pub fn fault(&self) -> Option<Unmet> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The files it is read from.
+    pub fn files(&self) -> &TlsFiles {
+        &self.files
+    }
+
+    /// Takes the files over if they have changed and are good; returns whether they were.
+    ///
+    /// # Errors
+    /// `TLS_FILE_UNREADABLE`, `TLS_KEY_OPEN_TO_OTHERS`, `TLS_FILE_INVALID`, `TLS_KEY_MISMATCH`,
+    /// `TLS_CERTIFICATE_EXPIRED`; what was in force stays in force.
+    pub fn reload(&self) -> Result<bool> {
+        // Held throughout: an older set must not replace a newer one.
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let loaded = match Raw::read(&self.files) {
+            Ok(raw) => {
+                let digest = raw.digest();
+                if *tried == Some(digest) {
+                    return self.fault().map_or(Ok(false), |fault| {
+                        Err(Error::unavailable(fault.code, fault.message))
+                    });
+                }
+                *tried = Some(digest);
+                raw.load(&self.files, now)
+            }
+            Err(error) => {
+                *tried = None;
+                Err(error)
+            }
+        };
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        match loaded {
+            Ok(material) => {
+                *fault = None;
+                self.material.store(Some(Arc::new(material)));
+                drop(fault);
+                self.cut_refused();
+                tracing::warn!("certificates, client CA and revocation list were taken over");
+                Ok(true)
+            }
+            Err(error) => {
+                let unmet = Unmet {
+                    code: error.code,
+                    subject: error
+                        .unmet
+                        .first()
+                        .map(|unmet| unmet.subject.clone())
+                        .unwrap_or_default(),
+                    message: error.chain(),
+                };
+                *fault = Some(unmet);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a client's certificates are good now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), rustls::Error> {
+        let Some(material) = self.material() else {
+            return Err(rustls::Error::General("there is no client CA".into()));
+        };
+        let (first, rest) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        material.verifier.verify_client_cert(first, rest, unix_time(self.clock.now())).map(drop)
+    }
+
+    /// Ends the connections of clients that would not be let in any more.
+    pub fn cut_refused(&self) {
+        let cut = self.connections.cut_where(|chain| self.verify(chain).is_err());
+        if cut > 0 {
+            tracing::warn!(cut, "connections of revoked or expired clients were cut");
+        }
+    }
+
+    /// Looks at the files, and at the time that certificates have left, for ever.
+    pub async fn serve(self: Arc<Self>) {
+        let mut said = None;
+        loop {
+            self.clock.sleep(LOOK).await;
+            let tls = Arc::clone(&self);
+            let looked = tokio::task::spawn_blocking(move || {
+                let reloaded = tls.reload();
+                if !matches!(reloaded, Ok(true)) {
+                    tls.cut_refused();
+                }
+                reloaded
+            });
+            let fault = looked.await.ok().and_then(Result::err).map(|error| error.chain());
+            if fault.is_some() && fault != said {
+                tracing::error!(
+                    fault,
+                    "the new TLS files were refused, the old ones stay in force"
+                );
+            }
+            said = fault;
+        }
+    }
+}
+
+/// An instant as rustls wants it; before 1970 counts as 1970.
+fn unix_time(at: Timestamp) -> UnixTime {
+    let since = Duration::try_from(at.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
+    UnixTime::since_unix_epoch(since)
+}
+
+/// The files of a set, in order.
+fn paths(files: &TlsFiles) -> Vec<PathBuf> {
+    let TlsFiles { certificate, key, client_ca, revocation_list } = files.clone();
+    [certificate, key, client_ca].into_iter().chain(revocation_list).collect()
+}

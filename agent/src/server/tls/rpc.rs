@@ -1,0 +1,107 @@
+//! What secures the listener, as a message, and how well it stands.
+
+use genesis_proto::v1;
+use jiff::{SignedDuration, Timestamp};
+
+use super::Tls;
+use super::material::{Item, ItemKind};
+use crate::error::Unmet;
+use crate::server::agent_rpc::AgentView;
+use crate::server::convert::{finding, maybe, time};
+
+/// Days before its end at which each sort is spoken of: first a warning, then critical.
+fn limits(kind: ItemKind) -> (i64, i64) {
+    match kind {
+        ItemKind::ServerCertificate => (30, 7),
+        ItemKind::ClientCa => (90, 14),
+        ItemKind::RevocationList => (7, 2),
+    }
+}
+
+/// How an item stands at `now`.
+pub fn judge(item: &Item, now: Timestamp) -> (v1::Condition, Option<Unmet>) {
+    let what = match item.kind {
+        ItemKind::ServerCertificate => "the agent's certificate",
+        ItemKind::ClientCa => "a client CA",
+        ItemKind::RevocationList => "a revocation list",
+    };
+    let unmet = |code, message: String| {
+        Some(Unmet {
+            code,
+            subject: item.path.clone(),
+            message: format!("{what} ({}) {message}", item.subject),
+        })
+    };
+    if item.not_before.is_some_and(|from| from > now) {
+        let from = item.not_before.unwrap_or(now);
+        return (
+            v1::Condition::Critical,
+            unmet("PKI_NOT_YET_VALID", format!("is good from {from} on only: is the clock right?")),
+        );
+    }
+    let Some(until) = item.not_after else {
+        let message = "does not say until when it is good".to_owned();
+        return (v1::Condition::Unknown, unmet("PKI_EXPIRY_UNKNOWN", message));
+    };
+    let left = until.duration_since(now);
+    let days = |days: i64| SignedDuration::from_hours(days * 24);
+    let (warn, critical) = limits(item.kind);
+    if left <= SignedDuration::ZERO {
+        (v1::Condition::Critical, unmet("PKI_EXPIRED", format!("has ended at {until}: renew it")))
+    } else if left <= days(critical) {
+        (v1::Condition::Critical, unmet("PKI_EXPIRING", format!("ends at {until}: renew it now")))
+    } else if left <= days(warn) {
+        (v1::Condition::Warn, unmet("PKI_EXPIRING", format!("ends at {until}: renew it")))
+    } else {
+        (v1::Condition::Ok, None)
+    }
+}
+
+/// The worst condition and all that is wrong.
+pub fn findings(tls: &Tls, now: Timestamp) -> (v1::Condition, Vec<Unmet>) {
+    let mut worst = v1::Condition::Ok;
+    let mut found = Vec::new();
+    if let Some(fault) = tls.fault() {
+        worst = v1::Condition::Critical;
+        found.push(fault);
+    }
+    for item in tls.material().iter().flat_map(|material| &material.items) {
+        let (condition, unmet) = judge(item, now);
+        worst = worst.max(condition);
+        found.extend(unmet);
+    }
+    (worst, found)
+}
+
+/// The answer of GetPki.
+pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
+    let now = view.outside.clock.now();
+    let fleet = view.config.current().fleet.clone();
+    let Some(tls) = &view.tls else {
+        return v1::GetPkiResponse { fleet, ..v1::GetPkiResponse::default() };
+    };
+    let material = tls.material();
+    let item = |item: &Item| v1::PkiItem {
+        kind: match item.kind {
+            ItemKind::ServerCertificate => v1::PkiKind::ServerCertificate,
+            ItemKind::ClientCa => v1::PkiKind::ClientCa,
+            ItemKind::RevocationList => v1::PkiKind::RevocationList,
+        }
+        .into(),
+        path: item.path.clone(),
+        subject: item.subject.clone(),
+        not_before: maybe(item.not_before),
+        not_after: maybe(item.not_after),
+        sha256: item.sha256.clone(),
+        condition: judge(item, now).0.into(),
+        revoked: u32::try_from(item.revoked).unwrap_or(u32::MAX),
+    };
+    v1::GetPkiResponse {
+        listen: tls.listen.clone(),
+        fleet,
+        items: material.iter().flat_map(|material| &material.items).map(item).collect(),
+        findings: findings(tls, now).1.iter().map(finding).collect(),
+        issued: Vec::new(),
+        loaded_at: material.map(|material| time(material.loaded_at)),
+    }
+}

@@ -1,0 +1,132 @@
+//! The emergency flag: what must not go on refuses, over restarts and crashes, until it is released.
+
+use std::future::Future;
+
+use genesis_client::{Client, Error, Options, v1};
+use genesis_tests::clock::wait_until;
+use genesis_tests::{TestAgent, lines, source};
+
+fn host() -> TestAgent {
+    TestAgent::new(|log| source("trading", &log.join("t.log"), "1GB"))
+}
+
+/// Calls the agent on its socket, saying why.
+fn call<T, F>(agent: &TestAgent, reason: &str, send: impl FnOnce(Client) -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let node = agent.node().parse().unwrap();
+    let options = Options { reason: reason.into(), ..Options::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { send(Client::connect(&node, options).await?).await })
+}
+
+fn activate(agent: &TestAgent, reason: &str) -> Result<v1::ActivateEmergencyResponse, Error> {
+    call(agent, reason, |client| async move {
+        let request = v1::ActivateEmergencyRequest::default();
+        client.call(request, |c, r| async move { c.recovery().activate_emergency(r).await }).await
+    })
+}
+
+fn release(agent: &TestAgent, reason: &str, plan: &str) -> Result<v1::Emergency, Error> {
+    call(agent, reason, |client| async move {
+        let request = v1::ReleaseEmergencyRequest { plan_hash: plan.into() };
+        let response = client
+            .call(request, |c, r| async move { c.recovery().release_emergency(r).await })
+            .await?;
+        Ok(response.emergency.unwrap())
+    })
+}
+
+fn status(agent: &TestAgent) -> v1::GetEmergencyResponse {
+    call(agent, "", |client| async move {
+        let request = v1::GetEmergencyRequest {};
+        client.call(request, |c, r| async move { c.recovery().get_emergency(r).await }).await
+    })
+    .unwrap()
+}
+
+fn emergency(agent: &TestAgent) -> v1::Emergency {
+    status(agent).emergency.unwrap()
+}
+
+#[test]
+fn what_may_not_go_on_refuses_until_the_release_also_over_a_crash() {
+    let mut agent = host();
+    agent.start();
+    let flag = agent.state().join("EMERGENCY");
+    assert_eq!((emergency(&agent).active, emergency(&agent).epoch), (false, 0));
+    let first = activate(&agent, "prices are wrong").unwrap();
+    assert!(!first.was_active && flag.exists());
+    let first = first.emergency.unwrap();
+    assert_eq!((first.epoch, first.reason.as_str()), (1, "prices are wrong"));
+    let again = activate(&agent, "me too").unwrap();
+    assert!(again.was_active);
+    assert_eq!(again.emergency.unwrap(), first, "the first one stands");
+    for _ in 0..2 {
+        agent.ctl(&["schedule", "run", "storage.compact"]).exits(4).says(&["EMERGENCY"]);
+        std::fs::write(agent.log("t.log"), lines::text(0..10)).unwrap();
+        agent.ctl(&["logs", "rotate", "--log-type", "trading"]).ok();
+        agent.ctl(&["status"]).exits(3).says(&["EMERGENCY 1 is in force"]);
+        let now = status(&agent);
+        assert_eq!(now.emergency.unwrap(), first);
+        let goes_on = |kind: &str| now.stances.iter().find(|s| s.kind == kind).unwrap().goes_on;
+        assert!(goes_on("logs.rotate") && goes_on("rollback") && !goes_on("storage.compact"));
+        agent.kill();
+        agent.start();
+    }
+    assert_eq!(release(&agent, "", "").unwrap_err().reason, "REASON_MISSING");
+    assert_eq!(release(&agent, "over", "0123456789abcdef").unwrap_err().reason, "PLAN_CHANGED");
+    assert!(emergency(&agent).active, "nothing was done");
+    let over = release(&agent, "prices are right again", "").unwrap();
+    assert_eq!(
+        (over.active, over.epoch, over.release_reason.as_str()),
+        (false, 1, "prices are right again")
+    );
+    assert!(!flag.exists());
+    assert_eq!(release(&agent, "again", "").unwrap_err().reason, "NO_EMERGENCY");
+    agent.ctl(&["schedule", "run", "storage.compact"]).ok();
+    agent.restart();
+    assert!(!emergency(&agent).active);
+    assert_eq!(activate(&agent, "").unwrap().emergency.unwrap().epoch, 2);
+    agent
+        .ctl(&["oplog", "list", "--action", "emergency."])
+        .ok()
+        .says(&["emergency.released", "emergency 2"]);
+}
+
+#[test]
+fn killed_in_the_middle_it_is_in_force_and_released_it_stays_released() {
+    let mut agent = host();
+    agent.start_with_failpoint("emergency.filed", 1);
+    agent.wait_ready();
+    let cut_off = activate(&agent, "before the record").unwrap_err();
+    assert_eq!(cut_off.reason, "OUTCOME_UNKNOWN");
+    agent.wait_killed();
+    agent.start();
+    let found = emergency(&agent);
+    assert_eq!((found.active, found.epoch), (true, 1), "{found:?}");
+    assert!(found.reason.contains("before the record"), "{found:?}");
+    agent.kill();
+    agent.start_with_failpoint("emergency.release-recorded", 1);
+    agent.wait_ready();
+    release(&agent, "over", "").unwrap_err();
+    agent.wait_killed();
+    assert!(agent.state().join("EMERGENCY").exists());
+    agent.start();
+    assert!(!emergency(&agent).active);
+    assert!(!agent.state().join("EMERGENCY").exists());
+}
+
+#[test]
+fn a_file_made_by_hand_declares_it_and_removing_the_file_does_not_end_it() {
+    let mut agent = host();
+    agent.start();
+    let flag = agent.state().join("EMERGENCY");
+    std::fs::write(&flag, "the network is down and I have a shell").unwrap();
+    wait_until("the file is noticed", || emergency(&agent).active);
+    assert!(emergency(&agent).reason.contains("I have a shell"));
+    std::fs::remove_file(&flag).unwrap();
+    wait_until("the file is back", || flag.exists());
+    assert_eq!(emergency(&agent).epoch, 1);
+}

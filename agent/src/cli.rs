@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::pki::args::PkiArgs;
+
 /// Keeps a trading host healthy.
 #[derive(Debug, Parser)]
 #[command(name = "genesis-agent", version, about, long_about = None)]
@@ -48,4 +50,6 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         genesisctl: Option<PathBuf>,
     },
+    /// A small CA: certificates for agents and clients, for those who have no CA
+    Pki(PkiArgs),
 }

@@ -12,6 +12,7 @@ pub mod operations;
 pub mod oplog;
 pub mod outside;
 pub mod own_log;
+pub mod pki;
 pub mod plan;
 pub mod runs;
 pub mod scheduler;

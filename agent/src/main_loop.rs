@@ -12,6 +12,7 @@ use crate::config::{self, Config, Places};
 use crate::demo;
 use crate::error::{Error, Kind, Result};
 use crate::outside::Outside;
+use crate::pki::{self, args::PkiArgs};
 
 /// Does what the arguments say.
 pub fn run(cli: Cli) -> ExitCode {
@@ -22,6 +23,7 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Some(Command::ExampleConfig) => example(&cli.places),
         Some(Command::Demo { keep, genesisctl }) => return demo::run(keep, genesisctl),
+        Some(Command::Pki(args)) => return pki(&args, &cli.places),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -134,6 +136,19 @@ fn check(file: Option<&Path>, args: &PlaceArgs) -> ExitCode {
         Err(error) => {
             say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
             ExitCode::from(if error.code == "CONFIG_INVALID" { 3 } else { exit_code(&error) })
+        }
+    }
+}
+
+fn pki(args: &PkiArgs, places: &PlaceArgs) -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let mut terminal = pki::command::Terminal { out: &mut out, err: &mut err };
+    let now = Outside::real().clock.now();
+    match pki::command::run(args, places.state_dir.as_deref(), now, &mut terminal) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
+            ExitCode::from(exit_code(&error))
         }
     }
 }

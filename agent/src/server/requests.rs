@@ -159,6 +159,20 @@ impl Requests {
             Err(error) => return Kept::error(error),
         };
         let _leading = Leading { requests: self, id };
+        let kept = self.lead(id, digest, urgent, call, intent).await;
+        // Whatever it is, those who came meanwhile get the same.
+        sender.send_replace(Some(kept.clone()));
+        kept
+    }
+
+    async fn lead(
+        &self,
+        id: &str,
+        digest: String,
+        urgent: bool,
+        call: impl Future<Output = Kept>,
+        intent: impl Fn(Code) -> Intent,
+    ) -> Kept {
         let begun = match self.begin(id, &digest).await {
             Ok(None) => true,
             Ok(Some(known)) => return known,
@@ -171,7 +185,6 @@ impl Requests {
         if let Err(error) = self.end(id, digest, begun, &kept, intent(kept.code())).await {
             tracing::error!(error = error.chain(), id, "the end of a call could not be recorded");
         }
-        sender.send_replace(Some(kept.clone()));
         kept
     }
 
@@ -266,4 +279,72 @@ fn interrupted(id: &str) -> Error {
          `genesisctl oplog list`, then send it again under a new request id if it is still wanted"
     );
     Error::new(Kind::Incomplete, "REQUEST_INTERRUPTED", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use genesis_storage::{Options, Store};
+    use jiff::Timestamp;
+    use tokio::sync::Barrier;
+
+    use super::*;
+    use crate::outside::ManualClock;
+
+    fn requests(folder: &std::path::Path) -> (Arc<Requests>, Arc<ManualClock>) {
+        let store = Store::open(&folder.join("state.redb"), Options::default()).unwrap();
+        let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+        let state = State::new(Arc::new(store), watch::channel(0).1);
+        (Arc::new(Requests::new(state, Arc::clone(&clock) as Arc<dyn Clock>)), clock)
+    }
+
+    async fn send(requests: &Requests, digest: &str, calls: &AtomicU32) -> (Code, Bytes) {
+        let call = async {
+            calls.fetch_add(1, Ordering::SeqCst);
+            Kept::ok(Bytes::from_static(b"answer"))
+        };
+        let intent = |_| Intent::new(Timestamp::UNIX_EPOCH, "somebody", "call");
+        let kept = requests.once("ID", digest.to_owned(), false, call, intent).await;
+        (kept.code(), kept.data)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_repeats_whenever_gets_the_one_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (requests, _) = requests(folder.path());
+        let (calls, barrier) = (Arc::new(AtomicU32::new(0)), Arc::new(Barrier::new(20)));
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let (requests, calls) = (Arc::clone(&requests), Arc::clone(&calls));
+                let barrier = Arc::clone(&barrier);
+                tokio::spawn(async move {
+                    for _ in 0..50 {
+                        barrier.wait().await;
+                        let answer = send(&requests, "same", &calls).await;
+                        assert_eq!(answer, (Code::Ok, Bytes::from_static(b"answer")));
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        assert_eq!(send(&requests, "other", &calls).await.0, Code::AlreadyExists);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_id_is_free_again_after_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let (requests, clock) = requests(folder.path());
+        let calls = AtomicU32::new(0);
+        send(&requests, "same", &calls).await;
+        clock.set("2026-01-01T23:59:59Z".parse().unwrap());
+        send(&requests, "same", &calls).await;
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        clock.set("2026-01-02T00:00:01Z".parse().unwrap());
+        assert_eq!(send(&requests, "other", &calls).await.0, Code::Ok);
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
 }

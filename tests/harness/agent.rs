@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::clock::{LIMIT, LOOK, Watch, wait_for};
 use crate::lines;
-use crate::{Output, binaries, ctl};
+use crate::{Output, Segment, binaries, ctl};
 
 /// A host's folder with at most one agent at work on it.
 pub struct TestAgent {
@@ -31,6 +31,7 @@ struct Process {
     /// The line that says it is ready; closed when standard error is.
     ready: Mutex<Receiver<String>>,
     http: Option<SocketAddr>,
+    plaintext: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
 }
 
@@ -144,8 +145,16 @@ impl TestAgent {
     ///
     /// # Panics
     /// When no agent is ready, or it has none.
+    pub fn plaintext(&self) -> SocketAddr {
+        self.process().plaintext.expect("the agent said its plaintext address")
+    }
+
+    /// The address of gRPC over TLS.
+    ///
+    /// # Panics
+    /// When no agent is ready, or it has none.
     pub fn grpc(&self) -> SocketAddr {
-        self.process().grpc.expect("the agent said its plaintext address")
+        self.process().grpc.expect("the agent said its address of gRPC over TLS")
     }
 
     /// The agent's process id.
@@ -200,7 +209,8 @@ impl TestAgent {
         match process.ready() {
             Ok(line) => {
                 process.http = address_behind(&line, "http ");
-                process.grpc = address_behind(&line, "plaintext grpc ");
+                process.plaintext = address_behind(&line, ", plaintext grpc ");
+                process.grpc = address_behind(&line, ", grpc ");
                 Ok(())
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.wait()),
@@ -240,8 +250,14 @@ impl TestAgent {
                 }
             }
         });
-        self.process =
-            Some(Process { child, stderr, ready: Mutex::new(ready), http: None, grpc: None });
+        self.process = Some(Process {
+            child,
+            stderr,
+            ready: Mutex::new(ready),
+            http: None,
+            plaintext: None,
+            grpc: None,
+        });
     }
 
     /// Waits until the agent has got ready, where [`TestAgent::start_with_failpoint`] did not.
@@ -450,47 +466,4 @@ impl Process {
 fn address_behind(line: &str, word: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(word)?;
     rest.split([',', ' ']).next()?.parse().ok()
-}
-
-/// A segment as `logs list` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    /// Its number.
-    pub sequence: u64,
-    /// Such as "VERIFIED".
-    pub state: String,
-    /// Its lines, once sealed.
-    pub lines: u64,
-    /// Their bytes.
-    pub plain_bytes: u64,
-    /// Its place in the archive, without `.log.gz`.
-    pub archive_name: String,
-    /// The code of what it waits for.
-    pub waits_for: Option<String>,
-}
-
-impl Segment {
-    fn read(value: &Value) -> Self {
-        let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        // protobuf's JSON writes 64-bit numbers as text.
-        let number = |name: &str| text(name).parse().unwrap_or(0);
-        Self {
-            sequence: number("sequence"),
-            state: text("state").trim_start_matches("SEGMENT_STATE_").to_owned(),
-            lines: number("lines"),
-            plain_bytes: number("plainBytes"),
-            archive_name: text("archiveName"),
-            waits_for: value["waiting"]["code"].as_str().map(str::to_owned),
-        }
-    }
-
-    /// Its compressed file below `root`.
-    pub fn file(&self, root: &Path) -> PathBuf {
-        root.join(format!("{}.log.gz", self.archive_name))
-    }
-
-    /// Its manifest below `root`.
-    pub fn manifest(&self, root: &Path) -> PathBuf {
-        root.join(format!("{}.manifest.json", self.archive_name))
-    }
 }

@@ -12,9 +12,12 @@ mod client;
 pub mod clock;
 pub mod http;
 pub mod lines;
+pub mod pki;
 pub mod random;
+mod segment;
 mod writer;
 
-pub use agent::{Ended, Segment, Signal, TestAgent, source};
+pub use agent::{Ended, Signal, TestAgent, source};
 pub use client::{Output, ctl};
+pub use segment::Segment;
 pub use writer::{ChildWriter, Writer};

@@ -306,7 +306,7 @@ fn over_plaintext_everybody_is_a_viewer() {
         )
     });
     std::fs::write(agent.log("t.log"), lines::text(0..10)).unwrap();
-    let node = agent.grpc().to_string();
+    let node = agent.plaintext().to_string();
     ctl(&["-n", &node, "status"]).ok();
     ctl(&["-n", &node, "whoami"]).ok().says(&["viewer", "plaintext loopback"]);
     ctl(&["-n", &node, "logs", "rotate"]).exits(6).says(&["ROLE_MISSING", "Operator"]);

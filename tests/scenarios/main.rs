@@ -8,6 +8,7 @@ mod architecture;
 mod demo;
 mod docs;
 mod emergency;
+mod identities;
 mod logs_bad_input;
 mod logs_concurrent;
 mod logs_damage;

@@ -24,7 +24,7 @@ fn agent() -> TestAgent {
 }
 
 async fn connect(agent: &TestAgent) -> Channel {
-    Endpoint::from_shared(format!("http://{}", agent.grpc())).unwrap().connect().await.unwrap()
+    Endpoint::from_shared(format!("http://{}", agent.plaintext())).unwrap().connect().await.unwrap()
 }
 
 fn reason(status: &Status) -> String {

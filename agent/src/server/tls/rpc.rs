@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Tls;
 use super::material::{Item, ItemKind};
 use crate::error::Unmet;
+use crate::pki::{Entry, Pki};
 use crate::server::agent_rpc::AgentView;
 use crate::server::convert::{finding, maybe, time};
 
@@ -73,6 +74,25 @@ pub fn findings(tls: &Tls, now: Timestamp) -> (v1::Condition, Vec<Unmet>) {
     (worst, found)
 }
 
+/// What the PKI folder of this host has issued. One that can't be read shows nothing: `genesis-agent pki list`
+/// says what is wrong with it.
+fn issued(view: &AgentView) -> Vec<v1::IssuedCertificate> {
+    let entries = Pki::read_register(&view.pki).unwrap_or_else(|error| {
+        tracing::warn!(error = error.chain(), "the register of the PKI can't be read");
+        Vec::new()
+    });
+    let certificate = |entry: Entry| v1::IssuedCertificate {
+        serial: entry.serial.to_string(),
+        name: entry.name,
+        role: entry.role.to_string(),
+        uri: entry.uri,
+        not_before: Some(time(entry.not_before)),
+        not_after: Some(time(entry.not_after)),
+        revoked_at: entry.revoked.map(|revocation| time(revocation.at)),
+    };
+    entries.into_iter().map(certificate).collect()
+}
+
 /// The answer of GetPki.
 pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
     let now = view.outside.clock.now();
@@ -101,7 +121,7 @@ pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
         fleet,
         items: material.iter().flat_map(|material| &material.items).map(item).collect(),
         findings: findings(tls, now).1.iter().map(finding).collect(),
-        issued: Vec::new(),
+        issued: issued(view),
         loaded_at: material.map(|material| time(material.loaded_at)),
     }
 }

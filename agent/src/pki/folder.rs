@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -155,7 +155,7 @@ impl Folder {
 }
 
 /// Writes a file whole, with this mode whatever the umask: to a temporary one beside it, fsync, rename, fsync
-/// of the folder. Without `replace` one that is there is never written over.
+/// of the folder. Without `replace` one that is there is never written over. Root's files belong to the folder's owner.
 ///
 /// # Errors
 /// `PKI_FILE_EXISTS`, `PKI_FILE_FAILED`.
@@ -168,6 +168,11 @@ pub(super) fn put(path: &Path, bytes: &[u8], mode: u32, replace: bool) -> Result
         // Made with mode 0600, so that a secret is never open to others, not even for a moment.
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
         file.write_all(bytes)?;
+        // What root does for the agent's user, that user must be able to read.
+        let owner = fs::metadata(folder)?;
+        if rustix::process::geteuid().is_root() && owner.uid() != 0 {
+            fchown(file.as_file(), Some(owner.uid()), Some(owner.gid()))?;
+        }
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         if replace {

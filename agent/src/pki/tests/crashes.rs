@@ -189,7 +189,7 @@ fn carry_out(pki: &Pki, step: &Step) -> Option<(Option<usize>, Result<Said>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// Whatever is done and wherever it is cut off: a list that is there never says more than the register, and
     /// the next change makes them agree; a revocation that was acknowledged stays; no certificate that was

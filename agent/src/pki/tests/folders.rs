@@ -31,6 +31,28 @@ fn only_the_owner_may_read_keys_and_register() {
 }
 
 #[test]
+fn what_root_does_in_the_folder_of_another_user_is_that_users() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let (_home, pki) = pki();
+    // Only root may give files away; for others the folder is their own.
+    let owner = if rustix::process::geteuid().is_root() {
+        chown(pki.dir(), Some(12_345), Some(23_456)).unwrap();
+        (12_345, 23_456)
+    } else {
+        let folder = fs::metadata(pki.dir()).unwrap();
+        (folder.uid(), folder.gid())
+    };
+    pki.issue(&client("olga", Role::Viewer), now()).unwrap();
+    pki.sign_crl(CRL_DAYS, now()).unwrap();
+    for name in [INDEX, CRL] {
+        let file = fs::metadata(pki.dir().join(name)).unwrap();
+        assert_eq!((file.uid(), file.gid()), owner, "{name}");
+    }
+    assert_eq!(mode(&pki.dir().join(INDEX)), 0o600);
+}
+
+#[test]
 fn a_second_ca_in_one_folder_is_refused() {
     let (_home, pki) = pki();
     let before = contents(pki.dir());
@@ -71,6 +93,19 @@ fn a_folder_without_a_ca_is_said_to_be_one() {
     assert!(Pki::read_register(&home.path().join("pki")).unwrap().is_empty());
     assert!(Pki::read_register(home.path()).unwrap().is_empty());
     assert!(!home.path().join("pki").exists());
+}
+
+#[test]
+fn a_file_that_appears_in_the_meantime_is_not_written_over() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("olga.key");
+    fs::write(&path, "mine").unwrap();
+    let put = |replace| folder::put(&path, b"new", PRIVATE, replace);
+    assert_eq!(code(put(false)), "PKI_FILE_EXISTS");
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+    put(true).unwrap();
+    assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"new".to_vec(), 0o600));
+    assert_eq!(contents(home.path()).len(), 1, "no temporary file is left");
 }
 
 #[test]

@@ -308,7 +308,7 @@ fn read_listen(root: &Section<'_>, secured: bool) -> Listen {
     let max_connections = section.parsed(
         "max_connections",
         Some("1024"),
-        "So many TCP connections are held at a time; beyond them the one that is idle the longest makes room.",
+        "So many TCP connections are held at a time; beyond them one that has not greeted, or is idle the longest, makes room.",
         |text| match text.parse() {
             Ok(count @ 16..=65_536) => Ok(count),
             _ => Err(format!("{text:?} is not a number from 16 to 65536, as text")),

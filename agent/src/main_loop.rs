@@ -60,6 +60,7 @@ fn serve(args: &PlaceArgs) -> Result<()> {
     let config = Config::load(config_path.as_deref(), &places)?;
     // Logs may hold what only their owner should read; whatever the agent makes is its own alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    raise_file_limit();
     // Two threads serve any load this agent has; more would only cost memory on a trading host.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -71,6 +72,16 @@ fn serve(args: &PlaceArgs) -> Result<()> {
             Error::unavailable("RUNTIME_FAILED", "can't start the runtime").caused_by(error)
         })?;
     runtime.block_on(until_signal(Setup { places, config, config_path, outside: Outside::real() }))
+}
+
+/// Lets the process hold as many connections as it is configured for: the usual limit of 1,024 open files is
+/// for programs that use select(2).
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    // Where it can't be raised, fewer connections are accepted at a time.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 async fn until_signal(setup: Setup) -> Result<()> {

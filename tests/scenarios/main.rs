@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod emergency;
 mod identities;
+mod limits;
 mod logs_bad_input;
 mod logs_concurrent;
 mod logs_damage;

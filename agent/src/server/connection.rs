@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,8 +24,10 @@ use crate::outside::Clock;
 pub const GREETING: Duration = Duration::from_secs(10);
 /// The client's HTTP/2 preface, in bytes.
 const PREFACE: usize = 24;
-/// A connection that is quiet for this long and has no call open may have to make room.
-const IDLE: Duration = Duration::from_secs(5);
+/// One that has not said the preface within this may have to make room.
+const RUDE: Duration = Duration::from_secs(1);
+/// One that is quiet for this long and has no call open may have to make room, after those.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
@@ -74,6 +76,8 @@ struct Entry {
     /// When something was last read, in milliseconds of the monotonic clock.
     active_at: AtomicU64,
     calls: AtomicUsize,
+    /// The HTTP/2 preface has come, behind TLS where there is TLS.
+    greeted: AtomicBool,
     chain: OnceLock<Vec<CertificateDer<'static>>>,
 }
 
@@ -105,20 +109,26 @@ impl Connections {
         self.entries().len()
     }
 
-    /// A place for a new connection. When all are taken, the one that is idle the longest is cut and makes
-    /// room; `None` when all are at work.
+    /// A place for a new connection. When all are taken, one that has not greeted in time is cut and makes room,
+    /// else the one that is idle the longest; `None` when there is neither.
     pub fn admit(self: &Arc<Self>) -> Option<Slot> {
         let now = self.now();
         let mut entries = self.entries();
         if entries.len() >= self.limit {
-            let idle = u64::try_from(IDLE.as_millis()).unwrap_or(u64::MAX);
+            let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+            let (rude, idle) = (millis(RUDE), millis(IDLE));
             let oldest = entries
                 .iter()
-                .filter(|(_, entry)| entry.calls.load(Ordering::Relaxed) == 0)
-                .map(|(id, entry)| (entry.active_at.load(Ordering::Relaxed), *id))
-                .min()
-                .filter(|(active_at, _)| active_at.saturating_add(idle) <= now)?;
-            if let Some(entry) = entries.remove(&oldest.1) {
+                .filter_map(|(id, entry)| {
+                    let active_at = entry.active_at.load(Ordering::Relaxed);
+                    let greeted = entry.greeted.load(Ordering::Relaxed);
+                    let patience = if greeted { idle } else { rude };
+                    let busy = entry.calls.load(Ordering::Relaxed) > 0;
+                    let spared = busy || active_at.saturating_add(patience) > now;
+                    (!spared).then_some((greeted, active_at, *id))
+                })
+                .min()?;
+            if let Some(entry) = entries.remove(&oldest.2) {
                 entry.cut.cancel();
             }
         }
@@ -233,6 +243,7 @@ impl AsyncRead for Connection {
             this.read += buffer.filled().len() - before;
             if this.read >= PREFACE {
                 this.greeting = None;
+                this.slot.entry.greeted.store(true, Ordering::Relaxed);
             }
         }
         Poll::Ready(Ok(()))
@@ -274,5 +285,36 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         on_stream!(&self.stream, inner => inner.is_write_vectored())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outside::ManualClock;
+
+    #[test]
+    fn who_has_to_make_room() {
+        let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+        let places = Connections::new(3, Arc::clone(&clock) as Arc<dyn Clock>);
+        let [calls, idle, rude] = std::array::from_fn(|_| places.admit().unwrap());
+        for slot in [&calls, &idle] {
+            slot.entry.greeted.store(true, Ordering::Relaxed);
+        }
+        let who = Who::Unix(None);
+        let _call = Peer { who, entry: Arc::clone(&calls.entry) }.call();
+        let cut = |slot: &Slot| slot.entry.cut.is_cancelled();
+        assert!(places.admit().is_none(), "everybody is new");
+        clock.advance(RUDE);
+        let next = places.admit().unwrap();
+        assert!(cut(&rude) && !cut(&idle) && !cut(&calls));
+        next.entry.greeted.store(true, Ordering::Relaxed);
+        assert!(places.admit().is_none(), "nobody is idle for long");
+        clock.advance(IDLE);
+        let _last = places.admit().unwrap();
+        assert!(cut(&idle) && !cut(&next) && !cut(&calls));
+        assert_eq!(places.count(), 3);
+        drop(next);
+        assert_eq!(places.count(), 2, "a place that is given back is free");
     }
 }

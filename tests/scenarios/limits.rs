@@ -1,0 +1,134 @@
+//! Crowds, slow callers and swapped certificates: limits hold, and who belongs there is answered.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use genesis_agent::pki::{Issued, Role, Validity};
+use genesis_proto::v1::GetVersionRequest;
+use genesis_proto::v1::agent_service_client::AgentServiceClient;
+use genesis_tests::TestAgent;
+use genesis_tests::clock::wait_until;
+use genesis_tests::pki::Authority;
+use tonic::transport::{Channel, Endpoint};
+
+/// No answer takes longer, unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn connect(agent: &TestAgent, authority: &Authority, identity: &Issued) -> Option<Channel> {
+    let endpoint = Endpoint::from_shared(format!("https://{}", agent.grpc())).unwrap();
+    let endpoint = endpoint.tls_config(authority.tls(Some(identity))).unwrap();
+    endpoint.connect_timeout(Duration::from_secs(5)).connect().await.ok()
+}
+
+async fn answers(channel: Channel) -> bool {
+    AgentServiceClient::new(channel).get_version(GetVersionRequest {}).await.is_ok()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn ten_thousand_idle_connections_take_no_place_from_those_who_call() {
+    let authority = Authority::new("prod");
+    let agent = TestAgent::started(|_| authority.config("prod"));
+    let identity = authority.client(Role::Operator);
+    let runtime = runtime();
+    let early = runtime.block_on(connect(&agent, &authority, &identity)).unwrap();
+    let address = agent.grpc();
+    let some = || -> Vec<TcpStream> {
+        (0..1_250).filter_map(|_| TcpStream::connect_timeout(&address, PATIENCE).ok()).collect()
+    };
+    let crowd: Vec<TcpStream> = std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..8).map(|_| scope.spawn(some)).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+    });
+    assert!(crowd.len() > 9_000, "{}", crowd.len());
+    // The socket has places of its own, and who was in stays in.
+    agent.ctl(&["status"]).ok();
+    assert!(runtime.block_on(answers(early)));
+    wait_until("a client finds a place", || {
+        let late = runtime.block_on(connect(&agent, &authority, &identity));
+        late.is_some_and(|channel| runtime.block_on(answers(channel)))
+    });
+    let status = agent.ctl(&["status", "-o", "json"]).ok().response();
+    let resident: u64 = status["residentBytes"].as_str().unwrap().parse().unwrap();
+    assert!(resident < 200 << 20, "{resident} bytes");
+    drop(crowd);
+}
+
+#[test]
+fn who_does_not_finish_the_greeting_is_sent_away() {
+    let authority = Authority::new("prod");
+    let agent = TestAgent::started(|_| {
+        authority.config("prod").replace("[fleet]", "plaintext_grpc = \"127.0.0.1:0\"\n[fleet]")
+    });
+    let mut streams = Vec::new();
+    for (address, said) in [
+        (agent.grpc(), &b""[..]),
+        // The beginning of a TLS handshake, and of an HTTP/2 preface.
+        (agent.grpc(), &[0x16, 0x03, 0x01, 0x02, 0x00][..]),
+        (agent.plaintext(), &b""[..]),
+        (agent.plaintext(), &b"PRI * HTTP"[..]),
+    ] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(said).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        streams.push(stream);
+    }
+    for mut stream in streams {
+        let mut answer = Vec::new();
+        // Whatever it says first, it ends: a time-out would be an error of another kind.
+        let ended = stream.read_to_end(&mut answer);
+        let reset = |kind| kind == std::io::ErrorKind::ConnectionReset;
+        assert!(ended.as_ref().map_or_else(|error| reset(error.kind()), |_| true), "{ended:?}");
+    }
+    agent.ctl(&["status"]).ok();
+}
+
+#[test]
+fn a_thousand_certificate_swaps_under_load_fail_no_call() {
+    let authority = Authority::new("prod");
+    let agent = Arc::new(TestAgent::started(|_| authority.config("prod")));
+    let authority = Arc::new(authority);
+    let identity = Arc::new(authority.client(Role::Viewer));
+    let servers: Vec<Issued> =
+        (0..2).map(|_| authority.issue("host-1", Role::Agent, Validity::Days(90))).collect();
+    let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let runtime = runtime();
+    let load: Vec<_> = (0..4)
+        .map(|number| {
+            let (agent, authority) = (Arc::clone(&agent), Arc::clone(&authority));
+            let (identity, stop) = (Arc::clone(&identity), Arc::clone(&stop));
+            let calls = Arc::clone(&calls);
+            runtime.spawn(async move {
+                let kept = connect(&agent, &authority, &identity).await.unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    // Half of them connect anew for each call.
+                    let channel = match number % 2 {
+                        0 => kept.clone(),
+                        _ => connect(&agent, &authority, &identity).await.expect("let in"),
+                    };
+                    let mut client = AgentServiceClient::new(channel);
+                    client.get_version(GetVersionRequest {}).await.expect("answered");
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    wait_until("the load is on", || calls.load(Ordering::Relaxed) > 10);
+    for swap in 0..1_000 {
+        let server = &servers[swap % 2];
+        authority.put("server.key", &server.key_pem);
+        authority.put("server.pem", &server.certificate_pem);
+        agent.ctl(&["config", "reload"]).ok();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in load {
+        runtime.block_on(task).expect("no call failed");
+    }
+    agent.ctl(&["status"]).ok();
+}

@@ -51,6 +51,10 @@ pub(crate) struct Global {
     /// Why you do this; kept in the operation log.
     #[arg(long, global = true, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
+    /// The id (a ULID) under which the agent recognises a repeat of what changes something: it is carried out
+    /// once within 24 hours.
+    #[arg(long, global = true, value_name = "ULID", value_parser = format::parse_request_id)]
+    pub(crate) request_id: Option<ulid::Ulid>,
     /// Go ahead without asking: destroy, change several nodes, replace a file.
     #[arg(long, global = true)]
     pub(crate) yes: bool,
@@ -103,6 +107,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 27);
+        assert_eq!(leaves, 31);
     }
 }

@@ -130,3 +130,25 @@ fn a_file_made_by_hand_declares_it_and_removing_the_file_does_not_end_it() {
     wait_until("the file is back", || flag.exists());
     assert_eq!(emergency(&agent).epoch, 1);
 }
+
+#[test]
+fn the_operator_declares_looks_and_releases_with_genesisctl() {
+    let agent = TestAgent::started(|_| "[contacts]\non_call = \"the night desk\"\n".to_owned());
+    agent.ctl(&["emergency", "status"]).ok().says(&["there has been none", "the night desk"]);
+    agent.ctl(&["emergency", "activate", "--plan"]).ok().says(&["raise-flag", "plan hash"]);
+    agent.ctl(&["emergency", "status"]).ok();
+    let activate = ["emergency", "activate", "--reason", "prices are wrong"];
+    agent.ctl(&activate).ok().says(&["EMERGENCY 1 is in force", "prices are wrong"]);
+    agent.ctl(&activate).ok().says(&["EMERGENCY 1", "in force already"]);
+    let status = agent.ctl(&["emergency", "status"]).exits(3);
+    status.says(&["EMERGENCY 1", "prices are wrong", "storage.compact", "waits", "goes on"]);
+    agent.ctl(&["emergency", "release"]).exits(2).says(&["--reason"]);
+    let stale = ["emergency", "release", "--reason", "over", "--plan-hash", "0123456789abcdef"];
+    agent.ctl(&stale).exits(9).says(&["PLAN_CHANGED"]);
+    let plan = agent.ctl(&["emergency", "release", "--plan", "-o", "json"]).ok().response();
+    let hash = plan["plan"]["hash"].as_str().unwrap();
+    let release = ["emergency", "release", "--reason", "over", "--plan-hash", hash];
+    agent.ctl(&release).ok().says(&["emergency 1 is released"]);
+    agent.ctl(&["emergency", "status"]).ok().says(&["number 1 was released", "over"]);
+    agent.ctl(&["emergency", "release", "--reason", "again"]).exits(9).says(&["NO_EMERGENCY"]);
+}

@@ -235,10 +235,12 @@ fn bad_files_are_refused_and_the_old_ones_stay() {
         agent.ctl(&["config", "reload"]).ok();
         agent.ctl(&["status"]).exits(3).says(&[code]);
         assert!(works(), "{file} {code}");
+        agent.ctl(&["pki", "list"]).exits(3).says(&[code, "server certificate", "client CA"]);
         authority.put("server.pem", &good[0]);
         authority.put("server.key", &good[1]);
         agent.ctl(&["config", "reload"]).ok();
         agent.ctl(&["status"]).ok();
+        agent.ctl(&["pki", "list"]).ok().says(&["fleet prod", "revocation list, 0 revoked"]);
     }
     let key = authority.path("server.key");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();

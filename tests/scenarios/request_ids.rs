@@ -90,3 +90,21 @@ fn a_call_that_a_crash_cut_off_is_never_carried_out_twice() {
         assert_eq!(listed["runs"].as_array().unwrap().len(), begun, "{point}: {listed}");
     }
 }
+
+#[test]
+fn genesisctl_sends_the_id_that_it_is_given() {
+    let agent = TestAgent::started(|_| String::new());
+    let id = ulid::Ulid::generate().to_string();
+    let note = ["oplog", "note", "once", "--request-id", &id];
+    for _ in 0..3 {
+        agent.ctl(&note).ok();
+    }
+    let listed = agent.ctl(&["oplog", "list", "--action", "note", "-o", "json"]).ok().response();
+    let notes = listed["entries"].as_array().unwrap();
+    assert_eq!(notes.iter().filter(|entry| entry["action"] == "note").count(), 1, "{listed}");
+    agent
+        .ctl(&["oplog", "note", "twice", "--request-id", &id])
+        .exits(9)
+        .says(&["REQUEST_ID_REUSED"]);
+    agent.ctl(&["oplog", "note", "x", "--request-id", "soon"]).exits(2).says(&["ULID"]);
+}

@@ -2,12 +2,14 @@
 
 mod agent;
 mod config;
+mod emergency;
 mod export_file;
 mod logs;
 mod logs_archive;
 mod logs_retrieve;
 mod oplog;
 mod oplog_export;
+mod pki;
 mod rollback;
 mod run;
 mod schedule;
@@ -41,6 +43,12 @@ pub(crate) enum Command {
     /// Show, check and reload the agent's configuration.
     #[command(subcommand)]
     Config(config::Verb),
+    /// Declare an emergency, look at it, release it.
+    #[command(subcommand)]
+    Emergency(emergency::Verb),
+    /// Show what secures the agent's port, and until when.
+    #[command(subcommand)]
+    Pki(pki::Verb),
     /// Take a component back to a point where it was known to be good.
     Rollback(rollback::Arguments),
     /// Rotate, archive, fetch back, verify and clean up logs.
@@ -58,6 +66,8 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Schedule(verb) => schedule::dispatch(verb, session).await,
         Command::Oplog(verb) => oplog::dispatch(verb, session).await,
         Command::Config(verb) => config::dispatch(verb, session).await,
+        Command::Emergency(verb) => emergency::dispatch(verb, session).await,
+        Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Rollback(arguments) => rollback::dispatch(arguments, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,
     }

@@ -234,6 +234,7 @@ impl<'a> Session<'a> {
             timeout,
             connect_timeout: timeout.clamp(Duration::from_millis(1), DEFAULT_CONNECT_TIMEOUT),
             reason: self.global.reason.clone(),
+            tls: None,
             request_id: self.global.request_id.map(|id| id.to_string()),
         }
     }

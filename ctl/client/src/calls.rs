@@ -14,10 +14,12 @@ pub struct Call {
     pub destructive: bool,
     /// Whether it answers with a stream.
     pub streaming: bool,
+    /// Whether an overloaded agent still serves it, from the lane kept free for emergencies.
+    pub urgent: bool,
 }
 
 const fn reads(service: &'static str, method: &'static str) -> Call {
-    Call { service, method, mutating: false, destructive: false, streaming: false }
+    Call { service, method, mutating: false, destructive: false, streaming: false, urgent: false }
 }
 
 const fn streams(service: &'static str, method: &'static str) -> Call {
@@ -30,6 +32,10 @@ const fn changes(service: &'static str, method: &'static str) -> Call {
 
 const fn destroys(service: &'static str, method: &'static str) -> Call {
     Call { destructive: true, ..changes(service, method) }
+}
+
+const fn urgent(call: Call) -> Call {
+    Call { urgent: true, ..call }
 }
 
 const AGENT: &str = "genesis.v1.AgentService";
@@ -67,11 +73,11 @@ pub(crate) const CALLS: &[Call] = &[
     reads(RECOVERY, "ListComponents"),
     reads(RECOVERY, "PlanRollback"),
     changes(RECOVERY, "Rollback"),
-    reads(RECOVERY, "GetEmergency"),
-    changes(RECOVERY, "ActivateEmergency"),
-    reads(RECOVERY, "PlanActivateEmergency"),
-    changes(RECOVERY, "ReleaseEmergency"),
-    reads(RECOVERY, "PlanReleaseEmergency"),
+    urgent(reads(RECOVERY, "GetEmergency")),
+    urgent(changes(RECOVERY, "ActivateEmergency")),
+    urgent(reads(RECOVERY, "PlanActivateEmergency")),
+    urgent(changes(RECOVERY, "ReleaseEmergency")),
+    urgent(reads(RECOVERY, "PlanReleaseEmergency")),
     reads(RUNS, "ListRuns"),
     reads(RUNS, "GetRun"),
     streams(RUNS, "WatchRun"),

@@ -10,15 +10,16 @@ use genesis_proto::v1::oplog_service_client::OplogServiceClient;
 use genesis_proto::v1::recovery_service_client::RecoveryServiceClient;
 use genesis_proto::v1::run_service_client::RunServiceClient;
 use genesis_proto::v1::schedule_service_client::ScheduleServiceClient;
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
+use crate::dial::{self, Fate};
 use crate::error::is_deadline;
 use crate::metadata::{self, Metadata, Transport};
-use crate::{Error, Node, REASON_LIMIT};
+use crate::{Context, Error, Kind, Node, REASON_LIMIT, Tls};
 
 /// The largest message that is sent or taken, in bytes.
 pub const MESSAGE_LIMIT: usize = 16 << 20;
@@ -35,9 +36,18 @@ const ATTEMPTS: u32 = 4;
 /// The longest pause before a shed call is sent again, whatever the agent asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long a TCP connection may be quiet before the kernel asks whether the other host is still there.
-/// Not HTTP/2's own pings: a caller that is held up (by a pager on its output) could not answer those.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a changing call is sent whose connection breaks, the first time included. With the pauses this is
+/// over five seconds: time for an agent to be restarted.
+const ATTEMPTS_IN_DOUBT: u32 = 7;
+
+/// The pause before a changing call is sent again whose connection broke; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest of these pauses.
+const LONGEST_PAUSE_IN_DOUBT: Duration = Duration::from_secs(2);
+
+/// How many nodes of a context are connected to at the same time.
+const CONNECT_PARALLEL: usize = 64;
 
 /// How to connect and call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +61,9 @@ pub struct Options {
     /// The id (a ULID) under which the agent recognises a repeat of a mutating call. `None`: a new one
     /// for each call. Every call, mutating or not, carries some id.
     pub request_id: Option<String>,
+    /// What secures connections over TCP. `None`: nothing does, and the agent takes the caller for a viewer at
+    /// most. Unix sockets need none.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -60,6 +73,7 @@ impl Default for Options {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             reason: String::new(),
             request_id: None,
+            tls: None,
         }
     }
 }
@@ -70,6 +84,7 @@ pub struct Client {
     node: Arc<Node>,
     channel: Channel,
     metadata: Metadata,
+    fate: Arc<Fate>,
 }
 
 macro_rules! service {
@@ -88,7 +103,8 @@ impl Client {
     ///
     /// # Errors
     /// `Invalid` when the reason or the request id can't be sent, `Unreachable` when nobody answers in
-    /// time, `NotAllowed` when the operating system denies the socket.
+    /// time, `NotAllowed` when the operating system denies the socket, `Unauthenticated` when the server is
+    /// not to be trusted. An agent that refuses the client's certificate may say so only at the first call.
     pub async fn connect(node: &Node, options: Options) -> Result<Self, Error> {
         let metadata = Metadata {
             reason: reason(&options.reason)?,
@@ -97,11 +113,50 @@ impl Client {
             timeout: options.timeout,
             mutated: Arc::new(AtomicBool::new(false)),
         };
-        let channel = match tokio::time::timeout(options.connect_timeout, open(node)).await {
-            Ok(opened) => opened.map_err(|error| Error::connecting(node, error))?,
-            Err(_) => return Err(Error::connect_timeout(node, options.connect_timeout)),
-        };
-        Ok(Self { node: Arc::new(node.clone()), channel, metadata })
+        let fate = Arc::new(Fate::default());
+        let channel =
+            dial::open(node, options.tls.as_ref(), options.connect_timeout, &fate).await?;
+        Ok(Self { node: Arc::new(node.clone()), channel, metadata, fate })
+    }
+
+    /// Connects to the agent at `node` with what `context` has to secure the connection; it need not be one of
+    /// the context's nodes. The certificates are read once and then shared, see [`Context::tls`].
+    ///
+    /// # Errors
+    /// Those of [`Context::tls`] and of [`Client::connect`].
+    pub async fn connect_context(
+        context: &Context,
+        node: &Node,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let tls = context.tls()?;
+        Self::connect(node, Options { tls, ..options }).await
+    }
+
+    /// Connects to all nodes of `context`, many at a time. Each node has its own result, in the order of the
+    /// context.
+    ///
+    /// # Errors
+    /// Those of [`Context::tls`].
+    pub async fn connect_all(
+        context: &Context,
+        options: &Options,
+    ) -> Result<Vec<(Node, Result<Self, Error>)>, Error> {
+        let options = Options { tls: context.tls()?, ..options.clone() };
+        let slots = Arc::new(Semaphore::new(CONNECT_PARALLEL));
+        let mut connecting = JoinSet::new();
+        for (index, node) in context.nodes().iter().cloned().enumerate() {
+            let (slots, options) = (slots.clone(), options.clone());
+            connecting.spawn(async move {
+                // Nobody closes the semaphore, so waiting for a slot can't fail.
+                let _slot = slots.acquire().await;
+                let connected = Self::connect(&node, options).await;
+                (index, node, connected)
+            });
+        }
+        let mut results = connecting.join_all().await;
+        results.sort_by_key(|(index, ..)| *index);
+        Ok(results.into_iter().map(|(_, node, connected)| (node, connected)).collect())
     }
 
     /// The agent at the other end.
@@ -134,9 +189,12 @@ impl Client {
         schedule, ScheduleServiceClient
     }
 
-    /// Sends `request` through `send` and returns the answer's message (or stream). A call that the agent
-    /// sheds under load is sent again, under the same request id, a few times within the timeout; nothing
-    /// else is repeated.
+    /// Sends `request` through `send` and returns the answer's message (or stream).
+    ///
+    /// Two things are sent again within the timeout, a few times and under the same request id: a call that the
+    /// agent sheds under load, and a changing call whose connection broke before the answer came. The agent
+    /// answers the latter with what came of it the first time, so it is carried out once. Nothing else is
+    /// repeated.
     ///
     /// # Errors
     /// What the agent answered, or how the connection failed, as an [`Error`].
@@ -147,31 +205,37 @@ impl Client {
         S: Future<Output = Result<Response<T>, Status>>,
     {
         let client = self.for_one_call();
-        let mutated = || client.metadata.mutated.load(Ordering::Relaxed);
         let limit = self.metadata.timeout;
-        let attempts = async {
-            let mut attempt = 1;
-            loop {
-                let status = match send(client.clone(), request.clone()).await {
-                    Ok(response) => return Ok(response.into_inner()),
-                    Err(status) => status,
-                };
-                if is_deadline(&status) {
-                    return Err(Error::timeout(&self.node, mutated(), limit));
-                }
-                let error = Error::from_status(&self.node, mutated(), status);
-                match error.shed_pause() {
-                    Some(pause) if attempt < ATTEMPTS => {
-                        tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
-                        attempt += 1;
-                    }
-                    _ => return Err(error),
-                }
+        let timeout = || client.named(Error::timeout(&self.node, client.mutated(), limit));
+        let deadline = tokio::time::sleep(limit);
+        tokio::pin!(deadline);
+        // The first attempt that may have been carried out without its answer having come.
+        let mut doubt: Option<Error> = None;
+        let mut attempt = 1;
+        loop {
+            let answer = tokio::select! {
+                answer = send(client.clone(), request.clone()) => answer,
+                () = &mut deadline => return Err(doubt.unwrap_or_else(timeout)),
+            };
+            let error = match answer {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) if is_deadline(&status) => timeout(),
+                Err(status) => client.named(client.failure(client.mutated(), status)),
+            };
+            let Some(pause) = pause(&error, doubt.is_some(), attempt) else {
+                return Err(match doubt {
+                    Some(doubt) if !answers(&error) => doubt,
+                    _ => error,
+                });
+            };
+            if error.reason == OUTCOME_UNKNOWN {
+                doubt.get_or_insert(error.clone());
             }
-        };
-        match tokio::time::timeout(limit, attempts).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::timeout(&self.node, mutated(), limit)),
+            tokio::select! {
+                () = tokio::time::sleep(pause) => attempt += 1,
+                // What was shed was not carried out: better than to say that time ran out.
+                () = &mut deadline => return Err(doubt.unwrap_or(error)),
+            }
         }
     }
 
@@ -181,7 +245,22 @@ impl Client {
     /// When the agent ends the stream with an error, or the connection breaks.
     pub async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, Error> {
         // No streaming rpc of the contract changes anything.
-        stream.message().await.map_err(|status| Error::from_status(&self.node, false, status))
+        stream.message().await.map_err(|status| self.failure(false, status))
+    }
+
+    /// What a status means, given what became of the connection.
+    fn failure(&self, mutating: bool, status: Status) -> Error {
+        Error::from_status(&self.node, mutating, status)
+            .or_refused(&self.node, self.fate.refusal().as_ref())
+    }
+
+    fn mutated(&self) -> bool {
+        self.metadata.mutated.load(Ordering::Relaxed)
+    }
+
+    /// An error that names the id of the call, where the id is of use.
+    fn named(&self, error: Error) -> Error {
+        error.under_id(self.metadata.mutating_id())
     }
 
     fn for_one_call(&self) -> Self {
@@ -194,30 +273,31 @@ impl Client {
     }
 }
 
-async fn open(node: &Node) -> Result<Channel, tonic::transport::Error> {
-    let configured = |endpoint: Endpoint| {
-        endpoint
-            .tcp_keepalive(Some(KEEP_ALIVE))
-            .tcp_keepalive_interval(Some(KEEP_ALIVE / 3))
-            .tcp_keepalive_retries(Some(3))
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-    };
-    match node {
-        Node::Tcp { .. } => {
-            configured(Endpoint::from_shared(format!("http://{node}"))?).connect().await
-        }
-        Node::Unix(path) => {
-            let path = path.clone();
-            // The authority means nothing on a unix socket, but HTTP/2 demands one.
-            configured(Endpoint::from_static("http://localhost"))
-                .connect_with_connector(tower::service_fn(move |_: Uri| {
-                    let path = path.clone();
-                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
-                }))
-                .await
-        }
+const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
+
+/// Whether the agent itself said it, so that it holds for the call, whatever an earlier attempt came to.
+fn answers(error: &Error) -> bool {
+    error.reason != OUTCOME_UNKNOWN
+        && !matches!(
+            error.kind,
+            Kind::Unreachable | Kind::Unavailable | Kind::Unauthenticated | Kind::NotAllowed
+        )
+}
+
+/// How long to wait before a call that failed with `error` is sent again; `None`: it is not. `doubt`: an earlier
+/// attempt may have been carried out.
+pub(crate) fn pause(error: &Error, doubt: bool, attempt: u32) -> Option<Duration> {
+    let broken = error.reason == OUTCOME_UNKNOWN && error.code != "DEADLINE_EXCEEDED";
+    let out_of_reach = matches!(error.kind, Kind::Unreachable | Kind::Unavailable);
+    let limit = if doubt || broken { ATTEMPTS_IN_DOUBT } else { ATTEMPTS };
+    if attempt >= limit {
+        return None;
     }
+    if let Some(pause) = error.shed_pause() {
+        return Some(pause.min(LONGEST_PAUSE));
+    }
+    (broken || (doubt && out_of_reach))
+        .then(|| FIRST_PAUSE.saturating_mul(1 << (attempt - 1).min(8)).min(LONGEST_PAUSE_IN_DOUBT))
 }
 
 fn reason(text: &str) -> Result<Option<MetadataValue<Ascii>>, Error> {

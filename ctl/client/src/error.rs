@@ -10,6 +10,8 @@ use std::time::Duration;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::dial::TooSlow;
+use crate::refusal::Refusal;
 use crate::{Node, NodeError};
 
 /// What kind of failure it is, by what the caller should do.
@@ -17,7 +19,8 @@ use crate::{Node, NodeError};
 pub enum Kind {
     /// Nobody answers. Nothing was changed.
     Unreachable,
-    /// The agent does not know who is calling.
+    /// The two sides refuse each other: this side does not trust the server's certificate, or the agent does
+    /// not know who is calling. Nothing was changed.
     Unauthenticated,
     /// The caller's role does not suffice, or the operating system denies the socket.
     NotAllowed,
@@ -66,6 +69,9 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// What to do next, in words.
     pub next: String,
+    /// The id of a changing call whose outcome is not known. The agent keeps it for 24 hours: the same call sent
+    /// again under this id ([`crate::Options::request_id`]) is answered with what came of it the first time.
+    pub request_id: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -119,6 +125,7 @@ impl Error {
             violations: Vec::new(),
             retry_after: None,
             next: next.into(),
+            request_id: None,
             source: None,
         }))
     }
@@ -144,9 +151,34 @@ impl Error {
         Self::unconnected(node, &error).with_source(Some(Arc::new(error)))
     }
 
-    pub(crate) fn connect_timeout(node: &Node, limit: Duration) -> Self {
-        let message = format!("no agent answers at {node} within {limit:?}");
-        Self::new(Kind::Unreachable, "UNAVAILABLE", "AGENT_UNREACHABLE", message, START_OR_NAME)
+    /// A connection broke because one side refused the other, before the agent had read anything.
+    pub(crate) fn or_refused(self, node: &Node, refusal: Option<&Refusal>) -> Self {
+        match refusal {
+            Some(refusal) if ["OUTCOME_UNKNOWN", "CONNECTION_BROKEN"].contains(&&*self.reason) => {
+                refusal.explain(node).with_source(self.0.source)
+            }
+            _ => self,
+        }
+    }
+
+    /// A changing call whose outcome is not known, with the id under which it can be asked for.
+    pub(crate) fn under_id(mut self, id: Option<String>) -> Self {
+        if self.reason == "OUTCOME_UNKNOWN"
+            && let Some(id) = id
+        {
+            self.0.next = format!(
+                "send it again under its request id (`--request-id {id}`) within 24 hours, then the agent \
+                 answers what came of it; or {LOOK_FIRST}"
+            );
+            self.0.request_id = Some(id);
+        }
+        self
+    }
+
+    /// The same error with more about where it happened, in front of its message.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        self.0.message = format!("{place}: {}", self.0.message);
+        self
     }
 
     pub(crate) fn timeout(node: &Node, mutating: bool, limit: Duration) -> Self {
@@ -222,10 +254,16 @@ impl Error {
     }
 
     fn unconnected(node: &Node, error: &(dyn StdError + 'static)) -> Self {
+        if let Some(refusal) = Refusal::of_chain(chain(error)) {
+            return refusal.explain(node);
+        }
         let io = chain(error).find_map(|error| error.downcast_ref::<io::Error>());
         let unreachable = |message| {
             Self::new(Kind::Unreachable, "UNAVAILABLE", "AGENT_UNREACHABLE", message, START_OR_NAME)
         };
+        if let Some(TooSlow(limit)) = chain(error).find_map(|error| error.downcast_ref()) {
+            return unreachable(format!("no agent answers at {node} within {limit:?}"));
+        }
         match io.map(io::Error::kind) {
             Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 unreachable(format!("no agent answers at {node}"))
@@ -305,6 +343,17 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "PLAN_CHANGED") => "look at the new plan with `--plan`, then pass its hash",
         (_, "CONFIG_INVALID") => "list every problem with `genesisctl config check`",
         (_, "RUN_ENDED") => "look at how it ended with `genesisctl run show`",
+        (_, "REQUEST_ID_REUSED") => {
+            "take a new request id, or none: this one belongs to another call"
+        }
+        (_, "REQUEST_INTERRUPTED") => {
+            "look at `genesisctl run list` and `genesisctl oplog list` for how far it came, then call anew \
+             under a new request id"
+        }
+        (_, "OVERLOADED") => "try again in a moment; the agent sheds calls while it has too many",
+        (_, "EMERGENCY") => {
+            "see `genesisctl emergency status`; an admin ends it with `genesisctl emergency release`"
+        }
         (_, "RETENTION_NOT_REACHED") => {
             "name an age at or above the configured archive retention (`genesisctl logs status`)"
         }

@@ -17,16 +17,22 @@
 
 mod calls;
 mod client;
+mod context;
+mod dial;
 mod error;
 mod metadata;
 mod node;
+mod refusal;
+mod tls;
 mod watch;
 
 pub use calls::{Call, find_call};
 pub use client::{Client, DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, MESSAGE_LIMIT, Options};
+pub use context::{CONTEXT_NAME_LIMIT, Context, Contexts, Pem, TlsMaterial};
 pub use error::{Error, Failure, Kind, Violation};
 pub use metadata::{Metadata, REASON_KEY, REASON_LIMIT, REQUEST_ID_KEY, Transport};
 pub use node::{Node, NodeError, SOCKET_PATH_LIMIT, discover, local_sockets};
+pub use tls::Tls;
 pub use watch::has_ended;
 
 pub use genesis_proto::v1;

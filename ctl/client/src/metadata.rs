@@ -38,6 +38,14 @@ pub struct Metadata {
     pub(crate) mutated: Arc<AtomicBool>,
 }
 
+impl Metadata {
+    /// The id that a mutating call carries, where it is the same for all attempts.
+    pub(crate) fn mutating_id(&self) -> Option<String> {
+        let id = self.request_id.as_ref().or(self.attempt_id.as_ref())?;
+        id.to_str().ok().map(str::to_owned)
+    }
+}
+
 impl Interceptor for Metadata {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let call = request

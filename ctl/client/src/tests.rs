@@ -1,6 +1,11 @@
 //! Nodes, errors, retries and the resumed watch, against a fake agent on a unix socket.
 
-use std::collections::HashMap;
+mod context;
+mod pki;
+mod retry;
+mod tls;
+
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
@@ -26,6 +31,7 @@ fn the_static_table_of_calls_is_the_contract() {
         let policy = policies[&format!("/{}/{}", call.service, call.method)];
         assert_eq!(call.mutating, policy.mutating, "{call:?}");
         assert_eq!(call.destructive, policy.destructive, "{call:?}");
+        assert_eq!(call.urgent, policy.urgent, "{call:?}");
         let service = genesis_proto::pool().get_service_by_name(call.service).unwrap();
         let method = service.methods().find(|method| method.name() == call.method).unwrap();
         assert_eq!(call.streaming, method.is_server_streaming(), "{call:?}");
@@ -173,6 +179,18 @@ struct FakeRuns {
     watches: AtomicU32,
     ids: Mutex<Vec<(String, Option<String>, bool)>>,
     hang: bool,
+    /// What becomes of the calls, one after the other; then they are answered.
+    script: Mutex<VecDeque<Act>>,
+    /// Told when a connection has to break.
+    cut: tokio::sync::Notify,
+}
+
+/// What becomes of a call.
+enum Act {
+    /// The connection breaks while the call is worked on.
+    Break,
+    /// It is not carried out.
+    Fail(Status),
 }
 
 impl FakeRuns {
@@ -184,6 +202,18 @@ impl FakeRuns {
         let deadline = request.metadata().contains_key("grpc-timeout");
         let id = text(REQUEST_ID_KEY).unwrap();
         self.ids.lock().unwrap().push((id, text(REASON_KEY), deadline));
+    }
+
+    async fn act(&self) -> Result<(), Status> {
+        let act = self.script.lock().unwrap().pop_front();
+        match act {
+            Some(Act::Break) => {
+                self.cut.notify_one();
+                std::future::pending().await
+            }
+            Some(Act::Fail(status)) => Err(status),
+            None => Ok(()),
+        }
     }
 }
 
@@ -203,6 +233,7 @@ impl RunService for FakeRuns {
         request: Request<ListRunsRequest>,
     ) -> Result<Response<ListRunsResponse>, Status> {
         self.keep(&request);
+        self.act().await?;
         if self.hang {
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }
@@ -240,22 +271,23 @@ impl RunService for FakeRuns {
         Ok(Response::new(Box::pin(tokio_stream::iter(script))))
     }
 
+    async fn plan_cancel_run(
+        &self,
+        _: Request<CancelRunRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        Ok(Response::new(PlanResponse::default()))
+    }
+
     async fn cancel_run(
         &self,
         request: Request<CancelRunRequest>,
     ) -> Result<Response<CancelRunResponse>, Status> {
         self.keep(&request);
+        self.act().await?;
         if self.hang {
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }
         Ok(Response::new(CancelRunResponse::default()))
-    }
-
-    async fn plan_cancel_run(
-        &self,
-        _: Request<v1::CancelRunRequest>,
-    ) -> Result<Response<v1::PlanResponse>, Status> {
-        Err(Status::unimplemented("not part of these tests"))
     }
 }
 

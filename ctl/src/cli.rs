@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, ValueEnum};
 use genesis_client::Node;
 
@@ -20,7 +21,8 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "\
-Nodes: -n, else $GENESISCTL_NODES, else the local agent's socket (/run/genesis/agent.sock, then
+Nodes: -n, else $GENESISCTL_NODES, else those of the context (--context, else $GENESISCTL_CONTEXT, else the
+one of `genesisctl context use`), else the local agent's socket (/run/genesis/agent.sock, then
 $XDG_STATE_HOME/genesis/agent.sock or ~/.local/state/genesis/agent.sock).
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 4 refused, 5 unknown or incomplete, 6 not allowed,
@@ -40,8 +42,13 @@ pub(crate) struct Global {
     /// The agents to talk to: host:port or unix:/path/agent.sock, comma-separated or repeated.
     #[arg(short = 'n', long = "nodes", global = true, value_name = "NODE", value_delimiter = ',')]
     pub(crate) nodes: Vec<Node>,
-    /// How answers are printed. json: one array with an object for each node; jsonl: the same objects, each
-    /// on its own line, as they arrive.
+    /// The context whose nodes and certificates are used; without it $GENESISCTL_CONTEXT, then the current one.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Call every node of the context, whatever $GENESISCTL_NODES says.
+    #[arg(long, global = true, conflicts_with = "nodes")]
+    pub(crate) all: bool,
+    /// How answers are printed: as they arrive, a row or an object for each node.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
     /// Give up on a node after this long, such as 30s. Without it, a call has 30s, and what streams or waits
@@ -51,13 +58,29 @@ pub(crate) struct Global {
     /// Why you do this; kept in the operation log.
     #[arg(long, global = true, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
-    /// The id (a ULID) under which the agent recognises a repeat of what changes something: it is carried out
-    /// once within 24 hours.
-    #[arg(long, global = true, value_name = "ULID", value_parser = format::parse_request_id)]
-    pub(crate) request_id: Option<ulid::Ulid>,
+    /// Show what a changing command would do, with the plan's hash, and change nothing.
+    #[arg(long, global = true, conflicts_with_all = ["plan_hash", "request_id"])]
+    pub(crate) plan: bool,
+    /// Carry out only the plan with this hash, on one node; another plan is a conflict (exit 9).
+    #[arg(long, global = true, value_name = "HASH", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) plan_hash: Option<String>,
+    /// The id (a ULID) of a changing command: the agent answers a repeat under the same id with the first
+    /// one's outcome. Without it, each call gets a new one.
+    #[arg(long, global = true, value_name = "ULID", value_parser = parse_request_id)]
+    pub(crate) request_id: Option<String>,
     /// Go ahead without asking: destroy, change several nodes, replace a file.
     #[arg(long, global = true)]
     pub(crate) yes: bool,
+    /// Call at most this many nodes at the same time.
+    #[arg(long, global = true, value_name = "N", default_value_t = 64, hide_default_value = true,
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) max_parallel: u32,
+    /// Call this many nodes, wait for all of them, then call the next.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: Option<u32>,
+    /// Call no further node once this many have failed; those left get the error NOT_SENT.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) stop_after_failures: Option<u32>,
     /// Print no notes on standard error, only warnings and errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -73,8 +96,24 @@ pub(crate) enum Format {
     Table,
     /// One array, an object for each node.
     Json,
-    /// An object for each node and line, as they arrive.
+    /// An object for each node and line.
     Jsonl,
+    /// The objects of json as one YAML sequence.
+    Yaml,
+}
+
+impl Format {
+    /// Whether all objects together are one value, which has an end.
+    pub(crate) fn is_one_value(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
+}
+
+fn parse_request_id(text: &str) -> Result<String, String> {
+    match text.trim().parse::<ulid::Ulid>() {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => Err("write a ULID: 26 characters of Crockford's base 32".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +146,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 31);
+        assert_eq!(leaves, 39);
     }
 }

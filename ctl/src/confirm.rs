@@ -4,6 +4,7 @@ use std::io::{BufRead, Read};
 
 use genesis_client::find_call;
 
+use crate::Console;
 use crate::connect::Session;
 use crate::exit::Halt;
 
@@ -28,6 +29,7 @@ pub(crate) fn consent(
     let call = find_call(service, method);
     let (mutating, destructive) =
         call.map_or((true, true), |call| (call.mutating, call.destructive));
+    session.changing.set(mutating);
     if session.global.yes || !mutating {
         return Ok(Consent::Given);
     }
@@ -52,11 +54,14 @@ pub(crate) fn consent(
 
 /// Puts the question and reads the answer; anything but yes is no.
 pub(crate) fn ask(session: &Session<'_>, question: &str) -> bool {
-    session.console(|console| {
-        crate::render::prompt(console, &format!("{question} [y/N] "));
-        let mut answer = String::new();
-        // Nobody types more than this.
-        let read = (&mut console.stdin).take(256).read_line(&mut answer);
-        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
-    })
+    session.console(|console| ask_at(console, question))
+}
+
+/// [`ask`], where there is no session.
+pub(crate) fn ask_at(console: &mut Console, question: &str) -> bool {
+    crate::render::prompt(console, &format!("{question} [y/N] "));
+    let mut answer = String::new();
+    // Nobody types more than this.
+    let read = (&mut console.stdin).take(256).read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }

@@ -1,23 +1,21 @@
-//! One invocation's nodes, and calls to all of them at once.
+//! One invocation's nodes, console and limits.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use genesis_client::{
-    Client, DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Error, Kind, Node, Options,
+    Context, DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Error, Kind, Node, Options, Tls,
 };
 use prost::Message;
 use serde_json::Value;
 
 use crate::cli::{Format, Global};
+use crate::commands::context;
 use crate::console::Console;
-use crate::exit::{Exit, Halt, Stop};
+use crate::exit::{Halt, Stop};
 use crate::progress::Bar;
-use crate::render::{self, Answer, Row};
-
-/// How many nodes are called at the same time.
-const MAX_PARALLEL: usize = 64;
+use crate::render;
 
 /// The most nodes that one invocation takes.
 const MAX_NODES: usize = 4096;
@@ -25,10 +23,18 @@ const MAX_NODES: usize = 4096;
 /// What a command works with.
 pub(crate) struct Session<'a> {
     pub(crate) global: &'a Global,
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// The local sockets that were considered, where no node was named.
     considered: Vec<Node>,
+    /// What secures the connections over TCP.
+    tls: Option<Tls>,
     console: RefCell<&'a mut Console>,
+    /// When the time of each node that is called is over.
+    pub(crate) deadlines: RefCell<HashMap<Node, tokio::time::Instant>>,
+    /// Whether the command changes something: then a reader that leaves does not end it.
+    pub(crate) changing: Cell<bool>,
+    /// Whether whoever read standard output has left.
+    pub(crate) unheard: Cell<bool>,
 }
 
 impl<'a> Session<'a> {
@@ -36,12 +42,20 @@ impl<'a> Session<'a> {
     pub(crate) fn open(global: &'a Global, console: &'a mut Console) -> Result<Self, Halt> {
         let env = |name: &str| console.env.get(name).cloned();
         let usage = |error: genesis_client::NodeError| Halt::Usage(error.to_string());
-        let named = !global.nodes.is_empty()
-            || env("GENESISCTL_NODES").is_some_and(|list| !list.trim().is_empty());
-        let (found, considered) = if !global.nodes.is_empty() {
-            (global.nodes.clone(), Vec::new())
-        } else if named {
-            (genesis_client::discover(env).map_err(usage)?, Vec::new())
+        let listed = env("GENESISCTL_NODES").is_some_and(|list| !list.trim().is_empty());
+        let named = if !global.nodes.is_empty() {
+            global.nodes.clone()
+        } else if listed && !global.all {
+            genesis_client::discover(env).map_err(usage)?
+        } else {
+            Vec::new()
+        };
+        let context = context::chosen(global, &named, env)?;
+        let of_context = context.as_ref().map(Context::nodes).unwrap_or_default();
+        let (found, considered) = if !named.is_empty() {
+            (named, Vec::new())
+        } else if !of_context.is_empty() {
+            (of_context.to_owned(), Vec::new())
         } else {
             let considered = genesis_client::local_sockets(env).map_err(usage)?;
             (genesis_client::discover(env).map_err(usage)?, considered)
@@ -56,7 +70,27 @@ impl<'a> Session<'a> {
                 return Err(Halt::Usage(format!("more than {MAX_NODES} nodes: split the call")));
             }
         }
-        Ok(Self { global, nodes, considered, console: RefCell::new(console) })
+        if global.plan_hash.is_some() && nodes.len() > 1 {
+            return Err(Halt::Usage(format!(
+                "--plan-hash names the plan of one node, and {} are named: name one with -n",
+                nodes.len()
+            )));
+        }
+        let secured = nodes.iter().any(|node| matches!(node, Node::Tcp { .. }));
+        let tls = match &context {
+            Some(context) if secured => context.tls()?,
+            _ => None,
+        };
+        Ok(Self {
+            global,
+            nodes,
+            considered,
+            tls,
+            console: RefCell::new(console),
+            deadlines: RefCell::default(),
+            changing: Cell::new(false),
+            unheard: Cell::new(false),
+        })
     }
 
     /// Whether several nodes are called.
@@ -79,6 +113,11 @@ impl<'a> Session<'a> {
 
     pub(crate) fn interactive(&self) -> bool {
         self.console.borrow().interactive()
+    }
+
+    /// The plan that alone may be carried out; empty: whichever it is.
+    pub(crate) fn plan_hash(&self) -> String {
+        self.global.plan_hash.clone().unwrap_or_default()
     }
 
     /// The console, for as long as `f` runs.
@@ -126,89 +165,6 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Calls every node, all at once, and prints what they answer.
-    pub(crate) async fn each<F, S>(&self, call: F) -> Result<Exit, Halt>
-    where
-        F: Fn(Client) -> S,
-        S: Future<Output = Result<Answer, Stop>>,
-    {
-        self.each_beside(Vec::new(), call).await
-    }
-
-    /// [`Self::each`], with rows that need no node printed before.
-    pub(crate) async fn each_beside<F, S>(&self, rows: Vec<Row>, call: F) -> Result<Exit, Halt>
-    where
-        F: Fn(Client) -> S,
-        S: Future<Output = Result<Answer, Stop>>,
-    {
-        let (before, many) = (rows.len(), self.many() || !rows.is_empty());
-        if self.format() == Format::Jsonl {
-            for row in &rows {
-                self.console(|console| render::json_line(console, row))?;
-            }
-        }
-        let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
-        rows.resize_with(before + self.nodes.len(), || None);
-        let call = &call;
-        let calls = self.nodes.iter().enumerate().map(|(index, node)| async move {
-            let result = match Client::connect(node, self.options()).await {
-                Ok(client) => call(client).await,
-                Err(error) => Err(error.into()),
-            };
-            (index, node, result)
-        });
-        let mut calls = futures_util::stream::iter(calls).buffer_unordered(MAX_PARALLEL);
-        let mut codes = Vec::with_capacity(self.nodes.len());
-        while let Some((index, node, result)) = calls.next().await {
-            let result = match result {
-                Ok(answer) => Ok(answer),
-                Err(Stop::Node(error)) => Err(self.advised(error)),
-                Err(Stop::Halt(halt)) => return Err(halt),
-            };
-            let row = Row { node: node.to_string(), result };
-            codes.push(row.exit());
-            self.arrived(node, &row)?;
-            rows[before + index] = Some(row);
-        }
-        let rows: Vec<Row> = rows.into_iter().flatten().collect();
-        self.console(|console| match self.format() {
-            Format::Table => render::table(console, &rows, many),
-            Format::Json => render::json_array(console, &rows),
-            Format::Jsonl => Ok(()),
-        })?;
-        Ok(Exit::of_nodes(&codes))
-    }
-
-    /// What is printed when one node has answered.
-    fn arrived(&self, node: &Node, row: &Row) -> Result<(), Halt> {
-        let printed = row.result.as_ref().is_ok_and(|answer| answer.printed);
-        if self.format() == Format::Jsonl && !printed {
-            self.console(|console| render::json_line(console, row))?;
-        }
-        if let Some(error) = row.error() {
-            let named = self.many().then_some(node);
-            let verbose = self.global.verbose;
-            self.console(|console| render::failure(console, named, error, verbose));
-        }
-        if let Ok(answer) = &row.result {
-            let view = &answer.view;
-            if self.for_people() && view.rows.is_empty() && !view.empty.is_empty() {
-                match self.many() {
-                    true => self.note(&format!("{node}: {}", view.empty)),
-                    false => self.note(view.empty),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A state in between, as a line of JSON of its own.
-    pub(crate) fn event(&self, node: &Node, json: Value) -> Result<(), Halt> {
-        let result = Ok(Answer::new(json, render::View::default()));
-        let row = Row { node: node.to_string(), result };
-        self.console(|console| render::json_line(console, &row))
-    }
-
     /// Applies `--timeout`, if given, to something that takes more than one call.
     pub(crate) async fn limited<T>(
         &self,
@@ -216,7 +172,12 @@ impl<'a> Session<'a> {
         work: impl Future<Output = Result<T, Stop>>,
     ) -> Result<T, Stop> {
         let Some(limit) = self.global.timeout else { return work.await };
-        match tokio::time::timeout(limit, work).await {
+        let deadline = self.deadlines.borrow().get(node).copied();
+        let ended = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, work).await,
+            None => tokio::time::timeout(limit, work).await,
+        };
+        match ended {
             Ok(result) => result,
             Err(_) => {
                 let limit = crate::format::duration(limit);
@@ -228,19 +189,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let timeout = self.global.timeout.unwrap_or(DEFAULT_TIMEOUT);
         Options {
             timeout,
             connect_timeout: timeout.clamp(Duration::from_millis(1), DEFAULT_CONNECT_TIMEOUT),
             reason: self.global.reason.clone(),
-            tls: None,
-            request_id: self.global.request_id.map(|id| id.to_string()),
+            request_id: self.global.request_id.clone(),
+            tls: self.tls.clone(),
         }
     }
 
     /// The library's advice in the words of this program.
-    fn advised(&self, error: Error) -> Error {
+    pub(crate) fn advised(&self, error: Error) -> Error {
         if error.reason != "AGENT_UNREACHABLE" {
             return error;
         }

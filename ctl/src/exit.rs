@@ -53,6 +53,10 @@ impl Exit {
     pub fn of_error(error: &Error) -> Self {
         match (error.kind, error.reason.as_str()) {
             (_, "PLAN_CHANGED") => Self::Conflict,
+            // Nobody was called, so nobody was unreachable.
+            (_, "NOT_SENT") => Self::Failed,
+            // It is how the command was typed that is at fault.
+            (_, "CONTEXT_NOT_FOUND") => Self::Usage,
             // The file is at fault, not how the command was typed.
             (_, "CONFIG_INVALID") => Self::Refused,
             (Kind::Unreachable | Kind::Unavailable, _) => Self::Unreachable,
@@ -103,6 +107,8 @@ pub(crate) enum Halt {
     Usage(String),
     /// A local failure.
     Failed(String),
+    /// Something is wrong with the contexts or with what they name; nothing was sent.
+    Error(Error),
 }
 
 impl Halt {
@@ -121,6 +127,7 @@ impl Halt {
             Self::BrokenPipe => Exit::Ok,
             Self::Usage(_) => Exit::Usage,
             Self::Failed(_) => Exit::Failed,
+            Self::Error(error) => Exit::of_error(error),
         }
     }
 
@@ -128,7 +135,14 @@ impl Halt {
         match self {
             Self::BrokenPipe => None,
             Self::Usage(message) | Self::Failed(message) => Some(message.clone()),
+            Self::Error(error) => Some(error.to_string()),
         }
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
     }
 }
 
@@ -213,8 +227,14 @@ mod tests {
         for (kind, reason, expected) in [
             (Kind::Unreachable, "", Unreachable),
             (Kind::Unavailable, "", Unreachable),
+            (Kind::Unavailable, "NOT_SENT", Failed),
             (Kind::Unauthenticated, "", NotAllowed),
             (Kind::NotAllowed, "", NotAllowed),
+            (Kind::Unauthenticated, "SERVER_NOT_TRUSTED", NotAllowed),
+            (Kind::Unauthenticated, "CERTIFICATE_REFUSED", NotAllowed),
+            (Kind::NotAllowed, "FLEET_MISMATCH", NotAllowed),
+            (Kind::NotFound, "CONTEXT_NOT_FOUND", Usage),
+            (Kind::Invalid, "CONTEXT_INVALID", Usage),
             (Kind::Refused, "RETENTION_NOT_REACHED", Refused),
             (Kind::Refused, "PLAN_CHANGED", Conflict),
             (Kind::Invalid, "CONFIG_INVALID", Refused),

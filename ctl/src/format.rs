@@ -131,11 +131,6 @@ pub(crate) fn or_none(text: &str) -> String {
     if text.is_empty() { NONE.to_owned() } else { text.to_owned() }
 }
 
-/// A request id as it is typed.
-pub(crate) fn parse_request_id(text: &str) -> Result<ulid::Ulid, String> {
-    text.parse().map_err(|_| "not a ULID: 26 characters of Crockford's base 32".to_owned())
-}
-
 /// A time limit as it is typed: "30s", "500ms", "2m", "1h 30m"; from 1 ms to 7 days.
 pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let hint = "write a duration from 1ms to 7d, such as 30s or 2m";

@@ -9,9 +9,12 @@ mod confirm;
 mod connect;
 mod console;
 mod exit;
+mod fanout;
 mod format;
 mod outfile;
+mod plan;
 mod progress;
+mod redact;
 mod render;
 
 use std::ffi::OsString;
@@ -43,12 +46,20 @@ where
     if let Some(message) = halt.message() {
         // What was already said stays in order with the error that follows it.
         let _ = console.stdout.flush();
-        render::error_line(console, &message);
+        match &halt {
+            Halt::Error(error) => render::failure(console, None, error, cli.global.verbose),
+            _ => render::error_line(console, &message),
+        }
     }
     halt.exit()
 }
 
 fn carry_out(cli: &Cli, console: &mut Console) -> Result<Exit, Halt> {
+    commands::check_flags(&cli.command, &cli.global)?;
+    // What needs no agent must not fail for want of one.
+    if let Some(result) = commands::offline(&cli.command, &cli.global, console) {
+        return result;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

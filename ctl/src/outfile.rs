@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ulid::Ulid;
@@ -20,6 +21,16 @@ pub(crate) struct OutFile {
 impl OutFile {
     /// Begins to write what shall become `target`. An existing regular file is replaced only if `replace`.
     pub(crate) fn create(target: &Path, replace: bool) -> Result<Self, Halt> {
+        // As the umask has it.
+        Self::create_with_mode(target, replace, 0o666)
+    }
+
+    /// [`Self::create`], for what only the owner may read.
+    pub(crate) fn create_private(target: &Path, replace: bool) -> Result<Self, Halt> {
+        Self::create_with_mode(target, replace, 0o600)
+    }
+
+    fn create_with_mode(target: &Path, replace: bool, mode: u32) -> Result<Self, Halt> {
         let shown = target.display();
         match fs::symlink_metadata(target) {
             Ok(found) if !found.is_file() => {
@@ -46,6 +57,7 @@ impl OutFile {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(mode)
             .open(&partial)
             .map_err(|error| cannot("create", &partial, &error))?;
         let file = Some(BufWriter::with_capacity(256 << 10, file));

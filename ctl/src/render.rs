@@ -3,11 +3,12 @@
 //! Agents repeat what others wrote: log paths, reasons, error texts. None of it may drive the terminal,
 //! so control characters are escaped in all text for people, and in JSON beyond what JSON demands.
 
-use std::borrow::Cow;
+mod printer;
+mod text;
+
 use std::error::Error as _;
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Color, Table, presets};
 use genesis_client::v1::{Condition, Finding, RunState};
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
@@ -15,6 +16,9 @@ use serde_json::Value;
 
 use crate::exit::{Exit, Halt};
 use crate::{Console, format};
+
+pub(crate) use printer::{Printer, event};
+pub(crate) use text::{clean, clean_block, json_safe};
 
 /// Why a cell stands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +65,15 @@ impl Cell {
         Self { tone, ..Self::from(format::run_state(state)) }
     }
 
+    /// One that says something bad, or else something good.
+    pub(crate) fn alert(text: impl Into<String>, bad: bool) -> Self {
+        let tone = if bad { Tone::Bad } else { Tone::Good };
+        Self { tone, ..Self::from(text.into()) }
+    }
+
     fn failure(error: &Error) -> Self {
         let what = match error.kind {
+            _ if error.reason == "NOT_SENT" => "not sent",
             Kind::Unreachable => "unreachable",
             Kind::Unavailable => "unavailable",
             Kind::Unauthenticated | Kind::NotAllowed => "not allowed",
@@ -213,95 +224,6 @@ pub(crate) fn finding(finding: &Finding) -> String {
     }
 }
 
-/// All rows as one JSON array.
-pub(crate) fn json_array(console: &mut Console, rows: &[Row]) -> Result<(), Halt> {
-    let envelopes: Vec<_> = rows.iter().map(Row::envelope).collect();
-    let text = serde_json::to_string_pretty(&envelopes).map_err(|error| unprintable(&error))?;
-    print(console, &format!("{}\n", json_safe(&text)))
-}
-
-/// One row as a line of JSON, at once.
-pub(crate) fn json_line(console: &mut Console, row: &Row) -> Result<(), Halt> {
-    let text = serde_json::to_string(&row.envelope()).map_err(|error| unprintable(&error))?;
-    print(console, &format!("{}\n", json_safe(&text)))?;
-    flush(console)
-}
-
-/// All rows as text for people. `many`: tell the nodes apart.
-pub(crate) fn table(console: &mut Console, rows: &[Row], many: bool) -> Result<(), Halt> {
-    let answers = || rows.iter().filter_map(|row| Some((row, row.result.as_ref().ok()?)));
-    let line = |node: &str, line: &str| match many {
-        true => format!("{}: {}\n", clean(node), clean(line)),
-        false => format!("{}\n", clean(line)),
-    };
-    let mut text = String::new();
-    for (row, answer) in answers() {
-        text.extend(answer.view.lead.iter().map(|lead| line(&row.node, lead)));
-    }
-    let columns = answers().map(|(_, answer)| answer.view.columns).find(|c| !c.is_empty());
-    let failed = rows.iter().any(|row| row.result.is_err());
-    if answers().any(|(_, answer)| !answer.view.rows.is_empty()) || (many && failed) {
-        text.push_str(&grid(console, rows, many, columns.unwrap_or(&["STATE"])));
-    }
-    for (row, answer) in answers() {
-        text.extend(answer.view.tail.iter().map(|tail| line(&row.node, tail)));
-        if !answer.view.text.is_empty() {
-            if many {
-                let _ = writeln!(text, "==> {} <==", clean(&row.node));
-            }
-            let _ = writeln!(text, "{}", clean_block(answer.view.text.trim_end_matches('\n')));
-        }
-    }
-    print(console, &text)
-}
-
-fn grid(console: &Console, rows: &[Row], many: bool, columns: &[&str]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let colour = console.colour();
-    if colour {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    let node = |text: &str| many.then(|| Cell::from(text));
-    let header = node("NODE").into_iter().chain(columns.iter().map(|name| Cell::from(*name)));
-    table.set_header(header.map(|cell| paint(&cell, colour)));
-    for row in rows {
-        let lines = match &row.result {
-            Ok(answer) => answer.view.rows.clone(),
-            Err(error) if many => vec![vec![Cell::failure(error)]],
-            Err(_) => Vec::new(),
-        };
-        for cells in lines {
-            let cells = node(&row.node).into_iter().chain(cells);
-            table.add_row(cells.map(|cell| paint(&cell, colour)).collect::<Vec<_>>());
-        }
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().fold(String::new(), |mut text, line| {
-        text.push_str(line.trim_end());
-        text.push('\n');
-        text
-    })
-}
-
-fn paint(cell: &Cell, colour: bool) -> comfy_table::Cell {
-    let mut painted = comfy_table::Cell::new(clean(&cell.text));
-    if cell.right {
-        painted = painted.set_alignment(CellAlignment::Right);
-    }
-    match cell.tone {
-        Tone::Good if colour => painted.fg(Color::Green),
-        Tone::Warning if colour => painted.fg(Color::Yellow),
-        Tone::Bad if colour => painted.fg(Color::Red),
-        Tone::Unsure if colour => painted.fg(Color::Magenta),
-        _ => painted,
-    }
-}
-
 /// One line for people, at once.
 pub(crate) fn live_line(console: &mut Console, line: &str) -> Result<(), Halt> {
     print(console, &format!("{}\n", clean(line)))?;
@@ -399,90 +321,4 @@ pub(crate) fn stderr_block(console: &mut Console, text: &str) {
 pub(crate) fn prompt(console: &mut Console, question: &str) {
     let _ = write!(console.stderr, "{}", clean(question));
     let _ = console.stderr.flush();
-}
-
-fn unprintable(error: &serde_json::Error) -> Halt {
-    Halt::Failed(format!("can't write the answer as JSON: {error}: use -o table"))
-}
-
-/// Whether a character could make a terminal do anything but show it: control characters (C1 too, which
-/// UTF-8 terminals obey), line separators, and those that reorder text.
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-/// `text` in one line that can't drive a terminal.
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    escaped(text, is_hostile)
-}
-
-/// `text` with its line ends and tabs, and nothing else that could drive a terminal.
-pub(crate) fn clean_block(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| is_hostile(c) && !matches!(c, '\n' | '\t'))
-}
-
-fn escaped(text: &str, hostile: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.chars().any(&hostile) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            c if !hostile(c) => safe.push(c),
-            '\n' => safe.push_str("\\n"),
-            '\r' => safe.push_str("\\r"),
-            '\t' => safe.push_str("\\t"),
-            c if u32::from(c) < 0x100 => {
-                let _ = write!(safe, "\\x{:02x}", u32::from(c));
-            }
-            c => {
-                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
-            }
-        }
-    }
-    Cow::Owned(safe)
-}
-
-/// JSON text with the characters escaped that JSON allows in strings and terminals obey. Outside of
-/// strings JSON has none of them, so the value stays the same.
-pub(crate) fn json_safe(json: &str) -> String {
-    let mut safe = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_hostile(c) && c != '\n' {
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn control_characters_are_shown_not_obeyed() {
-        assert_eq!(clean("plain ünïcode 日本"), "plain ünïcode 日本");
-        assert_eq!(
-            clean("a\u{1b}[2Jb\r\n\tc\u{7f}\u{9b}31m\u{202e}d"),
-            "a\\x1b[2Jb\\r\\n\\tc\\x7f\\x9b31m\\u{202e}d"
-        );
-        assert_eq!(clean_block("a\n\tb\u{7}\r"), "a\n\tb\\x07\\r");
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_hostile_survives_and_json_keeps_its_value(text in any::<String>()) {
-            prop_assert!(!clean(&text).chars().any(is_hostile));
-            prop_assert!(!clean_block(&text).chars().any(|c| is_hostile(c) && c != '\n' && c != '\t'));
-            let value = serde_json::json!({ "x": text });
-            let safe = json_safe(&serde_json::to_string_pretty(&value).unwrap());
-            prop_assert!(!safe.chars().any(|c| is_hostile(c) && c != '\n'));
-            prop_assert_eq!(serde_json::from_str::<Value>(&safe).unwrap(), value);
-        }
-    }
 }

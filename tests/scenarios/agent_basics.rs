@@ -162,8 +162,8 @@ fn several_nodes_at_once_have_a_row_each_even_with_one_dead() {
     }
     output.says(&["unreachable"]);
     let rows = ctl(&["-n", &nodes, "status", "-o", "json"]).exits(8).json();
-    let ok: Vec<bool> = rows.as_array().unwrap().iter().map(|row| row["ok"] == true).collect();
-    assert_eq!(ok, [true, true, false]);
+    let ok = rows.as_array().unwrap().iter().filter(|row| row["ok"] == true).count();
+    assert_eq!((rows.as_array().unwrap().len(), ok), (3, 2));
     // All dead: that is its own exit code.
     ctl(&["-n", &dead, "status"]).exits(7);
     // A change on several nodes needs a word first, and nothing is sent without it.

@@ -134,21 +134,25 @@ fn a_file_made_by_hand_declares_it_and_removing_the_file_does_not_end_it() {
 #[test]
 fn the_operator_declares_looks_and_releases_with_genesisctl() {
     let agent = TestAgent::started(|_| "[contacts]\non_call = \"the night desk\"\n".to_owned());
-    agent.ctl(&["emergency", "status"]).ok().says(&["there has been none", "the night desk"]);
+    agent
+        .ctl(&["emergency", "status"])
+        .ok()
+        .says(&["no emergency is in force", "on call: the night desk"]);
     agent.ctl(&["emergency", "activate", "--plan"]).ok().says(&["raise-flag", "plan hash"]);
     agent.ctl(&["emergency", "status"]).ok();
     let activate = ["emergency", "activate", "--reason", "prices are wrong"];
     agent.ctl(&activate).ok().says(&["EMERGENCY 1 is in force", "prices are wrong"]);
-    agent.ctl(&activate).ok().says(&["EMERGENCY 1", "in force already"]);
+    agent.ctl(&activate).ok().says(&["EMERGENCY 1 was in force already"]);
     let status = agent.ctl(&["emergency", "status"]).exits(3);
-    status.says(&["EMERGENCY 1", "prices are wrong", "storage.compact", "waits", "goes on"]);
+    let status = status.says(&["EMERGENCY 1 is in force", "prices are wrong"]);
+    status.says(&["waits for the release: storage.compact", "goes on: "]);
     agent.ctl(&["emergency", "release"]).exits(2).says(&["--reason"]);
     let stale = ["emergency", "release", "--reason", "over", "--plan-hash", "0123456789abcdef"];
     agent.ctl(&stale).exits(9).says(&["PLAN_CHANGED"]);
     let plan = agent.ctl(&["emergency", "release", "--plan", "-o", "json"]).ok().response();
     let hash = plan["plan"]["hash"].as_str().unwrap();
     let release = ["emergency", "release", "--reason", "over", "--plan-hash", hash];
-    agent.ctl(&release).ok().says(&["emergency 1 is released"]);
-    agent.ctl(&["emergency", "status"]).ok().says(&["number 1 was released", "over"]);
+    agent.ctl(&release).ok().says(&["emergency 1 is over since"]);
+    agent.ctl(&["emergency", "status"]).ok().says(&["the last one, number 1, was since", ": over"]);
     agent.ctl(&["emergency", "release", "--reason", "again"]).exits(9).says(&["NO_EMERGENCY"]);
 }

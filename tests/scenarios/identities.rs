@@ -152,6 +152,8 @@ async fn a_certificate_of_another_fleet_has_no_role() {
     let status = call(channel, "/genesis.v1.AgentService/GetVersion").await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
     assert!(status.message().contains("staging"), "{status:?}");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "FLEET_MISMATCH");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +242,7 @@ fn bad_files_are_refused_and_the_old_ones_stay() {
         authority.put("server.key", &good[1]);
         agent.ctl(&["config", "reload"]).ok();
         agent.ctl(&["status"]).ok();
-        agent.ctl(&["pki", "list"]).ok().says(&["fleet prod", "revocation list, 0 revoked"]);
+        agent.ctl(&["pki", "list"]).ok().says(&["fleet prod", "revokes 0"]);
     }
     let key = authority.path("server.key");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();

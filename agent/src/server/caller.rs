@@ -24,6 +24,8 @@ pub struct Caller {
     pub transport: &'static str,
     /// The rule that gave the role.
     pub granted_by: String,
+    /// The certificate is of another fleet, which is why there is no role.
+    pub other_fleet: bool,
     /// Why, as the caller says.
     pub reason: String,
 }
@@ -103,6 +105,7 @@ impl Rules {
             role,
             transport: "unix",
             granted_by,
+            other_fleet: false,
             reason: String::new(),
         }
     }
@@ -118,6 +121,7 @@ impl Rules {
                 role: Some(Role::Viewer),
                 transport: "tcp",
                 granted_by: "plaintext loopback".into(),
+                other_fleet: false,
                 reason: String::new(),
             },
             Who::Plaintext(_) => nobody("tcp", "no rule"),
@@ -130,19 +134,17 @@ impl Rules {
     }
 
     fn certificate(&self, identity: &CertificateIdentity) -> Caller {
-        let (role, granted_by) = if identity.fleet != self.fleet {
+        let other_fleet = identity.fleet != self.fleet;
+        let (role, granted_by) = if other_fleet {
             let other = &identity.fleet;
-            (
-                None,
-                format!("no rule: a certificate of fleet {other}, this host is of {}", self.fleet),
-            )
+            (None, format!("a certificate of fleet {other}, this host is of {}", self.fleet))
         } else if identity.role.is_none() {
             (None, "no rule: a certificate without a client's role".into())
         } else {
             (identity.role, "client certificate".into())
         };
         let identity = format!("cert:{}", identity.uri);
-        Caller { identity, role, transport: "tls", granted_by, reason: String::new() }
+        Caller { identity, role, transport: "tls", granted_by, other_fleet, reason: String::new() }
     }
 }
 
@@ -152,6 +154,7 @@ fn nobody(transport: &'static str, why: &str) -> Caller {
         role: None,
         transport,
         granted_by: why.to_owned(),
+        other_fleet: false,
         reason: String::new(),
     }
 }

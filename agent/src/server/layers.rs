@@ -376,6 +376,10 @@ fn request_id(headers: &http::HeaderMap) -> Result<Option<String>, Error> {
 }
 
 fn denial(caller: &Caller, needs: Option<Role>) -> Error {
+    if caller.other_fleet {
+        let message = format!("{} has no role here: {}", caller.identity, caller.granted_by);
+        return Error::new(Kind::NotAllowed, "FLEET_MISMATCH", message);
+    }
     let message = match (needs, caller.role) {
         (None, _) => {
             "this rpc is not part of the contract, or declares no role; nobody may call it"

@@ -8,10 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rustls::ProtocolVersion;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -33,6 +35,10 @@ const HANDSHAKES: u32 = 3;
 
 /// The pause after a connection that was turned away for now; it doubles.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a TLS 1.3 server has to say something once the handshake is done, and a broken connection to give
+/// away what was still on its way.
+const LISTEN: Duration = Duration::from_millis(500);
 
 /// Nothing came about within the limit.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +103,7 @@ pub(crate) async fn open(
                 let (host, secured, fate) = (host.clone(), secured.clone(), fate.clone());
                 within(limit, async move {
                     let stream = tcp(&host, port, secured.as_ref()).await?;
-                    Ok(TokioIo::new(Watched { stream, fate, heard: false }))
+                    Ok(TokioIo::new(Watched { stream, fate, heard: false, listening: None }))
                 })
             });
             windows(endpoint).connect_with_connector(connector).await
@@ -138,10 +144,13 @@ async fn tcp(
         let plain = reach(host, port).await?;
         let Some((connector, name)) = secured else { return Ok(Stream::Plain(plain)) };
         let error = match connector.connect(name.clone(), plain).await {
-            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                return Ok(Stream::Tls(Box::new(stream)));
+            Ok(stream) if stream.get_ref().1.alpn_protocol() != Some(b"h2") => {
+                return Err(Refusal::NotHttp2.into());
             }
-            Ok(_) => return Err(Refusal::NotHttp2.into()),
+            Ok(mut stream) => match greeting(&mut stream).await {
+                Ok(()) => return Ok(Stream::Tls(Box::new(stream))),
+                Err(error) => error,
+            },
             Err(error) => error,
         };
         if let Some(refusal) = Refusal::of_io(&error) {
@@ -159,6 +168,22 @@ async fn tcp(
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(4);
         handshake += 1;
+    }
+}
+
+/// Waits for the first words of a TLS 1.3 server, which judges the client's certificate when the handshake is
+/// over for the client. They are HTTP/2's settings, or an alert, which could get lost once more is sent. A server
+/// may also wait for the client to begin; then [`Watched`] hears what it says later.
+async fn greeting(
+    stream: &mut tokio_rustls::client::TlsStream<TcpStream>,
+) -> Result<(), io::Error> {
+    if stream.get_ref().1.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Ok(());
+    }
+    match tokio::time::timeout(LISTEN, stream.fill_buf()).await {
+        Ok(Ok([])) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(()),
     }
 }
 
@@ -205,15 +230,16 @@ enum Stream {
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-/// A connection that remembers how it was refused. With TLS 1.3 a server judges the client's certificate
-/// when the client already takes the connection for good, so that its refusal is the first thing that is
-/// read, and HTTP/2 reports no more of it than a broken connection.
+/// A connection that remembers how it was refused, where that is the first thing that is read on it: HTTP/2
+/// reports no more of it than a broken connection.
 #[derive(Debug)]
 struct Watched {
     stream: Stream,
     fate: Arc<Fate>,
     /// Something was read, so the server has taken the connection.
     heard: bool,
+    /// Until when a connection that can't be written to any more is listened to.
+    listening: Option<Pin<Box<Sleep>>>,
 }
 
 /// The first byte of a TLS alert. As the first byte of an HTTP/2 connection it would announce a frame far
@@ -254,17 +280,22 @@ impl AsyncRead for Watched {
 }
 
 impl Watched {
-    /// After a failed write nobody reads any more, and the refusal may lie there unread.
+    /// After a failed write nobody reads any more, and the refusal may lie there unread or be on its way.
     fn written<T>(
         &mut self,
         cx: &mut Context<'_>,
         wrote: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if matches!(wrote, Poll::Ready(Err(_))) && !self.heard {
-            let mut scratch = [0; 256];
-            let _ = Pin::new(self).poll_read(cx, &mut ReadBuf::new(&mut scratch));
+        if self.heard || !matches!(wrote, Poll::Ready(Err(_))) {
+            return wrote;
         }
-        wrote
+        let mut scratch = [0; 256];
+        if Pin::new(&mut *self).poll_read(cx, &mut ReadBuf::new(&mut scratch)).is_ready() {
+            return wrote;
+        }
+        let listening = self.listening.get_or_insert_with(|| Box::pin(tokio::time::sleep(LISTEN)));
+        // The write is tried again, and fails again.
+        if listening.as_mut().poll(cx).is_pending() { Poll::Pending } else { wrote }
     }
 }
 

@@ -354,6 +354,9 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "EMERGENCY") => {
             "see `genesisctl emergency status`; an admin ends it with `genesisctl emergency release`"
         }
+        (_, "FLEET_MISMATCH") => {
+            "call with a certificate of the agent's fleet: see `genesisctl context list`, then --context"
+        }
         (_, "RETENTION_NOT_REACHED") => {
             "name an age at or above the configured archive retention (`genesisctl logs status`)"
         }

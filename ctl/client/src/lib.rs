@@ -14,6 +14,45 @@
 //! ```
 //!
 //! A [`Client`] is cheap to clone; all clones share one connection, which is made again when it breaks.
+//!
+//! # Contexts and TLS
+//!
+//! Over TCP agents are spoken to with mTLS. Where the agents are and which certificate to show them is kept under
+//! a name in the file that `genesisctl context` manages:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), genesis_client::Error> {
+//! use genesis_client::{Client, Contexts, Options};
+//!
+//! let env = |name: &str| std::env::var(name).ok();
+//! let path = Contexts::default_path(env).expect("there is a home");
+//! let contexts = Contexts::load(&path)?;
+//! if let Some(context) = contexts.resolve(Some("prod"), env)? {
+//!     for (node, client) in Client::connect_all(context, &Options::default()).await? {
+//!         match client {
+//!             Ok(client) => assert_eq!(client.node(), &node),
+//!             Err(error) => eprintln!("{error}: {}", error.next),
+//!         }
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! An [`Error`] has a [`Kind`] by what the caller should do, a stable reason such as `PLAN_CHANGED`, the unmet
+//! conditions, and in words what to do next. A certificate that is refused, on either side, is
+//! [`Kind::Unauthenticated`] with the reason `SERVER_NOT_TRUSTED` or `CERTIFICATE_REFUSED`, never
+//! [`Kind::Unreachable`].
+//!
+//! # Sending again
+//!
+//! [`Client::call`] sends again what an overloaded agent sheds, after the pause that it asks for, and a changing
+//! call whose connection broke, under the same request id, so that the agent carries it out once. An outcome that
+//! stays unknown is [`Kind::Incomplete`] with the reason `OUTCOME_UNKNOWN` and names the request id to ask with.
+//!
+//! `examples/status.rs` is a whole program: it asks all nodes of a context at once.
 
 mod calls;
 mod client;

@@ -1,7 +1,8 @@
 //! `status`, `version`, `whoami`.
 
 use genesis_client::v1::{
-    GetStatusRequest, GetStatusResponse, GetVersionRequest, GetVersionResponse, Role, WhoAmIRequest,
+    Condition, GetStatusRequest, GetStatusResponse, GetVersionRequest, GetVersionResponse, Role,
+    WhoAmIRequest,
 };
 use serde_json::json;
 
@@ -26,19 +27,32 @@ pub(super) const WHOAMI_EXAMPLES: &str = "\
 Example:
   genesisctl whoami -n unix:/run/genesis/agent.sock";
 
-const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");
+const STATUS_COLUMNS: &[&str] =
+    &["HOST", "CONDITION", "VERSION", "UP", "ACTIVE", "FAILED 24H", "SUMMARY"];
+const STATUS_COLUMNS_VERBOSE: &[&str] =
+    &["HOST", "CONDITION", "VERSION", "UP", "ACTIVE", "FAILED 24H", "FLEET", "SUMMARY"];
+const VERSION_COLUMNS: &[&str] = &["VERSION", "SKEW", "SCHEMA", "RUSTC"];
+const WHOAMI_COLUMNS: &[&str] = &["IDENTITY", "ROLE", "TRANSPORT", "GRANTED BY"];
+
+pub(super) const CLIENT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
+    let columns = match session.global.verbose {
+        true => STATUS_COLUMNS_VERBOSE,
+        false => STATUS_COLUMNS,
+    };
     session
-        .each(|client| async move {
+        .each_in(columns, |client| async move {
             let status = client
                 .call(GetStatusRequest {}, |c, r| async move { c.agent().get_status(r).await })
                 .await?;
             let json = session.json("GetStatusResponse", &status)?;
             let domains = status.domains.iter().map(|domain| domain.condition());
-            let exit = Exit::of_conditions(domains.chain([status.condition()]));
+            // What is well in itself is not well while it must stand still.
+            let emergency = status.emergency.then_some(Condition::Critical);
+            let exit = Exit::of_conditions(domains.chain([status.condition()]).chain(emergency));
             let view = match session.many() {
-                true => status_row(&status),
+                true => status_row(&status, session.global.verbose),
                 false => status_page(&status, session.global.verbose),
             };
             Ok(Answer::new(json, view).exit(exit))
@@ -46,8 +60,15 @@ pub(super) async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
         .await
 }
 
+const EMERGENCY: &str = "EMERGENCY: much refuses to start until it is released; see `genesisctl \
+                         emergency status`";
+
 fn status_page(status: &GetStatusResponse, verbose: bool) -> View {
-    let mut lead = vec![format!(
+    let mut lead = Vec::new();
+    if status.emergency {
+        lead.push(EMERGENCY.to_owned());
+    }
+    lead.push(format!(
         "{}: {}, genesis {}, up {}, {} active, {} failed in 24h, {} resident",
         status.hostname,
         format::condition(status.condition()),
@@ -56,15 +77,17 @@ fn status_page(status: &GetStatusResponse, verbose: bool) -> View {
         format::plural(u64::from(status.runs_active), "run"),
         status.runs_failed,
         format::bytes(status.resident_bytes),
-    )];
+    ));
     if verbose {
         let config = match status.config_source.as_str() {
             "" => "built-in defaults",
             source => source,
         };
         lead.push(format!(
-            "host id {}, pid {}, configuration: {config}",
-            status.host_id, status.pid
+            "host id {}, fleet {}, pid {}, configuration: {config}",
+            status.host_id,
+            format::or_none(&status.fleet),
+            status.pid
         ));
         lead.push(format!(
             "started at {}, at most {} resident in 24h",
@@ -100,25 +123,31 @@ fn status_page(status: &GetStatusResponse, verbose: bool) -> View {
     }
 }
 
-fn status_row(status: &GetStatusResponse) -> View {
+fn status_row(status: &GetStatusResponse, verbose: bool) -> View {
     let worst = status.domains.iter().find(|domain| {
-        domain.condition() == status.condition()
-            && domain.condition() != genesis_client::v1::Condition::Ok
+        domain.condition() == status.condition() && domain.condition() != Condition::Ok
     });
-    let summary = worst.map_or_else(String::new, |d| format!("{}: {}", d.domain, d.summary));
-    View {
-        columns: &["HOST", "CONDITION", "VERSION", "UP", "ACTIVE", "FAILED 24H", "SUMMARY"],
-        rows: vec![vec![
-            Cell::from(status.hostname.as_str()),
-            Cell::condition(status.condition()),
-            Cell::from(status.version.as_str()),
-            Cell::from(format::between(status.started_at.as_ref(), status.now.as_ref())),
-            Cell::number(status.runs_active.to_string()),
-            Cell::number(status.runs_failed.to_string()),
-            Cell::from(summary),
-        ]],
-        ..View::default()
+    let worst = worst.map(|domain| format!("{}: {}", domain.domain, domain.summary));
+    let summary: Vec<_> =
+        status.emergency.then(|| "EMERGENCY".to_owned()).into_iter().chain(worst).collect();
+    let summary = match status.emergency {
+        true => Cell::alert(summary.join("; "), true),
+        false => Cell::from(summary.join("; ")),
+    };
+    let mut row = vec![
+        Cell::from(status.hostname.as_str()),
+        Cell::condition(status.condition()),
+        Cell::from(status.version.as_str()),
+        Cell::from(format::between(status.started_at.as_ref(), status.now.as_ref())),
+        Cell::number(status.runs_active.to_string()),
+        Cell::number(status.runs_failed.to_string()),
+    ];
+    if verbose {
+        row.push(Cell::from(format::or_none(&status.fleet)));
     }
+    row.push(summary);
+    let columns = if verbose { STATUS_COLUMNS_VERBOSE } else { STATUS_COLUMNS };
+    View { columns, rows: vec![row], ..View::default() }
 }
 
 pub(super) async fn version(session: &Session<'_>) -> Result<Exit, Halt> {
@@ -131,7 +160,7 @@ pub(super) async fn version(session: &Session<'_>) -> Result<Exit, Halt> {
         )),
     };
     session
-        .each_beside(vec![own], |client| async move {
+        .each_beside(VERSION_COLUMNS, vec![own], |client| async move {
             let version = client
                 .call(GetVersionRequest {}, |c, r| async move { c.agent().get_version(r).await })
                 .await?;
@@ -147,7 +176,7 @@ fn version_view(version: &GetVersionResponse, skew: &'static str) -> View {
         schema => Cell::number(schema.to_string()),
     };
     View {
-        columns: &["VERSION", "SKEW", "SCHEMA", "RUSTC"],
+        columns: VERSION_COLUMNS,
         rows: vec![vec![
             Cell::from(version.version.as_str()),
             Cell::from(skew),
@@ -174,7 +203,7 @@ fn skew(agent: &str) -> &'static str {
 
 pub(super) async fn whoami(session: &Session<'_>) -> Result<Exit, Halt> {
     session
-        .each(|client| async move {
+        .each_in(WHOAMI_COLUMNS, |client| async move {
             let me = client
                 .call(WhoAmIRequest {}, |c, r| async move { c.agent().who_am_i(r).await })
                 .await?;
@@ -186,7 +215,7 @@ pub(super) async fn whoami(session: &Session<'_>) -> Result<Exit, Halt> {
                 Role::Admin => "admin",
             };
             let view = View {
-                columns: &["IDENTITY", "ROLE", "TRANSPORT", "GRANTED BY"],
+                columns: WHOAMI_COLUMNS,
                 rows: vec![vec![
                     Cell::from(me.identity),
                     Cell::from(role),

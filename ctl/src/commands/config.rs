@@ -12,7 +12,12 @@ use crate::confirm::consent;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
+use crate::plan;
 use crate::render::{Answer, Cell, View};
+
+const SERVICE: &str = "genesis.v1.AgentService";
+
+const PROBLEM_COLUMNS: &[&str] = &["LINE", "COLUMN", "KEY", "PROBLEM"];
 
 /// The largest configuration file that is read, in bytes.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -33,7 +38,8 @@ Examples:
   genesisctl config check - < agent.toml";
 
 const RELOAD_EXAMPLES: &str = "\
-Example:
+Examples:
+  genesisctl config reload --plan
   genesisctl config reload --reason 'longer retention'";
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +63,16 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
         Verb::Show => show(session).await,
         Verb::Check { file } => check(session, file.as_deref()).await,
         Verb::Reload => reload(session).await,
+    }
+}
+
+impl Verb {
+    /// The rpc by which it changes something.
+    pub(super) fn changes(&self) -> Option<super::Change> {
+        match self {
+            Self::Show | Self::Check { .. } => None,
+            Self::Reload => Some((SERVICE, "ReloadConfig")),
+        }
     }
 }
 
@@ -88,7 +104,7 @@ async fn check(session: &Session<'_>, file: Option<&Path>) -> Result<Exit, Halt>
     let toml = file.map(|file| read(session, file)).transpose()?;
     let toml = &toml;
     session
-        .each(|client| async move {
+        .each_in(PROBLEM_COLUMNS, |client| async move {
             let request = CheckConfigRequest { toml: toml.clone() };
             let check =
                 client.call(request, |c, r| async move { c.agent().check_config(r).await }).await?;
@@ -120,7 +136,7 @@ fn check_view(check: &CheckConfigResponse, good: bool) -> View {
     };
     View {
         lead: vec![lead],
-        columns: &["LINE", "COLUMN", "KEY", "PROBLEM"],
+        columns: PROBLEM_COLUMNS,
         rows: check.problems.iter().map(row).collect(),
         tail: restart_line(&check.restart_needed).into_iter().collect(),
         ..View::default()
@@ -132,13 +148,16 @@ fn restart_line(keys: &[String]) -> Option<String> {
 }
 
 async fn reload(session: &Session<'_>) -> Result<Exit, Halt> {
-    consent(session, "genesis.v1.AgentService", "ReloadConfig", "reload the configuration")?;
+    let request = ReloadConfigRequest { plan_hash: session.plan_hash() };
+    if session.global.plan {
+        return plan::ask!(session, request, agent, plan_reload_config);
+    }
+    consent(session, SERVICE, "ReloadConfig", "reload the configuration")?;
+    let request = &request;
     session
         .each(|client| async move {
             let reload = client
-                .call(ReloadConfigRequest::default(), |c, r| async move {
-                    c.agent().reload_config(r).await
-                })
+                .call(request.clone(), |c, r| async move { c.agent().reload_config(r).await })
                 .await?;
             let json = session.json("ReloadConfigResponse", &reload)?;
             let line = match (reload.changed, reload.applied.is_empty()) {

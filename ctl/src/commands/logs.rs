@@ -15,6 +15,23 @@ use crate::render::{Answer, Cell, View, finding};
 
 pub(super) const SERVICE: &str = "genesis.v1.LogsService";
 
+const STATUS_COLUMNS: &[&str] = &[
+    "TYPE",
+    "MODE",
+    "ACTIVE",
+    "ROTATES AT",
+    "WAITING",
+    "ARCHIVED",
+    "LINES' SIZE",
+    "STORED",
+    "KEPT LOCALLY",
+    "KEPT ARCHIVED",
+    "LAST VERIFIED",
+];
+
+const LIST_COLUMNS: &[&str] =
+    &["TYPE", "SEQ", "STATE", "FIRST", "LAST", "LINES", "SIZE", "STORED", "ARCHIVE NAME"];
+
 const STATUS_EXAMPLES: &str = "\
 Exits 3 on a warning, 5 where something is unknown.
 
@@ -34,6 +51,7 @@ to. The exit code is the run's, as in `genesisctl run watch`.
 
 Examples:
   genesisctl logs rotate
+  genesisctl logs rotate --plan
   genesisctl logs rotate --log-type trading --reason 'before the upgrade'
   genesisctl logs rotate --detach";
 
@@ -121,11 +139,8 @@ pub(crate) struct Retrieve {
     #[arg(long, value_name = "RANGE")]
     pub(super) date_range: String,
     /// Write into this file. One that exists is replaced only with --yes.
-    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
-    /// Say what would be read, and read nothing.
-    #[arg(long)]
-    pub(super) plan: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,12 +151,6 @@ pub(crate) struct Cleanup {
     /// Only this type.
     #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
     pub(super) log_type: String,
-    /// Show what would be deleted, and delete nothing.
-    #[arg(long, conflicts_with_all = ["plan_hash", "detach"])]
-    pub(super) plan: bool,
-    /// Carry out only the plan with this hash.
-    #[arg(long, value_name = "HASH", default_value = "", hide_default_value = true)]
-    pub(super) plan_hash: String,
     /// Don't wait for the run's end.
     #[arg(long)]
     pub(super) detach: bool,
@@ -164,6 +173,17 @@ impl From<Depth> for VerifyDepth {
             Depth::Manifest => Self::Manifest,
             Depth::Hash => Self::Hash,
             Depth::Full => Self::Full,
+        }
+    }
+}
+
+impl Verb {
+    /// The rpc by which it changes something.
+    pub(super) fn changes(&self) -> Option<super::Change> {
+        match self {
+            Self::Rotate { .. } => Some((SERVICE, "RotateLogs")),
+            Self::Cleanup(_) => Some((SERVICE, "CleanupArchives")),
+            Self::Status | Self::List { .. } | Self::Retrieve(_) | Self::Verify { .. } => None,
         }
     }
 }
@@ -196,7 +216,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
 
 async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
     session
-        .each(|client| async move {
+        .each_in(STATUS_COLUMNS, |client| async move {
             let status = client
                 .call(GetLogsStatusRequest {}, |c, r| async move { c.logs().get_status(r).await })
                 .await?;
@@ -219,19 +239,7 @@ async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
                     "{condition}, archive {}",
                     format::or_none(&status.archive_url)
                 )],
-                columns: &[
-                    "TYPE",
-                    "MODE",
-                    "ACTIVE",
-                    "ROTATES AT",
-                    "WAITING",
-                    "ARCHIVED",
-                    "LINES' SIZE",
-                    "STORED",
-                    "KEPT LOCALLY",
-                    "KEPT ARCHIVED",
-                    "LAST VERIFIED",
-                ],
+                columns: STATUS_COLUMNS,
                 rows: status.sources.iter().map(source_row).collect(),
                 tail,
                 empty: "no log sources are configured",
@@ -271,7 +279,7 @@ fn source_row(source: &SourceStatus) -> Vec<Cell> {
 
 async fn list(session: &Session<'_>, request: &ListSegmentsRequest) -> Result<Exit, Halt> {
     session
-        .each(|client| async move {
+        .each_in(LIST_COLUMNS, |client| async move {
             let list = client
                 .call(request.clone(), |c, r| async move { c.logs().list_segments(r).await })
                 .await?;
@@ -286,17 +294,7 @@ async fn list(session: &Session<'_>, request: &ListSegmentsRequest) -> Result<Ex
                 session.note(&more);
             }
             let view = View {
-                columns: &[
-                    "TYPE",
-                    "SEQ",
-                    "STATE",
-                    "FIRST",
-                    "LAST",
-                    "LINES",
-                    "SIZE",
-                    "STORED",
-                    "ARCHIVE NAME",
-                ],
+                columns: LIST_COLUMNS,
                 rows: list.segments.iter().map(segment_row).collect(),
                 tail: list.segments.iter().filter_map(waiting).collect(),
                 empty: "no such segments",

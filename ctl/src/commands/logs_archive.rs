@@ -8,11 +8,12 @@ use genesis_client::{Client, Error, Kind};
 use serde_json::{Value, json};
 
 use super::logs::{Cleanup, SERVICE};
-use super::{rollback, run};
+use super::run;
 use crate::confirm::{Consent, ask, consent};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::format;
+use crate::plan;
 use crate::render::{Answer, View, finding};
 
 /// How many findings of a verification are kept for the answer; more are only counted.
@@ -27,12 +28,18 @@ pub(super) async fn rotate(
         "" => "rotate all logs".to_owned(),
         log_type => format!("rotate the logs of type {log_type}"),
     };
+    let request =
+        RotateLogsRequest { log_type: log_type.to_owned(), plan_hash: session.plan_hash() };
+    if session.global.plan {
+        return plan::ask!(session, request, logs, plan_rotate_logs);
+    }
     consent(session, SERVICE, "RotateLogs", &what)?;
+    let request = &request;
     session
         .each(|client| async move {
-            let request = RotateLogsRequest { log_type: log_type.to_owned(), ..Default::default() };
-            let response =
-                client.call(request, |c, r| async move { c.logs().rotate_logs(r).await }).await?;
+            let response = client
+                .call(request.clone(), |c, r| async move { c.logs().rotate_logs(r).await })
+                .await?;
             let json = session.json("RotateLogsResponse", &response)?;
             run::started(session, &client, response.run.as_ref(), json, detach).await
         })
@@ -40,12 +47,12 @@ pub(super) async fn rotate(
 }
 
 pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Result<Exit, Halt> {
-    if arguments.plan {
+    if session.global.plan {
         return session
-            .each(|client| async move {
-                let plan = plan(&client, arguments).await?;
-                let json = session.json("PlanCleanupArchivesResponse", &plan)?;
-                Ok(Answer::new(json, plan_view(&plan)))
+            .each_in(plan::COLUMNS, |client| async move {
+                let planned = planned(&client, arguments).await?;
+                let json = session.json("PlanCleanupArchivesResponse", &planned)?;
+                Ok(Answer::new(json, plan_view(&planned)))
             })
             .await;
     }
@@ -54,7 +61,7 @@ pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Resul
     session
         .each(|client| async move {
             let plan_hash = match consent {
-                Consent::Given => arguments.plan_hash.clone(),
+                Consent::Given => session.plan_hash(),
                 Consent::Ask => agreed_plan(session, &client, arguments).await?,
             };
             let request = CleanupArchivesRequest {
@@ -71,17 +78,20 @@ pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Resul
         .await
 }
 
-async fn plan(client: &Client, arguments: &Cleanup) -> Result<PlanCleanupArchivesResponse, Error> {
+async fn planned(
+    client: &Client,
+    arguments: &Cleanup,
+) -> Result<PlanCleanupArchivesResponse, Error> {
     let request = CleanupArchivesRequest {
         older_than: arguments.older_than.clone(),
         log_type: arguments.log_type.clone(),
-        ..Default::default()
+        plan_hash: String::new(),
     };
     client.call(request, |c, r| async move { c.logs().plan_cleanup_archives(r).await }).await
 }
 
 fn plan_view(plan: &PlanCleanupArchivesResponse) -> View {
-    let mut view = rollback::plan_view(plan.plan.as_ref());
+    let mut view = plan::view(plan.plan.as_ref());
     view.lead.push(format!("would delete {}", extent(plan)));
     view
 }
@@ -97,10 +107,11 @@ async fn agreed_plan(
     client: &Client,
     arguments: &Cleanup,
 ) -> Result<String, Stop> {
-    let planned = plan(client, arguments).await?;
+    let planned = planned(client, arguments).await?;
     let found = planned.plan.as_ref().map(|plan| plan.hash.clone()).unwrap_or_default();
-    if !arguments.plan_hash.is_empty() && arguments.plan_hash != found {
-        let message = format!("the plan is now {found}, not {}", arguments.plan_hash);
+    let wanted = session.plan_hash();
+    if !wanted.is_empty() && wanted != found {
+        let message = format!("the plan is now {found}, not {wanted}");
         let next = "look at the new plan with `--plan`, then pass its hash";
         return Err(Error::new(Kind::Conflict, "ABORTED", "PLAN_CHANGED", message, next).into());
     }

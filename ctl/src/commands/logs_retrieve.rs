@@ -17,7 +17,10 @@ use crate::render::{self, Answer, Cell, View};
 
 pub(super) async fn retrieve(session: &Session<'_>, arguments: &Retrieve) -> Result<Exit, Halt> {
     session.one_node("logs retrieve")?;
-    if arguments.plan {
+    if session.global.plan {
+        if arguments.out.is_some() {
+            return Err(Halt::Usage("--plan reads no lines: leave --out out".into()));
+        }
         return session.each(|client| async move { plan(session, &client, arguments).await }).await;
     }
     if !session.for_people() && arguments.out.is_none() {
@@ -33,11 +36,11 @@ pub(super) async fn retrieve(session: &Session<'_>, arguments: &Retrieve) -> Res
         .await
 }
 
-fn request(arguments: &Retrieve) -> RetrieveLogsRequest {
+fn request(session: &Session<'_>, arguments: &Retrieve) -> RetrieveLogsRequest {
     RetrieveLogsRequest {
         log_type: arguments.log_type.clone(),
         date_range: arguments.date_range.clone(),
-        plan_only: arguments.plan,
+        plan_only: session.global.plan,
     }
 }
 
@@ -47,7 +50,7 @@ async fn plan(
     arguments: &Retrieve,
 ) -> Result<Answer, Stop> {
     let mut stream = client
-        .call(request(arguments), |c, r| async move { c.logs().retrieve_logs(r).await })
+        .call(request(session, arguments), |c, r| async move { c.logs().retrieve_logs(r).await })
         .await?;
     while let Some(response) = client.next(&mut stream).await? {
         let Some(Part::Plan(plan)) = response.part else { continue };
@@ -176,7 +179,7 @@ async fn receive(
     let apart = !matches!(sink, Sink::Screen(_));
     let bar = apart.then(|| session.bar("retrieving"));
     let mut stream = client
-        .call(request(arguments), |c, r| async move { c.logs().retrieve_logs(r).await })
+        .call(request(session, arguments), |c, r| async move { c.logs().retrieve_logs(r).await })
         .await?;
     while let Some(response) = client.next(&mut stream).await? {
         match response.part {

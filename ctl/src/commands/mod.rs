@@ -2,20 +2,25 @@
 
 mod agent;
 mod config;
+pub(crate) mod context;
 mod emergency;
 mod export_file;
 mod logs;
 mod logs_archive;
 mod logs_retrieve;
+mod offline;
 mod oplog;
 mod oplog_export;
 mod pki;
 mod rollback;
 mod run;
 mod schedule;
+mod support;
 
 use clap::Subcommand;
 
+use crate::Console;
+use crate::cli::Global;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 
@@ -43,17 +48,94 @@ pub(crate) enum Command {
     /// Show, check and reload the agent's configuration.
     #[command(subcommand)]
     Config(config::Verb),
-    /// Declare an emergency, look at it, release it.
+    /// Name agents, with what secures the way to them: add, choose, list, show and remove contexts.
     #[command(subcommand)]
-    Emergency(emergency::Verb),
-    /// Show what secures the agent's port, and until when.
-    #[command(subcommand)]
-    Pki(pki::Verb),
+    Context(context::Verb),
     /// Take a component back to a point where it was known to be good.
     Rollback(rollback::Arguments),
+    /// Declare, show and release an emergency: until its release much refuses to start.
+    #[command(subcommand)]
+    Emergency(emergency::Verb),
     /// Rotate, archive, fetch back, verify and clean up logs.
     #[command(subcommand)]
     Logs(logs::Verb),
+    /// Show what secures the agent's TCP listener, and for how long.
+    #[command(subcommand)]
+    Pki(pki::Verb),
+    /// Gather what a bug report needs into one archive, without names, addresses and secrets.
+    #[command(subcommand)]
+    Support(support::Verb),
+    /// Print what makes a shell complete the commands and flags of this program.
+    #[command(after_help = offline::COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: offline::For,
+    },
+    /// Write the man pages of this program.
+    #[command(after_help = offline::MAN_EXAMPLES)]
+    Man(offline::Man),
+}
+
+/// The service and the method by which a command changes something.
+pub(crate) type Change = (&'static str, &'static str);
+
+impl Command {
+    /// The rpc by which it changes something, if it does.
+    pub(crate) fn changes(&self) -> Option<Change> {
+        match self {
+            Self::Status
+            | Self::Version
+            | Self::Whoami
+            | Self::Pki(_)
+            | Self::Support(_)
+            | Self::Context(_)
+            | Self::Completions { .. }
+            | Self::Man(_) => None,
+            Self::Run(verb) => verb.changes(),
+            Self::Schedule(verb) => verb.changes(),
+            Self::Oplog(verb) => verb.changes(),
+            Self::Config(verb) => verb.changes(),
+            Self::Rollback(arguments) => arguments.changes(),
+            Self::Emergency(verb) => verb.changes(),
+            Self::Logs(verb) => verb.changes(),
+        }
+    }
+}
+
+/// Refuses flags for changing commands where nothing is changed, before anything is sent.
+pub(crate) fn check_flags(command: &Command, global: &Global) -> Result<(), Halt> {
+    if command.changes().is_some() {
+        return Ok(());
+    }
+    // It says what it would read.
+    let planned = matches!(command, Command::Logs(logs::Verb::Retrieve(_)));
+    for (given, flag) in [
+        (global.plan && !planned, "--plan"),
+        (global.plan_hash.is_some(), "--plan-hash"),
+        (global.request_id.is_some(), "--request-id"),
+    ] {
+        if given {
+            return Err(Halt::Usage(format!(
+                "this command changes nothing, and {flag} is for those that do: leave it out"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Carries a command out that needs no agent; `None` for the others.
+pub(crate) fn offline(
+    command: &Command,
+    global: &Global,
+    console: &mut Console,
+) -> Option<Result<Exit, Halt>> {
+    match command {
+        Command::Context(verb) => Some(context::dispatch(verb, global, console)),
+        Command::Completions { shell } => Some(offline::completions(*shell, console)),
+        Command::Man(arguments) => Some(offline::man(arguments, console)),
+        _ => None,
+    }
 }
 
 /// Carries the command out.
@@ -66,10 +148,14 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Schedule(verb) => schedule::dispatch(verb, session).await,
         Command::Oplog(verb) => oplog::dispatch(verb, session).await,
         Command::Config(verb) => config::dispatch(verb, session).await,
-        Command::Emergency(verb) => emergency::dispatch(verb, session).await,
-        Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Rollback(arguments) => rollback::dispatch(arguments, session).await,
+        Command::Emergency(verb) => emergency::dispatch(verb, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,
+        Command::Support(verb) => support::dispatch(verb, session).await,
+        Command::Pki(verb) => pki::dispatch(verb, session).await,
+        Command::Context(_) | Command::Completions { .. } | Command::Man(_) => {
+            Err(Halt::Failed("this command needs no agent".into()))
+        }
     }
 }
 

@@ -16,7 +16,12 @@ use crate::confirm::consent;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::format;
-use crate::render::{self, Answer, Cell, Row, View, finding};
+use crate::plan;
+use crate::render::{self, Answer, Cell, Printer, Row, View, finding};
+
+const SERVICE: &str = "genesis.v1.OplogService";
+
+const COLUMNS: &[&str] = &["SEQ", "AT", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON", "DETAIL"];
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -126,6 +131,18 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
     }
 }
 
+impl Verb {
+    /// The rpc by which it changes something.
+    pub(super) fn changes(&self) -> Option<super::Change> {
+        match self {
+            Self::List { .. } | Self::Tail { .. } | Self::Verify { .. } | Self::Export { .. } => {
+                None
+            }
+            Self::Note { .. } => Some((SERVICE, "AddNote")),
+        }
+    }
+}
+
 /// "SEQ:HASH", as `oplog verify` shows it.
 fn parse_head(text: &str) -> Result<Head, String> {
     let hint = "write SEQ:HASH as `oplog verify` shows it, the hash in 64 hex digits";
@@ -140,7 +157,7 @@ fn parse_head(text: &str) -> Result<Head, String> {
 
 async fn list(session: &Session<'_>, request: &ListEntriesRequest) -> Result<Exit, Halt> {
     session
-        .each(|client| async move {
+        .each_in(COLUMNS, |client| async move {
             let list = client
                 .call(request.clone(), |c, r| async move { c.oplog().list_entries(r).await })
                 .await?;
@@ -158,7 +175,7 @@ async fn list(session: &Session<'_>, request: &ListEntriesRequest) -> Result<Exi
                 ]
             };
             let view = View {
-                columns: &["SEQ", "AT", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON", "DETAIL"],
+                columns: COLUMNS,
                 rows: list.entries.iter().map(row).collect(),
                 empty: "no such entries",
                 ..View::default()
@@ -169,8 +186,8 @@ async fn list(session: &Session<'_>, request: &ListEntriesRequest) -> Result<Exi
 }
 
 async fn tail(session: &Session<'_>, follow: bool, last: u32) -> Result<Exit, Halt> {
-    if follow && session.format() == Format::Json {
-        return Err(Halt::Usage("a JSON array would never end: use -o jsonl with --follow".into()));
+    if follow && session.format().is_one_value() {
+        return Err(Halt::Usage("an array would never end: use -o jsonl with --follow".into()));
     }
     session
         .each(|client| async move {
@@ -183,7 +200,7 @@ async fn tail(session: &Session<'_>, follow: bool, last: u32) -> Result<Exit, Ha
                 ended => ended?,
             }
             // In the other formats each entry was printed as it came.
-            let printed = session.format() != Format::Json;
+            let printed = !session.format().is_one_value();
             let json = json!({ "entries": entries });
             Ok(Answer { printed, ..Answer::new(json, View::default()) })
         })
@@ -207,7 +224,7 @@ async fn print_tail(
                 let line = format!("{node}{}", entry_line(&entry));
                 session.console(|console| render::live_line(console, &line))?;
             }
-            Format::Json => entries.push(session.json("OplogEntry", &entry)?),
+            Format::Json | Format::Yaml => entries.push(session.json("OplogEntry", &entry)?),
             Format::Jsonl => {
                 let response = TailEntriesResponse { entry: Some(entry) };
                 session.event(client.node(), session.json("TailEntriesResponse", &response)?)?;
@@ -276,10 +293,10 @@ fn verify_file(session: &Session<'_>, file: &Path, head: Option<Head>) -> Result
     let result = verification(session, &response);
     let row = Row { node: format!("file:{}", file.display()), result };
     let exit = row.exit();
-    session.console(|console| match session.format() {
-        Format::Table => render::table(console, &[row], false),
-        Format::Json => render::json_array(console, &[row]),
-        Format::Jsonl => render::json_line(console, &row),
+    let mut printer = Printer::new(session.format(), false, &[], 0);
+    session.console(|console| {
+        printer.row(console, &row)?;
+        printer.end(console)
     })?;
     Ok(exit)
 }
@@ -288,12 +305,17 @@ async fn note(session: &Session<'_>, text: &str) -> Result<Exit, Halt> {
     if text.trim().is_empty() || text.len() > 4096 {
         return Err(Halt::Usage("a note has 1 to 4096 bytes".into()));
     }
-    consent(session, "genesis.v1.OplogService", "AddNote", "write a note into the oplog")?;
+    let request = AddNoteRequest { text: text.to_owned(), plan_hash: session.plan_hash() };
+    if session.global.plan {
+        return plan::ask!(session, request, oplog, plan_add_note);
+    }
+    consent(session, SERVICE, "AddNote", "write a note into the oplog")?;
+    let request = &request;
     session
         .each(|client| async move {
-            let request = AddNoteRequest { text: text.to_owned(), ..Default::default() };
-            let response =
-                client.call(request, |c, r| async move { c.oplog().add_note(r).await }).await?;
+            let response = client
+                .call(request.clone(), |c, r| async move { c.oplog().add_note(r).await })
+                .await?;
             let json = session.json("AddNoteResponse", &response)?;
             let sequence = response.entry.map(|entry| entry.sequence).unwrap_or_default();
             Ok(Answer::new(json, View::line(format!("noted as entry {sequence}"))))

@@ -1,24 +1,29 @@
-//! `pki`: what secures the agent's port, and until when.
+//! `pki`: what secures the agent's TCP listener, and for how long.
 
 use clap::Subcommand;
 use genesis_client::v1::{
-    Condition, GetPkiRequest, GetPkiResponse, IssuedCertificate, PkiItem, PkiKind,
+    Condition, GetPkiRequest, GetPkiResponse, GetStatusRequest, IssuedCertificate, PkiItem, PkiKind,
 };
+use prost_types::Timestamp;
 
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
 use crate::render::{Answer, Cell, View, finding};
 
-const LIST_EXAMPLES: &str = "\
-Exits 3 when something has ended or is close to its end, or when newer files were refused.
+const COLUMNS: &[&str] = &["KIND", "NAME", "STATE", "UNTIL", "LEFT", "DETAIL"];
 
-Example:
-  genesisctl pki list";
+const LIST_EXAMPLES: &str = "\
+Needs the role of an admin. Exits 3 when something in force is close to its end, expired or refused, 5 where
+something is unknown. The time left is by the agent's clock.
+
+Examples:
+  genesisctl pki list
+  genesisctl pki list -v -n web-1:7443,web-2:7443";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// List the certificates and revocation lists in force, and what this host's PKI has issued.
+    /// List the certificates, CA and revocation list in force, and what the host's PKI has issued.
     #[command(after_help = LIST_EXAMPLES)]
     List,
 }
@@ -26,62 +31,104 @@ pub(crate) enum Verb {
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     let Verb::List = verb;
     session
-        .each(|client| async move {
+        .each_in(COLUMNS, |client| async move {
             let pki = client
                 .call(GetPkiRequest {}, |c, r| async move { c.agent().get_pki(r).await })
                 .await?;
             let json = session.json("GetPkiResponse", &pki)?;
-            let mut exit = Exit::of_conditions(pki.items.iter().map(PkiItem::condition));
-            if exit == Exit::Ok && !pki.findings.is_empty() {
-                exit = Exit::Findings;
-            }
-            Ok(Answer::new(json, view(&pki)).exit(exit))
+            // The one clock that decides what has expired is the agent's.
+            let now = match session.for_people() {
+                false => None,
+                true => {
+                    client
+                        .call(
+                            GetStatusRequest {},
+                            |c, r| async move { c.agent().get_status(r).await },
+                        )
+                        .await?
+                        .now
+                }
+            };
+            let found = (!pki.findings.is_empty()).then_some(Condition::Warn);
+            let conditions = pki.items.iter().map(PkiItem::condition).chain(found);
+            let exit = Exit::of_conditions(conditions);
+            Ok(Answer::new(json, view(&pki, now.as_ref(), session.global.verbose)).exit(exit))
         })
         .await
 }
 
-fn view(pki: &GetPkiResponse) -> View {
+fn view(pki: &GetPkiResponse, now: Option<&Timestamp>, verbose: bool) -> View {
     let lead = match pki.listen.as_str() {
-        "" => "gRPC over TLS is off: [tls] is not configured".to_owned(),
-        listen => format!("gRPC over TLS at {listen}, for fleet {}", pki.fleet),
+        "" => "gRPC over TLS is off".to_owned(),
+        listen => format!(
+            "gRPC over TLS on {listen}, fleet {}, loaded {}",
+            format::or_none(&pki.fleet),
+            format::time(pki.loaded_at.as_ref())
+        ),
     };
-    let mut rows: Vec<Vec<Cell>> = pki.items.iter().map(item_row).collect();
-    rows.extend(pki.issued.iter().map(issued_row));
+    let items = pki.items.iter().map(|item| item_row(item, now, verbose));
+    let issued = pki.issued.iter().map(|issued| issued_row(issued, now, verbose));
     View {
         lead: vec![lead],
-        columns: &["WHAT", "WHO", "GOOD UNTIL", "STATE", "FILE"],
-        rows,
+        columns: COLUMNS,
+        rows: items.chain(issued).collect(),
         tail: pki.findings.iter().map(finding).collect(),
         ..View::default()
     }
 }
 
-fn item_row(item: &PkiItem) -> Vec<Cell> {
-    let what = match item.kind() {
-        PkiKind::Unspecified => "unknown".to_owned(),
-        PkiKind::ServerCertificate => "server certificate".to_owned(),
-        PkiKind::ClientCa => "client CA".to_owned(),
-        PkiKind::RevocationList => format!("revocation list, {} revoked", item.revoked),
+fn item_row(item: &PkiItem, now: Option<&Timestamp>, verbose: bool) -> Vec<Cell> {
+    let kind = match item.kind() {
+        PkiKind::ServerCertificate => "server certificate",
+        PkiKind::ClientCa => "client CA",
+        PkiKind::RevocationList => "revocation list",
+        PkiKind::Unspecified => "unknown",
     };
+    let mut detail = vec![item.path.clone()];
+    if item.kind() == PkiKind::RevocationList {
+        detail.push(format!("revokes {}", format::count(u64::from(item.revoked))));
+    }
+    if verbose {
+        detail.push(format!("sha256 {}", item.sha256));
+    }
     vec![
-        Cell::from(what),
-        Cell::from(item.subject.as_str()),
-        Cell::from(format::time(item.not_after.as_ref())),
+        Cell::from(kind),
+        Cell::from(format::or_none(&item.subject)),
         Cell::condition(item.condition()),
-        Cell::from(item.path.as_str()),
+        Cell::from(format::time(item.not_after.as_ref())),
+        Cell::number(left(now, item.not_after.as_ref())),
+        Cell::from(detail.join(", ")),
     ]
 }
 
-fn issued_row(issued: &IssuedCertificate) -> Vec<Cell> {
-    let state = match &issued.revoked_at {
-        Some(at) => Cell::from(format!("revoked at {}", format::time(Some(at)))),
-        None => Cell::condition(Condition::Ok),
+fn issued_row(issued: &IssuedCertificate, now: Option<&Timestamp>, verbose: bool) -> Vec<Cell> {
+    let left = left(now, issued.not_after.as_ref());
+    let state = match (&issued.revoked_at, left.as_str()) {
+        (Some(_), _) => Cell::alert("revoked", true),
+        (None, "expired") => Cell::alert("expired", true),
+        (None, _) => Cell::from("issued"),
     };
+    let mut detail = vec![issued.uri.clone()];
+    if let Some(at) = &issued.revoked_at {
+        detail.push(format!("revoked {}", format::time(Some(at))));
+    }
+    if verbose {
+        detail.push(format!("serial {}", issued.serial));
+    }
     vec![
         Cell::from(format!("issued {}", issued.role)),
-        Cell::from(issued.uri.as_str()),
-        Cell::from(format::time(issued.not_after.as_ref())),
+        Cell::from(issued.name.as_str()),
         state,
-        Cell::from(format!("serial {}", issued.serial)),
+        Cell::from(format::time(issued.not_after.as_ref())),
+        Cell::number(left),
+        Cell::from(detail.join(", ")),
     ]
+}
+
+fn left(now: Option<&Timestamp>, until: Option<&Timestamp>) -> String {
+    let key = |at: &Timestamp| (at.seconds, at.nanos);
+    match (now, until) {
+        (Some(now), Some(until)) if key(until) <= key(now) => "expired".to_owned(),
+        _ => format::between(now, until),
+    }
 }

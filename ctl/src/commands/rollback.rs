@@ -1,13 +1,18 @@
 //! `rollback`: back to a point where it was known to be good.
 
 use clap::{Args, Subcommand};
-use genesis_client::v1::{ListComponentsRequest, Plan, RollbackPoint, RollbackRequest};
+use genesis_client::v1::{ListComponentsRequest, RollbackPoint, RollbackRequest};
 
 use crate::confirm::consent;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
+use crate::plan;
 use crate::render::{Answer, Cell, View};
+
+pub(super) const SERVICE: &str = "genesis.v1.RecoveryService";
+
+const COLUMNS: &[&str] = &["COMPONENT", "POINT", "CURRENT", "AT", "DESCRIPTION"];
 
 const EXAMPLES: &str = "\
 The state before is kept as a point of its own, so that a rollback can be undone.
@@ -33,12 +38,6 @@ pub(crate) struct Arguments {
     /// The point to go back to; without it, the last one that differs from the current.
     #[arg(long, value_name = "POINT", default_value = "", hide_default_value = true)]
     to: String,
-    /// Show what would happen, and change nothing.
-    #[arg(long, conflicts_with = "plan_hash")]
-    plan: bool,
-    /// Carry out only the plan with this hash.
-    #[arg(long, value_name = "HASH", default_value = "", hide_default_value = true)]
-    plan_hash: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,18 +47,26 @@ enum Verb {
     Components,
 }
 
+impl Arguments {
+    /// The rpc by which it changes something.
+    pub(super) fn changes(&self) -> Option<super::Change> {
+        self.verb.is_none().then_some((SERVICE, "Rollback"))
+    }
+}
+
 pub(super) async fn dispatch(arguments: &Arguments, session: &Session<'_>) -> Result<Exit, Halt> {
-    let bare = arguments.to.is_empty() && !arguments.plan && arguments.plan_hash.is_empty();
     match (&arguments.verb, &arguments.component) {
-        (Some(Verb::Components), None) if bare => components(session).await,
-        (None, Some(component)) if arguments.plan => plan(session, component, &arguments.to).await,
+        (Some(Verb::Components), None) if arguments.to.is_empty() => components(session).await,
         (None, Some(component)) => {
             let request = RollbackRequest {
                 component: component.clone(),
                 to: arguments.to.clone(),
-                plan_hash: arguments.plan_hash.clone(),
+                plan_hash: session.plan_hash(),
             };
-            rollback(session, &request).await
+            match session.global.plan {
+                true => plan(session, &request).await,
+                false => rollback(session, &request).await,
+            }
         }
         _ => Err(Halt::Usage(
             "`rollback components` lists, `rollback --component NAME` rolls back: use one of them"
@@ -70,7 +77,7 @@ pub(super) async fn dispatch(arguments: &Arguments, session: &Session<'_>) -> Re
 
 async fn components(session: &Session<'_>) -> Result<Exit, Halt> {
     session
-        .each(|client| async move {
+        .each_in(COLUMNS, |client| async move {
             let list = client
                 .call(ListComponentsRequest {}, |c, r| async move {
                     c.recovery().list_components(r).await
@@ -93,7 +100,7 @@ async fn components(session: &Session<'_>) -> Result<Exit, Halt> {
                 }));
             }
             let view = View {
-                columns: &["COMPONENT", "POINT", "CURRENT", "AT", "DESCRIPTION"],
+                columns: COLUMNS,
                 rows,
                 empty: "nothing can be rolled back yet",
                 ..View::default()
@@ -103,19 +110,15 @@ async fn components(session: &Session<'_>) -> Result<Exit, Halt> {
         .await
 }
 
-async fn plan(session: &Session<'_>, component: &str, to: &str) -> Result<Exit, Halt> {
+async fn plan(session: &Session<'_>, request: &RollbackRequest) -> Result<Exit, Halt> {
+    let component = &request.component;
     session
-        .each(|client| async move {
-            let request = RollbackRequest {
-                component: component.to_owned(),
-                to: to.to_owned(),
-                plan_hash: String::new(),
-            };
+        .each_in(plan::COLUMNS, |client| async move {
             let response = client
-                .call(request, |c, r| async move { c.recovery().plan_rollback(r).await })
+                .call(request.clone(), |c, r| async move { c.recovery().plan_rollback(r).await })
                 .await?;
             let json = session.json("PlanRollbackResponse", &response)?;
-            let mut view = plan_view(response.plan.as_ref());
+            let mut view = plan::view(response.plan.as_ref());
             if let Some(target) = &response.target {
                 view.lead.insert(0, format!("{component} would go back to {}", point(target)));
             }
@@ -123,25 +126,6 @@ async fn plan(session: &Session<'_>, component: &str, to: &str) -> Result<Exit, 
             Ok(Answer::new(json, view))
         })
         .await
-}
-
-/// The steps of a plan, and its hash.
-pub(super) fn plan_view(plan: Option<&Plan>) -> View {
-    let Some(plan) = plan else { return View { empty: "nothing to do", ..View::default() } };
-    let row = |step: &genesis_client::v1::PlanStep| {
-        vec![
-            Cell::from(step.action.as_str()),
-            Cell::from(step.target.as_str()),
-            Cell::from(step.reason.as_str()),
-        ]
-    };
-    View {
-        columns: &["ACTION", "TARGET", "REASON"],
-        rows: plan.steps.iter().map(row).collect(),
-        tail: vec![format!("plan hash: {}", plan.hash)],
-        empty: "nothing to do",
-        ..View::default()
-    }
 }
 
 fn point(point: &RollbackPoint) -> String {
@@ -155,7 +139,7 @@ fn point(point: &RollbackPoint) -> String {
 async fn rollback(session: &Session<'_>, request: &RollbackRequest) -> Result<Exit, Halt> {
     let component = &request.component;
     let what = format!("roll {component} back");
-    consent(session, "genesis.v1.RecoveryService", "Rollback", &what)?;
+    consent(session, SERVICE, "Rollback", &what)?;
     session
         .each(|client| async move {
             let response = client

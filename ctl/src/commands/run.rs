@@ -15,7 +15,13 @@ use crate::confirm::consent;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::format;
+use crate::plan;
 use crate::render::{Answer, Cell, View};
+
+const SERVICE: &str = "genesis.v1.RunService";
+
+const LIST_COLUMNS: &[&str] = &["ID", "KIND", "STATE", "STARTED", "TOOK", "ACTOR", "SUMMARY"];
+const STEP_COLUMNS: &[&str] = &["STEP", "NAME", "TARGET", "STATE", "TOOK", "DETAIL"];
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -122,10 +128,20 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
     }
 }
 
+impl Verb {
+    /// The rpc by which it changes something.
+    pub(super) fn changes(&self) -> Option<super::Change> {
+        match self {
+            Self::List { .. } | Self::Show { .. } | Self::Watch { .. } => None,
+            Self::Cancel { .. } => Some((SERVICE, "CancelRun")),
+        }
+    }
+}
+
 async fn list(session: &Session<'_>, request: ListRunsRequest) -> Result<Exit, Halt> {
     let request = &request;
     session
-        .each(|client| async move {
+        .each_in(LIST_COLUMNS, |client| async move {
             let list = client
                 .call(request.clone(), |c, r| async move { c.runs().list_runs(r).await })
                 .await?;
@@ -142,7 +158,7 @@ async fn list(session: &Session<'_>, request: ListRunsRequest) -> Result<Exit, H
                 ]
             };
             let view = View {
-                columns: &["ID", "KIND", "STATE", "STARTED", "TOOK", "ACTOR", "SUMMARY"],
+                columns: LIST_COLUMNS,
                 rows: list.runs.iter().map(row).collect(),
                 empty: "no such runs",
                 ..View::default()
@@ -154,7 +170,7 @@ async fn list(session: &Session<'_>, request: ListRunsRequest) -> Result<Exit, H
 
 async fn show(session: &Session<'_>, id: &str) -> Result<Exit, Halt> {
     session
-        .each(|client| async move {
+        .each_in(STEP_COLUMNS, |client| async move {
             let run = get(&client, id).await?;
             let view = page(&run);
             let json = session.json("GetRunResponse", &GetRunResponse { run: Some(run) })?;
@@ -164,10 +180,19 @@ async fn show(session: &Session<'_>, id: &str) -> Result<Exit, Halt> {
 }
 
 async fn cancel(session: &Session<'_>, id: &str) -> Result<Exit, Halt> {
-    consent(session, "genesis.v1.RunService", "CancelRun", "cancel a run")?;
+    if session.global.plan {
+        return plan::show(session, |client| async move {
+            let request =
+                CancelRunRequest { id: full_id(&client, id).await?, ..Default::default() };
+            client.call(request, |c, r| async move { c.runs().plan_cancel_run(r).await }).await
+        })
+        .await;
+    }
+    consent(session, SERVICE, "CancelRun", "cancel a run")?;
     session
         .each(|client| async move {
-            let request = CancelRunRequest { id: full_id(&client, id).await?, ..Default::default() };
+            let id = full_id(&client, id).await?;
+            let request = CancelRunRequest { id, plan_hash: session.plan_hash() };
             let response = client
                 .call(request, |c, r| async move { c.runs().cancel_run(r).await })
                 .await?;
@@ -336,7 +361,7 @@ fn page(run: &Run) -> View {
     };
     View {
         lead,
-        columns: &["STEP", "NAME", "TARGET", "STATE", "TOOK", "DETAIL"],
+        columns: STEP_COLUMNS,
         rows: run.steps.iter().map(step_row).collect(),
         ..View::default()
     }

@@ -11,15 +11,18 @@ use crate::confirm::consent;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
+use crate::plan;
 use crate::render::{Answer, Cell, View};
 
 const SERVICE: &str = "genesis.v1.ScheduleService";
+
+const COLUMNS: &[&str] = &["JOB", "SCHEDULE", "STATE", "NEXT", "LAST DUE", "LAST RUN", "NOTE"];
 
 const LIST_EXAMPLES: &str = "\
 Examples:
   genesisctl schedule list
   genesisctl schedule list --next 5 --at 2024-02-29
-  genesisctl schedule list --at 2024-03-31T01:30:00Z";
+  genesisctl schedule list -v --at 2024-03-31T01:30:00Z";
 
 const RUN_EXAMPLES: &str = "\
 A job that already runs is attached to. The exit code is the run's, as in `genesisctl run watch`.
@@ -28,7 +31,8 @@ Example:
   genesisctl schedule run logs.archive-retention --reason 'disk is filling up'";
 
 const PAUSE_EXAMPLES: &str = "\
-Example:
+Examples:
+  genesisctl schedule pause logs.archive-retention --plan
   genesisctl schedule pause logs.archive-retention --reason 'audit until Friday'";
 
 const RESUME_EXAMPLES: &str = "\
@@ -74,12 +78,16 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
     match verb {
         Verb::List { next, at } => list(session, *next, *at).await,
         Verb::Run { job, detach } => {
+            let request = RunJobRequest { name: job.clone(), plan_hash: session.plan_hash() };
+            if session.global.plan {
+                return plan::ask!(session, request, schedule, plan_run_job);
+            }
             consent(session, SERVICE, "RunJob", &format!("run {job}"))?;
+            let request = &request;
             session
                 .each(|client| async move {
-                    let request = RunJobRequest { name: job.clone(), ..Default::default() };
                     let response = client
-                        .call(request, |c, r| async move { c.schedule().run_job(r).await })
+                        .call(request.clone(), |c, r| async move { c.schedule().run_job(r).await })
                         .await?;
                     let json = session.json("RunJobResponse", &response)?;
                     run::started(session, &client, response.run.as_ref(), json, *detach).await
@@ -87,12 +95,19 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
                 .await
         }
         Verb::Pause { job } => {
+            let request = PauseJobRequest { name: job.clone(), plan_hash: session.plan_hash() };
+            if session.global.plan {
+                return plan::ask!(session, request, schedule, plan_pause_job);
+            }
             consent(session, SERVICE, "PauseJob", &format!("pause {job}"))?;
+            let request = &request;
             session
                 .each(|client| async move {
-                    let request = PauseJobRequest { name: job.clone(), ..Default::default() };
                     let response = client
-                        .call(request, |c, r| async move { c.schedule().pause_job(r).await })
+                        .call(
+                            request.clone(),
+                            |c, r| async move { c.schedule().pause_job(r).await },
+                        )
                         .await?;
                     let json = session.json("PauseJobResponse", &response)?;
                     let line =
@@ -102,12 +117,19 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
                 .await
         }
         Verb::Resume { job } => {
+            let request = ResumeJobRequest { name: job.clone(), plan_hash: session.plan_hash() };
+            if session.global.plan {
+                return plan::ask!(session, request, schedule, plan_resume_job);
+            }
             consent(session, SERVICE, "ResumeJob", &format!("resume {job}"))?;
+            let request = &request;
             session
                 .each(|client| async move {
-                    let request = ResumeJobRequest { name: job.clone(), ..Default::default() };
                     let response = client
-                        .call(request, |c, r| async move { c.schedule().resume_job(r).await })
+                        .call(
+                            request.clone(),
+                            |c, r| async move { c.schedule().resume_job(r).await },
+                        )
                         .await?;
                     let json = session.json("ResumeJobResponse", &response)?;
                     let next = response.job.as_ref().and_then(|job| job.next_at.first());
@@ -119,20 +141,32 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
     }
 }
 
+impl Verb {
+    /// The rpc by which it changes something.
+    pub(super) fn changes(&self) -> Option<super::Change> {
+        match self {
+            Self::List { .. } => None,
+            Self::Run { .. } => Some((SERVICE, "RunJob")),
+            Self::Pause { .. } => Some((SERVICE, "PauseJob")),
+            Self::Resume { .. } => Some((SERVICE, "ResumeJob")),
+        }
+    }
+}
+
 async fn list(session: &Session<'_>, next: u32, at: Option<Timestamp>) -> Result<Exit, Halt> {
     let at = at.map(|at| prost_types::Timestamp {
         seconds: at.as_second(),
         nanos: at.subsec_nanosecond(),
     });
     session
-        .each(|client| async move {
+        .each_in(COLUMNS, |client| async move {
             let request = ListJobsRequest { next, at };
             let list =
                 client.call(request, |c, r| async move { c.schedule().list_jobs(r).await }).await?;
             let json = session.json("ListJobsResponse", &list)?;
             let verbose = session.global.verbose;
             let view = View {
-                columns: &["JOB", "SCHEDULE", "STATE", "NEXT", "LAST DUE", "LAST RUN", "NOTE"],
+                columns: COLUMNS,
                 rows: list.jobs.iter().flat_map(|job| rows(job, verbose)).collect(),
                 empty: "no jobs",
                 ..View::default()
@@ -163,6 +197,8 @@ fn rows(job: &Job, verbose: bool) -> Vec<Vec<Cell>> {
     }
     if verbose {
         note.push(job.description.clone());
+        let stance = if job.goes_on_in_emergency { "goes on" } else { "waits" };
+        note.push(format!("{stance} in an emergency"));
         note.push(format!(
             "grace {}, splay {}, last run {}",
             format::proto_duration(job.grace.as_ref()),

@@ -1,6 +1,6 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,9 @@ use genesis_client::v1::recovery_service_server::{RecoveryService, RecoveryServi
 use genesis_client::v1::run_service_server::{RunService, RunServiceServer};
 use genesis_client::v1::schedule_service_server::{ScheduleService, ScheduleServiceServer};
 use genesis_client::v1::*;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::server::{Connected, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -35,12 +37,23 @@ pub(crate) struct Script {
     pub(crate) entries: Vec<OplogEntry>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) rollback_plan: PlanRollbackResponse,
+    /// What every other rpc that plans answers.
+    pub(crate) any_plan: PlanResponse,
+    pub(crate) emergency: GetEmergencyResponse,
+    pub(crate) pki: GetPkiResponse,
+    pub(crate) config: String,
+    pub(crate) identity: Option<WhoAmIResponse>,
+    pub(crate) own_log: Vec<u8>,
+    pub(crate) runs: Vec<Run>,
 }
+
+/// Calls under this request id are kept with it; other ids are made up by the client.
+pub(crate) const REQUEST_ID: &str = "01J00000000000000000000000";
 
 /// A running fake agent. It ends with the value.
 pub(crate) struct Fake {
     inner: Arc<Inner>,
-    path: PathBuf,
+    node: String,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
@@ -53,36 +66,61 @@ struct Inner {
 impl Fake {
     pub(crate) fn start(folder: &Path, script: Script) -> Self {
         let path = folder.join("agent.sock");
-        let calls = Mutex::default();
-        let inner = Arc::new(Inner { script, calls, watched: Mutex::default() });
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
+        let node = format!("unix:{}", path.display());
+        Self::serve(script, node, Server::builder(), move || {
+            UnixListenerStream::new(tokio::net::UnixListener::from_std(listener).unwrap())
+        })
+    }
+
+    /// One on a port of 127.0.0.1, behind TLS.
+    pub(crate) fn start_tls(script: Script, tls: ServerTlsConfig) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let node = listener.local_addr().unwrap().to_string();
+        Self::serve(script, node, Server::builder().tls_config(tls).unwrap(), move || {
+            TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap())
+        })
+    }
+
+    fn serve<S, I>(
+        script: Script,
+        node: String,
+        mut server: Server,
+        incoming: impl FnOnce() -> S + Send + 'static,
+    ) -> Self
+    where
+        S: tokio_stream::Stream<Item = std::io::Result<I>>,
+        I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let calls = Mutex::default();
+        let inner = Arc::new(Inner { script, calls, watched: Mutex::default() });
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let served = inner.clone();
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-                let server = tonic::transport::Server::builder()
+                let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))
                     .add_service(OplogServiceServer::from_arc(served.clone()))
                     .add_service(RecoveryServiceServer::from_arc(served.clone()))
                     .add_service(RunServiceServer::from_arc(served.clone()))
                     .add_service(ScheduleServiceServer::from_arc(served))
-                    .serve_with_incoming(UnixListenerStream::new(listener));
+                    .serve_with_incoming(incoming());
                 tokio::select! {
                     served = server => served.unwrap(),
                     _ = stopped => {}
                 }
             });
         });
-        Self { inner, path, _stop: stop }
+        Self { inner, node, _stop: stop }
     }
 
     pub(crate) fn node(&self) -> String {
-        format!("unix:{}", self.path.display())
+        self.node.clone()
     }
 
     /// What it was called with, in order: "Method what-matters".
@@ -98,11 +136,39 @@ impl Inner {
         if let Some(reason) = reason {
             call.push_str(&format!(" because {reason}"));
         }
+        let id = request.metadata().get("genesis-request-id").map(|v| v.to_str().unwrap());
+        if let Some(id) = id.filter(|id| *id == REQUEST_ID) {
+            call.push_str(&format!(" as {id}"));
+        }
         self.calls.lock().unwrap().push(call);
         if !self.script.delay.is_zero() {
             tokio::time::sleep(self.script.delay).await;
         }
     }
+}
+
+impl Inner {
+    async fn planned<T>(&self, method: &str, request: &Request<T>) -> Answer<PlanResponse> {
+        self.called(method, "", request).await;
+        Ok(Response::new(self.script.any_plan.clone()))
+    }
+}
+
+/// The plan of hash "old" is no longer the plan.
+fn changed(plan_hash: &str) -> Result<(), Status> {
+    if plan_hash != "old" {
+        return Ok(());
+    }
+    let details = tonic_types::ErrorDetails::with_error_info(
+        "PLAN_CHANGED",
+        "genesis",
+        std::collections::HashMap::new(),
+    );
+    Err(<Status as tonic_types::StatusExt>::with_error_details(
+        tonic::Code::Aborted,
+        "the plan is another one now",
+        details,
+    ))
 }
 
 fn streamed<T: Send + 'static>(items: Vec<Result<T, Status>>) -> Answer<Stream<T>> {
@@ -127,11 +193,17 @@ impl AgentService for Inner {
     }
 
     async fn who_am_i(&self, _: Request<WhoAmIRequest>) -> Answer<WhoAmIResponse> {
-        Err(Status::permission_denied("nobody knows you"))
+        match &self.script.identity {
+            Some(identity) => Ok(Response::new(identity.clone())),
+            None => Err(Status::permission_denied("nobody knows you")),
+        }
     }
 
     async fn get_config(&self, _: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
-        let effective_toml = "[logs]\nx = \"\u{1b}[31m\"\n".into();
+        let effective_toml = match self.script.config.as_str() {
+            "" => "[logs]\nx = \"\u{1b}[31m\"\n".into(),
+            config => config.to_owned(),
+        };
         Ok(Response::new(GetConfigResponse { effective_toml, ..Default::default() }))
     }
 
@@ -148,7 +220,9 @@ impl AgentService for Inner {
         &self,
         request: Request<ReloadConfigRequest>,
     ) -> Answer<ReloadConfigResponse> {
-        self.called("ReloadConfig", "", &request).await;
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("ReloadConfig", &hash, &request).await;
+        changed(&hash)?;
         Ok(Response::new(ReloadConfigResponse { generation: 3, ..Default::default() }))
     }
 
@@ -156,28 +230,31 @@ impl AgentService for Inner {
         &self,
         request: Request<ReloadConfigRequest>,
     ) -> Answer<PlanResponse> {
-        self.called("PlanReloadConfig", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
+        self.planned("PlanReloadConfig", &request).await
     }
 
     async fn get_pki(&self, request: Request<GetPkiRequest>) -> Answer<GetPkiResponse> {
         self.called("GetPki", "", &request).await;
-        Ok(Response::new(GetPkiResponse::default()))
+        Ok(Response::new(self.script.pki.clone()))
     }
 
     async fn read_own_log(
         &self,
         request: Request<ReadOwnLogRequest>,
     ) -> Answer<ReadOwnLogResponse> {
-        self.called("ReadOwnLog", "", &request).await;
-        Ok(Response::new(ReadOwnLogResponse::default()))
+        let limit = request.get_ref().limit_bytes.to_string();
+        self.called("ReadOwnLog", &limit, &request).await;
+        match self.script.own_log.is_empty() {
+            true => Err(Status::unavailable("no log")),
+            false => Ok(Response::new(ReadOwnLogResponse { lines: self.script.own_log.clone() })),
+        }
     }
 }
 
 #[tonic::async_trait]
 impl RunService for Inner {
     async fn list_runs(&self, _: Request<ListRunsRequest>) -> Answer<ListRunsResponse> {
-        Ok(Response::new(ListRunsResponse::default()))
+        Ok(Response::new(ListRunsResponse { runs: self.script.runs.clone() }))
     }
 
     async fn get_run(&self, request: Request<GetRunRequest>) -> Answer<GetRunResponse> {
@@ -203,13 +280,14 @@ impl RunService for Inner {
     }
 
     async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<CancelRunResponse> {
-        self.called("CancelRun", "", &request).await;
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("CancelRun", &hash, &request).await;
+        changed(&hash)?;
         Ok(Response::new(CancelRunResponse::default()))
     }
 
     async fn plan_cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<PlanResponse> {
-        self.called("PlanCancelRun", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
+        self.planned("PlanCancelRun", &request).await
     }
 }
 
@@ -226,8 +304,14 @@ impl LogsService for Inner {
 
     async fn rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<RotateLogsResponse> {
         let log_type = request.get_ref().log_type.clone();
-        self.called("RotateLogs", &log_type, &request).await;
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("RotateLogs", format!("{} {hash}", &log_type).trim_end(), &request).await;
+        changed(&hash)?;
         Ok(Response::new(RotateLogsResponse { run: started() }))
+    }
+
+    async fn plan_rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<PlanResponse> {
+        self.planned("PlanRotateLogs", &request).await
     }
 
     type RetrieveLogsStream = Stream<RetrieveLogsResponse>;
@@ -261,6 +345,7 @@ impl LogsService for Inner {
     ) -> Answer<CleanupArchivesResponse> {
         let hash = request.get_ref().plan_hash.clone();
         self.called("CleanupArchives", &hash, &request).await;
+        changed(&hash)?;
         Ok(Response::new(CleanupArchivesResponse { run: started() }))
     }
 
@@ -281,11 +366,6 @@ impl LogsService for Inner {
     ) -> Answer<Self::VerifyArchivesStream> {
         let parts = self.script.verify.iter().cloned();
         streamed(parts.map(|part| Ok(VerifyArchivesResponse { part: Some(part) })).collect())
-    }
-
-    async fn plan_rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<PlanResponse> {
-        self.called("PlanRotateLogs", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
     }
 }
 
@@ -326,14 +406,15 @@ impl OplogService for Inner {
 
     async fn add_note(&self, request: Request<AddNoteRequest>) -> Answer<AddNoteResponse> {
         let text = request.get_ref().text.clone();
-        self.called("AddNote", &text, &request).await;
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("AddNote", format!("{} {hash}", &text).trim_end(), &request).await;
+        changed(&hash)?;
         let entry = Some(OplogEntry { sequence: 7, ..Default::default() });
         Ok(Response::new(AddNoteResponse { entry }))
     }
 
     async fn plan_add_note(&self, request: Request<AddNoteRequest>) -> Answer<PlanResponse> {
-        self.called("PlanAddNote", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
+        self.planned("PlanAddNote", &request).await
     }
 }
 
@@ -348,36 +429,39 @@ impl ScheduleService for Inner {
 
     async fn run_job(&self, request: Request<RunJobRequest>) -> Answer<RunJobResponse> {
         let name = request.get_ref().name.clone();
-        self.called("RunJob", &name, &request).await;
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("RunJob", format!("{} {hash}", &name).trim_end(), &request).await;
+        changed(&hash)?;
         let run = started().map(|run| StartedRun { attached: true, ..run });
         Ok(Response::new(RunJobResponse { run }))
     }
 
+    async fn plan_run_job(&self, request: Request<RunJobRequest>) -> Answer<PlanResponse> {
+        self.planned("PlanRunJob", &request).await
+    }
+
     async fn pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PauseJobResponse> {
         let name = request.get_ref().name.clone();
-        self.called("PauseJob", &name, &request).await;
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("PauseJob", format!("{} {hash}", &name).trim_end(), &request).await;
+        changed(&hash)?;
         Ok(Response::new(PauseJobResponse { job: self.script.jobs.first().cloned() }))
+    }
+
+    async fn plan_pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PlanResponse> {
+        self.planned("PlanPauseJob", &request).await
     }
 
     async fn resume_job(&self, request: Request<ResumeJobRequest>) -> Answer<ResumeJobResponse> {
         let name = request.get_ref().name.clone();
-        self.called("ResumeJob", &name, &request).await;
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("ResumeJob", format!("{} {hash}", &name).trim_end(), &request).await;
+        changed(&hash)?;
         Ok(Response::new(ResumeJobResponse { job: self.script.jobs.first().cloned() }))
     }
 
-    async fn plan_run_job(&self, request: Request<RunJobRequest>) -> Answer<PlanResponse> {
-        self.called("PlanRunJob", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
-    }
-
-    async fn plan_pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PlanResponse> {
-        self.called("PlanPauseJob", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
-    }
-
     async fn plan_resume_job(&self, request: Request<ResumeJobRequest>) -> Answer<PlanResponse> {
-        self.called("PlanResumeJob", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
+        self.planned("PlanResumeJob", &request).await
     }
 }
 
@@ -403,18 +487,7 @@ impl RecoveryService for Inner {
     async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
         let RollbackRequest { component, to, plan_hash } = request.get_ref().clone();
         self.called("Rollback", &format!("{component} {to} {plan_hash}"), &request).await;
-        if plan_hash == "old" {
-            let details = tonic_types::ErrorDetails::with_error_info(
-                "PLAN_CHANGED",
-                "genesis",
-                std::collections::HashMap::new(),
-            );
-            return Err(<Status as tonic_types::StatusExt>::with_error_details(
-                tonic::Code::FailedPrecondition,
-                "the plan is another one now",
-                details,
-            ));
-        }
+        changed(&plan_hash)?;
         let point = |id: &str| Some(RollbackPoint { id: id.into(), ..Default::default() });
         let (from, to) = (point("8"), point("7"));
         Ok(Response::new(RollbackResponse {
@@ -429,38 +502,43 @@ impl RecoveryService for Inner {
         request: Request<GetEmergencyRequest>,
     ) -> Answer<GetEmergencyResponse> {
         self.called("GetEmergency", "", &request).await;
-        Ok(Response::new(GetEmergencyResponse::default()))
+        Ok(Response::new(self.script.emergency.clone()))
     }
 
     async fn activate_emergency(
         &self,
         request: Request<ActivateEmergencyRequest>,
     ) -> Answer<ActivateEmergencyResponse> {
-        self.called("ActivateEmergency", "", &request).await;
-        Ok(Response::new(ActivateEmergencyResponse::default()))
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("ActivateEmergency", &hash, &request).await;
+        changed(&hash)?;
+        let emergency = self.script.emergency.emergency.clone();
+        let was_active = emergency.as_ref().is_some_and(|emergency| emergency.epoch > 1);
+        Ok(Response::new(ActivateEmergencyResponse { emergency, was_active }))
     }
 
     async fn plan_activate_emergency(
         &self,
         request: Request<ActivateEmergencyRequest>,
     ) -> Answer<PlanResponse> {
-        self.called("PlanActivateEmergency", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
+        self.planned("PlanActivateEmergency", &request).await
     }
 
     async fn release_emergency(
         &self,
         request: Request<ReleaseEmergencyRequest>,
     ) -> Answer<ReleaseEmergencyResponse> {
-        self.called("ReleaseEmergency", "", &request).await;
-        Ok(Response::new(ReleaseEmergencyResponse::default()))
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("ReleaseEmergency", &hash, &request).await;
+        changed(&hash)?;
+        let emergency = self.script.emergency.emergency.clone();
+        Ok(Response::new(ReleaseEmergencyResponse { emergency }))
     }
 
     async fn plan_release_emergency(
         &self,
         request: Request<ReleaseEmergencyRequest>,
     ) -> Answer<PlanResponse> {
-        self.called("PlanReleaseEmergency", "", &request).await;
-        Ok(Response::new(PlanResponse::default()))
+        self.planned("PlanReleaseEmergency", &request).await
     }
 }

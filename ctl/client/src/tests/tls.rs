@@ -8,7 +8,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, SupportedProtocolVersion, version};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -24,8 +25,15 @@ async fn agent(secured: Option<(&Issued, &Ca)>) -> (SocketAddr, Arc<FakeRuns>) {
 }
 
 fn serve_on(listener: TcpListener, secured: Option<(&Issued, &Ca)>) -> Arc<FakeRuns> {
+    serve_with(Server::builder(), listener, secured)
+}
+
+fn serve_with(
+    mut server: Server,
+    listener: TcpListener,
+    secured: Option<(&Issued, &Ca)>,
+) -> Arc<FakeRuns> {
     let fake = Arc::new(FakeRuns::default());
-    let mut server = Server::builder();
     if let Some((own, clients)) = secured {
         let config = ServerTlsConfig::new()
             .identity(Identity::from_pem(&own.certificate, &own.key))
@@ -111,12 +119,13 @@ async fn a_server_that_is_not_to_be_trusted_is_told_nothing() {
     }
 }
 
-/// A TLS server of one version that lets nobody in, with a revocation list if given.
+/// A server of one version of TLS that hangs up after the handshake, with a revocation list if given.
 async fn doorkeeper(
     own: &Issued,
     clients: &Ca,
     revoked: Option<CertificateRevocationListDer<'static>>,
     version: &'static SupportedProtocolVersion,
+    protocols: &[&str],
 ) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -133,19 +142,19 @@ async fn doorkeeper(
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            assert!(acceptor.accept(stream).await.is_err(), "nobody is let in");
+            let _ = acceptor.accept(stream).await;
         }
     });
     address
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_refuses_the_certificate_is_not_unreachable() {
     let (ca, other, again) = (Ca::new("fleet"), Ca::new("other"), Ca::new("fleet"));
     let own = ca.server(&["127.0.0.1"]);
@@ -161,7 +170,7 @@ async fn an_agent_that_refuses_the_certificate_is_not_unreachable() {
             (Some(server.clone()), None, "not made for clients", "--role"),
             (Some(ca.client()), Some(&revocations), "has been revoked", "new one"),
         ] {
-            let address = doorkeeper(&own, &ca, list.cloned(), version).await;
+            let address = doorkeeper(&own, &ca, list.cloned(), version, &["h2"]).await;
             let error = refusal(&node(address), tls(&ca, client.as_ref())).await;
             let shown = format!("{version:?}: {error:?}");
             assert_eq!(error.reason, "CERTIFICATE_REFUSED", "{shown}");
@@ -171,7 +180,7 @@ async fn an_agent_that_refuses_the_certificate_is_not_unreachable() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_and_plaintext_that_meet_say_so() {
     let ca = Ca::new("fleet");
     let (own, client) = (ca.server(&["127.0.0.1"]), ca.client());
@@ -187,6 +196,63 @@ async fn tls_and_plaintext_that_meet_say_so() {
     assert!(fake.ids.lock().unwrap().is_empty());
     // Without TLS on either side it works.
     list(&connect(&node(plain), None).await.unwrap()).await.unwrap();
+}
+
+/// A far-away host: what a client sends after its first words arrives late.
+async fn far_away(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let agent = TcpStream::connect(to).await.unwrap();
+            let (mut from_agent, mut to_agent) = agent.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_agent, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut hello = [0; 4096];
+                let length = from_client.read(&mut hello).await?;
+                to_agent.write_all(&hello[..length]).await?;
+                tokio::time::sleep(Duration::from_millis(700)).await;
+                tokio::io::copy(&mut from_client, &mut to_agent).await
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_only_after_the_call_is_still_a_refusal() {
+    let (ca, other) = (Ca::new("fleet"), Ca::new("other"));
+    let (agent, fake) = agent(Some((&ca.server(&["127.0.0.1"]), &ca))).await;
+    let node = node(far_away(agent).await);
+    let refused = connect(&node, tls(&ca, Some(&other.client()))).await.unwrap();
+    let error = cancel(&refused).await.unwrap_err();
+    assert_eq!((error.kind, error.reason.as_str()), (Kind::Unauthenticated, "CERTIFICATE_REFUSED"));
+    assert!(fake.ids.lock().unwrap().is_empty());
+    cancel(&connect(&node, tls(&ca, Some(&ca.client()))).await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_speaks_tls_but_not_http2_is_no_agent() {
+    let ca = Ca::new("fleet");
+    let (own, client) = (ca.server(&["127.0.0.1"]), ca.client());
+    for protocols in [&[][..], &["http/1.1"]] {
+        let address = doorkeeper(&own, &ca, None, &version::TLS13, protocols).await;
+        let error = refusal(&node(address), tls(&ca, Some(&client))).await;
+        assert_eq!(error.reason, "TLS_FAILED", "{protocols:?}");
+        assert!(error.message.contains("not HTTP/2"), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lets_the_client_begin_is_not_waited_for_in_vain() {
+    let ca = Ca::new("fleet");
+    let (own, client) = (ca.server(&["127.0.0.1"]), ca.client());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = node(listener.local_addr().unwrap());
+    // To tell HTTP/1 from HTTP/2, it must hear the client first.
+    let _fake = serve_with(Server::builder().accept_http1(true), listener, Some((&own, &ca)));
+    list(&connect(&node, tls(&ca, Some(&client))).await.unwrap()).await.unwrap();
 }
 
 #[tokio::test]

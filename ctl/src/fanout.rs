@@ -77,7 +77,7 @@ impl Session<'_> {
         S: Future<Output = Result<Answer, Stop>>,
     {
         for row in rows {
-            self.printed(|console| printer.row(console, &row))?;
+            self.printed(|console| printer.row(console, row))?;
         }
         let most = |number: Option<u32>| number.map_or(usize::MAX, |number| number as usize);
         let (parallel, batch) = (most(Some(self.global.max_parallel)), most(self.global.batch));
@@ -108,7 +108,7 @@ impl Session<'_> {
             let row = Row { node: node.to_string(), result };
             codes.push(row.exit());
             failed += usize::from(row.error().is_some());
-            self.arrived(printer, node, &row)?;
+            self.arrived(printer, node, row)?;
         }
         if !waiting.is_empty() {
             let failures = format::plural(failed as u64, "node");
@@ -122,7 +122,7 @@ impl Session<'_> {
             for node in waiting {
                 let row = Row { node: node.to_string(), result: Err(not_sent(node, &failures)) };
                 codes.push(row.exit());
-                self.printed(|console| printer.row(console, &row))?;
+                self.printed(|console| printer.row(console, row))?;
             }
         }
         Ok(codes)
@@ -167,24 +167,25 @@ impl Session<'_> {
     }
 
     /// What is printed when one node has answered.
-    fn arrived(&self, printer: &mut Printer, node: &Node, row: &Row) -> Result<(), Halt> {
+    fn arrived(&self, printer: &mut Printer, node: &Node, row: Row) -> Result<(), Halt> {
         let printed = row.result.as_ref().is_ok_and(|answer| answer.printed);
+        let error = row.error().cloned();
+        let empty = match &row.result {
+            Ok(answer) if self.for_people() && answer.view.rows.is_empty() => answer.view.empty,
+            _ => "",
+        };
         if !printed {
             self.printed(|console| printer.row(console, row))?;
         }
-        if let Some(error) = row.error() {
+        if let Some(error) = error {
             let named = self.many().then_some(node);
             let verbose = self.global.verbose;
-            self.console(|console| render::failure(console, named, error, verbose));
+            self.console(|console| render::failure(console, named, &error, verbose));
         }
-        if let Ok(answer) = &row.result {
-            let view = &answer.view;
-            if self.for_people() && view.rows.is_empty() && !view.empty.is_empty() {
-                match self.many() {
-                    true => self.note(&format!("{node}: {}", view.empty)),
-                    false => self.note(view.empty),
-                }
-            }
+        match (empty, self.many()) {
+            ("", _) => {}
+            (empty, true) => self.note(&format!("{node}: {empty}")),
+            (empty, false) => self.note(empty),
         }
         Ok(())
     }

@@ -27,10 +27,35 @@ fn find(variable: &str, name: &str) -> PathBuf {
     let path = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>").join(name);
     assert!(
         path.is_file(),
-        "{} is not there. Build the programs first: `cargo build --workspace --bins` (tests/run does), \
+        "{} is not there. Build the programs first: `cargo build --workspace --bins --examples` (tests/run does), \
          or name one in ${variable}",
         path.display()
     );
+    path
+}
+
+/// An example of the client library.
+///
+/// # Panics
+/// With what to do when it is not there.
+pub fn example(name: &str) -> PathBuf {
+    find("GENESIS_EXAMPLE_BIN", &format!("examples/{name}"))
+}
+
+/// A path below `target/foreign`, where `tests/run` puts what other languages need.
+///
+/// # Panics
+/// With what to do when it is not there.
+pub fn foreign(path: &str) -> PathBuf {
+    let folder = std::env::var_os("GENESIS_FOREIGN").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("a test knows its own path");
+            test.ancestors().nth(3).expect("target").join("foreign")
+        },
+        PathBuf::from,
+    );
+    let path = folder.join(path);
+    assert!(path.exists(), "{} is not there: run `tests/run --prepare` once", path.display());
     path
 }
 

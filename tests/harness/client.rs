@@ -128,8 +128,15 @@ impl Write for Buffer {
 
 /// Runs genesisctl in this process with these arguments.
 pub fn ctl(arguments: &[&str]) -> Output {
+    ctl_env(arguments, &[])
+}
+
+/// [`ctl`] with these variables of the environment.
+pub fn ctl_env(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     let (stdout, stderr) = (Buffer::default(), Buffer::default());
-    let mut console = Console::detached(stdout.clone(), stderr.clone(), BTreeMap::new());
+    let env: BTreeMap<_, _> =
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut console = Console::detached(stdout.clone(), stderr.clone(), env);
     let argv = std::iter::once("genesisctl").chain(arguments.iter().copied());
     let exit = genesisctl::run(argv, &mut console);
     drop(console);

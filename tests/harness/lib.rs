@@ -11,13 +11,16 @@ pub mod binaries;
 mod client;
 pub mod clock;
 pub mod http;
+mod laptop;
 pub mod lines;
+pub mod older;
 pub mod pki;
 pub mod random;
 mod segment;
 mod writer;
 
 pub use agent::{Ended, Signal, TestAgent, source};
-pub use client::{Output, ctl};
+pub use client::{Output, ctl, ctl_env};
+pub use laptop::Laptop;
 pub use segment::Segment;
 pub use writer::{ChildWriter, Writer};

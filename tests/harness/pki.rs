@@ -53,6 +53,11 @@ impl Authority {
         self.pki.revoke(name, Reason::KeyCompromise, 30, now()).expect("it is revoked");
     }
 
+    /// The CA's own folder.
+    pub fn dir(&self) -> &Path {
+        self.pki.dir()
+    }
+
     /// The file of the newest revocation list.
     pub fn revocation_list(&self) -> PathBuf {
         self.pki.dir().join("crl.pem")

@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod emergency;
 mod identities;
+mod laptop;
 mod limits;
 mod logs_bad_input;
 mod logs_concurrent;

@@ -214,7 +214,7 @@ fn print(console: &mut Console, global: &Global, json: Value, view: View) -> Res
     }
     let row = Row { node: "genesisctl".to_owned(), result: Ok(Answer::new(json, view)) };
     let mut printer = Printer::new(global.output, false, &[], 0);
-    printer.row(console, &row)?;
+    printer.row(console, row)?;
     printer.end(console)?;
     Ok(Exit::Ok)
 }

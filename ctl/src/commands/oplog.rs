@@ -295,7 +295,7 @@ fn verify_file(session: &Session<'_>, file: &Path, head: Option<Head>) -> Result
     let exit = row.exit();
     let mut printer = Printer::new(session.format(), false, &[], 0);
     session.console(|console| {
-        printer.row(console, &row)?;
+        printer.row(console, row)?;
         printer.end(console)
     })?;
     Ok(exit)

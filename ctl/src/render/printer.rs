@@ -10,13 +10,16 @@ use crate::Console;
 use crate::cli::Format;
 use crate::exit::Halt;
 
-/// Prints one row after the other. [`Printer::end`] makes what was printed whole.
+/// Prints one row after the other, those of nodes that failed last: at the end of a long table is where they
+/// are seen, and whoever reads only the beginning has what is sound. [`Printer::end`] makes it whole.
 #[derive(Debug)]
 pub(crate) struct Printer {
     format: Format,
     /// Tell the nodes apart.
     many: bool,
     rows: usize,
+    /// Of nodes that failed, in the order in which they did.
+    failed: Vec<Row>,
     /// What the command will put above its columns, where several nodes are called.
     announced: &'static [&'static str],
     /// What stands above the columns, once it was printed.
@@ -36,11 +39,19 @@ impl Printer {
     ) -> Self {
         let widths = if many { vec![longest] } else { Vec::new() };
         let announced = if many { columns } else { &[] };
-        Self { format, many, rows: 0, announced, header: None, widths }
+        Self { format, many, rows: 0, failed: Vec::new(), announced, header: None, widths }
     }
 
-    /// Prints one row, at once.
-    pub(crate) fn row(&mut self, console: &mut Console, row: &Row) -> Result<(), Halt> {
+    /// Prints one row: at once, unless its node failed.
+    pub(crate) fn row(&mut self, console: &mut Console, row: Row) -> Result<(), Halt> {
+        if row.result.is_err() {
+            self.failed.push(row);
+            return Ok(());
+        }
+        self.print(console, &row)
+    }
+
+    fn print(&mut self, console: &mut Console, row: &Row) -> Result<(), Halt> {
         let text = match self.format {
             Format::Table => self.table(console, row),
             Format::Json => self.json(row)?,
@@ -52,8 +63,11 @@ impl Printer {
         flush(console)
     }
 
-    /// Ends the array, so that it is whole however the command ends.
+    /// Prints the rows that were held back, and ends the array, so that it is whole however the command ends.
     pub(crate) fn end(&mut self, console: &mut Console) -> Result<(), Halt> {
+        for row in std::mem::take(&mut self.failed) {
+            self.print(console, &row)?;
+        }
         match (self.format, self.rows) {
             (Format::Json | Format::Yaml, 0) => print(console, "[]\n"),
             (Format::Json, _) => print(console, "\n]\n"),

@@ -43,21 +43,21 @@ fn each_requested_node_has_a_row_in_every_format() {
     let rows: Vec<_> = table.out().lines().collect();
     assert_eq!(rows.len(), 3, "{}", table.out());
     assert!(rows[0].starts_with("NODE") && rows[0].contains("CONDITION"));
-    assert!(rows[1].starts_with(&absent) && rows[1].ends_with("(unreachable)"));
     assert!(
-        rows[2].starts_with(&fake.node()) && rows[2].contains("web-1") && rows[2].contains("1d 1h")
+        rows[1].starts_with(&fake.node()) && rows[1].contains("web-1") && rows[1].contains("1d 1h")
     );
+    assert!(rows[2].starts_with(&absent) && rows[2].ends_with("(unreachable)"));
     assert!(table.stderr.contains(&absent));
 
     let json = ctl(&["status", "-o", "json", "-n", &nodes]);
     assert_eq!(json.exit, Exit::SomeFailed);
     let rows = json.json();
     assert_eq!(rows.as_array().unwrap().len(), 2);
-    assert_eq!((&rows[0]["node"], &rows[0]["ok"]), (&absent.as_str().into(), &false.into()));
-    assert_eq!(rows[0]["error"]["code"], "UNAVAILABLE");
-    assert_eq!(rows[0]["error"]["reason"], "AGENT_UNREACHABLE");
-    assert!(rows[0]["response"].is_null());
-    assert_eq!(rows[1]["ok"], true);
+    assert_eq!((&rows[1]["node"], &rows[1]["ok"]), (&absent.as_str().into(), &false.into()));
+    assert_eq!(rows[1]["error"]["code"], "UNAVAILABLE");
+    assert_eq!(rows[1]["error"]["reason"], "AGENT_UNREACHABLE");
+    assert!(rows[1]["response"].is_null());
+    assert_eq!(rows[0]["ok"], true);
 
     let jsonl = ctl(&["status", "-o", "jsonl", "-n", &nodes]);
     assert_eq!(jsonl.out().lines().count(), 2);

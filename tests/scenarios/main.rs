@@ -22,6 +22,7 @@ mod logs_live;
 mod logs_midnight;
 mod logs_retention;
 mod oplog;
+mod overload;
 mod plans;
 mod request_ids;
 mod runs;

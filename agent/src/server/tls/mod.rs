@@ -112,7 +112,7 @@ impl Tls {
                 self.material.store(Some(Arc::new(material)));
                 drop(fault);
                 self.cut_refused();
-                tracing::warn!("certificates, client CA and revocation list were taken over");
+                tracing::info!("certificates, client CA and revocation list were taken over");
                 Ok(true)
             }
             Err(error) => {

@@ -1,16 +1,19 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
+mod services;
+
+use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use genesis_client::v1::agent_service_server::{AgentService, AgentServiceServer};
-use genesis_client::v1::logs_service_server::{LogsService, LogsServiceServer};
-use genesis_client::v1::oplog_service_server::{OplogService, OplogServiceServer};
-use genesis_client::v1::recovery_service_server::{RecoveryService, RecoveryServiceServer};
-use genesis_client::v1::run_service_server::{RunService, RunServiceServer};
-use genesis_client::v1::schedule_service_server::{ScheduleService, ScheduleServiceServer};
+use genesis_client::v1::agent_service_server::AgentServiceServer;
+use genesis_client::v1::logs_service_server::LogsServiceServer;
+use genesis_client::v1::oplog_service_server::OplogServiceServer;
+use genesis_client::v1::recovery_service_server::RecoveryServiceServer;
+use genesis_client::v1::run_service_server::RunServiceServer;
+use genesis_client::v1::schedule_service_server::ScheduleServiceServer;
 use genesis_client::v1::*;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
@@ -45,6 +48,65 @@ pub(crate) struct Script {
     pub(crate) identity: Option<WhoAmIResponse>,
     pub(crate) own_log: Vec<u8>,
     pub(crate) runs: Vec<Run>,
+    pub(crate) logs: GetLogsStatusResponse,
+    /// What the methods of these names fail with.
+    pub(crate) failing: HashMap<&'static str, Status>,
+    /// Where the calls of several agents meet.
+    pub(crate) meeting: Option<Arc<Meeting>>,
+}
+
+/// Holds calls back until enough of them have come, and keeps who came and went when.
+#[derive(Default)]
+pub(crate) struct Meeting {
+    /// So many calls are let go together.
+    pub(crate) together: usize,
+    state: Mutex<Met>,
+    changed: tokio::sync::Notify,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Met {
+    arrived: usize,
+    now: usize,
+    /// The most calls that were there at the same time.
+    pub(crate) most: usize,
+    /// The methods of those that came, and "left" for each that went.
+    pub(crate) events: Vec<String>,
+}
+
+impl Meeting {
+    pub(crate) fn of(together: usize) -> Arc<Self> {
+        Arc::new(Self { together, ..Self::default() })
+    }
+
+    pub(crate) fn met(&self) -> Met {
+        self.state.lock().unwrap().clone()
+    }
+
+    async fn attend(&self, method: &str) {
+        let place = {
+            let mut met = self.state.lock().unwrap();
+            met.arrived += 1;
+            met.now += 1;
+            met.most = met.most.max(met.now);
+            met.events.push(method.to_owned());
+            met.arrived
+        };
+        self.changed.notify_waiters();
+        let wanted = place.next_multiple_of(self.together);
+        loop {
+            let changed = self.changed.notified();
+            if self.state.lock().unwrap().arrived >= wanted {
+                break;
+            }
+            changed.await;
+        }
+        // One that should not come has the time to do so.
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        let mut met = self.state.lock().unwrap();
+        met.now -= 1;
+        met.events.push("left".into());
+    }
 }
 
 /// Calls under this request id are kept with it; other ids are made up by the client.
@@ -130,7 +192,12 @@ impl Fake {
 }
 
 impl Inner {
-    async fn called<T>(&self, method: &str, what: &str, request: &Request<T>) {
+    async fn called<T>(
+        &self,
+        method: &str,
+        what: &str,
+        request: &Request<T>,
+    ) -> Result<(), Status> {
         let reason = request.metadata().get("genesis-reason").map(|v| v.to_str().unwrap());
         let mut call = format!("{method} {what}").trim_end().to_owned();
         if let Some(reason) = reason {
@@ -144,12 +211,19 @@ impl Inner {
         if !self.script.delay.is_zero() {
             tokio::time::sleep(self.script.delay).await;
         }
+        if let Some(meeting) = &self.script.meeting {
+            meeting.attend(method).await;
+        }
+        match self.script.failing.get(method) {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
     }
 }
 
 impl Inner {
     async fn planned<T>(&self, method: &str, request: &Request<T>) -> Answer<PlanResponse> {
-        self.called(method, "", request).await;
+        self.called(method, "", request).await?;
         Ok(Response::new(self.script.any_plan.clone()))
     }
 }
@@ -159,16 +233,13 @@ fn changed(plan_hash: &str) -> Result<(), Status> {
     if plan_hash != "old" {
         return Ok(());
     }
-    let details = tonic_types::ErrorDetails::with_error_info(
-        "PLAN_CHANGED",
-        "genesis",
-        std::collections::HashMap::new(),
-    );
-    Err(<Status as tonic_types::StatusExt>::with_error_details(
-        tonic::Code::Aborted,
-        "the plan is another one now",
-        details,
-    ))
+    Err(refusal(tonic::Code::Aborted, "PLAN_CHANGED", "the plan is another one now"))
+}
+
+/// A status as agents send it.
+pub(crate) fn refusal(code: tonic::Code, reason: &str, message: &str) -> Status {
+    let details = tonic_types::ErrorDetails::with_error_info(reason, "genesis", HashMap::new());
+    <Status as tonic_types::StatusExt>::with_error_details(code, message, details)
 }
 
 fn streamed<T: Send + 'static>(items: Vec<Result<T, Status>>) -> Answer<Stream<T>> {
@@ -177,368 +248,4 @@ fn streamed<T: Send + 'static>(items: Vec<Result<T, Status>>) -> Answer<Stream<T
 
 fn started() -> Option<StartedRun> {
     Some(StartedRun { run_id: "01J0000000000000000000000A".into(), attached: false })
-}
-
-#[tonic::async_trait]
-impl AgentService for Inner {
-    async fn get_status(&self, request: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
-        self.called("GetStatus", "", &request).await;
-        Ok(Response::new(self.script.status.clone()))
-    }
-
-    async fn get_version(&self, request: Request<GetVersionRequest>) -> Answer<GetVersionResponse> {
-        self.called("GetVersion", "", &request).await;
-        let version = self.script.status.version.clone();
-        Ok(Response::new(GetVersionResponse { version, schema_version: 1, rustc: "1.95.0".into() }))
-    }
-
-    async fn who_am_i(&self, _: Request<WhoAmIRequest>) -> Answer<WhoAmIResponse> {
-        match &self.script.identity {
-            Some(identity) => Ok(Response::new(identity.clone())),
-            None => Err(Status::permission_denied("nobody knows you")),
-        }
-    }
-
-    async fn get_config(&self, _: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
-        let effective_toml = match self.script.config.as_str() {
-            "" => "[logs]\nx = \"\u{1b}[31m\"\n".into(),
-            config => config.to_owned(),
-        };
-        Ok(Response::new(GetConfigResponse { effective_toml, ..Default::default() }))
-    }
-
-    async fn check_config(
-        &self,
-        request: Request<CheckConfigRequest>,
-    ) -> Answer<CheckConfigResponse> {
-        let text = format!("{:?}", request.get_ref().toml);
-        self.called("CheckConfig", &text, &request).await;
-        Ok(Response::new(self.script.check.clone()))
-    }
-
-    async fn reload_config(
-        &self,
-        request: Request<ReloadConfigRequest>,
-    ) -> Answer<ReloadConfigResponse> {
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("ReloadConfig", &hash, &request).await;
-        changed(&hash)?;
-        Ok(Response::new(ReloadConfigResponse { generation: 3, ..Default::default() }))
-    }
-
-    async fn plan_reload_config(
-        &self,
-        request: Request<ReloadConfigRequest>,
-    ) -> Answer<PlanResponse> {
-        self.planned("PlanReloadConfig", &request).await
-    }
-
-    async fn get_pki(&self, request: Request<GetPkiRequest>) -> Answer<GetPkiResponse> {
-        self.called("GetPki", "", &request).await;
-        Ok(Response::new(self.script.pki.clone()))
-    }
-
-    async fn read_own_log(
-        &self,
-        request: Request<ReadOwnLogRequest>,
-    ) -> Answer<ReadOwnLogResponse> {
-        let limit = request.get_ref().limit_bytes.to_string();
-        self.called("ReadOwnLog", &limit, &request).await;
-        match self.script.own_log.is_empty() {
-            true => Err(Status::unavailable("no log")),
-            false => Ok(Response::new(ReadOwnLogResponse { lines: self.script.own_log.clone() })),
-        }
-    }
-}
-
-#[tonic::async_trait]
-impl RunService for Inner {
-    async fn list_runs(&self, _: Request<ListRunsRequest>) -> Answer<ListRunsResponse> {
-        Ok(Response::new(ListRunsResponse { runs: self.script.runs.clone() }))
-    }
-
-    async fn get_run(&self, request: Request<GetRunRequest>) -> Answer<GetRunResponse> {
-        let id = request.get_ref().id.clone();
-        self.called("GetRun", &id, &request).await;
-        if id != "last" {
-            return Err(Status::not_found(format!("no run {id}")));
-        }
-        let run = Run { id: "01J0000000000000000000000A".into(), ..Default::default() };
-        Ok(Response::new(GetRunResponse { run: Some(run) }))
-    }
-
-    type WatchRunStream = Stream<WatchRunResponse>;
-
-    async fn watch_run(&self, request: Request<WatchRunRequest>) -> Answer<Self::WatchRunStream> {
-        let id = request.get_ref().id.clone();
-        self.called("WatchRun", &id, &request).await;
-        let mut watched = self.watched.lock().unwrap();
-        let script = &self.script.watches[(*watched).min(self.script.watches.len() - 1)];
-        *watched += 1;
-        let items = script.iter().cloned();
-        streamed(items.map(|run| run.map(|run| WatchRunResponse { run: Some(run) })).collect())
-    }
-
-    async fn cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<CancelRunResponse> {
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("CancelRun", &hash, &request).await;
-        changed(&hash)?;
-        Ok(Response::new(CancelRunResponse::default()))
-    }
-
-    async fn plan_cancel_run(&self, request: Request<CancelRunRequest>) -> Answer<PlanResponse> {
-        self.planned("PlanCancelRun", &request).await
-    }
-}
-
-#[tonic::async_trait]
-impl LogsService for Inner {
-    async fn get_status(&self, _: Request<GetLogsStatusRequest>) -> Answer<GetLogsStatusResponse> {
-        Ok(Response::new(GetLogsStatusResponse::default()))
-    }
-
-    async fn list_segments(&self, _: Request<ListSegmentsRequest>) -> Answer<ListSegmentsResponse> {
-        let segments = self.script.segments.clone();
-        Ok(Response::new(ListSegmentsResponse { segments, truncated: true }))
-    }
-
-    async fn rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<RotateLogsResponse> {
-        let log_type = request.get_ref().log_type.clone();
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("RotateLogs", format!("{} {hash}", &log_type).trim_end(), &request).await;
-        changed(&hash)?;
-        Ok(Response::new(RotateLogsResponse { run: started() }))
-    }
-
-    async fn plan_rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<PlanResponse> {
-        self.planned("PlanRotateLogs", &request).await
-    }
-
-    type RetrieveLogsStream = Stream<RetrieveLogsResponse>;
-
-    async fn retrieve_logs(
-        &self,
-        request: Request<RetrieveLogsRequest>,
-    ) -> Answer<Self::RetrieveLogsStream> {
-        self.called("RetrieveLogs", "", &request).await;
-        if request.get_ref().log_type == "absent" {
-            let details = tonic_types::ErrorDetails::with_error_info(
-                "LOG_TYPE_UNKNOWN",
-                "genesis",
-                std::collections::HashMap::new(),
-            );
-            return Err(<Status as tonic_types::StatusExt>::with_error_details(
-                tonic::Code::NotFound,
-                "no log type absent",
-                details,
-            ));
-        }
-        let items = self.script.retrieve.iter().cloned();
-        streamed(
-            items.map(|part| part.map(|part| RetrieveLogsResponse { part: Some(part) })).collect(),
-        )
-    }
-
-    async fn cleanup_archives(
-        &self,
-        request: Request<CleanupArchivesRequest>,
-    ) -> Answer<CleanupArchivesResponse> {
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("CleanupArchives", &hash, &request).await;
-        changed(&hash)?;
-        Ok(Response::new(CleanupArchivesResponse { run: started() }))
-    }
-
-    async fn plan_cleanup_archives(
-        &self,
-        request: Request<CleanupArchivesRequest>,
-    ) -> Answer<PlanCleanupArchivesResponse> {
-        let age = request.get_ref().older_than.clone();
-        self.called("PlanCleanupArchives", &age, &request).await;
-        Ok(Response::new(self.script.plan.clone()))
-    }
-
-    type VerifyArchivesStream = Stream<VerifyArchivesResponse>;
-
-    async fn verify_archives(
-        &self,
-        _: Request<VerifyArchivesRequest>,
-    ) -> Answer<Self::VerifyArchivesStream> {
-        let parts = self.script.verify.iter().cloned();
-        streamed(parts.map(|part| Ok(VerifyArchivesResponse { part: Some(part) })).collect())
-    }
-}
-
-#[tonic::async_trait]
-impl OplogService for Inner {
-    async fn get_head(&self, _: Request<GetHeadRequest>) -> Answer<GetHeadResponse> {
-        let last = self.script.export.last();
-        let head = last.map(|last| Head { sequence: last.sequence, hash: last.hash.clone() });
-        Ok(Response::new(GetHeadResponse { head }))
-    }
-
-    async fn list_entries(&self, _: Request<ListEntriesRequest>) -> Answer<ListEntriesResponse> {
-        Ok(Response::new(ListEntriesResponse { entries: self.script.entries.clone() }))
-    }
-
-    type TailEntriesStream = Stream<TailEntriesResponse>;
-
-    async fn tail_entries(
-        &self,
-        _: Request<TailEntriesRequest>,
-    ) -> Answer<Self::TailEntriesStream> {
-        let entries = self.script.entries.iter().cloned();
-        streamed(entries.map(|entry| Ok(TailEntriesResponse { entry: Some(entry) })).collect())
-    }
-
-    async fn verify_oplog(&self, _: Request<VerifyOplogRequest>) -> Answer<VerifyOplogResponse> {
-        Ok(Response::new(self.script.verified.clone()))
-    }
-
-    type ExportOplogStream = Stream<ExportOplogResponse>;
-
-    async fn export_oplog(
-        &self,
-        _: Request<ExportOplogRequest>,
-    ) -> Answer<Self::ExportOplogStream> {
-        streamed(self.script.export.iter().cloned().map(Ok).collect())
-    }
-
-    async fn add_note(&self, request: Request<AddNoteRequest>) -> Answer<AddNoteResponse> {
-        let text = request.get_ref().text.clone();
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("AddNote", format!("{} {hash}", &text).trim_end(), &request).await;
-        changed(&hash)?;
-        let entry = Some(OplogEntry { sequence: 7, ..Default::default() });
-        Ok(Response::new(AddNoteResponse { entry }))
-    }
-
-    async fn plan_add_note(&self, request: Request<AddNoteRequest>) -> Answer<PlanResponse> {
-        self.planned("PlanAddNote", &request).await
-    }
-}
-
-#[tonic::async_trait]
-impl ScheduleService for Inner {
-    async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Answer<ListJobsResponse> {
-        let asked =
-            format!("{} {:?}", request.get_ref().next, request.get_ref().at.map(|at| at.seconds));
-        self.called("ListJobs", &asked, &request).await;
-        Ok(Response::new(ListJobsResponse { jobs: self.script.jobs.clone() }))
-    }
-
-    async fn run_job(&self, request: Request<RunJobRequest>) -> Answer<RunJobResponse> {
-        let name = request.get_ref().name.clone();
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("RunJob", format!("{} {hash}", &name).trim_end(), &request).await;
-        changed(&hash)?;
-        let run = started().map(|run| StartedRun { attached: true, ..run });
-        Ok(Response::new(RunJobResponse { run }))
-    }
-
-    async fn plan_run_job(&self, request: Request<RunJobRequest>) -> Answer<PlanResponse> {
-        self.planned("PlanRunJob", &request).await
-    }
-
-    async fn pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PauseJobResponse> {
-        let name = request.get_ref().name.clone();
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("PauseJob", format!("{} {hash}", &name).trim_end(), &request).await;
-        changed(&hash)?;
-        Ok(Response::new(PauseJobResponse { job: self.script.jobs.first().cloned() }))
-    }
-
-    async fn plan_pause_job(&self, request: Request<PauseJobRequest>) -> Answer<PlanResponse> {
-        self.planned("PlanPauseJob", &request).await
-    }
-
-    async fn resume_job(&self, request: Request<ResumeJobRequest>) -> Answer<ResumeJobResponse> {
-        let name = request.get_ref().name.clone();
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("ResumeJob", format!("{} {hash}", &name).trim_end(), &request).await;
-        changed(&hash)?;
-        Ok(Response::new(ResumeJobResponse { job: self.script.jobs.first().cloned() }))
-    }
-
-    async fn plan_resume_job(&self, request: Request<ResumeJobRequest>) -> Answer<PlanResponse> {
-        self.planned("PlanResumeJob", &request).await
-    }
-}
-
-#[tonic::async_trait]
-impl RecoveryService for Inner {
-    async fn list_components(
-        &self,
-        _: Request<ListComponentsRequest>,
-    ) -> Answer<ListComponentsResponse> {
-        let point = RollbackPoint { id: "7".into(), current: true, ..Default::default() };
-        let component = Component { name: "config".into(), points: vec![point] };
-        Ok(Response::new(ListComponentsResponse { components: vec![component] }))
-    }
-
-    async fn plan_rollback(
-        &self,
-        request: Request<RollbackRequest>,
-    ) -> Answer<PlanRollbackResponse> {
-        self.called("PlanRollback", "", &request).await;
-        Ok(Response::new(self.script.rollback_plan.clone()))
-    }
-
-    async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
-        let RollbackRequest { component, to, plan_hash } = request.get_ref().clone();
-        self.called("Rollback", &format!("{component} {to} {plan_hash}"), &request).await;
-        changed(&plan_hash)?;
-        let point = |id: &str| Some(RollbackPoint { id: id.into(), ..Default::default() });
-        let (from, to) = (point("8"), point("7"));
-        Ok(Response::new(RollbackResponse {
-            from,
-            to,
-            verified: "generation 7 is in force".into(),
-        }))
-    }
-
-    async fn get_emergency(
-        &self,
-        request: Request<GetEmergencyRequest>,
-    ) -> Answer<GetEmergencyResponse> {
-        self.called("GetEmergency", "", &request).await;
-        Ok(Response::new(self.script.emergency.clone()))
-    }
-
-    async fn activate_emergency(
-        &self,
-        request: Request<ActivateEmergencyRequest>,
-    ) -> Answer<ActivateEmergencyResponse> {
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("ActivateEmergency", &hash, &request).await;
-        changed(&hash)?;
-        let emergency = self.script.emergency.emergency.clone();
-        let was_active = emergency.as_ref().is_some_and(|emergency| emergency.epoch > 1);
-        Ok(Response::new(ActivateEmergencyResponse { emergency, was_active }))
-    }
-
-    async fn plan_activate_emergency(
-        &self,
-        request: Request<ActivateEmergencyRequest>,
-    ) -> Answer<PlanResponse> {
-        self.planned("PlanActivateEmergency", &request).await
-    }
-
-    async fn release_emergency(
-        &self,
-        request: Request<ReleaseEmergencyRequest>,
-    ) -> Answer<ReleaseEmergencyResponse> {
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("ReleaseEmergency", &hash, &request).await;
-        changed(&hash)?;
-        let emergency = self.script.emergency.emergency.clone();
-        Ok(Response::new(ReleaseEmergencyResponse { emergency }))
-    }
-
-    async fn plan_release_emergency(
-        &self,
-        request: Request<ReleaseEmergencyRequest>,
-    ) -> Answer<PlanResponse> {
-        self.planned("PlanReleaseEmergency", &request).await
-    }
 }

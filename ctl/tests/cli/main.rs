@@ -4,11 +4,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod contexts;
+mod emergency;
 mod fake;
+mod fanout;
 mod logs;
 mod nodes;
+mod offline;
 mod output;
+mod pipes;
+mod plans;
 mod runs;
+mod support;
+mod yaml;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,0 +1,258 @@
+//! `--plan`, `--plan-hash` and `--request-id` on every command that changes something, and on those that
+//! change nothing.
+
+use genesis_client::v1::*;
+use genesisctl::Exit;
+
+use crate::fake::{Fake, REQUEST_ID, Script};
+use crate::{Outcome, at, ctl, folder, well};
+
+const RUN: &str = "01J0000000000000000000000A";
+
+/// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
+/// the hash.
+const CHANGES: [(&[&str], &str, &str); 11] = [
+    (&["run", "cancel", RUN], "CancelRun", ""),
+    (&["schedule", "run", "j"], "RunJob", "j"),
+    (&["schedule", "pause", "j"], "PauseJob", "j"),
+    (&["schedule", "resume", "j"], "ResumeJob", "j"),
+    (&["oplog", "note", "x"], "AddNote", "x"),
+    (&["config", "reload"], "ReloadConfig", ""),
+    (&["rollback", "--component", "config", "--to", "7"], "Rollback", "config 7"),
+    (&["emergency", "activate"], "ActivateEmergency", ""),
+    (&["emergency", "release", "--reason", "r"], "ReleaseEmergency", ""),
+    (&["logs", "rotate", "--log-type", "app"], "RotateLogs", "app"),
+    (&["logs", "cleanup", "--older-than", "365d", "--yes"], "CleanupArchives", ""),
+];
+
+/// Commands that change nothing.
+const READS: [&[&str]; 18] = [
+    &["status"],
+    &["version"],
+    &["whoami"],
+    &["run", "list"],
+    &["run", "show", "last"],
+    &["run", "watch", "last"],
+    &["schedule", "list"],
+    &["oplog", "list"],
+    &["oplog", "tail"],
+    &["oplog", "verify"],
+    &["oplog", "export"],
+    &["config", "show"],
+    &["config", "check"],
+    &["rollback", "components"],
+    &["emergency", "status"],
+    &["logs", "status"],
+    &["logs", "list"],
+    &["pki", "list"],
+];
+
+fn plan() -> Option<Plan> {
+    let step = |action: &str, target: &str| PlanStep {
+        action: action.into(),
+        target: target.into(),
+        reason: "because it is due".into(),
+    };
+    Some(Plan {
+        hash: "c0ffee".into(),
+        steps: vec![step("do-this", "one"), step("do-that", "two")],
+    })
+}
+
+fn agent() -> (tempfile::TempDir, Fake) {
+    let folder = folder();
+    let emergency = Emergency { active: true, epoch: 1, since: at(0), ..Default::default() };
+    let ended = Run { id: RUN.into(), state: RunState::Succeeded.into(), ..Default::default() };
+    let script = Script {
+        status: well(),
+        any_plan: PlanResponse { plan: plan() },
+        plan: PlanCleanupArchivesResponse { plan: plan(), segments: 2, compressed_bytes: 9 },
+        rollback_plan: PlanRollbackResponse { plan: plan(), ..Default::default() },
+        emergency: GetEmergencyResponse { emergency: Some(emergency), ..Default::default() },
+        watches: vec![vec![Ok(ended)]],
+        jobs: vec![Job { name: "j".into(), ..Default::default() }],
+        ..Default::default()
+    };
+    let fake = Fake::start(folder.path(), script);
+    (folder, fake)
+}
+
+fn on(fake: &Fake, command: &[&str], flags: &[&str]) -> Outcome {
+    ctl(&[command, flags, &["-n", &fake.node()]].concat())
+}
+
+/// The first calls to methods that are not `WatchRun`, by which a run is followed to its end.
+fn sent(fake: &Fake) -> Vec<String> {
+    fake.calls().into_iter().filter(|call| !call.starts_with("WatchRun")).collect()
+}
+
+#[test]
+fn every_changing_rpc_of_the_contract_has_its_command() {
+    let mut commands: Vec<_> = CHANGES.iter().map(|(_, method, _)| (*method).to_owned()).collect();
+    let mut contract: Vec<_> = genesis_proto::method_policies()
+        .into_iter()
+        .filter(|(_, policy)| policy.mutating)
+        .map(|(path, _)| path.rsplit('/').next().unwrap().to_owned())
+        .collect();
+    commands.sort();
+    contract.sort();
+    assert_eq!(commands, contract);
+}
+
+#[test]
+fn a_plan_is_shown_and_nothing_else_is_sent() {
+    for (command, method, _) in CHANGES {
+        // Even what needs a reason or a yes needs none for its plan.
+        let command = match command {
+            ["emergency", "release", ..] => &["emergency", "release"][..],
+            ["logs", "cleanup", ..] => &["logs", "cleanup", "--older-than", "365d"],
+            command => command,
+        };
+        let (_folder, fake) = agent();
+        let table = on(&fake, command, &["--plan"]);
+        assert_eq!(table.exit, Exit::Ok, "{command:?}: {}", table.stderr);
+        for shown in
+            ["ACTION", "do-this", "do-that", "one", "two", "because it is due", "plan hash: c0ffee"]
+        {
+            assert!(table.out().contains(shown), "{command:?} lacks {shown}: {}", table.out());
+        }
+        let json = on(&fake, command, &["--plan", "-o", "json"]);
+        assert_eq!(json.exit, Exit::Ok, "{command:?}: {}", json.stderr);
+        let json = json.json();
+        assert_eq!(json[0]["response"]["plan"]["hash"], "c0ffee", "{command:?}");
+        assert_eq!(json[0]["response"]["plan"]["steps"][1]["action"], "do-that", "{command:?}");
+        let calls = fake.calls();
+        assert_eq!(calls.len(), 2, "{calls:?}");
+        for call in &calls {
+            assert_eq!(call.split(' ').next().unwrap(), format!("Plan{method}"), "{command:?}");
+        }
+    }
+}
+
+#[test]
+fn plans_of_several_nodes_need_no_consent() {
+    for (command, method, _) in CHANGES {
+        let ((_a, one), (_b, two)) = (agent(), agent());
+        let command: Vec<_> = command.iter().copied().filter(|word| *word != "--yes").collect();
+        let nodes = format!("{},{}", one.node(), two.node());
+        let outcome = ctl(&[&command[..], &["--plan", "-n", &nodes]].concat());
+        assert_eq!(outcome.exit, Exit::Ok, "{command:?}: {}", outcome.stderr);
+        assert_eq!(outcome.out().matches("plan hash: c0ffee").count(), 2, "{}", outcome.out());
+        for fake in [&one, &two] {
+            let calls = fake.calls();
+            assert!(
+                calls.len() == 1 && calls[0].starts_with(&format!("Plan{method}")),
+                "{calls:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_hash_is_sent_with_every_change() {
+    for (command, method, noted) in CHANGES {
+        let (_folder, fake) = agent();
+        let outcome = on(&fake, command, &["--plan-hash", "c0ffee"]);
+        assert_eq!(outcome.exit, Exit::Ok, "{command:?}: {}", outcome.stderr);
+        let sent = sent(&fake);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        let wanted = [method, noted, "c0ffee"].join(" ").replace("  ", " ");
+        let found = sent[0].split(" because ").next().unwrap();
+        assert_eq!(found, wanted, "{command:?}");
+    }
+}
+
+#[test]
+fn another_plan_than_the_one_named_is_a_conflict() {
+    for (command, _, _) in CHANGES {
+        let (_folder, fake) = agent();
+        let outcome = on(&fake, command, &["--plan-hash", "old"]);
+        assert_eq!(outcome.exit, Exit::Conflict, "{command:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("error[PLAN_CHANGED]"), "{}", outcome.stderr);
+        let json = on(&fake, command, &["--plan-hash", "old", "-o", "json"]);
+        assert_eq!(json.exit, Exit::Conflict, "{command:?}");
+        assert_eq!(json.json()[0]["error"]["reason"], "PLAN_CHANGED");
+    }
+}
+
+#[test]
+fn a_hash_is_for_one_node() {
+    for (command, _, _) in CHANGES {
+        let ((_a, one), (_b, two)) = (agent(), agent());
+        let nodes = format!("{},{}", one.node(), two.node());
+        let command: Vec<_> = command.iter().copied().filter(|word| *word != "--yes").collect();
+        for yes in [&[][..], &["--yes"]] {
+            let flags = ["--plan-hash", "c0ffee", "-n", &nodes];
+            let outcome = ctl(&[&command, &flags[..], yes].concat());
+            assert_eq!(outcome.exit, Exit::Usage, "{command:?}");
+            assert!(outcome.stderr.contains("of one node"), "{command:?}: {}", outcome.stderr);
+        }
+        assert!(one.calls().is_empty() && two.calls().is_empty(), "{command:?}");
+    }
+}
+
+#[test]
+fn what_changes_nothing_takes_none_of_these_flags() {
+    let (folder, fake) = agent();
+    let archive = folder.path().join("x.tar.gz");
+    let bundle = ["support", "bundle", "--out", archive.to_str().unwrap()];
+    let more: [&[&str]; 5] = [
+        &bundle,
+        &["context", "list"],
+        &["completions", "bash"],
+        &["man"],
+        &["oplog", "verify", "--file", "x"],
+    ];
+    for command in READS.iter().copied().chain(more) {
+        for flag in [&["--plan"][..], &["--plan-hash", "c0ffee"], &["--request-id", REQUEST_ID]] {
+            let outcome = on(&fake, command, flag);
+            assert_eq!(outcome.exit, Exit::Usage, "{command:?} {flag:?}");
+            assert!(
+                outcome.stderr.contains(flag[0]) && outcome.stderr.contains("changes nothing"),
+                "{command:?}: {}",
+                outcome.stderr
+            );
+            assert!(outcome.stdout.is_empty(), "{command:?} {flag:?}");
+        }
+    }
+    // Of the lines it would fetch, this one shows how much.
+    let retrieve =
+        ["logs", "retrieve", "--log-type", "app", "--date-range", "2024-01-01:2024-01-02"];
+    for flag in [&["--plan-hash", "c0ffee"][..], &["--request-id", REQUEST_ID]] {
+        assert_eq!(on(&fake, &retrieve, flag).exit, Exit::Usage, "{flag:?}");
+    }
+    assert!(fake.calls().is_empty() && !archive.exists());
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_wrong_usage() {
+    let (_folder, fake) = agent();
+    for flags in [
+        &["--plan", "--plan-hash", "c0ffee"][..],
+        &["--plan", "--request-id", REQUEST_ID],
+        &["--plan-hash", ""],
+    ] {
+        assert_eq!(on(&fake, &["config", "reload"], flags).exit, Exit::Usage, "{flags:?}");
+    }
+    assert!(fake.calls().is_empty());
+}
+
+#[test]
+fn a_request_id_arrives_with_every_change() {
+    for (command, method, _) in CHANGES {
+        let (_folder, fake) = agent();
+        let outcome = on(&fake, command, &["--request-id", REQUEST_ID]);
+        assert_eq!(outcome.exit, Exit::Ok, "{command:?}: {}", outcome.stderr);
+        let sent = sent(&fake);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        assert!(sent[0].starts_with(method), "{sent:?}");
+        assert!(sent[0].ends_with(&format!(" as {REQUEST_ID}")), "{sent:?}");
+    }
+    let (_folder, fake) = agent();
+    for junk in ["", "1", "not-an-id", &REQUEST_ID[1..], "UUUUUUUUUUUUUUUUUUUUUUUUUU"] {
+        let outcome = on(&fake, &["config", "reload"], &["--request-id", junk]);
+        assert_eq!(outcome.exit, Exit::Usage, "{junk:?}");
+        assert!(outcome.stderr.contains("ULID"), "{}", outcome.stderr);
+    }
+    assert!(fake.calls().is_empty());
+}

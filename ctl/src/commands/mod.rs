@@ -133,7 +133,7 @@ pub(crate) fn offline(
     match command {
         Command::Context(verb) => Some(context::dispatch(verb, global, console)),
         Command::Completions { shell } => Some(offline::completions(*shell, console)),
-        Command::Man(arguments) => Some(offline::man(arguments, console)),
+        Command::Man(arguments) => Some(offline::man(arguments, global, console)),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use crate::Console;
-use crate::cli::Cli;
+use crate::cli::{Cli, Global};
 use crate::exit::{Exit, Halt};
 use crate::outfile::OutFile;
 use crate::render;
@@ -50,7 +50,7 @@ pub(super) fn completions(shell: For, console: &mut Console) -> Result<Exit, Hal
     Ok(Exit::Ok)
 }
 
-pub(super) fn man(arguments: &Man, console: &mut Console) -> Result<Exit, Halt> {
+pub(super) fn man(arguments: &Man, global: &Global, console: &mut Console) -> Result<Exit, Halt> {
     let mut root = Cli::command();
     root.build();
     let Some(folder) = &arguments.out else {
@@ -62,7 +62,9 @@ pub(super) fn man(arguments: &Man, console: &mut Console) -> Result<Exit, Halt> 
     })?;
     let mut pages = 0;
     pages_below(root, "genesisctl", folder, &mut pages)?;
-    render::stderr_line(console, &format!("{pages} pages are in {}", folder.display()));
+    if !global.quiet {
+        render::stderr_line(console, &format!("{pages} pages are in {}", folder.display()));
+    }
     Ok(Exit::Ok)
 }
 

@@ -18,7 +18,7 @@ use rules::Rules;
 
 /// Names of which everybody has one, and words of this program that a name may be equal to: they identify
 /// nobody, and replacing them would spoil the text.
-const COMMON: [&str; 16] = [
+const COMMON: [&str; 26] = [
     "root",
     "genesis",
     "genesis.trading",
@@ -27,6 +27,8 @@ const COMMON: [&str; 16] = [
     "agent",
     "logs",
     "localhost",
+    "127.0.0.1",
+    "0.0.0.0",
     "viewer",
     "operator",
     "admin",
@@ -35,6 +37,14 @@ const COMMON: [&str; 16] = [
     "nobody",
     "system",
     "schedule",
+    "git",
+    "postgres",
+    "redis",
+    "mysql",
+    "ubuntu",
+    "debian",
+    "runner",
+    "ec2-user",
 ];
 
 /// The shortest name that is replaced wherever it stands alone. Shorter ones are words of prose.
@@ -102,33 +112,78 @@ impl Redactor {
         })
     }
 
-    /// From now on `name` is replaced wherever it stands alone.
+    /// From now on `name` is replaced wherever it stands alone; of a host also its short name, by the same
+    /// placeholder.
     pub(crate) fn know(&mut self, what: What, name: &str) {
-        let name = name.trim();
-        if name.is_empty() || COMMON.contains(&name.to_lowercase().as_str()) {
+        let name = name.trim().trim_end_matches('.');
+        if name.is_empty() || is_common(name) {
             return;
         }
+        let label = match (what, name.split_once('.')) {
+            (What::Host, Some((label, _))) => Some(label),
+            _ => None,
+        };
+        // That of an address is none, and short ones are words.
+        let short = label.filter(|short| {
+            long_enough(short) && !is_common(short) && !short.bytes().all(|b| b.is_ascii_digit())
+        });
+        if let Some(short) = short {
+            self.alias(what, short, name);
+            self.name(short);
+        }
         self.placeholder(what, name);
-        if name.chars().count() >= SHORTEST_NAME && self.names.insert(name.to_lowercase()) {
+        self.name(name);
+    }
+
+    /// Two names of the same, of which one may have its placeholder already.
+    fn alias(&mut self, what: What, short: &str, long: &str) {
+        let known = self.placeholders.get(&short.to_lowercase()).cloned();
+        let known = known.unwrap_or_else(|| self.placeholder(what, long));
+        for name in [short, long] {
+            self.placeholders.entry(name.to_lowercase()).or_insert_with(|| known.clone());
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        if long_enough(name) && self.names.insert(name.to_lowercase()) {
             self.name_rule = None;
         }
     }
 
-    /// Learns the names of people and hosts in the identities of `text`.
+    /// Learns the names of people and hosts from what tells them apart from words: identities, home folders,
+    /// URLs, addresses. Elsewhere they stand alone.
     pub(crate) fn learn(&mut self, text: &str) {
+        let rules = self.rules;
         let mut found = Vec::new();
-        for captures in self.rules.unix_identity.captures_iter(text) {
-            found.push((What::User, captures[2].to_owned()));
-        }
-        for captures in self.rules.tls_identity.captures_iter(text) {
+        let mut all = |rule: &Regex, group: usize, what: What| {
+            found.extend(rule.captures_iter(text).map(|found| (what, found[group].to_owned())));
+        };
+        all(&rules.unix_identity, 2, What::User);
+        all(&rules.subject, 2, What::User);
+        all(&rules.home, 2, What::User);
+        all(&rules.userinfo, 2, What::User);
+        all(&rules.host_port, 1, What::Host);
+        for captures in rules.tls_identity.captures_iter(text) {
             let what = if &captures[2] == "agent" { What::Host } else { What::User };
             found.push((what, captures[3].to_owned()));
         }
-        for captures in self.rules.subject.captures_iter(text) {
-            found.push((What::User, captures[2].to_owned()));
+        for captures in rules.email.captures_iter(text) {
+            // Others, such as security@, are words.
+            let mailbox = captures[0].split('@').next().unwrap_or_default();
+            if mailbox.contains(['.', '_']) {
+                found.push((What::User, mailbox.to_owned()));
+            }
         }
         for (what, name) in found {
             self.know(what, &name);
+        }
+        for captures in rules.url_host.captures_iter(text) {
+            // A plain word, such as s3://archive/, is known in its URL only.
+            let host = &captures[2];
+            if host.contains(['.', '-']) && host.parse::<std::net::Ipv4Addr>().is_err() {
+                self.placeholder(What::Host, host);
+                self.name(host);
+            }
         }
     }
 
@@ -154,7 +209,18 @@ impl Redactor {
     pub(crate) fn value(&mut self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.text(text)),
-            Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
+            Value::Array(items) => {
+                // In a command, what follows --token is one.
+                let before = std::iter::once(None).chain(items.iter().map(Value::as_str));
+                let redacted = items.iter().zip(before).map(|(item, before)| {
+                    let flag = before.and_then(|before| before.strip_prefix('-'));
+                    match flag.is_some_and(|flag| self.rules.names_a_secret(flag)) {
+                        true => self.blotted(item),
+                        false => self.value(item),
+                    }
+                });
+                redacted.collect()
+            }
             Value::Object(fields) => {
                 let redacted = fields.iter().map(|(name, field)| {
                     let field = match self.rules.names_a_secret(name) {
@@ -224,9 +290,9 @@ impl Redactor {
         let text = self.emails(&text, rules);
         let text = self.replaced(&text, &rules.home, 2, What::User);
         let text = self.known_names(&text);
-        let text = self.replaced(&text, &rules.url_host, 2, What::Host);
         let text = self.replaced(&text, &rules.mac, 0, What::Mac);
         let text = self.addresses(&text, rules);
+        let text = self.replaced(&text, &rules.url_host, 2, What::Host);
         let text = self.replaced(&text, &rules.domain, 0, What::Host);
         let text = self.replaced(&text, &rules.host_field, 2, What::Host);
         let text = self.replaced(&text, &rules.host_port, 1, What::Host);
@@ -239,7 +305,7 @@ impl Redactor {
             return text.to_owned();
         }
         let key = text.to_lowercase();
-        if COMMON.contains(&key.as_str()) && what != What::Secret {
+        if is_common(&key) && what != What::Secret {
             return text.to_owned();
         }
         if let Some(known) = self.placeholders.get(&key) {
@@ -350,10 +416,23 @@ impl Redactor {
             }
             redacted.push_str(&text[done..found.start()]);
             redacted.push_str(&self.placeholder(What::Host, found.as_str()));
-            (done, from) = (found.end(), found.end());
+            // Its long name is another name of the same host.
+            let end = self.end_of_domain(text, found.start()).max(found.end());
+            (done, from) = (end, end);
         }
         redacted.push_str(&text[done..]);
         redacted
+    }
+
+    /// Where the domain name ends that begins at `start`; `start` where none does.
+    fn end_of_domain(&self, text: &str, start: usize) -> usize {
+        // A domain name has no more.
+        let mut end = text.len().min(start + 256);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let found = self.rules.domain.find(&text[start..end]).filter(|found| found.start() == 0);
+        found.map_or(start, |found| start + found.end())
     }
 
     /// IPv6, then IPv4. Those that every host has stay.
@@ -391,6 +470,14 @@ impl Redactor {
         })
         .into_owned()
     }
+}
+
+fn is_common(name: &str) -> bool {
+    COMMON.contains(&name.to_lowercase().as_str())
+}
+
+fn long_enough(name: &str) -> bool {
+    name.chars().count() >= SHORTEST_NAME
 }
 
 /// Whether a long run of letters, digits and slashes is a path rather than base64: none of its parts is long

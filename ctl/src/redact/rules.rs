@@ -19,7 +19,7 @@ pub(super) struct Rules {
     pub(super) bearer: Regex,
     /// (name)( = )(value in one of four kinds of quotes)
     pub(super) assignment: Regex,
-    /// (--password )(value)
+    /// (--password )(value), the two as one text or as items of a list.
     pub(super) flag: Regex,
     /// (uid=0\()(name)
     pub(super) unix_identity: Regex,
@@ -51,7 +51,7 @@ pub(super) struct Rules {
 
 /// How secrets are called.
 const SECRET: &str = "passw(?:or)?d|passphrase|passwd|pwd|secret|token|credential|api[_-]?key|access[_-]?key|\
-                      private[_-]?key|authorization|cookie";
+                      private[_-]?key|authorization|cookie|signature";
 
 /// Domains under which hosts are named. Not all there are: many are also endings of files.
 const DOMAINS: &str = "com|net|org|io|dev|app|cloud|internal|intern|local|lan|corp|intra|home|example|test|\
@@ -82,7 +82,9 @@ impl Rules {
             assignment: new(&format!(
                 r#"(?i)([\w.-]*(?:{SECRET}|key)[\w-]*)(["'\\]*\s*[:=]\s*)(?:\\"(.*?)\\"|"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S+))"#
             ))?,
-            flag: new(&format!(r"(?i)(--?[\w-]*(?:{SECRET}|key)\s+)([^\s-]\S*)"))?,
+            flag: new(&format!(
+                r#"(?i)(--?[\w-]*(?:{SECRET}|key)["'\\]*[\s,]+["'\\]*)([^\s"'\\,\]-][^\s"'\\,\]]*)"#
+            ))?,
             unix_identity: new(r"(\b[ug]id=\d+\()([^)]+)")?,
             tls_identity: new(
                 r#"(\bgenesis://[^/\s"']+/)(viewer|operator|admin|agent)/([^\s"'/),;]+)"#,

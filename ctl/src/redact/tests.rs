@@ -47,6 +47,14 @@ fn each_shape_is_taken_out_and_the_rest_stays() {
         ("key=abc", "key=secret-1"),
         ("key_file = \"/etc/genesis/key.pem\"", "key_file = \"/etc/genesis/key.pem\""),
         ("run --token abc -v", "run --token secret-1 -v"),
+        ("[\"run\", \"--token\", \"abc\", \"-v\"]", "[\"run\", \"--token\", \"secret-1\", \"-v\"]"),
+        ("run --token-file /etc/token", "run --token-file /etc/token"),
+        (
+            "https://10.1.2.3/x and http://127.0.0.1:7480",
+            "https://ip-1/x and http://127.0.0.1:7480",
+        ),
+        ("web-1.prod.example.com and web-1.log", "host-1 and host-1.log"),
+        ("get /x?X-Amz-Signature=ab12 done", "get /x?X-Amz-Signature=secret-1 done"),
         ("Authorization: Bearer abc.def", "Authorization: secret-1"),
         ("sent bearer abcdefgh", "sent bearer secret-1"),
         ("AKIAABCDEFGHIJKLMNOP", "secret-1"),
@@ -74,6 +82,34 @@ fn the_same_text_has_the_same_placeholder_and_others_have_others() {
 }
 
 #[test]
+fn names_that_were_learned_are_known_where_they_stand_alone() {
+    for (learned, text, expected) in [
+        ("/home/linus/x", "linus left, Linus's key", "user-1 left, user-1's key"),
+        ("https://sam:pw@x.example/", "sam failed", "user-1 failed"),
+        ("mail ada.l@x.example", "ada.l asked security", "user-1 asked security"),
+        ("https://wiki.acme.ai/x", "wiki.acme.ai is down", "host-1 is down"),
+        ("s3://archive/x", "the archive is down", "the archive is down"),
+        ("postgres://postgres@127.0.0.1/x", "postgres at 127.0.0.1", "postgres at 127.0.0.1"),
+        ("kafka3:9092", "kafka3 is down", "host-1 is down"),
+        ("genesis://prod/agent/db-7.corp", "db-7 and db-7.corp", "host-1 and host-1"),
+        ("genesis://prod/agent/db-7", "db-7 and db-7.corp", "host-1 and host-1"),
+        ("genesis://prod/agent/203.0.113.9", "exit 203", "exit 203"),
+    ] {
+        let mut redactor = Redactor::new().unwrap();
+        redactor.learn(learned);
+        assert_eq!(redactor.text(text), expected, "{learned:?}");
+    }
+    // Whichever name of a host is known first.
+    for names in [["db-7", "db-7.corp"], ["db-7.corp", "db-7"]] {
+        let mut redactor = Redactor::new().unwrap();
+        for name in names {
+            redactor.know(What::Host, name);
+        }
+        assert_eq!(redactor.text("db-7 db-7.corp DB-7"), "host-1 host-1 host-1");
+    }
+}
+
+#[test]
 fn hashes_of_the_chain_stay_and_others_go() {
     let (chain, other) = ("ab".repeat(32), "cd".repeat(32));
     let mut redactor = redactor();
@@ -90,12 +126,14 @@ fn values_are_redacted_by_their_names_too() {
         "token_file": "/etc/token",
         "web-1": { "note": "ada", "ok": true, "count": 3 },
         "password": "",
+        "command": ["run", "--token", "x", "--token-file", "/etc/token"],
     });
     let expected = serde_json::json!({
         "accessToken": ["secret-1", { "deep": "secret-2", "n": "secret-3" }],
         "token_file": "/etc/token",
         "host-1": { "note": "user-1", "ok": true, "count": 3 },
         "password": "",
+        "command": ["run", "--token", "secret-1", "--token-file", "/etc/token"],
     });
     assert_eq!(redactor.value(&value), expected);
     let lines = "{\"password\":\"a\\nb\",\"x\":1}\nplain -----BEGIN X-----\nAAAA\nBB\n";

@@ -53,6 +53,12 @@ fn completions_name_every_command_and_flag() {
             console.env.insert("XDG_CONFIG_HOME".into(), "/absent".into());
         });
         assert_eq!((outcome.exit, outcome.stderr.as_str()), (Exit::Ok, ""), "{shell}");
+        let beginning = match shell {
+            "bash" => "_genesisctl() {",
+            "zsh" => "#compdef genesisctl",
+            _ => "complete -c genesisctl",
+        };
+        assert!(outcome.out().contains(beginning), "{shell}");
         let script = outcome.out();
         let words: BTreeSet<&str> = script
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')

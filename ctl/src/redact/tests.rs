@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::names::COMMON;
 use super::*;
 
 fn redactor() -> Redactor {

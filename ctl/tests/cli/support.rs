@@ -102,17 +102,17 @@ const PHRASES: [&str; 19] = [
 fn filled<M: Message + Default>(name: &str, text: &str) -> M {
     let name = format!("genesis.v1.{name}");
     let descriptor = genesis_proto::pool().get_message_by_name(&name).unwrap();
-    M::decode(fill(descriptor, text, 6).encode_to_vec().as_slice()).unwrap()
+    M::decode(fill(&descriptor, text, 6).encode_to_vec().as_slice()).unwrap()
 }
 
-fn fill(descriptor: MessageDescriptor, text: &str, depth: usize) -> DynamicMessage {
+fn fill(descriptor: &MessageDescriptor, text: &str, depth: usize) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
     if depth == 0 || descriptor.full_name().starts_with("google.") {
         return message;
     }
     let value = |field: &FieldDescriptor| match field.kind() {
         Kind::String => Some(Value::String(text.to_owned())),
-        Kind::Message(message) => Some(Value::Message(fill(message, text, depth - 1))),
+        Kind::Message(message) => Some(Value::Message(fill(&message, text, depth - 1))),
         _ => None,
     };
     for field in descriptor.fields() {

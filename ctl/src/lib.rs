@@ -15,6 +15,8 @@ mod outfile;
 mod plan;
 mod progress;
 mod redact;
+#[cfg(test)]
+mod reference;
 mod render;
 
 use std::ffi::OsString;

@@ -344,7 +344,10 @@ fn certificates_need_another_role_and_may_be_missing() {
     assert!(!bundle.files().contains_key("pki.json"));
     let manifest = &bundle.files()["MANIFEST"];
     assert!(manifest.contains("pki.json\t-\tmissing: "), "{manifest}");
-    // Anything else may not.
+    // Nor may they be missing for another reason, nor anything else for this one.
+    let failing = HashMap::from([("GetPki", Status::internal("broken"))]);
+    let bundle = Bundle::of(Script { failing, ..saying("x") }, &[]);
+    assert_eq!(bundle.outcome.exit, Exit::Unknown);
     let failing = HashMap::from([("GetConfig", denied)]);
     let bundle = Bundle::of(Script { failing, ..saying("x") }, &[]);
     assert_eq!(bundle.outcome.exit, Exit::Unknown);

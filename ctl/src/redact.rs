@@ -60,6 +60,8 @@ pub(crate) struct Redactor {
     counts: HashMap<What, usize>,
     /// What is replaced wherever it stands alone, in lower case.
     names: HashSet<String>,
+    /// What is replaced where it is all of a text, in lower case.
+    short_names: HashSet<String>,
     /// Built of `names`, the longest first, when it is first needed.
     name_rule: Option<Regex>,
     /// Long hexadecimal texts that stay.
@@ -75,6 +77,7 @@ impl Redactor {
             placeholders: HashMap::new(),
             counts: HashMap::new(),
             names: HashSet::new(),
+            short_names: HashSet::new(),
             name_rule: None,
             kept: HashSet::new(),
         })
@@ -159,6 +162,9 @@ impl Redactor {
 
     /// `text`, redacted. The order of the rules matters: each sees what those before it left.
     pub(crate) fn text(&mut self, text: &str) -> String {
+        if self.short_names.contains(&text.to_lowercase()) {
+            return self.placeholder(What::Host, text);
+        }
         let rules = self.rules;
         let text = self.replaced(text, &rules.pem, 0, What::Pem);
         let text = self.replaced(&text, &rules.token, 0, What::Secret);
@@ -272,11 +278,14 @@ impl Redactor {
 
     /// IPv6, then IPv4. Those that every host has stay.
     fn addresses(&mut self, text: &str, rules: &Rules) -> String {
+        let whole = text;
         let text = rules.ipv6.replace_all(text, |captures: &regex::Captures<'_>| {
             let all = &captures[0];
             let address = all.trim_end_matches([':', '.']);
+            let start = captures.get(0).map_or(0, |found| found.start());
             match address.parse::<std::net::Ipv6Addr>() {
                 Ok(ip) if ip.is_loopback() || ip.is_unspecified() => all.to_owned(),
+                Ok(_) if is_part_of_path(whole, start, address) => all.to_owned(),
                 Ok(_) => {
                     format!("{}{}", self.placeholder(What::Ip, address), &all[address.len()..])
                 }
@@ -305,6 +314,15 @@ impl Redactor {
         })
         .into_owned()
     }
+}
+
+/// Whether what could be an address is part of a path such as `agent::emergency`: it goes on in letters, and
+/// has no digit.
+fn is_part_of_path(text: &str, start: usize, address: &str) -> bool {
+    let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let before = text[..start].chars().next_back();
+    let after = text[start + address.len()..].chars().next();
+    (inside(before) || inside(after)) && !address.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a long run of letters, digits and slashes is a path rather than base64: none of its parts is long

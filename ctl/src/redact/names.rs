@@ -73,7 +73,9 @@ impl Redactor {
     }
 
     fn name(&mut self, name: &str) {
-        if long_enough(name) && self.names.insert(name.to_lowercase()) {
+        if !long_enough(name) {
+            self.short_names.insert(name.to_lowercase());
+        } else if self.names.insert(name.to_lowercase()) {
             self.name_rule = None;
         }
     }

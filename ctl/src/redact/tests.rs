@@ -30,6 +30,12 @@ fn each_shape_is_taken_out_and_the_rest_stays() {
         ("from [2001:db8::7]:7443", "from [ip-1]:7443"),
         ("from fe80::1: refused", "from ip-1: refused"),
         ("::ffff:192.0.2.1", "ip-1"),
+        ("at2001:db8::1", "atip-1"),
+        (
+            "genesis_agent::emergency and storage::backend",
+            "genesis_agent::emergency and storage::backend",
+        ),
+        ("agent::state::bad, server::fd", "agent::state::bad, server::fd"),
         ("on 127.0.0.1 and ::1 and 0.0.0.0", "on 127.0.0.1 and ::1 and 0.0.0.0"),
         ("at 12:30:45 and 2024-01-01T12:30:45.123Z", "at 12:30:45 and 2024-01-01T12:30:45.123Z"),
         ("02:42:ac:11:00:02", "mac-1"),
@@ -100,6 +106,12 @@ fn names_that_were_learned_are_known_where_they_stand_alone() {
         redactor.learn(learned);
         assert_eq!(redactor.text(text), expected, "{learned:?}");
     }
+    // Short ones are words, unless they are all that is said.
+    let mut redactor = Redactor::new().unwrap();
+    redactor.know(What::Host, "vm");
+    let value = serde_json::json!({ "hostname": "vm", "message": "a vm is up" });
+    let expected = serde_json::json!({ "hostname": "host-1", "message": "a vm is up" });
+    assert_eq!(redactor.value(&value), expected);
     // Whichever name of a host is known first.
     for names in [["db-7", "db-7.corp"], ["db-7.corp", "db-7"]] {
         let mut redactor = Redactor::new().unwrap();

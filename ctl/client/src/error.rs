@@ -355,7 +355,7 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
             "see `genesisctl emergency status`; an admin ends it with `genesisctl emergency release`"
         }
         (_, "NO_EMERGENCY") => {
-            "nothing has to be released: `genesisctl emergency status` shows the last one"
+            "see the last one with `genesisctl emergency status`"
         }
         (_, "FLEET_MISMATCH") => {
             "call with a certificate of the agent's fleet: see `genesisctl context list`, then --context"

@@ -354,9 +354,7 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "EMERGENCY") => {
             "see `genesisctl emergency status`; an admin ends it with `genesisctl emergency release`"
         }
-        (_, "NO_EMERGENCY") => {
-            "see the last one with `genesisctl emergency status`"
-        }
+        (_, "NO_EMERGENCY") => "see the last one with `genesisctl emergency status`",
         (_, "FLEET_MISMATCH") => {
             "call with a certificate of the agent's fleet: see `genesisctl context list`, then --context"
         }

@@ -13,12 +13,13 @@ use genesis_proto::v1::Role;
 use genesis_storage::Intent;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::MESSAGE_LIMIT;
+use super::admission::{self, Admission, HEALTH, Places};
 use super::caller::{Caller, Rules, reason_of};
 use super::connection::{OpenCall, Peer};
 use super::requests::{self, Kept, Requests};
@@ -27,20 +28,10 @@ use crate::error::{Error, Kind};
 use crate::outside::Clock;
 use crate::state::State;
 
-/// So many calls are worked on at a time; more are shed.
-const IN_FLIGHT: usize = 256;
-/// Places that only urgent calls and health take.
-const URGENT: usize = 32;
-/// So many streams flow at a time; more are shed.
-const STREAMS: usize = 1_024;
 /// A call without a deadline of its own has this one; streams are not bounded by it once they flow.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The header with the id of a request.
 const REQUEST_ID: &str = "genesis-request-id";
-/// When a shed caller may try again.
-const SHED_RETRY: Duration = Duration::from_millis(200);
-/// Health is asked most when there is much to do, and costs nothing.
-const HEALTH: &str = "/grpc.health.v1.Health/";
 /// Foreign services that everybody with a role may call: they read nothing of ours but names and health.
 const OPEN_SERVICES: [&str; 3] =
     [HEALTH, "/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
@@ -52,9 +43,7 @@ pub struct Gate {
     state: State,
     clock: Arc<dyn Clock>,
     requests: Requests,
-    in_flight: Arc<Semaphore>,
-    urgent: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    admission: Admission,
 }
 
 /// What an rpc demands, and whether the caller has it.
@@ -72,35 +61,9 @@ impl Gate {
             rules,
             requests: Requests::new(state.clone(), Arc::clone(&clock)),
             state,
+            admission: Admission::new(Arc::clone(&clock)),
             clock,
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-            urgent: Arc::new(Semaphore::new(URGENT)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
         }
-    }
-
-    /// A place to work at, or the refusal.
-    fn enter(&self, path: &str) -> Result<Places, Error> {
-        let policy = self.policies.get(path);
-        let urgent = policy.is_some_and(|policy| policy.urgent) || path.starts_with(HEALTH);
-        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
-        let work = match take(&self.in_flight) {
-            None if urgent => take(&self.urgent),
-            place => place,
-        };
-        let shed = |what: &str| {
-            Error::unavailable("OVERLOADED", format!("{what}; try again in a moment"))
-                .retry_after(SHED_RETRY)
-        };
-        let work =
-            work.ok_or_else(|| shed(&format!("{IN_FLIGHT} calls are being worked on already")))?;
-        let stream = if policy.is_some_and(|policy| policy.streaming) {
-            let place = take(&self.streams);
-            Some(place.ok_or_else(|| shed(&format!("{STREAMS} streams are open already")))?)
-        } else {
-            None
-        };
-        Ok(Places { _work: work, stream })
     }
 
     fn judge(&self, path: &str, role: Option<Role>) -> Verdict {
@@ -142,12 +105,6 @@ pub struct Gated<S> {
     gate: Arc<Gate>,
 }
 
-/// What a call holds while it is worked on, and a stream while it flows.
-struct Places {
-    _work: OwnedSemaphorePermit,
-    stream: Option<OwnedSemaphorePermit>,
-}
-
 type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
 impl<S, E> Service<Request<Body>> for Gated<S>
@@ -169,13 +126,20 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let gate = Arc::clone(&self.gate);
+        // Here and not in the task that is made of the answer, which may have to wait for a thread.
+        let places = match gate.admission.enter(
+            request.uri().path(),
+            &gate.policies,
+            admission::backlog(),
+        ) {
+            Ok(places) => places,
+            Err(error) => {
+                return Box::pin(std::future::ready(Ok(to_status(error).into_http())));
+            }
+        };
         let limit = deadline(request.headers()).unwrap_or(DEADLINE).min(DEADLINE);
         let late = tokio::time::sleep(limit);
         Box::pin(async move {
-            let places = match gate.enter(request.uri().path()) {
-                Ok(places) => places,
-                Err(error) => return Ok(to_status(error).into_http()),
-            };
             tokio::select! {
                 biased;
                 answer = handle(gate, inner, request, places) => answer,

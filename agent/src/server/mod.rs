@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::operations::recovery;
 use crate::{operations, oplog, runs, scheduler};
 
+pub mod admission;
 pub mod agent_rpc;
 pub mod caller;
 pub mod connection;

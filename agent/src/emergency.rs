@@ -82,8 +82,7 @@ impl Emergency {
             return Ok(());
         }
         let message = format!(
-            "emergency {} is in force since {} (by {}), and {kind} waits for its release: \
-             `genesisctl emergency status`, then `genesisctl emergency release`",
+            "{kind} waits for the release of emergency {}, which is in force since {:.3} (by {})",
             record.epoch, record.since, record.activated_by
         );
         let unmet = Unmet { code: "EMERGENCY", subject: kind.to_owned(), message: message.clone() };

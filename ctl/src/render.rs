@@ -271,7 +271,9 @@ pub(crate) fn failure(console: &mut Console, node: Option<&Node>, error: &Error,
     }
     text.push_str(&error.message);
     let mut lines = Vec::new();
-    for Violation { code, subject, message } in &error.violations {
+    // A single condition is often all that the message says.
+    let more = error.violations.iter().filter(|violation| violation.message != error.message);
+    for Violation { code, subject, message } in more {
         let subject = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
         let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
         lines.push(format!("  - {subject}{message}{code}"));

@@ -151,7 +151,7 @@ fn services(pool: &DescriptorPool) -> Vec<ServiceDescriptor> {
 
 fn policy_of(policies: &BTreeMap<String, MethodPolicy>, method: &MethodDescriptor) -> MethodPolicy {
     let service = method.parent_service();
-    policies[&format!("/{}/{}", service.full_name(), method.name())].clone()
+    policies[&format!("/{}/{}", service.full_name(), method.name())]
 }
 
 fn table(pool: &DescriptorPool, policies: &BTreeMap<String, MethodPolicy>) -> String {

@@ -207,6 +207,29 @@ mod tests {
     }
 
     #[test]
+    fn the_backlog_is_what_waits_for_a_thread() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (busy, is_busy) = std::sync::mpsc::channel();
+        let (free, until_free) = std::sync::mpsc::channel::<()>();
+        runtime.spawn(async move {
+            busy.send(()).unwrap();
+            until_free.recv().unwrap();
+        });
+        is_busy.recv().unwrap();
+        let tasks: Vec<_> = (0..300).map(|_| runtime.spawn(async {})).collect();
+        let waiting = runtime.handle().clone();
+        let guard = waiting.enter();
+        assert_eq!(backlog(), 300);
+        free.send(()).unwrap();
+        drop(guard);
+        for task in tasks {
+            runtime.block_on(task).unwrap();
+        }
+        assert_eq!(runtime.block_on(async { backlog() }), 0);
+    }
+
+    #[test]
     fn those_who_are_shed_together_come_back_one_by_one() {
         let mut times: Vec<_> = (0..100).map(|number| spread(ms(1_000), number)).collect();
         times.sort();

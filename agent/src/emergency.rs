@@ -7,6 +7,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use genesis_storage::{EmergencyRecord, EmergencyRelease, Intent};
@@ -41,6 +42,8 @@ pub struct Emergency {
     file: Arc<Path>,
     current: watch::Sender<Option<EmergencyRecord>>,
     alone: Arc<tokio::sync::Mutex<()>>,
+    /// What could not be written is said once, not with every look.
+    said: Arc<AtomicBool>,
 }
 
 impl Emergency {
@@ -56,6 +59,7 @@ impl Emergency {
             file: file.into(),
             current: watch::Sender::new(known),
             alone: Arc::default(),
+            said: Arc::default(),
         };
         flag.look().await?;
         Ok(flag)
@@ -131,8 +135,8 @@ impl Emergency {
         Ok(Plan::new("emergency.release", &[&epoch], steps))
     }
 
-    /// Declares an emergency; it is durable when this returns. One that is in force stays as it is, and is
-    /// returned with `true`.
+    /// Declares an emergency; it is durable when this returns. One that is in force stays as it is, is made durable
+    /// if it was not, and is returned with `true`.
     ///
     /// # Errors
     /// `PLAN_CHANGED`; `EMERGENCY_NOT_DURABLE` when neither place could be written (it is in force all the
@@ -146,6 +150,7 @@ impl Emergency {
         let _alone = self.alone.lock().await;
         self.plan_activation().accept(plan_hash)?;
         if let Some(record) = self.current().filter(EmergencyRecord::active) {
+            self.secure(&record).await?;
             return Ok((record, true));
         }
         let record = EmergencyRecord {
@@ -168,12 +173,34 @@ impl Emergency {
             reason = record.reason,
             "EMERGENCY"
         );
+        self.secure(record).await
+    }
+
+    /// Writes an emergency into those of its two places that lack it.
+    async fn secure(&self, record: &EmergencyRecord) -> Result<()> {
         let (file, text) = (Arc::clone(&self.file), describe(record));
-        let filed = blocking(move || write_flag(&file, &text)).await;
+        let filed = blocking(move || match read_flag(&file) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => write_flag(&file, &text),
+        })
+        .await;
         failpoint::hit("emergency.filed");
-        let stored = self.store(record, "emergency.activated", record.since).await;
-        if let Err(error) = &filed {
-            tracing::error!(error = %error, file = %self.file.display(), "the flag file can't be written");
+        let stored = match self.state.read(|reading| Ok(reading.emergency().get()?)) {
+            Ok(known) if known.as_ref() == Some(record) => Ok(()),
+            _ => self.store(record, "emergency.activated", record.since).await,
+        };
+        let whole = filed.is_ok() && stored.is_ok();
+        if self.said.swap(!whole, Ordering::Relaxed) == whole {
+            let error = |error: Option<String>| error.unwrap_or_else(|| "none".into());
+            match whole {
+                true => tracing::info!("the emergency is in its file and in its record"),
+                false => tracing::error!(
+                    file = %self.file.display(),
+                    file_error = error(filed.as_ref().err().map(ToString::to_string)),
+                    record_error = error(stored.as_ref().err().map(Error::chain)),
+                    "the emergency could not be written to both its places; it is tried again every second"
+                ),
+            }
         }
         match (filed, stored) {
             (Err(_), Err(error)) => {
@@ -181,14 +208,7 @@ impl Emergency {
                                it would not survive a restart; free space on the state folder's disk, then repeat";
                 Err(Error::unavailable("EMERGENCY_NOT_DURABLE", message).caused_by(error))
             }
-            (Ok(()), Err(error)) => {
-                tracing::error!(
-                    error = error.chain(),
-                    "the emergency could not be recorded; its file stands"
-                );
-                Ok(())
-            }
-            (_, Ok(())) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -259,12 +279,10 @@ impl Emergency {
         let current = self.current();
         let active = current.as_ref().filter(|record| record.active());
         match (found, active) {
-            (None, None) | (Some(_), Some(_)) => Ok(()),
-            (None, Some(record)) => {
-                let (file, text) = (Arc::clone(&self.file), describe(record));
-                blocking(move || write_flag(&file, &text)).await.unwrap_or_else(|error| {
-                    tracing::error!(%error, "the flag file can't be written again");
-                });
+            (None, None) => Ok(()),
+            (_, Some(record)) => {
+                // Said where it fails, and tried again with the next look.
+                let _ = self.secure(record).await;
                 Ok(())
             }
             (Some(flag), None) => {

@@ -5,13 +5,14 @@
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // Its output, and a benchmark reads the clock.
 
+mod support;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use genesis_stats::quantile;
+use support::{Outcome, program, quantile};
 
 /// How long the agent is watched doing nothing.
 const WATCHED: Duration = Duration::from_secs(30);
@@ -20,8 +21,6 @@ const CALLS: usize = 40;
 /// Resident bytes, share of one core, and seconds to stay below.
 const GOALS: (f64, f64, f64) = (20e6, 0.003, 0.050);
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
 /// Ends the agent however the benchmark ends.
 struct Running(Child);
 
@@ -29,17 +28,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-fn program(name: &str) -> Outcome<PathBuf> {
-    // target/release/deps/footprint-<hash> lies two below the programs.
-    let own = std::env::current_exe()?;
-    let path = own.parent().and_then(Path::parent).ok_or("no target folder")?.join(name);
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(format!("build it first: cargo build --release --bin {name}").into())
     }
 }
 
@@ -87,9 +75,7 @@ fn main() -> Outcome<ExitCode> {
         ours.push(wall(Command::new(&client).args(["-n", &node, "status"]))?);
         bare.push(wall(&mut Command::new("true"))?);
     }
-    ours.sort_by(f64::total_cmp);
-    bare.sort_by(f64::total_cmp);
-    let at = |sorted: &[f64], p| quantile(sorted, p).unwrap_or(f64::NAN);
+    let p99 = quantile(&mut ours, 0.99);
     println!(
         "idle agent        {:5.1} MB resident (sleep: {:.1} MB), {:.2} % of a core",
         memory / 1e6,
@@ -98,12 +84,12 @@ fn main() -> Outcome<ExitCode> {
     );
     println!(
         "genesisctl status {:5.1} ms p50, {:.1} ms p99 (true: {:.1} ms)",
-        at(&ours, 0.5) * 1e3,
-        at(&ours, 0.99) * 1e3,
-        at(&bare, 0.5) * 1e3
+        quantile(&mut ours, 0.5) * 1e3,
+        p99 * 1e3,
+        quantile(&mut bare, 0.5) * 1e3
     );
     println!("goals: {:.0} MB, {:.1} %, {:.0} ms", GOALS.0 / 1e6, GOALS.1 * 100.0, GOALS.2 * 1e3);
-    let met = memory <= GOALS.0 && share <= GOALS.1 && at(&ours, 0.99) <= GOALS.2;
+    let met = memory <= GOALS.0 && share <= GOALS.1 && p99 <= GOALS.2;
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

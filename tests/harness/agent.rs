@@ -23,6 +23,8 @@ pub struct TestAgent {
     process: Option<Process>,
     /// Standard error of the agents before.
     history: String,
+    /// The state folder is a disk of its own, of so many MiB, which is gone with the agent.
+    disk: Option<u64>,
 }
 
 struct Process {
@@ -64,7 +66,7 @@ impl TestAgent {
     pub fn new(config: impl FnOnce(&Path) -> String) -> Self {
         let folder = tempfile::Builder::new().prefix("genesis-").tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("log")).expect("a folder for logs");
-        let agent = Self { folder, process: None, history: String::new() };
+        let agent = Self { folder, process: None, history: String::new(), disk: None };
         let config = config(&agent.folder.path().join("log"));
         agent.configure(&config);
         agent
@@ -78,6 +80,30 @@ impl TestAgent {
         let mut agent = Self::new(config);
         agent.start();
         agent
+    }
+
+    /// A host without an agent, whose state will be on a disk of `mib` MiB that only the agent sees: a tmpfs in
+    /// its own mount namespace. [`TestAgent::disk`] leads there.
+    ///
+    /// # Panics
+    /// When there is no temporary folder to be had.
+    pub fn with_small_disk(mib: u64, config: impl FnOnce(&Path) -> String) -> Self {
+        let mut agent = Self::new(config);
+        agent.disk = Some(mib);
+        for folder in ["state", "run"] {
+            std::fs::create_dir(agent.folder.path().join(folder)).expect("a folder");
+        }
+        agent
+    }
+
+    /// The state folder as the agent on its small disk sees it.
+    ///
+    /// # Panics
+    /// When there is no agent.
+    pub fn disk(&self) -> PathBuf {
+        let inside = self.state();
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(inside.strip_prefix("/").expect("temporary folders are absolute"))
     }
 
     /// Rewrites the configuration file.
@@ -130,7 +156,12 @@ impl TestAgent {
 
     /// The socket's address as genesisctl takes it.
     pub fn node(&self) -> String {
-        format!("unix:{}", self.state().join("agent.sock").display())
+        let folder = match self.disk {
+            // The socket must be seen from outside.
+            Some(_) => self.folder.path().join("run"),
+            None => self.state(),
+        };
+        format!("unix:{}", folder.join("agent.sock").display())
     }
 
     /// The address of HTTP.
@@ -180,8 +211,23 @@ impl TestAgent {
 
     /// The command that starts an agent on this host.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binaries::agent());
-        command.arg("--state-dir").arg(self.state()).arg("--config").arg(self.config());
+        let mut command = match self.disk {
+            None => {
+                let mut command = Command::new(binaries::agent());
+                command.arg("--state-dir").arg(self.state());
+                command
+            }
+            Some(mib) => {
+                let mut command = Command::new("unshare");
+                command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+                let mount = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");
+                command.arg(mount).arg(self.state()).arg(binaries::agent());
+                command.env("STATE_DIRECTORY", self.state());
+                command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
+                command
+            }
+        };
+        command.arg("--config").arg(self.config());
         command.env_remove("GENESIS_FAILPOINT").stdin(Stdio::null());
         command
     }

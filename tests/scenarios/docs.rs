@@ -373,19 +373,19 @@ fn patterns_match_what_they_should() {
 
 #[test]
 fn the_tour_of_the_readme_runs_as_it_says() {
-    take(tour(0));
+    take(&tour(0));
 }
 
 #[test]
 fn the_tour_from_a_laptop_runs_as_it_says() {
-    take(tour(1));
+    take(&tour(1));
 }
 
-fn take(steps: Vec<(String, Option<Vec<String>>)>) {
+fn take(steps: &[(String, Option<Vec<String>>)]) {
     const MARK: &str = "-- step --";
     assert!(steps.iter().filter(|(_, output)| output.is_some()).count() >= 6);
     let mut script = String::from("trap 'kill $(jobs -p) 2>/dev/null' EXIT\n");
-    for (command, _) in &steps {
+    for (command, _) in steps {
         script.push_str(&format!("{command}\necho '{MARK}'\n"));
     }
     let home = tempfile::tempdir().unwrap();

@@ -132,6 +132,32 @@ fn a_file_made_by_hand_declares_it_and_removing_the_file_does_not_end_it() {
 }
 
 #[test]
+fn on_a_full_disk_it_is_in_force_at_once_and_durable_as_soon_as_there_is_room() {
+    let mut agent = TestAgent::with_small_disk(8, |_| String::new());
+    agent.start();
+    let (ballast, flag) = (agent.disk().join("ballast"), agent.disk().join("EMERGENCY"));
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4_096]).is_ok() {}
+    drop(file);
+    let activate = ["emergency", "activate", "--reason", "prices are wrong"];
+    // Told as often as it is asked: an emergency that would be forgotten is no success.
+    for _ in 0..2 {
+        agent.ctl(&activate).exits(7).says(&["EMERGENCY_NOT_DURABLE", "free space"]);
+        assert!(!flag.exists());
+    }
+    agent.ctl(&["emergency", "status"]).exits(3).says(&["EMERGENCY 1", "prices are wrong"]);
+    agent.ctl(&["schedule", "run", "storage.compact", "--plan"]).exits(4).says(&["EMERGENCY"]);
+    std::fs::remove_file(&ballast).unwrap();
+    wait_until("it is in its file and in its record", || {
+        flag.exists() && agent.ctl(&["oplog", "list"]).text().contains("emergency.activated")
+    });
+    agent.ctl(&activate).ok().says(&["EMERGENCY 1 was in force already"]);
+    agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
+    assert!(!flag.exists());
+    agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
+}
+
+#[test]
 fn the_operator_declares_looks_and_releases_with_genesisctl() {
     let agent = TestAgent::started(|_| "[contacts]\non_call = \"the night desk\"\n".to_owned());
     agent

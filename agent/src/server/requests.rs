@@ -176,7 +176,8 @@ impl Requests {
         let begun = match self.begin(id, &digest).await {
             Ok(None) => true,
             Ok(Some(known)) => return known,
-            Err(error) if urgent && error.code == "STORAGE_FAILED" => false,
+            // A full or broken disk keeps no emergency from being declared.
+            Err(error) if urgent && error.code.starts_with("STORAGE_") => false,
             Err(error) => return Kept::error(error),
         };
         failpoint::hit("request.begun");

@@ -241,7 +241,10 @@ impl Agent {
         match self.config.reload("signal:HUP", "", "").await {
             Ok(reloaded) => tracing::warn!(?reloaded, "configuration reloaded"),
             Err(error) => {
-                tracing::error!(error = error.chain(), "the configuration was not reloaded")
+                tracing::error!(error = error.chain(), "the configuration was not reloaded");
+                for problem in &error.unmet {
+                    tracing::error!(at = problem.subject, "{}", problem.message);
+                }
             }
         }
     }

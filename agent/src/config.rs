@@ -215,15 +215,11 @@ fn accept(checked: Checked, source: &str) -> Result<Config> {
             .iter()
             .map(|problem| Unmet {
                 code: "CONFIG_INVALID",
-                subject: problem.key.clone(),
-                message: problem.to_string(),
+                subject: format!("{source}:{}:{}", problem.line, problem.column),
+                message: problem.what(),
             })
             .collect::<Vec<_>>();
-        let listed: Vec<String> =
-            checked.problems.iter().map(|problem| format!("  {source}:{problem}")).collect();
-        let count = listed.len();
-        let message =
-            format!("{count} problem(s) in {source}; nothing was changed\n{}", listed.join("\n"));
+        let message = format!("{} problem(s) in {source}; nothing was changed", unmet.len());
         Error::invalid("CONFIG_INVALID", message).with_unmet(unmet)
     })
 }

@@ -239,7 +239,7 @@ impl Emergency {
         let file = Arc::clone(&self.file);
         blocking(move || remove_flag(&file)).await.map_err(|error| {
             let message = format!(
-                "the release is recorded, but {} can't be removed: remove it by hand",
+                "{} can't be removed, so the emergency stays in force: remove it by hand, then release again",
                 self.file.display()
             );
             Error::unavailable("EMERGENCY_FLAG_STUCK", message).caused_by(error)

@@ -28,7 +28,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
+            complain(&error);
             ExitCode::from(exit_code(&error))
         }
     }
@@ -48,6 +48,14 @@ fn exit_code(error: &Error) -> u8 {
 /// Writes a line to stderr; nobody there to read it is no error.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Says what failed, and each condition that it names.
+fn complain(error: &Error) {
+    say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
+    for unmet in error.unmet.iter().filter(|unmet| unmet.message != error.message) {
+        say(&format!("  {}: {}", unmet.subject, unmet.message));
+    }
 }
 
 fn print(text: &str) {
@@ -145,7 +153,7 @@ fn check(file: Option<&Path>, args: &PlaceArgs) -> ExitCode {
             }
         }
         Err(error) => {
-            say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
+            complain(&error);
             ExitCode::from(if error.code == "CONFIG_INVALID" { 3 } else { exit_code(&error) })
         }
     }
@@ -158,7 +166,7 @@ fn pki(args: &PkiArgs, places: &PlaceArgs) -> ExitCode {
     match pki::command::run(args, places.state_dir.as_deref(), now, &mut terminal) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            say(&format!("genesis-agent: {} ({})", error.chain(), error.code));
+            complain(&error);
             ExitCode::from(exit_code(&error))
         }
     }

@@ -72,9 +72,7 @@ pub fn accept(now: &str, wanted: &str) -> Result<()> {
     if wanted.is_empty() || wanted == now {
         return Ok(());
     }
-    let message = format!(
-        "the plan is {now} now, not {wanted}; nothing was done: look at it again with --plan"
-    );
+    let message = format!("the plan is {now} now, not {wanted}; nothing was done");
     Err(Error::conflict("PLAN_CHANGED", message))
 }
 

@@ -27,11 +27,17 @@ pub struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}: ", self.line, self.column)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+        write!(f, "{}:{}: {}", self.line, self.column, self.what())
+    }
+}
+
+impl Problem {
+    /// The key and what is wrong with it.
+    pub fn what(&self) -> String {
+        match self.key.as_str() {
+            "" => self.message.clone(),
+            key => format!("{key}: {}", self.message),
         }
-        f.write_str(&self.message)
     }
 }
 

@@ -98,7 +98,10 @@ impl ConfigHistory {
     /// # Errors
     /// `STORAGE_FAILED`.
     pub async fn record(&self, actor: &str, reason: &str) -> Result<u64> {
-        let config = self.current();
+        self.record_of(&self.current(), actor, reason).await
+    }
+
+    async fn record_of(&self, config: &Config, actor: &str, reason: &str) -> Result<u64> {
         let now = self.outside.clock.now();
         let sha256 = digest(&config.text);
         let newest = self.state.read(|reading| Ok(reading.configs().current()?))?;
@@ -182,10 +185,11 @@ impl ConfigHistory {
             .into_iter()
             .filter(|key| !restart_needed.contains(key))
             .collect();
+        // First the record: what is in force has a generation, also after a crash or on a full disk.
+        let generation = self.record_of(&new, actor, reason).await?;
         self.logs.reconfigure(new.logs.clone());
         self.current.store(Arc::new(new));
         self.loaded_at.store(Arc::new(self.outside.clock.now()));
-        let generation = self.record(actor, reason).await?;
         Ok(Reloaded { changed: true, applied, restart_needed, generation })
     }
 

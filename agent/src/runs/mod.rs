@@ -341,12 +341,7 @@ impl Runs {
     /// # Errors
     /// `RUN_NOT_FOUND`.
     pub fn find(&self, id: &str) -> Result<Snapshot> {
-        let not_found = |why: &str| {
-            Error::not_found(
-                "RUN_NOT_FOUND",
-                format!("{why}; `genesisctl run list` shows the runs there are"),
-            )
-        };
+        let not_found = |why: &str| Error::not_found("RUN_NOT_FOUND", why);
         let wanted = id.to_ascii_uppercase();
         // One that was started this moment may not be journalled yet.
         if let Some(active) = self.active().get(&wanted) {

@@ -146,6 +146,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 39);
+        assert_eq!(leaves, 42);
     }
 }

@@ -9,6 +9,7 @@ use redb::{ReadTransaction, WriteTransaction};
 
 use crate::tables::configs::{Configs, ConfigsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
+use crate::tables::holds::{Holds, HoldsWriting};
 use crate::tables::identity::{Identities, IdentitiesWriting};
 use crate::tables::jobs::{Jobs, JobsBookkeeping, JobsWriting};
 use crate::tables::oplog::Oplog;
@@ -70,6 +71,11 @@ impl<'t> Reading<'t> {
         Sources::new(self.source)
     }
 
+    /// The holds on archived logs.
+    pub fn holds(&self) -> Holds<'t> {
+        Holds::new(self.source)
+    }
+
     /// The configuration's generations.
     pub fn configs(&self) -> Configs<'t> {
         Configs::new(self.source)
@@ -127,6 +133,11 @@ impl<'t> Writing<'t> {
     /// The log sources.
     pub fn sources(&self) -> SourcesWriting<'t> {
         SourcesWriting::new(self.sink)
+    }
+
+    /// The holds on archived logs.
+    pub fn holds(&self) -> HoldsWriting<'t> {
+        HoldsWriting::new(self.sink)
     }
 
     /// The configuration's generations.

@@ -32,6 +32,7 @@ pub use schema::SCHEMA_VERSION;
 pub use store::{Compaction, DEFAULT_CACHE_BYTES, Ingest, Options, Store};
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
+pub use tables::holds::{HoldRecord, Holds, HoldsWriting};
 pub use tables::identity::{Identities, IdentitiesWriting, Identity};
 pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};
 pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};

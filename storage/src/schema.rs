@@ -52,6 +52,7 @@ tables! {
     CONFIGS: u64 => Bytes = "configs"; "Generation to `ConfigGeneration`."
     REQUESTS: Name => Bytes = "requests"; "Request id to `RequestRecord`."
     REQUESTS_BY_TIME: (i64, Name) => () = "requests_by_time"; "Milliseconds since 1970 and request id."
+    HOLDS: Name => Bytes = "holds"; "Hold id (ULID) to `HoldRecord`."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
 }
 

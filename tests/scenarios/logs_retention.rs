@@ -153,6 +153,48 @@ fn what_is_held_is_deleted_by_nobody() {
 }
 
 #[test]
+fn a_hold_wins_over_retention_and_over_an_admin_until_it_is_released() {
+    let (agent, segments) = aged("");
+    let day = |age: i64| (clock::now() - SignedDuration::from_hours(24 * age)).strftime("%F");
+    let held = format!("{}:{}", day(401), day(399));
+    let hold = ["logs", "hold", "--log-type", "trading", "--date-range", &held];
+    agent.ctl(&hold).exits(2).says(&["--reason"]);
+    agent.ctl(&[&hold[..], &["--plan"]].concat()).ok().says(&["hold", "1 segment(s)"]);
+    agent.ctl(&["logs", "holds"]).ok().says(&["nothing is held"]);
+    let audit = [&hold[..], &["--reason", "audit 4711"]].concat();
+    agent.ctl(&audit).ok().says(&["is in force", "trading", "1 archived segment"]);
+    agent.ctl(&audit).ok().says(&["was in force already"]);
+    agent.ctl(&["logs", "holds"]).ok().says(&["audit 4711", "unix:uid="]);
+    let everything = ["logs", "cleanup", "--older-than", "0s", "--log-type", "trading"];
+    let early = [&everything[..], &["--override-retention"]].concat();
+    let done = |agent: &TestAgent| {
+        agent.ctl(&["schedule", "run", "logs.local-retention"]).ok();
+        agent.ctl(&["schedule", "run", "logs.archive-retention"]).ok();
+        agent.ctl(&[&early[..], &["--yes", "--reason", "personal data"]].concat()).ok();
+    };
+    agent.ctl(&[&everything[..], &["--yes"]].concat()).exits(4).says(&["RETENTION_NOT_REACHED"]);
+    agent.ctl(&[&early[..], &["--yes"]].concat()).exits(2).says(&["--reason"]);
+    agent.ctl(&[&early[..], &["--plan"]].concat()).ok().says(&["delete 2", "1 segment", "held"]);
+    done(&agent);
+    let only_the_held = (vec![true, false, false], vec![true, false, false]);
+    assert_eq!(present(&agent, &segments), only_the_held);
+    assert_eq!(ages_back(&agent), AGES[..1]);
+
+    let holds = agent.ctl(&["logs", "holds", "-o", "json"]).ok().response();
+    let id = holds["holds"][0]["id"].as_str().unwrap();
+    agent
+        .ctl(&["logs", "release", "zzzz", "--reason", "closed"])
+        .exits(1)
+        .says(&["HOLD_NOT_FOUND"]);
+    agent.ctl(&["logs", "release", id]).exits(2).says(&["--reason"]);
+    agent.ctl(&["logs", "release", &id[..10], "--reason", "closed"]).ok().says(&["is over"]);
+    done(&agent);
+    assert_eq!(present(&agent, &segments), (vec![false; 3], vec![false; 3]));
+    let log = agent.ctl(&["oplog", "list", "--limit", "1000"]).ok();
+    log.says(&["logs.held", "logs.released", "personal data"]);
+}
+
+#[test]
 fn killed_in_the_middle_of_a_deletion_it_is_finished_by_the_next_one() {
     let (mut agent, segments) = aged("");
     agent.terminate();

@@ -90,6 +90,28 @@ fn whatever_changes_something_does_nothing_when_its_plan_was_overtaken() {
         agent.rotate("trading");
         agent.wait_verified("trading", 2);
     });
+    let hold = ["logs", "hold", "--log-type", "trading", "--reason", "audit"];
+    overtaken(&agent, &hold, || {
+        agent.ctl(&hold).ok();
+    });
+    let holds = agent.ctl(&["logs", "holds", "-o", "json"]).ok().response();
+    let id = holds["holds"][0]["id"].as_str().unwrap();
+    let release = ["logs", "release", id, "--reason", "closed"];
+    let (hash, _) = plan(&agent, &release);
+    agent.ctl(&[&release[..], &["--plan-hash", "0123456789abcdef"]].concat()).exits(9);
+    agent.ctl(&[&release[..], &["--plan-hash", &hash]].concat()).ok();
+    std::fs::write(&log, lines::text(100..200)).unwrap();
+    agent.rotate("trading");
+    let reason = ["--override-retention", "--reason", "personal data"];
+    overtaken(
+        &agent,
+        &[&["logs", "cleanup", "--older-than", "0s", "--log-type", "trading"], &reason[..]]
+            .concat(),
+        || {
+            std::fs::write(&log, lines::text(200..300)).unwrap();
+            agent.rotate("trading");
+        },
+    );
     overtaken(&agent, &["emergency", "activate"], || {
         agent.ctl(&["emergency", "activate", "--reason", "somebody was faster"]).ok();
     });

@@ -336,6 +336,7 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
     let next = match (kind, reason) {
         (_, "LOG_TYPE_UNKNOWN") => "list the configured types with `genesisctl logs status`",
         (_, "RUN_NOT_FOUND") => "list the runs with `genesisctl run list`",
+        (_, "HOLD_NOT_FOUND") => "list the holds with `genesisctl logs holds`",
         (_, "JOB_NOT_FOUND") => "list the jobs with `genesisctl schedule list`",
         (_, "COMPONENT_NOT_FOUND" | "POINT_NOT_FOUND" | "NO_EARLIER_POINT") => {
             "list what can be rolled back with `genesisctl rollback components`"

@@ -7,7 +7,7 @@ use genesis_client::v1::{
     GetLogsStatusRequest, ListSegmentsRequest, Segment, SegmentState, SourceStatus, VerifyDepth,
 };
 
-use super::{logs_archive, logs_retrieve};
+use super::{logs_archive, logs_holds, logs_retrieve};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
@@ -68,11 +68,31 @@ Examples:
 
 const CLEANUP_EXAMPLES: &str = "\
 Asks at a terminal, showing what would go; elsewhere it needs --yes. An age below the configured archive
-retention is refused.
+retention is refused; an admin with a --reason may override that. What is held stays in any case.
 
 Examples:
   genesisctl logs cleanup --older-than 365d --plan
-  genesisctl logs cleanup --older-than 365d --plan-hash 3f2a... --yes --reason 'yearly clean-up'";
+  genesisctl logs cleanup --older-than 365d --plan-hash 3f2a... --yes --reason 'yearly clean-up'
+  genesisctl logs cleanup --older-than 90d --log-type debug --override-retention --reason 'holds personal data'";
+
+const HOLD_EXAMPLES: &str = "\
+Needs --reason. Until the hold is released nothing with lines in the range is deleted, by retention or by
+hand, locally or in the archive. Without --date-range that goes for lines to come, too.
+
+Examples:
+  genesisctl logs hold --log-type trading --date-range 2024-01-01:2024-01-31 --reason 'audit 4711'
+  genesisctl logs hold --reason 'we are being sued'";
+
+const HOLDS_EXAMPLES: &str = "\
+Example:
+  genesisctl logs holds -o json";
+
+const RELEASE_EXAMPLES: &str = "\
+Needs --reason, and the role of an admin. What is past its retention goes with the next look.
+
+Examples:
+  genesisctl logs holds
+  genesisctl logs release 01J8ZV --reason 'audit 4711 is closed'";
 
 const VERIFY_EXAMPLES: &str = "\
 Exits 3 when damage is found, 5 where something could not be checked.
@@ -118,6 +138,25 @@ pub(crate) enum Verb {
     /// Delete archived segments whose last line is older than the given age.
     #[command(after_help = CLEANUP_EXAMPLES)]
     Cleanup(Cleanup),
+    /// Keep archived logs from being deleted, until the hold is released.
+    #[command(after_help = HOLD_EXAMPLES)]
+    Hold {
+        /// Only this type.
+        #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+        log_type: String,
+        /// Only lines in this range, as in `logs retrieve`.
+        #[arg(long, value_name = "RANGE", default_value = "", hide_default_value = true)]
+        date_range: String,
+    },
+    /// List the holds, with what each keeps.
+    #[command(after_help = HOLDS_EXAMPLES)]
+    Holds,
+    /// Release a hold: what is past its retention may be deleted again.
+    #[command(after_help = RELEASE_EXAMPLES)]
+    Release {
+        /// The hold's id, or its first characters (four or more).
+        id: String,
+    },
     /// Check archived segments against their manifests and the chain.
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify {
@@ -151,9 +190,19 @@ pub(crate) struct Cleanup {
     /// Only this type.
     #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
     pub(super) log_type: String,
+    /// Delete before the configured archive retention is over. Needs --reason, and the role of an admin.
+    #[arg(long)]
+    pub(super) override_retention: bool,
     /// Don't wait for the run's end.
     #[arg(long)]
     pub(super) detach: bool,
+}
+
+impl Cleanup {
+    /// The rpc by which it deletes.
+    pub(super) fn method(&self) -> &'static str {
+        if self.override_retention { "CleanupArchivesEarly" } else { "CleanupArchives" }
+    }
 }
 
 /// How deep a verification looks.
@@ -182,8 +231,14 @@ impl Verb {
     pub(super) fn changes(&self) -> Option<super::Change> {
         match self {
             Self::Rotate { .. } => Some((SERVICE, "RotateLogs")),
-            Self::Cleanup(_) => Some((SERVICE, "CleanupArchives")),
-            Self::Status | Self::List { .. } | Self::Retrieve(_) | Self::Verify { .. } => None,
+            Self::Cleanup(arguments) => Some((SERVICE, arguments.method())),
+            Self::Hold { .. } => Some((SERVICE, "HoldLogs")),
+            Self::Release { .. } => Some((SERVICE, "ReleaseLogs")),
+            Self::Status
+            | Self::List { .. }
+            | Self::Retrieve(_)
+            | Self::Verify { .. }
+            | Self::Holds => None,
         }
     }
 }
@@ -207,6 +262,11 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
         }
         Verb::Rotate { log_type, detach } => logs_archive::rotate(session, log_type, *detach).await,
         Verb::Retrieve(arguments) => logs_retrieve::retrieve(session, arguments).await,
+        Verb::Hold { log_type, date_range } => {
+            logs_holds::hold(session, log_type, date_range).await
+        }
+        Verb::Holds => logs_holds::list(session).await,
+        Verb::Release { id } => logs_holds::release(session, id).await,
         Verb::Cleanup(arguments) => logs_archive::cleanup(session, arguments).await,
         Verb::Verify { log_type, depth } => {
             logs_archive::verify(session, log_type, (*depth).into()).await

@@ -8,6 +8,7 @@ use genesis_client::{Client, Error, Kind};
 use serde_json::{Value, json};
 
 use super::logs::{Cleanup, SERVICE};
+use super::logs_holds::reason;
 use super::run;
 use crate::confirm::{Consent, ask, consent};
 use crate::connect::Session;
@@ -57,7 +58,10 @@ pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Resul
             .await;
     }
     let what = format!("delete archived logs older than {}", arguments.older_than);
-    let consent = consent(session, SERVICE, "CleanupArchives", &what)?;
+    if arguments.override_retention {
+        reason(session, "logs cleanup --override-retention", "why may these logs go early?")?;
+    }
+    let consent = consent(session, SERVICE, arguments.method(), &what)?;
     session
         .each(|client| async move {
             let plan_hash = match consent {
@@ -69,8 +73,14 @@ pub(super) async fn cleanup(session: &Session<'_>, arguments: &Cleanup) -> Resul
                 log_type: arguments.log_type.clone(),
                 plan_hash,
             };
+            let early = arguments.override_retention;
             let response = client
-                .call(request, |c, r| async move { c.logs().cleanup_archives(r).await })
+                .call(request, |c, r| async move {
+                    match early {
+                        true => c.logs().cleanup_archives_early(r).await,
+                        false => c.logs().cleanup_archives(r).await,
+                    }
+                })
                 .await?;
             let json = session.json("CleanupArchivesResponse", &response)?;
             run::started(session, &client, response.run.as_ref(), json, arguments.detach).await
@@ -87,12 +97,24 @@ async fn planned(
         log_type: arguments.log_type.clone(),
         plan_hash: String::new(),
     };
-    client.call(request, |c, r| async move { c.logs().plan_cleanup_archives(r).await }).await
+    let early = arguments.override_retention;
+    client
+        .call(request, |c, r| async move {
+            match early {
+                true => c.logs().plan_cleanup_archives_early(r).await,
+                false => c.logs().plan_cleanup_archives(r).await,
+            }
+        })
+        .await
 }
 
 fn plan_view(plan: &PlanCleanupArchivesResponse) -> View {
     let mut view = plan::view(plan.plan.as_ref());
     view.lead.push(format!("would delete {}", extent(plan)));
+    if plan.held_segments > 0 {
+        let held = format::plural(plan.held_segments, "segment");
+        view.lead.push(format!("{held} of that age stay: they are held (`genesisctl logs holds`)"));
+    }
     view
 }
 

@@ -7,6 +7,7 @@ mod emergency;
 mod export_file;
 mod logs;
 mod logs_archive;
+mod logs_holds;
 mod logs_retrieve;
 mod offline;
 mod oplog;

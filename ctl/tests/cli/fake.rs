@@ -31,6 +31,7 @@ pub(crate) struct Script {
     pub(crate) check: CheckConfigResponse,
     pub(crate) segments: Vec<Segment>,
     pub(crate) plan: PlanCleanupArchivesResponse,
+    pub(crate) holds: Vec<Hold>,
     /// One stream for each time that a run is watched; the last one again and again.
     pub(crate) watches: Vec<Vec<Result<Run, Status>>>,
     pub(crate) retrieve: Vec<Result<retrieve_logs_response::Part, Status>>,

@@ -157,7 +157,12 @@ fn what_destroys_asks_at_a_terminal_and_needs_yes_elsewhere() {
     };
     let plan = Some(Plan { hash: "h1".into(), steps: vec![step] });
     let script = Script {
-        plan: PlanCleanupArchivesResponse { plan, segments: 1, compressed_bytes: 2_000_000 },
+        plan: PlanCleanupArchivesResponse {
+            plan,
+            segments: 1,
+            compressed_bytes: 2_000_000,
+            held_segments: 0,
+        },
         watches: vec![vec![Ok(Run { state: RunState::Succeeded.into(), ..Default::default() })]],
         ..Default::default()
     };

@@ -11,7 +11,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 11] = [
+const CHANGES: [(&[&str], &str, &str); 14] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -23,10 +23,26 @@ const CHANGES: [(&[&str], &str, &str); 11] = [
     (&["emergency", "release", "--reason", "r"], "ReleaseEmergency", ""),
     (&["logs", "rotate", "--log-type", "app"], "RotateLogs", "app"),
     (&["logs", "cleanup", "--older-than", "365d", "--yes"], "CleanupArchives", ""),
+    (
+        &[
+            "logs",
+            "cleanup",
+            "--older-than",
+            "1d",
+            "--override-retention",
+            "--reason",
+            "r",
+            "--yes",
+        ],
+        "CleanupArchivesEarly",
+        "",
+    ),
+    (&["logs", "hold", "--log-type", "app", "--reason", "r"], "HoldLogs", "app"),
+    (&["logs", "release", "01ABCD", "--reason", "r"], "ReleaseLogs", "01ABCD"),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 18] = [
+const READS: [&[&str]; 19] = [
     &["status"],
     &["version"],
     &["whoami"],
@@ -44,6 +60,7 @@ const READS: [&[&str]; 18] = [
     &["emergency", "status"],
     &["logs", "status"],
     &["logs", "list"],
+    &["logs", "holds"],
     &["pki", "list"],
 ];
 
@@ -66,7 +83,13 @@ fn agent() -> (tempfile::TempDir, Fake) {
     let script = Script {
         status: well(),
         any_plan: PlanResponse { plan: plan() },
-        plan: PlanCleanupArchivesResponse { plan: plan(), segments: 2, compressed_bytes: 9 },
+        plan: PlanCleanupArchivesResponse {
+            plan: plan(),
+            segments: 2,
+            compressed_bytes: 9,
+            held_segments: 1,
+        },
+        holds: vec![Hold { id: RUN.into(), ..Default::default() }],
         rollback_plan: PlanRollbackResponse { plan: plan(), ..Default::default() },
         emergency: GetEmergencyResponse { emergency: Some(emergency), ..Default::default() },
         watches: vec![vec![Ok(ended)]],
@@ -105,6 +128,11 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
         // Even what needs a reason or a yes needs none for its plan.
         let command = match command {
             ["emergency", "release", ..] => &["emergency", "release"][..],
+            ["logs", "cleanup", _, "1d", ..] => {
+                &["logs", "cleanup", "--older-than", "1d", "--override-retention"]
+            }
+            ["logs", "hold", ..] => &["logs", "hold", "--log-type", "app"],
+            ["logs", "release", ..] => &["logs", "release", "01ABCD"],
             ["logs", "cleanup", ..] => &["logs", "cleanup", "--older-than", "365d"],
             command => command,
         };

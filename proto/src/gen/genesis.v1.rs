@@ -2434,6 +2434,81 @@ pub struct PlanCleanupArchivesResponse {
     pub segments: u64,
     #[prost(uint64, tag = "3")]
     pub compressed_bytes: u64,
+    /// Past that age too, but held: they stay.
+    #[prost(uint64, tag = "4")]
+    pub held_segments: u64,
+}
+/// What keeps archived logs from being deleted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hold {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The log type; empty: all of them.
+    #[prost(string, tag = "2")]
+    pub log_type: ::prost::alloc::string::String,
+    /// Lines from here on; not set: from the beginning.
+    #[prost(message, optional, tag = "3")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Exclusive; not set: for ever.
+    #[prost(message, optional, tag = "4")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who holds it.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// Since when.
+    #[prost(message, optional, tag = "7")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Segments with lines in the range whose archived copy is there.
+    #[prost(uint64, tag = "8")]
+    pub segments: u64,
+    /// Of these, in the archive.
+    #[prost(uint64, tag = "9")]
+    pub compressed_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldLogsRequest {
+    /// Only this type; empty: all.
+    #[prost(string, tag = "1")]
+    pub log_type: ::prost::alloc::string::String,
+    /// Only lines in this range, as in RetrieveLogs; empty: all, those to come too.
+    #[prost(string, tag = "2")]
+    pub date_range: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldLogsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub hold: ::core::option::Option<Hold>,
+    /// A hold on the same type and range was in force; nothing was changed.
+    #[prost(bool, tag = "2")]
+    pub was_held: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseLogsRequest {
+    /// Of the hold, or a unique beginning of it with four characters or more.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseLogsResponse {
+    /// The hold that is over.
+    #[prost(message, optional, tag = "1")]
+    pub hold: ::core::option::Option<Hold>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListHoldsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListHoldsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub holds: ::prost::alloc::vec::Vec<Hold>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyArchivesRequest {
@@ -2524,6 +2599,7 @@ impl SegmentState {
         }
     }
 }
+/// How deep a verification looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum VerifyDepth {
@@ -2780,6 +2856,183 @@ pub mod logs_service_client {
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "CleanupArchives"));
             self.inner.unary(req, path, codec).await
         }
+        /// CleanupArchives for an age below the configured retention. It needs a reason (REASON_MISSING). What is held,
+        /// or is of a type that is not configured any more, stays all the same. Fails with PLAN_CHANGED.
+        pub async fn cleanup_archives_early(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CleanupArchivesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CleanupArchivesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/CleanupArchivesEarly",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.LogsService", "CleanupArchivesEarly"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What CleanupArchivesEarly would delete. Fails as it does, but asks for no reason.
+        pub async fn plan_cleanup_archives_early(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CleanupArchivesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanCleanupArchivesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanCleanupArchivesEarly",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.LogsService", "PlanCleanupArchivesEarly"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps archived and local copies with lines in a time range from being deleted, by retention or by hand,
+        /// until the hold is released. What is held already is not held twice. It needs a reason. Fails with
+        /// LOG_TYPE_UNKNOWN, RANGE_INVALID, REASON_MISSING, PLAN_CHANGED.
+        pub async fn hold_logs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldLogsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HoldLogsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/HoldLogs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "HoldLogs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What HoldLogs would hold. Fails as it does, but asks for no reason.
+        pub async fn plan_hold_logs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldLogsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanHoldLogs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanHoldLogs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a hold: what is past its retention goes with the next look. It needs a reason. Fails with
+        /// HOLD_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
+        pub async fn release_logs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseLogsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseLogsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/ReleaseLogs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "ReleaseLogs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ReleaseLogs would release. Fails as it does, but asks for no reason.
+        pub async fn plan_release_logs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseLogsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanReleaseLogs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanReleaseLogs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The holds in force, oldest first, each with what it keeps.
+        pub async fn list_holds(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListHoldsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/ListHolds",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "ListHolds"));
+            self.inner.unary(req, path, codec).await
+        }
         /// What RotateLogs would cut. Fails as it does.
         pub async fn plan_rotate_logs(
             &mut self,
@@ -2917,6 +3170,60 @@ pub mod logs_service_server {
             request: tonic::Request<super::CleanupArchivesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CleanupArchivesResponse>,
+            tonic::Status,
+        >;
+        /// CleanupArchives for an age below the configured retention. It needs a reason (REASON_MISSING). What is held,
+        /// or is of a type that is not configured any more, stays all the same. Fails with PLAN_CHANGED.
+        async fn cleanup_archives_early(
+            &self,
+            request: tonic::Request<super::CleanupArchivesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CleanupArchivesResponse>,
+            tonic::Status,
+        >;
+        /// What CleanupArchivesEarly would delete. Fails as it does, but asks for no reason.
+        async fn plan_cleanup_archives_early(
+            &self,
+            request: tonic::Request<super::CleanupArchivesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanCleanupArchivesResponse>,
+            tonic::Status,
+        >;
+        /// Keeps archived and local copies with lines in a time range from being deleted, by retention or by hand,
+        /// until the hold is released. What is held already is not held twice. It needs a reason. Fails with
+        /// LOG_TYPE_UNKNOWN, RANGE_INVALID, REASON_MISSING, PLAN_CHANGED.
+        async fn hold_logs(
+            &self,
+            request: tonic::Request<super::HoldLogsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HoldLogsResponse>,
+            tonic::Status,
+        >;
+        /// What HoldLogs would hold. Fails as it does, but asks for no reason.
+        async fn plan_hold_logs(
+            &self,
+            request: tonic::Request<super::HoldLogsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Ends a hold: what is past its retention goes with the next look. It needs a reason. Fails with
+        /// HOLD_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
+        async fn release_logs(
+            &self,
+            request: tonic::Request<super::ReleaseLogsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseLogsResponse>,
+            tonic::Status,
+        >;
+        /// What ReleaseLogs would release. Fails as it does, but asks for no reason.
+        async fn plan_release_logs(
+            &self,
+            request: tonic::Request<super::ReleaseLogsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// The holds in force, oldest first, each with what it keeps.
+        async fn list_holds(
+            &self,
+            request: tonic::Request<super::ListHoldsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldsResponse>,
             tonic::Status,
         >;
         /// What RotateLogs would cut. Fails as it does.
@@ -3236,6 +3543,326 @@ pub mod logs_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CleanupArchivesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/CleanupArchivesEarly" => {
+                    #[allow(non_camel_case_types)]
+                    struct CleanupArchivesEarlySvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::CleanupArchivesRequest>
+                    for CleanupArchivesEarlySvc<T> {
+                        type Response = super::CleanupArchivesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CleanupArchivesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::cleanup_archives_early(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CleanupArchivesEarlySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/PlanCleanupArchivesEarly" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanCleanupArchivesEarlySvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::CleanupArchivesRequest>
+                    for PlanCleanupArchivesEarlySvc<T> {
+                        type Response = super::PlanCleanupArchivesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CleanupArchivesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::plan_cleanup_archives_early(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanCleanupArchivesEarlySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/HoldLogs" => {
+                    #[allow(non_camel_case_types)]
+                    struct HoldLogsSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::HoldLogsRequest>
+                    for HoldLogsSvc<T> {
+                        type Response = super::HoldLogsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldLogsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::hold_logs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HoldLogsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/PlanHoldLogs" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanHoldLogsSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::HoldLogsRequest>
+                    for PlanHoldLogsSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldLogsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::plan_hold_logs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanHoldLogsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/ReleaseLogs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseLogsSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::ReleaseLogsRequest>
+                    for ReleaseLogsSvc<T> {
+                        type Response = super::ReleaseLogsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseLogsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::release_logs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseLogsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/PlanReleaseLogs" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanReleaseLogsSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::ReleaseLogsRequest>
+                    for PlanReleaseLogsSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseLogsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::plan_release_logs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanReleaseLogsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/ListHolds" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListHoldsSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::ListHoldsRequest>
+                    for ListHoldsSvc<T> {
+                        type Response = super::ListHoldsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListHoldsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::list_holds(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListHoldsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,6 +1,6 @@
 //! Runs: long operations with their steps.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::reads_as;
@@ -138,6 +138,24 @@ impl<'t> Runs<'t> {
         let view = self.source.view(RUNS)?;
         let row = view.get(id)?;
         row.map(|row| decode(&id, row.value())).transpose()
+    }
+
+    /// How many runs ended in one of `states` at `since` or later. Runs that started more than a week before are
+    /// not looked at.
+    pub fn count_ended(&self, states: &[RunState], since: Timestamp) -> Result<u64, StorageError> {
+        let oldest = since.saturating_sub(SignedDuration::from_hours(7 * 24)).unwrap_or(since);
+        let view = self.source.view(RUNS)?;
+        let mut count = 0;
+        for row in view.all()?.rev() {
+            let (key, value) = row?;
+            let run: RunRecord = decode(&key.value(), value.value())?;
+            if run.started_at < oldest {
+                break;
+            }
+            let ended = run.ended_at.is_some_and(|at| at >= since);
+            count += u64::from(ended && states.contains(&run.state));
+        }
+        Ok(count)
     }
 
     /// At most `limit` runs of that kind and state, newest first. Looks through all runs kept

@@ -129,6 +129,13 @@ pub struct SegmentRecord {
     pub waiting: Option<Waiting>,
 }
 
+impl SegmentRecord {
+    /// Whether its archived copy was proven and is there still.
+    pub fn is_archived(&self) -> bool {
+        matches!(self.state, SegmentState::Verified | SegmentState::LocalExpired)
+    }
+}
+
 impl Record for SegmentRecord {
     const TABLE: &'static str = "segments";
     const VERSION: u8 = 1;

@@ -109,6 +109,18 @@ fn run(id: &str, state: RunState) -> RunRecord {
     }
 }
 
+fn hold(id: &str) -> HoldRecord {
+    HoldRecord {
+        id: id.to_owned(),
+        log_type: "app".to_owned(),
+        from: Some(at(0)),
+        until: None,
+        by: "tester".to_owned(),
+        reason: "audit".to_owned(),
+        at: at(0),
+    }
+}
+
 fn step(number: u32) -> StepRecord {
     StepRecord {
         number,
@@ -132,6 +144,7 @@ fn fill(store: &Store) {
                     hostname: "host".to_owned(),
                 })?;
                 w.segments().put(&segment("app", number, SegmentState::Sealed))?;
+                w.holds().put(&hold(&format!("HOLD{number:02}")))?;
                 w.segments().put(&segment("db", number, SegmentState::Verified))?;
                 w.runs().put(&run(&format!("RUN{number:02}"), RunState::Running))?;
                 w.jobs().set_pause(

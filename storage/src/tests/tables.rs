@@ -209,6 +209,53 @@ proptest! {
 }
 
 #[test]
+fn holds_come_back_in_order_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder);
+    for id in ["B", "A"] {
+        store.write(intent("x"), |w| w.holds().put(&hold(id))).unwrap();
+    }
+    drop(store);
+    let store = open_in(&folder);
+    let all = || store.read(|r| r.holds().all()).unwrap();
+    assert_eq!(all(), [hold("A"), hold("B")]);
+    assert!(store.write(intent("x"), |w| w.holds().remove("A")).unwrap());
+    assert!(!store.write(intent("x"), |w| w.holds().remove("A")).unwrap());
+    assert_eq!(all(), [hold("B")]);
+    assert_eq!(store.read(|r| r.holds().get("B")).unwrap(), Some(hold("B")));
+}
+
+#[test]
+fn failures_of_a_day_are_counted_however_many_runs_there_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_in(&folder);
+    let ended = |number: u64, state, started: i64, ended: i64| RunRecord {
+        started_at: at(started),
+        ended_at: Some(at(ended)),
+        ..run(&format!("01J{number:023}"), state)
+    };
+    let day = 86_400;
+    store
+        .write(intent("x"), |w| {
+            w.runs().put(&ended(0, RunState::Failed, 0, 9 * day))?;
+            w.runs().put(&ended(1, RunState::Failed, 2 * day, 9 * day))?;
+            w.runs().put(&ended(2, RunState::Failed, 8 * day, 8 * day + 1))?;
+            w.runs().put(&ended(3, RunState::Failed, 9 * day, 9 * day))?;
+            (4..1_000)
+                .try_for_each(|n| w.runs().put(&ended(n, RunState::Succeeded, 9 * day, 9 * day)))
+        })
+        .unwrap();
+    let count =
+        |states: &[RunState]| store.read(|r| r.runs().count_ended(states, at(9 * day))).unwrap();
+    assert_eq!(
+        count(&[RunState::Failed, RunState::Interrupted]),
+        2,
+        "one is too old to be looked at"
+    );
+    assert_eq!(count(&[RunState::Succeeded]), 996);
+}
+
+#[test]
 fn the_identity_comes_back() {
     let folder = folder();
     let store = open_in(&folder);

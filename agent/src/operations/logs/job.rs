@@ -11,7 +11,7 @@ use genesis_storage::{
 use serde_json::json;
 
 use super::plan::{self, Retention};
-use super::{Logs, act, blocking};
+use super::{Logs, act, blocking, holds};
 use crate::emergency::Stance;
 use crate::error::{Error, Result, Unmet};
 use crate::runs::{Context, Progress, Reconcile, Report, Request, SecondCaller, Started};
@@ -55,8 +55,9 @@ impl Job for LocalRetention {
 
     async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
         let now = self.0.outside.clock.now();
-        let due = self.0.segments_where(|logs, segment| {
-            plan::local_expired(segment, now, logs.retention(&segment.log_type))
+        let due = self.0.segments_where(|logs, segment, held| {
+            let retention = logs.retention(&segment.log_type);
+            plan::local_expired(segment, now, retention.local, held)
         })?;
         self.0.expire(due, SegmentState::LocalExpired, &context).await
     }
@@ -82,11 +83,29 @@ impl Job for ArchiveRetention {
 
     async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
         let now = self.0.outside.clock.now();
-        let due = self.0.segments_where(|logs, segment| {
+        let due = self.0.segments_where(|logs, segment, held| {
             let retention = logs.retention(&segment.log_type);
-            plan::archive_expired(segment, now, retention.archive, retention.hold)
+            plan::archive_expired(segment, now, retention.archive, held)
         })?;
         self.0.expire(due, SegmentState::ArchiveExpired, &context).await
+    }
+}
+
+/// What the configured retention means to a clean-up by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retained {
+    /// Nothing goes before its end.
+    Respected,
+    /// An admin has a reason to delete earlier.
+    Overridden,
+}
+
+impl Retained {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Respected => CLEANUP,
+            Self::Overridden => "logs.cleanup-early",
+        }
     }
 }
 
@@ -95,6 +114,8 @@ impl Job for ArchiveRetention {
 pub struct CleanupPlan {
     /// The segments, in order.
     pub segments: Vec<SegmentRecord>,
+    /// How many more are past that age, but held.
+    pub held: u64,
     /// Names exactly these.
     pub hash: String,
 }
@@ -114,12 +135,13 @@ impl Logs {
 
     fn segments_where(
         &self,
-        wanted: impl Fn(&Self, &SegmentRecord) -> bool,
+        mut wanted: impl FnMut(&Self, &SegmentRecord, bool) -> bool,
     ) -> Result<Vec<SegmentRecord>> {
         self.state.read(|reading| {
-            let mut found = Vec::new();
+            let (holds, mut found) = (reading.holds().all()?, Vec::new());
             reading.segments().for_each(None, |segment| {
-                if wanted(self, &segment) {
+                let held = self.held(&segment, &holds);
+                if wanted(self, &segment, held) {
                     found.push(segment);
                 }
                 std::ops::ControlFlow::Continue(())
@@ -131,8 +153,14 @@ impl Logs {
     /// What deleting everything older than `older_than` would delete.
     ///
     /// # Errors
-    /// `LOG_TYPE_UNKNOWN`; `RETENTION_NOT_REACHED` when the age is below a type's configured retention.
-    pub fn plan_cleanup(&self, older_than: Duration, log_type: &str) -> Result<CleanupPlan> {
+    /// `LOG_TYPE_UNKNOWN`; `RETENTION_NOT_REACHED` when the age is below a type's configured retention and that is
+    /// not overridden, or where the retention is not known any more.
+    pub fn plan_cleanup(
+        &self,
+        older_than: Duration,
+        log_type: &str,
+        retention: Retained,
+    ) -> Result<CleanupPlan> {
         if !log_type.is_empty() {
             self.known_type(log_type)?;
         }
@@ -143,7 +171,9 @@ impl Logs {
             .iter()
             .filter(|source| log_type.is_empty() || source.log_type == log_type);
         let unmet: Vec<Unmet> = short
-            .filter(|source| older_than < source.archive_retention)
+            .filter(|source| {
+                retention == Retained::Respected && older_than < source.archive_retention
+            })
             .map(|source| Unmet {
                 code: "RETENTION_NOT_REACHED",
                 subject: source.log_type.clone(),
@@ -166,37 +196,38 @@ impl Logs {
             let message = "the age is below the configured archive retention; nothing was deleted";
             return Err(Error::refused("RETENTION_NOT_REACHED", message, unmet));
         }
-        let segments = self.segments_where(|logs, segment| {
-            (log_type.is_empty() || segment.log_type == log_type)
-                && plan::archive_expired(
-                    segment,
-                    now,
-                    older_than,
-                    logs.retention(&segment.log_type).hold,
-                )
+        let mut kept = 0;
+        let segments = self.segments_where(|_, segment, held| {
+            let due = (log_type.is_empty() || segment.log_type == log_type)
+                && plan::archive_expired(segment, now, older_than, false);
+            kept += u64::from(due && held);
+            due && !held
         })?;
-        Ok(CleanupPlan { hash: plan::plan_hash(CLEANUP, &segments), segments })
+        Ok(CleanupPlan { hash: plan::plan_hash(retention.verb(), &segments), segments, held: kept })
     }
 
     /// Starts a clean-up by hand. A non-empty `plan_hash` must be that of the plan as it is now.
     ///
     /// # Errors
-    /// Those of [`Logs::plan_cleanup`], `PLAN_CHANGED`, and those of starting a run.
+    /// Those of [`Logs::plan_cleanup`], `REASON_MISSING`, `PLAN_CHANGED`, and those of starting a run.
     pub async fn cleanup(
         self: &Arc<Self>,
         older_than: Duration,
         log_type: &str,
+        retention: Retained,
         plan_hash: &str,
-        actor: String,
-        reason: String,
+        (actor, reason): (String, String),
     ) -> Result<Started> {
-        let plan = self.plan_cleanup(older_than, log_type)?;
+        if retention == Retained::Overridden {
+            holds::demand(&reason, "the configured retention is overridden with a reason")?;
+        }
+        let plan = self.plan_cleanup(older_than, log_type, retention)?;
         crate::plan::accept(&plan.hash, plan_hash)?;
         let request = Request {
             kind: CLEANUP,
             actor,
             reason,
-            parameters: json!({ "older_than_seconds": older_than.as_secs(), "log_type": log_type, "plan": plan.hash }),
+            parameters: json!({ "older_than_seconds": older_than.as_secs(), "log_type": log_type, "plan": plan.hash, "retention": retention.verb() }),
             // One clean-up at a time: the plan of a second one would be out of date.
             key: CLEANUP.to_owned(),
             second: SecondCaller::Refuse,
@@ -326,12 +357,12 @@ impl Logs {
         to: SegmentState,
         root: &Path,
     ) -> Result<bool> {
-        let current = self
-            .state
-            .read(|reading| Ok(reading.segments().get(&segment.log_type, segment.sequence)?))?;
-        if current.is_none_or(|current| current.state >= to)
-            || self.retention(&segment.log_type).hold
-        {
+        let _alone = self.deleting.lock().await;
+        let (current, holds) = self.state.read(|reading| {
+            let current = reading.segments().get(&segment.log_type, segment.sequence)?;
+            Ok((current, reading.holds().all()?))
+        })?;
+        if current.is_none_or(|current| current.state >= to) || self.held(segment, &holds) {
             return Ok(false);
         }
         let archive = self.archive()?;

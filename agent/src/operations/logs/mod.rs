@@ -23,6 +23,7 @@ use crate::state::State;
 
 pub mod act;
 pub mod config;
+pub mod holds;
 pub mod job;
 pub mod metrics;
 mod pipeline;
@@ -75,6 +76,8 @@ pub struct Logs {
     cutting: tokio::sync::Mutex<()>,
     /// Held while copies are deleted: retention and clean-up plan anew, one after the other.
     expiring: tokio::sync::Mutex<()>,
+    /// Held while one segment's copy is deleted or a hold comes or goes: no hold is too late by a moment.
+    deleting: tokio::sync::Mutex<()>,
     /// So many retrievals and verifications at a time.
     readers: Arc<Semaphore>,
     /// Wakes the pipeline.
@@ -137,6 +140,7 @@ impl Logs {
             metrics,
             cutting: tokio::sync::Mutex::new(()),
             expiring: tokio::sync::Mutex::new(()),
+            deleting: tokio::sync::Mutex::new(()),
             readers: Arc::new(Semaphore::new(READERS)),
             wake: Notify::new(),
             live: Mutex::default(),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use genesis_storage::{
-    ReconciliationRecord, SegmentRecord, SegmentState, StepRecord, StepState, Verdict,
+    HoldRecord, ReconciliationRecord, SegmentRecord, SegmentState, StepRecord, StepState, Verdict,
 };
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -227,11 +227,22 @@ fn past(segment: &SegmentRecord, now: Timestamp, age: Duration) -> bool {
     now.checked_sub(age).is_ok_and(|limit| last < limit)
 }
 
-/// Whether the local copy may go: proven in the archive, and past its retention.
-pub fn local_expired(segment: &SegmentRecord, now: Timestamp, retention: Retention) -> bool {
-    segment.state == SegmentState::Verified
-        && !retention.hold
-        && past(segment, now, retention.local)
+/// Whether a segment has lines within a hold. One whose times are not known may have.
+pub fn holds(hold: &HoldRecord, segment: &SegmentRecord) -> bool {
+    let of_type = hold.log_type.is_empty() || hold.log_type == segment.log_type;
+    let before = hold.until.zip(segment.first_at).is_some_and(|(until, first)| until <= first);
+    let behind = hold.from.zip(segment.last_at).is_some_and(|(from, last)| last < from);
+    of_type && !before && !behind
+}
+
+/// Whether the local copy may go: proven in the archive, past its retention, and not held.
+pub fn local_expired(
+    segment: &SegmentRecord,
+    now: Timestamp,
+    retention: Duration,
+    held: bool,
+) -> bool {
+    segment.state == SegmentState::Verified && !held && past(segment, now, retention)
 }
 
 /// Whether the archived copy may go at this age. One that was never verified is never deleted.
@@ -239,10 +250,9 @@ pub fn archive_expired(
     segment: &SegmentRecord,
     now: Timestamp,
     older_than: Duration,
-    hold: bool,
+    held: bool,
 ) -> bool {
-    let archived = matches!(segment.state, SegmentState::Verified | SegmentState::LocalExpired);
-    archived && !hold && past(segment, now, older_than)
+    segment.is_archived() && !held && past(segment, now, older_than)
 }
 
 /// Names a set of segments in the state they are in, so that a plan can be carried out or refused as one.

@@ -6,17 +6,21 @@ use std::sync::Arc;
 use genesis_proto::v1::logs_service_server::LogsService;
 use genesis_proto::v1::{
     ActiveFile, CleanupArchivesRequest, CleanupArchivesResponse, Condition, Gap,
-    GetLogsStatusRequest, GetLogsStatusResponse, ListSegmentsRequest, ListSegmentsResponse, Plan,
-    PlanCleanupArchivesResponse, PlanResponse, PlanStep, RetrieveLogsRequest, RetrieveLogsResponse,
-    RetrievePlan, RetrieveTrailer, RotateLogsRequest, RotateLogsResponse, Segment, SegmentState,
-    SourceStatus, StateCount, VerifyArchivesRequest, VerifyArchivesResponse, VerifyDepth,
-    VerifySummary, retrieve_logs_response, verify_archives_response,
+    GetLogsStatusRequest, GetLogsStatusResponse, Hold, HoldLogsRequest, HoldLogsResponse,
+    ListHoldsRequest, ListHoldsResponse, ListSegmentsRequest, ListSegmentsResponse, Plan,
+    PlanCleanupArchivesResponse, PlanResponse, PlanStep, ReleaseLogsRequest, ReleaseLogsResponse,
+    RetrieveLogsRequest, RetrieveLogsResponse, RetrievePlan, RetrieveTrailer, RotateLogsRequest,
+    RotateLogsResponse, Segment, SegmentState, SourceStatus, StateCount, VerifyArchivesRequest,
+    VerifyArchivesResponse, VerifyDepth, VerifySummary, retrieve_logs_response,
+    verify_archives_response,
 };
 use genesis_storage::{SegmentRecord, SegmentState as Stored};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::holds::HoldView;
+use super::job::Retained;
 use super::segment::DateRange;
 use super::{Logs, Reopen, retrieve, status::SourceView, timestamp, verify};
 use crate::config::units::parse_duration;
@@ -150,6 +154,49 @@ impl Service {
     }
 }
 
+impl Service {
+    async fn cleanup(
+        &self,
+        request: Request<CleanupArchivesRequest>,
+        retention: Retained,
+    ) -> Result<Response<CleanupArchivesResponse>, Status> {
+        let who = caller(&request)?;
+        let CleanupArchivesRequest { older_than: age, log_type, plan_hash } = request.get_ref();
+        let age = older_than(age).map_err(to_status)?;
+        let who = (who.identity, who.reason);
+        let run = self.0.cleanup(age, log_type, retention, plan_hash, who).await;
+        let run = run.map_err(to_status)?;
+        Ok(Response::new(CleanupArchivesResponse { run: Some(started(run)) }))
+    }
+
+    fn plan_cleanup(
+        &self,
+        request: &CleanupArchivesRequest,
+        retention: Retained,
+    ) -> Result<Response<PlanCleanupArchivesResponse>> {
+        let age = older_than(&request.older_than)?;
+        let plan = self.0.plan_cleanup(age, &request.log_type, retention)?;
+        let mut by_day: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for segment in &plan.segments {
+            let day = segment.archive_name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let entry = by_day.entry(day.to_owned()).or_default();
+            entry.0 += 1;
+            entry.1 += segment.compressed_bytes;
+        }
+        let step = |(target, (count, bytes))| PlanStep {
+            action: "delete-archived".into(),
+            target,
+            reason: format!("{count} segment(s), {bytes} bytes, older than {}", request.older_than),
+        };
+        Ok(Response::new(PlanCleanupArchivesResponse {
+            segments: plan.segments.len() as u64,
+            compressed_bytes: plan.segments.iter().map(|segment| segment.compressed_bytes).sum(),
+            held_segments: plan.held,
+            plan: Some(Plan { hash: plan.hash, steps: by_day.into_iter().map(step).collect() }),
+        }))
+    }
+}
+
 #[tonic::async_trait]
 impl LogsService for Service {
     async fn get_status(
@@ -229,42 +276,73 @@ impl LogsService for Service {
         &self,
         request: Request<CleanupArchivesRequest>,
     ) -> Result<Response<CleanupArchivesResponse>, Status> {
-        let who = caller(&request)?;
-        let request = request.into_inner();
-        let age = older_than(&request.older_than).map_err(to_status)?;
-        let run = self
-            .0
-            .cleanup(age, &request.log_type, &request.plan_hash, who.identity, who.reason)
-            .await
-            .map_err(to_status)?;
-        Ok(Response::new(CleanupArchivesResponse { run: Some(started(run)) }))
+        self.cleanup(request, Retained::Respected).await
     }
 
     async fn plan_cleanup_archives(
         &self,
         request: Request<CleanupArchivesRequest>,
     ) -> Result<Response<PlanCleanupArchivesResponse>, Status> {
-        let request = request.into_inner();
-        let plan = older_than(&request.older_than)
-            .and_then(|age| self.0.plan_cleanup(age, &request.log_type))
-            .map_err(to_status)?;
-        let mut by_day: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        for segment in &plan.segments {
-            let day = segment.archive_name.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let entry = by_day.entry(day.to_owned()).or_default();
-            entry.0 += 1;
-            entry.1 += segment.compressed_bytes;
-        }
-        let step = |(target, (count, bytes))| PlanStep {
-            action: "delete-archived".into(),
-            target,
-            reason: format!("{count} segment(s), {bytes} bytes, older than {}", request.older_than),
-        };
-        Ok(Response::new(PlanCleanupArchivesResponse {
-            segments: plan.segments.len() as u64,
-            compressed_bytes: plan.segments.iter().map(|segment| segment.compressed_bytes).sum(),
-            plan: Some(Plan { hash: plan.hash, steps: by_day.into_iter().map(step).collect() }),
-        }))
+        self.plan_cleanup(request.get_ref(), Retained::Respected).map_err(to_status)
+    }
+
+    async fn cleanup_archives_early(
+        &self,
+        request: Request<CleanupArchivesRequest>,
+    ) -> Result<Response<CleanupArchivesResponse>, Status> {
+        self.cleanup(request, Retained::Overridden).await
+    }
+
+    async fn plan_cleanup_archives_early(
+        &self,
+        request: Request<CleanupArchivesRequest>,
+    ) -> Result<Response<PlanCleanupArchivesResponse>, Status> {
+        self.plan_cleanup(request.get_ref(), Retained::Overridden).map_err(to_status)
+    }
+
+    async fn hold_logs(
+        &self,
+        request: Request<HoldLogsRequest>,
+    ) -> Result<Response<HoldLogsResponse>, Status> {
+        let who = caller(&request)?;
+        let HoldLogsRequest { log_type, date_range, plan_hash } = request.get_ref();
+        let held = self.0.hold(log_type, date_range, plan_hash, who.identity, who.reason).await;
+        let (view, was_held) = held.map_err(to_status)?;
+        Ok(Response::new(HoldLogsResponse { hold: Some(hold(view)), was_held }))
+    }
+
+    async fn plan_hold_logs(
+        &self,
+        request: Request<HoldLogsRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        let HoldLogsRequest { log_type, date_range, .. } = request.get_ref();
+        planned(self.0.plan_hold(log_type, date_range))
+    }
+
+    async fn release_logs(
+        &self,
+        request: Request<ReleaseLogsRequest>,
+    ) -> Result<Response<ReleaseLogsResponse>, Status> {
+        let who = caller(&request)?;
+        let ReleaseLogsRequest { id, plan_hash } = request.get_ref();
+        let released = self.0.release(id, plan_hash, who.identity, who.reason).await;
+        let view = released.map_err(to_status)?;
+        Ok(Response::new(ReleaseLogsResponse { hold: Some(hold(view)) }))
+    }
+
+    async fn plan_release_logs(
+        &self,
+        request: Request<ReleaseLogsRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        planned(self.0.plan_release(&request.get_ref().id))
+    }
+
+    async fn list_holds(
+        &self,
+        _: Request<ListHoldsRequest>,
+    ) -> Result<Response<ListHoldsResponse>, Status> {
+        let views = self.0.holds().map_err(to_status)?;
+        Ok(Response::new(ListHoldsResponse { holds: views.into_iter().map(hold).collect() }))
     }
 
     type VerifyArchivesStream = ReceiverStream<Result<VerifyArchivesResponse, Status>>;
@@ -300,6 +378,21 @@ impl LogsService for Service {
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn hold(view: HoldView) -> Hold {
+    let HoldView { record, segments, compressed_bytes } = view;
+    Hold {
+        id: record.id,
+        log_type: record.log_type,
+        from: maybe(record.from),
+        until: maybe(record.until),
+        by: record.by,
+        reason: record.reason,
+        at: Some(time(record.at)),
+        segments,
+        compressed_bytes,
     }
 }
 

@@ -1,10 +1,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use genesis_storage::{SegmentRecord, SegmentState, StepRecord, StepState, Verdict};
+use genesis_storage::{HoldRecord, SegmentRecord, SegmentState, StepRecord, StepState, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::{self, Observed, Retention, Step};
+use super::plan::{self, Observed, Step};
 use crate::outside::Holders;
 use crate::outside::files::{FileFacts, FileKind};
 
@@ -86,21 +86,17 @@ fn next_steps() {
 #[test]
 fn retention_counts_from_the_last_line_and_never_touches_what_is_not_proven() {
     let day = Duration::from_secs(86_400);
-    let retention = Retention { local: 30 * day, archive: 365 * day, hold: false };
     let last = at("2026-01-01T00:00:00Z");
     let after = |days: i64, seconds: i64| last + SignedDuration::from_secs(days * 86_400 + seconds);
-    let local = |state, now, retention| plan::local_expired(&segment(state), now, retention);
+    let local = |state, now, held| plan::local_expired(&segment(state), now, 30 * day, held);
     assert!(
-        !local(SegmentState::Verified, after(30, 0), retention),
+        !local(SegmentState::Verified, after(30, 0), false),
         "at the very second it is still kept"
     );
-    assert!(local(SegmentState::Verified, after(30, 1), retention));
-    assert!(!local(SegmentState::Verified, after(30, 1), Retention { hold: true, ..retention }));
+    assert!(local(SegmentState::Verified, after(30, 1), false));
+    assert!(!local(SegmentState::Verified, after(30, 1), true));
     for state in [SegmentState::Detached, SegmentState::Sealed, SegmentState::Uploaded] {
-        assert!(
-            !local(state, after(3_000, 0), retention),
-            "{state:?} is not proven in the archive"
-        );
+        assert!(!local(state, after(3_000, 0), false), "{state:?} is not proven in the archive");
         assert!(
             !plan::archive_expired(&segment(state), after(3_000, 0), 365 * day, false),
             "{state:?}"
@@ -114,7 +110,40 @@ fn retention_counts_from_the_last_line_and_never_touches_what_is_not_proven() {
     assert!(!archived(after(365, 1), true));
     let mut undated = segment(SegmentState::Verified);
     undated.last_at = None;
-    assert!(!plan::local_expired(&undated, after(9_999, 0), retention));
+    assert!(!plan::local_expired(&undated, after(9_999, 0), 30 * day, false));
+}
+
+#[test]
+fn a_hold_keeps_whatever_may_have_lines_in_it() {
+    let mut held = segment(SegmentState::Verified);
+    let hold = |log_type: &str, from: Option<&str>, until: Option<&str>| HoldRecord {
+        id: "A".into(),
+        log_type: log_type.into(),
+        from: from.map(at),
+        until: until.map(at),
+        by: "olga".into(),
+        reason: "audit".into(),
+        at: at("2026-02-01T00:00:00Z"),
+    };
+    held.first_at = Some(at("2026-01-01T00:00:00Z"));
+    held.last_at = Some(at("2026-01-02T00:00:00Z"));
+    let of = held.log_type.clone();
+    for (log_type, from, until, keeps) in [
+        ("", None, None, true),
+        (of.as_str(), None, None, true),
+        ("another", None, None, false),
+        ("", Some("2026-01-02T00:00:00Z"), Some("2026-01-03T00:00:00Z"), true),
+        ("", Some("2026-01-02T00:00:00.001Z"), Some("2026-01-03T00:00:00Z"), false),
+        ("", Some("2025-12-31T00:00:00Z"), Some("2026-01-01T00:00:00Z"), false),
+        ("", Some("2025-12-31T00:00:00Z"), Some("2026-01-01T00:00:00.001Z"), true),
+        ("", Some("2026-01-01T12:00:00Z"), Some("2026-01-01T13:00:00Z"), true),
+    ] {
+        assert_eq!(plan::holds(&hold(log_type, from, until), &held), keeps, "{from:?} {until:?}");
+    }
+    // What is not known is no proof that it lies outside.
+    (held.first_at, held.last_at) = (None, None);
+    let ranged = hold("", Some("2020-01-01T00:00:00Z"), Some("2020-01-02T00:00:00Z"));
+    assert!(plan::holds(&ranged, &held));
 }
 
 #[test]

@@ -192,6 +192,59 @@ impl LogsService for Inner {
         Ok(Response::new(self.script.plan.clone()))
     }
 
+    async fn cleanup_archives_early(
+        &self,
+        request: Request<CleanupArchivesRequest>,
+    ) -> Answer<CleanupArchivesResponse> {
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("CleanupArchivesEarly", &hash, &request).await?;
+        changed(&hash)?;
+        Ok(Response::new(CleanupArchivesResponse { run: started() }))
+    }
+
+    async fn plan_cleanup_archives_early(
+        &self,
+        request: Request<CleanupArchivesRequest>,
+    ) -> Answer<PlanCleanupArchivesResponse> {
+        self.called("PlanCleanupArchivesEarly", "", &request).await?;
+        Ok(Response::new(self.script.plan.clone()))
+    }
+
+    async fn hold_logs(&self, request: Request<HoldLogsRequest>) -> Answer<HoldLogsResponse> {
+        let HoldLogsRequest { log_type, date_range, plan_hash } = request.get_ref().clone();
+        let noted = [log_type, date_range, plan_hash.clone()].join(" ").replace("  ", " ");
+        self.called("HoldLogs", noted.trim(), &request).await?;
+        changed(&plan_hash)?;
+        let hold = self.script.holds.first().cloned();
+        Ok(Response::new(HoldLogsResponse { hold, was_held: false }))
+    }
+
+    async fn plan_hold_logs(&self, request: Request<HoldLogsRequest>) -> Answer<PlanResponse> {
+        self.planned("PlanHoldLogs", &request).await
+    }
+
+    async fn release_logs(
+        &self,
+        request: Request<ReleaseLogsRequest>,
+    ) -> Answer<ReleaseLogsResponse> {
+        let ReleaseLogsRequest { id, plan_hash } = request.get_ref().clone();
+        self.called("ReleaseLogs", format!("{id} {plan_hash}").trim(), &request).await?;
+        changed(&plan_hash)?;
+        Ok(Response::new(ReleaseLogsResponse { hold: self.script.holds.first().cloned() }))
+    }
+
+    async fn plan_release_logs(
+        &self,
+        request: Request<ReleaseLogsRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanReleaseLogs", &request).await
+    }
+
+    async fn list_holds(&self, request: Request<ListHoldsRequest>) -> Answer<ListHoldsResponse> {
+        self.called("ListHolds", "", &request).await?;
+        Ok(Response::new(ListHoldsResponse { holds: self.script.holds.clone() }))
+    }
+
     type VerifyArchivesStream = Stream<VerifyArchivesResponse>;
 
     async fn verify_archives(

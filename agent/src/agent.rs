@@ -46,6 +46,20 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// So many connections to the unix socket are held at a time.
 const LOCAL_CONNECTIONS: usize = 256;
 
+/// So many open files are kept for the agent's own: its database, logs, archive, and the work on them.
+const OWN_FILES: usize = 64;
+
+/// How many files the process may open.
+fn open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// At most `wanted` connections, and at most this part of the files that the process may open beside its own.
+fn room(wanted: usize, part: usize) -> usize {
+    (open_files().saturating_sub(OWN_FILES) / part).clamp(1, wanted)
+}
+
 /// What an agent is started with.
 pub struct Setup {
     /// Its places.
@@ -126,7 +140,8 @@ impl Agent {
             operator_group: config.agent.operator_group.clone(),
             fleet: config.fleet.clone(),
         };
-        let connections = Connections::new(config.listen.max_connections, Arc::clone(&clock));
+        let connections =
+            Connections::new(room(config.listen.max_connections, 2), Arc::clone(&clock));
         let tls = config.tls.clone().map(|files| {
             let listen = listeners.tls_address().unwrap_or(config.listen.grpc).to_string();
             Tls::open(files, listen, Arc::clone(&clock), Arc::clone(&connections))
@@ -208,8 +223,9 @@ impl Agent {
             listeners.tls_address(),
         );
         let stop = CancellationToken::new();
-        let local = Connections::new(LOCAL_CONNECTIONS, Arc::clone(&clock));
-        let secured = Secured { tls: tls.clone(), connections, local };
+        let local = Connections::new(room(LOCAL_CONNECTIONS, 4), Arc::clone(&clock));
+        let visitors = Connections::new(room(server::http::CONNECTIONS, 8), Arc::clone(&clock));
+        let secured = Secured { tls: tls.clone(), connections, local, visitors };
         let server =
             tokio::spawn(server::serve(services, gate, listeners, secured, pages, stop.clone()));
         let mut tasks = vec![

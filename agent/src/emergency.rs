@@ -61,7 +61,10 @@ impl Emergency {
             alone: Arc::default(),
             said: Arc::default(),
         };
-        flag.look().await?;
+        // What is wrong with one of its places is no reason not to start: it is in force in memory.
+        if let Err(error) = flag.look().await {
+            tracing::error!(error = error.chain(), "the emergency could not be settled");
+        }
         Ok(flag)
     }
 
@@ -147,33 +150,40 @@ impl Emergency {
         reason: &str,
         plan_hash: &str,
     ) -> Result<(EmergencyRecord, bool)> {
-        let _alone = self.alone.lock().await;
         self.plan_activation().accept(plan_hash)?;
-        if let Some(record) = self.current().filter(EmergencyRecord::active) {
-            self.secure(&record).await?;
-            return Ok((record, true));
-        }
-        let record = EmergencyRecord {
-            epoch: self.next_epoch(),
-            since: self.clock.now(),
-            activated_by: actor.to_owned(),
-            reason: reason.to_owned(),
-            release: None,
-        };
-        self.raise(&record).await?;
-        Ok((record, false))
+        let now = self.clock.now();
+        let declare = || self.declare(None, now, actor, reason);
+        // In force from here on, whatever holds the lock: nothing slips in while the disks are slow.
+        let declared = declare();
+        let _alone = self.alone.lock().await;
+        // One that was in force may have been released meanwhile.
+        let declared = declare() || declared;
+        let record = self.in_force()?;
+        self.secure(&record).await?;
+        Ok((record, !declared))
     }
 
-    async fn raise(&self, record: &EmergencyRecord) -> Result<()> {
-        // In force from here on: nothing that may not start slips in while the disks are slow.
-        self.current.send_replace(Some(record.clone()));
-        tracing::error!(
-            epoch = record.epoch,
-            by = record.activated_by,
-            reason = record.reason,
-            "EMERGENCY"
-        );
-        self.secure(record).await
+    /// Puts an emergency in force in memory unless one is; whether it did.
+    fn declare(&self, epoch: Option<u64>, now: Timestamp, by: &str, reason: &str) -> bool {
+        let declared = self.current.send_if_modified(|current| {
+            if current.as_ref().is_some_and(EmergencyRecord::active) {
+                return false;
+            }
+            let next = current.as_ref().map_or(0, |record| record.epoch).saturating_add(1);
+            *current = Some(EmergencyRecord {
+                // A file that outlived its record (a restored database) keeps its epoch or goes on.
+                epoch: epoch.unwrap_or(0).max(next),
+                since: now,
+                activated_by: by.to_owned(),
+                reason: reason.to_owned(),
+                release: None,
+            });
+            true
+        });
+        if declared {
+            tracing::error!(by, reason, "EMERGENCY");
+        }
+        declared
     }
 
     /// Writes an emergency into those of its two places that lack it.
@@ -187,6 +197,12 @@ impl Emergency {
         failpoint::hit("emergency.filed");
         let stored = match self.state.read(|reading| Ok(reading.emergency().get()?)) {
             Ok(known) if known.as_ref() == Some(record) => Ok(()),
+            // The record says that it is over, and its file could not be removed.
+            Ok(Some(known)) if known.epoch == record.epoch && !known.active() => {
+                let intent =
+                    Intent::new(self.clock.now(), "system:recovery", "emergency.release-failed");
+                self.put(record, intent.detail("its flag file can't be removed")).await
+            }
             _ => self.store(record, "emergency.activated", record.since).await,
         };
         let whole = filed.is_ok() && stored.is_ok();
@@ -231,28 +247,30 @@ impl Emergency {
         }
         let at = self.clock.now();
         let release = EmergencyRelease { at, by: actor.to_owned(), reason: reason.to_owned() };
+        let in_force = record.clone();
         let record = EmergencyRecord { release: Some(release), ..record };
         // The record first: a crash in between leaves the file, and with it the emergency, which is the safe
         // side; the file's text names the epoch, and a file of an epoch that was released is swept up.
         self.store(&record, "emergency.released", at).await?;
         failpoint::hit("emergency.release-recorded");
         let file = Arc::clone(&self.file);
-        blocking(move || remove_flag(&file)).await.map_err(|error| {
+        if let Err(error) = blocking(move || remove_flag(&file)).await {
+            // What could not be recorded either is tried again with the next look.
+            let _ = self.secure(&in_force).await;
             let message = format!(
                 "{} can't be removed, so the emergency stays in force: remove it by hand, then release again",
                 self.file.display()
             );
-            Error::unavailable("EMERGENCY_FLAG_STUCK", message).caused_by(error)
-        })?;
+            return Err(Error::unavailable("EMERGENCY_FLAG_STUCK", message).caused_by(error));
+        }
         self.current.send_replace(Some(record.clone()));
         tracing::warn!(epoch = record.epoch, by = actor, reason, "emergency released");
         Ok(record)
     }
 
-    /// Resolves when the flag goes up or down.
-    pub async fn changed(&self) {
-        // The sender lives in `self`, so it is never gone.
-        let _ = self.current.subscribe().changed().await;
+    /// Follows the flag.
+    pub fn follow(&self) -> watch::Receiver<Option<EmergencyRecord>> {
+        self.current.subscribe()
     }
 
     /// Looks at the flag file for ever.
@@ -272,10 +290,16 @@ impl Emergency {
     pub async fn look(&self) -> Result<()> {
         let _alone = self.alone.lock().await;
         let file = Arc::clone(&self.file);
-        // What can't be read can't be said to be absent.
-        let found = blocking(move || read_flag(&file)).await.unwrap_or_else(|error| {
-            Some(Flag { epoch: None, text: format!("the flag file can't be read: {error}") })
-        });
+        let found = match blocking(move || read_flag(&file)).await {
+            Ok(found) => found,
+            // Neither there nor absent: no reason to declare an emergency, nor to end one.
+            Err(error) => {
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, file = %self.file.display(), "the flag file can't be looked at");
+                }
+                return Ok(());
+            }
+        };
         let current = self.current();
         let active = current.as_ref().filter(|record| record.active());
         match (found, active) {
@@ -286,25 +310,19 @@ impl Emergency {
                 Ok(())
             }
             (Some(flag), None) => {
-                let over = current.is_some_and(|record| flag.epoch == Some(record.epoch));
-                if over {
+                if let Some(over) = current.filter(|record| flag.epoch == Some(record.epoch)) {
                     // Released, and cut off before the file was gone.
                     let file = Arc::clone(&self.file);
-                    let removed = blocking(move || remove_flag(&file)).await;
-                    return removed.map_err(|error| {
-                        Error::unavailable("EMERGENCY_FLAG_STUCK", "the flag file can't be removed")
-                            .caused_by(error)
-                    });
+                    let Err(error) = blocking(move || remove_flag(&file)).await else {
+                        return Ok(());
+                    };
+                    tracing::error!(%error, "a release can't be ended: the flag file can't be removed");
+                    let record = EmergencyRecord { release: None, ..over };
+                    self.current.send_replace(Some(record.clone()));
+                    return self.secure(&record).await;
                 }
-                let record = EmergencyRecord {
-                    // A file that outlived its record (a restored database) keeps its epoch or goes on.
-                    epoch: flag.epoch.unwrap_or(0).max(self.next_epoch()),
-                    since: self.clock.now(),
-                    activated_by: "flag file".into(),
-                    reason: flag.text,
-                    release: None,
-                };
-                self.raise(&record).await
+                self.declare(flag.epoch, self.clock.now(), "flag file", &flag.text);
+                self.secure(&self.in_force()?).await
             }
         }
     }
@@ -327,6 +345,10 @@ impl Emergency {
         let intent = Intent::new(at, actor.clone(), action)
             .target(format!("emergency {}", record.epoch))
             .reason(reason.clone());
+        self.put(record, intent).await
+    }
+
+    async fn put(&self, record: &EmergencyRecord, intent: Intent) -> Result<()> {
         let record = record.clone();
         self.state.write(intent, move |writing| Ok(writing.emergency().put(&record)?)).await
     }
@@ -344,16 +366,26 @@ fn describe(record: &EmergencyRecord) -> String {
     format!("epoch={epoch}\nsince={since}\nby={activated_by}\nreason={reason}\n")
 }
 
+/// The flag file; `None`: there is none. Whatever has its name counts, also what can't be read.
+///
+/// # Errors
+/// When it can't be found out whether there is one.
 fn read_flag(path: &Path) -> std::io::Result<Option<Flag>> {
     use std::io::Read;
 
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    if files::look(path)?.is_none() {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
-    file.take(FILE_LIMIT).read_to_end(&mut bytes)?;
+    // Never a wait: what was made there by hand may be a pipe.
+    let read =
+        files::open_no_follow(path).and_then(|file| file.take(FILE_LIMIT).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return Ok(Some(Flag {
+            epoch: None,
+            text: format!("the flag file can't be read: {error}"),
+        }));
+    }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let epoch = text.lines().next().and_then(|line| line.strip_prefix("epoch=")?.parse().ok());
     let said: String =
@@ -378,10 +410,14 @@ fn remove_flag(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Runs `work` on a thread of its own, so that it waits for nobody else's.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    let (sender, outcome) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("emergency".into()).spawn(move || {
+        // Who asked may have left.
+        let _ = sender.send(work());
+    })?;
+    outcome.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

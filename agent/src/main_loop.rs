@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,6 +14,9 @@ use crate::demo;
 use crate::error::{Error, Kind, Result};
 use crate::outside::Outside;
 use crate::pki::{self, args::PkiArgs};
+
+/// So long the last work off the async threads may take, once everything else has ended.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Does what the arguments say.
 pub fn run(cli: Cli) -> ExitCode {
@@ -79,7 +83,11 @@ fn serve(args: &PlaceArgs) -> Result<()> {
         .map_err(|error| {
             Error::unavailable("RUNTIME_FAILED", "can't start the runtime").caused_by(error)
         })?;
-    runtime.block_on(until_signal(Setup { places, config, config_path, outside: Outside::real() }))
+    let setup = Setup { places, config, config_path, outside: Outside::real() };
+    let outcome = runtime.block_on(until_signal(setup));
+    // Work that hangs on a dead disk does not keep the process.
+    runtime.shutdown_timeout(LEAVE);
+    outcome
 }
 
 /// Lets the process hold as many connections as it is configured for: the usual limit of 1,024 open files is

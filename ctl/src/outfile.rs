@@ -16,6 +16,7 @@ pub(crate) struct OutFile {
     file: Option<BufWriter<File>>,
     partial: PathBuf,
     target: PathBuf,
+    replace: bool,
 }
 
 impl OutFile {
@@ -61,7 +62,7 @@ impl OutFile {
             .open(&partial)
             .map_err(|error| cannot("create", &partial, &error))?;
         let file = Some(BufWriter::with_capacity(256 << 10, file));
-        Ok(Self { file, partial, target: target.to_owned() })
+        Ok(Self { file, partial, target: target.to_owned(), replace })
     }
 
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Halt> {
@@ -76,8 +77,13 @@ impl OutFile {
     /// Makes it durable and puts it in its place.
     pub(crate) fn commit(mut self) -> Result<(), Halt> {
         self.sync()?;
-        fs::rename(&self.partial, &self.target)
-            .map_err(|error| cannot("rename to", &self.target, &error))?;
+        // One that has appeared meanwhile is not written over either.
+        let renamed = match self.replace {
+            true => fs::rename(&self.partial, &self.target),
+            false => fs::hard_link(&self.partial, &self.target)
+                .and_then(|()| fs::remove_file(&self.partial)),
+        };
+        renamed.map_err(|error| cannot("rename to", &self.target, &error))?;
         self.file = None;
         let folder = match self.target.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -109,9 +109,16 @@ impl Redactor {
             }
             Value::Object(fields) => {
                 let redacted = fields.iter().map(|(name, field)| {
-                    let field = match self.rules.names_a_secret(name) {
-                        true => self.blotted(field),
-                        false => self.value(field),
+                    let field = match (self.rules.names_a_secret(name), field) {
+                        (true, field) => self.blotted(field),
+                        // Any argument of a command may be one.
+                        (false, Value::Array(items)) if name == "command" => {
+                            let mut items = items.iter();
+                            let program = items.next().map(|program| self.value(program));
+                            let rest = items.map(|item| self.blotted(item)).collect::<Vec<_>>();
+                            program.into_iter().chain(rest).collect()
+                        }
+                        (false, field) => self.value(field),
                     };
                     (self.text(name), field)
                 });
@@ -119,6 +126,35 @@ impl Redactor {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         }
+    }
+
+    /// Takes out what stands behind the program in commands.
+    fn arguments(&mut self, text: &str, command: &Regex) -> String {
+        let argument = |text: &str| text.trim_matches(|c: char| c == '\\' || c == '"').to_owned();
+        let mut out = String::with_capacity(text.len());
+        let mut last = 0;
+        for found in command.captures_iter(text) {
+            let Some(list) = found.get(2) else { continue };
+            out.push_str(&text[last..list.start()]);
+            for item in list.as_str().split_inclusive(',') {
+                let (kept, comma) = match item.strip_suffix(',') {
+                    Some(kept) => (kept, ","),
+                    None => (item, ""),
+                };
+                let inner = argument(kept.trim());
+                match inner.is_empty() {
+                    true => out.push_str(kept),
+                    false => {
+                        let placeholder = self.placeholder(What::Secret, &inner);
+                        out.push_str(&kept.replace(&inner, &placeholder));
+                    }
+                }
+                out.push_str(comma);
+            }
+            last = list.end();
+        }
+        out.push_str(&text[last..]);
+        out
     }
 
     fn blotted(&mut self, value: &Value) -> Value {
@@ -172,6 +208,7 @@ impl Redactor {
         let text = self.replaced(&text, &rules.header, 2, What::Secret);
         let text = self.replaced(&text, &rules.bearer, 2, What::Secret);
         let text = self.assignments(&text, rules);
+        let text = self.arguments(&text, &rules.command);
         let text = self.replaced(&text, &rules.flag, 2, What::Secret);
         let text = self.replaced(&text, &rules.unix_identity, 2, What::User);
         let text = self.tls_identities(&text, &rules.tls_identity);

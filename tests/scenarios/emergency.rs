@@ -132,6 +132,58 @@ fn a_file_made_by_hand_declares_it_and_removing_the_file_does_not_end_it() {
 }
 
 #[test]
+fn a_pipe_in_the_flags_place_hangs_nothing_and_counts_as_one() {
+    let mut agent = host();
+    agent.start();
+    let flag = agent.state().join("EMERGENCY");
+    let made = std::process::Command::new("mkfifo").arg(&flag).status().unwrap();
+    assert!(made.success());
+    wait_until("the pipe is noticed", || emergency(&agent).active);
+    let (ended, _) = agent.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_flag_that_cannot_be_removed_keeps_it_in_force_and_the_agent_starts() {
+    let mut agent = host();
+    agent.start();
+    activate(&agent, "prices are wrong").unwrap();
+    let flag = agent.state().join("EMERGENCY");
+    std::fs::remove_file(&flag).unwrap();
+    std::fs::create_dir_all(flag.join("in-the-way")).unwrap();
+    let stuck = release(&agent, "over", "").unwrap_err();
+    assert_eq!(stuck.reason, "EMERGENCY_FLAG_STUCK");
+    assert!(emergency(&agent).active);
+    agent.kill();
+    agent.start();
+    assert!(emergency(&agent).active);
+    let log = agent.ctl(&["oplog", "list", "--limit", "1000"]).ok();
+    let text = log.text();
+    assert_eq!(text.matches("emergency.activated").count(), 1, "{text}");
+    assert!(text.contains("emergency.release-failed"), "{text}");
+    std::fs::remove_dir_all(&flag).unwrap();
+    release(&agent, "over", "").unwrap();
+    assert!(!emergency(&agent).active);
+}
+
+#[test]
+fn running_out_of_files_is_no_emergency() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let mut agent = host();
+    agent.start();
+    agent.ctl(&["emergency", "status"]).ok();
+    let pid = Pid::from_raw(agent.pid().cast_signed());
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(4), maximum: Some(4_096) });
+    let watch = genesis_tests::clock::Watch::start();
+    // The flag is looked at every second.
+    wait_until("it was looked at", || watch.elapsed().as_millis() > 2_500);
+    let now = Rlimit { current: Some(4_096), maximum: Some(4_096) };
+    assert!(before.is_ok() && prlimit(pid, Resource::Nofile, now).is_ok());
+    assert!(!emergency(&agent).active);
+}
+
+#[test]
 fn on_a_full_disk_it_is_in_force_at_once_and_durable_as_soon_as_there_is_room() {
     let mut agent = TestAgent::with_small_disk(8, |_| String::new());
     agent.start();

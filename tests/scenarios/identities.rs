@@ -217,6 +217,30 @@ async fn a_revoked_clients_stream_is_cut_and_the_others_go_on() {
 }
 
 #[test]
+fn an_older_revocation_list_lets_nobody_back_in() {
+    let authority = Authority::new("prod");
+    let agent = TestAgent::started(|_| authority.config("prod"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let identity = authority.issue("goes", Issue::Admin, Validity::Days(30));
+    let works = || runtime.block_on(is_let_in(&agent, authority.tls(Some(&identity))));
+    assert!(works());
+    let older = std::fs::read(authority.revocation_list()).unwrap();
+    authority.revoke("goes");
+    genesis_tests::clock::wait_until("it is refused", || !works());
+    std::fs::write(authority.revocation_list(), older).unwrap();
+    genesis_tests::clock::wait_until("the older list is noticed", || {
+        agent.ctl(&["pki", "list"]).text().contains("TLS_REVOCATION_LIST_OLDER")
+    });
+    assert!(!works());
+    agent.ctl(&["pki", "list"]).exits(3);
+    // The agent's own certificate is told, since clients look at no list.
+    authority.revoke("host-1");
+    genesis_tests::clock::wait_until("its own revocation is noticed", || {
+        agent.ctl(&["pki", "list"]).text().contains("PKI_OWN_REVOKED")
+    });
+}
+
+#[test]
 fn bad_files_are_refused_and_the_old_ones_stay() {
     let authority = Authority::new("prod");
     let agent = TestAgent::started(|_| authority.config("prod"));

@@ -61,6 +61,47 @@ fn ten_thousand_idle_connections_take_no_place_from_those_who_call() {
 }
 
 #[test]
+fn who_says_nothing_keeps_nobody_waiting() {
+    let authority = Authority::new("prod");
+    let agent = TestAgent::started(|_| authority.config("prod"));
+    let identity = authority.client(Role::Viewer);
+    let runtime = runtime();
+    for _ in 0..3 {
+        let silent: Vec<TcpStream> =
+            (0..200).map(|_| TcpStream::connect(agent.grpc()).unwrap()).collect();
+        let watch = genesis_tests::clock::Watch::start();
+        let channel = runtime.block_on(connect(&agent, &authority, &identity)).unwrap();
+        assert!(runtime.block_on(answers(channel)));
+        // Far less than who is silent is given.
+        assert!(watch.elapsed() < std::time::Duration::from_secs(2), "{:?}", watch.elapsed());
+        drop(silent);
+    }
+}
+
+#[test]
+fn a_crowd_at_the_http_port_takes_no_files_from_the_agent() {
+    let agent = TestAgent::started(|_| String::new());
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
+    let before = files();
+    let mut crowd: Vec<TcpStream> =
+        (0..500).filter_map(|_| TcpStream::connect_timeout(&agent.http(), PATIENCE).ok()).collect();
+    for stream in crowd.iter_mut().step_by(2) {
+        // One that was turned away can't be written to.
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n");
+    }
+    wait_until("a page is served", || {
+        let mut stream = TcpStream::connect(agent.http()).unwrap();
+        let mut answer = String::new();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let asked = stream.write_all(request).and_then(|()| stream.read_to_string(&mut answer));
+        asked.is_ok() && answer.starts_with("HTTP/1.1 200")
+    });
+    assert!(files() < before + 64 + 32, "{} and {before}", files());
+    agent.ctl(&["status"]).ok();
+    drop(crowd);
+}
+
+#[test]
 fn who_does_not_finish_the_greeting_is_sent_away() {
     let authority = Authority::new("prod");
     let agent = TestAgent::started(|_| {

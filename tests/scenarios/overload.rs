@@ -2,7 +2,7 @@
 //! and what is urgent has a lane of its own.
 
 use genesis_client::v1::{GetStatusRequest, GetVersionRequest};
-use genesis_client::{Client, Options};
+use genesis_proto::v1::agent_service_client::AgentServiceClient;
 use genesis_tests::TestAgent;
 use genesis_tests::clock::wait_until;
 use h2::client::{ResponseFuture, SendRequest};
@@ -12,8 +12,8 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 use tonic_types::StatusExt;
 
-/// So many calls are worked on at a time.
-const IN_FLIGHT: usize = 256;
+/// So many calls of one caller are worked on at a time.
+const SHARE: usize = 64;
 
 /// A call whose message does not come: the agent has its headers and waits.
 struct Held {
@@ -67,10 +67,9 @@ fn a_full_agent_sheds_with_retry_info_and_serves_what_is_urgent() {
     let agent = host();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut held = Vec::new();
-    // One connection may not have that many.
     for _ in 0..4 {
         let mut slow = runtime.block_on(Slow::connect(&agent));
-        for _ in 0..IN_FLIGHT / 4 {
+        for _ in 0..SHARE / 4 {
             held.push(runtime.block_on(slow.begin("genesis.v1.AgentService/GetStatus", "40S")));
         }
     }
@@ -93,20 +92,59 @@ fn a_full_agent_sheds_with_retry_info_and_serves_what_is_urgent() {
     assert_eq!(details.error_info().unwrap().reason, "OVERLOADED");
     assert!(details.retry_info().unwrap().retry_delay.is_some_and(|delay| !delay.is_zero()));
     one("/grpc.health.v1.Health/Check").unwrap();
-    // The operator's client tries again until its time is over, and gets through with what is urgent.
-    agent.ctl(&["status", "--timeout", "1s"]).exits(7).says(&["OVERLOADED"]);
-    agent.ctl(&["emergency", "status"]).ok();
-    agent.ctl(&["emergency", "activate", "--reason", "it is drowning"]).ok();
-    agent.ctl(&["emergency", "release", "--reason", "it is not"]).ok();
-    // Whoever waits patiently is served as soon as there is room.
-    let node = agent.node().parse().unwrap();
+    // Nobody else waits for it.
+    agent.ctl(&["status"]).ok();
+    let plaintext = Endpoint::from_shared(format!("http://{}", agent.plaintext())).unwrap();
     let patient = runtime.spawn(async move {
-        let client = Client::connect(&node, Options::default()).await?;
-        client.call(GetStatusRequest {}, |c, r| async move { c.agent().get_status(r).await }).await
+        let mut client = AgentServiceClient::new(plaintext.connect().await.unwrap());
+        loop {
+            match client.get_status(GetStatusRequest {}).await {
+                Ok(_) => return,
+                Err(status) => assert_eq!(status.code(), Code::ResourceExhausted),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
     });
     drop(held);
-    runtime.block_on(patient).unwrap().unwrap();
+    runtime.block_on(patient).unwrap();
     agent.ctl(&["status"]).ok();
+}
+
+#[test]
+fn no_viewer_stands_in_the_way_of_an_emergency() {
+    let agent = host();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut slow = runtime.block_on(Slow::connect(&agent));
+        for method in ["GetEmergency", "PlanActivateEmergency"] {
+            for _ in 0..50 {
+                let method = format!("genesis.v1.RecoveryService/{method}");
+                held.push(runtime.block_on(slow.begin(&method, "40S")));
+            }
+        }
+    }
+    agent.ctl(&["emergency", "activate", "--reason", "it is drowning"]).ok();
+    agent.ctl(&["emergency", "release", "--reason", "it is not"]).ok();
+    agent.ctl(&["emergency", "status"]).ok();
+    drop(held);
+}
+
+#[test]
+fn a_flood_of_denied_calls_is_one_entry() {
+    let agent = host();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let endpoint = Endpoint::from_shared(format!("http://{}", agent.plaintext())).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let mut client = genesis_proto::v1::oplog_service_client::OplogServiceClient::new(channel);
+        for _ in 0..100 {
+            let note = genesis_proto::v1::AddNoteRequest { text: "x".into(), ..Default::default() };
+            assert_eq!(client.add_note(note).await.unwrap_err().code(), Code::PermissionDenied);
+        }
+    });
+    let log = agent.ctl(&["oplog", "list", "--limit", "1000"]).ok().text();
+    assert_eq!(log.matches("ROLE_MISSING").count(), 1, "{log}");
 }
 
 #[test]

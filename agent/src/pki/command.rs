@@ -16,7 +16,6 @@ use super::{
 };
 use crate::config::Places;
 use crate::error::{Error, Result};
-use crate::outside::files;
 
 /// The exit code when something is over or close to its end.
 const FINDINGS: u8 = 3;
@@ -121,8 +120,7 @@ fn targets(pki: &Pki, args: &IssueArgs) -> Result<Targets> {
             return Err(Error::invalid("PKI_OUT_INVALID", message));
         }
         if let Some(parent) = path.parent() {
-            files::create_folders(parent)
-                .map_err(|error| folder::failed("make the folder", parent, error))?;
+            folder::create_folders(parent)?;
             // A certificate called "ca" must never take the place of the CA.
             if same(parent, pki.dir())? {
                 let message = format!(

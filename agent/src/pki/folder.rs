@@ -57,8 +57,7 @@ impl Folder {
 
     /// Makes the folder and its parents, mode 0700.
     pub(super) fn create(&self) -> Result<()> {
-        files::create_folders(&self.path)
-            .map_err(|error| failed("make the folder", &self.path, error))
+        create_folders(&self.path)
     }
 
     /// Takes the folder's mode from everybody but its owner.
@@ -152,6 +151,31 @@ impl Folder {
     pub(super) fn put(&self, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
         put(&self.file(name), bytes, mode, true)
     }
+}
+
+/// Makes a folder and its parents, mode 0700. What root makes belongs to the owner of what it is made in.
+///
+/// # Errors
+/// `PKI_FILE_FAILED`.
+pub(super) fn create_folders(path: &Path) -> Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
+    let made = || -> io::Result<()> {
+        files::create_folders(path)?;
+        let parent = missing.last().and_then(|folder| folder.parent());
+        let Some(parent) = parent.filter(|_| rustix::process::geteuid().is_root()) else {
+            return Ok(());
+        };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let owner = fs::metadata(parent)?;
+        for folder in &missing {
+            std::os::unix::fs::lchown(folder, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        Ok(())
+    };
+    made().map_err(|error| failed("make the folder", path, error))
 }
 
 /// Writes a file whole, with this mode whatever the umask: to a temporary one beside it, fsync, rename, fsync

@@ -105,6 +105,7 @@ impl Scheduler {
 
     /// Looks and starts for ever.
     pub async fn serve(self) {
+        let mut emergency = self.runs.emergency().follow();
         loop {
             let wait = match self.look().await {
                 Ok(wait) => wait,
@@ -119,7 +120,8 @@ impl Scheduler {
             tokio::select! {
                 () = self.clock.sleep(wait) => {}
                 () = self.changed.notified() => {}
-                () = self.runs.emergency().changed() => {}
+                // Its sender lives as long as the runs.
+                _ = emergency.changed() => {}
             }
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! Two things fill an agent: calls that wait for something, which are counted, and calls that keep its threads
 //! busy, which show in how much work waits for a thread. What is urgent has places of its own and is never turned
-//! away for a backlog: it is few, and the reason to turn the others away.
+//! away for a backlog: it is few, and the reason to turn the others away. Nobody takes more than a share of the
+//! places, and what declares or ends an emergency has some that a viewer can't take at all.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,11 +17,19 @@ use crate::error::Error;
 use crate::outside::Clock;
 
 /// So many calls are worked on at a time; more are shed.
-const IN_FLIGHT: usize = 256;
-/// Places that only urgent calls and health take.
-const URGENT: usize = 32;
+const ORDINARY: u32 = 256;
+/// Places for what is urgent and only reads, and for health.
+const URGENT: u32 = 64;
+/// Places for what is urgent and changes something.
+const VITAL: u32 = 16;
 /// So many streams flow at a time; more are shed.
-const STREAMS: usize = 1_024;
+const STREAMS: u32 = 1_024;
+/// One caller takes at most this part of any of them.
+const SHARE: u32 = 4;
+/// So much of messages that are longer than a page is held at a time, in KiB.
+const MESSAGES: u32 = 16 << 10;
+/// What a message has for nothing, in bytes.
+const PAGE: usize = 1 << 10;
 /// So many tasks may wait for a thread before calls are shed. Each takes some 50 microseconds.
 const BACKLOG: usize = 128;
 /// A pause in which nobody called says little about how it was.
@@ -29,19 +38,102 @@ const STALE: Duration = Duration::from_millis(250);
 const AWAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Health is asked most when there is much to do, and costs nothing.
 pub const HEALTH: &str = "/grpc.health.v1.Health/";
+/// Streams that the contract does not declare.
+const FOREIGN_STREAMS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/ServerReflectionInfo"];
+
+/// What matters of a call before it is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Served also when others are shed.
+    pub urgent: bool,
+    /// It changes something.
+    pub mutating: bool,
+    /// Its answer is a stream.
+    pub streaming: bool,
+    /// Its request is one message.
+    pub one_message: bool,
+}
+
+impl Manner {
+    /// How the rpc at `path` goes on.
+    pub fn of(path: &str, policy: Option<&MethodPolicy>) -> Self {
+        Self {
+            urgent: policy.is_some_and(|policy| policy.urgent) || path.starts_with(HEALTH),
+            mutating: policy.is_some_and(|policy| policy.mutating),
+            streaming: policy.is_some_and(|policy| policy.streaming)
+                || FOREIGN_STREAMS.iter().any(|stream| path.ends_with(stream)),
+            one_message: !path.ends_with("/ServerReflectionInfo"),
+        }
+    }
+}
+
+/// Places, of which one caller takes a share at most.
+struct Lane {
+    places: Arc<Semaphore>,
+    share: u32,
+    taken: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+/// A place that is given back when it is dropped.
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+    who: String,
+    taken: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.who) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.who);
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn new(places: u32) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(places as usize)),
+            share: (places / SHARE).max(1),
+            taken: Arc::default(),
+        }
+    }
+
+    fn take(&self, who: &str) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.get(who).is_some_and(|count| *count >= self.share) {
+            return None;
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        *taken.entry(who.to_owned()).or_default() += 1;
+        Some(Place { _permit: permit, who: who.to_owned(), taken: Arc::clone(&self.taken) })
+    }
+}
 
 /// What a call holds while it is worked on, and a stream while it flows.
 pub struct Places {
-    _work: OwnedSemaphorePermit,
-    /// The stream's.
-    pub stream: Option<OwnedSemaphorePermit>,
+    work: Option<Place>,
+    _stream: Option<Place>,
+    message: Option<OwnedSemaphorePermit>,
 }
 
-/// The places, and how late the agent is.
+impl Places {
+    /// From here on only a stream flows: the other places are given back.
+    pub fn flow(&mut self) {
+        (self.work, self.message) = (None, None);
+    }
+}
+
+/// The places, and how much work waits.
 pub struct Admission {
-    in_flight: Arc<Semaphore>,
-    urgent: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    ordinary: Lane,
+    urgent: Lane,
+    vital: Lane,
+    streams: Lane,
+    messages: Arc<Semaphore>,
     pressure: Pressure,
 }
 
@@ -49,47 +141,71 @@ impl Admission {
     /// All places free.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-            urgent: Arc::new(Semaphore::new(URGENT)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+            ordinary: Lane::new(ORDINARY),
+            urgent: Lane::new(URGENT),
+            vital: Lane::new(VITAL),
+            streams: Lane::new(STREAMS),
+            messages: Arc::new(Semaphore::new(MESSAGES as usize)),
             pressure: Pressure { clock, load: Mutex::default(), shed: AtomicU32::default() },
         }
     }
 
-    /// A place to work at, while `backlog` tasks wait for a thread.
+    fn shed(&self, what: &str) -> Error {
+        Error::unavailable("OVERLOADED", format!("{what}; try again in a moment"))
+            .retry_after(self.pressure.away())
+    }
+
+    /// A place to work at for `who`, while `backlog` tasks wait for a thread.
     ///
     /// # Errors
     /// `OVERLOADED`, with the time after which to try again.
-    pub fn enter(
-        &self,
-        path: &str,
-        policies: &BTreeMap<String, MethodPolicy>,
-        backlog: usize,
-    ) -> Result<Places, Error> {
-        let policy = policies.get(path);
-        let urgent = policy.is_some_and(|policy| policy.urgent) || path.starts_with(HEALTH);
-        let shed = |what: &str| {
-            Error::unavailable("OVERLOADED", format!("{what}; try again in a moment"))
-                .retry_after(self.pressure.away())
-        };
+    pub fn enter(&self, manner: Manner, who: &str, backlog: usize) -> Result<Places, Error> {
         let behind = self.pressure.is_behind(backlog);
-        if behind && !urgent {
-            return Err(shed("the agent is behind with its work"));
+        if behind && !manner.urgent {
+            return Err(self.shed("the agent is behind with its work"));
         }
-        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
-        let work = match take(&self.in_flight) {
-            None if urgent => take(&self.urgent),
-            place => place,
+        let own = match (manner.urgent, manner.mutating) {
+            (true, true) => self.vital.take(who),
+            (true, false) => self.urgent.take(who),
+            (false, _) => None,
         };
-        let work =
-            work.ok_or_else(|| shed(&format!("{IN_FLIGHT} calls are being worked on already")))?;
-        let stream = if policy.is_some_and(|policy| policy.streaming) {
-            let place = take(&self.streams);
-            Some(place.ok_or_else(|| shed(&format!("{STREAMS} streams are open already")))?)
-        } else {
-            None
+        let work = own.or_else(|| self.ordinary.take(who)).ok_or_else(|| {
+            self.shed(&format!(
+                "{ORDINARY} calls are being worked on already, or {} of this caller",
+                ORDINARY / SHARE
+            ))
+        })?;
+        let stream = match manner.streaming {
+            true => Some(self.streams.take(who).ok_or_else(|| {
+                self.shed(&format!(
+                    "{STREAMS} streams are open already, or {} of this caller",
+                    STREAMS / SHARE
+                ))
+            })?),
+            false => None,
         };
-        Ok(Places { _work: work, stream })
+        Ok(Places { work: Some(work), _stream: stream, message: None })
+    }
+
+    /// Room for a message that has come to `bytes` by now, kept as long as the places are.
+    ///
+    /// # Errors
+    /// `OVERLOADED`.
+    pub fn hold(&self, places: &mut Places, bytes: usize) -> Result<(), Error> {
+        let wanted = bytes.saturating_sub(PAGE).div_ceil(1 << 10);
+        let held = places.message.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(wanted.saturating_sub(held)).unwrap_or(u32::MAX);
+        if more == 0 {
+            return Ok(());
+        }
+        let permit = Arc::clone(&self.messages).try_acquire_many_owned(more).map_err(|_| {
+            self.shed(&format!("{} MiB of messages are held already", MESSAGES >> 10))
+        })?;
+        match &mut places.message {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
     }
 }
 
@@ -188,22 +304,87 @@ mod tests {
         assert_eq!(load.away, AWAY.0);
     }
 
+    fn admission() -> Admission {
+        Admission::new(Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH)))
+    }
+
+    fn manner(path: &str) -> Manner {
+        Manner::of(path, genesis_proto::method_policies().get(path))
+    }
+
     #[test]
     fn a_backlog_turns_away_all_but_what_is_urgent() {
-        let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
-        let admission = Admission::new(clock);
-        let policies = genesis_proto::method_policies();
-        let entered = |path, backlog| admission.enter(path, &policies, backlog).map(drop);
-        for (path, policy) in &policies {
-            entered(path, BACKLOG).unwrap();
-            let outcome = entered(path, BACKLOG + 1);
+        let admission = admission();
+        for (path, policy) in genesis_proto::method_policies() {
+            let entered = |backlog| admission.enter(manner(&path), "olga", backlog).map(drop);
+            entered(BACKLOG).unwrap();
+            let outcome = entered(BACKLOG + 1);
             assert_eq!(outcome.is_ok(), policy.urgent, "{path}");
             if let Err(error) = outcome {
                 assert_eq!(error.code, "OVERLOADED", "{path}");
                 assert!(error.retry_after.is_some_and(|after| after >= AWAY.0 / 2), "{path}");
             }
         }
-        entered("/grpc.health.v1.Health/Check", usize::MAX).unwrap();
+        admission.enter(manner("/grpc.health.v1.Health/Check"), "olga", usize::MAX).unwrap();
+    }
+
+    #[test]
+    fn nobody_takes_more_than_a_share_and_a_viewer_never_the_place_of_an_emergency() {
+        let admission = admission();
+        let fill = |path: &str, who: &str| {
+            let enter = || admission.enter(manner(path), who, 0).ok();
+            std::iter::from_fn(enter).collect::<Vec<_>>()
+        };
+        let status = "/genesis.v1.AgentService/GetStatus";
+        let look = "/genesis.v1.RecoveryService/GetEmergency";
+        let declare = "/genesis.v1.RecoveryService/ActivateEmergency";
+        let ordinary = fill(status, "viewer");
+        assert_eq!(ordinary.len(), 64);
+        assert!(admission.enter(manner(status), "olga", 0).is_ok(), "there is room for others");
+        let looks = fill(look, "viewer");
+        assert_eq!(looks.len(), 16, "its share of the ordinary ones is taken already");
+        let crowd: Vec<_> =
+            (0..100).flat_map(|number| fill(look, &format!("viewer {number}"))).collect();
+        assert_eq!(crowd.len() + looks.len() + ordinary.len(), 256 + 64, "everything is full");
+        assert!(admission.enter(manner(status), "olga", 0).is_err());
+        assert!(admission.enter(manner(declare), "olga", 0).is_ok());
+        drop((ordinary, looks, crowd));
+        assert_eq!(fill(status, "viewer").len(), 64, "places are given back");
+    }
+
+    #[test]
+    fn streams_are_counted_whoever_declares_them() {
+        for (path, streaming) in [
+            ("/grpc.health.v1.Health/Watch", true),
+            ("/grpc.health.v1.Health/Check", false),
+            ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true),
+            ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", true),
+            ("/genesis.v1.OplogService/TailEntries", true),
+            ("/genesis.v1.OplogService/GetHead", false),
+        ] {
+            assert_eq!(manner(path).streaming, streaming, "{path}");
+        }
+    }
+
+    #[test]
+    fn long_messages_share_a_bounded_room() {
+        let admission = admission();
+        let path = manner("/genesis.v1.AgentService/CheckConfig");
+        let mut held = Vec::new();
+        loop {
+            let mut places = admission.enter(path, &format!("{}", held.len()), 0).unwrap();
+            admission.hold(&mut places, 100).unwrap();
+            let grown = admission.hold(&mut places, 2 << 20);
+            if grown.and_then(|()| admission.hold(&mut places, 4 << 20)).is_err() {
+                break;
+            }
+            held.push(places);
+        }
+        assert_eq!(held.len(), 4, "16 MiB");
+        let mut small = admission.enter(path, "small", 0).unwrap();
+        admission.hold(&mut small, PAGE).unwrap();
+        drop(held);
+        admission.hold(&mut small, 4 << 20).unwrap();
     }
 
     #[test]

@@ -77,12 +77,8 @@ impl AgentView {
         );
         let head = self.state.read(|reading| Ok(reading.oplog().head()?))?;
         let since = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
-        let recent = self.state.read(|reading| Ok(reading.runs().list(None, None, 200)?))?;
-        let failed = recent
-            .iter()
-            .filter(|run| matches!(run.state, RunState::Failed | RunState::Interrupted))
-            .filter(|run| run.ended_at.is_some_and(|at| at >= since))
-            .count();
+        let bad = [RunState::Failed, RunState::Interrupted];
+        let failed = self.state.read(|reading| Ok(reading.runs().count_ended(&bad, since)?))?;
         let mut domains = vec![v1::DomainStatus {
             domain: "logs".into(),
             condition: logs.condition,

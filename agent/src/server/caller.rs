@@ -30,6 +30,18 @@ pub struct Caller {
     pub reason: String,
 }
 
+impl Caller {
+    /// Who it is, wherever it connects from: an address without its port.
+    pub fn source(&self) -> &str {
+        match self.transport {
+            "tcp" | "tls" if !self.identity.starts_with("cert:") => {
+                self.identity.rsplit_once(':').map_or(self.identity.as_str(), |(host, _)| host)
+            }
+            _ => &self.identity,
+        }
+    }
+}
+
 /// What roles are given by.
 #[derive(Debug, Clone)]
 pub struct Rules {

@@ -157,6 +157,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Resolves when the place is given to another.
+    pub fn cut(&self) -> CancellationToken {
+        self.entry.cut.clone()
+    }
+
     /// Remembers the client's certificates, so that the connection can be cut when they are no good any more.
     pub fn remember(&self, chain: Vec<CertificateDer<'static>>) {
         // Set once, after the one handshake of the connection.

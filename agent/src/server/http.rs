@@ -1,6 +1,7 @@
 //! HTTP on loopback, GET only: metrics for Prometheus and each domain's status as JSON.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State as Shared};
@@ -8,14 +9,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use genesis_proto::v1::ListJobsRequest;
 use http::{StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Result};
 use crate::operations::logs::{self, Logs};
 use crate::operations::recovery;
 use crate::outside::Host;
 use crate::server::agent_rpc::AgentView;
+use crate::server::connection::{Connection, Connections, GREETING, Stream, Who};
 use crate::state::State;
 use crate::{oplog, scheduler};
 
@@ -80,8 +87,56 @@ impl AgentGauges {
     }
 }
 
+/// So many connections are held at a time.
+pub const CONNECTIONS: usize = 64;
+/// So long the head of a request may take, and the pause before the next one.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long accepting pauses when the host has no file descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`, then lets requests in flight end.
+pub async fn serve(
+    listener: TcpListener,
+    pages: Pages,
+    places: Arc<Connections>,
+    stop: CancellationToken,
+) {
+    let service = TowerToHyperService::new(router(pages));
+    let going = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, address)) = accepted else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let Some(slot) = places.admit() else { continue };
+        let greeting = Box::pin(tokio::time::sleep(GREETING));
+        let who = Who::Plaintext(address);
+        let connection = Connection::new(Stream::Tcp(stream), who, slot, greeting);
+        let (service, stop) = (service.clone(), stop.clone());
+        going.spawn(async move {
+            let serving = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(connection), service);
+            let mut serving = std::pin::pin!(serving);
+            tokio::select! {
+                // How a client's connection ends is the client's affair.
+                _ = serving.as_mut() => return,
+                () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+            }
+            let _ = serving.await;
+        });
+    }
+    going.close();
+    going.wait().await;
+}
+
 /// The routes.
-pub fn router(pages: Pages) -> Router {
+fn router(pages: Pages) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
@@ -101,11 +156,15 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
     pages.gauges.runs.set(held(pages.agent.runs.active_count() as u64));
     pages.gauges.file.set(held(pages.state.store().file_bytes()));
     pages.gauges.emergency.set(pages.agent.runs.emergency().active().into());
-    if let Ok(head) = pages.state.read(|reading| Ok(reading.oplog().head()?)) {
-        pages.gauges.oplog.set(held(head.sequence));
-    }
-    // Sets the gauges of the sources as a side effect; after an error they keep their last values.
-    let _ = pages.logs.status();
+    // Rather no answer, which Prometheus shows as such, than values that were true once. The status sets the
+    // gauges of the sources.
+    let read = pages.state.read(|reading| Ok(reading.oplog().head()?));
+    match read.and_then(|head| pages.logs.status().map(|_| head)) {
+        Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
+        Err(error) => {
+            return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
+        }
+    };
     let mut text = String::new();
     match encode(&mut text, &pages.registry) {
         Ok(()) => {

@@ -1,5 +1,5 @@
-//! The one layer every call passes, in this order: load (shed or let in, with a lane of its own for what is
-//! urgent), deadline, identity and role, and for what changes anything the request id and the oplog.
+//! The one layer every call passes, in this order: identity and role, load (shed or let in, with lanes of their
+//! own for what is urgent), deadline, the message, and for what changes anything the request id and the oplog.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -8,28 +8,35 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use genesis_proto::MethodPolicy;
 use genesis_proto::v1::Role;
 use genesis_storage::Intent;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
-use tokio::sync::OwnedSemaphorePermit;
+use http_body_util::{BodyExt, Full};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::MESSAGE_LIMIT;
-use super::admission::{self, Admission, HEALTH, Places};
+use super::admission::{self, Admission, HEALTH, Manner, Places};
 use super::caller::{Caller, Rules, reason_of};
 use super::connection::{OpenCall, Peer};
+use super::denials::Denials;
 use super::requests::{self, Kept, Requests};
-use super::status::to_status;
+use super::status::{code_name, outcome, to_status};
 use crate::error::{Error, Kind};
 use crate::outside::Clock;
 use crate::state::State;
 
 /// A call without a deadline of its own has this one; streams are not bounded by it once they flow.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// What is urgent says so in few words, in bytes.
+const URGENT_MESSAGE: usize = 1 << 10;
+/// So long a message may take to come in, and an urgent one.
+const RECEIPT: Duration = Duration::from_secs(10);
+/// See [`RECEIPT`].
+const URGENT_RECEIPT: Duration = Duration::from_secs(2);
 /// The header with the id of a request.
 const REQUEST_ID: &str = "genesis-request-id";
 /// Foreign services that everybody with a role may call: they read nothing of ours but names and health.
@@ -44,6 +51,7 @@ pub struct Gate {
     clock: Arc<dyn Clock>,
     requests: Requests,
     admission: Admission,
+    denials: Denials,
 }
 
 /// What an rpc demands, and whether the caller has it.
@@ -62,6 +70,7 @@ impl Gate {
             requests: Requests::new(state.clone(), Arc::clone(&clock)),
             state,
             admission: Admission::new(Arc::clone(&clock)),
+            denials: Denials::default(),
             clock,
         }
     }
@@ -121,28 +130,42 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Answer<E> {
+    fn call(&mut self, mut request: Request<Body>) -> Answer<E> {
         // The ready one is used up, and a clone takes its place, as tower demands.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let gate = Arc::clone(&self.gate);
+        let peer = request.extensions().get::<Peer>().cloned();
+        let mut caller = gate.rules.identify(peer.as_ref());
+        // Cut between the arrival of the call and now.
+        if peer.as_ref().is_some_and(Peer::is_cut) {
+            caller.role = None;
+        }
+        caller.reason = reason_of(request.headers());
+        let path = request.uri().path().to_owned();
+        if let Verdict::Denied { needs, mutating } = gate.judge(&path, caller.role) {
+            return Box::pin(async move {
+                let error = denial(&caller, needs);
+                gate.denied(&path, &caller, &error, mutating).await;
+                Ok(to_status(error).into_http())
+            });
+        }
         // Here and not in the task that is made of the answer, which may have to wait for a thread.
-        let places = match gate.admission.enter(
-            request.uri().path(),
-            &gate.policies,
-            admission::backlog(),
-        ) {
+        let manner = Manner::of(&path, gate.policies.get(&path));
+        let places = match gate.admission.enter(manner, caller.source(), admission::backlog()) {
             Ok(places) => places,
             Err(error) => {
                 return Box::pin(std::future::ready(Ok(to_status(error).into_http())));
             }
         };
+        let held = Held { places, _open: peer.as_ref().map(Peer::call) };
+        request.extensions_mut().insert(caller.clone());
         let limit = deadline(request.headers()).unwrap_or(DEADLINE).min(DEADLINE);
         let late = tokio::time::sleep(limit);
         Box::pin(async move {
             tokio::select! {
                 biased;
-                answer = handle(gate, inner, request, places) => answer,
+                answer = handle(gate, inner, request, Call { path, caller, manner, held }) => answer,
                 () = late => {
                     let message = format!("not answered within {limit:?}; what it began goes on");
                     Ok(Status::deadline_exceeded(message).into_http())
@@ -152,101 +175,138 @@ where
     }
 }
 
+/// What is known of a call that was let in.
+struct Call {
+    path: String,
+    caller: Caller,
+    manner: Manner,
+    held: Held,
+}
+
+/// What a call keeps until it has ended.
+struct Held {
+    places: Places,
+    _open: Option<OpenCall>,
+}
+
 async fn handle<S, E>(
     gate: Arc<Gate>,
     mut inner: S,
-    mut request: Request<Body>,
-    places: Places,
+    request: Request<Body>,
+    call: Call,
 ) -> Result<Response<Body>, E>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = E> + Send + 'static,
     S::Future: Send,
     E: Send + 'static,
 {
-    let peer = request.extensions().get::<Peer>().cloned();
-    let open = peer.as_ref().map(Peer::call);
-    let mut caller = gate.rules.identify(peer.as_ref());
-    // Cut between the arrival of the call and now.
-    if peer.as_ref().is_some_and(Peer::is_cut) {
-        caller.role = None;
+    let Call { path, caller, manner, mut held } = call;
+    if !manner.one_message {
+        let response = inner.call(request).await?;
+        return Ok(flowing(response, held));
     }
-    caller.reason = reason_of(request.headers());
-    let path = request.uri().path().to_owned();
-    match gate.judge(&path, caller.role) {
-        Verdict::Denied { needs, mutating } => {
-            tracing::warn!(path, identity = caller.identity, "call denied");
-            let error = denial(&caller, needs);
-            if mutating {
-                gate.record(&path, &caller, error.code).await;
-            }
-            Ok(to_status(error).into_http())
-        }
-        Verdict::Allowed { mutating: false } => {
-            tracing::debug!(path, identity = caller.identity, "call");
-            request.extensions_mut().insert(caller);
-            let response = inner.call(request).await?;
-            Ok(match places.stream {
-                Some(place) => {
-                    response.map(|body| Body::new(Held { body, _place: place, _open: open }))
-                }
-                None => response,
-            })
-        }
-        Verdict::Allowed { mutating: true } => {
-            tracing::info!(path, identity = caller.identity, reason = caller.reason, "call");
-            request.extensions_mut().insert(caller.clone());
-            // A task of its own: a caller who leaves can't cut a change off half-way.
-            let task = tokio::spawn(async move {
-                let _held = (places, open);
-                gate.change(inner, request, &path, &caller).await
-            });
-            task.await.unwrap_or_else(|_| {
-                let error = Error::internal(
-                    "CALL_PANICKED",
-                    "the call hit a defect of the agent; see its log",
-                );
-                Ok(to_status(error).into_http())
-            })
-        }
+    let (parts, body) = request.into_parts();
+    let message = match gate.receive(body, manner, &mut held.places).await {
+        Ok(message) => message,
+        Err(status) => return Ok(status.into_http()),
+    };
+    if !manner.mutating {
+        tracing::debug!(path, identity = caller.identity, "call");
+        let request = Request::from_parts(parts, Body::new(Full::new(message)));
+        let response = inner.call(request).await?;
+        return Ok(match manner.streaming {
+            true => flowing(response, held),
+            false => response,
+        });
     }
+    tracing::info!(path, identity = caller.identity, reason = caller.reason, "call");
+    // A task of its own: a caller who leaves can't cut a change off half-way.
+    let task = tokio::spawn(async move {
+        let _held = held;
+        gate.change(inner, parts, message, &path, &caller).await
+    });
+    task.await.unwrap_or_else(|_| {
+        let error =
+            Error::internal("CALL_PANICKED", "the call hit a defect of the agent; see its log");
+        Ok(to_status(error).into_http())
+    })
 }
 
 impl Gate {
+    /// Reads a call's one message, within its room and time.
+    async fn receive(
+        &self,
+        body: Body,
+        manner: Manner,
+        places: &mut Places,
+    ) -> Result<Bytes, Status> {
+        // The message's five bytes of framing come on top.
+        let limit = 5 + if manner.urgent { URGENT_MESSAGE } else { MESSAGE_LIMIT };
+        let time = if manner.urgent { URGENT_RECEIPT } else { RECEIPT };
+        let mut body = std::pin::pin!(body);
+        let receipt = async {
+            let mut message = BytesMut::new();
+            while let Some(frame) = body.frame().await {
+                let Some(data) = frame?.into_data().ok() else { continue };
+                if message.len() + data.len() > limit {
+                    let text = format!("the message has more than {} bytes", limit - 5);
+                    return Err(Status::out_of_range(text));
+                }
+                self.admission.hold(places, message.len() + data.len()).map_err(to_status)?;
+                message.extend_from_slice(&data);
+            }
+            Ok(message.freeze())
+        };
+        tokio::time::timeout(time, receipt).await.unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!("the message did not come within {time:?}")))
+        })
+    }
+
+    /// Journals a call that was denied, but no flood of them.
+    async fn denied(&self, path: &str, caller: &Caller, error: &Error, mutating: bool) {
+        let known = self.policies.contains_key(path);
+        let path = if known { path } else { "(not in the contract)" };
+        let key = format!("{} {path} {}", caller.source(), error.code);
+        let Some(more) = self.denials.say(key, self.clock.monotonic()) else { return };
+        tracing::warn!(path, identity = caller.identity, more, "call denied");
+        if mutating {
+            let mut intent =
+                Intent::new(self.clock.now(), caller.identity.clone(), format!("call {path}"))
+                    .outcome(error.code);
+            if more > 0 {
+                intent = intent.detail(format!("and {more} more since the last entry"));
+            }
+            self.note(path, intent).await;
+        }
+    }
+
     /// Carries out a call that changes something: once for each request id, and with its oplog entry.
     async fn change<S, E>(
         &self,
         mut inner: S,
-        request: Request<Body>,
+        parts: http::request::Parts,
+        message: Bytes,
         path: &str,
         caller: &Caller,
     ) -> Result<Response<Body>, E>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = E>,
     {
-        let id = match request_id(request.headers()) {
-            Ok(Some(id)) => id,
-            Ok(None) => {
-                let answer = inner.call(request).await;
-                if let Ok(response) = &answer {
-                    self.record(path, caller, outcome(response)).await;
-                }
-                return answer;
-            }
+        let id = match request_id(&parts.headers) {
+            Ok(id) => id,
             Err(error) => return Ok(to_status(error).into_http()),
         };
-        let (parts, body) = request.into_parts();
-        // The message's five bytes of framing come on top.
-        let body = match Limited::new(body, MESSAGE_LIMIT + 5).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(_) => {
-                let message =
-                    format!("the message can't be read, or has more than {MESSAGE_LIMIT} bytes");
-                return Ok(Status::out_of_range(message).into_http());
+        let body = message.clone();
+        let request = Request::from_parts(parts, Body::new(Full::new(message)));
+        let Some(id) = id else {
+            let answer = inner.call(request).await;
+            if let Ok(response) = &answer {
+                self.note(path, self.intent(path, caller, outcome(response))).await;
             }
+            return answer;
         };
         let digest = requests::digest(path, &caller.identity, &body);
         let urgent = self.policies.get(path).is_some_and(|policy| policy.urgent);
-        let request = Request::from_parts(parts, Body::new(Full::new(body)));
         let mut failed = None;
         let call = async {
             match inner.call(request).await {
@@ -271,8 +331,8 @@ impl Gate {
             .outcome(outcome)
     }
 
-    async fn record(&self, path: &str, caller: &Caller, outcome: &str) {
-        if let Err(error) = self.state.note(self.intent(path, caller, outcome)).await {
+    async fn note(&self, path: &str, intent: Intent) {
+        if let Err(error) = self.state.note(intent).await {
             tracing::error!(
                 error = error.chain(),
                 path,
@@ -282,14 +342,18 @@ impl Gate {
     }
 }
 
-/// A stream's body, which gives its place back when it ends.
-struct Held {
+/// A stream's body, which gives its places back when it ends.
+struct Flowing {
     body: Body,
-    _place: OwnedSemaphorePermit,
-    _open: Option<OpenCall>,
+    _held: Held,
 }
 
-impl http_body::Body for Held {
+fn flowing(response: Response<Body>, mut held: Held) -> Response<Body> {
+    held.places.flow();
+    response.map(|body| Body::new(Flowing { body, _held: held }))
+}
+
+impl http_body::Body for Flowing {
     type Data = bytes::Bytes;
     type Error = Status;
 
@@ -362,40 +426,6 @@ fn denial(caller: &Caller, needs: Option<Role>) -> Error {
         }
     };
     Error::new(Kind::NotAllowed, "ROLE_MISSING", message)
-}
-
-/// The outcome of a unary call: errors come as headers, without a body.
-fn outcome(response: &Response<Body>) -> &'static str {
-    let status = response.headers().get("grpc-status").and_then(|value| value.to_str().ok());
-    match status.and_then(|code| code.parse::<i32>().ok()).map(tonic::Code::from_i32) {
-        None | Some(tonic::Code::Ok) => "ok",
-        Some(code) => code_name(code),
-    }
-}
-
-/// A code by its canonical name.
-fn code_name(code: tonic::Code) -> &'static str {
-    use tonic::Code;
-
-    match code {
-        Code::Ok => "ok",
-        Code::Cancelled => "CANCELLED",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-        Code::Unknown => "UNKNOWN",
-    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,8 @@ use super::connection::{Connection, Connections, GREETING, Slot, Stream, Who};
 use super::tls::{Tls, identity};
 use crate::error::{Error, Result};
 
-/// So many TLS handshakes are worked on at a time; more wait their turn within their time.
-const HANDSHAKES: usize = 32;
+/// Who has not said hello by then is sent away.
+const HELLO: Duration = Duration::from_secs(3);
 /// Accepted connections that the server has not taken over yet.
 const WAITING: usize = 64;
 /// How long accepting pauses when the host has no file descriptors left.
@@ -165,7 +165,6 @@ pub fn tcp(
     stop: CancellationToken,
 ) -> Incoming {
     let (sender, incoming) = mpsc::channel(WAITING);
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
@@ -188,11 +187,16 @@ pub fn tcp(
                 }
                 continue;
             };
-            let (sender, handshakes) = (sender.clone(), Arc::clone(&handshakes));
+            let sender = sender.clone();
             tokio::spawn(async move {
-                let deadline = greeting.deadline();
-                let shaken = shake(stream, address, &tls, slot, &handshakes, greeting);
-                match tokio::time::timeout_at(deadline, shaken).await {
+                let (deadline, cut) = (greeting.deadline(), slot.cut());
+                let shaken = shake(stream, address, &tls, slot, greeting);
+                let outcome = tokio::select! {
+                    // Its place was given to another.
+                    () = cut.cancelled() => return,
+                    outcome = tokio::time::timeout_at(deadline, shaken) => outcome,
+                };
+                match outcome {
                     Ok(Ok(connection)) => {
                         let _ = sender.send(Ok(connection)).await;
                     }
@@ -212,13 +216,16 @@ async fn shake(
     address: SocketAddr,
     tls: &Tls,
     slot: Slot,
-    handshakes: &Semaphore,
     greeting: Pin<Box<Sleep>>,
 ) -> io::Result<Connection> {
-    let _turn = handshakes.acquire().await.map_err(io::Error::other)?;
+    // Nothing is worked out, nor held but the place, for who says nothing.
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let hello = tokio::time::timeout(HELLO, hello)
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it said nothing"))??;
     let config =
         tls.server_config().ok_or_else(|| io::Error::other("there is no usable certificate"))?;
-    let stream = TlsAcceptor::from(config).accept(stream).await?;
+    let stream = hello.into_stream(config).await?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
     let identity = match chain.first() {
         Some(certificate) => identity::read(certificate),

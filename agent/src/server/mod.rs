@@ -23,6 +23,7 @@ pub mod agent_rpc;
 pub mod caller;
 pub mod connection;
 pub mod convert;
+mod denials;
 pub mod http;
 pub mod layers;
 pub mod listen;
@@ -39,6 +40,10 @@ use tls::Tls;
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 /// Streams of one connection at a time.
 const STREAMS: u32 = 128;
+/// What a client may send ahead on one stream, in bytes.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// What a client may send ahead on one connection, in bytes.
+const CONNECTION_WINDOW: u32 = 256 << 10;
 /// Idle connections are probed, so that a dead laptop does not hold one for ever.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -66,6 +71,8 @@ pub struct Secured {
     pub connections: Arc<Connections>,
     /// The places of the unix socket, which no crowd on the network can take.
     pub local: Arc<Connections>,
+    /// The places of HTTP.
+    pub visitors: Arc<Connections>,
 }
 
 /// Serves until `stop`, then lets calls in flight end.
@@ -108,6 +115,8 @@ pub async fn serve(
     let Services { agent, runs, scheduler, oplog, recovery, logs } = services;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .layer(GateLayer(gate));
     let router: Router<_> = server
@@ -124,7 +133,7 @@ pub async fn serve(
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };
     let Listeners { unix, plaintext, tls, http } = listeners;
-    let Secured { tls: material, connections, local } = secured;
+    let Secured { tls: material, connections, local, visitors } = secured;
     let over_tcp = |listener: Option<TcpListener>, tls: Option<Arc<Tls>>| {
         let (router, places, stop) = (router.clone(), Arc::clone(&connections), stop.clone());
         async move {
@@ -138,14 +147,9 @@ pub async fn serve(
         }
     };
     let (plaintext, tls) = (over_tcp(plaintext, None), over_tcp(tls, material));
-    let pages_served = axum::serve(http, http::router(pages))
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let pages = http::serve(http, pages, visitors, stop.clone());
     let incoming = listen::unix(unix, local, stop.clone());
     let unix = router.clone().serve_with_incoming_shutdown(incoming, stop.cancelled());
-    let (unix, plaintext, tls, pages) =
-        tokio::join!(unix, plaintext, tls, async { pages_served.await });
-    unix.and(plaintext).and(tls).map_err(broken)?;
-    pages.map_err(|error| {
-        Error::unavailable("LISTEN_FAILED", "the HTTP listener broke").caused_by(error)
-    })
+    let (unix, plaintext, tls, ()) = tokio::join!(unix, plaintext, tls, pages);
+    unix.and(plaintext).and(tls).map_err(broken)
 }

@@ -64,3 +64,35 @@ fn cut(text: &str) -> String {
     short.push('…');
     short
 }
+
+/// The outcome of a unary call: errors come as headers, without a body.
+pub fn outcome(response: &http::Response<tonic::body::Body>) -> &'static str {
+    let status = response.headers().get("grpc-status").and_then(|value| value.to_str().ok());
+    match status.and_then(|code| code.parse::<i32>().ok()).map(Code::from_i32) {
+        None | Some(Code::Ok) => "ok",
+        Some(code) => code_name(code),
+    }
+}
+
+/// A code by its canonical name.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "ok",
+        Code::Cancelled => "CANCELLED",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+        Code::Unknown => "UNKNOWN",
+    }
+}

@@ -289,12 +289,13 @@ fn answers(error: &Error) -> bool {
 pub(crate) fn pause(error: &Error, doubt: bool, attempt: u32) -> Option<Duration> {
     let broken = error.reason == OUTCOME_UNKNOWN && error.code != "DEADLINE_EXCEEDED";
     let out_of_reach = matches!(error.kind, Kind::Unreachable | Kind::Unavailable);
+    // What was shed costs the agent next to nothing, and the agent says when: until the deadline.
+    if let Some(pause) = error.shed_pause() {
+        return Some(pause.min(LONGEST_PAUSE));
+    }
     let limit = if doubt || broken { ATTEMPTS_IN_DOUBT } else { ATTEMPTS };
     if attempt >= limit {
         return None;
-    }
-    if let Some(pause) = error.shed_pause() {
-        return Some(pause.min(LONGEST_PAUSE));
     }
     (broken || (doubt && out_of_reach))
         .then(|| FIRST_PAUSE.saturating_mul(1 << (attempt - 1).min(8)).min(LONGEST_PAUSE_IN_DOUBT))

@@ -180,8 +180,8 @@ fn refused(node: &Node, alert: AlertDescription) -> (String, &'static str) {
             format!(
                 "{node} refuses the client certificate: it does not trust the CA that issued it"
             ),
-            "use a certificate of the agent's `client_ca`; an agent whose revocation list is overdue \
-             refuses in the same way (`genesis-agent pki list` on its host)",
+            "use a certificate of the agent's `client_ca`; an agent with a `revocation_list`, but none of \
+             this CA in it, refuses in the same way (`genesisctl pki list` on its host)",
         ),
         A::UnsupportedCertificate => (
             format!("{node} refuses the client certificate: it is not made for clients"),

@@ -21,6 +21,8 @@ pub(super) struct Rules {
     pub(super) assignment: Regex,
     /// (--password )(value), the two as one text or as items of a list.
     pub(super) flag: Regex,
+    /// (command = ["program")(, each of its arguments])
+    pub(super) command: Regex,
     /// (uid=0\()(name)
     pub(super) unix_identity: Regex,
     /// (genesis://fleet/)(role)/(name)
@@ -51,7 +53,7 @@ pub(super) struct Rules {
 
 /// How secrets are called.
 const SECRET: &str = "passw(?:or)?d|passphrase|passwd|pwd|secret|token|credential|api[_-]?key|access[_-]?key|\
-                      private[_-]?key|authorization|cookie|signature";
+                      private[_-]?key|authorization|cookie|signature|webhook|\\bpass\\b|_pass\\b|\\bauth\\b|_auth\\b|\\bsig\\b|\\bdsn\\b|_dsn\\b";
 
 /// Domains under which hosts are named. Not all there are: many are also endings of files.
 const DOMAINS: &str = "com|net|org|io|dev|app|cloud|internal|intern|local|lan|corp|intra|home|example|test|\
@@ -85,6 +87,9 @@ impl Rules {
             flag: new(&format!(
                 r#"(?i)(--?[\w-]*(?:{SECRET}|key)["'\\]*[\s,]+["'\\]*)([^\s"'\\,\]-][^\s"'\\,\]]*)"#
             ))?,
+            command: new(
+                r#"(\bcommand["'\\]*\s*[:=]\s*\[\s*\\*"[^"]*")((?:\s*,\s*\\*"(?:[^"\\]|\\.)*")+)"#,
+            )?,
             unix_identity: new(r"(\b[ug]id=\d+\()([^)]+)")?,
             tls_identity: new(
                 r#"(\bgenesis://[^/\s"']+/)(viewer|operator|admin|agent)/([^\s"'/),;]+)"#,

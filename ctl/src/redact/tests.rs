@@ -54,6 +54,15 @@ fn each_shape_is_taken_out_and_the_rest_stays() {
         ("key=abc", "key=secret-1"),
         ("key_file = \"/etc/genesis/key.pem\"", "key_file = \"/etc/genesis/key.pem\""),
         ("run --token abc -v", "run --token secret-1 -v"),
+        ("--user bob --pass Tr0ub4dor", "--user bob --pass secret-1"),
+        ("DB_PASS=hunter99 AUTH=abcdefgh", "DB_PASS=secret-1 AUTH=secret-2"),
+        ("X-Auth: s3cr3tAuthVal", "X-Auth: secret-1"),
+        ("get /x?sig=Zm9v&a=b", "get /x?sig=secret-1"),
+        (
+            "command = [\"curl\", \"--user\", \"bob:hunter2\", \"-HX: y\"], timeout = \"5s\"",
+            "command = [\"curl\", \"secret-1\", \"secret-2\", \"secret-3\"], timeout = \"5s\"",
+        ),
+        ("command = [\"/usr/bin/true\"]", "command = [\"/usr/bin/true\"]"),
         ("[\"run\", \"--token\", \"abc\", \"-v\"]", "[\"run\", \"--token\", \"secret-1\", \"-v\"]"),
         ("run --token-file /etc/token", "run --token-file /etc/token"),
         (
@@ -146,12 +155,12 @@ fn values_are_redacted_by_their_names_too() {
         "token_file": "/etc/token",
         "host-1": { "note": "user-1", "ok": true, "count": 3 },
         "password": "",
-        "command": ["run", "--token", "secret-1", "--token-file", "/etc/token"],
+        "command": ["run", "secret-4", "secret-1", "secret-5", "secret-6"],
     });
     assert_eq!(redactor.value(&value), expected);
     let lines = "{\"password\":\"a\\nb\",\"x\":1}\nplain -----BEGIN X-----\nAAAA\nBB\n";
     let redacted = redactor.lines(lines);
-    assert_eq!(redacted, "{\"password\":\"secret-4\",\"x\":1}\nplain pem-1");
+    assert_eq!(redacted, "{\"password\":\"secret-7\",\"x\":1}\nplain pem-1");
 }
 
 /// A secret, and a text that holds it in a place where such secrets stand.

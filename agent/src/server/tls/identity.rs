@@ -41,7 +41,7 @@ pub fn read(der: &[u8]) -> Result<CertificateIdentity, String> {
 }
 
 fn parse(uri: &str) -> Result<CertificateIdentity, String> {
-    let parts: Vec<&str> = uri.trim_start_matches("genesis://").split('/').collect();
+    let parts: Vec<&str> = uri.strip_prefix("genesis://").unwrap_or_default().split('/').collect();
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_@".contains(&byte);
     let clean = |part: &str| (1..=64).contains(&part.len()) && part.bytes().all(allowed);
     let [fleet, role, name] = parts.as_slice() else {

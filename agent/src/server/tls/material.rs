@@ -63,6 +63,10 @@ pub struct Item {
     pub sha256: String,
     /// How many certificates a revocation list revokes.
     pub revoked: usize,
+    /// Of a revocation list: whose key signed it, and its number, both big-endian bytes.
+    pub number: Option<(Vec<u8>, Vec<u8>)>,
+    /// It is on one of the revocation lists itself.
+    pub is_revoked: bool,
 }
 
 /// The bytes of a set of files.
@@ -101,6 +105,7 @@ impl Raw {
         };
         let provider = Arc::new(ring::default_provider());
         let chain = certificates(certificate, &files.certificate)?;
+        let own = chain[0].clone();
         let mut items = vec![item(ItemKind::ServerCertificate, &chain[0], &files.certificate)?];
         if items[0].not_after.is_some_and(|until| until <= now) {
             let message = format!(
@@ -127,6 +132,7 @@ impl Raw {
             let lists = revocation_lists(bytes, path)?;
             for list in &lists {
                 items.push(list_item(list, path)?);
+                items[0].is_revoked |= revokes(list, &own);
             }
             verifier = verifier.with_crls(lists);
         }
@@ -245,6 +251,8 @@ fn item(kind: ItemKind, der: &CertificateDer<'_>, path: &Path) -> Result<Item> {
         not_after: instant(certificate.validity().not_after.timestamp()),
         sha256: hex::encode(Sha256::digest(der)),
         revoked: 0,
+        number: None,
+        is_revoked: false,
     })
 }
 
@@ -259,5 +267,45 @@ fn list_item(der: &CertificateRevocationListDer<'_>, path: &Path) -> Result<Item
         not_after: list.next_update().and_then(|at| instant(at.timestamp())),
         sha256: hex::encode(Sha256::digest(der)),
         revoked: list.iter_revoked_certificates().count(),
+        number: number(&list),
+        is_revoked: false,
     })
+}
+
+/// Whose key signed a list, and its number; `None` where it does not say.
+fn number(list: &CertificateRevocationList<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+    use x509_parser::extensions::ParsedExtension;
+
+    let key = list.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => {
+            found.key_identifier.as_ref().map(|key| key.0.to_vec())
+        }
+        _ => None,
+    });
+    Some((key?, list.crl_number()?.to_bytes_be()))
+}
+
+/// Whether a list has the certificate on it.
+fn revokes(list: &CertificateRevocationListDer<'_>, certificate: &CertificateDer<'_>) -> bool {
+    let (Ok((_, list)), Ok((_, certificate))) =
+        (CertificateRevocationList::from_der(list), X509Certificate::from_der(certificate))
+    else {
+        return false;
+    };
+    list.issuer() == certificate.issuer()
+        && list
+            .iter_revoked_certificates()
+            .any(|entry| entry.raw_serial() == certificate.raw_serial())
+}
+
+impl Material {
+    /// The revocation list of these that is older than one of the same CA in `before`.
+    pub fn older_list(&self, before: &Self) -> Option<&Item> {
+        let shorter = |a: &[u8], b: &[u8]| (a.len(), a) < (b.len(), b);
+        self.items.iter().find(|item| {
+            let Some((key, number)) = &item.number else { return false };
+            let known = before.items.iter().filter_map(|known| known.number.as_ref());
+            known.into_iter().any(|(of, latest)| of == key && shorter(number, latest))
+        })
+    }
 }

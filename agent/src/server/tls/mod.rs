@@ -97,8 +97,11 @@ impl Tls {
                         Err(Error::unavailable(fault.code, fault.message))
                     });
                 }
-                *tried = Some(digest);
-                raw.load(&self.files, now)
+                let loaded = raw.load(&self.files, now).and_then(|new| self.not_older(new));
+                // What the time decides may be another thing a moment later, or once the clock is right.
+                let by_time = |error: &Error| error.code == "TLS_CERTIFICATE_EXPIRED";
+                *tried = (!loaded.as_ref().is_err_and(by_time)).then_some(digest);
+                loaded
             }
             Err(error) => {
                 *tried = None;
@@ -129,6 +132,24 @@ impl Tls {
                 Err(error)
             }
         }
+    }
+
+    /// Refuses a set with a revocation list that is older than the one in force: who was revoked stays so.
+    fn not_older(&self, new: Material) -> Result<Material> {
+        let before = self.material();
+        let Some(older) = before.as_ref().and_then(|before| new.older_list(before)) else {
+            return Ok(new);
+        };
+        let message = format!(
+            "the revocation list in {} is older than the one in force: put the newest one there",
+            older.path
+        );
+        let unmet = Unmet {
+            code: "TLS_REVOCATION_LIST_OLDER",
+            subject: older.path.clone(),
+            message: message.clone(),
+        };
+        Err(Error::unavailable("TLS_REVOCATION_LIST_OLDER", message).with_unmet(vec![unmet]))
     }
 
     /// Whether a client's certificates are good now.

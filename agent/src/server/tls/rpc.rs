@@ -33,6 +33,13 @@ pub fn judge(item: &Item, now: Timestamp) -> (v1::Condition, Option<Unmet>) {
             message: format!("{what} ({}) {message}", item.subject),
         })
     };
+    if item.is_revoked {
+        let message =
+            "is on the revocation list: issue a new one, and renew the CA if its key may be in \
+                       other hands, since clients look at no list"
+                .to_owned();
+        return (v1::Condition::Critical, unmet("PKI_OWN_REVOKED", message));
+    }
     if item.not_before.is_some_and(|from| from > now) {
         let from = item.not_before.unwrap_or(now);
         return (
@@ -74,13 +81,20 @@ pub fn findings(tls: &Tls, now: Timestamp) -> (v1::Condition, Vec<Unmet>) {
     (worst, found)
 }
 
-/// What the PKI folder of this host has issued. One that can't be read shows nothing: `genesis-agent pki list`
-/// says what is wrong with it.
-fn issued(view: &AgentView) -> Vec<v1::IssuedCertificate> {
-    let entries = Pki::read_register(&view.pki).unwrap_or_else(|error| {
-        tracing::warn!(error = error.chain(), "the register of the PKI can't be read");
-        Vec::new()
-    });
+/// The most certificates that one answer has.
+const ISSUED_LIMIT: usize = 10_000;
+
+/// What the PKI folder of this host has issued, the newest of them.
+///
+/// # Errors
+/// What is wrong with its register.
+fn issued(view: &AgentView) -> Result<Vec<v1::IssuedCertificate>, Unmet> {
+    let mut entries = Pki::read_register(&view.pki).map_err(|error| Unmet {
+        code: "PKI_REGISTER_UNREADABLE",
+        subject: view.pki.display().to_string(),
+        message: format!("what was issued can't be said: {}", error.chain()),
+    })?;
+    entries.drain(..entries.len().saturating_sub(ISSUED_LIMIT));
     let certificate = |entry: Entry| v1::IssuedCertificate {
         serial: entry.serial.to_string(),
         name: entry.name,
@@ -90,7 +104,7 @@ fn issued(view: &AgentView) -> Vec<v1::IssuedCertificate> {
         not_after: Some(time(entry.not_after)),
         revoked_at: entry.revoked.map(|revocation| time(revocation.at)),
     };
-    entries.into_iter().map(certificate).collect()
+    Ok(entries.into_iter().map(certificate).collect())
 }
 
 /// The answer of GetPki.
@@ -116,12 +130,17 @@ pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
         condition: judge(item, now).0.into(),
         revoked: u32::try_from(item.revoked).unwrap_or(u32::MAX),
     };
+    let mut found = findings(tls, now).1;
+    let issued = issued(view).unwrap_or_else(|unmet| {
+        found.push(unmet);
+        Vec::new()
+    });
     v1::GetPkiResponse {
         listen: tls.listen.clone(),
         fleet,
         items: material.iter().flat_map(|material| &material.items).map(item).collect(),
-        findings: findings(tls, now).1.iter().map(finding).collect(),
-        issued: issued(view),
+        findings: found.iter().map(finding).collect(),
+        issued,
         loaded_at: material.map(|material| time(material.loaded_at)),
     }
 }

@@ -421,3 +421,36 @@ async fn blocking<T: Send + 'static>(
     })?;
     outcome.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use genesis_storage::{Options, Store};
+
+    use super::*;
+    use crate::outside::ManualClock;
+
+    #[tokio::test]
+    async fn it_is_in_force_before_the_disk_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state.redb"), Options::default()).unwrap();
+        let state = State::new(Arc::new(store), watch::channel(0).1);
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let flag = Emergency::open(state, clock, folder.path().join("EMERGENCY")).await.unwrap();
+        // A look that waits for a disk holds this.
+        let disk = flag.alone.lock().await;
+        let declaring = tokio::spawn({
+            let flag = flag.clone();
+            async move { flag.activate("olga", "prices are wrong", "").await }
+        });
+        // The other task has nothing to wait for but the lock.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(flag.check("storage.compact", Stance::Refuse).is_err());
+        assert!(!declaring.is_finished(), "it is not durable yet");
+        drop(disk);
+        let (record, was_active) = declaring.await.unwrap().unwrap();
+        assert_eq!((record.epoch, was_active), (1, false));
+        assert!(flag.activate("olga", "again", "").await.unwrap().1);
+    }
+}

@@ -18,7 +18,8 @@ const SHARE: usize = 64;
 /// A call whose message does not come: the agent has its headers and waits.
 struct Held {
     answer: ResponseFuture,
-    _message: SendStream<bytes::Bytes>,
+    /// Dropped, it would reset the stream.
+    message: SendStream<bytes::Bytes>,
 }
 
 struct Slow(SendRequest<bytes::Bytes>);
@@ -39,8 +40,8 @@ impl Slow {
             .header("grpc-timeout", timeout)
             .body(())
             .unwrap();
-        let (answer, _message) = requests.send_request(request, false).unwrap();
-        Held { answer, _message }
+        let (answer, message) = requests.send_request(request, false).unwrap();
+        Held { answer, message }
     }
 }
 
@@ -128,6 +129,34 @@ fn no_viewer_stands_in_the_way_of_an_emergency() {
     agent.ctl(&["emergency", "release", "--reason", "it is not"]).ok();
     agent.ctl(&["emergency", "status"]).ok();
     drop(held);
+}
+
+#[test]
+fn long_messages_that_do_not_end_have_a_bounded_room() {
+    let agent = host();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let shed = runtime.block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let mut slow = Slow::connect(&agent).await;
+            for _ in 0..4 {
+                let mut held = slow.begin("genesis.v1.AgentService/CheckConfig", "40S").await;
+                // Almost all of what a message may have.
+                let part = bytes::Bytes::from(vec![0; (4 << 20) - 1_024]);
+                held.message.send_data(part, false).unwrap();
+                calls.spawn(held.ended());
+            }
+        }
+        calls
+            .join_all()
+            .await
+            .into_iter()
+            .filter(|(code, _)| *code == Code::ResourceExhausted)
+            .count()
+    });
+    // Four have room; the others are told at once, and need no deadline for it.
+    assert!((8..12).contains(&shed), "{shed}");
+    agent.ctl(&["status"]).ok();
 }
 
 #[test]

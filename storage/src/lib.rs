@@ -41,6 +41,8 @@ pub use tables::runs::{
     ReconciliationRecord, RunRecord, RunState, Runs, RunsBookkeeping, RunsWriting, StepRecord,
     StepState, Verdict,
 };
-pub use tables::segments::{SegmentRecord, SegmentState, Segments, SegmentsWriting, Waiting};
+pub use tables::segments::{
+    SegmentRecord, SegmentState, SegmentTotals, Segments, SegmentsWriting, Waiting,
+};
 pub use tables::series::Series;
 pub use tables::sources::{SourceRecord, Sources, SourcesWriting, StreamRecord};

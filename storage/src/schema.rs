@@ -48,6 +48,7 @@ tables! {
     SEGMENTS: (Name, u64) => Bytes = "segments"; "Log type and sequence to `SegmentRecord`."
     SEGMENTS_UNFINISHED: (Name, u64) => () = "segments_unfinished"; "The segments not yet verified."
     SEGMENT_COUNTS: (Name, Name) => u64 = "segment_counts"; "Log type and state to how many."
+    SEGMENT_TOTALS: Name => Bytes = "segment_totals"; "Log type to `SegmentTotals`."
     SOURCES: Name => Bytes = "sources"; "Log type to `SourceRecord`."
     CONFIGS: u64 => Bytes = "configs"; "Generation to `ConfigGeneration`."
     REQUESTS: Name => Bytes = "requests"; "Request id to `RequestRecord`."

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::reads_as;
 use crate::error::StorageError;
 use crate::record::{Record, check_name, decode, encode, pair};
-use crate::schema::{SEGMENT_COUNTS, SEGMENTS, SEGMENTS_UNFINISHED};
+use crate::schema::{SEGMENT_COUNTS, SEGMENT_TOTALS, SEGMENTS, SEGMENTS_UNFINISHED};
 use crate::view::{Sink, Source};
 
 /// How many records `for_each` holds at once.
@@ -130,6 +130,11 @@ pub struct SegmentRecord {
 }
 
 impl SegmentRecord {
+    /// Whether it was put into the archive and is there still.
+    fn is_uploaded(&self) -> bool {
+        self.state == SegmentState::Uploaded || self.is_archived()
+    }
+
     /// Whether its archived copy was proven and is there still.
     pub fn is_archived(&self) -> bool {
         matches!(self.state, SegmentState::Verified | SegmentState::LocalExpired)
@@ -139,6 +144,39 @@ impl SegmentRecord {
 impl Record for SegmentRecord {
     const TABLE: &'static str = "segments";
     const VERSION: u8 = 1;
+}
+
+/// What the archive holds of a log type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentTotals {
+    /// Size before compression, in bytes.
+    pub plain_bytes: u64,
+    /// Size in the archive, in bytes.
+    pub compressed_bytes: u64,
+    /// When a segment was last verified.
+    pub verified_at: Option<Timestamp>,
+}
+
+impl Record for SegmentTotals {
+    const TABLE: &'static str = "segment_totals";
+    const VERSION: u8 = 1;
+}
+
+impl SegmentTotals {
+    fn count(&mut self, segment: &SegmentRecord) {
+        if segment.is_uploaded() {
+            self.plain_bytes = self.plain_bytes.saturating_add(segment.plain_bytes);
+            self.compressed_bytes = self.compressed_bytes.saturating_add(segment.compressed_bytes);
+        }
+        self.verified_at = self.verified_at.max(segment.verified_at);
+    }
+
+    fn discount(&mut self, segment: &SegmentRecord) {
+        if segment.is_uploaded() {
+            self.plain_bytes = self.plain_bytes.saturating_sub(segment.plain_bytes);
+            self.compressed_bytes = self.compressed_bytes.saturating_sub(segment.compressed_bytes);
+        }
+    }
 }
 
 /// Reads segments.
@@ -239,6 +277,20 @@ impl<'t> Segments<'t> {
         Ok(counts)
     }
 
+    /// What the archive holds of a type; read from a row that is kept up to date.
+    pub fn totals(&self, log_type: &str) -> Result<SegmentTotals, StorageError> {
+        if let Some(row) = self.source.view(SEGMENT_TOTALS)?.get(log_type)? {
+            return decode(&log_type, row.value());
+        }
+        // None yet, or a file of an older version.
+        let mut totals = SegmentTotals::default();
+        self.for_each(Some(log_type), |segment| {
+            totals.count(&segment);
+            ControlFlow::Continue(())
+        })?;
+        Ok(totals)
+    }
+
     /// Reads page by page, so that memory is bounded and no table is lent out while `f` runs.
     fn pages(
         &self,
@@ -311,18 +363,39 @@ impl<'t> SegmentsWriting<'t> {
     pub fn put(&self, segment: &SegmentRecord) -> Result<(), StorageError> {
         let (log_type, sequence) = (segment.log_type.as_str(), segment.sequence);
         check_name(SegmentRecord::TABLE, log_type)?;
-        let old = self.get(log_type, sequence)?.map(|old| old.state);
+        let old = self.get(log_type, sequence)?;
+        let totals = self.totals(log_type)?;
         let bytes = encode(&pair(log_type, sequence), segment)?;
         self.sink.edit(SEGMENTS)?.insert((log_type, sequence), bytes.as_slice())?;
-        self.moved(log_type, sequence, old, Some(segment.state))
+        self.set_totals(log_type, totals, old.as_ref(), Some(segment))?;
+        self.moved(log_type, sequence, old.map(|old| old.state), Some(segment.state))
     }
 
     /// Deletes a segment; false if there was none.
     pub fn delete(&self, log_type: &str, sequence: u64) -> Result<bool, StorageError> {
         let Some(old) = self.get(log_type, sequence)? else { return Ok(false) };
+        let totals = self.totals(log_type)?;
         self.sink.edit(SEGMENTS)?.remove((log_type, sequence))?;
+        self.set_totals(log_type, totals, Some(&old), None)?;
         self.moved(log_type, sequence, Some(old.state), None)?;
         Ok(true)
+    }
+
+    fn set_totals(
+        &self,
+        log_type: &str,
+        mut totals: SegmentTotals,
+        old: Option<&SegmentRecord>,
+        new: Option<&SegmentRecord>,
+    ) -> Result<(), StorageError> {
+        if let Some(old) = old {
+            totals.discount(old);
+        }
+        if let Some(new) = new {
+            totals.count(new);
+        }
+        let bytes = encode(&log_type, &totals)?;
+        self.sink.edit(SEGMENT_TOTALS)?.insert(log_type, bytes.as_slice())
     }
 
     /// Brings the index and the counters up to a change of state.

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 
 use super::*;
+use crate::schema::SEGMENT_TOTALS;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -79,6 +80,13 @@ proptest! {
                     let mut counts = BTreeMap::new();
                     of.iter().for_each(|s| *counts.entry(s.state).or_insert(0) += 1);
                     assert_eq!(segments.counts(only)?, counts);
+                    if let Some(only) = only {
+                        let uploaded = [SegmentState::Uploaded, SegmentState::Verified, SegmentState::LocalExpired];
+                        let there: Vec<_> = of.iter().filter(|s| uploaded.contains(&s.state)).collect();
+                        let totals = segments.totals(only)?;
+                        assert_eq!(totals.plain_bytes, there.iter().map(|s| s.plain_bytes).sum::<u64>());
+                        assert_eq!(totals.compressed_bytes, there.iter().map(|s| s.compressed_bytes).sum::<u64>());
+                    }
                     assert_eq!(segments.list(only, None, usize::MAX)?, of);
                     for after in [0, 3, u64::MAX] {
                         let later: Vec<_> = of.iter().filter(|s| s.sequence > after).cloned().collect();
@@ -93,6 +101,38 @@ proptest! {
             }).unwrap();
         }
     }
+}
+
+#[test]
+fn totals_of_a_file_that_has_none_yet_are_counted() {
+    let folder = folder();
+    let store = open_in(&folder);
+    let verified = |sequence, bytes| SegmentRecord {
+        plain_bytes: 10 * bytes,
+        compressed_bytes: bytes,
+        verified_at: Some(at(bytes as i64)),
+        ..segment("app", sequence, SegmentState::Verified)
+    };
+    let put = |store: &Store, segment: SegmentRecord| {
+        store.write(intent("x"), |w| w.segments().put(&segment)).unwrap();
+    };
+    let totals = |store: &Store| {
+        let totals = store.read(|r| r.segments().totals("app")).unwrap();
+        (totals.plain_bytes, totals.compressed_bytes, totals.verified_at)
+    };
+    put(&store, verified(1, 5));
+    put(&store, verified(2, 7));
+    put(&store, verified(3, 6));
+    assert_eq!(totals(&store), (180, 18, Some(at(7))));
+    drop(store);
+    tamper(&folder.path().join("state.redb"), |transaction| {
+        transaction.open_table(SEGMENT_TOTALS).unwrap().remove("app").unwrap();
+    });
+    let store = open_in(&folder);
+    assert_eq!(totals(&store), (180, 18, Some(at(7))));
+    put(&store, verified(2, 9));
+    put(&store, SegmentRecord { state: SegmentState::ArchiveExpired, ..verified(1, 5) });
+    assert_eq!(totals(&store), (150, 15, Some(at(9))));
 }
 
 #[test]

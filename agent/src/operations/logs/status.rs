@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use genesis_storage::{SegmentRecord, SegmentState};
+use genesis_storage::SegmentState;
 use jiff::Timestamp;
 
 use super::{Logs, Source};
@@ -29,7 +29,7 @@ pub struct SourceView {
 }
 
 impl Logs {
-    /// Every configured source. Costs one walk over the catalogue.
+    /// Every configured source. Its cost does not depend on how many segments there are.
     ///
     /// # Errors
     /// `STORAGE_FAILED`.
@@ -82,10 +82,11 @@ impl Logs {
         self.state.read(|reading| {
             for view in &mut views {
                 let log_type = view.source.log_type.clone();
-                reading.segments().for_each(Some(&log_type), |segment| {
-                    add(view, &segment);
-                    std::ops::ControlFlow::Continue(())
-                })?;
+                view.segments = reading.segments().counts(Some(&log_type))?;
+                let totals = reading.segments().totals(&log_type)?;
+                view.plain_bytes = totals.plain_bytes;
+                view.compressed_bytes = totals.compressed_bytes;
+                view.last_verified_at = totals.verified_at;
             }
             Ok(())
         })?;
@@ -117,15 +118,3 @@ const ALL_STATES: [(SegmentState, &str); 7] = [
     (SegmentState::LocalExpired, "local_expired"),
     (SegmentState::ArchiveExpired, "archive_expired"),
 ];
-
-fn add(view: &mut SourceView, segment: &SegmentRecord) {
-    *view.segments.entry(segment.state).or_default() += 1;
-    if matches!(
-        segment.state,
-        SegmentState::Uploaded | SegmentState::Verified | SegmentState::LocalExpired
-    ) {
-        view.plain_bytes += segment.plain_bytes;
-        view.compressed_bytes += segment.compressed_bytes;
-    }
-    view.last_verified_at = view.last_verified_at.max(segment.verified_at);
-}

@@ -188,9 +188,17 @@ fn on_a_full_disk_it_is_in_force_at_once_and_durable_as_soon_as_there_is_room() 
     let mut agent = TestAgent::with_small_disk(8, |_| String::new());
     agent.start();
     let (ballast, flag) = (agent.disk().join("ballast"), agent.disk().join("EMERGENCY"));
-    let mut file = std::fs::File::create(&ballast).unwrap();
-    while std::io::Write::write_all(&mut file, &[0; 4_096]).is_ok() {}
-    drop(file);
+    let fill = || {
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(&ballast).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 4_096]).is_ok() {}
+    };
+    // What the agent does when it starts may still give some room back.
+    wait_until("the disk is full", || {
+        fill();
+        agent.ctl(&["oplog", "note", "is there room?"]).code == 7
+    });
+    fill();
     let activate = ["emergency", "activate", "--reason", "prices are wrong"];
     // Told as often as it is asked: an emergency that would be forgotten is no success.
     for _ in 0..2 {

@@ -42,7 +42,8 @@ pub use tables::runs::{
     StepState, Verdict,
 };
 pub use tables::segments::{
-    SegmentRecord, SegmentState, SegmentTotals, Segments, SegmentsWriting, Waiting,
+    SegmentRecord, SegmentState, SegmentTotals, Segments, SegmentsWriting, TakenHow, TakenPhase,
+    TakenRecord, Waiting,
 };
 pub use tables::series::Series;
-pub use tables::sources::{SourceRecord, Sources, SourcesWriting, StreamRecord};
+pub use tables::sources::{HeadRecord, SourceRecord, Sources, SourcesWriting, StreamRecord};

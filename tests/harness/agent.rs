@@ -25,6 +25,8 @@ pub struct TestAgent {
     history: String,
     /// The state folder is a disk of its own, of so many MiB, which is gone with the agent.
     disk: Option<u64>,
+    /// What its environment holds beside the harness's own.
+    environment: Vec<(String, String)>,
 }
 
 struct Process {
@@ -66,7 +68,13 @@ impl TestAgent {
     pub fn new(config: impl FnOnce(&Path) -> String) -> Self {
         let folder = tempfile::Builder::new().prefix("genesis-").tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("log")).expect("a folder for logs");
-        let agent = Self { folder, process: None, history: String::new(), disk: None };
+        let agent = Self {
+            folder,
+            process: None,
+            history: String::new(),
+            disk: None,
+            environment: Vec::new(),
+        };
         let config = config(&agent.folder.path().join("log"));
         agent.configure(&config);
         agent
@@ -94,6 +102,11 @@ impl TestAgent {
             std::fs::create_dir(agent.folder.path().join(folder)).expect("a folder");
         }
         agent
+    }
+
+    /// Sets a variable of the agents that are started from now on.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// The state folder as the agent on its small disk sees it.
@@ -229,6 +242,7 @@ impl TestAgent {
         };
         command.arg("--config").arg(self.config());
         command.env_remove("GENESIS_FAILPOINT").stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -10,6 +10,7 @@ mod agent;
 pub mod binaries;
 mod client;
 pub mod clock;
+mod disk;
 pub mod http;
 mod laptop;
 pub mod lines;
@@ -21,6 +22,7 @@ mod writer;
 
 pub use agent::{Ended, Signal, TestAgent, source};
 pub use client::{Output, ctl, ctl_env};
+pub use disk::LoopDisk;
 pub use laptop::Laptop;
 pub use segment::Segment;
 pub use writer::{ChildWriter, Writer};

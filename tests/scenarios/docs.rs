@@ -11,13 +11,14 @@ use genesis_tests::clock::wait_for;
 use genesis_tests::{TestAgent, binaries, http, lines, source};
 
 /// Literals in UPPER_SNAKE that are no error codes: variables of the environment and of the build.
-const NO_CODES: [&str; 12] = [
+const NO_CODES: [&str; 13] = [
     "CARGO_MANIFEST_DIR",
     "CARGO_PKG_RUST_VERSION",
     "CARGO_PKG_VERSION",
     "GENESISCTL_CONTEXT",
     "GENESISCTL_NODES",
     "GENESIS_FAILPOINT",
+    "GENESIS_PAUSE",
     "LOG_TYPE",
     "NO_COLOR",
     "RUNTIME_DIRECTORY",

@@ -61,7 +61,9 @@ fn absurd_values_are_refused() {
         ("rotate_size = 10", "must be a string"),
         ("local_retention = \"400d\"\narchive_retention = \"365d\"", "outlive"),
         ("archive_retention = \"999999999999999d\"", "fits"),
-        ("rotate_mode = \"copytruncate\"", "not a mode"),
+        ("rotate_mode = \"sideways\"", "not one of"),
+        ("rotate_mode = \"collapse\"", "of no use"),
+        ("settle = \"2d\"", "outside"),
         ("hold = \"yes\"", "true or false"),
         ("timestamp = { regex = \"(\" }", "regex"),
         ("timestamp = { regex = \"^x\" }", "group"),
@@ -99,7 +101,7 @@ fn a_type_is_used_once_and_never_the_agents_own() {
 
 #[test]
 fn each_way_of_reopening() {
-    use crate::operations::logs::Reopen;
+    use crate::operations::logs::{Mode, Reopen};
 
     for (value, ok) in [
         ("\"by-itself\"", true),
@@ -123,8 +125,45 @@ fn each_way_of_reopening() {
             .config
             .unwrap();
     assert!(
-        matches!(&config.logs.source("trading").unwrap().reopen, Reopen::Command(hook) if hook.timeout.as_secs() == 30)
+        matches!(&config.logs.source("trading").unwrap().mode, Mode::Reopen(Reopen::Command(hook)) if hook.timeout.as_secs() == 30)
     );
+}
+
+#[test]
+fn each_way_of_cutting() {
+    use crate::operations::logs::Mode;
+
+    let source = SOURCE.replace("reopen = \"by-itself\"\n", "");
+    for (lines, mode) in [
+        ("rotate_mode = \"collapse\"", Ok(Mode::Collapse { assume_append: false })),
+        (
+            "rotate_mode = \"collapse\"\nassume_append = true",
+            Ok(Mode::Collapse { assume_append: true }),
+        ),
+        (
+            "rotate_mode = \"direct\"\nsettle = \"5s\"",
+            Ok(Mode::Direct { settle: std::time::Duration::from_secs(5) }),
+        ),
+        ("rotate_mode = \"copytruncate\"\nallow_lossy = true", Ok(Mode::CopyTruncate)),
+        ("rotate_mode = \"copytruncate\"", Err("allow_lossy = true")),
+        ("", Err("reopen")),
+    ] {
+        let checked = Config::parse(&format!("{source}{lines}\n"), "test", &places());
+        match mode {
+            Ok(mode) => {
+                assert!(checked.problems.is_empty(), "{lines}: {:?}", checked.problems);
+                let config = checked.config.unwrap();
+                assert_eq!(config.logs.source("trading").unwrap().mode, mode, "{lines}");
+                let again = Config::parse(&config.effective, "test", &places());
+                assert_eq!(again.config.unwrap().effective, config.effective, "{lines}");
+            }
+            Err(hint) => {
+                let problems = problems(&format!("{source}{lines}\n"));
+                assert_eq!(problems.len(), 1, "{lines}: {problems:?}");
+                assert!(problems[0].contains(hint), "{lines}: {problems:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -34,3 +34,23 @@ pub fn hit(name: &str) {
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn hit(_name: &str) {}
+
+/// Waits here while the file is there that `GENESIS_PAUSE=name:path` names, having made `path.reached`.
+#[cfg(debug_assertions)]
+pub fn pause(name: &str) {
+    let Ok(text) = std::env::var("GENESIS_PAUSE") else { return };
+    let Some((_, path)) = text.split_once(':').filter(|(wanted, _)| *wanted == name) else {
+        return;
+    };
+    if std::path::Path::new(path).exists() {
+        let _ = std::fs::write(format!("{path}.reached"), "");
+    }
+    while std::path::Path::new(path).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Nothing, in builds without debug assertions.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn pause(_name: &str) {}

@@ -20,6 +20,8 @@ pub struct FileFacts {
     pub links: u64,
     /// Size in bytes.
     pub bytes: u64,
+    /// What it takes on disk, in bytes: less than its size where it has holes.
+    pub allocated_bytes: u64,
     /// Last modification, nanoseconds since the epoch.
     pub modified_at: i64,
     /// Whether others than owner and group may rename files in its folder.
@@ -68,6 +70,7 @@ pub fn look(path: &Path) -> io::Result<Option<FileFacts>> {
         inode: metadata.ino(),
         links: metadata.nlink(),
         bytes: metadata.len(),
+        allocated_bytes: metadata.blocks().saturating_mul(512),
         modified_at: metadata
             .mtime()
             .saturating_mul(1_000_000_000)
@@ -168,6 +171,58 @@ pub fn open_no_follow(path: &Path) -> io::Result<File> {
 pub fn identity(file: &File) -> io::Result<(u64, u64)> {
     let metadata = file.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// What is free for this user on the disk of a folder, or of the one that it will be made in, in bytes.
+///
+/// # Errors
+/// When it can't be looked at.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(existing(folder))?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Whether two folders lie on the same disk; false where that can't be told.
+pub fn same_disk(one: &Path, other: &Path) -> bool {
+    let device = |folder: &Path| fs::metadata(existing(folder)).map(|facts| facts.dev()).ok();
+    device(one).is_some() && device(one) == device(other)
+}
+
+/// The folder itself, or the nearest above it that is there.
+fn existing(folder: &Path) -> &Path {
+    folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"))
+}
+
+/// Reserves so many bytes on disk for a file, without making it longer. On a file system that can't, nothing is.
+///
+/// # Errors
+/// When there is no room.
+pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::io::Errno;
+
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes.max(1)) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// sha256 of a file, hexadecimal.
+///
+/// # Errors
+/// When it can't be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    use std::io::Read;
+
+    use sha2::Digest;
+
+    let (mut file, mut hash) = (File::open(path)?, sha2::Sha256::new());
+    let mut window = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut window)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            read => hash.update(&window[..read]),
+        }
+    }
 }
 
 /// Whether the agent may make and rename files in `folder`.

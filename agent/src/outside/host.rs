@@ -18,6 +18,17 @@ pub enum Holders {
     Unknown(String),
 }
 
+/// Whether whoever can write to a file can only append to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appending {
+    /// Every process that has it open for writing appends (O_APPEND), or none has.
+    All,
+    /// These have it open for writing at a place of their own.
+    Not(Vec<u32>),
+    /// Not every process could be looked into. Never counts as appending.
+    Unknown(String),
+}
+
 /// The host that the agent runs on.
 #[derive(Debug, Default)]
 pub struct Host;
@@ -50,6 +61,14 @@ impl Host {
         ticks / rustix::param::clock_ticks_per_second() as f64
     }
 
+    /// How those who have the inode open for writing write to it, but for the agent itself.
+    pub fn appending(&self, device: u64, inode: u64) -> Appending {
+        let own = std::process::id();
+        let (pids, hidden) = scan(device, inode, &|descriptor| descriptor.at_its_own_place());
+        let pids: Vec<u32> = pids.into_iter().filter(|pid| *pid != own).collect();
+        appending(pids, &hidden, sees_every_process())
+    }
+
     /// Who can still write to the file at `path`, which must be the inode `(device, inode)`.
     ///
     /// A lease is the proof; where none is to be had, a complete look through `/proc/*/fd`.
@@ -65,17 +84,27 @@ impl Host {
         };
         match verdict {
             Writers::None => Holders::Released,
-            Writers::Some => Holders::Held(scan(device, inode).0),
-            Writers::Unknown => match scan(device, inode) {
+            Writers::Some => Holders::Held(scan(device, inode, &Descriptor::may_write).0),
+            Writers::Unknown => match scan(device, inode, &Descriptor::may_write) {
                 (pids, _) if !pids.is_empty() => Holders::Held(pids),
-                (_, 0) if sees_every_process() => Holders::Released,
+                (_, hidden) if hidden.count == 0 && sees_every_process() => Holders::Released,
                 (_, hidden) => Holders::Unknown(format!(
-                    "no lease to be had on {} and {hidden} processes hide their open files, others may be hidden altogether; \
+                    "no lease to be had on {}, and {hidden}; \
                      run the agent as the file's owner or give it CAP_LEASE",
                     path.display()
                 )),
             },
         }
+    }
+}
+
+fn appending(at_their_own_place: Vec<u32>, hidden: &Hidden, sees_every_process: bool) -> Appending {
+    match (at_their_own_place.as_slice(), hidden.count) {
+        ([], 0) if sees_every_process => Appending::All,
+        ([], _) => Appending::Unknown(format!(
+            "who writes to it can't be told: {hidden}; run the agent as root or with CAP_SYS_PTRACE, outside of containers"
+        )),
+        _ => Appending::Not(at_their_own_place),
     }
 }
 
@@ -100,20 +129,78 @@ fn lists_all(mounts: &str) -> bool {
     })
 }
 
-/// The processes that have the inode open for writing, and how many processes could not be looked into.
-fn scan(device: u64, inode: u64) -> (Vec<u32>, usize) {
-    let (mut pids, mut hidden) = (Vec::new(), 0);
-    let Ok(processes) = procfs::process::all_processes() else { return (pids, 1) };
+/// Processes that hide their open files.
+#[derive(Default)]
+struct Hidden {
+    count: usize,
+    first: String,
+}
+
+impl Hidden {
+    fn add(&mut self, which: String) {
+        self.count += 1;
+        if self.count == 1 {
+            self.first = which;
+        }
+    }
+}
+
+impl std::fmt::Display for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            0 => f.write_str("some processes may be hidden altogether"),
+            1 => write!(f, "{} hides its open files", self.first),
+            count => write!(f, "{} and {} more hide their open files", self.first, count - 1),
+        }
+    }
+}
+
+/// How a process has a file open, as `/proc/PID/fdinfo` has it.
+struct Descriptor {
+    /// The flags of open(2); `None` where they can't be read.
+    flags: Option<i64>,
+}
+
+impl Descriptor {
+    fn read(pid: i32, descriptor: &fs::DirEntry) -> Self {
+        let info = format!("/proc/{pid}/fdinfo/{}", descriptor.file_name().to_string_lossy());
+        let text = fs::read_to_string(info).unwrap_or_default();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+        Self { flags: flags.and_then(|flags| i64::from_str_radix(flags.trim(), 8).ok()) }
+    }
+
+    /// Open for writing; one that can't be read counts as such.
+    fn may_write(&self) -> bool {
+        // The access mode is the last two bits: 0 is read only.
+        self.flags.is_none_or(|flags| flags & 3 != 0)
+    }
+
+    /// Open for writing, and not for appending; one that can't be read counts as such.
+    fn at_its_own_place(&self) -> bool {
+        self.may_write() && self.flags.is_none_or(|flags| flags & i64::from(libc::O_APPEND) == 0)
+    }
+}
+
+/// The processes that have the inode open as `wanted` says, and those that could not be looked into, in words.
+fn scan(device: u64, inode: u64, wanted: &dyn Fn(&Descriptor) -> bool) -> (Vec<u32>, Hidden) {
+    let (mut pids, mut hidden) = (Vec::new(), Hidden::default());
+    let processes = match procfs::process::all_processes() {
+        Ok(processes) => processes,
+        Err(error) => {
+            hidden.add(format!("no process ({error})"));
+            return (pids, hidden);
+        }
+    };
     for process in processes {
         match process {
-            Ok(process) => match holds(process.pid, device, inode) {
+            Ok(process) => match holds(process.pid, device, inode, wanted) {
                 Ok(true) => pids.push(process.pid.cast_unsigned()),
                 Ok(false) => {}
                 Err(error) if ended(&error) => {}
-                Err(_) => hidden += 1,
+                Err(error) => hidden.add(format!("process {} ({error})", process.pid)),
             },
             Err(procfs::ProcError::NotFound(_)) => {}
-            Err(_) => hidden += 1,
+            Err(error) => hidden.add(format!("a process ({error})")),
         }
     }
     (pids, hidden)
@@ -125,15 +212,22 @@ fn ended(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
-/// Whether a process has the inode open for writing. Anything that can't be looked at is an error.
-fn holds(pid: i32, device: u64, inode: u64) -> io::Result<bool> {
+/// Whether a process has the inode open as `wanted` says. Anything that can't be looked at is an error.
+fn holds(
+    pid: i32,
+    device: u64,
+    inode: u64,
+    wanted: &dyn Fn(&Descriptor) -> bool,
+) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
 
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let entry = entry?;
         match fs::metadata(entry.path()) {
             Ok(target)
-                if target.dev() == device && target.ino() == inode && may_write(pid, &entry) =>
+                if target.dev() == device
+                    && target.ino() == inode
+                    && wanted(&Descriptor::read(pid, &entry)) =>
             {
                 return Ok(true);
             }
@@ -144,17 +238,6 @@ fn holds(pid: i32, device: u64, inode: u64) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Whether a descriptor is open for writing; one that can't be read counts as such.
-fn may_write(pid: i32, descriptor: &fs::DirEntry) -> bool {
-    let info = format!("/proc/{pid}/fdinfo/{}", descriptor.file_name().to_string_lossy());
-    let Ok(text) = fs::read_to_string(info) else { return true };
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
-    // The access mode is the last two bits: 0 is read only.
-    flags
-        .and_then(|flags| i64::from_str_radix(flags.trim(), 8).ok())
-        .is_none_or(|flags| flags & 3 != 0)
 }
 
 #[cfg(test)]
@@ -196,12 +279,59 @@ mod tests {
         let facts = std::fs::metadata(&path).unwrap();
         let look = || Host.writers(&path, facts.dev(), facts.ino());
         assert_eq!(look(), Holders::Held(vec![std::process::id()]));
-        assert_eq!(scan(facts.dev(), facts.ino()).0, [std::process::id()]);
+        assert_eq!(scan(facts.dev(), facts.ino(), &Descriptor::may_write).0, [std::process::id()]);
         drop(writer);
         let _reader = std::fs::File::open(&path).unwrap();
         assert_eq!(look(), Holders::Released);
-        assert!(scan(facts.dev(), facts.ino()).0.is_empty());
+        assert!(scan(facts.dev(), facts.ino(), &Descriptor::may_write).0.is_empty());
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(look(), Holders::Unknown(_)));
+    }
+
+    #[test]
+    fn a_writer_that_appends_is_told_from_one_that_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        std::fs::write(&path, "x").unwrap();
+        let facts = std::fs::metadata(&path).unwrap();
+        // This process is the agent here, so the writers are others.
+        let writer = |redirection: &str| {
+            let mut child = std::process::Command::new("sh")
+                .args(["-c", &format!("exec 3{redirection}\"$0\"; echo; exec sleep 60")])
+                .arg(&path)
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut ready = [0];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+            child
+        };
+        let look = || Host.appending(facts.dev(), facts.ino());
+        // A process that hides its open files is not this test's to rule out.
+        let none = |seen| !matches!(seen, Appending::Not(_));
+        assert!(none(look()), "nobody");
+        let mut appends = writer(">>");
+        assert!(none(look()), "{:?}", look());
+        let mut overwrites = writer("<>");
+        assert_eq!(look(), Appending::Not(vec![overwrites.id()]));
+        for child in [&mut appends, &mut overwrites] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn who_hides_is_never_taken_to_append() {
+        let hidden = |count| {
+            let mut hidden = Hidden::default();
+            (0..count).for_each(|_| hidden.add("process 1 (x)".into()));
+            hidden
+        };
+        assert_eq!(appending(vec![], &hidden(0), true), Appending::All);
+        assert_eq!(appending(vec![9], &hidden(1), true), Appending::Not(vec![9]));
+        for (count, all) in [(1, true), (2, true), (0, false), (3, false)] {
+            let seen = appending(vec![], &hidden(count), all);
+            assert!(matches!(seen, Appending::Unknown(_)), "{count} {all}: {seen:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod archive;
 pub mod clock;
 pub mod failpoint;
 pub mod files;
+pub mod heads;
 pub mod hooks;
 pub mod host;
 pub mod lease;
@@ -13,7 +14,7 @@ pub mod process;
 
 pub use archive::Archive;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use host::{Holders, Host};
+pub use host::{Appending, Holders, Host};
 
 /// What the agent reaches the world through; tests put fakes at the seams.
 #[derive(Clone)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use genesis_client::v1::{
-    GetLogsStatusRequest, ListSegmentsRequest, Segment, SegmentState, SourceStatus, VerifyDepth,
+    GetLogsStatusRequest, ListSegmentsRequest, Segment, SegmentHindrance, SegmentState,
+    SourceStatus, VerifyDepth,
 };
 
 use super::{logs_archive, logs_holds, logs_retrieve};
@@ -381,5 +382,11 @@ fn segment_row(segment: &Segment) -> Vec<Cell> {
 
 fn waiting(segment: &Segment) -> Option<String> {
     let why = segment.waiting.as_ref()?;
-    Some(format!("{} {} waits: {}", segment.log_type, segment.sequence, finding(why)))
+    let (how, next) = match segment.hindrance() {
+        SegmentHindrance::Quarantined => ("is QUARANTINED", None),
+        SegmentHindrance::Stalled => ("is STALLED", segment.next_try_at.as_ref()),
+        SegmentHindrance::Waiting | SegmentHindrance::Unspecified => ("waits", None),
+    };
+    let next = next.map_or(String::new(), |at| format!(", next try {}", format::time(Some(at))));
+    Some(format!("{} {} {how}: {}{next}", segment.log_type, segment.sequence, finding(why)))
 }

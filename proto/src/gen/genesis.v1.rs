@@ -2228,6 +2228,15 @@ pub struct Segment {
     /// Why it does not move on, if it does not.
     #[prost(message, optional, tag = "14")]
     pub waiting: ::core::option::Option<Finding>,
+    /// Of what kind that reason is.
+    #[prost(enumeration = "SegmentHindrance", tag = "15")]
+    pub hindrance: i32,
+    /// When its next step is tried again.
+    #[prost(message, optional, tag = "16")]
+    pub next_try_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Since when, once it was reported.
+    #[prost(message, optional, tag = "17")]
+    pub hindered_since: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetLogsStatusRequest {}
@@ -2268,6 +2277,12 @@ pub struct SourceStatus {
     pub last_verified_at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, repeated, tag = "12")]
     pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// Of which a step failed and is tried again.
+    #[prost(uint64, tag = "13")]
+    pub stalled_segments: u64,
+    /// That a person must mend.
+    #[prost(uint64, tag = "14")]
+    pub quarantined_segments: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StateCount {
@@ -2595,6 +2610,43 @@ impl SegmentState {
             "SEGMENT_STATE_VERIFIED" => Some(Self::Verified),
             "SEGMENT_STATE_LOCAL_EXPIRED" => Some(Self::LocalExpired),
             "SEGMENT_STATE_ARCHIVE_EXPIRED" => Some(Self::ArchiveExpired),
+            _ => None,
+        }
+    }
+}
+/// Why a segment stays in its state. It is beside the state: a stalled one goes on from where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SegmentHindrance {
+    /// Nothing keeps it.
+    Unspecified = 0,
+    /// Its writer still holds it, which is no failure.
+    Waiting = 1,
+    /// A step failed; it is tried again by itself.
+    Stalled = 2,
+    /// Its bytes are not where or what they were. A person must mend it; those behind it go on meanwhile.
+    Quarantined = 3,
+}
+impl SegmentHindrance {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SEGMENT_HINDRANCE_UNSPECIFIED",
+            Self::Waiting => "SEGMENT_HINDRANCE_WAITING",
+            Self::Stalled => "SEGMENT_HINDRANCE_STALLED",
+            Self::Quarantined => "SEGMENT_HINDRANCE_QUARANTINED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SEGMENT_HINDRANCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SEGMENT_HINDRANCE_WAITING" => Some(Self::Waiting),
+            "SEGMENT_HINDRANCE_STALLED" => Some(Self::Stalled),
+            "SEGMENT_HINDRANCE_QUARANTINED" => Some(Self::Quarantined),
             _ => None,
         }
     }

@@ -76,6 +76,58 @@ pub struct Waiting {
     pub message: String,
     /// Since when.
     pub since: Timestamp,
+    /// A person must mend it; it is looked at from time to time all the same.
+    #[serde(default)]
+    pub quarantined: bool,
+}
+
+/// How the head of a log is taken out of a file that stays in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenHow {
+    /// Whole blocks are cut out of the front of the file.
+    Collapse,
+    /// The file is cut to nothing.
+    Truncate,
+}
+
+/// How far taking a piece has got. Each phase is committed before the next one touches the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenPhase {
+    /// The copy is being written; the log is untouched.
+    Copying,
+    /// The copy is durable and was compared; the first block of the log may bear the mark.
+    Copied,
+    /// The first block of the log bears the mark, or is gone already.
+    Marked,
+    /// The piece is gone from the log, or was to stay.
+    Removed,
+}
+
+/// A piece that was copied out of a log whose writers keep it open. Offsets and sizes are in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenRecord {
+    /// How it leaves the log.
+    pub how: TakenHow,
+    /// How far it is.
+    pub phase: TakenPhase,
+    /// The device of the log.
+    pub device: u64,
+    /// The inode of the log.
+    pub inode: u64,
+    /// Where the piece begins in the log.
+    pub from: u64,
+    /// Where it ends.
+    pub until: u64,
+    /// So much is cut out of the front; the rest of the piece stays and is passed over by the next one.
+    pub remove: u64,
+    /// What is written over the first block before it goes: its absence proves that it went.
+    pub mark: String,
+    /// The piece begins in the middle of a line.
+    pub starts_mid_line: bool,
+    /// Written after the last copy and gone with a truncation, as far as it was seen.
+    pub vanished_bytes: u64,
 }
 
 /// A segment. Sizes are in bytes; times without a value were not reached, or no line had one.
@@ -127,6 +179,12 @@ pub struct SegmentRecord {
     pub archive_expired_at: Option<Timestamp>,
     /// What it waits for, if it does.
     pub waiting: Option<Waiting>,
+    /// How it was taken, where its log stayed in place instead of being renamed.
+    #[serde(default)]
+    pub taken: Option<TakenRecord>,
+    /// An upload in parts that goes on, as the archive names it.
+    #[serde(default)]
+    pub upload_id: Option<String>,
 }
 
 impl SegmentRecord {

@@ -16,6 +16,24 @@ use crate::view::{Sink, Source};
 pub struct StreamRecord {
     /// The last timestamp seen in it.
     pub last_at: Option<Timestamp>,
+    /// What is archived already of a file that stays in place.
+    #[serde(default)]
+    pub head: Option<HeadRecord>,
+}
+
+/// The beginning of a file that is archived already and could not be cut out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadRecord {
+    /// The device of the file.
+    pub device: u64,
+    /// The inode of the file.
+    pub inode: u64,
+    /// So many bytes.
+    pub bytes: u64,
+    /// Their blake3, hexadecimal: a file that was rewritten does not begin with them.
+    pub blake3: String,
+    /// What follows them continues a line.
+    pub mid_line: bool,
 }
 
 /// A log source.

@@ -89,6 +89,8 @@ fn segment(log_type: &str, sequence: u64, state: SegmentState) -> SegmentRecord 
         local_expired_at: None,
         archive_expired_at: None,
         waiting: None,
+        taken: None,
+        upload_id: None,
     }
 }
 

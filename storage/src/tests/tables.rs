@@ -67,11 +67,16 @@ prop_compose! {
         let [source_path, detached_path, sha256, manifest_sha256, archive_name] = texts;
         let [sequence, device, inode, lines, plain_bytes, compressed_bytes] = numbers;
         let [detached_at, initial_at, first_at, last_at, sealed_at, verified_at, local_expired_at, archive_expired_at] = times;
-        let waiting = since.map(|since| Waiting { code: "C".to_owned(), subject: source_path.clone(), message: sha256.clone(), since });
+        let waiting = since.map(|since| Waiting { code: "C".to_owned(), subject: source_path.clone(), message: sha256.clone(), since, quarantined: lines % 2 == 0 });
+        let taken = since.map(|_| TakenRecord {
+            how: if lines % 2 == 0 { TakenHow::Collapse } else { TakenHow::Truncate }, phase: TakenPhase::Copied, device, inode,
+            from: lines, until: plain_bytes, remove: compressed_bytes, mark: sha256.clone(), starts_mid_line: lines % 3 == 0, vanished_bytes: sequence,
+        });
+        let upload_id = taken.as_ref().map(|taken| taken.mark.clone());
         SegmentRecord {
             log_type, sequence, state, source_path, detached_path, device, inode, detached_at, initial_at, first_at, last_at,
             lines, plain_bytes, compressed_bytes, sha256, manifest_sha256, chain_index, archive_name, sealed_at, verified_at,
-            local_expired_at, archive_expired_at, waiting,
+            local_expired_at, archive_expired_at, waiting, taken, upload_id,
         }
     }
 }
@@ -160,7 +165,7 @@ proptest! {
         let store = open_in(&folder);
         let sources: Vec<SourceRecord> = sources.into_iter().map(|(log_type, (next, chain_head, streams))| SourceRecord {
             log_type, next_sequence: next, next_chain_index: next / 2, chain_head,
-            streams: streams.into_iter().map(|(path, last_at)| (path, StreamRecord { last_at })).collect(),
+            streams: streams.into_iter().map(|(path, last_at)| (path, StreamRecord { last_at, head: None })).collect(),
         }).collect();
         store.write(intent("x"), |w| sources.iter().rev().try_for_each(|source| w.sources().put(source))).unwrap();
         prop_assert_eq!(&store.read(|r| r.sources().list()).unwrap(), &sources);

@@ -73,12 +73,35 @@ pub fn detach(source: &Path, detached: &Path, device: u64, inode: u64) -> Result
 /// Compresses a detached file into `root`, reads it back, and makes it durable. The source is not touched.
 ///
 /// # Errors
-/// `SEAL_FAILED` with what the disk or the file said; nothing is left under a final name then.
+/// `SPACE_SHORT` when the disk is full, or `SEAL_FAILED` with what the disk or the file said; nothing is left
+/// under a final name then.
 pub fn seal_file(
     detached: &Path,
     identity: (u64, u64),
     root: &Path,
+    request: SealRequest,
+    reserve: u64,
+) -> Result<SealedFile> {
+    seal_at(detached, identity, root, request, reserve).map_err(|error| {
+        // Whoever has met the end of the disk: it is one reason to people, and it passes by itself.
+        let full = std::iter::successors(std::error::Error::source(&error), |cause| cause.source())
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|cause| cause.kind() == std::io::ErrorKind::StorageFull);
+        if full {
+            Error::unavailable("SPACE_SHORT", format!("the disk of {} is full", root.display()))
+                .caused_by(error)
+        } else {
+            error
+        }
+    })
+}
+
+fn seal_at(
+    detached: &Path,
+    identity: (u64, u64),
+    root: &Path,
     mut request: SealRequest,
+    reserve: u64,
 ) -> Result<SealedFile> {
     let failed = |what: String| Error::unavailable("SEAL_FAILED", what);
     let reading = || failed(format!("can't read {}", detached.display()));
@@ -102,11 +125,14 @@ pub fn seal_file(
             .mode(0o600)
             .open(&temporary)
             .map_err(|error| writing().caused_by(error))?;
+        files::reserve(&output, reserve).map_err(|error| writing().caused_by(error))?;
         let mut codec = LibdeflateCodec::standard()
             .map_err(|error| failed("can't set up the compressor".into()).caused_by(error))?;
         let manifest = seal(&mut source, &mut output, &request, &mut codec).map_err(|error| {
             failed(format!("can't compress {}", detached.display())).caused_by(error)
         })?;
+        // Gives back what was reserved and not needed.
+        output.set_len(manifest.compressed_bytes).map_err(|error| writing().caused_by(error))?;
         output.sync_all().map_err(|error| writing().caused_by(error))?;
         failpoint::hit("logs.after-compress");
         let mut written = BufReader::with_capacity(
@@ -225,6 +251,40 @@ pub async fn verify(archive: &Archive, expected: &Expected<'_>) -> Result<()> {
                 return mismatch(&name, format!("has sha256 {seen} instead of {sha256}"));
             }
             Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the local copy of a segment is what was sealed.
+///
+/// # Errors
+/// `SEGMENT_MISSING`, `SEGMENT_DAMAGED`, or `LOCAL_READ_FAILED` when it can't be read.
+pub fn check_local(root: &Path, expected: &Expected<'_>) -> Result<()> {
+    let copies = [
+        (segment_file(root, expected.archive_name), expected.sha256),
+        (manifest_file(root, expected.archive_name), expected.manifest_sha256),
+    ];
+    for (path, sha256) in copies {
+        let shown = path.display();
+        match files::sha256(&path) {
+            Ok(seen) if seen == sha256 => {}
+            Ok(_) => {
+                let message = format!(
+                    "{shown} is not what was sealed, and the archive does not have it; restore it from a backup"
+                );
+                return Err(Error::internal("SEGMENT_DAMAGED", message));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let message = format!(
+                    "{shown} is gone, and the archive does not have it; move it back where it was"
+                );
+                return Err(Error::not_found("SEGMENT_MISSING", message));
+            }
+            Err(error) => {
+                let failed = format!("can't read {shown}");
+                return Err(Error::unavailable("LOCAL_READ_FAILED", failed).caused_by(error));
+            }
         }
     }
     Ok(())

@@ -351,7 +351,7 @@ impl Logs {
     /// Deletes one segment's local copy, or for ARCHIVE_EXPIRED both. A local copy goes only when the archive
     /// is read once more and holds the same: it may have been damaged since it was verified, and then the
     /// local copy is the last. `false`: it is held by now, or gone already.
-    async fn delete_copy(
+    pub(super) async fn delete_copy(
         &self,
         segment: &SegmentRecord,
         to: SegmentState,

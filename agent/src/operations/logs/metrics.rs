@@ -28,8 +28,11 @@ pub struct Metrics {
     sealed_lines: Family<Labels, Counter>,
     verified: Family<Labels, Counter>,
     failures: Family<Labels, Counter>,
+    vanished: Family<Labels, Counter>,
     active: Family<Labels, Gauge>,
     segments: Family<StateLabels, Gauge>,
+    stalled: Family<Labels, Gauge>,
+    quarantined: Family<Labels, Gauge>,
     last_verified: Family<Labels, Gauge>,
 }
 
@@ -63,12 +66,28 @@ impl Metrics {
             metrics.failures.clone(),
         );
         registry.register_with_unit(
+            "vanished",
+            "Written between the copy and the truncation of copytruncate, and lost, as far as it was seen",
+            Unit::Bytes,
+            metrics.vanished.clone(),
+        );
+        registry.register_with_unit(
             "active",
             "Size of the files being written",
             Unit::Bytes,
             metrics.active.clone(),
         );
         registry.register("segments", "Segments by state", metrics.segments.clone());
+        registry.register(
+            "stalled_segments",
+            "Segments of which a step failed and is tried again",
+            metrics.stalled.clone(),
+        );
+        registry.register(
+            "quarantined_segments",
+            "Segments that a person must mend",
+            metrics.quarantined.clone(),
+        );
         registry.register_with_unit(
             "last_verified_timestamp",
             "When a segment was last verified, since the epoch",
@@ -105,6 +124,11 @@ impl Metrics {
         self.failures.get_or_create(&Self::of(log_type)).inc();
     }
 
+    /// So many bytes were lost by a truncation.
+    pub fn vanished(&self, log_type: &str, bytes: u64) {
+        self.vanished.get_or_create(&Self::of(log_type)).inc_by(bytes);
+    }
+
     /// Sets the gauges of one type.
     pub fn observe(
         &self,
@@ -112,10 +136,14 @@ impl Metrics {
         active: u64,
         last_verified: Option<i64>,
         states: &[(&'static str, u64)],
+        (stalled, quarantined): (u64, u64),
     ) {
         let labels = Self::of(log_type);
         let held = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.active.get_or_create(&labels).set(held(active));
+        self.stalled.get_or_create(&labels).set(held(stalled));
+        self.quarantined.get_or_create(&labels).set(held(quarantined));
+        drop(self.vanished.get_or_create(&labels));
         // A counter that is not there before its first event hides that event from `increase()`.
         drop(self.failures.get_or_create(&labels));
         drop(self.rotations.get_or_create(&labels));

@@ -6,7 +6,7 @@
 //! recorded state and what it sees on disk.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,12 +17,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::emergency::Stance;
 use crate::error::{Error, Result, Unmet};
-use crate::outside::{Archive, Outside, files, hooks, process};
+use crate::outside::{Archive, Outside};
 use crate::runs::Runs;
 use crate::state::State;
 
 pub mod act;
 pub mod config;
+mod cut;
 pub mod holds;
 pub mod job;
 pub mod metrics;
@@ -32,14 +33,19 @@ pub mod retrieve;
 pub mod rotate;
 pub mod rpc;
 pub mod segment;
+pub mod source;
+mod space;
+pub mod stall;
 pub mod status;
+mod take;
 #[cfg(test)]
 mod tests;
 pub mod verify;
 mod watch;
 
-pub use config::{Config, OWN_TYPE, Reopen, Source};
+pub use config::{Config, OWN_TYPE};
 use metrics::Metrics;
+pub use source::{Mode, Reopen, Source};
 
 /// What people start by hand here, and whether it goes on in an emergency: a full disk makes one worse.
 pub const RUN_KINDS: [(&str, Stance); 2] =
@@ -92,11 +98,20 @@ struct Live {
     active: BTreeMap<(String, PathBuf), u64>,
     /// Why a path is not rotated.
     refused: BTreeMap<(String, PathBuf), Unmet>,
+    /// Files that an application writes and leaves by itself: how they were seen, and since when.
+    settling: BTreeMap<(String, PathBuf), Settling>,
     /// Files that are due and could not be cut.
     failing: BTreeMap<(String, PathBuf), Failing>,
     /// Segments that wait: why, and until when.
     waiting: HashMap<(String, u64), Waiting>,
     archive: Option<Archive>,
+}
+
+/// A file that has not changed for a while.
+struct Settling {
+    bytes: u64,
+    modified_at: i64,
+    since: Duration,
 }
 
 /// Why a file could not be cut, and when it is tried again.
@@ -219,126 +234,6 @@ impl Logs {
         tokio::join!(self.watch(), pipeline.pipeline());
     }
 
-    /// Cuts one file: announces it, renames it away from its writer, and tells the writer. Returns the
-    /// segment's sequence number, or `None` when the file has fewer than `at_least` bytes.
-    ///
-    /// # Errors
-    /// A refusal with what is in the way, `CUT_FAILED`, `CUT_RACED`, `STORAGE_FAILED`. Nothing was changed
-    /// then, but for an announcement that is taken back.
-    pub(crate) async fn cut(
-        &self,
-        source: &Source,
-        path: &Path,
-        actor: &str,
-        reason: &str,
-        at_least: u64,
-    ) -> Result<Option<u64>> {
-        let alone = self.cutting.lock().await;
-        let facts = files::look(path).map_err(|error| {
-            Error::unavailable("LOG_UNREADABLE", format!("can't look at {}", path.display()))
-                .caused_by(error)
-        })?;
-        let Some(facts) = facts else { return Ok(None) };
-        let refuse =
-            |unmet: Unmet| Error::refused("LOG_NOT_ROTATABLE", unmet.message.clone(), vec![unmet]);
-        plan::admissible(path, &facts).map_err(refuse)?;
-        // Somebody else may have cut it since it was looked at.
-        if facts.bytes < at_least {
-            return Ok(None);
-        }
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        if !files::may_change(folder) {
-            let message = format!(
-                "the agent may not rename files in {}; give its user write access to that folder",
-                folder.display()
-            );
-            let subject = path.display().to_string();
-            return Err(refuse(Unmet { code: "LOG_FOLDER_NOT_WRITABLE", subject, message }));
-        }
-        if let Reopen::Signal { pidfile, .. } = &source.reopen {
-            // Better not cut than cut with nobody to tell.
-            process::living(pidfile).map_err(|message| {
-                refuse(Unmet {
-                    code: "REOPEN_TARGET_MISSING",
-                    subject: path.display().to_string(),
-                    message,
-                })
-            })?;
-        }
-        let (log_type, source_path) = (source.log_type.clone(), path.display().to_string());
-        self.settle_announced(&source_path).await?;
-        let (device, inode) = (facts.device, facts.inode);
-        let segment = self
-            .state
-            .write(
-                self.intent(actor, "logs.segment.cutting", reason).target(source_path.clone()),
-                move |writing| {
-                    let mut record =
-                        writing.sources().get(&log_type)?.unwrap_or_else(|| new_source(&log_type));
-                    let segment =
-                        new_segment(&log_type, record.next_sequence, source_path, (device, inode));
-                    record.next_sequence += 1;
-                    writing.sources().put(&record)?;
-                    writing.segments().put(&segment)?;
-                    Ok(segment)
-                },
-            )
-            .await?;
-        let detached = PathBuf::from(&segment.detached_path);
-        let (from, to) = (path.to_owned(), detached.clone());
-        let mut segment = segment;
-        match blocking(move || act::detach(&from, &to, device, inode)).await {
-            Ok(act::Detached::AsPlanned) => {}
-            Ok(act::Detached::PutBack) => {
-                let (log_type, sequence) = (segment.log_type.clone(), segment.sequence);
-                let intent = self
-                    .intent(actor, "logs.segment.abandoned", reason)
-                    .target(segment.source_path.clone())
-                    .outcome("CUT_RACED");
-                self.state
-                    .write(intent, move |writing| {
-                        Ok(writing.segments().delete(&log_type, sequence)?)
-                    })
-                    .await?;
-                let message = format!(
-                    "{} was replaced by another file at the moment of its rotation",
-                    path.display()
-                );
-                return Err(Error::conflict("CUT_RACED", message));
-            }
-            // What was taken is a log of the same path all the same, so it is archived like one.
-            Ok(act::Detached::Another(device, inode)) => {
-                (segment.device, segment.inode) = (device, inode)
-            }
-            Err(error) => {
-                // The world decides whether it happened: taken back, recorded as detached, or held.
-                let _ = self.step_alone(&segment).await;
-                return Err(error);
-            }
-        }
-        self.record_detached(segment.clone()).await?;
-        // The writer may be slow to be told, and others want to cut meanwhile.
-        drop(alone);
-        if let Err(error) = self.tell_writer(source).await {
-            // Nothing is lost: the segment waits until the writer lets go, and the pipeline tells it again.
-            tracing::warn!(
-                path = segment.source_path,
-                error = error.chain(),
-                "the writer could not be told to reopen"
-            );
-        }
-        self.live().active.remove(&(source.log_type.clone(), path.to_owned()));
-        self.metrics.rotated(&source.log_type);
-        self.wake.notify_one();
-        Ok(Some(segment.sequence))
-    }
-
-    async fn record_detached(&self, mut segment: SegmentRecord) -> Result<()> {
-        segment.state = SegmentState::Detached;
-        segment.detached_at = Some(self.outside.clock.now());
-        self.put_segment(segment, "logs.segment.detached", "").await
-    }
-
     /// Commits a segment's record with its oplog entry.
     async fn put_segment(&self, segment: SegmentRecord, action: &str, detail: &str) -> Result<()> {
         let intent = self
@@ -346,31 +241,6 @@ impl Logs {
             .target(format!("{}/{}", segment.log_type, segment.sequence))
             .detail(detail);
         self.state.write(intent, move |writing| Ok(writing.segments().put(&segment)?)).await
-    }
-
-    async fn tell_writer(&self, source: &Source) -> Result<()> {
-        match &source.reopen {
-            Reopen::ByItself => Ok(()),
-            Reopen::Own => self.own_log.reopen().map_err(|error| {
-                Error::unavailable("REOPEN_FAILED", "can't reopen the agent's own log")
-                    .caused_by(error)
-            }),
-            Reopen::Signal { signal, pidfile } => process::signal(pidfile, *signal)
-                .map_err(|why| Error::unavailable("REOPEN_FAILED", why)),
-            Reopen::Command(hook) => {
-                // It may take minutes, and the watch goes on meanwhile. One that fails leaves the writer
-                // holding its file, which is seen, reported and told again.
-                let (hook, log_type) = (hook.clone(), source.log_type.clone());
-                tokio::spawn(async move {
-                    let input = serde_json::json!({ "event": "logs.reopen", "log_type": log_type });
-                    let variables = [("LOG_TYPE", log_type)];
-                    if let Err(error) = hooks::run(&hook, &input, &variables).await {
-                        tracing::warn!(error = error.chain(), "the reopen hook failed");
-                    }
-                });
-                Ok(())
-            }
-        }
     }
 
     fn intent(&self, actor: &str, action: &str, reason: &str) -> Intent {
@@ -430,6 +300,8 @@ fn new_segment(
         local_expired_at: None,
         archive_expired_at: None,
         waiting: None,
+        taken: None,
+        upload_id: None,
     }
 }
 

@@ -8,7 +8,7 @@ use genesis_storage::{SegmentRecord, SegmentState};
 
 use super::plan::{Observed, Step};
 use super::segment::{Digest, MEMBER_BYTES, SealRequest, TimestampFormat};
-use super::{Logs, Waiting, act, blocking, nanoseconds, new_source, plan, timestamp};
+use super::{Logs, act, blocking, nanoseconds, new_source, plan, timestamp};
 use crate::error::{Error, Result, Unmet};
 use crate::outside::{Holders, failpoint, files};
 
@@ -18,8 +18,6 @@ const REST: Duration = Duration::from_secs(30);
 const RELEASE_WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// First and longest wait after a failure.
 const FAULT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// A writer that holds on past the grace is told again this often.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// What came of trying one step.
 pub(super) enum Outcome {
@@ -70,7 +68,9 @@ impl Logs {
                 until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero())
             {
                 wait = wait.min(left);
-                if !sealed {
+                let quarantined =
+                    self.hindrance(&key.0, key.1) == Some(plan::Hindrance::Quarantined);
+                if !sealed && !quarantined {
                     unsealed.insert(file);
                 }
                 continue;
@@ -79,7 +79,9 @@ impl Logs {
                 wait = wait.min(again);
             }
             let now = self.state.read(|reading| Ok(reading.segments().get(&key.0, key.1)?))?;
-            if now.is_some_and(|now| now.state < SegmentState::Sealed) {
+            // One that waits for a person does not hold up those behind it.
+            let quarantined = self.hindrance(&key.0, key.1) == Some(plan::Hindrance::Quarantined);
+            if now.is_some_and(|now| now.state < SegmentState::Sealed) && !quarantined {
                 unsealed.insert(file);
             }
         }
@@ -115,66 +117,6 @@ impl Logs {
         }
     }
 
-    /// Notes why a segment waits, and reports it once it has waited too long.
-    async fn wait(
-        &self,
-        segment: &SegmentRecord,
-        why: Unmet,
-        (first, longest): (Duration, Duration),
-    ) -> Duration {
-        let key = (segment.log_type.clone(), segment.sequence);
-        let now = self.outside.clock.monotonic();
-        let grace = self.config().release_grace;
-        // A held file is reported after its grace, anything else at once.
-        let patience = if why.code == "SEGMENT_HELD_BY_WRITER" { grace } else { Duration::ZERO };
-        let (delay, report, tell) = {
-            let mut live = self.live();
-            let waiting = live.waiting.entry(key).or_insert_with(|| Waiting {
-                why: why.clone(),
-                attempt: 0,
-                since: now,
-                not_before: now,
-                reported: false,
-                told_at: None,
-            });
-            if waiting.why.code != why.code {
-                (waiting.attempt, waiting.reported, waiting.since) = (0, false, now);
-            }
-            waiting.why = why.clone();
-            let delay = plan::back_off(waiting.attempt, first, longest);
-            waiting.attempt = waiting.attempt.saturating_add(1);
-            waiting.not_before = now + delay;
-            let waited = now.saturating_sub(waiting.since);
-            let report = waited >= patience && !waiting.reported;
-            waiting.reported |= report;
-            let tell = waited >= grace
-                && waiting.told_at.is_none_or(|at| now.saturating_sub(at) >= TELL_AGAIN);
-            if tell {
-                waiting.told_at = Some(now);
-            }
-            (delay, report, tell && segment.state == SegmentState::Detached)
-        };
-        if report {
-            tracing::warn!(segment = why.subject, code = why.code, "{}", why.message);
-            let intent = self
-                .intent("system:logs", "logs.segment.waiting", "")
-                .target(why.subject.clone())
-                .outcome(why.code)
-                .detail(why.message.clone());
-            if let Err(error) = self.state.note(intent).await {
-                tracing::error!(
-                    error = error.chain(),
-                    "the reason for waiting could not be journalled"
-                );
-            }
-        }
-        if tell && let Some(source) = self.config().source(&segment.log_type) {
-            // What it says is what the waiting says already.
-            let _ = self.tell_writer(source).await;
-        }
-        delay
-    }
-
     async fn step(&self, segment: &SegmentRecord) -> Result<Outcome> {
         if segment.state != SegmentState::Active {
             return self.step_alone(segment).await;
@@ -207,7 +149,10 @@ impl Logs {
     }
 
     pub(super) async fn step_alone(&self, segment: &SegmentRecord) -> Result<Outcome> {
+        // Whatever is recorded next is recorded without what it waited for until now.
+        let segment = &SegmentRecord { waiting: None, ..segment.clone() };
         let observed = match segment.state {
+            SegmentState::Active if segment.taken.is_some() => None,
             SegmentState::Active | SegmentState::Detached => Some(self.observe(segment).await?),
             _ => None,
         };
@@ -233,10 +178,14 @@ impl Logs {
                 }));
             }
             Step::Hold { code, message } => return Err(Error::unavailable(code, message)),
+            Step::FinishTaking => self.finish_taking(segment.clone()).await?,
             Step::Abandon => {
+                if segment.taken.is_some() {
+                    self.drop_copy(segment).await?;
+                }
                 let (log_type, sequence) = (segment.log_type.clone(), segment.sequence);
                 let intent = self
-                    .intent("system:logs", "logs.segment.abandoned", "the rename had not happened")
+                    .intent("system:logs", "logs.segment.abandoned", "the cut had not happened")
                     .target(format!("{log_type}/{sequence}"));
                 self.state
                     .write(intent, move |writing| {
@@ -313,13 +262,15 @@ impl Logs {
             timestamp_format: format,
             initial_at: last_at.map(nanoseconds),
             fallback_at,
-            starts_mid_line: false,
+            starts_mid_line: segment.taken.as_ref().is_some_and(|taken| taken.starts_mid_line),
             sealed_at: nanoseconds(self.outside.clock.now()),
             member_bytes: MEMBER_BYTES,
         };
         let (identity, root) = ((segment.device, segment.inode), config.local_dir.clone());
+        let reserve = self.room_to_seal(segment).await?;
         let source = detached.clone();
-        let sealed = blocking(move || act::seal_file(&source, identity, &root, request)).await?;
+        let sealed =
+            blocking(move || act::seal_file(&source, identity, &root, request, reserve)).await?;
         // An open that was under way while the file was renamed would show by now.
         let holders = self.observe(segment).await?.holders;
         if holders != Holders::Released {
@@ -397,6 +348,8 @@ impl Logs {
     async fn upload(&self, segment: &SegmentRecord) -> Result<()> {
         // After a crash between the commit and the deletion the plain file may still be there.
         self.remove_source(segment).await?;
+        let (root, checked) = (self.config().local_dir.clone(), segment.clone());
+        blocking(move || act::check_local(&root, &act::Expected::of(&checked))).await?;
         let archive = self.archive()?;
         let outcome = act::upload(&archive, &self.config().local_dir, &segment.archive_name).await;
         if outcome.is_err() {
@@ -418,7 +371,9 @@ impl Logs {
             Ok(()) => {}
             Err(error) if error.code == "ARCHIVE_MISMATCH" => {
                 // If somebody has moved the wrong object away, the right one takes its place; puts never
-                // replace anything.
+                // replace anything. What is here must be right for that.
+                let (root, checked) = (self.config().local_dir.clone(), segment.clone());
+                blocking(move || act::check_local(&root, &act::Expected::of(&checked))).await?;
                 act::upload(&archive, &self.config().local_dir, &segment.archive_name).await?;
                 act::verify(&archive, &expected).await?;
             }

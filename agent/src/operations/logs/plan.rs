@@ -1,10 +1,12 @@
 //! What to do about logs: pure decisions over plain data.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
 use genesis_storage::{
-    HoldRecord, ReconciliationRecord, SegmentRecord, SegmentState, StepRecord, StepState, Verdict,
+    HoldRecord, ReconciliationRecord, SegmentRecord, SegmentState, StepRecord, StepState,
+    TakenPhase, Verdict,
 };
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
@@ -77,6 +79,49 @@ pub fn is_ours(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.ends_with(DETACHED_SUFFIX))
 }
 
+/// A piece of a log that stays in place. Offsets and sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins.
+    pub from: u64,
+    /// Where it ends.
+    pub until: u64,
+    /// So much goes from the front of the log.
+    pub remove: u64,
+    /// It continues a line.
+    pub starts_mid_line: bool,
+}
+
+/// What to take of a log of `length` bytes by collapse, of which the first `archived` are archived already, with
+/// the line end that was looked for: whole lines, and whole blocks of them cut out. What is left of the last
+/// block stays, since a range that reaches the end of a file can't be collapsed. A line of four times `size` is
+/// cut where it ends by now; by hand (`size` 1) it is waited for.
+pub fn piece(
+    archived: u64,
+    length: u64,
+    line_end: Option<u64>,
+    size: u64,
+    block: u64,
+) -> Option<Piece> {
+    let endless = size > 1 && length.saturating_sub(archived) >= size.saturating_mul(4);
+    let until = line_end.or(endless.then_some(length)).filter(|until| *until > archived)?;
+    let mut remove = until / block * block;
+    if remove >= length {
+        remove = remove.saturating_sub(block);
+    }
+    Some(Piece { from: archived, until, remove, starts_mid_line: false })
+}
+
+/// What is written over the front of a piece before it goes: nothing else is ever equal to it. No longer than
+/// the piece.
+pub fn mark(log_type: &str, sequence: u64, piece: &Piece, nonce: &dyn Display) -> String {
+    let mut mark = format!(
+        "{nonce} genesis-agent has archived this as {log_type}/{sequence} and cuts it out\n"
+    );
+    mark.truncate(usize::try_from(piece.until - piece.from).unwrap_or(usize::MAX));
+    mark
+}
+
 /// What is seen of a segment's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -93,6 +138,8 @@ pub struct Observed {
 pub enum Step {
     /// Take the intent to cut back: nothing happened.
     Abandon,
+    /// Lead the taking of a log's head on from where it was cut off.
+    FinishTaking,
     /// Record that the rename happened.
     RecordDetached,
     /// Wait until nobody can write to it any more.
@@ -123,6 +170,12 @@ pub fn next_step(segment: &SegmentRecord, observed: Option<&Observed>) -> Step {
             segment.source_path, segment.detached_path
         ),
     };
+    if let (SegmentState::Active, Some(taken)) = (segment.state, &segment.taken) {
+        return match taken.phase {
+            TakenPhase::Copying => Step::Abandon,
+            TakenPhase::Copied | TakenPhase::Marked | TakenPhase::Removed => Step::FinishTaking,
+        };
+    }
     match (segment.state, observed) {
         (SegmentState::Active, Some(seen)) if seen.at_detached => Step::RecordDetached,
         (SegmentState::Active, Some(seen)) if seen.at_source => Step::Abandon,
@@ -263,6 +316,38 @@ pub fn plan_hash(verb: &str, segments: &[SegmentRecord]) -> String {
         hash.update(format!("\0{}\0{}\0{}", segment.log_type, segment.sequence, segment.sha256));
     }
     hex::encode(hash.finalize())[..16].to_owned()
+}
+
+/// Of what kind a reason is for which a segment does not move on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hindrance {
+    /// Its writer still holds it, which is no failure.
+    Waiting,
+    /// A step failed; it is tried again by itself.
+    Stalled,
+    /// Its bytes are not where or what they were. A person must mend it, and those behind it go on meanwhile.
+    Quarantined,
+}
+
+/// Of what kind the reason with this code is.
+pub fn hindrance(code: &str) -> Hindrance {
+    match code {
+        "SEGMENT_HELD_BY_WRITER" | "SEGMENT_REOPENED" => Hindrance::Waiting,
+        "SEGMENT_SOURCE_VANISHED" | "SEGMENT_DAMAGED" | "SEGMENT_MISSING" => Hindrance::Quarantined,
+        _ => Hindrance::Stalled,
+    }
+}
+
+/// At most so many bytes a segment of `plain` bytes takes when it is sealed, manifest included, by what the
+/// archived ones of its type took and a quarter more. Without any, half of what it is now. Text that compresses
+/// worse meets the end of its reservation, and then perhaps that of the disk, which loses nothing either.
+pub fn sealed_bytes(plain: u64, archived_plain: u64, archived_compressed: u64) -> u64 {
+    let ratio = if archived_plain == 0 {
+        0.5
+    } else {
+        (1.25 * archived_compressed as f64 / archived_plain as f64).clamp(0.01, 1.0)
+    };
+    (plain as f64 * ratio) as u64 + (64 << 10)
 }
 
 /// How long to wait before the next try: doubling from `first`, at most `longest`.

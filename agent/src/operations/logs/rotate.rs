@@ -151,7 +151,8 @@ impl Logs {
                     let waiting = self.live().waiting.get(&(log_type.clone(), *sequence)).cloned();
                     // A writer may let go any moment; what has failed twice is not mended while somebody waits.
                     failing += usize::from(waiting.as_ref().is_some_and(|waiting| {
-                        waiting.why.code != "SEGMENT_HELD_BY_WRITER" && waiting.attempt > 2
+                        plan::hindrance(waiting.why.code) != plan::Hindrance::Waiting
+                            && waiting.attempt > 2
                     }));
                     let why = waiting.map(|waiting| waiting.why.message);
                     left.push(format!(

@@ -10,9 +10,9 @@ use genesis_proto::v1::{
     ListHoldsRequest, ListHoldsResponse, ListSegmentsRequest, ListSegmentsResponse, Plan,
     PlanCleanupArchivesResponse, PlanResponse, PlanStep, ReleaseLogsRequest, ReleaseLogsResponse,
     RetrieveLogsRequest, RetrieveLogsResponse, RetrievePlan, RetrieveTrailer, RotateLogsRequest,
-    RotateLogsResponse, Segment, SegmentState, SourceStatus, StateCount, VerifyArchivesRequest,
-    VerifyArchivesResponse, VerifyDepth, VerifySummary, retrieve_logs_response,
-    verify_archives_response,
+    RotateLogsResponse, Segment, SegmentHindrance, SegmentState, SourceStatus, StateCount,
+    VerifyArchivesRequest, VerifyArchivesResponse, VerifyDepth, VerifySummary,
+    retrieve_logs_response, verify_archives_response,
 };
 use genesis_storage::{SegmentRecord, SegmentState as Stored};
 use tokio::sync::mpsc;
@@ -21,8 +21,9 @@ use tonic::{Request, Response, Status};
 
 use super::holds::HoldView;
 use super::job::Retained;
+use super::plan::Hindrance;
 use super::segment::DateRange;
-use super::{Logs, Reopen, retrieve, status::SourceView, timestamp, verify};
+use super::{Logs, Mode, Reopen, retrieve, status::SourceView, timestamp, verify};
 use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
 use crate::server::caller::caller;
@@ -52,11 +53,12 @@ fn source_status(view: SourceView) -> SourceStatus {
     SourceStatus {
         log_type: view.source.log_type,
         paths: view.source.paths,
-        rotate_mode: match view.source.reopen {
-            Reopen::Own => "reopen (own log)",
-            Reopen::ByItself => "reopen (by itself)",
-            Reopen::Signal { .. } => "reopen (signal)",
-            Reopen::Command(_) => "reopen (command)",
+        rotate_mode: match &view.source.mode {
+            Mode::Reopen(Reopen::Own) => "reopen (own log)",
+            Mode::Reopen(Reopen::ByItself) => "reopen (by itself)",
+            Mode::Reopen(Reopen::Signal { .. }) => "reopen (signal)",
+            Mode::Reopen(Reopen::Command(_)) => "reopen (command)",
+            mode => mode.name(),
         }
         .to_owned(),
         rotate_bytes: view.source.rotate_bytes,
@@ -71,6 +73,8 @@ fn source_status(view: SourceView) -> SourceStatus {
         archived_plain_bytes: view.plain_bytes,
         archived_compressed_bytes: view.compressed_bytes,
         last_verified_at: maybe(view.last_verified_at),
+        stalled_segments: view.stalled,
+        quarantined_segments: view.quarantined,
         findings: view.findings.iter().map(finding).collect(),
     }
 }
@@ -88,14 +92,23 @@ fn state_to_proto(state: Stored) -> SegmentState {
 }
 
 fn segment(logs: &Logs, record: SegmentRecord) -> Segment {
-    let waiting = logs.waiting(&record.log_type, record.sequence);
+    let hindered = logs.hindered(&record.log_type, record.sequence);
+    let hindrance = match hindered.as_ref().map(|hindered| hindered.hindrance) {
+        None => SegmentHindrance::Unspecified,
+        Some(Hindrance::Waiting) => SegmentHindrance::Waiting,
+        Some(Hindrance::Stalled) => SegmentHindrance::Stalled,
+        Some(Hindrance::Quarantined) => SegmentHindrance::Quarantined,
+    };
     Segment {
         state: state_to_proto(record.state).into(),
         first_at: maybe(record.first_at),
         last_at: maybe(record.last_at),
         detached_at: maybe(record.detached_at),
         verified_at: maybe(record.verified_at),
-        waiting: waiting.as_ref().map(finding),
+        waiting: hindered.as_ref().map(|hindered| finding(&hindered.why)),
+        hindrance: hindrance.into(),
+        next_try_at: maybe(hindered.map(|hindered| hindered.next_try_at)),
+        hindered_since: maybe(record.waiting.as_ref().map(|waiting| waiting.since)),
         log_type: record.log_type,
         sequence: record.sequence,
         source_path: record.source_path,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use genesis_storage::SegmentState;
 use jiff::Timestamp;
 
+use super::plan::{self, Hindrance};
 use super::{Logs, Source};
 use crate::error::{Result, Unmet};
 
@@ -24,6 +25,10 @@ pub struct SourceView {
     pub compressed_bytes: u64,
     /// When a segment was last verified.
     pub last_verified_at: Option<Timestamp>,
+    /// Segments of which a step failed and is tried again.
+    pub stalled: u64,
+    /// Segments that a person must mend.
+    pub quarantined: u64,
     /// What is wrong.
     pub findings: Vec<Unmet>,
 }
@@ -54,8 +59,14 @@ impl Logs {
                         .iter()
                         .filter(|(key, _)| of(key))
                         .map(|(_, failing)| failing.why.clone());
+                    let hindered = |wanted| {
+                        let waiting = live.waiting.iter().filter(|(key, waiting)| {
+                            key.0 == source.log_type && plan::hindrance(waiting.why.code) == wanted
+                        });
+                        waiting.count() as u64
+                    };
                     let waiting = live.waiting.iter().filter(|(key, waiting)| {
-                        let held = waiting.why.code == "SEGMENT_HELD_BY_WRITER";
+                        let held = plan::hindrance(waiting.why.code) == Hindrance::Waiting;
                         key.0 == source.log_type
                             && (!held || now.saturating_sub(waiting.since) >= grace)
                     });
@@ -71,6 +82,8 @@ impl Logs {
                         plain_bytes: 0,
                         compressed_bytes: 0,
                         last_verified_at: None,
+                        stalled: hindered(Hindrance::Stalled),
+                        quarantined: hindered(Hindrance::Quarantined),
                         findings: refused
                             .chain(failing)
                             .chain(waiting.map(|(_, waiting)| waiting.why.clone()))
@@ -97,14 +110,10 @@ impl Logs {
                 .map(|(state, name)| (*name, view.segments.get(state).copied().unwrap_or(0)))
                 .collect();
             let last = view.last_verified_at.map(Timestamp::as_second);
-            self.metrics.observe(&view.source.log_type, active, last, &states);
+            let hindered = (view.stalled, view.quarantined);
+            self.metrics.observe(&view.source.log_type, active, last, &states, hindered);
         }
         Ok(views)
-    }
-
-    /// Why a segment waits, if it does.
-    pub fn waiting(&self, log_type: &str, sequence: u64) -> Option<Unmet> {
-        self.live().waiting.get(&(log_type.to_owned(), sequence)).map(|waiting| waiting.why.clone())
     }
 }
 

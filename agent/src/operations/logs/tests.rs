@@ -26,6 +26,7 @@ fn facts(kind: FileKind) -> FileFacts {
         inode: 2,
         links: 1,
         bytes: 10,
+        allocated_bytes: 512,
         modified_at: 0,
         folder_world_writable: false,
     }
@@ -80,6 +81,90 @@ fn next_steps() {
             step => format!("{step:?}"),
         };
         assert_eq!(step, expected, "{state:?} {observed:?}");
+    }
+}
+
+#[test]
+fn a_piece_is_whole_lines_and_whole_blocks_of_them_go() {
+    // archived, length, line end, size, block: from, until, remove.
+    let cases = [
+        ((0, 20_000, Some(10_100), 10_000, 4096), Some((0, 10_100, 8192))),
+        // Nothing whole is there yet, or nothing new.
+        ((0, 20_000, None, 10_000, 4096), None),
+        ((500, 20_000, Some(500), 1, 4096), None),
+        ((500, 500, None, 1, 4096), None),
+        // A piece below a block stays, and is passed over from then on.
+        ((0, 900, Some(900), 1, 4096), Some((0, 900, 0))),
+        ((900, 2_000, Some(2_000), 1, 4096), Some((900, 2_000, 0))),
+        ((900, 5_000, Some(5_000), 1, 4096), Some((900, 5_000, 4096))),
+        // A range that reaches the end of a file can't be cut out.
+        ((0, 8192, Some(8192), 1, 4096), Some((0, 8192, 4096))),
+        ((0, 4096, Some(4096), 1, 4096), Some((0, 4096, 0))),
+        ((4096, 8192, Some(8192), 1, 4096), Some((4096, 8192, 4096))),
+        // A line without an end is cut at four times the size, by hand never.
+        ((0, 39_999, None, 10_000, 4096), None),
+        ((0, 40_000, None, 10_000, 4096), Some((0, 40_000, 36_864))),
+        ((0, 40_000, None, 1, 4096), None),
+    ];
+    for ((archived, length, line_end, size, block), expected) in cases {
+        let piece = plan::piece(archived, length, line_end, size, block);
+        let seen = piece.map(|piece| (piece.from, piece.until, piece.remove));
+        assert_eq!(seen, expected, "{archived} {length} {line_end:?} {size} {block}");
+        if let Some(piece) = piece {
+            assert!(piece.remove < length && piece.remove <= piece.until);
+            let mark = plan::mark("trading", 7, &piece, &"01ABC");
+            assert!(mark.len() as u64 <= piece.until - piece.from);
+        }
+    }
+}
+
+#[test]
+fn a_piece_that_was_not_copied_is_given_up_and_one_that_was_is_finished() {
+    use genesis_storage::{TakenHow, TakenPhase, TakenRecord};
+
+    for (phase, expected) in [
+        (TakenPhase::Copying, Step::Abandon),
+        (TakenPhase::Copied, Step::FinishTaking),
+        (TakenPhase::Marked, Step::FinishTaking),
+    ] {
+        let mut segment = segment(SegmentState::Active);
+        segment.taken = Some(TakenRecord {
+            how: TakenHow::Collapse,
+            phase,
+            device: 1,
+            inode: 2,
+            from: 0,
+            until: 10,
+            remove: 0,
+            mark: String::new(),
+            starts_mid_line: false,
+            vanished_bytes: 0,
+        });
+        assert_eq!(plan::next_step(&segment, None), expected, "{phase:?}");
+    }
+}
+
+#[test]
+fn what_is_reserved_follows_what_such_lines_took() {
+    let frame = 64 << 10;
+    assert_eq!(plan::sealed_bytes(1_000_000, 0, 0), 500_000 + frame);
+    assert_eq!(plan::sealed_bytes(1_000_000, 6_000_000, 1_200_000), 250_000 + frame);
+    assert_eq!(plan::sealed_bytes(1_000_000, 100, 100), 1_000_000 + frame, "at most what it is");
+    assert_eq!(plan::sealed_bytes(0, 100, 1), frame);
+}
+
+#[test]
+fn only_lost_or_damaged_bytes_are_for_a_person() {
+    use plan::Hindrance::{Quarantined, Stalled, Waiting};
+
+    for (code, expected) in [
+        ("SEGMENT_HELD_BY_WRITER", Waiting),
+        ("SPACE_SHORT", Stalled),
+        ("ARCHIVE_UNAVAILABLE", Stalled),
+        ("SEGMENT_SOURCE_VANISHED", Quarantined),
+        ("SEGMENT_DAMAGED", Quarantined),
+    ] {
+        assert_eq!(plan::hindrance(code), expected, "{code}");
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Failing, Logs, Reopen, Source, plan};
+use super::{Failing, Live, Logs, Mode, Reopen, Settling, Source, plan};
 use crate::error::Unmet;
-use crate::outside::files;
+use crate::outside::files::{self, FileFacts};
 
 /// How often sizes are looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -67,8 +67,11 @@ impl Logs {
         if self.live().failing.get(&key).is_some_and(|failing| now < failing.not_before) {
             return;
         }
-        let outcome =
-            self.cut(source, path, "system:logs", "size reached", source.rotate_bytes).await;
+        let (at_least, reason) = match source.mode {
+            Mode::Direct { .. } => (1, "done by its application"),
+            _ => (source.rotate_bytes, "size reached"),
+        };
+        let outcome = self.cut(source, path, "system:logs", reason, at_least).await;
         let mut live = self.live();
         match outcome {
             Ok(_) => {
@@ -130,7 +133,9 @@ impl Logs {
             for path in matching.into_iter().take(FILES_LIMIT) {
                 // By real paths: the configuration's check can't see through links.
                 let folder = real(path.parent().unwrap_or(Path::new("/")));
-                if source.reopen != Reopen::Own && ours.iter().any(|own| folder.starts_with(own)) {
+                if source.mode != Mode::Reopen(Reopen::Own)
+                    && ours.iter().any(|own| folder.starts_with(own))
+                {
                     let subject = path.display().to_string();
                     let message = format!(
                         "{subject} is the agent's own or archived already; mend the glob that matches it"
@@ -150,6 +155,7 @@ impl Logs {
         live.active.retain(|key, _| keep.contains(key));
         live.refused.retain(|key, _| keep.contains(key));
         live.failing.retain(|key, _| keep.contains(key));
+        live.settling.retain(|key, _| keep.contains(key));
         live.refused.extend(refused);
         found
     }
@@ -157,11 +163,12 @@ impl Logs {
     /// Looks at each file and returns those that are big enough to be cut.
     fn look(&self, paths: &[(Arc<Source>, PathBuf)]) -> Vec<(Arc<Source>, PathBuf)> {
         let mut due = Vec::new();
+        let now = self.outside.clock.monotonic();
         let mut live = self.live();
         for (source, path) in paths {
             let key = (source.log_type.clone(), path.clone());
             let seen = match files::look(path) {
-                Ok(Some(facts)) => plan::admissible(path, &facts).map(|()| facts.bytes),
+                Ok(Some(facts)) => plan::admissible(path, &facts).map(|()| facts),
                 Ok(None) => {
                     live.active.remove(&key);
                     live.refused.remove(&key);
@@ -174,10 +181,20 @@ impl Logs {
                 }),
             };
             match seen {
-                Ok(bytes) => {
+                Ok(facts) => {
                     live.refused.remove(&key);
-                    live.active.insert(key, bytes);
-                    if bytes >= source.rotate_bytes {
+                    let is_due = match source.mode {
+                        Mode::Reopen(_) | Mode::Collapse { .. } => {
+                            facts.bytes >= source.rotate_bytes
+                        }
+                        // Behind the hole that is left of a writer that does not append.
+                        Mode::CopyTruncate => {
+                            facts.bytes.min(facts.allocated_bytes) >= source.rotate_bytes
+                        }
+                        Mode::Direct { settle } => live.settled(&key, &facts, settle, now),
+                    };
+                    live.active.insert(key, facts.bytes);
+                    if is_due {
                         due.push((Arc::clone(source), path.clone()));
                     }
                 }
@@ -190,5 +207,29 @@ impl Logs {
             }
         }
         due
+    }
+}
+
+impl Live {
+    /// Whether a file has something in it and did not change for so long. Counted by the monotonic clock, so
+    /// that a wrong date makes nobody's file look old.
+    fn settled(
+        &mut self,
+        key: &(String, PathBuf),
+        facts: &FileFacts,
+        settle: Duration,
+        now: Duration,
+    ) -> bool {
+        let known = self.settling.get(key);
+        match known
+            .filter(|seen| (seen.bytes, seen.modified_at) == (facts.bytes, facts.modified_at))
+        {
+            Some(seen) => facts.bytes > 0 && now.saturating_sub(seen.since) >= settle,
+            None => {
+                let (bytes, modified_at) = (facts.bytes, facts.modified_at);
+                self.settling.insert(key.clone(), Settling { bytes, modified_at, since: now });
+                false
+            }
+        }
     }
 }

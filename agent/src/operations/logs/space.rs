@@ -1,0 +1,111 @@
+//! Room on the disk: what a step will write is reserved before it begins. When it is short, the oldest local
+//! copies that are proven in the archive go first; when that does not do, the step waits and nothing is touched.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use genesis_storage::{SegmentRecord, SegmentState};
+
+use super::{Logs, blocking, plan};
+use crate::error::{Error, Result};
+use crate::outside::files;
+
+/// At most so many copies are deleted to make room for one step.
+const COPIES_LIMIT: usize = 1_000;
+
+impl Logs {
+    /// Makes sure that there is room to seal a detached segment and, where the archive lies on the same disk,
+    /// to archive it. Returns how many bytes to reserve for the sealed file.
+    ///
+    /// # Errors
+    /// `SPACE_SHORT`.
+    pub(super) async fn room_to_seal(&self, segment: &SegmentRecord) -> Result<u64> {
+        let plain = files::look(segment.detached_path.as_ref())
+            .ok()
+            .flatten()
+            .map_or(segment.plain_bytes, |facts| facts.bytes);
+        let totals =
+            self.state.read(|reading| Ok(reading.segments().totals(&segment.log_type)?))?;
+        let sealed = plan::sealed_bytes(plain, totals.plain_bytes, totals.compressed_bytes);
+        let config = self.config();
+        let same_disk = files::same_disk(&config.local_dir, &config.archive_dir);
+        let needed = if same_disk { sealed.saturating_mul(2) } else { sealed };
+        let what = format!("{}/{}", segment.log_type, segment.sequence);
+        self.room_for(needed, &what).await?;
+        Ok(sealed)
+    }
+
+    /// Makes sure that there is room for so many bytes in the folder of the local copies.
+    ///
+    /// # Errors
+    /// `SPACE_SHORT`, `STORAGE_FAILED`.
+    pub(super) async fn room_for(&self, needed: u64, what: &str) -> Result<()> {
+        let folder = self.config().local_dir.clone();
+        let Some(free) = free_bytes(&folder).await? else { return Ok(()) };
+        if free >= needed {
+            return Ok(());
+        }
+        self.delete_oldest_copies(needed - free, what).await?;
+        match free_bytes(&folder).await? {
+            Some(free) if free < needed => {
+                let message = format!(
+                    "{} has {free} bytes free, and {what} needs {needed}; make room on that disk, and it goes on by itself",
+                    folder.display()
+                );
+                Err(Error::unavailable("SPACE_SHORT", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes local copies that are proven in the archive and not held, oldest first, until so many bytes are
+    /// free. One that can't be proven once more stays.
+    async fn delete_oldest_copies(&self, short: u64, what: &str) -> Result<()> {
+        let mut copies: Vec<SegmentRecord> = Vec::new();
+        self.state.read(|reading| {
+            let holds = reading.holds().all()?;
+            reading.segments().for_each(None, |segment| {
+                if segment.state == SegmentState::Verified && !self.held(&segment, &holds) {
+                    copies.push(segment);
+                }
+                ControlFlow::Continue(())
+            })?;
+            Ok(())
+        })?;
+        copies.sort_by_key(|segment| (segment.last_at, segment.sequence));
+        let _alone = self.expiring.lock().await;
+        let (root, mut freed) = (self.config().local_dir.clone(), 0_u64);
+        for segment in copies.into_iter().take(COPIES_LIMIT) {
+            if freed >= short {
+                break;
+            }
+            match self.delete_copy(&segment, SegmentState::LocalExpired, &root).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    tracing::error!(
+                        segment = segment.archive_name,
+                        error = error.chain(),
+                        "copy not deleted to make room"
+                    );
+                    continue;
+                }
+            }
+            freed = freed.saturating_add(segment.compressed_bytes);
+            let expired = SegmentRecord {
+                state: SegmentState::LocalExpired,
+                local_expired_at: Some(self.outside.clock.now()),
+                ..segment
+            };
+            let detail = format!("to make room for {what}");
+            self.put_segment(expired, "logs.segment.local-expired", &detail).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is free for the agent's user on the disk of a folder, in bytes; `None` where it can't be told.
+async fn free_bytes(folder: &Path) -> Result<Option<u64>> {
+    let folder = folder.to_owned();
+    blocking(move || Ok(files::free_bytes(&folder).ok())).await
+}

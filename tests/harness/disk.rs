@@ -1,0 +1,66 @@
+//! Disks of their own: ext4 in a file, through a loop device.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// An ext4 of its own, mounted until it is dropped. Declare it before the agent that works on it.
+pub struct LoopDisk {
+    /// Where its image is.
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl LoopDisk {
+    /// A disk of so many MiB.
+    ///
+    /// # Panics
+    /// When this is not root on a Linux with loop devices, or mkfs.ext4 (e2fsprogs) is missing.
+    pub fn ext4(mib: u64) -> Self {
+        let folder = tempfile::Builder::new().prefix("genesis-mount-").tempdir().expect("a folder");
+        // Nobody else looks for it, so that it may outlive this.
+        Self::ext4_at(mib, &folder.keep())
+    }
+
+    /// A disk of so many MiB, mounted at a folder.
+    ///
+    /// # Panics
+    /// As [`LoopDisk::ext4`].
+    pub fn ext4_at(mib: u64, path: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("genesis-disk-").tempdir().expect("a folder");
+        let image = folder.path().join("image");
+        let file = std::fs::File::create(&image).expect("an image");
+        file.set_len(mib << 20).expect("room for an image");
+        tool(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image));
+        tool(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(&image).arg(path));
+        Self { _folder: folder, path: path.to_owned() }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path on it.
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+        // Where it was mounted in a folder of its own, which is empty now.
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+fn tool(command: &mut Command) {
+    let output = command.output().expect("the tool can be started");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+}

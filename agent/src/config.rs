@@ -168,7 +168,7 @@ impl Config {
         differs("agent.operator_group", self.agent.operator_group != other.agent.operator_group);
         differs("agent.log_level", self.agent.log_level != other.agent.log_level);
         differs("logs.local_dir", self.logs.local_dir != other.logs.local_dir);
-        differs("logs.archive.url", self.logs.archive_url != other.logs.archive_url);
+        differs("logs.archive", self.logs.archive != other.logs.archive);
         differs(
             "logs.local_retention_schedule",
             self.logs.local_schedule != other.logs.local_schedule,

@@ -17,6 +17,7 @@ pub mod lines;
 pub mod older;
 pub mod pki;
 pub mod random;
+pub mod s3;
 mod segment;
 mod writer;
 

@@ -22,6 +22,7 @@ mod logs_live;
 mod logs_midnight;
 mod logs_modes;
 mod logs_retention;
+mod logs_s3;
 mod logs_space;
 mod oplog;
 mod overload;

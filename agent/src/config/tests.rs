@@ -18,7 +18,7 @@ fn no_text_at_all_is_the_procedures_numbers() {
     assert_eq!(own.rotate_bytes, 10_000_000);
     assert_eq!(own.local_retention.as_secs(), 30 * 86_400);
     assert_eq!(own.archive_retention.as_secs(), 365 * 86_400);
-    assert_eq!(config.logs.archive_url, "file:///srv/state/archive");
+    assert_eq!(config.logs.archive.url, "file:///srv/state/archive");
     assert!(config.listen.http.ip().is_loopback());
 }
 

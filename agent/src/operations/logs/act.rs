@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::plan;
 use super::segment::{LibdeflateCodec, MEMBER_BYTES, Manifest, SealRequest, read_back, seal};
 use crate::error::{Error, Result};
+use crate::outside::archive::Uploads;
 use crate::outside::{Archive, failpoint, files};
 
 /// A sealed segment on the local disk.
@@ -192,11 +193,21 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 ///
 /// # Errors
 /// `ARCHIVE_UNAVAILABLE`.
-pub async fn upload(archive: &Archive, root: &Path, archive_name: &str) -> Result<()> {
-    archive.put_file(&format!("{archive_name}.log.gz"), &segment_file(root, archive_name)).await?;
+pub async fn upload(
+    archive: &Archive,
+    root: &Path,
+    archive_name: &str,
+    uploads: &dyn Uploads,
+) -> Result<()> {
+    let name = format!("{archive_name}.log.gz");
+    archive.put_file(&name, &segment_file(root, archive_name), uploads).await?;
     failpoint::hit("logs.after-upload");
     archive
-        .put_file(&format!("{archive_name}.manifest.json"), &manifest_file(root, archive_name))
+        .put_file(
+            &format!("{archive_name}.manifest.json"),
+            &manifest_file(root, archive_name),
+            uploads,
+        )
         .await?;
     failpoint::hit("logs.after-manifest-upload");
     Ok(())

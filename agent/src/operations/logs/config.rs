@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::source::{Mode, Source, own, read_source};
 use crate::config::Places;
 use crate::config::reader::Section;
-use crate::outside::archive::folder_of;
+use crate::outside::archive::{Address, Place};
 use crate::outside::files;
 use crate::outside::heads;
 use crate::scheduler::calendar::Schedule;
@@ -26,9 +26,7 @@ pub struct Config {
     /// The agent's state folder: nothing in it is anybody else's log.
     pub state_dir: PathBuf,
     /// Where segments go.
-    pub archive_url: String,
-    /// The archive's folder.
-    pub archive_dir: PathBuf,
+    pub archive: Address,
     /// A writer that holds a renamed file longer is reported.
     pub release_grace: Duration,
     /// When local copies are looked through.
@@ -83,22 +81,13 @@ impl Config {
         );
         let archive = section.table("archive");
         let archive_default = places.state.join("archive");
-        let archive_url = archive.parsed(
-            "url",
-            Some(""),
-            "Where sealed segments go: file:///absolute/folder. Empty: archive in the state folder.",
-            |text| {
-                let url = if text.is_empty() { format!("file://{}", archive_default.display()) } else { text.to_owned() };
-                folder_of(&url).map(|folder| (url, folder))
-            },
-        );
+        let archive_default = format!("file://{}", archive_default.display());
+        let address = read_archive(&archive, &archive_default);
         archive.finish();
-        let (archive_url, archive_dir) = archive_url.unwrap_or_default();
         let mut config = Self {
             local_dir: local_dir.unwrap_or_default(),
             state_dir: places.state.clone(),
-            archive_url,
-            archive_dir,
+            archive: address,
             release_grace,
             // The fallback strings parse; a test of the defaults proves it.
             local_schedule: local_schedule.unwrap_or_else(daily),
@@ -119,12 +108,16 @@ impl Config {
         config
     }
 
+    /// Folders in which nothing is anybody else's log.
+    pub fn own_folders(&self) -> Vec<&PathBuf> {
+        self.archive.folder().into_iter().chain([&self.local_dir, &self.state_dir]).collect()
+    }
+
     /// What the host does not let this configuration do, as key and message.
     pub fn check_host(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        for (key, folder) in
-            [("logs.archive.url", &self.archive_dir), ("logs.local_dir", &self.local_dir)]
-        {
+        let archive = self.archive.folder().map(|folder| ("logs.archive.url", folder));
+        for (key, folder) in archive.into_iter().chain([("logs.local_dir", &self.local_dir)]) {
             if let Err(why) = files::writable(folder) {
                 problems.push((key.to_owned(), why));
             }
@@ -146,6 +139,97 @@ impl Config {
             }
         }
         problems
+    }
+}
+
+/// Reads `[logs.archive]`. A problem leaves the default in its place.
+fn read_archive(section: &Section<'_>, default: &str) -> Address {
+    let address = section.parsed(
+        "url",
+        Some(""),
+        "Where sealed segments go: file:///absolute/folder, or s3://bucket/prefix for any S3-compatible store. Empty: archive in the \
+         state folder.",
+        |text| Address::parse(if text.is_empty() { default } else { text }),
+    );
+    let endpoint = section.parsed(
+        "endpoint",
+        Some(""),
+        "For s3://: the server where it is not Amazon's, such as https://s3.example.com. http:// on loopback only.",
+        endpoint,
+    );
+    let region = section.text(
+        "region",
+        Some("us-east-1"),
+        "For s3://: the region that requests are signed for.",
+    );
+    let file = |text: &str| match text {
+        "" => Ok(None),
+        text if text.starts_with('/') => Ok(Some(PathBuf::from(text))),
+        text => Err(format!("{text:?} must be an absolute path")),
+    };
+    let credentials_file = section.parsed(
+        "credentials_file",
+        Some(""),
+        "For s3://: a file (0600) with aws_access_key_id and aws_secret_access_key, as Amazon's tools have it. Empty: AWS_ACCESS_KEY_ID \
+         and AWS_SECRET_ACCESS_KEY of the environment, or the role of the machine.",
+        file,
+    );
+    let ca_file = section.parsed(
+        "ca_file",
+        Some(""),
+        "For s3://: a file of further CA certificates (PEM) to trust, beside those of the system.",
+        file,
+    );
+    let timeout = section.duration(
+        "timeout",
+        "30s",
+        Duration::from_millis(100)..=Duration::from_secs(600),
+        "For s3://: a request without an answer, or an answer that stands still, is given up after this time.",
+    );
+    // The default is well formed: its folder is absolute.
+    let fallback = || Address {
+        url: default.to_owned(),
+        place: Place::Folder(default.trim_start_matches("file://").into()),
+    };
+    let mut address = address.unwrap_or_else(fallback);
+    if let Place::Bucket(bucket) = &mut address.place {
+        bucket.endpoint = endpoint.flatten();
+        bucket.region = region;
+        bucket.credentials_file = credentials_file.flatten();
+        bucket.ca_file = ca_file.flatten();
+        bucket.timeout = timeout;
+    } else {
+        for key in ["endpoint", "credentials_file", "ca_file"] {
+            if section.quiet_text(key).is_some_and(|text| !text.is_empty()) {
+                section.problem(key, "is for s3:// addresses; take it out, or mend url");
+            }
+        }
+    }
+    address
+}
+
+/// The address of an S3 server. Log lines and credentials go there, so that it is TLS but on loopback.
+fn endpoint(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || format!("{text:?} is no server's address; use https://host[:port]");
+    let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+    let host = rest.trim_end_matches('/');
+    if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
+        return Err(wrong());
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_loopback = name == "localhost"
+        || name
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    match scheme {
+        "https" => Ok(Some(text.trim_end_matches('/').to_owned())),
+        "http" if is_loopback => Ok(Some(text.trim_end_matches('/').to_owned())),
+        "http" => Err(format!("{text:?} would send logs in the clear; use https://")),
+        _ => Err(wrong()),
     }
 }
 

@@ -176,8 +176,7 @@ impl Logs {
     pub fn reconfigure(&self, config: Config) {
         let old = self.config.load_full();
         let config = Config {
-            archive_url: old.archive_url.clone(),
-            archive_dir: old.archive_dir.clone(),
+            archive: old.archive.clone(),
             local_dir: old.local_dir.clone(),
             local_schedule: old.local_schedule.clone(),
             archive_schedule: old.archive_schedule.clone(),
@@ -195,7 +194,7 @@ impl Logs {
         if let Some(archive) = &self.live().archive {
             return Ok(archive.clone());
         }
-        let archive = Archive::open(&self.config().archive_url)?;
+        let archive = Archive::open(&self.config().archive)?;
         self.live().archive = Some(archive.clone());
         Ok(archive)
     }

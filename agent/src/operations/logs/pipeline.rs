@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use genesis_storage::{SegmentRecord, SegmentState};
 
 use super::plan::{Observed, Step};
 use super::segment::{Digest, MEMBER_BYTES, SealRequest, TimestampFormat};
 use super::{Logs, act, blocking, nanoseconds, new_source, plan, timestamp};
 use crate::error::{Error, Result, Unmet};
+use crate::outside::archive::Uploads;
 use crate::outside::{Holders, failpoint, files};
 
 /// The longest sleep when nothing is left to do; a cut wakes it at once.
@@ -351,7 +353,13 @@ impl Logs {
         let (root, checked) = (self.config().local_dir.clone(), segment.clone());
         blocking(move || act::check_local(&root, &act::Expected::of(&checked))).await?;
         let archive = self.archive()?;
-        let outcome = act::upload(&archive, &self.config().local_dir, &segment.archive_name).await;
+        let outcome = act::upload(
+            &archive,
+            &self.config().local_dir,
+            &segment.archive_name,
+            &SegmentUploads { logs: self, segment },
+        )
+        .await;
         if outcome.is_err() {
             // A folder that was unmounted and comes back is opened anew.
             self.live().archive = None;
@@ -359,6 +367,7 @@ impl Logs {
         outcome?;
         let mut record = segment.clone();
         record.state = SegmentState::Uploaded;
+        record.upload_id = None;
         self.put_segment(record, "logs.segment.uploaded", "").await?;
         failpoint::hit("logs.uploaded");
         Ok(())
@@ -374,7 +383,13 @@ impl Logs {
                 // replace anything. What is here must be right for that.
                 let (root, checked) = (self.config().local_dir.clone(), segment.clone());
                 blocking(move || act::check_local(&root, &act::Expected::of(&checked))).await?;
-                act::upload(&archive, &self.config().local_dir, &segment.archive_name).await?;
+                act::upload(
+                    &archive,
+                    &self.config().local_dir,
+                    &segment.archive_name,
+                    &SegmentUploads { logs: self, segment },
+                )
+                .await?;
                 act::verify(&archive, &expected).await?;
             }
             Err(error) => return Err(error),
@@ -386,5 +401,30 @@ impl Logs {
         self.metrics.verified(&segment.log_type);
         failpoint::hit("logs.verified");
         Ok(())
+    }
+}
+
+/// Keeps the upload of one segment in its record.
+struct SegmentUploads<'l> {
+    logs: &'l Logs,
+    segment: &'l SegmentRecord,
+}
+
+#[async_trait]
+impl Uploads for SegmentUploads<'_> {
+    fn left(&self) -> Option<String> {
+        let (log_type, sequence) = (&self.segment.log_type, self.segment.sequence);
+        let now = self.logs.state.read(|reading| Ok(reading.segments().get(log_type, sequence)?));
+        now.ok().flatten().and_then(|now| now.upload_id)
+    }
+
+    async fn begun(&self, upload: String) -> Result<()> {
+        let record = SegmentRecord { upload_id: Some(upload), ..self.segment.clone() };
+        self.logs.put_segment(record, "logs.segment.uploading", "").await
+    }
+
+    async fn ended(&self) -> Result<()> {
+        let record = SegmentRecord { upload_id: None, ..self.segment.clone() };
+        self.logs.put_segment(record, "logs.segment.upload-ended", "").await
     }
 }

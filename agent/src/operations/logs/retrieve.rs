@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// Lines are sent in pieces of about this size, in bytes.
 const PIECE: usize = 256 << 10;
+/// At most so many compressed bytes are read at once.
+const READ_BYTES: u64 = 2 << 20;
 /// So many pieces may wait for a slow reader.
 pub const PIECES_WAITING: usize = 4;
 
@@ -275,54 +277,106 @@ impl Logs {
                 return Ok(());
             }
         };
-        for member in entry.members.iter().filter_map(|index| manifest.members.get(*index)) {
-            match self.member(&entry.segment, member).await {
-                Ok(plain) => {
-                    let (format, member) = (format.clone(), member.clone());
-                    let (selected, lines) = blocking(move || {
-                        let mut selected = Vec::new();
-                        let mut parser = TimestampParser::new(&format);
-                        let counted =
-                            select_lines(&plain, &member, &mut parser, range, &mut |run| {
-                                selected.extend_from_slice(run)
-                            });
-                        Ok((selected, counted.lines))
-                    })
+        let wanted: Vec<&Member> =
+            entry.members.iter().filter_map(|index| manifest.members.get(*index)).collect();
+        for group in groups(&wanted) {
+            // One read for all of them, which matters where each one is a request; if it fails, one by one.
+            let together = self.members(&entry.segment, group).await.unwrap_or_default();
+            for (index, member) in group.iter().enumerate() {
+                let plain = match together.get(index) {
+                    Some(bytes) => {
+                        let (bytes, member) = (bytes.clone(), (*member).clone());
+                        blocking(move || inflate(&bytes, &member)).await
+                    }
+                    None => Err(Error::unavailable("ARCHIVE_UNAVAILABLE", "not read yet")),
+                };
+                let plain = match plain {
+                    Ok(plain) => Ok(plain),
+                    Err(_) => self.member(&entry.segment, member).await,
+                };
+                self.send_member(&entry.segment, member, plain, range, format, sender, trailer)
                     .await?;
-                    sender.send(&selected, lines).await;
+                if sender.gone {
+                    return Ok(());
                 }
-                Err(error) => {
-                    let covers = Some((timestamp(member.first_at), timestamp(member.last_at)));
-                    trailer.gaps.push(Gap {
-                        covers,
-                        ..gap(&entry.segment, member.lines, error.code, error.chain())
-                    });
-                }
-            }
-            if sender.gone {
-                break;
             }
         }
         Ok(())
     }
 
+    #[allow(clippy::too_many_arguments)] // The state of one stream; a struct for it would be used here only.
+    async fn send_member(
+        &self,
+        segment: &SegmentRecord,
+        member: &Member,
+        plain: Result<Vec<u8>>,
+        range: DateRange,
+        format: &TimestampFormat,
+        sender: &mut Sender,
+        trailer: &mut Trailer,
+    ) -> Result<()> {
+        match plain {
+            Ok(plain) => {
+                let (format, member) = (format.clone(), member.clone());
+                let (selected, lines) = blocking(move || {
+                    let mut selected = Vec::new();
+                    let mut parser = TimestampParser::new(&format);
+                    let counted = select_lines(&plain, &member, &mut parser, range, &mut |run| {
+                        selected.extend_from_slice(run)
+                    });
+                    Ok((selected, counted.lines))
+                })
+                .await?;
+                sender.send(&selected, lines).await;
+            }
+            Err(error) => {
+                let covers = Some((timestamp(member.first_at), timestamp(member.last_at)));
+                trailer
+                    .gaps
+                    .push(Gap { covers, ..gap(segment, member.lines, error.code, error.chain()) });
+            }
+        }
+        Ok(())
+    }
+
+    /// The compressed bytes of members that lie end to end, from the local copy or else from the archive.
+    async fn members(&self, segment: &SegmentRecord, group: &[&Member]) -> Result<Vec<Bytes>> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return Ok(Vec::new());
+        };
+        let range = first.offset..last.offset + last.compressed_bytes;
+        let bytes = match self.local_bytes(segment, &range).await {
+            Some(bytes) => bytes,
+            None => {
+                let name = format!("{}.log.gz", segment.archive_name);
+                self.archive()?.read_range(&name, range.clone()).await?
+            }
+        };
+        let slice = |member: &&Member| {
+            // Within a few MiB, as the group is.
+            let begin = usize::try_from(member.offset - range.start).unwrap_or(usize::MAX);
+            let end = begin.saturating_add(usize::try_from(member.compressed_bytes).unwrap_or(0));
+            (end <= bytes.len()).then(|| bytes.slice(begin..end))
+        };
+        Ok(group.iter().filter_map(slice).collect())
+    }
+
+    async fn local_bytes(&self, segment: &SegmentRecord, range: &Range<u64>) -> Option<Bytes> {
+        if segment.state >= SegmentState::LocalExpired {
+            return None;
+        }
+        let path = act::segment_file(&self.config().local_dir, &segment.archive_name);
+        let range = range.clone();
+        let read = tokio::task::spawn_blocking(move || read_part(&path, &range)).await;
+        read.ok()?.ok().map(Bytes::from)
+    }
+
     /// One member's plain bytes: from the local copy if that is sound, else from the archive.
     async fn member(&self, segment: &SegmentRecord, member: &Member) -> Result<Vec<u8>> {
         let range = member.offset..member.offset + member.compressed_bytes;
-        if segment.state < SegmentState::LocalExpired {
-            let path = act::segment_file(&self.config().local_dir, &segment.archive_name);
-            let (range, wanted) = (range.clone(), member.clone());
-            let local = blocking(move || {
-                let bytes = read_part(&path, &range).map_err(|error| {
-                    Error::unavailable(
-                        "LOCAL_READ_FAILED",
-                        format!("can't read {}", path.display()),
-                    )
-                    .caused_by(error)
-                })?;
-                inflate(&bytes, &wanted)
-            })
-            .await;
+        if let Some(bytes) = self.local_bytes(segment, &range).await {
+            let wanted = member.clone();
+            let local = blocking(move || inflate(&bytes, &wanted)).await;
             if local.is_ok() {
                 return local;
             }
@@ -332,6 +386,25 @@ impl Logs {
         let wanted = member.clone();
         blocking(move || inflate(&bytes, &wanted)).await
     }
+}
+
+/// Splits members into runs that lie end to end and come to no more than [`READ_BYTES`].
+fn groups<'m, 'g>(members: &'g [&'m Member]) -> Vec<&'g [&'m Member]> {
+    let (mut groups, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (index, member) in members.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|before| members.get(before));
+        let follows =
+            before.is_some_and(|before| before.offset + before.compressed_bytes == member.offset);
+        if index > begin && (!follows || bytes + member.compressed_bytes > READ_BYTES) {
+            groups.push(&members[begin..index]);
+            (begin, bytes) = (index, 0);
+        }
+        bytes += member.compressed_bytes;
+    }
+    if begin < members.len() {
+        groups.push(&members[begin..]);
+    }
+    groups
 }
 
 fn inflate(bytes: &[u8], member: &Member) -> Result<Vec<u8>> {

@@ -44,7 +44,7 @@ pub fn status_response(logs: &Logs) -> Result<GetLogsStatusResponse> {
     Ok(GetLogsStatusResponse {
         condition: condition.into(),
         sources: views.into_iter().map(source_status).collect(),
-        archive_url: logs.config().archive_url.clone(),
+        archive_url: logs.config().archive.url.clone(),
     })
 }
 

@@ -188,7 +188,7 @@ fn check_pattern(pattern: &str, config: &Config) -> Result<(), String> {
         return Err(format!("{pattern:?} must have at most 1024 bytes and no \"..\""));
     }
     let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
-    for folder in [&config.archive_dir, &config.local_dir, &config.state_dir] {
+    for folder in config.own_folders() {
         let within = Path::new(literal).starts_with(folder);
         let sample = folder.join("t/2000/01/01/h-t-20000101T000000.000Z-00000001.log.gz");
         let matches = files::could_match(pattern, &sample)

@@ -28,7 +28,10 @@ impl Logs {
             self.state.read(|reading| Ok(reading.segments().totals(&segment.log_type)?))?;
         let sealed = plan::sealed_bytes(plain, totals.plain_bytes, totals.compressed_bytes);
         let config = self.config();
-        let same_disk = files::same_disk(&config.local_dir, &config.archive_dir);
+        let same_disk = config
+            .archive
+            .folder()
+            .is_some_and(|archive| files::same_disk(&config.local_dir, archive));
         let needed = if same_disk { sealed.saturating_mul(2) } else { sealed };
         let what = format!("{}/{}", segment.log_type, segment.sequence);
         self.room_for(needed, &what).await?;

@@ -100,8 +100,8 @@ impl Logs {
         let config = self.config();
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let real = |folder: &Path| folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        let ours =
-            [&config.archive_dir, &config.local_dir, &config.state_dir].map(|folder| real(folder));
+        let ours: Vec<PathBuf> =
+            config.own_folders().into_iter().map(|folder| real(folder)).collect();
         let mut refused = Vec::new();
         for source in &config.sources {
             let source = Arc::new(source.clone());

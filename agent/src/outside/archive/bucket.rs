@@ -1,0 +1,144 @@
+//! The client of an S3-compatible bucket.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
+
+use super::address::Bucket;
+use crate::error::{Error, Result};
+
+/// A request that fails is repeated so often at once; after that, the segment waits and tries again.
+const RETRIES: usize = 2;
+/// A connection must stand within this time.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Makes the client; nothing is sent yet.
+///
+/// # Errors
+/// `ARCHIVE_CREDENTIALS_INVALID`, `ARCHIVE_UNAVAILABLE` for a CA file that can't be used.
+pub(super) fn connect(bucket: &Bucket, url: &str) -> Result<AmazonS3> {
+    // The HTTP client asks the process which cryptography to use; somebody may have said it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let failed = |what: String| Error::unavailable("ARCHIVE_UNAVAILABLE", what);
+    let mut client = ClientOptions::new()
+        // A whole segment may take long; one that stands still may not.
+        .with_timeout_disabled()
+        .with_read_timeout(bucket.timeout)
+        .with_connect_timeout(CONNECT.min(bucket.timeout));
+    if let Some(path) = &bucket.ca_file {
+        let unusable = || failed(format!("can't use the CA file {}", path.display()));
+        let pem = std::fs::read(path).map_err(|error| unusable().caused_by(error))?;
+        let certificates =
+            Certificate::from_pem_bundle(&pem).map_err(|error| unusable().caused_by(error))?;
+        for certificate in certificates {
+            client = client.with_root_certificate(certificate);
+        }
+    }
+    let retry = RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(2),
+            base: 2.0,
+        },
+        max_retries: RETRIES,
+        retry_timeout: bucket.timeout,
+    };
+    // The environment, which may name a role of the machine; what is configured counts more.
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(&bucket.name)
+        .with_region(&bucket.region)
+        .with_retry(retry);
+    if let Some(endpoint) = &bucket.endpoint {
+        // The configuration has seen to it that this is so on loopback only.
+        client = client.with_allow_http(endpoint.starts_with("http://"));
+        builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
+    }
+    if let Some(path) = &bucket.credentials_file {
+        let credentials = credentials(path)?;
+        builder =
+            builder.with_access_key_id(credentials.id).with_secret_access_key(credentials.secret);
+        if let Some(token) = credentials.token {
+            builder = builder.with_token(token);
+        }
+    }
+    builder
+        .with_client_options(client)
+        .build()
+        .map_err(|error| failed(format!("can't open the archive {url}")).caused_by(error))
+}
+
+struct Credentials {
+    id: String,
+    secret: String,
+    token: Option<String>,
+}
+
+/// Reads the file in the format of Amazon's own tools, its first or its `[default]` profile.
+fn credentials(path: &Path) -> Result<Credentials> {
+    let shown = path.display();
+    let invalid = |what: String| Error::unavailable("ARCHIVE_CREDENTIALS_INVALID", what);
+    let unreadable = |error| invalid(format!("can't read {shown}")).caused_by(error);
+    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(invalid(format!("{shown} is open to others than its owner; chmod 600 it")));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(&text).ok_or_else(|| {
+        invalid(format!(
+            "{shown} has no aws_access_key_id and aws_secret_access_key in its profile [default]"
+        ))
+    })
+}
+
+fn parse(text: &str) -> Option<Credentials> {
+    let (mut id, mut secret, mut token, mut ours) = (None, None, None, true);
+    for line in text.lines().map(str::trim) {
+        if let Some(profile) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            ours = profile.trim() == "default";
+        } else if let Some((key, value)) = line.split_once('=').filter(|_| ours) {
+            let value = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
+            match key.trim() {
+                "aws_access_key_id" => id = value,
+                "aws_secret_access_key" => secret = value,
+                "aws_session_token" => token = value,
+                _ => {}
+            }
+        }
+    }
+    Some(Credentials { id: id?, secret: secret?, token })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_those_of_the_default_profile() {
+        let text = "# comment\n[other]\naws_access_key_id = no\n[default]\n\
+                    aws_access_key_id = ID\naws_secret_access_key=a=b/c\n[x]\naws_secret_access_key=no\n";
+        let found = parse(text).unwrap();
+        assert_eq!((found.id.as_str(), found.secret.as_str()), ("ID", "a=b/c"));
+        assert!(found.token.is_none());
+        assert!(
+            parse("aws_access_key_id=ID\naws_secret_access_key=S\naws_session_token=T").is_some()
+        );
+        assert!(parse("[default]\naws_access_key_id=ID\naws_secret_access_key=\n").is_none());
+        assert!(parse("").is_none());
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused_and_its_secret_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        std::fs::write(&path, "aws_access_key_id = ID\naws_secret_access_key = hush\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = credentials(&path).err().unwrap();
+        assert_eq!(refused.code, "ARCHIVE_CREDENTIALS_INVALID");
+        assert!(!refused.chain().contains("hush"), "{}", refused.chain());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(credentials(&path).is_ok());
+    }
+}

@@ -19,6 +19,7 @@ use crate::operations::Operations;
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
 use crate::operations::logs::metrics::Metrics;
+use crate::operations::logs::rebuild::RebuildTable;
 use crate::operations::logs::rotate::RotationTable;
 use crate::operations::logs::{HostIdentity, Logs};
 use crate::operations::recovery::{self, Recovery};
@@ -363,6 +364,7 @@ async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> R
     config.record("system:agent", "start").await?;
     let tables: Vec<Arc<dyn Reconcile>> = vec![
         Arc::new(RotationTable(Arc::clone(logs))),
+        Arc::new(RebuildTable),
         Arc::new(ExpiryTable(CLEANUP)),
         Arc::new(ExpiryTable(LOCAL_RETENTION)),
         Arc::new(ExpiryTable(ARCHIVE_RETENTION)),

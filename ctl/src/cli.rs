@@ -146,6 +146,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 42);
+        assert_eq!(leaves, 43);
     }
 }

@@ -21,6 +21,7 @@ mod logs_kill;
 mod logs_live;
 mod logs_midnight;
 mod logs_modes;
+mod logs_rebuild;
 mod logs_retention;
 mod logs_s3;
 mod logs_space;

@@ -276,21 +276,21 @@ impl Archive {
     /// Reads a part of an object.
     ///
     /// # Errors
-    /// `ARCHIVE_UNAVAILABLE` when it can't be read, is absent, or is shorter than asked.
+    /// `ARCHIVE_UNAVAILABLE` when it can't be read, `SEGMENT_MISSING` when there is none, `SEGMENT_DAMAGED` when it
+    /// is shorter than asked.
     pub async fn read_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
-        let wanted = range.end - range.start;
-        let fault = || {
-            unavailable(&format!(
-                "read bytes {}..{} of {name} from {}",
-                range.start, range.end, self.url
-            ))
-        };
-        let bytes = self
-            .store
-            .get_range(&self.path(name)?, range.clone())
-            .await
-            .map_err(|error| fault().caused_by(error))?;
-        if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(fault()) }
+        let what = format!("bytes {}..{} of {name} from {}", range.start, range.end, self.url);
+        match self.store.get_range(&self.path(name)?, range.clone()).await {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            Ok(_) => Err(Error::internal(
+                "SEGMENT_DAMAGED",
+                format!("can't read {what}: it ends before"),
+            )),
+            Err(object_store::Error::NotFound { .. }) => {
+                Err(Error::not_found("SEGMENT_MISSING", format!("can't read {what}: it is gone")))
+            }
+            Err(error) => Err(unavailable(&format!("read {what}")).caused_by(error)),
+        }
     }
 
     /// Size and sha256 (hex) of an object, read through once; `None` when there is none.

@@ -132,6 +132,28 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Calls `f` with every regular file below a folder, links not followed; none where there is no folder.
+///
+/// # Errors
+/// When a folder can't be read.
+pub fn walk(folder: &Path, f: &mut dyn FnMut(&Path)) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            walk(&entry.path(), f)?;
+        } else if kind.is_file() {
+            f(&entry.path());
+        }
+    }
+    Ok(())
+}
+
 /// The last whole lines of a file, at most `limit` bytes of them.
 ///
 /// # Errors

@@ -57,6 +57,8 @@ pub(crate) const CALLS: &[Call] = &[
     reads(AGENT, "ReadOwnLog"),
     reads(LOGS, "GetStatus"),
     reads(LOGS, "ListSegments"),
+    changes(LOGS, "RebuildCatalog"),
+    reads(LOGS, "PlanRebuildCatalog"),
     changes(LOGS, "RotateLogs"),
     streams(LOGS, "RetrieveLogs"),
     destroys(LOGS, "CleanupArchives"),

@@ -95,6 +95,15 @@ Examples:
   genesisctl logs holds
   genesisctl logs release 01J8ZV --reason 'audit 4711 is closed'";
 
+const REBUILD_EXAMPLES: &str = "\
+Reads each segment that is not in the catalogue whole, and compares it with its manifest; what does not match is
+entered as not verified, and named by `logs status`. What the catalogue has is not changed. Sealed segments that
+never reached the archive, and renamed logs that were never sealed, go on from there.
+
+Examples:
+  genesisctl logs rebuild-catalog --plan
+  genesisctl logs rebuild-catalog --reason 'the state disk is new'";
+
 const VERIFY_EXAMPLES: &str = "\
 Exits 3 when damage is found, 5 where something could not be checked.
 
@@ -157,6 +166,16 @@ pub(crate) enum Verb {
     Release {
         /// The hold's id, or its first characters (four or more).
         id: String,
+    },
+    /// Enter what the archive holds of this host into the catalogue, after the database was lost.
+    #[command(after_help = REBUILD_EXAMPLES)]
+    RebuildCatalog {
+        /// Only this type.
+        #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+        log_type: String,
+        /// Don't wait for the run's end.
+        #[arg(long)]
+        detach: bool,
     },
     /// Check archived segments against their manifests and the chain.
     #[command(after_help = VERIFY_EXAMPLES)]
@@ -232,6 +251,7 @@ impl Verb {
     pub(super) fn changes(&self) -> Option<super::Change> {
         match self {
             Self::Rotate { .. } => Some((SERVICE, "RotateLogs")),
+            Self::RebuildCatalog { .. } => Some((SERVICE, "RebuildCatalog")),
             Self::Cleanup(arguments) => Some((SERVICE, arguments.method())),
             Self::Hold { .. } => Some((SERVICE, "HoldLogs")),
             Self::Release { .. } => Some((SERVICE, "ReleaseLogs")),
@@ -262,6 +282,9 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
             list(session, &request).await
         }
         Verb::Rotate { log_type, detach } => logs_archive::rotate(session, log_type, *detach).await,
+        Verb::RebuildCatalog { log_type, detach } => {
+            logs_archive::rebuild(session, log_type, *detach).await
+        }
         Verb::Retrieve(arguments) => logs_retrieve::retrieve(session, arguments).await,
         Verb::Hold { log_type, date_range } => {
             logs_holds::hold(session, log_type, date_range).await

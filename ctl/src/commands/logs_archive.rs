@@ -1,8 +1,9 @@
-//! `logs rotate`, `logs cleanup`, `logs verify`.
+//! `logs rotate`, `logs cleanup`, `logs rebuild-catalog`, `logs verify`.
 
 use genesis_client::v1::{
-    CleanupArchivesRequest, Finding, PlanCleanupArchivesResponse, RotateLogsRequest,
-    VerifyArchivesRequest, VerifyDepth, VerifySummary, verify_archives_response::Part,
+    CleanupArchivesRequest, Finding, PlanCleanupArchivesResponse, RebuildCatalogRequest,
+    RotateLogsRequest, VerifyArchivesRequest, VerifyDepth, VerifySummary,
+    verify_archives_response::Part,
 };
 use genesis_client::{Client, Error, Kind};
 use serde_json::{Value, json};
@@ -42,6 +43,29 @@ pub(super) async fn rotate(
                 .call(request.clone(), |c, r| async move { c.logs().rotate_logs(r).await })
                 .await?;
             let json = session.json("RotateLogsResponse", &response)?;
+            run::started(session, &client, response.run.as_ref(), json, detach).await
+        })
+        .await
+}
+
+pub(super) async fn rebuild(
+    session: &Session<'_>,
+    log_type: &str,
+    detach: bool,
+) -> Result<Exit, Halt> {
+    let request =
+        RebuildCatalogRequest { log_type: log_type.to_owned(), plan_hash: session.plan_hash() };
+    if session.global.plan {
+        return plan::ask!(session, request, logs, plan_rebuild_catalog);
+    }
+    consent(session, SERVICE, "RebuildCatalog", "enter what the archive holds into the catalogue")?;
+    let request = &request;
+    session
+        .each(|client| async move {
+            let response = client
+                .call(request.clone(), |c, r| async move { c.logs().rebuild_catalog(r).await })
+                .await?;
+            let json = session.json("RebuildCatalogResponse", &response)?;
             run::started(session, &client, response.run.as_ref(), json, detach).await
         })
         .await

@@ -11,7 +11,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 14] = [
+const CHANGES: [(&[&str], &str, &str); 15] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -37,6 +37,7 @@ const CHANGES: [(&[&str], &str, &str); 14] = [
         "CleanupArchivesEarly",
         "",
     ),
+    (&["logs", "rebuild-catalog", "--log-type", "app"], "RebuildCatalog", "app"),
     (&["logs", "hold", "--log-type", "app", "--reason", "r"], "HoldLogs", "app"),
     (&["logs", "release", "01ABCD", "--reason", "r"], "ReleaseLogs", "01ABCD"),
 ];

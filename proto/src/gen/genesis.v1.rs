@@ -2526,6 +2526,20 @@ pub struct ListHoldsResponse {
     pub holds: ::prost::alloc::vec::Vec<Hold>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RebuildCatalogRequest {
+    /// Only this type; empty: all.
+    #[prost(string, tag = "1")]
+    pub log_type: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RebuildCatalogResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<StartedRun>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyArchivesRequest {
     #[prost(string, tag = "1")]
     pub log_type: ::prost::alloc::string::String,
@@ -3134,6 +3148,55 @@ pub mod logs_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Enters what the archive holds of this host, and the catalogue does not know, into the catalogue: after the
+        /// database was lost. Each segment is read whole and compared with its manifest; nothing that is known is
+        /// changed. A second caller is attached. Fails with ARCHIVE_UNAVAILABLE, PLAN_CHANGED.
+        pub async fn rebuild_catalog(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RebuildCatalogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildCatalogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/RebuildCatalog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "RebuildCatalog"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RebuildCatalog would enter. Fails as it does.
+        pub async fn plan_rebuild_catalog(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RebuildCatalogRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanRebuildCatalog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanRebuildCatalog"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Checks segments against their manifests and the chain, ended by a summary. Damage is part of the answer.
         /// Fails with LOG_TYPE_UNKNOWN.
         pub async fn verify_archives(
@@ -3291,6 +3354,21 @@ pub mod logs_service_server {
             tonic::Response<super::PlanCleanupArchivesResponse>,
             tonic::Status,
         >;
+        /// Enters what the archive holds of this host, and the catalogue does not know, into the catalogue: after the
+        /// database was lost. Each segment is read whole and compared with its manifest; nothing that is known is
+        /// changed. A second caller is attached. Fails with ARCHIVE_UNAVAILABLE, PLAN_CHANGED.
+        async fn rebuild_catalog(
+            &self,
+            request: tonic::Request<super::RebuildCatalogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildCatalogResponse>,
+            tonic::Status,
+        >;
+        /// What RebuildCatalog would enter. Fails as it does.
+        async fn plan_rebuild_catalog(
+            &self,
+            request: tonic::Request<super::RebuildCatalogRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Server streaming response type for the VerifyArchives method.
         type VerifyArchivesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::VerifyArchivesResponse, tonic::Status>,
@@ -4006,6 +4084,97 @@ pub mod logs_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PlanCleanupArchivesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/RebuildCatalog" => {
+                    #[allow(non_camel_case_types)]
+                    struct RebuildCatalogSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::RebuildCatalogRequest>
+                    for RebuildCatalogSvc<T> {
+                        type Response = super::RebuildCatalogResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RebuildCatalogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::rebuild_catalog(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RebuildCatalogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.LogsService/PlanRebuildCatalog" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRebuildCatalogSvc<T: LogsService>(pub Arc<T>);
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::RebuildCatalogRequest>
+                    for PlanRebuildCatalogSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RebuildCatalogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LogsService>::plan_rebuild_catalog(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRebuildCatalogSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use genesis_storage::{SegmentRecord, SegmentState, TakenHow};
+use genesis_storage::{SegmentRecord, SegmentState, SourceRecord, TakenHow};
 
-use super::{Logs, Mode, Reopen, Source, act, blocking, new_segment, new_source, plan};
+use super::{Logs, Mode, Reopen, Source, act, blocking, new_segment, plan};
 use crate::error::{Error, Result, Unmet};
 use crate::outside::files::FileFacts;
 use crate::outside::{Holders, files, hooks, process};
@@ -110,13 +110,13 @@ impl Logs {
         let (log_type, source_path) = (source.log_type.clone(), path.display().to_string());
         self.settle_announced(&source_path).await?;
         let (device, inode) = (facts.device, facts.inode);
+        let first = self.known_source(&source.log_type).await?;
         let segment = self
             .state
             .write(
                 self.intent(actor, "logs.segment.cutting", reason).target(source_path.clone()),
                 move |writing| {
-                    let mut record =
-                        writing.sources().get(&log_type)?.unwrap_or_else(|| new_source(&log_type));
+                    let mut record = writing.sources().get(&log_type)?.unwrap_or(first);
                     let segment =
                         new_segment(&log_type, record.next_sequence, source_path, (device, inode));
                     record.next_sequence += 1;
@@ -173,6 +173,14 @@ impl Logs {
         self.metrics.rotated(&source.log_type);
         self.wake.notify_one();
         Ok(Some(segment.sequence))
+    }
+
+    /// The record of a source; for one that is not known yet, the one to begin with.
+    pub(super) async fn known_source(&self, log_type: &str) -> Result<SourceRecord> {
+        match self.state.read(|reading| Ok(reading.sources().get(log_type)?))? {
+            Some(source) => Ok(source),
+            None => self.first_source(log_type).await,
+        }
     }
 
     pub(super) async fn record_detached(&self, mut segment: SegmentRecord) -> Result<()> {

@@ -25,10 +25,12 @@ pub mod act;
 pub mod config;
 mod cut;
 pub mod holds;
+mod inventory;
 pub mod job;
 pub mod metrics;
 mod pipeline;
 pub mod plan;
+pub mod rebuild;
 pub mod retrieve;
 pub mod rotate;
 pub mod rpc;
@@ -48,8 +50,8 @@ use metrics::Metrics;
 pub use source::{Mode, Reopen, Source};
 
 /// What people start by hand here, and whether it goes on in an emergency: a full disk makes one worse.
-pub const RUN_KINDS: [(&str, Stance); 2] =
-    [(rotate::KIND, Stance::GoOn), (job::CLEANUP, Stance::GoOn)];
+pub const RUN_KINDS: [(&str, Stance); 3] =
+    [(rotate::KIND, Stance::GoOn), (job::CLEANUP, Stance::GoOn), (rebuild::KIND, Stance::GoOn)];
 
 /// So many retrievals and verifications go on at a time; each holds some megabytes.
 const READERS: usize = 8;

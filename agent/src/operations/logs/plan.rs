@@ -262,6 +262,35 @@ pub fn archive_name(hostname: &str, log_type: &str, first_at: Timestamp, sequenc
     )
 }
 
+/// Type and number of this host's segment at a place in the archive; `None` for anything else.
+pub fn parse_archive_name<'n>(name: &'n str, hostname: &str) -> Option<(&'n str, u64)> {
+    let log_type = name.split('/').next()?;
+    let file = name.rsplit('/').next()?;
+    let sequence = file.rsplit('-').next()?.parse::<u64>().ok()?;
+    // Built anew, but for the time, which is the part between.
+    let sample = archive_name(hostname, log_type, Timestamp::UNIX_EPOCH, sequence);
+    let (_, sample) = sample.rsplit_once('/')?;
+    let head = sample.get(..sample.len() - sample.rsplit('-').next()?.len() - 1)?;
+    let head = head.get(..head.rfind('-')? + 1)?;
+    let time = file.strip_prefix(head)?.strip_suffix(&format!("-{sequence:08}"))?;
+    let is_time = time.len() == "20240101T000000.000Z".len()
+        && time.bytes().all(|byte| byte.is_ascii_digit() || [b'T', b'.', b'Z'].contains(&byte));
+    (is_time && name.split('/').count() == 5).then_some((log_type, sequence))
+}
+
+/// The number in the name of a log that was renamed away from its writer.
+pub fn detached_number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_suffix(DETACHED_SUFFIX)?;
+    let number = name.rsplit('.').next()?;
+    number.parse().ok().filter(|_| number.len() >= 8)
+}
+
+/// The log that a renamed one was.
+pub fn source_of_detached(path: &str) -> String {
+    let without = path.strip_suffix(DETACHED_SUFFIX).unwrap_or(path);
+    without.rsplit_once('.').map_or(without, |(source, _)| source).to_owned()
+}
+
 /// How long a source's segments are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {

@@ -8,11 +8,12 @@ use genesis_proto::v1::{
     ActiveFile, CleanupArchivesRequest, CleanupArchivesResponse, Condition, Gap,
     GetLogsStatusRequest, GetLogsStatusResponse, Hold, HoldLogsRequest, HoldLogsResponse,
     ListHoldsRequest, ListHoldsResponse, ListSegmentsRequest, ListSegmentsResponse, Plan,
-    PlanCleanupArchivesResponse, PlanResponse, PlanStep, ReleaseLogsRequest, ReleaseLogsResponse,
-    RetrieveLogsRequest, RetrieveLogsResponse, RetrievePlan, RetrieveTrailer, RotateLogsRequest,
-    RotateLogsResponse, Segment, SegmentHindrance, SegmentState, SourceStatus, StateCount,
-    VerifyArchivesRequest, VerifyArchivesResponse, VerifyDepth, VerifySummary,
-    retrieve_logs_response, verify_archives_response,
+    PlanCleanupArchivesResponse, PlanResponse, PlanStep, RebuildCatalogRequest,
+    RebuildCatalogResponse, ReleaseLogsRequest, ReleaseLogsResponse, RetrieveLogsRequest,
+    RetrieveLogsResponse, RetrievePlan, RetrieveTrailer, RotateLogsRequest, RotateLogsResponse,
+    Segment, SegmentHindrance, SegmentState, SourceStatus, StateCount, VerifyArchivesRequest,
+    VerifyArchivesResponse, VerifyDepth, VerifySummary, retrieve_logs_response,
+    verify_archives_response,
 };
 use genesis_storage::{SegmentRecord, SegmentState as Stored};
 use tokio::sync::mpsc;
@@ -359,6 +360,23 @@ impl LogsService for Service {
     }
 
     type VerifyArchivesStream = ReceiverStream<Result<VerifyArchivesResponse, Status>>;
+
+    async fn rebuild_catalog(
+        &self,
+        request: Request<RebuildCatalogRequest>,
+    ) -> Result<Response<RebuildCatalogResponse>, Status> {
+        let who = caller(&request)?;
+        let RebuildCatalogRequest { log_type, plan_hash } = request.get_ref();
+        let run = self.0.rebuild(log_type, plan_hash, (who.identity, who.reason)).await;
+        Ok(Response::new(RebuildCatalogResponse { run: Some(started(run.map_err(to_status)?)) }))
+    }
+
+    async fn plan_rebuild_catalog(
+        &self,
+        request: Request<RebuildCatalogRequest>,
+    ) -> Result<Response<PlanResponse>, Status> {
+        planned(self.0.plan_rebuild(&request.get_ref().log_type).await)
+    }
 
     async fn verify_archives(
         &self,

@@ -79,13 +79,13 @@ impl Logs {
         self.room_for(piece.until - piece.from, &source_path).await?;
         let folder = self.config().local_dir.join(&source.log_type);
         let log_type = source.log_type.clone();
+        let first = self.known_source(&log_type).await?;
         let segment = self
             .state
             .write(
                 self.intent(actor, "logs.segment.cutting", reason).target(source_path.clone()),
                 move |writing| {
-                    let mut record =
-                        writing.sources().get(&log_type)?.unwrap_or_else(|| new_source(&log_type));
+                    let mut record = writing.sources().get(&log_type)?.unwrap_or(first);
                     let sequence = record.next_sequence;
                     record.next_sequence += 1;
                     let mut segment = new_segment(&log_type, sequence, source_path, identity);

@@ -145,6 +145,43 @@ fn a_piece_that_was_not_copied_is_given_up_and_one_that_was_is_finished() {
 }
 
 #[test]
+fn a_place_in_the_archive_tells_type_and_number_of_this_hosts_segments_only() {
+    let first = at("2024-03-01T12:34:56.789Z");
+    for (host, log_type, sequence) in [
+        ("web-1", "trading", 7),
+        ("h", "t", 1),
+        ("a-trading-b", "trading", 123_456_789_012),
+        ("host.with.dots", "x-y_z", 99),
+        ("ho st/..", "t", 5),
+    ] {
+        let name = plan::archive_name(host, log_type, first, sequence);
+        assert_eq!(plan::parse_archive_name(&name, host), Some((log_type, sequence)), "{name}");
+        assert_eq!(plan::parse_archive_name(&name, "other"), None, "{name}");
+    }
+    for name in [
+        "",
+        "trading",
+        "trading/2024/03/01/web-1-trading-20240301T123456.789Z-7",
+        "trading/2024/03/01/web-1-other-20240301T123456.789Z-00000007",
+        "trading/2024/web-1-trading-20240301T123456.789Z-00000007",
+        "trading/2024/03/01/web-1-trading-yesterday-00000007",
+        "trading/2024/03/01/web-1-trading-20240301T123456.789Z-0000000x",
+    ] {
+        assert_eq!(plan::parse_archive_name(name, "web-1"), None, "{name}");
+    }
+}
+
+#[test]
+fn a_renamed_log_tells_its_number_and_what_it_was() {
+    let segment = super::new_segment("trading", 12, "/l/x.log".into(), (1, 2));
+    assert_eq!(plan::detached_number(Path::new(&segment.detached_path)), Some(12));
+    assert_eq!(plan::source_of_detached(&segment.detached_path), "/l/x.log");
+    for path in ["/l/x.log", "/l/x.log.genesis", "/l/x.12.genesis", "/l/x.1234567a.genesis"] {
+        assert_eq!(plan::detached_number(Path::new(path)), None, "{path}");
+    }
+}
+
+#[test]
 fn what_is_reserved_follows_what_such_lines_took() {
     let frame = 64 << 10;
     assert_eq!(plan::sealed_bytes(1_000_000, 0, 0), 500_000 + frame);

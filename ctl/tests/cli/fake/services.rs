@@ -153,6 +153,24 @@ impl LogsService for Inner {
         Ok(Response::new(RotateLogsResponse { run: started() }))
     }
 
+    async fn rebuild_catalog(
+        &self,
+        request: Request<RebuildCatalogRequest>,
+    ) -> Answer<RebuildCatalogResponse> {
+        let log_type = request.get_ref().log_type.clone();
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("RebuildCatalog", format!("{} {hash}", &log_type).trim_end(), &request).await?;
+        changed(&hash)?;
+        Ok(Response::new(RebuildCatalogResponse { run: started() }))
+    }
+
+    async fn plan_rebuild_catalog(
+        &self,
+        request: Request<RebuildCatalogRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanRebuildCatalog", &request).await
+    }
+
     async fn plan_rotate_logs(&self, request: Request<RotateLogsRequest>) -> Answer<PlanResponse> {
         self.planned("PlanRotateLogs", &request).await
     }

@@ -47,6 +47,7 @@ tables! {
     JOB_MARKS: Name => Bytes = "job_marks"; "Job name to `JobMark`."
     SEGMENTS: (Name, u64) => Bytes = "segments"; "Log type and sequence to `SegmentRecord`."
     SEGMENTS_UNFINISHED: (Name, u64) => () = "segments_unfinished"; "The segments not yet verified."
+    SEGMENT_TIMES: (Name, i64, u64) => i64 = "segment_times"; "Log type, last timestamp (nanoseconds since 1970) and sequence to the first; where there are none, the greatest and the least."
     SEGMENT_COUNTS: (Name, Name) => u64 = "segment_counts"; "Log type and state to how many."
     SEGMENT_TOTALS: Name => Bytes = "segment_totals"; "Log type to `SegmentTotals`."
     SOURCES: Name => Bytes = "sources"; "Log type to `SourceRecord`."

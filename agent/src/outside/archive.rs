@@ -24,7 +24,9 @@ pub use address::{Address, Bucket, Place};
 
 /// Above this size in bytes an object is streamed in parts instead of being held in memory.
 const WHOLE_LIMIT: u64 = 8 << 20;
-/// How much is held in memory while streaming, in bytes. S3 wants 5 MiB at least, and takes 10,000 parts.
+/// How much is held in memory while streaming to a folder, in bytes.
+const PIECE_BYTES: usize = 1 << 20;
+/// The same for a bucket: S3 wants 5 MiB at least, and takes 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
 /// At most this many staged files of one object are looked for; each crash leaves one at most.
 const STAGED_LIMIT: u32 = 100;
@@ -145,7 +147,7 @@ impl Archive {
             self.store.put_multipart(&staging).await.map_err(|error| fault().caused_by(error))?;
         let sent = async {
             while let Some(part) =
-                next_part(file).await.map_err(|error| fault().caused_by(error))?
+                next_part(file, PIECE_BYTES).await.map_err(|error| fault().caused_by(error))?
             {
                 let sending = upload.put_part(PutPayload::from(part));
                 sending.await.map_err(|error| fault().caused_by(error))?;
@@ -205,7 +207,7 @@ impl Archive {
             failpoint::hit("logs.upload-begun");
             let mut parts = Vec::new();
             while let Some(part) =
-                next_part(file).await.map_err(|error| fault().caused_by(error))?
+                next_part(file, PART_BYTES).await.map_err(|error| fault().caused_by(error))?
             {
                 let sending = store.put_part(&path, &id, parts.len(), PutPayload::from(part));
                 parts.push(sending.await.map_err(|error| fault().caused_by(error))?);
@@ -351,9 +353,9 @@ impl Archive {
 }
 
 /// The next part of a file; `None` at its end.
-async fn next_part(file: &mut tokio::fs::File) -> std::io::Result<Option<Bytes>> {
-    let mut part = BytesMut::with_capacity(PART_BYTES);
-    while part.len() < PART_BYTES && file.read_buf(&mut part).await? > 0 {}
+async fn next_part(file: &mut tokio::fs::File, bytes: usize) -> std::io::Result<Option<Bytes>> {
+    let mut part = BytesMut::with_capacity(bytes);
+    while part.len() < bytes && file.read_buf(&mut part).await? > 0 {}
     Ok(Some(part.freeze()).filter(|part| !part.is_empty()))
 }
 

@@ -1,6 +1,7 @@
 //! What the measurements share. Each of them uses its part.
 #![allow(dead_code)]
 
+pub(crate) mod agent;
 pub(crate) mod cpu;
 pub(crate) mod hosts;
 pub(crate) mod trading_log;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::reads_as;
 use crate::error::StorageError;
 use crate::record::{Record, check_name, decode, encode, pair};
-use crate::schema::{SEGMENT_COUNTS, SEGMENT_TOTALS, SEGMENTS, SEGMENTS_UNFINISHED};
+use crate::schema::{SEGMENT_COUNTS, SEGMENT_TIMES, SEGMENT_TOTALS, SEGMENTS, SEGMENTS_UNFINISHED};
 use crate::view::{Sink, Source};
 
 /// How many records `for_each` holds at once.
@@ -157,6 +157,9 @@ pub struct SegmentRecord {
     pub last_at: Option<Timestamp>,
     /// How many lines.
     pub lines: u64,
+    /// How many members its file has; 0 where that was not recorded.
+    #[serde(default)]
+    pub members: u64,
     /// Size before compression.
     pub plain_bytes: u64,
     /// Size after compression.
@@ -237,6 +240,18 @@ impl SegmentTotals {
     }
 }
 
+/// The row of a segment in the index of times: last timestamp, sequence, first timestamp.
+fn times(segment: &SegmentRecord) -> (i64, u64, i64) {
+    let clamp = |at: Timestamp| {
+        let nanoseconds = at.as_nanosecond();
+        i64::try_from(nanoseconds).unwrap_or(if nanoseconds < 0 { i64::MIN } else { i64::MAX })
+    };
+    let known = segment.first_at.zip(segment.last_at);
+    let (first, last) =
+        known.map_or((i64::MIN, i64::MAX), |(first, last)| (clamp(first), clamp(last)));
+    (last, segment.sequence, first)
+}
+
 /// Reads segments.
 #[derive(Clone, Copy)]
 pub struct Segments<'t> {
@@ -309,6 +324,48 @@ impl<'t> Segments<'t> {
             };
             found.push(decode(&key, value.value())?);
         }
+        Ok(found)
+    }
+
+    /// The segments of a type with lines at `from` or later and before `until`, both in nanoseconds since 1970,
+    /// and those whose times are not known; by sequence. Found by an index: what is read grows with what is
+    /// found, and by some forty bytes for each segment behind `from`.
+    pub fn within(
+        &self,
+        log_type: &str,
+        from: i64,
+        until: i64,
+    ) -> Result<Vec<SegmentRecord>, StorageError> {
+        let mut sequences = Vec::new();
+        {
+            let index = self.source.view(SEGMENT_TIMES)?;
+            let view = self.source.view(SEGMENTS)?;
+            if index.len()? == view.len()? {
+                for row in index.range((log_type, from, 0)..=(log_type, i64::MAX, u64::MAX))? {
+                    let (key, first) = row?;
+                    if first.value() < until {
+                        sequences.push(key.value().2);
+                    }
+                }
+                sequences.sort_unstable();
+                let mut found = Vec::with_capacity(sequences.len());
+                for sequence in sequences {
+                    if let Some(row) = view.get((log_type, sequence))? {
+                        found.push(decode(&pair(log_type, sequence), row.value())?);
+                    }
+                }
+                return Ok(found);
+            }
+        }
+        // A file of an older version, until the first segment is written to it.
+        let mut found = Vec::new();
+        self.for_each(Some(log_type), |segment| {
+            let (last, _, first) = times(&segment);
+            if last >= from && first < until {
+                found.push(segment);
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(found)
     }
 
@@ -426,6 +483,7 @@ impl<'t> SegmentsWriting<'t> {
         let bytes = encode(&pair(log_type, sequence), segment)?;
         self.sink.edit(SEGMENTS)?.insert((log_type, sequence), bytes.as_slice())?;
         self.set_totals(log_type, totals, old.as_ref(), Some(segment))?;
+        self.set_times(log_type, old.as_ref(), Some(segment))?;
         self.moved(log_type, sequence, old.map(|old| old.state), Some(segment.state))
     }
 
@@ -435,8 +493,43 @@ impl<'t> SegmentsWriting<'t> {
         let totals = self.totals(log_type)?;
         self.sink.edit(SEGMENTS)?.remove((log_type, sequence))?;
         self.set_totals(log_type, totals, Some(&old), None)?;
+        self.set_times(log_type, Some(&old), None)?;
         self.moved(log_type, sequence, Some(old.state), None)?;
         Ok(true)
+    }
+
+    /// Brings the index of times up to a change; makes it where a file of an older version has none.
+    fn set_times(
+        &self,
+        log_type: &str,
+        old: Option<&SegmentRecord>,
+        new: Option<&SegmentRecord>,
+    ) -> Result<(), StorageError> {
+        {
+            let mut index = self.sink.edit(SEGMENT_TIMES)?;
+            if let Some(old) = old {
+                let (last, sequence, _) = times(old);
+                index.remove((log_type, last, sequence))?;
+            }
+            if let Some(new) = new {
+                let (last, sequence, first) = times(new);
+                index.insert((log_type, last, sequence), first)?;
+            }
+        }
+        let source = self.sink.source();
+        if source.view(SEGMENT_TIMES)?.len()? == source.view(SEGMENTS)?.len()? {
+            return Ok(());
+        }
+        let mut rows = Vec::new();
+        self.for_each(None, |segment| {
+            rows.push((segment.log_type.clone(), times(&segment)));
+            ControlFlow::Continue(())
+        })?;
+        let mut index = self.sink.edit(SEGMENT_TIMES)?;
+        for (log_type, (last, sequence, first)) in &rows {
+            index.insert((log_type.as_str(), *last, *sequence), *first)?;
+        }
+        Ok(())
     }
 
     fn set_totals(

@@ -78,6 +78,7 @@ fn segment(log_type: &str, sequence: u64, state: SegmentState) -> SegmentRecord 
         first_at: Some(at(1)),
         last_at: Some(at(2)),
         lines: 10,
+        members: 1,
         plain_bytes: 1000,
         compressed_bytes: 100,
         sha256: "ab".repeat(32),

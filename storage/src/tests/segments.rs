@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 
 use super::*;
-use crate::schema::SEGMENT_TOTALS;
+use crate::schema::{SEGMENT_TIMES, SEGMENT_TOTALS};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -133,6 +133,58 @@ fn totals_of_a_file_that_has_none_yet_are_counted() {
     put(&store, verified(2, 9));
     put(&store, SegmentRecord { state: SegmentState::ArchiveExpired, ..verified(1, 5) });
     assert_eq!(totals(&store), (150, 15, Some(at(9))));
+}
+
+#[test]
+fn segments_are_found_by_their_times_also_in_a_file_without_that_index() {
+    let folder = folder();
+    let store = open_in(&folder);
+    let put = |store: &Store, sequence, times: Option<(i64, i64)>| {
+        let segment = SegmentRecord {
+            first_at: times.map(|(first, _)| at(first)),
+            last_at: times.map(|(_, last)| at(last)),
+            ..segment("app", sequence, SegmentState::Verified)
+        };
+        store.write(intent("x"), |w| w.segments().put(&segment)).unwrap();
+    };
+    let within = |store: &Store, from: i64, until: i64| -> Vec<u64> {
+        let nanoseconds = |number| i64::try_from(at(number).as_nanosecond()).unwrap();
+        let (from, until) = (nanoseconds(from), nanoseconds(until));
+        let found = store.read(|r| r.segments().within("app", from, until));
+        found.unwrap().into_iter().map(|segment| segment.sequence).collect()
+    };
+    // The third has no times yet; the fourth overlaps the first two; another type is between.
+    put(&store, 1, Some((10, 20)));
+    put(&store, 2, Some((20, 30)));
+    put(&store, 3, None);
+    put(&store, 4, Some((5, 25)));
+    store
+        .write(intent("x"), |w| w.segments().put(&segment("apple", 5, SegmentState::Verified)))
+        .unwrap();
+    let check = |store: &Store| {
+        assert_eq!(within(store, 0, 5), [3]);
+        assert_eq!(within(store, 0, 6), [3, 4]);
+        assert_eq!(within(store, 20, 21), [1, 2, 3, 4], "both ends touch");
+        assert_eq!(within(store, 21, 22), [2, 3, 4]);
+        assert_eq!(within(store, 26, 99), [2, 3]);
+        assert_eq!(within(store, 31, 99), [3]);
+    };
+    check(&store);
+    // A record that is written anew is found by its new times only.
+    put(&store, 1, Some((40, 50)));
+    assert_eq!(within(&store, 10, 20), [3, 4]);
+    assert_eq!(within(&store, 45, 46), [1, 3]);
+    put(&store, 1, Some((10, 20)));
+    drop(store);
+    tamper(&folder.path().join("state.redb"), |transaction| {
+        transaction.open_table(SEGMENT_TIMES).unwrap().retain(|_, _| false).unwrap();
+    });
+    let store = open_in(&folder);
+    check(&store);
+    put(&store, 6, Some((190, 191)));
+    check(&store);
+    store.write(intent("x"), |w| w.segments().delete("app", 2)).unwrap();
+    assert_eq!(within(&store, 21, 22), [3, 4]);
 }
 
 #[test]

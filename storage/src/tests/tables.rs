@@ -75,7 +75,7 @@ prop_compose! {
         let upload_id = taken.as_ref().map(|taken| taken.mark.clone());
         SegmentRecord {
             log_type, sequence, state, source_path, detached_path, device, inode, detached_at, initial_at, first_at, last_at,
-            lines, plain_bytes, compressed_bytes, sha256, manifest_sha256, chain_index, archive_name, sealed_at, verified_at,
+            lines, members: lines / 3, plain_bytes, compressed_bytes, sha256, manifest_sha256, chain_index, archive_name, sealed_at, verified_at,
             local_expired_at, archive_expired_at, waiting, taken, upload_id,
         }
     }

@@ -290,6 +290,7 @@ fn new_segment(
         first_at: None,
         last_at: None,
         lines: 0,
+        members: 0,
         plain_bytes: 0,
         compressed_bytes: 0,
         sha256: String::new(),

@@ -286,6 +286,7 @@ impl Logs {
         record.first_at = sealed.manifest.first_at.map(timestamp);
         record.last_at = sealed.manifest.last_at.map(timestamp);
         record.lines = sealed.manifest.lines;
+        record.members = sealed.manifest.members.len() as u64;
         record.plain_bytes = sealed.manifest.plain_bytes;
         record.compressed_bytes = sealed.manifest.compressed_bytes;
         record.sha256 = sealed.manifest.sha256.to_string();

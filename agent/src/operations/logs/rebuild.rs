@@ -241,6 +241,7 @@ impl Logs {
         record.first_at = manifest.first_at.map(timestamp);
         record.last_at = manifest.last_at.map(timestamp);
         record.lines = manifest.lines;
+        record.members = manifest.members.len() as u64;
         record.plain_bytes = manifest.plain_bytes;
         record.compressed_bytes = manifest.compressed_bytes;
         record.sha256 = manifest.sha256.to_string();

@@ -84,11 +84,11 @@ pub struct Gap {
     pub message: String,
 }
 
-/// A segment with what is known of its index.
+/// A segment that lines are read of.
 struct Readable {
     segment: SegmentRecord,
-    manifest: Manifest,
-    members: Vec<usize>,
+    /// Which members; `None` where all of it lies in the range.
+    members: Option<Vec<usize>>,
 }
 
 impl Logs {
@@ -117,6 +117,16 @@ impl Logs {
         // Looked at before and after: a file may be cut in between.
         trailer.active_files_in_range = self.active_in_range(log_type, range);
         for segment in self.segments_in(log_type, range, &mut trailer)? {
+            // The catalogue says enough of a segment that lies in the range with all its lines; the index of the
+            // others is read now for the plan, and again when its turn comes, since that of a long one is large.
+            if segment.members > 0 && covers(range, &segment) {
+                plan.segments += 1;
+                plan.members += segment.members;
+                plan.compressed_bytes += segment.compressed_bytes;
+                plan.plain_bytes += segment.plain_bytes;
+                readable.push(Readable { segment, members: None });
+                continue;
+            }
             match self.manifest(&segment).await {
                 Ok(manifest) => {
                     let members = members_for(&manifest, range);
@@ -129,9 +139,7 @@ impl Logs {
                         plan.compressed_bytes += member.compressed_bytes;
                         plan.plain_bytes += member.plain_bytes;
                     }
-                    // The index of a long segment is large; it is read again when its turn comes.
-                    let keep = Manifest { members: Vec::new(), ..manifest };
-                    readable.push(Readable { segment, manifest: keep, members });
+                    readable.push(Readable { segment, members: Some(members) });
                 }
                 Err(error) => {
                     trailer.gaps.push(gap(&segment, segment.lines, error.code, error.chain()))
@@ -177,31 +185,29 @@ impl Logs {
     ) -> Result<Vec<SegmentRecord>> {
         let (from, until) = (timestamp(range.from), timestamp(range.until));
         let mut found = Vec::new();
-        self.state.read(|reading| {
-            reading.segments().for_each(Some(log_type), |segment| {
-                match (segment.state, segment.first_at, segment.last_at) {
-                    // Its times are not known before it is sealed. It can't reach behind the range, as far
-                    // as its writer's clock goes, when it was cut before the range began.
-                    (SegmentState::Active | SegmentState::Detached, ..)
-                        if segment.detached_at.is_none_or(|at| at >= from) =>
-                    {
-                        let message =
-                            "not sealed yet; ask again when its writer has let go".to_owned();
-                        trailer.gaps.push(gap(&segment, 0, "SEGMENT_NOT_SEALED", message));
-                    }
-                    (state, Some(first), Some(last)) if first < until && last >= from => {
-                        if state == SegmentState::ArchiveExpired {
-                            trailer.expired_segments += 1;
-                        } else {
-                            found.push(segment);
-                        }
-                    }
-                    _ => {}
+        let segments = self
+            .state
+            .read(|reading| Ok(reading.segments().within(log_type, range.from, range.until)?))?;
+        for segment in segments {
+            match (segment.state, segment.first_at, segment.last_at) {
+                // Its times are not known before it is sealed. It can't reach behind the range, as far as its
+                // writer's clock goes, when it was cut before the range began.
+                (SegmentState::Active | SegmentState::Detached, ..)
+                    if segment.detached_at.is_none_or(|at| at >= from) =>
+                {
+                    let message = "not sealed yet; ask again when its writer has let go".to_owned();
+                    trailer.gaps.push(gap(&segment, 0, "SEGMENT_NOT_SEALED", message));
                 }
-                std::ops::ControlFlow::Continue(())
-            })?;
-            Ok(())
-        })?;
+                (state, Some(first), Some(last)) if first < until && last >= from => {
+                    if state == SegmentState::ArchiveExpired {
+                        trailer.expired_segments += 1;
+                    } else {
+                        found.push(segment);
+                    }
+                }
+                _ => {}
+            }
+        }
         Ok(found)
     }
 
@@ -268,17 +274,17 @@ impl Logs {
         let manifest = match self.manifest(&entry.segment).await {
             Ok(manifest) => manifest,
             Err(error) => {
-                trailer.gaps.push(gap(
-                    &entry.segment,
-                    entry.manifest.lines,
-                    error.code,
-                    error.chain(),
-                ));
+                let lines = entry.segment.lines;
+                trailer.gaps.push(gap(&entry.segment, lines, error.code, error.chain()));
                 return Ok(());
             }
         };
-        let wanted: Vec<&Member> =
-            entry.members.iter().filter_map(|index| manifest.members.get(*index)).collect();
+        let wanted: Vec<&Member> = match &entry.members {
+            Some(members) => {
+                members.iter().filter_map(|index| manifest.members.get(*index)).collect()
+            }
+            None => manifest.members.iter().collect(),
+        };
         for group in groups(&wanted) {
             // One read for all of them, which matters where each one is a request; if it fails, one by one.
             let together = self.members(&entry.segment, group).await.unwrap_or_default();
@@ -386,6 +392,12 @@ impl Logs {
         let wanted = member.clone();
         blocking(move || inflate(&bytes, &wanted)).await
     }
+}
+
+/// Whether every line of a segment lies in the range.
+fn covers(range: DateRange, segment: &SegmentRecord) -> bool {
+    let (from, until) = (timestamp(range.from), timestamp(range.until));
+    segment.first_at.zip(segment.last_at).is_some_and(|(first, last)| from <= first && last < until)
 }
 
 /// Splits members into runs that lie end to end and come to no more than [`READ_BYTES`].

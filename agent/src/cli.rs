@@ -41,6 +41,11 @@ pub enum Command {
     },
     /// Print a configuration file with every key at its default
     ExampleConfig,
+    /// Print [[logs.source]] tables for logrotate's configuration, and what they can't express; exits 3 when something is left out
+    ConvertLogrotate {
+        /// Files, or folders of them [default: /etc/logrotate.conf and /etc/logrotate.d]
+        paths: Vec<PathBuf>,
+    },
     /// A self-contained tour: a fast writer, the agent and genesisctl on a temporary folder
     Demo {
         /// Keep the temporary folder

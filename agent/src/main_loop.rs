@@ -26,6 +26,7 @@ pub fn run(cli: Cli) -> ExitCode {
             return check(file.as_deref().or(cli.places.config.as_deref()), &cli.places);
         }
         Some(Command::ExampleConfig) => example(&cli.places),
+        Some(Command::ConvertLogrotate { paths }) => return convert_logrotate(&paths),
         Some(Command::Demo { keep, genesisctl }) => return demo::run(keep, genesisctl),
         Some(Command::Pki(args)) => return pki(&args, &cli.places),
     };
@@ -60,6 +61,31 @@ fn complain(error: &Error) {
     for unmet in error.unmet.iter().filter(|unmet| unmet.message != error.message) {
         say(&format!("  {}: {}", unmet.subject, unmet.message));
     }
+}
+
+/// Prints what logrotate's configuration comes to in ours; what is left out goes to stderr as well.
+fn convert_logrotate(paths: &[std::path::PathBuf]) -> ExitCode {
+    let default = ["/etc/logrotate.conf".into(), "/etc/logrotate.d".into()];
+    let paths = if paths.is_empty() { &default[..] } else { paths };
+    let files = match crate::outside::files::texts(paths) {
+        Ok(files) => files,
+        Err((path, error)) => {
+            say(&format!("genesis-agent: can't read {}: {error}", path.display()));
+            return ExitCode::from(2);
+        }
+    };
+    let conversion = crate::operations::logs::logrotate::convert(&files);
+    print(&conversion.toml);
+    for what in &conversion.left_out {
+        say(&format!("left out: {what}"));
+    }
+    say(&format!(
+        "{} source(s) from {} file(s), {} thing(s) left out; read it through, then `genesis-agent check-config`",
+        conversion.sources,
+        files.len(),
+        conversion.left_out.len()
+    ));
+    ExitCode::from(if conversion.left_out.is_empty() { 0 } else { 3 })
 }
 
 fn print(text: &str) {

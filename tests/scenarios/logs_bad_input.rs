@@ -322,3 +322,40 @@ fn a_link_that_leads_into_the_archive_does_not_make_it_a_log() {
     assert!(segment.file(&agent.archive()).exists(), "the archive is as it was");
     agent.assert_holds("trading", 100);
 }
+
+#[test]
+fn a_configuration_of_logrotate_becomes_one_of_ours_and_what_is_left_out_is_said() {
+    let agent = TestAgent::new(|_| String::new());
+    let folder = agent.folder().join("logrotate.d");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(
+        folder.join("app"),
+        format!(
+            "{} {{\n  size 1M\n  copytruncate\n  maxage 7\n}}\n",
+            agent.log("app.log").display()
+        ),
+    )
+    .unwrap();
+    std::fs::write(folder.join("old.bak"), "/var/log/old {\n}\n").unwrap();
+    let convert = |path: &Path| {
+        let mut command = std::process::Command::new(genesis_tests::binaries::agent());
+        let output = command.arg("convert-logrotate").arg(path).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, toml, said) = convert(&folder);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(toml.contains("rotate_mode = \"collapse\"") && !toml.contains("old"), "{toml}");
+    assert!(said.contains("1 source(s) from 1 file(s), 0 thing(s) left out"), "{said}");
+    agent.configure(&toml);
+    assert_eq!(check(&agent).0, 0, "{:?}", check(&agent));
+    std::fs::write(folder.join("more"), "/var/log/more.log {\n  daily\n  shred\n}\n").unwrap();
+    let (code, toml, said) = convert(&folder);
+    assert_eq!(code, Some(3), "{said}");
+    for text in [&toml, &said] {
+        assert!(text.contains("shred: files are deleted, not overwritten"), "{text}");
+    }
+    let (code, _, said) = convert(&agent.folder().join("nowhere"));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("nowhere"), "{said}");
+}

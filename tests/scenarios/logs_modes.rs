@@ -203,6 +203,25 @@ fn a_log_that_was_moved_or_rewritten_while_its_head_was_taken_is_left_alone() {
 }
 
 #[test]
+fn a_log_that_was_emptied_by_somebody_is_archived_from_its_beginning() {
+    let disk = LoopDisk::ext4(16);
+    let path = disk.join("t.log");
+    let mut agent = collapsing(&path, "1GB");
+    agent.start();
+    let mut writer = OpenOptions::new().create(true).append(true).open(&path).unwrap();
+    writer.write_all(lines::text(0..150).as_bytes()).unwrap();
+    agent.rotate("trading");
+    let left = std::fs::metadata(&path).unwrap().len();
+    assert!(left > 0, "the end of a block stays");
+    // Such as `: > t.log`: the same file, and nothing of what was archived is in it any more.
+    writer.set_len(0).unwrap();
+    writer.write_all(lines::text(150..300).as_bytes()).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() > left);
+    agent.rotate("trading");
+    agent.assert_holds("trading", 300);
+}
+
+#[test]
 fn files_that_an_application_leaves_by_itself_are_archived_once_they_are_done() {
     let agent = TestAgent::started(|log| {
         let mode = "rotate_mode = \"direct\"\nsettle = \"1s\"";

@@ -17,6 +17,7 @@ mod logs_damage;
 mod logs_durable;
 mod logs_formats;
 mod logs_held;
+mod logs_hostile;
 mod logs_kill;
 mod logs_live;
 mod logs_midnight;

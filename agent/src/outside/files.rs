@@ -154,6 +154,41 @@ pub fn walk(folder: &Path, f: &mut dyn FnMut(&Path)) -> io::Result<()> {
     Ok(())
 }
 
+/// The texts of files, with their names; of a folder those in it, sorted, but for hidden ones and backups.
+/// Bytes that are no UTF-8 are replaced.
+///
+/// # Errors
+/// The first path that can't be read, with the reason.
+pub fn texts(paths: &[PathBuf]) -> Result<Vec<(String, String)>, (PathBuf, io::Error)> {
+    let mut texts = Vec::new();
+    for path in paths {
+        let failed = |error| (path.clone(), error);
+        let mut files = Vec::new();
+        if path.is_dir() {
+            for entry in fs::read_dir(path).map_err(failed)? {
+                files.push(entry.map_err(failed)?.path());
+            }
+            files.retain(|file| {
+                let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = name.unwrap_or_default();
+                let left = [".bak", "~", ".dpkg-old", ".dpkg-dist", ".dpkg-new", ".disabled"];
+                file.is_file()
+                    && !name.starts_with('.')
+                    && !left.iter().any(|end| name.ends_with(end))
+            });
+            files.sort();
+        } else {
+            files.push(path.clone());
+        }
+        for file in files {
+            let bytes = fs::read(&file).map_err(|error| (file.clone(), error))?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            texts.push((file.display().to_string(), text));
+        }
+    }
+    Ok(texts)
+}
+
 /// The last whole lines of a file, at most `limit` bytes of them.
 ///
 /// # Errors

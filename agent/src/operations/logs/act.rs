@@ -53,6 +53,7 @@ pub enum Detached {
 /// `CUT_FAILED`; the rename may have happened all the same, so the world must be looked at.
 pub fn detach(source: &Path, detached: &Path, device: u64, inode: u64) -> Result<Detached> {
     failpoint::hit("logs.before-rename");
+    failpoint::pause("logs.before-rename");
     let failed = || {
         let message = format!("can't rename {} to {}", source.display(), detached.display());
         Error::unavailable("CUT_FAILED", message)

@@ -27,6 +27,7 @@ mod cut;
 pub mod holds;
 mod inventory;
 pub mod job;
+pub mod logrotate;
 pub mod metrics;
 mod pipeline;
 pub mod plan;

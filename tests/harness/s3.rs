@@ -87,7 +87,7 @@ impl S3 {
     pub fn config(&self, prefix: &str, timeout: &str) -> String {
         use std::os::unix::fs::PermissionsExt;
 
-        let file = self.folder.path().join("credentials");
+        let file = self.credentials();
         let text = format!(
             "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
             KEY.0, KEY.1
@@ -99,6 +99,11 @@ impl S3 {
              credentials_file = {file:?}\ntimeout = {timeout:?}\n",
             self.address
         )
+    }
+
+    /// The file with its credentials.
+    pub fn credentials(&self) -> PathBuf {
+        self.folder.path().join("credentials")
     }
 
     /// The secret of its credentials.

@@ -71,6 +71,28 @@ fn a_segments_life_in_a_bucket() {
 }
 
 #[test]
+fn the_check_of_the_configuration_looks_at_the_credentials() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let s3 = S3::start();
+    let agent = on(&s3);
+    let check = || {
+        let mut command = std::process::Command::new(genesis_tests::binaries::agent());
+        let output = command.arg("check-config").arg(agent.config()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(check().0, Some(0), "{:?}", check());
+    let file = s3.credentials();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let (code, said) = check();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("chmod 600") && !said.contains(s3.secret()), "{said}");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(check().0, Some(3));
+    assert_eq!(s3.requests(), 0, "nothing is sent");
+}
+
+#[test]
 fn a_server_that_says_what_is_not_so_is_never_believed() {
     for fault in [Fault::Truncates, Fault::Garbles] {
         let s3 = S3::start();

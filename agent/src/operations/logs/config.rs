@@ -122,6 +122,9 @@ impl Config {
                 problems.push((key.to_owned(), why));
             }
         }
+        if let Err(error) = self.archive.check() {
+            problems.push(("logs.archive".to_owned(), error.message));
+        }
         for source in &self.sources {
             let key = format!("logs.source {}", source.log_type);
             let patterns = source.paths.iter().filter_map(|pattern| files::matching(pattern).ok());

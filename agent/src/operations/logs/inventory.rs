@@ -210,7 +210,10 @@ impl Logs {
         for (of, missing) in &mut missing {
             let (names, numbers) = self.known(of)?;
             missing.archived.retain(|name, _| !names.contains(name));
-            missing.local.retain(|name, _| !names.contains(name));
+            // One that is being sealed right now has its number, and no name yet.
+            missing
+                .local
+                .retain(|name, found| !names.contains(name) && !numbers.contains(&found.sequence));
             missing.orphans.retain(|(_, number)| !numbers.contains(number));
         }
         missing.retain(|_, missing| missing.count() > 0);

@@ -1,3 +1,5 @@
+mod retention;
+
 use std::path::Path;
 use std::time::Duration;
 

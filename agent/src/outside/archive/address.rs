@@ -49,6 +49,17 @@ impl Address {
         }
     }
 
+    /// Looks at the files that opening the archive takes; nothing is sent.
+    ///
+    /// # Errors
+    /// `ARCHIVE_CREDENTIALS_INVALID`, `ARCHIVE_UNAVAILABLE` for a CA file that can't be used.
+    pub fn check(&self) -> crate::error::Result<()> {
+        match &self.place {
+            Place::Folder(_) => Ok(()),
+            Place::Bucket(bucket) => super::bucket::connect(bucket, &self.url).map(drop),
+        }
+    }
+
     /// Parses `file:///folder` or `s3://bucket/prefix`; what else a bucket needs keeps its defaults.
     ///
     /// # Errors

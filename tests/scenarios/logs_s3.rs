@@ -148,6 +148,27 @@ fn a_server_that_errs_or_hangs_is_waited_for() {
 }
 
 #[test]
+fn a_server_that_hangs_keeps_no_log_from_being_sealed() {
+    let s3 = S3::start();
+    // Longer than this test waits for anything.
+    let archive = s3.config("fleet/eu", "600s");
+    let mut agent = TestAgent::new(|log| archive + &source("trading", &log.join("*.log"), "64KiB"));
+    agent.start();
+    append(&agent, &lines::text(0..10));
+    agent.rotate("trading");
+    let before = s3.requests();
+    s3.fail(Fault::Hangs);
+    append(&agent, &lines::text(10..2_000));
+    wait_until("an upload that hangs", || s3.requests() > before);
+    append(&agent, &lines::text(2_000..4_000));
+    wait_until("the next one sealed", || {
+        let segments = agent.segments("trading");
+        segments.len() == 3 && segments[2].state == "SEALED"
+    });
+    agent.assert_holds("trading", 4_000);
+}
+
+#[test]
 fn an_upload_in_parts_that_is_cut_off_leaves_nothing_behind() {
     let s3 = S3::start();
     let mut agent = on(&s3);

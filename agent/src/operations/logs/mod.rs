@@ -48,6 +48,7 @@ mod watch;
 
 pub use config::{Config, OWN_TYPE};
 use metrics::Metrics;
+use pipeline::Half;
 pub use source::{Mode, Reopen, Source};
 
 /// What people start by hand here, and whether it goes on in an emergency: a full disk makes one worse.
@@ -89,8 +90,9 @@ pub struct Logs {
     deleting: tokio::sync::Mutex<()>,
     /// So many retrievals and verifications at a time.
     readers: Arc<Semaphore>,
-    /// Wakes the pipeline.
-    wake: Notify,
+    /// Wakes each half of the pipeline.
+    to_seal: Notify,
+    to_ship: Notify,
     live: Mutex<Live>,
 }
 
@@ -160,7 +162,8 @@ impl Logs {
             expiring: tokio::sync::Mutex::new(()),
             deleting: tokio::sync::Mutex::new(()),
             readers: Arc::new(Semaphore::new(READERS)),
-            wake: Notify::new(),
+            to_seal: Notify::new(),
+            to_ship: Notify::new(),
             live: Mutex::default(),
         }
     }
@@ -186,7 +189,7 @@ impl Logs {
             ..config
         };
         self.config.store(Arc::new(config));
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// The archive, opened at first need and again after a failure.
@@ -230,10 +233,15 @@ impl Logs {
         Err(Error::not_found("LOG_TYPE_UNKNOWN", message))
     }
 
+    fn wake(&self) {
+        self.to_seal.notify_one();
+        self.to_ship.notify_one();
+    }
+
     /// Watches sizes and leads segments through their life, for ever.
     pub async fn serve(self: Arc<Self>) {
-        let pipeline = Arc::clone(&self);
-        tokio::join!(self.watch(), pipeline.pipeline());
+        // An archive that hangs must not keep logs from being sealed.
+        tokio::join!(self.watch(), self.pipeline(Half::Seal), self.pipeline(Half::Ship));
     }
 
     /// Commits a segment's record with its oplog entry.

@@ -21,6 +21,21 @@ const RELEASE_WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration:
 /// First and longest wait after a failure.
 const FAULT_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// The two halves of a segment's way to the archive, which go on beside each other: a segment is in one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// Away from its writer and sealed, on this host.
+    Seal,
+    /// Into the archive, and read back.
+    Ship,
+}
+
+impl Half {
+    fn of(state: SegmentState) -> Self {
+        if state < SegmentState::Sealed { Self::Seal } else { Self::Ship }
+    }
+}
+
 /// What came of trying one step.
 pub(super) enum Outcome {
     /// The segment is one step further.
@@ -32,9 +47,13 @@ pub(super) enum Outcome {
 }
 
 impl Logs {
-    pub(super) async fn pipeline(&self) {
+    pub(super) async fn pipeline(&self, half: Half) {
+        let woken = match half {
+            Half::Seal => &self.to_seal,
+            Half::Ship => &self.to_ship,
+        };
         loop {
-            let wait = match self.advance_all().await {
+            let wait = match self.advance_half(half).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::error!(error = error.chain(), "the segments could not be looked at");
@@ -43,17 +62,19 @@ impl Logs {
             };
             tokio::select! {
                 () = self.outside.clock.sleep(wait) => {}
-                () = self.wake.notified() => {}
+                () = woken.notified() => {}
             }
         }
     }
 
-    /// Advances every unfinished segment that does not wait as far as it goes; returns how long to sleep.
+    /// Advances every unfinished segment of a half that does not wait as far as it goes there; returns how long
+    /// to sleep.
     ///
     /// # Errors
     /// `STORAGE_FAILED`.
-    pub(crate) async fn advance_all(&self) -> Result<Duration> {
-        let unfinished = self.state.read(|reading| Ok(reading.segments().unfinished()?))?;
+    pub(crate) async fn advance_half(&self, half: Half) -> Result<Duration> {
+        let mut unfinished = self.state.read(|reading| Ok(reading.segments().unfinished()?))?;
+        unfinished.retain(|segment| Half::of(segment.state) == half);
         let mut wait = REST;
         // Segments of one file are sealed in order, so that the time in force goes from one to the next.
         let mut unsealed: BTreeSet<(String, String)> = BTreeSet::new();
@@ -90,10 +111,15 @@ impl Logs {
         Ok(wait)
     }
 
-    /// Advances one segment until it rests or waits; returns when to come back.
+    /// Advances one segment until it rests, waits, or goes over to the other half; returns when to come back.
     async fn advance(&self, mut segment: SegmentRecord) -> Option<Duration> {
         let key = (segment.log_type.clone(), segment.sequence);
+        let half = Half::of(segment.state);
         loop {
+            if Half::of(segment.state) != half {
+                self.wake();
+                return None;
+            }
             match self.step(&segment).await {
                 Ok(Outcome::Advanced) => {
                     self.live().waiting.remove(&key);

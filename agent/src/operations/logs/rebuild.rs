@@ -103,7 +103,7 @@ impl Logs {
             }
             self.adopt_orphans(&of, missing.orphans, &mut learnt, &mut rebuild, context).await?;
         }
-        self.wake.notify_one();
+        self.wake();
         let summary = format!("{} of {total} segment(s) adopted", rebuild.adopted);
         match rebuild.wrong.first() {
             None => Ok(Report::proven(summary)),

@@ -10,6 +10,7 @@ use genesis_storage::{
 };
 use serde_json::json;
 
+use super::pipeline::Half;
 use super::{Logs, Source, plan};
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
@@ -190,7 +191,7 @@ impl Reconcile for RotationTable {
 
     async fn reconcile(&self, record: &RunRecord, steps: &[StepRecord]) -> ReconciliationRecord {
         // What had begun is settled first: an announced cut is recorded or taken back.
-        let advanced = self.0.advance_all().await;
+        let advanced = self.0.advance_half(Half::Seal).await;
         let started_at = record.started_at;
         // Those that were cut since it started, from the files that it had begun with.
         let segments = self.0.state.read(|reading| {

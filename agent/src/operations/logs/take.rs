@@ -123,7 +123,7 @@ impl Logs {
         }
         self.live().active.remove(&(source.log_type.clone(), path.to_owned()));
         self.metrics.rotated(&source.log_type);
-        self.wake.notify_one();
+        self.wake();
         Ok(Some(sequence))
     }
 

@@ -11,6 +11,7 @@ use crate::config::{Config as AgentConfig, Places};
 use crate::emergency::{Emergency, Stance};
 use crate::operations::logs::job::{self, ARCHIVE_RETENTION, LOCAL_RETENTION};
 use crate::operations::logs::metrics::Metrics;
+use crate::operations::logs::pipeline::Half;
 use crate::operations::logs::{HostIdentity, Logs, OwnLog};
 use crate::outside::{Clock, Host, ManualClock, Outside};
 use crate::runs::{Request, Runs, SecondCaller};
@@ -62,7 +63,9 @@ impl Bench {
         ));
         let source = logs.config().source("trading").cloned().unwrap();
         assert_eq!(logs.cut(&source, &log, "test", "test", 1).await.unwrap(), Some(1));
-        logs.advance_all().await.unwrap();
+        for half in [Half::Seal, Half::Ship] {
+            logs.advance_half(half).await.unwrap();
+        }
         let bench = Self { clock, runs, logs };
         assert_eq!(bench.state(), SegmentState::Verified);
         bench

@@ -187,6 +187,7 @@ fn an_upload_in_parts_that_is_cut_off_leaves_nothing_behind() {
     agent.start();
     agent.wait_verified("trading", 1);
     assert_eq!(s3.orphans(), Vec::<String>::new());
+    agent.ctl(&["run", "watch", "last"]);
     append(&agent, &text);
     // Parts get lost, and so does every attempt to abort.
     s3.fail(Fault::LosesParts);
@@ -199,6 +200,8 @@ fn an_upload_in_parts_that_is_cut_off_leaves_nothing_behind() {
     let size = segments[0].file(&s3.objects().join("fleet/eu")).metadata().unwrap().len();
     assert!(size > 8 << 20, "{size} bytes are put in one piece");
     for fault in [Fault::Truncates, Fault::Errs] {
+        // A rotation that goes on would take the next one in.
+        agent.ctl(&["run", "watch", "last"]);
         append(&agent, &text);
         s3.fail(fault);
         agent.ctl(&["logs", "rotate", "--log-type", "trading", "--detach"]).ok();

@@ -121,7 +121,6 @@ impl Logs {
             }
             return Err(error);
         }
-        self.live().active.remove(&(source.log_type.clone(), path.to_owned()));
         self.metrics.rotated(&source.log_type);
         self.wake();
         Ok(Some(sequence))

@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use genesis_tests::clock::{wait_for, wait_until};
 use genesis_tests::random::Random;
 use genesis_tests::{TestAgent, lines, source};
 
@@ -31,10 +32,14 @@ fn two_rotations_at_once_give_one_segment_and_both_go_well() {
 }
 
 #[test]
-fn a_second_caller_is_attached_to_the_run_that_goes_on() {
-    let agent = TestAgent::started(|log| source("trading", &log.join("t.log"), "1GB"));
+fn a_second_caller_is_attached_while_files_are_cut_and_starts_anew_afterwards() {
+    let mut agent = TestAgent::new(|log| source("trading", &log.join("t.log"), "1GB"));
+    let pause = agent.log("../pause");
+    std::fs::write(&pause, "").unwrap();
+    agent.environment("GENESIS_PAUSE", &format!("logs.before-rename:{}", pause.display()));
+    agent.start();
     std::fs::write(agent.log("t.log"), lines::text(0..50)).unwrap();
-    // It goes on as long as somebody holds the file.
+    // The segment waits as long as somebody holds the file.
     let held = std::fs::OpenOptions::new().append(true).open(agent.log("t.log")).unwrap();
     let start = || {
         let rotate = ["logs", "rotate", "--log-type", "trading", "--detach", "-o", "json"];
@@ -43,11 +48,26 @@ fn a_second_caller_is_attached_to_the_run_that_goes_on() {
     };
     let (first, attached) = start();
     assert!(!attached);
-    assert_eq!(start(), (first, true));
+    let reached = agent.log("../pause.reached");
+    wait_until("the moment before the rename", || reached.exists());
+    assert_eq!(start(), (first.clone(), true));
+    std::fs::remove_file(&pause).unwrap();
+    wait_until("the cut", || agent.segments("trading").len() == 1);
+    std::fs::write(agent.log("t.log"), lines::text(50..60)).unwrap();
+    // The first one may still be between its cut and the moment from which it only follows.
+    let second = wait_for("a rotation of its own", || match start() {
+        (id, false) => Some(id),
+        (id, true) => {
+            assert_eq!(id, first);
+            None
+        }
+    });
+    wait_until("the second cut", || agent.segments("trading").len() == 2);
     drop(held);
-    agent.ctl(&["run", "watch", "last"]).ok();
-    assert_eq!(agent.segments("trading").len(), 1);
-    agent.assert_holds("trading", 50);
+    for run in [&first, &second] {
+        agent.ctl(&["run", "watch", run]).ok();
+    }
+    agent.assert_holds("trading", 60);
 }
 
 #[test]

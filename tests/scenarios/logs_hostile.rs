@@ -138,14 +138,19 @@ fn a_frozen_writer_keeps_its_file_from_being_compressed_until_it_lets_go() {
     assert!(detached.exists());
     assert!(!agent.sealed().join("trading").exists(), "nothing was compressed");
     assert_eq!(agent.segments("trading")[0].state, "DETACHED");
+    // The rotation that follows the held segment keeps no other from cutting.
+    append(&agent.log("t.log"), b"2031-01-01T00:00:00Z another day\n");
+    let next = agent.ctl(&["logs", "rotate", "--log-type", "trading", "--detach"]).ok();
+    assert!(!next.text().contains("was going on already"), "{}", next.text());
+    wait_until("the second cut", || agent.segments("trading").len() == 2);
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
-    agent.wait_verified("trading", 1);
+    agent.wait_verified("trading", 2);
     assert!(!detached.exists());
     let count = writer.stop();
     agent.configure(&source("trading", &agent.log("t.log"), "1GB"));
     agent.ctl(&["config", "reload"]).ok();
     agent.rotate("trading");
-    agent.wait_verified("trading", 1);
+    agent.wait_verified("trading", 2);
     agent.assert_holds("trading", count);
 }
 

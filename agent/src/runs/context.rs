@@ -49,6 +49,12 @@ impl Context {
         if self.entry.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
+    /// Lets another run of the same key start from now on: for a run that has done what must not be done
+    /// twice at a time, and only watches on.
+    pub fn release_key(&self) {
+        self.entry.released.store(true, std::sync::atomic::Ordering::Release);
+    }
+
     /// Resolves when the run is to stop.
     pub async fn cancelled(&self) {
         self.entry.cancel.cancelled().await;

@@ -91,7 +91,7 @@ pub struct Request {
     pub reason: String,
     /// With what.
     pub parameters: Value,
-    /// Two runs of one key never go on together.
+    /// Two runs of one key never go on together, unless the first has released it.
     pub key: String,
     /// What becomes of a second caller with the same key.
     pub second: SecondCaller,
@@ -120,6 +120,8 @@ pub struct Started {
 struct Active {
     /// See [`Request::key`].
     key: String,
+    /// Another of the same key may start: see [`Context::release_key`].
+    released: AtomicBool,
     cancel: CancellationToken,
     snapshot: watch::Sender<Snapshot>,
 }
@@ -128,6 +130,11 @@ impl Active {
     /// Whether it goes on. One that has ended leaves the map a moment later.
     fn goes_on(&self) -> bool {
         self.snapshot.borrow().record.ended_at.is_none()
+    }
+
+    /// Whether it keeps others of this key from starting.
+    fn holds(&self, key: &str) -> bool {
+        self.key == key && !self.released.load(Ordering::Acquire) && self.goes_on()
     }
 }
 
@@ -182,12 +189,9 @@ impl Runs {
         self.active().values().filter(|active| active.goes_on()).count()
     }
 
-    /// Whether a run of this key goes on, and which.
+    /// Whether a run holds this key, and which.
     pub fn active_with_key(&self, key: &str) -> Option<String> {
-        self.active()
-            .iter()
-            .find(|(_, active)| active.key == key && active.goes_on())
-            .map(|(id, _)| id.clone())
+        self.active().iter().find(|(_, active)| active.holds(key)).map(|(id, _)| id.clone())
     }
 
     /// Journals a run and starts its body, which goes on when the caller leaves.
@@ -221,6 +225,7 @@ impl Runs {
             Snapshot { record: record.clone(), steps: Vec::new(), progress: Progress::default() };
         let entry = Arc::new(Active {
             key: request.key.clone(),
+            released: AtomicBool::new(false),
             cancel: CancellationToken::new(),
             snapshot: watch::Sender::new(snapshot),
         });
@@ -234,7 +239,7 @@ impl Runs {
             }
             let going_on = active
                 .iter()
-                .find(|(_, other)| other.key == request.key && other.goes_on())
+                .find(|(_, other)| other.holds(&request.key))
                 .map(|(id, _)| id.clone());
             match (going_on, request.second) {
                 (Some(id), SecondCaller::Attach) => return Ok(Started { id, attached: true }),

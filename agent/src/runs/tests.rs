@@ -111,6 +111,31 @@ async fn a_second_caller_is_attached_or_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_released_its_key_lets_the_next_one_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = runs_in(folder.path()).await;
+    let (go, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (wait, tell) = (Arc::clone(&go), Arc::clone(&released));
+    let first = runs
+        .start(request("a", SecondCaller::Refuse), move |context| async move {
+            context.release_key();
+            tell.notify_one();
+            wait.notified().await;
+            Ok(Report::proven(""))
+        })
+        .await
+        .unwrap();
+    released.notified().await;
+    assert_eq!(runs.active_with_key("a"), None);
+    let body = |_: Context| async { Ok(Report::proven("")) };
+    let second = runs.start(request("a", SecondCaller::Refuse), body).await.unwrap();
+    assert!(!second.attached && second.id != first.id);
+    assert_eq!(runs.wait(&second.id).await.unwrap().state, RunState::Succeeded);
+    go.notify_one();
+    assert_eq!(runs.wait(&first.id).await.unwrap().state, RunState::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancel_stops_at_the_next_safe_point_and_only_once() {
     let folder = tempfile::tempdir().unwrap();
     let runs = runs_in(folder.path()).await;

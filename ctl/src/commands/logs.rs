@@ -47,8 +47,8 @@ Examples:
   genesisctl logs list --log-type trading --after 1000";
 
 const ROTATE_EXAMPLES: &str = "\
-Follows the segments until they are verified in the archive. A rotation that goes on already is attached
-to. The exit code is the run's, as in `genesisctl run watch`.
+Follows the segments until they are verified in the archive. A rotation that is cutting files already
+is attached to. The exit code is the run's, as in `genesisctl run watch`.
 
 Examples:
   genesisctl logs rotate

@@ -2845,7 +2845,8 @@ pub mod logs_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Cuts the active files of one type or all, whatever their size, and follows the segments until they are
-        /// verified in the archive. A second caller is attached to the rotation going on. Fails with LOG_TYPE_UNKNOWN.
+        /// verified in the archive. A second caller is attached to the rotation going on while that one
+        /// cuts; once it only follows its segments, another one may start. Fails with LOG_TYPE_UNKNOWN.
         pub async fn rotate_logs(
             &mut self,
             request: impl tonic::IntoRequest<super::RotateLogsRequest>,
@@ -3255,7 +3256,8 @@ pub mod logs_service_server {
             tonic::Status,
         >;
         /// Cuts the active files of one type or all, whatever their size, and follows the segments until they are
-        /// verified in the archive. A second caller is attached to the rotation going on. Fails with LOG_TYPE_UNKNOWN.
+        /// verified in the archive. A second caller is attached to the rotation going on while that one
+        /// cuts; once it only follows its segments, another one may start. Fails with LOG_TYPE_UNKNOWN.
         async fn rotate_logs(
             &self,
             request: tonic::Request<super::RotateLogsRequest>,

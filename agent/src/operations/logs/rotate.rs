@@ -53,7 +53,8 @@ impl Logs {
         Ok(Plan::new(KIND, &situation, steps))
     }
 
-    /// Starts a rotation of one type, or of all when it is empty. A second caller is attached.
+    /// Starts a rotation of one type, or of all when it is empty. A second caller is attached while files are
+    /// being cut.
     ///
     /// # Errors
     /// `LOG_TYPE_UNKNOWN`, `PLAN_CHANGED`, and those of starting a run.
@@ -120,6 +121,8 @@ impl Logs {
                 }
             }
         }
+        // A segment may wait for minutes; what is written meanwhile can be cut by the next rotation.
+        context.release_key();
         let waiting = self.follow(&cut, context).await?;
         let summary =
             format!("{} file(s) cut and verified in the archive, {empty} empty", cut.len());

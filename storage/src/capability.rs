@@ -9,6 +9,7 @@ use redb::{ReadTransaction, WriteTransaction};
 
 use crate::tables::configs::{Configs, ConfigsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
+use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
 use crate::tables::holds::{Holds, HoldsWriting};
 use crate::tables::identity::{Identities, IdentitiesWriting};
 use crate::tables::jobs::{Jobs, JobsBookkeeping, JobsWriting};
@@ -76,6 +77,11 @@ impl<'t> Reading<'t> {
         Holds::new(self.source)
     }
 
+    /// Checks, issues, attempts, and what holds remediation back.
+    pub fn health(&self) -> Health<'t> {
+        Health::new(self.source)
+    }
+
     /// The configuration's generations.
     pub fn configs(&self) -> Configs<'t> {
         Configs::new(self.source)
@@ -140,6 +146,11 @@ impl<'t> Writing<'t> {
         HoldsWriting::new(self.sink)
     }
 
+    /// Checks, issues, attempts, and what holds remediation back.
+    pub fn health(&self) -> HealthWriting<'t> {
+        HealthWriting::new(self.sink)
+    }
+
     /// The configuration's generations.
     pub fn configs(&self) -> ConfigsWriting<'t> {
         ConfigsWriting::new(self.sink)
@@ -155,7 +166,7 @@ impl<'t> Deref for Writing<'t> {
 }
 
 /// An unaudited write transaction for a closed list of records: run steps, the request to cancel
-/// a run, job marks, request ids. See [`Store::bookkeep`](crate::Store::bookkeep).
+/// a run, job marks, request ids, what health checks went through. See [`Store::bookkeep`](crate::Store::bookkeep).
 pub struct Bookkeeping<'t> {
     reading: Reading<'t>,
     sink: Sink<'t>,
@@ -180,6 +191,11 @@ impl<'t> Bookkeeping<'t> {
     /// Requests by their id.
     pub fn requests(&self) -> RequestsBookkeeping<'t> {
         RequestsBookkeeping::new(self.sink)
+    }
+
+    /// What the checks went through, and the issues that came of it.
+    pub fn health(&self) -> HealthBookkeeping<'t> {
+        HealthBookkeeping::new(self.sink)
     }
 }
 

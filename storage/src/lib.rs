@@ -14,6 +14,7 @@ mod capability;
 mod chain;
 mod error;
 mod intent;
+mod moment;
 mod open;
 mod record;
 mod schema;
@@ -27,11 +28,16 @@ pub use capability::{Bookkeeping, Reading, Writing};
 pub use chain::{ChainFinding, Head, MAX_FINDINGS, Verification, verify_lines};
 pub use error::{OpenError, StorageError};
 pub use intent::Intent;
+pub use moment::Moment;
 pub use record::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
 pub use schema::SCHEMA_VERSION;
 pub use store::{Compaction, DEFAULT_CACHE_BYTES, Ingest, Options, Store};
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
+pub use tables::health::{
+    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, Denial, Health,
+    HealthBookkeeping, HealthWriting, IssueRecord, IssueState, Trigger,
+};
 pub use tables::holds::{HoldRecord, Holds, HoldsWriting};
 pub use tables::identity::{Identities, IdentitiesWriting, Identity};
 pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};

@@ -55,6 +55,10 @@ tables! {
     REQUESTS: Name => Bytes = "requests"; "Request id to `RequestRecord`."
     REQUESTS_BY_TIME: (i64, Name) => () = "requests_by_time"; "Milliseconds since 1970 and request id."
     HOLDS: Name => Bytes = "holds"; "Hold id (ULID) to `HoldRecord`."
+    HEALTH_CHECKS: Name => Bytes = "health_checks"; "Check to `CheckRecord`."
+    HEALTH_ISSUES: (Name, u64) => Bytes = "health_issues"; "Check and episode to `IssueRecord`."
+    HEALTH_ATTEMPTS: Name => Bytes = "health_attempts"; "Attempt id (ULID) to `AttemptRecord`."
+    HEALTH_CONTROLS: Name => Bytes = "health_controls"; "What holds remediation back, by name, to `ControlRecord`."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod configs;
 pub(crate) mod emergency;
+pub(crate) mod health;
 pub(crate) mod holds;
 pub(crate) mod identity;
 pub(crate) mod jobs;

@@ -2,6 +2,7 @@
 
 mod crashes;
 pub(crate) mod faults;
+mod health;
 mod opening;
 mod oplog;
 mod requests;
@@ -148,6 +149,8 @@ fn fill(store: &Store) {
                 })?;
                 w.segments().put(&segment("app", number, SegmentState::Sealed))?;
                 w.holds().put(&hold(&format!("HOLD{number:02}")))?;
+                w.health().put_issue(&health::issue("disk", number), 100)?;
+                w.health().put_attempt(&health::attempt(&format!("A{number:02}"), "disk"), 100)?;
                 w.segments().put(&segment("db", number, SegmentState::Verified))?;
                 w.runs().put(&run(&format!("RUN{number:02}"), RunState::Running))?;
                 w.jobs().set_pause(
@@ -186,11 +189,12 @@ fn fill(store: &Store) {
 fn dump(store: &Store) -> Result<String, StorageError> {
     store.read(|r| {
         Ok(format!(
-            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?} {:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?} {:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
             r.identity().get()?,
             r.oplog().range(0, usize::MAX)?,
             r.runs().list(None, None, usize::MAX)?,
             r.runs().running()?,
+            (r.health().issues("disk", 99)?, r.health().attempts("", 99)?),
             r.runs().steps("RUN01")?,
             r.jobs().pause("rotate")?,
             r.jobs().mark("rotate")?,

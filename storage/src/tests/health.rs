@@ -1,0 +1,148 @@
+//! Health's tables: what is kept, in which order, and what goes.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IssueRecord, IssueState,
+    Moment,
+};
+
+pub(super) fn moment(seconds: i64) -> Moment {
+    Moment {
+        wall: at(seconds),
+        boot: "boot".to_owned(),
+        since_boot: Duration::from_secs(seconds.unsigned_abs()),
+    }
+}
+
+pub(super) fn issue(check: &str, episode: u64) -> IssueRecord {
+    IssueRecord {
+        check: check.to_owned(),
+        episode,
+        state: IssueState::Failing,
+        since: moment(2),
+        opened: moment(1),
+        attempts: 1,
+        attempt: String::new(),
+        clear_streak: 0,
+        clear_since: None,
+        cooldown: Duration::ZERO,
+        escalated: None,
+        acked: None,
+        denials: Vec::new(),
+        detail: "1 % free".to_owned(),
+        resolution: String::new(),
+    }
+}
+
+pub(super) fn attempt(id: &str, check: &str) -> AttemptRecord {
+    AttemptRecord {
+        id: id.to_owned(),
+        check: check.to_owned(),
+        episode: 1,
+        number: 1,
+        action: "logs.make-room".to_owned(),
+        plan: vec!["delete".to_owned()],
+        destructive: true,
+        actor: "health".to_owned(),
+        at: moment(3),
+        ended_at: None,
+        outcome: AttemptOutcome::Intent,
+        before: "1 % free".to_owned(),
+        after: String::new(),
+        detail: String::new(),
+    }
+}
+
+#[test]
+fn issues_are_kept_by_check_and_only_the_latest_ones() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    for episode in 1..=9 {
+        store
+            .bookkeep(|b| {
+                b.health().put_issue(&issue("disk", episode), 4)?;
+                b.health().put_issue(&issue("disk-2", episode), 100)
+            })
+            .unwrap();
+    }
+    let episodes = |check: &str| -> Vec<u64> {
+        let issues = store.read(|r| r.health().issues(check, 20)).unwrap();
+        issues.iter().map(|issue| issue.episode).collect()
+    };
+    assert_eq!(episodes("disk"), [9, 8, 7, 6]);
+    assert_eq!(episodes("disk-2").len(), 9, "another check's are its own");
+    assert!(episodes("dis").is_empty());
+    assert_eq!(store.read(|r| r.health().issue("disk", 9)).unwrap(), Some(issue("disk", 9)));
+    assert_eq!(store.read(|r| r.health().issue("disk", 1)).unwrap(), None);
+    assert!(store.bookkeep(|b| b.health().remove_issue("disk", 9)).unwrap());
+    assert_eq!(episodes("disk"), [8, 7, 6]);
+}
+
+#[test]
+fn the_oldest_attempts_go_first_and_each_change_is_on_record() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    for number in 1..=7 {
+        let check = if number % 2 == 0 { "even" } else { "odd" };
+        let record = attempt(&format!("A{number}"), check);
+        store.write(intent("attempt"), |w| w.health().put_attempt(&record, 5)).unwrap();
+    }
+    let ids = |check: &str, limit| -> Vec<String> {
+        let attempts = store.read(|r| r.health().attempts(check, limit)).unwrap();
+        attempts.into_iter().map(|attempt| attempt.id).collect()
+    };
+    assert_eq!(ids("", 10), ["A7", "A6", "A5", "A4", "A3"]);
+    assert_eq!(ids("odd", 2), ["A7", "A5"]);
+    assert_eq!(store.read(|r| r.health().attempt("A1")).unwrap(), None);
+    let done = AttemptRecord { outcome: AttemptOutcome::Succeeded, ..attempt("A7", "odd") };
+    store.write(intent("attempt"), |w| w.health().put_attempt(&done, 5)).unwrap();
+    assert_eq!(store.read(|r| r.health().attempt("A7")).unwrap(), Some(done));
+    assert_eq!(ids("", 10).len(), 5);
+    assert_eq!(head(&store).sequence, 8, "an entry of the oplog for each");
+}
+
+#[test]
+fn a_hold_on_remediation_ends_by_itself_when_it_was_given_an_end() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    let control = ControlRecord {
+        since: moment(100),
+        lasts: Some(Duration::from_secs(60)),
+        by: "me".to_owned(),
+        reason: "because".to_owned(),
+    };
+    store
+        .write(intent("disable"), |w| w.health().set_control(Control::Disabled, &control))
+        .unwrap();
+    let read = store.read(|r| r.health().control(Control::Disabled)).unwrap();
+    assert_eq!(read, Some(control.clone()));
+    assert_eq!(store.read(|r| r.health().control(Control::Brake)).unwrap(), None);
+    assert!(control.holds(&moment(159)) && !control.holds(&moment(160)));
+    let brake = ControlRecord { lasts: None, ..control };
+    assert!(brake.holds(&moment(1_000_000)));
+    assert!(
+        store.write(intent("enable"), |w| w.health().clear_control(Control::Disabled)).unwrap()
+    );
+    assert!(
+        !store.write(intent("enable"), |w| w.health().clear_control(Control::Disabled)).unwrap()
+    );
+}
+
+#[test]
+fn what_is_remembered_of_a_check_comes_back() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    let record = CheckRecord {
+        check: "disk".to_owned(),
+        episode: 3,
+        bad: true,
+        transitions: vec![moment(1), moment(2)],
+        flapping: true,
+        unknown_streak: 2,
+    };
+    store.bookkeep(|b| b.health().put_check(&record)).unwrap();
+    assert_eq!(store.read(|r| r.health().check("disk")).unwrap(), Some(record));
+    assert_eq!(store.read(|r| r.health().check("other")).unwrap(), None);
+}

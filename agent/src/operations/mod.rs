@@ -5,6 +5,7 @@ use crate::scheduler::Job;
 use std::sync::Arc;
 
 pub mod config_history;
+pub mod health;
 pub mod logs;
 pub mod recovery;
 pub mod storage;

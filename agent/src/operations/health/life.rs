@@ -1,0 +1,311 @@
+//! The life of an issue, as a pure function: what a check's result makes of what is known about it.
+//!
+//! OK -> SUSPECT -> FAILING -> REMEDIATING -> VERIFYING -> RESOLVED, or COOLDOWN and REMEDIATING again, or
+//! ESCALATED. Time comes in as moments, so that neither a restart nor a step of the wall clock ages an issue.
+
+use std::time::Duration;
+
+use genesis_storage::{CheckRecord, IssueRecord, IssueState, Moment, Trigger};
+
+/// So many failed attempts, and people are called.
+pub const ATTEMPTS: u32 = 3;
+/// Critical for so long, and people are called.
+pub const CRITICAL_FOR: Duration = Duration::from_secs(15 * 60);
+/// So many good results in a row make an issue resolved.
+pub const CLEAR_CYCLES: u32 = 2;
+/// So many changes between good and bad within [`Policy::flap_window`] are flapping.
+pub const FLAP_TRANSITIONS: usize = 4;
+/// So often in a row that a check can't be told, and it is said.
+pub const UNKNOWN_LIMIT: u32 = 3;
+/// The longest pause between two attempts.
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(3_600);
+
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Good.
+    Ok,
+    /// Not bad yet; shown, and nothing else comes of it.
+    Warn,
+    /// Bad.
+    Crit,
+    /// It could not be told. Never triggers an action, and never proves one.
+    Unknown,
+}
+
+/// How a check is to be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How often it is made.
+    pub interval: Duration,
+    /// Bad for so long before it counts.
+    pub hold: Duration,
+    /// Good for so long before it is over.
+    pub clear: Duration,
+    /// So long an action may take to show, once it has ended.
+    pub settle: Duration,
+    /// The pause after the first failed attempt; it doubles with each.
+    pub cooldown: Duration,
+}
+
+impl Policy {
+    /// The longer of ten minutes and eight intervals.
+    pub fn flap_window(&self) -> Duration {
+        Duration::from_secs(600).max(self.interval * 8)
+    }
+
+    /// The pause after so many failed attempts.
+    pub fn cooldown_after(&self, attempts: u32) -> Duration {
+        let factor = 1_u32 << attempts.saturating_sub(1).min(16);
+        self.cooldown.saturating_mul(factor).min(LONGEST_COOLDOWN)
+    }
+}
+
+/// What happened to an issue: each is told once, when it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// The check turned bad.
+    Opened,
+    /// It was bad for long enough.
+    Confirmed,
+    /// It was no issue: good again before it was bad for long enough.
+    Dropped,
+    /// The condition cleared and stayed clear, after the attempt that was being verified.
+    Helped,
+    /// It cleared and stayed clear by itself, or by somebody's hand.
+    Cleared,
+    /// The attempt that was being verified did not help.
+    DidNotHelp,
+    /// People are to be called.
+    Escalate(Trigger),
+    /// It changes so often that actions are frozen.
+    FlappingBegan,
+    /// It has been steady again for long enough.
+    FlappingEnded,
+    /// It could not be told [`UNKNOWN_LIMIT`] times in a row.
+    CantTell,
+    /// It can be told again.
+    CanTell,
+}
+
+/// What is known of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What outlives the episodes.
+    pub check: CheckRecord,
+    /// The open issue.
+    pub issue: Option<IssueRecord>,
+}
+
+impl Known {
+    /// Nothing, of a check that was never made.
+    pub fn nothing(check: &str) -> Self {
+        let check = CheckRecord { check: check.to_owned(), ..CheckRecord::default() };
+        Self { check, issue: None }
+    }
+
+    /// Takes one result in. The issue that it ends is left in place, RESOLVED, for the caller to put away; one
+    /// that was none is dropped.
+    pub fn observe(
+        &mut self,
+        policy: &Policy,
+        status: Status,
+        detail: &str,
+        now: &Moment,
+    ) -> Vec<Happened> {
+        let mut happened = Vec::new();
+        if self.issue.as_ref().is_some_and(|issue| !issue.open()) {
+            self.issue = None;
+        }
+        self.count(policy, status, now, &mut happened);
+        match status {
+            Status::Unknown => {
+                // Nothing is known to have got better, so what was clear has to begin anew.
+                if let Some(issue) = &mut self.issue {
+                    issue.clear_streak = 0;
+                    issue.clear_since = None;
+                }
+            }
+            Status::Crit => self.bad(policy, detail, now, &mut happened),
+            Status::Ok | Status::Warn => self.good(policy, detail, now, &mut happened),
+        }
+        happened
+    }
+
+    /// What is due without a new result: people are called about what stays critical for too long.
+    pub fn overdue(&self, now: &Moment) -> Option<Trigger> {
+        let issue = self.issue.as_ref().filter(|issue| issue.open())?;
+        let silent = issue.escalated.is_none() && issue.clear_streak == 0;
+        (silent && now.since(&issue.opened) >= CRITICAL_FOR).then_some(Trigger::CriticalTooLong)
+    }
+
+    fn count(
+        &mut self,
+        policy: &Policy,
+        status: Status,
+        now: &Moment,
+        happened: &mut Vec<Happened>,
+    ) {
+        let check = &mut self.check;
+        if status == Status::Unknown {
+            check.unknown_streak = check.unknown_streak.saturating_add(1);
+            if check.unknown_streak == UNKNOWN_LIMIT {
+                happened.push(Happened::CantTell);
+            }
+        } else {
+            if check.unknown_streak >= UNKNOWN_LIMIT {
+                happened.push(Happened::CanTell);
+            }
+            check.unknown_streak = 0;
+            let bad = status == Status::Crit;
+            if bad != check.bad {
+                check.bad = bad;
+                check.transitions.push(now.clone());
+            }
+        }
+        let window = policy.flap_window();
+        check.transitions.retain(|at| now.since(at) < window);
+        // Only the latest ones tell anything.
+        let excess = check.transitions.len().saturating_sub(FLAP_TRANSITIONS);
+        check.transitions.drain(..excess);
+        let flapping = check.transitions.len() >= FLAP_TRANSITIONS;
+        if flapping != check.flapping {
+            // It ends only when it has been quiet for the whole window, so that it does not flap itself.
+            if flapping {
+                check.flapping = true;
+                happened.push(Happened::FlappingBegan);
+            } else if check.transitions.is_empty() {
+                check.flapping = false;
+                happened.push(Happened::FlappingEnded);
+            }
+        }
+    }
+
+    fn bad(&mut self, policy: &Policy, detail: &str, now: &Moment, happened: &mut Vec<Happened>) {
+        let Some(issue) = &mut self.issue else {
+            self.check.episode += 1;
+            self.issue = Some(opened(&self.check, detail, now));
+            happened.push(Happened::Opened);
+            // Without a time to hold it is one at once.
+            if policy.hold.is_zero() {
+                self.bad(policy, detail, now, happened);
+            }
+            return;
+        };
+        detail.clone_into(&mut issue.detail);
+        let was_clear = issue.clear_streak > 0;
+        issue.clear_streak = 0;
+        issue.clear_since = None;
+        match issue.state {
+            IssueState::Suspect if now.since(&issue.opened) >= policy.hold => {
+                enter(issue, IssueState::Failing, now);
+                happened.push(Happened::Confirmed);
+            }
+            // What was clear once and is bad again did not stay clear; else the action has its time to show.
+            IssueState::Verifying if was_clear || now.since(&issue.since) >= policy.settle => {
+                happened.push(Happened::DidNotHelp);
+                failed_attempt(issue, policy, now);
+                if issue.attempts >= ATTEMPTS {
+                    happened.push(Happened::Escalate(Trigger::AttemptsFailed));
+                }
+            }
+            IssueState::Suspect
+            | IssueState::Failing
+            | IssueState::Remediating
+            | IssueState::Verifying
+            | IssueState::Cooldown
+            | IssueState::Escalated
+            | IssueState::Resolved => {}
+        }
+        if let Some(trigger) = self.overdue(now)
+            && !happened.iter().any(|what| matches!(what, Happened::Escalate(_)))
+        {
+            happened.push(Happened::Escalate(trigger));
+        }
+    }
+
+    fn good(&mut self, policy: &Policy, detail: &str, now: &Moment, happened: &mut Vec<Happened>) {
+        let Some(issue) = &mut self.issue else { return };
+        detail.clone_into(&mut issue.detail);
+        if issue.state == IssueState::Suspect {
+            self.issue = None;
+            happened.push(Happened::Dropped);
+            return;
+        }
+        // While an action goes on its end is waited for.
+        if issue.state == IssueState::Remediating {
+            return;
+        }
+        issue.clear_streak = issue.clear_streak.saturating_add(1);
+        let since = issue.clear_since.get_or_insert_with(|| now.clone()).clone();
+        if issue.clear_streak >= CLEAR_CYCLES && now.since(&since) >= policy.clear {
+            let helped = issue.state == IssueState::Verifying;
+            issue.resolution = if helped { "by its action" } else { "by itself or by hand" }.into();
+            enter(issue, IssueState::Resolved, now);
+            happened.push(if helped { Happened::Helped } else { Happened::Cleared });
+        }
+    }
+}
+
+fn opened(check: &CheckRecord, detail: &str, now: &Moment) -> IssueRecord {
+    IssueRecord {
+        check: check.check.clone(),
+        episode: check.episode,
+        state: IssueState::Suspect,
+        since: now.clone(),
+        opened: now.clone(),
+        attempts: 0,
+        attempt: String::new(),
+        clear_streak: 0,
+        clear_since: None,
+        cooldown: Duration::ZERO,
+        escalated: None,
+        acked: None,
+        denials: Vec::new(),
+        detail: detail.to_owned(),
+        resolution: String::new(),
+    }
+}
+
+/// Puts an issue into a state.
+pub fn enter(issue: &mut IssueRecord, state: IssueState, now: &Moment) {
+    issue.state = state;
+    issue.since = now.clone();
+}
+
+/// An attempt begins: it counts from here on, however it ends.
+pub fn begin_attempt(issue: &mut IssueRecord, id: &str, now: &Moment) {
+    issue.attempts = issue.attempts.saturating_add(1);
+    id.clone_into(&mut issue.attempt);
+    issue.denials.clear();
+    issue.clear_streak = 0;
+    issue.clear_since = None;
+    enter(issue, IssueState::Remediating, now);
+}
+
+/// An attempt did not help, or could not be carried out: the next one waits, for longer each time.
+pub fn failed_attempt(issue: &mut IssueRecord, policy: &Policy, now: &Moment) {
+    issue.cooldown = policy.cooldown_after(issue.attempts);
+    enter(issue, IssueState::Cooldown, now);
+}
+
+/// People are called, once; automation stops for this issue.
+pub fn escalate(issue: &mut IssueRecord, trigger: Trigger, now: &Moment) {
+    issue.escalated = Some((trigger, now.wall));
+    enter(issue, IssueState::Escalated, now);
+}
+
+/// Automation may go on with a fresh count of attempts.
+pub fn resume(issue: &mut IssueRecord, now: &Moment) {
+    issue.attempts = 0;
+    issue.cooldown = Duration::ZERO;
+    enter(issue, IssueState::Failing, now);
+}
+
+/// What a restart finds: an action that was cut off is never repeated blindly. Whether it helped is looked at
+/// first, and it counts.
+pub fn recover(issue: &mut IssueRecord, now: &Moment) {
+    if issue.state == IssueState::Remediating {
+        enter(issue, IssueState::Verifying, now);
+    }
+}

@@ -1,0 +1,6 @@
+//! Health: checks that see, actions that mend, and proof that they helped.
+
+pub mod life;
+
+#[cfg(test)]
+mod tests;

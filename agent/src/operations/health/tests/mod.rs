@@ -1,0 +1,3 @@
+//! Tables and small stories of health.
+
+mod life;

@@ -1,3 +1,4 @@
 //! Tables and small stories of health.
 
+mod gates;
 mod life;

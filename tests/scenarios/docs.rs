@@ -68,6 +68,10 @@ fn is_code(text: &str) -> bool {
 
 /// Whether what stands before a literal makes an error of it, so that one word is a code too.
 fn makes_an_error(before: &str) -> bool {
+    // A row of a table of codes.
+    if before.ends_with("\n    (") {
+        return true;
+    }
     let before = before.trim_end();
     ["invalid(", "not_found(", "conflict(", "unavailable(", "internal(", "refused(", "unmet("]
         .iter()

@@ -10,6 +10,7 @@ pub mod heads;
 pub mod hooks;
 pub mod host;
 pub mod lease;
+pub mod probes;
 pub mod process;
 
 pub use archive::Archive;

@@ -1,11 +1,14 @@
 //! Hooks: commands of the operator, run without a shell, bounded in time and in output.
 
+use std::pin::Pin;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+use tokio::time::Sleep;
 
 use crate::error::{Error, Result};
 
@@ -33,42 +36,100 @@ pub struct HookOutput {
 /// # Errors
 /// `HOOK_FAILED` when it can't be started, takes too long, or exits with anything but 0.
 pub async fn run(hook: &Hook, input: &Value, variables: &[(&str, String)]) -> Result<HookOutput> {
+    spawn(hook, input, variables)?.finish().await
+}
+
+/// Starts `hook` in a process group of its own; its time begins.
+///
+/// # Errors
+/// `HOOK_FAILED` when it can't be started.
+pub fn spawn(hook: &Hook, input: &Value, variables: &[(&str, String)]) -> Result<Running> {
     let shown = hook.command.join(" ");
-    let failed = |why: String| Error::unavailable("HOOK_FAILED", format!("hook `{shown}` {why}"));
     let Some((program, arguments)) = hook.command.split_first() else {
-        return Err(failed("is empty".into()));
+        return Err(failed(&shown, "is empty"));
     };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.kill_on_drop(true);
+    command.process_group(0).kill_on_drop(true);
     for (name, value) in variables {
         command.env(format!("GENESIS_{name}"), value);
     }
-    let mut child =
-        command.spawn().map_err(|error| failed("can't be started".into()).caused_by(error))?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let text = input.to_string();
-    let work = async {
-        let feed = async {
-            if let Some(mut stdin) = stdin {
-                // A hook that does not read its input is no failure.
-                let _ = stdin.write_all(text.as_bytes()).await;
-            }
-        };
-        let ((), stdout, stderr, status) =
-            tokio::join!(feed, read_some(stdout), read_some(stderr), child.wait());
-        (stdout, stderr, status)
-    };
-    let Ok((stdout, stderr, status)) = tokio::time::timeout(hook.timeout, work).await else {
-        return Err(failed(format!("was killed after {} s", hook.timeout.as_secs_f64())));
-    };
-    let status = status.map_err(|error| failed("can't be waited for".into()).caused_by(error))?;
-    if !status.success() {
-        let said = String::from_utf8_lossy(&stderr);
-        let last = said.lines().last().unwrap_or_default().chars().take(200).collect::<String>();
-        return Err(failed(format!("ended with {status}: {last}")));
+    let child =
+        command.spawn().map_err(|error| failed(&shown, "can't be started").caused_by(error))?;
+    let timer = Box::pin(tokio::time::sleep(hook.timeout));
+    Ok(Running { child, input: input.to_string(), timer, timeout: hook.timeout, shown })
+}
+
+fn failed(shown: &str, why: impl std::fmt::Display) -> Error {
+    Error::unavailable("HOOK_FAILED", format!("hook `{shown}` {why}"))
+}
+
+/// A hook that was started. Dropped before its end it is killed, with all that it started in its process group.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    input: String,
+    timer: Pin<Box<Sleep>>,
+    timeout: Duration,
+    shown: String,
+}
+
+impl Running {
+    /// The id of its process, which is that of its process group too.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
-    Ok(HookOutput { stdout })
+
+    /// Waits for its end. What it has left running in the background lives on if it lets go of the hook's output.
+    ///
+    /// # Errors
+    /// `HOOK_FAILED` when it takes too long, or exits with anything but 0.
+    pub async fn finish(mut self) -> Result<HookOutput> {
+        let running = &mut self;
+        let (stdin, child) = (running.child.stdin.take(), &mut running.child);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let input = std::mem::take(&mut running.input);
+        let work = async {
+            let feed = async {
+                if let Some(mut stdin) = stdin {
+                    // A hook that does not read its input is no failure.
+                    let _ = stdin.write_all(input.as_bytes()).await;
+                }
+            };
+            let ((), stdout, stderr) = tokio::join!(feed, read_some(stdout), read_some(stderr));
+            // Not before its output has ended: until it is waited for, nobody else can get the id of its group.
+            (stdout, stderr, child.wait().await)
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = work => Some(ended),
+            () = &mut running.timer => None,
+        };
+        let Some((stdout, stderr, status)) = ended else {
+            let after = self.timeout.as_secs_f64();
+            return Err(failed(&self.shown, format!("was killed after {after} s")));
+        };
+        let status =
+            status.map_err(|error| failed(&self.shown, "can't be waited for").caused_by(error))?;
+        if !status.success() {
+            let said = String::from_utf8_lossy(&stderr);
+            let last = said.lines().last().unwrap_or_default();
+            let last = last.chars().take(200).collect::<String>();
+            return Err(failed(&self.shown, format!("ended with {status}: {last}")));
+        }
+        Ok(HookOutput { stdout })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // There is an id as long as it was not waited for.
+        let group = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(group) = group {
+            // A group that has ended meanwhile needs no signal.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 async fn read_some(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
@@ -79,4 +140,89 @@ async fn read_some(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
         let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn shell(script: &str, timeout: Duration) -> Hook {
+        Hook { command: ["sh", "-c", script].map(str::to_owned).to_vec(), timeout }
+    }
+
+    async fn print(script: &str) -> Result<String> {
+        let hook = shell(script, Duration::from_secs(60));
+        let input = serde_json::json!({"a": 1});
+        let output = run(&hook, &input, &[("X", "y".to_owned())]).await?;
+        Ok(String::from_utf8(output.stdout).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_hook_gets_its_input_and_tells_its_output_or_its_last_complaint() {
+        assert_eq!(print("cat; echo $GENESIS_X").await.unwrap(), "{\"a\":1}y\n");
+        let error = print("echo one >&2; echo two >&2; exit 3").await.unwrap_err().to_string();
+        assert!(error.contains("exit status: 3: two"), "{error}");
+        let hook = Hook { command: vec!["/nowhere".into()], timeout: Duration::from_secs(1) };
+        let error = spawn(&hook, &Value::Null, &[]).unwrap_err();
+        assert!(error.message.contains("can't be started"), "{error}");
+        let hook = Hook { command: vec![], timeout: Duration::from_secs(1) };
+        assert!(spawn(&hook, &Value::Null, &[]).unwrap_err().message.contains("is empty"));
+    }
+
+    #[tokio::test]
+    async fn what_a_hook_leaves_in_the_background_lives_on_after_a_good_end() {
+        let pid = print("sleep 300 >/dev/null 2>&1 </dev/null & echo $!").await.unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        assert_eq!(rustix::process::test_kill_process(pid), Ok(()));
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    }
+
+    /// A hook that has put itself and a child of its own to sleep, with the ids of both.
+    async fn sleepers(folder: &Path, timeout: Duration) -> (Running, [u32; 2]) {
+        let pidfile = folder.join("pid");
+        let script = format!("sleep 300 & echo $! > '{}'; sleep 300", pidfile.display());
+        let running = spawn(&shell(&script, timeout), &Value::Null, &[]).unwrap();
+        let child = loop {
+            let text = std::fs::read_to_string(&pidfile).unwrap_or_default();
+            if let Some(pid) = text.strip_suffix('\n') {
+                break pid.parse().unwrap();
+            }
+            tokio::task::yield_now().await;
+        };
+        let pids = [running.pid().unwrap(), child];
+        (running, pids)
+    }
+
+    /// Waits until they have ended, whether or not somebody has waited for them.
+    async fn ended(pids: [u32; 2]) {
+        for pid in pids {
+            let stat = format!("/proc/{pid}/stat");
+            while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_takes_too_long_is_killed_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let (running, pids) = sleepers(folder.path(), Duration::from_millis(1)).await;
+        let error = running.finish().await.unwrap_err().to_string();
+        assert!(error.contains("was killed after 0.001 s"), "{error}");
+        ended(pids).await;
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_is_dropped_is_killed_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let (running, pids) = sleepers(folder.path(), Duration::from_secs(300)).await;
+        drop(running);
+        ended(pids).await;
+        let (running, pids) = sleepers(folder.path(), Duration::from_secs(300)).await;
+        let finish = running.finish();
+        assert!(futures_util::FutureExt::now_or_never(finish).is_none());
+        ended(pids).await;
+    }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 pub mod archive;
+pub mod aside;
 pub mod clock;
+pub mod dial;
 pub mod failpoint;
 pub mod files;
 pub mod heads;
@@ -12,6 +14,7 @@ pub mod host;
 pub mod lease;
 pub mod probes;
 pub mod process;
+pub mod web;
 
 pub use archive::Archive;
 pub use clock::{Clock, ManualClock, SystemClock};

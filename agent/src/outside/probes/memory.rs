@@ -1,9 +1,8 @@
 //! Memory in use: of the host, of a control group, of a process.
 
-use std::fs;
 use std::path::Path;
 
-use super::{Measured, Outcome, percent, size};
+use super::{Measured, Outcome, ProcessRef, percent, processes, size, text};
 
 /// Memory of the host that is in use, in percent: what is not MemAvailable, the kernel's own estimate of what can
 /// be had without swapping (Documentation/filesystems/proc.rst).
@@ -59,23 +58,51 @@ pub fn control_group(group: &Path) -> Outcome {
     Ok(Measured { value, detail: format!("{shown}: {} of {} in use", size(used), size(limit)) })
 }
 
-/// Resident memory of a process in percent of the host's.
+/// Resident memory of a process, or of all of a name together, in percent of `of` bytes; of the host's memory where
+/// that is `None`. What the processes share counts for each of them.
 ///
 /// # Errors
-/// Why it can't be told, in words.
-pub fn process(pid: u32) -> Outcome {
+/// Why it can't be told, in words; nobody has no memory that could be told.
+pub fn process(process: &ProcessRef, of: Option<u64>) -> Outcome {
+    let pids = processes::living(process)?;
+    let (mut used, mut count, mut gone) = (0_u64, 0_usize, None);
+    for pid in pids {
+        match resident(pid) {
+            Ok(bytes) => (used, count) = (used.saturating_add(bytes), count + 1),
+            // It may have ended meanwhile.
+            Err(why) => gone = Some(why),
+        }
+    }
+    if let (0, Some(why)) = (count, gone) {
+        return Err(why);
+    }
+    let (total, what) = match of {
+        Some(bytes) => (bytes, "what it may take"),
+        None => (host_bytes(), "the host's memory"),
+    };
+    let value = percent(used, total, what)?;
+    let several = if count == 1 { String::new() } else { format!(" ({count} of them)") };
+    let detail = format!("process {process}{several}: {} of {} in use", size(used), size(total));
+    Ok(Measured { value, detail })
+}
+
+/// Resident memory in bytes.
+fn resident(pid: i32) -> Result<u64, String> {
     let statm = read(Path::new(&format!("/proc/{pid}/statm")))?;
     let pages = statm.split(' ').nth(1).and_then(|text| text.parse::<u64>().ok());
     let pages = pages.ok_or_else(|| format!("the memory of process {pid} can't be told"))?;
-    let used = pages.saturating_mul(rustix::param::page_size() as u64);
-    let total = rustix::system::sysinfo();
-    let total = u64::from(total.mem_unit).saturating_mul(total.totalram as u64);
-    let value = percent(used, total, "the host's memory")?;
-    Ok(Measured { value, detail: format!("process {pid}: {} of {}", size(used), size(total)) })
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+/// The host's memory in bytes.
+fn host_bytes() -> u64 {
+    let facts = rustix::system::sysinfo();
+    u64::from(facts.mem_unit).saturating_mul(facts.totalram)
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("can't read {}: {error}", path.display()))
+    // The longest, memory.stat, has a few kB.
+    text(path, 1 << 20)
 }
 
 fn number(path: &Path) -> Result<u64, String> {
@@ -134,8 +161,36 @@ mod tests {
 
     #[test]
     fn a_process_has_memory_while_it_lives() {
-        let measured = process(std::process::id()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let pidfile = folder.path().join("pid");
+        std::fs::write(&pidfile, std::process::id().to_string()).unwrap();
+        let own = ProcessRef::Pidfile(pidfile.clone());
+        let measured = process(&own, None).unwrap();
         assert!(measured.value > 0.0 && measured.value < 100.0, "{measured:?}");
-        assert!(process(u32::MAX).is_err());
+        // This process takes more than a kB, and less than all that can be addressed.
+        assert!(process(&own, Some(1_000)).unwrap().value > 100.0);
+        assert!(process(&own, Some(u64::MAX)).unwrap().value < 1.0);
+        assert_eq!(process(&own, Some(0)), Err("what it may take is 0".into()));
+        std::fs::remove_file(pidfile).unwrap();
+        assert!(process(&own, None).is_err());
+        assert!(resident(i32::MAX).is_err());
+    }
+
+    #[test]
+    fn the_memory_of_a_name_is_that_of_all_who_have_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("probe-memory");
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let name = ProcessRef::Name("probe-memory".to_owned());
+        assert!(process(&name, None).unwrap_err().contains("probe-memory"));
+        let start = || std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let mut children = [start(), start()];
+        let measured = process(&name, Some(1 << 20)).unwrap();
+        assert!(measured.value > 0.0, "{measured:?}");
+        assert!(measured.detail.contains("(2 of them)"), "{measured:?}");
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }

@@ -2,14 +2,16 @@
 //! and nobody takes that for good.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub mod clock;
 pub mod disk;
 pub mod memory;
 pub mod processes;
+pub mod secrets;
 
 /// What to look at. The value of `Tcp`, `Http` and `GrpcHealth` is how long the answer took; down is an answer that
 /// takes for ever: [`f64::INFINITY`], with the reason in the detail.
@@ -175,6 +177,18 @@ pub struct Measured {
 /// A measurement, or why there is none.
 pub type Outcome = Result<Measured, String>;
 
+/// The text of a small file; a path that was mistaken may lead to one without an end.
+fn text(path: &Path, limit: u64) -> Result<String, String> {
+    use std::io::Read;
+
+    let mut text = String::new();
+    match std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)) {
+        Ok(read) if (read as u64) < limit => Ok(text),
+        Ok(_) => Err(format!("{} is longer than {}", path.display(), size(limit))),
+        Err(error) => Err(format!("can't read {}: {error}", path.display())),
+    }
+}
+
 /// A size in words, of which three digits count.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
@@ -237,6 +251,14 @@ mod tests {
         assert_eq!(memory.to_string(), "memory of process of /run/x.pid");
         let files = vec!["/a".into(), "/b".into()];
         assert_eq!(Probe::Secrets { files }.to_string(), "permissions of 2 files");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_not_read() {
+        assert_eq!(text(Path::new("/dev/null"), 1), Ok(String::new()));
+        let said = text(Path::new("/dev/zero"), 1_000).unwrap_err();
+        assert_eq!(said, "/dev/zero is longer than 1.0 kB");
+        assert!(text(Path::new("/nowhere"), 1).unwrap_err().contains("can't read /nowhere"));
     }
 
     #[test]

@@ -3,32 +3,63 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Measured, Outcome};
+use super::{Measured, Outcome, ProcessRef, text};
+
+/// What a pidfile leads to.
+enum Of {
+    /// A process that lives.
+    Living(i32),
+    /// None, in words.
+    Nobody(String),
+}
 
 /// 1 when the process of a pidfile lives, also another user's, else 0: no pidfile, no process.
 ///
 /// # Errors
 /// Why it can't be told, in words: a pidfile that can't be read, or holds no process id.
 pub fn of_pidfile(pidfile: &Path) -> Outcome {
-    let shown = pidfile.display();
-    let text = match fs::read_to_string(pidfile) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Measured { value: 0.0, detail: format!("no pidfile {shown}") });
-        }
-        Err(error) => return Err(format!("can't read {shown}: {error}")),
+    let (value, detail) = match follow(pidfile)? {
+        Of::Living(pid) => (1.0, format!("process {pid} lives")),
+        Of::Nobody(why) => (0.0, why),
     };
-    let pid = text.trim().parse::<i32>().ok().filter(|pid| *pid > 0);
+    Ok(Measured { value, detail })
+}
+
+fn follow(pidfile: &Path) -> Result<Of, String> {
+    let shown = pidfile.display();
+    let found = match text(pidfile, 4_096) {
+        Ok(found) => found,
+        Err(_) if matches!(pidfile.try_exists(), Ok(false)) => {
+            return Ok(Of::Nobody(format!("no pidfile {shown}")));
+        }
+        Err(why) => return Err(why),
+    };
+    let pid = found.trim().parse::<i32>().ok().filter(|pid| *pid > 0);
     let pid = pid.ok_or_else(|| format!("{shown} holds no process id"))?;
     let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
     match stat {
-        Ok(stat) if !ended(stat.state) => {
-            Ok(Measured { value: 1.0, detail: format!("process {pid} lives") })
-        }
+        Ok(stat) if !ended(stat.state) => Ok(Of::Living(pid)),
         Ok(_) | Err(procfs::ProcError::NotFound(_)) => {
-            Ok(Measured { value: 0.0, detail: format!("process {pid} of {shown} is gone") })
+            Ok(Of::Nobody(format!("process {pid} of {shown} is gone")))
         }
         Err(error) => Err(format!("process {pid} can't be looked at: {error}")),
+    }
+}
+
+/// The ids of the processes that live, in order; at least one.
+///
+/// # Errors
+/// Why it can't be told, in words, or that there is none.
+pub fn living(process: &ProcessRef) -> Result<Vec<i32>, String> {
+    match process {
+        ProcessRef::Pidfile(pidfile) => match follow(pidfile)? {
+            Of::Living(pid) => Ok(vec![pid]),
+            Of::Nobody(why) => Err(why),
+        },
+        ProcessRef::Name(name) => match named(name)? {
+            pids if pids.is_empty() => Err(format!("no process is named {name:?}")),
+            pids => Ok(pids),
+        },
     }
 }
 
@@ -43,6 +74,16 @@ fn ended(state: char) -> bool {
 /// # Errors
 /// Why it can't be told, in words.
 pub fn of_name(name: &str) -> Outcome {
+    let pids = named(name)?;
+    let shown: Vec<String> = pids.iter().take(5).map(i32::to_string).collect();
+    let detail = match pids.len() {
+        0 => format!("no process is named {name:?}"),
+        count => format!("{count} named {name:?}: {}", shown.join(", ")),
+    };
+    Ok(Measured { value: pids.len() as f64, detail })
+}
+
+fn named(name: &str) -> Result<Vec<i32>, String> {
     let known: &[u8] = &name.as_bytes()[..name.len().min(15)];
     let all = procfs::process::all_processes().map_err(|error| format!("can't list: {error}"))?;
     let mut pids = Vec::new();
@@ -56,12 +97,7 @@ pub fn of_name(name: &str) -> Outcome {
         }
     }
     pids.sort_unstable();
-    let shown: Vec<String> = pids.iter().take(5).map(i32::to_string).collect();
-    let detail = match pids.len() {
-        0 => format!("no process is named {name:?}"),
-        count => format!("{count} named {name:?}: {}", shown.join(", ")),
-    };
-    Ok(Measured { value: pids.len() as f64, detail })
+    Ok(pids)
 }
 
 /// The load of the last five minutes in percent of the processors.
@@ -110,6 +146,11 @@ mod tests {
         assert_eq!(of_pidfile(&pidfile).unwrap().value, 1.0);
         assert_eq!(count().value, 1.0);
         assert!(count().detail.contains(&child.id().to_string()));
+        let name = ProcessRef::Name("genesis-probe-sleeper".to_owned());
+        let both = [ProcessRef::Pidfile(pidfile.clone()), name];
+        for process in &both {
+            assert_eq!(living(process), Ok(vec![child.id().cast_signed()]));
+        }
         child.kill().unwrap();
         // Ended, but not waited for: the name is there, the process is not.
         let stat = format!("/proc/{}/stat", child.id());
@@ -119,6 +160,9 @@ mod tests {
         assert_eq!(count().value, 0.0);
         assert_eq!(of_pidfile(&pidfile).unwrap().value, 0.0);
         child.wait().unwrap();
+        for process in &both {
+            assert!(living(process).is_err());
+        }
         assert_eq!(of_pidfile(&pidfile).unwrap().value, 0.0);
         for odd in ["", "x", "-1", "0"] {
             fs::write(&pidfile, odd).unwrap();

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use crate::error::{Error, Result};
 
 /// At most this much of a hook's output is kept, in bytes, of each stream.
-const OUTPUT_LIMIT: u64 = 64 * 1024;
+pub const OUTPUT_LIMIT: usize = 64 << 10;
 
 /// A configured command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +136,7 @@ async fn read_some(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
         // What is over the limit is read and dropped, so that the hook does not block on a full pipe.
-        let _ = (&mut pipe).take(OUTPUT_LIMIT).read_to_end(&mut kept).await;
+        let _ = (&mut pipe).take(OUTPUT_LIMIT as u64).read_to_end(&mut kept).await;
         let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     }
     kept

@@ -19,6 +19,7 @@ pub mod web;
 pub use archive::Archive;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use host::{Appending, Holders, Host};
+pub use probes::{HostProber, Probe, Prober};
 
 /// What the agent reaches the world through; tests put fakes at the seams.
 #[derive(Clone)]
@@ -27,11 +28,15 @@ pub struct Outside {
     pub clock: Arc<dyn Clock>,
     /// The host.
     pub host: Arc<Host>,
+    /// What health's checks look through.
+    pub prober: Arc<dyn Prober>,
 }
 
 impl Outside {
     /// The real world.
     pub fn real() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), host: Arc::new(Host) }
+        let clock = Arc::new(SystemClock::new());
+        let prober = Arc::new(HostProber::new(Arc::clone(&clock) as Arc<dyn Clock>));
+        Self { clock, host: Arc::new(Host), prober }
     }
 }

@@ -9,9 +9,16 @@ use async_trait::async_trait;
 
 pub mod clock;
 pub mod disk;
+mod grpc;
 pub mod memory;
+mod net;
+mod prober;
 pub mod processes;
+mod queue;
+mod samples;
 pub mod secrets;
+
+pub use prober::HostProber;
 
 /// What to look at. The value of `Tcp`, `Http` and `GrpcHealth` is how long the answer took; down is an answer that
 /// takes for ever: [`f64::INFINITY`], with the reason in the detail.

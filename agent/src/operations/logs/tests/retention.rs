@@ -13,7 +13,7 @@ use crate::operations::logs::job::{self, ARCHIVE_RETENTION, LOCAL_RETENTION};
 use crate::operations::logs::metrics::Metrics;
 use crate::operations::logs::pipeline::Half;
 use crate::operations::logs::{HostIdentity, Logs, OwnLog};
-use crate::outside::{Clock, Host, ManualClock, Outside};
+use crate::outside::{Clock, ManualClock, Outside};
 use crate::runs::{Request, Runs, SecondCaller};
 use crate::state::State;
 
@@ -54,7 +54,7 @@ impl Bench {
         let runs = Runs::new(state.clone(), Arc::clone(&seam), emergency);
         let logs = Arc::new(Logs::new(
             state,
-            Outside { clock: seam, host: Arc::new(Host) },
+            Outside { clock: seam, ..Outside::real() },
             runs.clone(),
             HostIdentity { id: "id".into(), name: "host".into() },
             Arc::new(NoOwnLog),

@@ -14,6 +14,7 @@ pub mod host;
 pub mod lease;
 pub mod probes;
 pub mod process;
+pub mod survey;
 pub mod web;
 
 pub use archive::Archive;

@@ -145,12 +145,11 @@ async fn ask(channel: Channel, service: &str) -> Result<(), Failure> {
             });
         }
     };
+    let said = format!("the server says {}", status.as_str_name());
     match status {
         ServingStatus::Serving => Ok(()),
-        ServingStatus::NotServing => Err(Failure::Down("NOT_SERVING".to_owned())),
-        ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
-            Err(Failure::Unknown(format!("the server says {}", status.as_str_name())))
-        }
+        ServingStatus::NotServing => Err(Failure::Down(said)),
+        ServingStatus::Unknown | ServingStatus::ServiceUnknown => Err(Failure::Unknown(said)),
     }
 }
 
@@ -207,7 +206,7 @@ mod tests {
             let measured = check(target, "bad", None).await.unwrap();
             assert_eq!(measured.value, f64::INFINITY);
             assert!(measured.detail.contains("bad at "), "{measured:?}");
-            assert!(measured.detail.contains("NOT_SERVING"), "{measured:?}");
+            assert!(measured.detail.contains(" says NOT_SERVING"), "{measured:?}");
             let unknown = check(target, "other", None).await.unwrap_err();
             assert!(unknown.contains("no such service"), "{unknown}");
             assert!(check(target, "shy", None).await.unwrap_err().contains("UNKNOWN"));

@@ -12,6 +12,7 @@ use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
 use crate::tables::holds::{Holds, HoldsWriting};
 use crate::tables::identity::{Identities, IdentitiesWriting};
+use crate::tables::incidents::{Incidents, IncidentsWriting};
 use crate::tables::jobs::{Jobs, JobsBookkeeping, JobsWriting};
 use crate::tables::oplog::Oplog;
 use crate::tables::requests::{Requests, RequestsBookkeeping};
@@ -19,6 +20,7 @@ use crate::tables::runs::{Runs, RunsBookkeeping, RunsWriting};
 use crate::tables::segments::{Segments, SegmentsWriting};
 use crate::tables::series::Series;
 use crate::tables::sources::{Sources, SourcesWriting};
+use crate::tables::tallies::{Tallies, TalliesWriting};
 use crate::view::{Sink, Source};
 
 /// Reads of one consistent state.
@@ -80,6 +82,16 @@ impl<'t> Reading<'t> {
     /// Checks, issues, attempts, and what holds remediation back.
     pub fn health(&self) -> Health<'t> {
         Health::new(self.source)
+    }
+
+    /// What people were called about.
+    pub fn incidents(&self) -> Incidents<'t> {
+        Incidents::new(self.source)
+    }
+
+    /// Tallies by day.
+    pub fn tallies(&self) -> Tallies<'t> {
+        Tallies::new(self.source)
     }
 
     /// The configuration's generations.
@@ -149,6 +161,16 @@ impl<'t> Writing<'t> {
     /// Checks, issues, attempts, and what holds remediation back.
     pub fn health(&self) -> HealthWriting<'t> {
         HealthWriting::new(self.sink)
+    }
+
+    /// What people were called about.
+    pub fn incidents(&self) -> IncidentsWriting<'t> {
+        IncidentsWriting::new(self.sink)
+    }
+
+    /// Tallies by day.
+    pub fn count(&self) -> TalliesWriting<'t> {
+        TalliesWriting::new(self.sink)
     }
 
     /// The configuration's generations.

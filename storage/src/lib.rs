@@ -40,6 +40,7 @@ pub use tables::health::{
 };
 pub use tables::holds::{HoldRecord, Holds, HoldsWriting};
 pub use tables::identity::{Identities, IdentitiesWriting, Identity};
+pub use tables::incidents::{IncidentRecord, Incidents, IncidentsWriting};
 pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};
 pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
 pub use tables::requests::{RequestRecord, Requests, RequestsBookkeeping};
@@ -53,3 +54,4 @@ pub use tables::segments::{
 };
 pub use tables::series::Series;
 pub use tables::sources::{HeadRecord, SourceRecord, Sources, SourcesWriting, StreamRecord};
+pub use tables::tallies::{Day, Tallies, TalliesWriting};

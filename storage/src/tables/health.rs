@@ -51,6 +51,20 @@ pub enum Trigger {
     CheckerSuspect,
 }
 
+impl Trigger {
+    /// Its stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::AttemptsFailed => "ATTEMPTS_FAILED",
+            Self::CriticalTooLong => "CRITICAL_TOO_LONG",
+            Self::Cascade => "CASCADE",
+            Self::Flagged => "FLAGGED",
+            Self::Storm => "STORM",
+            Self::CheckerSuspect => "CHECKER_SUSPECT",
+        }
+    }
+}
+
 /// Why nothing was done about an issue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denial {
@@ -223,6 +237,11 @@ pub enum Control {
     Brake,
     /// So much turned bad at once that the checks are doubted.
     CheckerSuspect,
+    /// Not a hold, but when the last one by hand was over: actions wait as after a start, so that what was missed
+    /// does not come in a burst.
+    Resumed,
+    /// Not a hold, but when the brake was last released: attempts before do not set it again.
+    BrakeReleased,
 }
 
 impl Control {
@@ -231,6 +250,8 @@ impl Control {
             Self::Disabled => "disabled",
             Self::Brake => "brake",
             Self::CheckerSuspect => "checker_suspect",
+            Self::Resumed => "resumed",
+            Self::BrakeReleased => "brake_released",
         }
     }
 }
@@ -251,6 +272,16 @@ impl<'t> Health<'t> {
         let view = self.source.view(HEALTH_CHECKS)?;
         let row = view.get(check)?;
         row.map(|row| decode(&check, row.value())).transpose()
+    }
+
+    /// What is remembered of every check that was ever made.
+    pub fn checks(&self) -> Result<Vec<CheckRecord>, StorageError> {
+        let view = self.source.view(HEALTH_CHECKS)?;
+        let rows = view.all()?.map(|row| {
+            let (key, value) = row?;
+            decode(&key.value(), value.value())
+        });
+        rows.collect()
     }
 
     /// An issue.

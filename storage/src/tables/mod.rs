@@ -5,6 +5,7 @@ pub(crate) mod emergency;
 pub(crate) mod health;
 pub(crate) mod holds;
 pub(crate) mod identity;
+pub(crate) mod incidents;
 pub(crate) mod jobs;
 pub(crate) mod oplog;
 pub(crate) mod requests;
@@ -12,6 +13,7 @@ pub(crate) mod runs;
 pub(crate) mod segments;
 pub(crate) mod series;
 pub(crate) mod sources;
+pub(crate) mod tallies;
 
 /// Makes a writing type read as well.
 macro_rules! reads_as {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IssueRecord, IssueState,
-    Moment,
+    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentRecord,
+    IssueRecord, IssueState, Moment, Trigger,
 };
 
 pub(super) fn moment(seconds: i64) -> Moment {
@@ -145,4 +145,60 @@ fn what_is_remembered_of_a_check_comes_back() {
     store.bookkeep(|b| b.health().put_check(&record)).unwrap();
     assert_eq!(store.read(|r| r.health().check("disk")).unwrap(), Some(record));
     assert_eq!(store.read(|r| r.health().check("other")).unwrap(), None);
+}
+
+#[test]
+fn incidents_are_found_by_their_ids_and_open_ones_stay() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    let incident = |id: &str, over: Option<i64>| IncidentRecord {
+        id: id.to_owned(),
+        opened_at: at(1),
+        over_at: over.map(at),
+        trigger: Trigger::Flagged,
+        title: "disk".to_owned(),
+        details: vec!["tried".to_owned()],
+        issues: vec![("disk".to_owned(), 1)],
+        root: String::new(),
+        severity: "high".to_owned(),
+        by: "me".to_owned(),
+        reason: "because".to_owned(),
+        resolution: String::new(),
+        runbook: "disk-space".to_owned(),
+    };
+    // The oldest goes on, so it stays however many come after it.
+    for (id, over) in [("A1", None), ("A2", Some(2)), ("B3", Some(3)), ("B4", None)] {
+        let record = incident(id, over);
+        store.write(intent("incident"), |w| w.incidents().put(&record, 2)).unwrap();
+    }
+    let ids = |open, limit| -> Vec<String> {
+        let found = store.read(|r| r.incidents().list(open, limit)).unwrap();
+        found.into_iter().map(|incident| incident.id).collect()
+    };
+    assert_eq!(ids(false, 10), ["B4", "B3", "A1"]);
+    assert_eq!(ids(true, 10), ["B4", "A1"]);
+    assert_eq!(ids(false, 1), ["B4"]);
+    let found = |prefix: &str| store.read(|r| r.incidents().with_prefix(prefix, 2)).unwrap().len();
+    assert_eq!((found("B"), found("A1"), found("C"), found("A2")), (2, 1, 0, 0));
+    let over = incident("B4", Some(9));
+    store.write(intent("incident"), |w| w.incidents().put(&over, 2)).unwrap();
+    assert_eq!(store.read(|r| r.incidents().with_prefix("B4", 2)).unwrap(), [over]);
+}
+
+#[test]
+fn tallies_are_summed_over_days_and_old_days_go() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    for (day, tally) in [(100, "a"), (100, "a"), (101, "a"), (101, "b"), (129, "a")] {
+        store.write(intent("count"), |w| w.count().count(day, tally)).unwrap();
+    }
+    let sum = |first, last, tally: &str| {
+        store.read(|r| r.tallies().sums(first, last)).unwrap().get(tally).copied()
+    };
+    assert_eq!(sum(100, 129, "a"), Some(4));
+    assert_eq!(sum(101, 128, "a"), Some(1));
+    assert_eq!(sum(0, u32::MAX, "b"), Some(1));
+    assert_eq!(sum(0, 99, "a"), None);
+    store.write(intent("count"), |w| w.count().count(162, "a")).unwrap();
+    assert_eq!(sum(0, u32::MAX, "a"), Some(3), "62 days are kept");
 }

@@ -1,0 +1,130 @@
+//! Incidents: what people were called about, from when it began until its condition was over.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::health::Trigger;
+use super::reads_as;
+use crate::error::StorageError;
+use crate::record::{Record, check_name, decode, encode};
+use crate::schema::INCIDENTS;
+use crate::view::{Sink, Source};
+
+/// What people were called about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentRecord {
+    /// A ULID.
+    pub id: String,
+    /// When people were called.
+    pub opened_at: Timestamp,
+    /// When its condition was over; `None`: it goes on.
+    pub over_at: Option<Timestamp>,
+    /// Why.
+    pub trigger: Trigger,
+    /// In a line.
+    pub title: String,
+    /// What was known then, and what had been tried.
+    pub details: Vec<String>,
+    /// The issues it is about: check and episode.
+    pub issues: Vec<(String, u64)>,
+    /// The failing check that the others depend on; empty: none is known.
+    pub root: String,
+    /// "low", "medium", "high" or "critical".
+    pub severity: String,
+    /// Who opened it.
+    pub by: String,
+    /// What that person said.
+    pub reason: String,
+    /// How it ended.
+    pub resolution: String,
+    /// The page of the runbook.
+    pub runbook: String,
+}
+
+impl Record for IncidentRecord {
+    const TABLE: &'static str = "incidents";
+    const VERSION: u8 = 1;
+}
+
+impl IncidentRecord {
+    /// Whether its condition goes on.
+    pub fn open(&self) -> bool {
+        self.over_at.is_none()
+    }
+}
+
+/// Reads incidents.
+#[derive(Clone, Copy)]
+pub struct Incidents<'t> {
+    source: Source<'t>,
+}
+
+impl<'t> Incidents<'t> {
+    pub(crate) fn new(source: Source<'t>) -> Self {
+        Self { source }
+    }
+
+    /// At most `limit` incidents, newest first; with `open_only` those that go on.
+    pub fn list(&self, open_only: bool, limit: usize) -> Result<Vec<IncidentRecord>, StorageError> {
+        let view = self.source.view(INCIDENTS)?;
+        let mut found = Vec::new();
+        for row in view.all()?.rev() {
+            if found.len() >= limit {
+                break;
+            }
+            let (key, value) = row?;
+            let incident: IncidentRecord = decode(&key.value(), value.value())?;
+            if !open_only || incident.open() {
+                found.push(incident);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The incidents whose ids begin with `prefix`, at most `limit`.
+    pub fn with_prefix(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<IncidentRecord>, StorageError> {
+        let view = self.source.view(INCIDENTS)?;
+        let mut found = Vec::new();
+        for row in view.range(prefix..)? {
+            let (key, value) = row?;
+            if !key.value().starts_with(prefix) || found.len() >= limit {
+                break;
+            }
+            found.push(decode(&key.value(), value.value())?);
+        }
+        Ok(found)
+    }
+}
+
+/// Writes incidents.
+#[derive(Clone, Copy)]
+pub struct IncidentsWriting<'t> {
+    reading: Incidents<'t>,
+    sink: Sink<'t>,
+}
+
+reads_as!(IncidentsWriting => Incidents, reading);
+
+impl<'t> IncidentsWriting<'t> {
+    pub(crate) fn new(sink: Sink<'t>) -> Self {
+        Self { reading: Incidents::new(sink.source()), sink }
+    }
+
+    /// Writes or replaces an incident; the oldest that are over go where there are more than `keep`.
+    pub fn put(&self, record: &IncidentRecord, keep: usize) -> Result<(), StorageError> {
+        check_name(IncidentRecord::TABLE, &record.id)?;
+        let bytes = encode(&record.id.as_str(), record)?;
+        self.sink.edit(INCIDENTS)?.insert(record.id.as_str(), bytes.as_slice())?;
+        let excess = self.list(false, usize::MAX)?;
+        let oldest = excess.iter().skip(keep).filter(|incident| !incident.open());
+        let mut table = self.sink.edit(INCIDENTS)?;
+        for incident in oldest {
+            table.remove(incident.id.as_str())?;
+        }
+        Ok(())
+    }
+}

@@ -11,13 +11,15 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Places};
+use crate::config::{Config, Follower, Places};
 use crate::emergency::Emergency;
 use crate::error::{Error, Result};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
+use crate::operations::health::{self, Health, RemediationTable};
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
+use crate::operations::logs::make_room::MakeRoom;
 use crate::operations::logs::metrics::Metrics;
 use crate::operations::logs::rebuild::RebuildTable;
 use crate::operations::logs::rotate::RotationTable;
@@ -27,12 +29,14 @@ use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
 use crate::own_log::LogFile;
+use crate::runs::remedy::Remedy;
 use crate::runs::rollback::Dispatcher;
 use crate::runs::{Reconcile, Runs, system_time};
 use crate::scheduler::Scheduler;
 use crate::server::agent_rpc::AgentView;
 use crate::server::caller::Rules;
 use crate::server::connection::Connections;
+use crate::server::diagnose::Diagnosis;
 use crate::server::http::{AgentGauges, Pages};
 use crate::server::layers::Gate;
 use crate::server::listen::Addresses;
@@ -119,6 +123,7 @@ impl Agent {
         let mut registry = Registry::default();
         let gauges = AgentGauges::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
+        let health_metrics = health::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
             state.clone(),
             outside.clone(),
@@ -128,6 +133,16 @@ impl Agent {
             config.logs.clone(),
             metrics,
         ));
+        let remedies: Vec<Arc<dyn Remedy>> = vec![Arc::new(MakeRoom(Arc::clone(&logs)))];
+        let health = Health::open(
+            state.clone(),
+            outside.clone(),
+            runs.clone(),
+            remedies,
+            (&config, places.clone()),
+            health_metrics,
+        )
+        .await?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -155,7 +170,7 @@ impl Agent {
             places.clone(),
             config_path,
             config,
-            Arc::clone(&logs),
+            vec![Arc::clone(&logs) as Arc<dyn Follower>, Arc::clone(&health) as Arc<dyn Follower>],
             tls.clone(),
         ));
         let dispatcher = Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&history)))]);
@@ -164,9 +179,11 @@ impl Agent {
             emergency: emergency.clone(),
             contacts,
             clock: Arc::clone(&clock),
+            state: state.clone(),
         };
         let operations = Operations {
             logs,
+            health,
             recovery: Arc::new(recovery),
             storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
             config: history,
@@ -181,7 +198,7 @@ impl Agent {
             &host.id,
         );
         let stances = operations.stances();
-        let Operations { logs, recovery, storage: _, config, vitals } = operations;
+        let Operations { logs, health, recovery, storage: _, config, vitals } = operations;
         let recovery = recovery::rpc::Service { recovery, stances: stances.into() };
         let view = AgentView {
             host,
@@ -190,6 +207,7 @@ impl Agent {
             state: state.clone(),
             runs: runs.clone(),
             logs: Arc::clone(&logs),
+            health: Arc::clone(&health),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,
@@ -201,12 +219,15 @@ impl Agent {
             gauges,
             host: Arc::clone(&outside.host),
             logs: Arc::clone(&logs),
+            health: Arc::clone(&health),
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
             recovery: recovery.clone(),
         };
+        let diagnosis = Arc::new(Diagnosis::new(view.clone(), places.clone()));
         let services = Services {
+            health: health::rpc::Service { health: Arc::clone(&health), diagnosis },
             agent: view,
             runs: runs.clone(),
             scheduler: scheduler.clone(),
@@ -232,6 +253,7 @@ impl Agent {
         let mut tasks = vec![
             tokio::spawn(emergency.serve()),
             tokio::spawn(logs.serve()),
+            tokio::spawn(health.serve(tell_systemd)),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
         ];
@@ -291,6 +313,13 @@ impl Agent {
         }
         let _ = std::fs::remove_file(&self.socket);
     }
+}
+
+/// Tells systemd that the checks go round, where it wants to know, and how soon it wants to know again.
+fn tell_systemd() -> Option<Duration> {
+    let wanted = sd_notify::watchdog_enabled()?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    Some(wanted / 2)
 }
 
 fn process() -> String {
@@ -355,20 +384,22 @@ async fn write_identity(
 /// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
 /// brought to an end.
 async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> Result<()> {
-    let Operations { logs, recovery: _, storage: _, config, vitals: _ } = operations;
+    let Operations { logs, health: _, recovery: _, storage: _, config, vitals: _ } = operations;
     let now = config.loaded_at();
     let intent = Intent::new(now, "system:agent", "agent.started")
         .target(process())
         .detail(format!("version {}", server::agent_rpc::VERSION));
     state.note(intent).await?;
     config.record("system:agent", "start").await?;
-    let tables: Vec<Arc<dyn Reconcile>> = vec![
+    let mut tables: Vec<Arc<dyn Reconcile>> = vec![
         Arc::new(RotationTable(Arc::clone(logs))),
         Arc::new(RebuildTable),
         Arc::new(ExpiryTable(CLEANUP)),
         Arc::new(ExpiryTable(LOCAL_RETENTION)),
         Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
     ];
+    let actions = health::run_kinds().into_iter();
+    tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));
     runs.reconcile(&tables).await?;
     Ok(())
 }

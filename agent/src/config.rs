@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use crate::error::{Error, Result, Unmet};
+use crate::operations::health;
 use crate::operations::logs;
 use crate::operations::recovery::Contacts;
 
+pub mod means;
 pub mod places;
 pub mod reader;
 pub mod reference;
@@ -73,12 +75,22 @@ pub struct Config {
     pub contacts: Contacts,
     /// Log archival.
     pub logs: logs::Config,
+    /// Checks and remediation.
+    pub health: health::Config,
     /// Where it came from; empty: built-in defaults.
     pub source: String,
     /// Its text as it was read.
     pub text: String,
     /// TOML with the defaults filled in.
     pub effective: String,
+}
+
+/// Whoever takes over what a reload changes.
+#[async_trait::async_trait]
+pub trait Follower: Send + Sync {
+    /// Takes over this configuration. What it can't take over it says in the journal: the configuration is in force
+    /// already.
+    async fn follow(&self, config: &Config);
 }
 
 /// What came of reading a text.
@@ -106,6 +118,7 @@ impl Config {
         let fleet = read_fleet(&root);
         let contacts = Contacts::read(&root);
         let logs = logs::Config::read(&root, places);
+        let health = health::Config::read(&root);
         root.finish();
         let (problems, keys, effective) = record.finish();
         let config = problems.is_empty().then(|| Self {
@@ -115,6 +128,7 @@ impl Config {
             fleet,
             contacts,
             logs,
+            health,
             source: source.to_owned(),
             text: text.to_owned(),
             effective: effective.trim_start().to_owned(),
@@ -125,7 +139,7 @@ impl Config {
     /// Every key there is, as documented. A list of tables shows its keys only when it has an entry, so
     /// this reads a text with one of each.
     pub fn keys(places: &Places) -> Vec<KeyDoc> {
-        Self::parse("[[logs.source]]\n", "", places).keys
+        Self::parse("[[logs.source]]\n[[health.check]]\n", "", places).keys
     }
 
     /// The built-in defaults.

@@ -9,7 +9,7 @@ use genesis_client::Node;
 use crate::commands::Command;
 use crate::format;
 
-/// Operates GENESIS agents: status, runs, schedule, operation log, configuration, rollback, logs.
+/// Operates GENESIS agents: status, health, runs, schedule, operation log, configuration, rollback, logs.
 #[derive(Debug, Parser)]
 #[command(name = "genesisctl", version, propagate_version = false, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -30,6 +30,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 4 refused, 5 unknown or incompl
 
 Examples:
   genesisctl status
+  genesisctl health dashboard
   genesisctl logs rotate --reason 'before the upgrade'
   genesisctl logs retrieve --log-type trading --date-range 2024-01-01:2024-01-31 --out january.log
   genesisctl status -n web-1:7443,web-2:7443 -o json
@@ -146,6 +147,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 43);
+        assert_eq!(leaves, 60);
     }
 }

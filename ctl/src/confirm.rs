@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, Read};
 
-use genesis_client::find_call;
+use genesis_client::v1::Plan;
+use genesis_client::{Error, Kind, find_call};
 
 use crate::Console;
 use crate::connect::Session;
-use crate::exit::Halt;
+use crate::exit::{Halt, Stop};
 
 /// Whether a call may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,38 @@ pub(crate) fn consent(
         "this would {what}, which can't be undone, and there is no terminal to ask at. Nothing was sent: \
          look at what it would do with --plan, then add --yes"
     )))
+}
+
+/// Demands `--reason`, before anything is sent.
+pub(crate) fn reason(session: &Session<'_>, command: &str, question: &str) -> Result<(), Halt> {
+    match session.global.reason.trim() {
+        "" => Err(Halt::Usage(format!("`{command}` needs --reason: {question}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Shows the plan and asks; returns the hash of what was agreed to. `undone` says what a no means, such as
+/// "nothing was deleted".
+pub(crate) fn agreed(
+    session: &Session<'_>,
+    plan: Option<&Plan>,
+    question: &str,
+    undone: &str,
+) -> Result<String, Stop> {
+    let found = plan.map(|plan| plan.hash.clone()).unwrap_or_default();
+    let wanted = session.plan_hash();
+    if !wanted.is_empty() && wanted != found {
+        let message = format!("the plan is now {found}, not {wanted}");
+        let next = "look at the new plan with `--plan`, then pass its hash";
+        return Err(Error::new(Kind::Conflict, "ABORTED", "PLAN_CHANGED", message, next).into());
+    }
+    for step in plan.iter().flat_map(|plan| &plan.steps).take(20) {
+        session.warn(&format!("  {} {}: {}", step.action, step.target, step.reason));
+    }
+    if ask(session, question) {
+        return Ok(found);
+    }
+    Err(Halt::Failed(format!("not confirmed: {undone}")).into())
 }
 
 /// Puts the question and reads the answer; anything but yes is no.

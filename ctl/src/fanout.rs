@@ -12,6 +12,9 @@ use crate::exit::{Exit, Halt, Stop};
 use crate::format;
 use crate::render::{self, Answer, Printer, Row, View};
 
+/// What stands in a node's place where the row is made of those of all.
+const MERGED: &str = "merged";
+
 /// How much longer than `--timeout` a node has before it is given up from outside. Within the limit the
 /// calls themselves end, and know better what that means.
 const GRACE: Duration = Duration::from_millis(50);
@@ -50,19 +53,54 @@ impl Session<'_> {
         F: Fn(Client) -> S,
         S: Future<Output = Result<Answer, Stop>>,
     {
+        self.each_around(columns, rows, call, || Ok(None)).await
+    }
+
+    /// [`Self::each_in`], with an answer printed last that `merge` makes of those of the nodes.
+    pub(crate) async fn each_merged<F, S>(
+        &self,
+        columns: &'static [&'static str],
+        call: F,
+        merge: impl FnOnce() -> Result<Option<Answer>, Error>,
+    ) -> Result<Exit, Halt>
+    where
+        F: Fn(Client) -> S,
+        S: Future<Output = Result<Answer, Stop>>,
+    {
+        self.each_around(columns, Vec::new(), call, merge).await
+    }
+
+    async fn each_around<F, S>(
+        &self,
+        columns: &'static [&'static str],
+        rows: Vec<Row>,
+        call: F,
+        merge: impl FnOnce() -> Result<Option<Answer>, Error>,
+    ) -> Result<Exit, Halt>
+    where
+        F: Fn(Client) -> S,
+        S: Future<Output = Result<Answer, Stop>>,
+    {
         let many = self.many() || !rows.is_empty();
         let named = self.nodes.iter().map(ToString::to_string);
         let longest = named.chain(rows.iter().map(|row| row.node.clone()));
         let longest = longest.map(|name| name.chars().count()).max().unwrap_or_default();
         let mut printer = Printer::new(self.format(), many, columns, longest);
         let codes = self.all(&mut printer, rows, &call).await;
+        let mut merged = if codes.is_ok() { merge() } else { Ok(None) };
         // However it ended, what was printed is made whole.
         let ended = self.printed(|console| {
+            printer.failures(console)?;
+            if let Some(answer) = merged.as_mut().ok().and_then(Option::take) {
+                let answer = Answer { merged: true, ..answer };
+                printer.row(console, Row { node: MERGED.to_owned(), result: Ok(answer) })?;
+            }
             printer.end(console)?;
             render::flush(console)
         });
         let codes = codes?;
         ended?;
+        merged?;
         Ok(Exit::of_nodes(&codes))
     }
 

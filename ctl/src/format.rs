@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use genesis_client::v1::{Condition, RunState};
+use genesis_client::v1::{Condition, RunState, Severity};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -113,6 +113,21 @@ pub(crate) fn condition(condition: Condition) -> &'static str {
     }
 }
 
+/// Such as "HIGH".
+pub(crate) fn severity(severity: Severity) -> &'static str {
+    short_name(severity.as_str_name(), "SEVERITY_")
+}
+
+/// A share, such as "99.49 %": rounded down, so that what misses a goal is not shown to reach it.
+pub(crate) fn share(share: f64) -> String {
+    // What is binary must not lose a whole decimal to rounding down.
+    let hundredths = (share * 10_000.0 + 1e-6).floor() / 100.0;
+    match hundredths.fract() == 0.0 {
+        true => format!("{hundredths:.0} %"),
+        false => format!("{hundredths:.2} %"),
+    }
+}
+
 /// Such as "SUCCEEDED".
 pub(crate) fn run_state(state: RunState) -> &'static str {
     short_name(state.as_str_name(), "RUN_STATE_")
@@ -182,6 +197,11 @@ mod tests {
             [count(0), count(999), count(1_000), count(1_234_567)],
             ["0", "999", "1,000", "1,234,567"]
         );
+        for (part, text) in
+            [(1.0, "100 %"), (0.995, "99.50 %"), (0.99499, "99.49 %"), (0.9, "90 %"), (0.0, "0 %")]
+        {
+            assert_eq!(share(part), text);
+        }
         assert_eq!((plural(1, "line"), plural(2, "line")), ("1 line".into(), "2 lines".into()));
         for (millis, text) in [
             (0, "0ms"),

@@ -9,7 +9,9 @@ mod text;
 use std::error::Error as _;
 use std::fmt::Write as _;
 
-use genesis_client::v1::{Condition, Finding, RunState};
+use genesis_client::v1::{
+    AttemptOutcome, Condition, Finding, IncidentState, IssueState, RunState, Severity,
+};
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
 use serde_json::Value;
@@ -65,6 +67,47 @@ impl Cell {
         Self { tone, ..Self::from(format::run_state(state)) }
     }
 
+    pub(crate) fn issue_state(state: IssueState) -> Self {
+        use IssueState as S;
+        let tone = match state {
+            S::Resolved => Tone::Good,
+            S::Failing | S::Escalated => Tone::Bad,
+            S::Suspect | S::Remediating | S::Verifying | S::Cooldown => Tone::Warning,
+            S::Unspecified => Tone::Unsure,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "ISSUE_STATE_")) }
+    }
+
+    pub(crate) fn attempt_outcome(outcome: AttemptOutcome) -> Self {
+        use AttemptOutcome as O;
+        let tone = match outcome {
+            O::Succeeded => Tone::Good,
+            O::Failed => Tone::Bad,
+            O::Intent | O::Done => Tone::Warning,
+            O::Unknown | O::Unspecified => Tone::Unsure,
+            O::NotNeeded | O::DryRun => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::short_name(outcome.as_str_name(), "ATTEMPT_OUTCOME_")) }
+    }
+
+    pub(crate) fn incident_state(state: IncidentState) -> Self {
+        let tone = match state {
+            IncidentState::Over => Tone::Good,
+            IncidentState::Open => Tone::Bad,
+            IncidentState::Unspecified => Tone::Unsure,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "INCIDENT_STATE_")) }
+    }
+
+    pub(crate) fn severity(severity: Severity) -> Self {
+        let tone = match severity {
+            Severity::Critical => Tone::Bad,
+            Severity::High => Tone::Warning,
+            Severity::Medium | Severity::Low | Severity::Unspecified => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::severity(severity)) }
+    }
+
     /// One that says something bad, or else something good.
     pub(crate) fn alert(text: impl Into<String>, bad: bool) -> Self {
         let tone = if bad { Tone::Bad } else { Tone::Good };
@@ -100,13 +143,14 @@ impl From<String> for Cell {
     }
 }
 
-/// An answer for people: lines, a table, lines, and a text as it is.
+/// An answer for people: lines, a table, lines, parts with tables of their own, and a text as it is.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) lead: Vec<String>,
     pub(crate) columns: &'static [&'static str],
     pub(crate) rows: Vec<Vec<Cell>>,
     pub(crate) tail: Vec<String>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) text: String,
     /// Said on standard error where there are no rows.
     pub(crate) empty: &'static str,
@@ -117,6 +161,15 @@ impl View {
     pub(crate) fn line(line: impl Into<String>) -> Self {
         Self { lead: vec![line.into()], ..Self::default() }
     }
+}
+
+/// A part of an answer: a title, a table, lines.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Part {
+    pub(crate) title: String,
+    pub(crate) columns: &'static [&'static str],
+    pub(crate) rows: Vec<Vec<Cell>>,
+    pub(crate) lines: Vec<String>,
 }
 
 /// What one node answered.
@@ -130,11 +183,13 @@ pub(crate) struct Answer {
     pub(crate) error: Option<Error>,
     /// All of it was printed while it came.
     pub(crate) printed: bool,
+    /// It is no node's, but made of those of all.
+    pub(crate) merged: bool,
 }
 
 impl Answer {
     pub(crate) fn new(json: Value, view: View) -> Self {
-        Self { json, view, exit: Exit::Ok, error: None, printed: false }
+        Self { json, view, exit: Exit::Ok, error: None, printed: false, merged: false }
     }
 
     pub(crate) fn exit(self, exit: Exit) -> Self {
@@ -169,18 +224,20 @@ impl Row {
     }
 
     fn envelope(&self) -> Envelope<'_> {
+        if let Ok(Answer { json, merged: true, .. }) = &self.result {
+            return Envelope::Merged { merged: json };
+        }
         let response = self.result.as_ref().ok().map(|answer| &answer.json);
         let error = self.error().map(JsonError::from);
-        Envelope { node: &self.node, ok: error.is_none(), error, response }
+        Envelope::Node { node: &self.node, ok: error.is_none(), error, response }
     }
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
-    node: &'a str,
-    ok: bool,
-    error: Option<JsonError<'a>>,
-    response: Option<&'a Value>,
+#[serde(untagged)]
+enum Envelope<'a> {
+    Node { node: &'a str, ok: bool, error: Option<JsonError<'a>>, response: Option<&'a Value> },
+    Merged { merged: &'a Value },
 }
 
 #[derive(Serialize)]

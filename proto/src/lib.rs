@@ -14,6 +14,7 @@ pub mod v1 {
 
 mod descriptors;
 mod json;
+pub mod runbook;
 
 pub use descriptors::{FILE_DESCRIPTOR_SET, MethodPolicy, method_policies, pool};
 pub use json::{JsonError, to_json};

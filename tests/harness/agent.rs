@@ -124,11 +124,14 @@ impl TestAgent {
     /// # Panics
     /// When it can't be written.
     pub fn configure(&self, config: &str) {
-        let text = if config.contains("[listen]") {
-            config.to_owned()
-        } else {
-            format!("[listen]\nhttp = \"127.0.0.1:0\"\n{config}")
-        };
+        let mut text = config.to_owned();
+        if !config.contains("[listen]") {
+            text = format!("[listen]\nhttp = \"127.0.0.1:0\"\n{text}");
+        }
+        // How full this machine is, or how busy, is not what most tests are about.
+        if !config.contains("[health]") {
+            text = format!("{text}\n[health]\ndefaults = false\n");
+        }
         std::fs::write(self.config(), text).expect("the configuration can be written");
     }
 

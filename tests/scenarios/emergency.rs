@@ -231,7 +231,7 @@ fn the_operator_declares_looks_and_releases_with_genesisctl() {
     agent.ctl(&activate).ok().says(&["EMERGENCY 1 was in force already"]);
     let status = agent.ctl(&["emergency", "status"]).exits(3);
     let status = status.says(&["EMERGENCY 1 is in force", "prices are wrong"]);
-    status.says(&["waits for the release: storage.compact", "goes on: "]);
+    status.says(&["waits for the release: ", "storage.compact", "goes on: ", "health.make-room"]);
     agent.ctl(&["emergency", "release"]).exits(2).says(&["--reason"]);
     let stale = ["emergency", "release", "--reason", "over", "--plan-hash", "0123456789abcdef"];
     agent.ctl(&stale).exits(9).says(&["PLAN_CHANGED"]);

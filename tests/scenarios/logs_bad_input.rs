@@ -75,7 +75,7 @@ fn every_problem_of_a_configuration_is_named_at_once_with_its_place() {
 #[test]
 fn a_text_that_is_no_toml_and_a_file_that_is_not_there() {
     let mut agent = TestAgent::new(|_| String::new());
-    agent.configure("[listen\nhttp = \n");
+    std::fs::write(agent.config(), "[listen\nhttp = \n").unwrap();
     let (code, said) = check(&agent);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("1:8:") || said.contains("1:"), "{said}");

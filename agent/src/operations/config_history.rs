@@ -9,9 +9,8 @@ use genesis_storage::{ConfigGeneration, Intent};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::config::{self, Config, Places};
+use crate::config::{self, Config, Follower, Places};
 use crate::error::{Error, Result, Unmet};
-use crate::operations::logs::Logs;
 use crate::outside::{Outside, files};
 use crate::plan::{Plan, PlanStep};
 use crate::runs::rollback::{Point, Rollback};
@@ -29,7 +28,7 @@ pub struct ConfigHistory {
     booted: Config,
     current: ArcSwap<Config>,
     loaded_at: ArcSwap<Timestamp>,
-    logs: Arc<Logs>,
+    followers: Vec<Arc<dyn Follower>>,
     tls: Option<Arc<Tls>>,
     alone: tokio::sync::Mutex<()>,
 }
@@ -55,7 +54,7 @@ impl ConfigHistory {
         places: Places,
         path: Option<PathBuf>,
         config: Config,
-        logs: Arc<Logs>,
+        followers: Vec<Arc<dyn Follower>>,
         tls: Option<Arc<Tls>>,
     ) -> Self {
         let now = outside.clock.now();
@@ -67,7 +66,7 @@ impl ConfigHistory {
             booted: config.clone(),
             current: ArcSwap::from_pointee(config),
             loaded_at: ArcSwap::from_pointee(now),
-            logs,
+            followers,
             tls,
             alone: tokio::sync::Mutex::new(()),
         }
@@ -187,7 +186,9 @@ impl ConfigHistory {
             .collect();
         // First the record: what is in force has a generation, also after a crash or on a full disk.
         let generation = self.record_of(&new, actor, reason).await?;
-        self.logs.reconfigure(new.logs.clone());
+        for follower in &self.followers {
+            follower.follow(&new).await;
+        }
         self.current.store(Arc::new(new));
         self.loaded_at.store(Arc::new(self.outside.clock.now()));
         Ok(Reloaded { changed: true, applied, restart_needed, generation })

@@ -17,6 +17,8 @@ pub mod vitals;
 pub struct Operations {
     /// Log archival.
     pub logs: Arc<logs::Logs>,
+    /// Checks and remediation.
+    pub health: Arc<health::Health>,
     /// Emergency and rollback.
     pub recovery: Arc<recovery::Recovery>,
     /// Care of the embedded database.
@@ -30,7 +32,7 @@ pub struct Operations {
 impl Operations {
     /// What runs by itself at set times.
     pub fn jobs(&self) -> Vec<Arc<dyn Job>> {
-        let Self { logs, recovery: _, storage, config: _, vitals: _ } = self;
+        let Self { logs, health: _, recovery: _, storage, config: _, vitals: _ } = self;
         let mut jobs = logs::job::jobs(logs);
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
         jobs
@@ -41,6 +43,7 @@ impl Operations {
         let mut stances: Vec<_> =
             self.jobs().iter().map(|job| (job.name(), job.stance())).collect();
         stances.extend(logs::RUN_KINDS);
+        stances.extend(health::run_kinds());
         stances.extend(recovery::BY_HAND);
         stances.sort_unstable_by_key(|(kind, _)| *kind);
         stances

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use genesis_storage::Moment;
 use jiff::{SignedDuration, Timestamp};
 
 /// Where time comes from.
@@ -13,6 +14,8 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Time since some fixed point; it never goes back.
     fn monotonic(&self) -> Duration;
+    /// Now on the wall clock, and on the one that counts from the host's boot.
+    fn moment(&self) -> Moment;
     /// Returns after `duration` of monotonic time.
     async fn sleep(&self, duration: Duration);
 }
@@ -21,13 +24,16 @@ pub trait Clock: Send + Sync {
 #[derive(Debug)]
 pub struct SystemClock {
     origin: Instant,
+    /// Which boot of the host; empty where that can't be told.
+    boot: String,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time starts now.
     #[allow(clippy::disallowed_methods)] // The one place that may.
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self { origin: Instant::now(), boot: boot.trim().to_owned() }
     }
 }
 
@@ -46,6 +52,15 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    fn moment(&self) -> Moment {
+        let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let seconds = text.split(' ').next().and_then(|text| text.parse::<f64>().ok());
+        let since_boot = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        // Without it spans are told by the wall clock alone.
+        let boot = since_boot.map_or_else(String::new, |_| self.boot.clone());
+        Moment { wall: self.now(), boot, since_boot: since_boot.unwrap_or_default() }
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -95,6 +110,12 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1
+    }
+
+    fn moment(&self) -> Moment {
+        let (wall, since_boot) =
+            *self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Moment { wall, boot: "the boot of a manual clock".to_owned(), since_boot }
     }
 
     async fn sleep(&self, duration: Duration) {

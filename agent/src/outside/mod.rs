@@ -31,6 +31,8 @@ pub struct Outside {
     pub host: Arc<Host>,
     /// What health's checks look through.
     pub prober: Arc<dyn Prober>,
+    /// Single requests over HTTP.
+    pub web: Arc<web::Web>,
 }
 
 impl Outside {
@@ -38,6 +40,6 @@ impl Outside {
     pub fn real() -> Self {
         let clock = Arc::new(SystemClock::new());
         let prober = Arc::new(HostProber::new(Arc::clone(&clock) as Arc<dyn Clock>));
-        Self { clock, host: Arc::new(Host), prober }
+        Self { clock, host: Arc::new(Host), prober, web: Arc::default() }
     }
 }

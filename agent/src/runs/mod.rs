@@ -22,6 +22,7 @@ use crate::state::State;
 
 mod context;
 mod reconcile;
+pub mod remedy;
 pub mod rollback;
 pub mod rpc;
 #[cfg(test)]
@@ -295,10 +296,15 @@ impl Runs {
             .outcome(outcome)
             .detail(record.summary.clone())
             .correlation_id(record.id.clone());
+        let day = record.ended_at.map(|at| at.as_second().div_euclid(86_400));
+        let day = day.and_then(|day| u32::try_from(day).ok());
         self.state
             .write(intent, move |writing| {
                 writing.runs().put(&record)?;
                 writing.runs().prune(KEPT)?;
+                if let (Some(day), Some(tally)) = (day, tally(&record)) {
+                    writing.count().count(day, tally)?;
+                }
                 Ok(())
             })
             .await
@@ -446,6 +452,22 @@ impl Runs {
                 tracing::warn!(left = self.active_count(), "runs did not reach a safe point in time");
             }
         }
+    }
+}
+
+/// The name under which the end of a run is counted, for the objective over a month.
+fn tally(record: &RunRecord) -> Option<&'static str> {
+    // What remediation does by itself has an objective of its own, and is no operation that somebody asked for.
+    if record.kind.starts_with("health.") && record.actor.starts_with("system:") {
+        return None;
+    }
+    match record.state {
+        RunState::Running => None,
+        RunState::Succeeded => Some("operation/succeeded"),
+        RunState::Failed => Some("operation/failed"),
+        RunState::Refused => Some("operation/refused"),
+        RunState::Cancelled => Some("operation/cancelled"),
+        RunState::Interrupted | RunState::Unknown => Some("operation/unknown"),
     }
 }
 

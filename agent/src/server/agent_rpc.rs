@@ -16,6 +16,7 @@ use super::tls::Tls;
 use crate::config::reader::Problem;
 use crate::error::Result;
 use crate::operations::config_history::ConfigHistory;
+use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
 use crate::operations::vitals::Vitals;
 use crate::outside::{Outside, files};
@@ -43,6 +44,8 @@ pub struct AgentView {
     pub runs: Runs,
     /// Log archival.
     pub logs: Arc<Logs>,
+    /// Checks and remediation.
+    pub health: Arc<Health>,
     /// Configuration.
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
@@ -85,6 +88,7 @@ impl AgentView {
             summary,
             findings: logs.sources.into_iter().flat_map(|source| source.findings).collect(),
         }];
+        domains.push(health::rpc::domain_status(&self.health)?);
         domains.extend(self.emergency_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);

@@ -157,3 +157,24 @@ pub fn run(snapshot: Snapshot) -> v1::Run {
         cancel_requested: record.cancel_requested,
     }
 }
+
+/// An incident.
+pub fn incident(record: genesis_storage::IncidentRecord) -> v1::Incident {
+    let state = if record.open() { v1::IncidentState::Open } else { v1::IncidentState::Over };
+    let issues = record.issues.iter().map(|(check, episode)| format!("{check}#{episode}"));
+    v1::Incident {
+        state: state.into(),
+        opened_at: Some(time(record.opened_at)),
+        over_at: maybe(record.over_at),
+        trigger: record.trigger.code().to_owned(),
+        issues: issues.collect(),
+        severity: record.severity.to_uppercase(),
+        id: record.id,
+        title: record.title,
+        details: record.details,
+        opened_by: record.by,
+        reason: record.reason,
+        resolution: record.resolution,
+        runbook: record.runbook,
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_proto::v1::agent_service_server::AgentServiceServer;
+use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
 use genesis_proto::v1::oplog_service_server::OplogServiceServer;
 use genesis_proto::v1::recovery_service_server::RecoveryServiceServer;
@@ -24,6 +25,7 @@ pub mod caller;
 pub mod connection;
 pub mod convert;
 mod denials;
+pub mod diagnose;
 pub mod http;
 pub mod layers;
 pub mod listen;
@@ -61,6 +63,8 @@ pub struct Services {
     pub recovery: recovery::rpc::Service,
     /// Log archival.
     pub logs: Arc<operations::logs::Logs>,
+    /// Checks and remediation.
+    pub health: operations::health::rpc::Service,
 }
 
 /// What the connections are held to.
@@ -87,13 +91,14 @@ pub async fn serve(
     pages: http::Pages,
     stop: CancellationToken,
 ) -> Result<()> {
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (reporter, serving) = tonic_health::server::health_reporter();
     reporter.set_serving::<AgentServiceServer<agent_rpc::Service>>().await;
     reporter.set_serving::<RunServiceServer<runs::rpc::Service>>().await;
     reporter.set_serving::<ScheduleServiceServer<scheduler::rpc::Service>>().await;
     reporter.set_serving::<OplogServiceServer<oplog::rpc::Service>>().await;
     reporter.set_serving::<RecoveryServiceServer<recovery::rpc::Service>>().await;
     reporter.set_serving::<LogsServiceServer<operations::logs::rpc::Service>>().await;
+    reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
     let reflection = |version: &str| {
         Error::internal("REFLECTION_FAILED", format!("reflection {version} can't be built"))
     };
@@ -112,7 +117,7 @@ pub async fn serve(
                 .max_encoding_message_size(MESSAGE_LIMIT)
         };
     }
-    let Services { agent, runs, scheduler, oplog, recovery, logs } = services;
+    let Services { agent, runs, scheduler, oplog, recovery, logs, health } = services;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -120,7 +125,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .layer(GateLayer(gate));
     let router: Router<_> = server
-        .add_service(health)
+        .add_service(serving)
         .add_service(v1)
         .add_service(alpha)
         .add_service(limited!(AgentServiceServer::new(agent_rpc::Service(agent))))
@@ -128,7 +133,8 @@ pub async fn serve(
         .add_service(limited!(ScheduleServiceServer::new(scheduler::rpc::Service(scheduler))))
         .add_service(limited!(OplogServiceServer::new(oplog)))
         .add_service(limited!(RecoveryServiceServer::new(recovery)))
-        .add_service(limited!(LogsServiceServer::new(operations::logs::rpc::Service(logs))));
+        .add_service(limited!(LogsServiceServer::new(operations::logs::rpc::Service(logs))))
+        .add_service(limited!(HealthServiceServer::new(health)));
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };

@@ -39,6 +39,7 @@ const fn urgent(call: Call) -> Call {
 }
 
 const AGENT: &str = "genesis.v1.AgentService";
+const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
 const OPLOG: &str = "genesis.v1.OplogService";
 const RECOVERY: &str = "genesis.v1.RecoveryService";
@@ -55,6 +56,28 @@ pub(crate) const CALLS: &[Call] = &[
     reads(AGENT, "PlanReloadConfig"),
     reads(AGENT, "GetPki"),
     reads(AGENT, "ReadOwnLog"),
+    urgent(reads(HEALTH, "GetHealthStatus")),
+    urgent(reads(HEALTH, "CheckHealth")),
+    reads(HEALTH, "Diagnose"),
+    urgent(reads(HEALTH, "ExplainIssue")),
+    reads(HEALTH, "ListHealthHistory"),
+    reads(HEALTH, "GetRemediation"),
+    urgent(changes(HEALTH, "DisableRemediation")),
+    urgent(reads(HEALTH, "PlanDisableRemediation")),
+    changes(HEALTH, "EnableRemediation"),
+    reads(HEALTH, "PlanEnableRemediation"),
+    changes(HEALTH, "ReleaseBrake"),
+    reads(HEALTH, "PlanReleaseBrake"),
+    changes(HEALTH, "FlagIssue"),
+    reads(HEALTH, "PlanFlagIssue"),
+    changes(HEALTH, "AckIssue"),
+    reads(HEALTH, "PlanAckIssue"),
+    changes(HEALTH, "ResumeIssue"),
+    reads(HEALTH, "PlanResumeIssue"),
+    destroys(HEALTH, "RunAction"),
+    reads(HEALTH, "PlanRunAction"),
+    destroys(HEALTH, "RunActionDespiteTrades"),
+    reads(HEALTH, "PlanRunActionDespiteTrades"),
     reads(LOGS, "GetStatus"),
     reads(LOGS, "ListSegments"),
     changes(LOGS, "RebuildCatalog"),
@@ -87,6 +110,8 @@ pub(crate) const CALLS: &[Call] = &[
     urgent(reads(RECOVERY, "PlanActivateEmergency")),
     urgent(changes(RECOVERY, "ReleaseEmergency")),
     urgent(reads(RECOVERY, "PlanReleaseEmergency")),
+    reads(RECOVERY, "ListIncidents"),
+    reads(RECOVERY, "GetIncident"),
     reads(RUNS, "ListRuns"),
     reads(RUNS, "GetRun"),
     streams(RUNS, "WatchRun"),

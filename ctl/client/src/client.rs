@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
+use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
 use genesis_proto::v1::oplog_service_client::OplogServiceClient;
 use genesis_proto::v1::recovery_service_client::RecoveryServiceClient;
@@ -169,6 +170,10 @@ impl Client {
         agent, AgentServiceClient
     }
     service! {
+        /// Checks, issues and remediation.
+        health, HealthServiceClient
+    }
+    service! {
         /// Log archival.
         logs, LogsServiceClient
     }
@@ -177,7 +182,7 @@ impl Client {
         oplog, OplogServiceClient
     }
     service! {
-        /// Rollback.
+        /// Rollback, emergencies and incidents.
         recovery, RecoveryServiceClient
     }
     service! {

@@ -338,6 +338,18 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "RUN_NOT_FOUND") => "list the runs with `genesisctl run list`",
         (_, "HOLD_NOT_FOUND") => "list the holds with `genesisctl logs holds`",
         (_, "JOB_NOT_FOUND") => "list the jobs with `genesisctl schedule list`",
+        (_, "CHECK_UNKNOWN") => "list the checks with `genesisctl health dashboard -v`",
+        (_, "ISSUE_NOT_FOUND") => "list the issues with `genesisctl health history`",
+        (_, "ISSUE_NOT_ESCALATED") => {
+            "nobody was called about it, so automation goes on: see `genesisctl health explain`"
+        }
+        (_, "INCIDENT_NOT_FOUND") => "list the incidents with `genesisctl incident list`",
+        (_, "BRAKE_NOT_SET") => {
+            "see what else holds it back with `genesisctl health remediation status`"
+        }
+        (_, "ACTION_UNKNOWN" | "ACTION_AMBIGUOUS") => {
+            "list what can be run, and of which check, with `genesisctl health remediation status`"
+        }
         (_, "COMPONENT_NOT_FOUND" | "POINT_NOT_FOUND" | "NO_EARLIER_POINT") => {
             "list what can be rolled back with `genesisctl rollback components`"
         }

@@ -8,7 +8,7 @@ use genesis_client::v1::{
 
 use super::incomplete_answer;
 use super::rollback::SERVICE;
-use crate::confirm::consent;
+use crate::confirm::{consent, reason};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
@@ -106,11 +106,7 @@ async fn release(session: &Session<'_>) -> Result<Exit, Halt> {
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_release_emergency);
     }
-    if session.global.reason.trim().is_empty() {
-        return Err(Halt::Usage(
-            "`emergency release` needs --reason: why may everything start again?".into(),
-        ));
-    }
+    reason(session, "emergency release", "why may everything start again?")?;
     consent(session, SERVICE, "ReleaseEmergency", "release the emergency")?;
     let request = &request;
     session

@@ -9,9 +9,8 @@ use genesis_client::{Client, Error, Kind};
 use serde_json::{Value, json};
 
 use super::logs::{Cleanup, SERVICE};
-use super::logs_holds::reason;
 use super::run;
-use crate::confirm::{Consent, ask, consent};
+use crate::confirm::{Consent, agreed, consent, reason};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::format;
@@ -154,20 +153,8 @@ async fn agreed_plan(
     arguments: &Cleanup,
 ) -> Result<String, Stop> {
     let planned = planned(client, arguments).await?;
-    let found = planned.plan.as_ref().map(|plan| plan.hash.clone()).unwrap_or_default();
-    let wanted = session.plan_hash();
-    if !wanted.is_empty() && wanted != found {
-        let message = format!("the plan is now {found}, not {wanted}");
-        let next = "look at the new plan with `--plan`, then pass its hash";
-        return Err(Error::new(Kind::Conflict, "ABORTED", "PLAN_CHANGED", message, next).into());
-    }
-    for step in planned.plan.iter().flat_map(|plan| &plan.steps).take(20) {
-        session.warn(&format!("  {} {}: {}", step.action, step.target, step.reason));
-    }
-    if ask(session, &format!("Delete {} for good?", extent(&planned))) {
-        return Ok(found);
-    }
-    Err(Halt::Failed("not confirmed: nothing was deleted".into()).into())
+    let question = format!("Delete {} for good?", extent(&planned));
+    agreed(session, planned.plan.as_ref(), &question, "nothing was deleted")
 }
 
 pub(super) async fn verify(

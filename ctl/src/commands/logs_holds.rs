@@ -4,7 +4,7 @@ use genesis_client::v1::{Hold, HoldLogsRequest, ListHoldsRequest, ReleaseLogsReq
 
 use super::incomplete_answer;
 use super::logs::SERVICE;
-use crate::confirm::consent;
+use crate::confirm::{consent, reason};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
@@ -82,14 +82,6 @@ pub(super) async fn list(session: &Session<'_>) -> Result<Exit, Halt> {
             Ok(Answer::new(json, view))
         })
         .await
-}
-
-/// Demands `--reason`, before anything is sent.
-pub(super) fn reason(session: &Session<'_>, command: &str, question: &str) -> Result<(), Halt> {
-    match session.global.reason.trim() {
-        "" => Err(Halt::Usage(format!("`{command}` needs --reason: {question}"))),
-        _ => Ok(()),
-    }
 }
 
 fn type_of(hold: &Hold) -> &str {

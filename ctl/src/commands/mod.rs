@@ -5,6 +5,14 @@ mod config;
 pub(crate) mod context;
 mod emergency;
 mod export_file;
+mod health;
+mod health_change;
+mod health_check;
+mod health_dashboard;
+mod health_issue;
+mod health_remediation;
+mod health_report;
+mod incident;
 mod logs;
 mod logs_archive;
 mod logs_holds;
@@ -15,6 +23,7 @@ mod oplog_export;
 mod pki;
 mod rollback;
 mod run;
+mod runbook;
 mod schedule;
 mod support;
 
@@ -57,6 +66,15 @@ pub(crate) enum Command {
     /// Declare, show and release an emergency: until its release much refuses to start.
     #[command(subcommand)]
     Emergency(emergency::Verb),
+    /// Check the host, see what mends it by itself and what holds that back, and step in by hand.
+    #[command(subcommand)]
+    Health(health::Verb),
+    /// List and show incidents: what people were called about.
+    #[command(subcommand)]
+    Incident(incident::Verb),
+    /// Read the runbook, which is part of this program.
+    #[command(subcommand)]
+    Runbook(runbook::Verb),
     /// Rotate, archive, fetch back, verify and clean up logs.
     #[command(subcommand)]
     Logs(logs::Verb),
@@ -89,6 +107,8 @@ impl Command {
             | Self::Version
             | Self::Whoami
             | Self::Pki(_)
+            | Self::Incident(_)
+            | Self::Runbook(_)
             | Self::Support(_)
             | Self::Context(_)
             | Self::Completions { .. }
@@ -99,6 +119,7 @@ impl Command {
             Self::Config(verb) => verb.changes(),
             Self::Rollback(arguments) => arguments.changes(),
             Self::Emergency(verb) => verb.changes(),
+            Self::Health(verb) => verb.changes(),
             Self::Logs(verb) => verb.changes(),
         }
     }
@@ -133,6 +154,7 @@ pub(crate) fn offline(
 ) -> Option<Result<Exit, Halt>> {
     match command {
         Command::Context(verb) => Some(context::dispatch(verb, global, console)),
+        Command::Runbook(verb) => Some(runbook::dispatch(verb, global, console)),
         Command::Completions { shell } => Some(offline::completions(*shell, console)),
         Command::Man(arguments) => Some(offline::man(arguments, global, console)),
         _ => None,
@@ -151,12 +173,15 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Config(verb) => config::dispatch(verb, session).await,
         Command::Rollback(arguments) => rollback::dispatch(arguments, session).await,
         Command::Emergency(verb) => emergency::dispatch(verb, session).await,
+        Command::Health(verb) => health::dispatch(verb, session).await,
+        Command::Incident(verb) => incident::dispatch(verb, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,
         Command::Pki(verb) => pki::dispatch(verb, session).await,
-        Command::Context(_) | Command::Completions { .. } | Command::Man(_) => {
-            Err(Halt::Failed("this command needs no agent".into()))
-        }
+        Command::Context(_)
+        | Command::Runbook(_)
+        | Command::Completions { .. }
+        | Command::Man(_) => Err(Halt::Failed("this command needs no agent".into())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Color, Table, presets};
 
 use super::text::{clean, clean_block, is_hostile, json_safe};
-use super::{Cell, Row, Tone, View, flush, print};
+use super::{Cell, Part, Row, Tone, View, flush, print};
 use crate::Console;
 use crate::cli::Format;
 use crate::exit::Halt;
@@ -63,11 +63,17 @@ impl Printer {
         flush(console)
     }
 
-    /// Prints the rows that were held back, and ends the array, so that it is whole however the command ends.
-    pub(crate) fn end(&mut self, console: &mut Console) -> Result<(), Halt> {
+    /// Prints the rows that were held back.
+    pub(crate) fn failures(&mut self, console: &mut Console) -> Result<(), Halt> {
         for row in std::mem::take(&mut self.failed) {
             self.print(console, &row)?;
         }
+        Ok(())
+    }
+
+    /// Prints the rows that were held back, and ends the array, so that it is whole however the command ends.
+    pub(crate) fn end(&mut self, console: &mut Console) -> Result<(), Halt> {
+        self.failures(console)?;
         match (self.format, self.rows) {
             (Format::Json | Format::Yaml, 0) => print(console, "[]\n"),
             (Format::Json, _) => print(console, "\n]\n"),
@@ -101,10 +107,16 @@ impl Printer {
         for tail in &view.tail {
             text.push_str(&self.line(row, tail));
         }
-        if !view.text.is_empty() {
-            if self.many {
-                let _ = writeln!(text, "==> {} <==", clean(&row.node));
+        if self.many && !(view.parts.is_empty() && view.text.is_empty()) {
+            let _ = writeln!(text, "==> {} <==", clean(&row.node));
+        }
+        for (index, part) in view.parts.iter().enumerate() {
+            if !text.is_empty() || index > 0 {
+                text.push('\n');
             }
+            text.push_str(&part_text(part, console.colour()));
+        }
+        if !view.text.is_empty() {
             let _ = writeln!(text, "{}", clean_block(view.text.trim_end_matches('\n')));
         }
         text
@@ -119,14 +131,8 @@ impl Printer {
 
     /// The lines of one node, aligned with those above; the first ones with their header.
     fn grid(&mut self, console: &Console, row: &Row, view: &View) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
         let colour = console.colour();
-        if colour {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
+        let mut table = bare(colour);
         let header = self.header_for(view);
         // The first line is as wide as what stands above, and is not printed.
         table.add_row(self.widths.iter().map(|width| "x".repeat(*width)));
@@ -140,14 +146,7 @@ impl Printer {
             table.add_row(cells.collect::<Vec<_>>());
         }
         self.widths = table.column_max_content_widths().into_iter().map(usize::from).collect();
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        table.lines().skip(1).fold(String::new(), |mut text, line| {
-            text.push_str(line.trim_end());
-            text.push('\n');
-            text
-        })
+        lines(&mut table, 1)
     }
 
     /// The header that must stand above these lines, if it does not stand there yet.
@@ -166,6 +165,48 @@ impl Printer {
         }
         Some(wanted)
     }
+}
+
+/// A part with its title, its own columns and what is said below them.
+fn part_text(part: &Part, colour: bool) -> String {
+    let mut text = String::new();
+    if !part.title.is_empty() {
+        let _ = writeln!(text, "{}", clean(&part.title));
+    }
+    if !part.rows.is_empty() {
+        let mut table = bare(colour);
+        table.add_row(part.columns.to_vec());
+        for cells in &part.rows {
+            table.add_row(cells.iter().map(|cell| paint(cell, colour)).collect::<Vec<_>>());
+        }
+        text.push_str(&lines(&mut table, 0));
+    }
+    for line in &part.lines {
+        let _ = writeln!(text, "{}", clean(line));
+    }
+    text
+}
+
+fn bare(colour: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+fn lines(table: &mut Table, skipped: usize) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().skip(skipped).fold(String::new(), |mut text, line| {
+        text.push_str(line.trim_end());
+        text.push('\n');
+        text
+    })
 }
 
 /// One row as a line of JSON, at once: a state in between.

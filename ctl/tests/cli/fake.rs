@@ -1,5 +1,6 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
+mod health;
 mod services;
 
 use std::collections::HashMap;
@@ -9,12 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use genesis_client::v1::agent_service_server::AgentServiceServer;
+use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
 use genesis_client::v1::oplog_service_server::OplogServiceServer;
 use genesis_client::v1::recovery_service_server::RecoveryServiceServer;
 use genesis_client::v1::run_service_server::RunServiceServer;
 use genesis_client::v1::schedule_service_server::ScheduleServiceServer;
 use genesis_client::v1::*;
+pub(crate) use health::Health;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::{Connected, Server, ServerTlsConfig};
@@ -50,6 +53,7 @@ pub(crate) struct Script {
     pub(crate) own_log: Vec<u8>,
     pub(crate) runs: Vec<Run>,
     pub(crate) logs: GetLogsStatusResponse,
+    pub(crate) health: Health,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -167,6 +171,7 @@ impl Fake {
             runtime.block_on(async {
                 let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
+                    .add_service(HealthServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))
                     .add_service(OplogServiceServer::from_arc(served.clone()))
                     .add_service(RecoveryServiceServer::from_arc(served.clone()))

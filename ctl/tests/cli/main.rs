@@ -7,6 +7,9 @@ mod contexts;
 mod emergency;
 mod fake;
 mod fanout;
+mod health;
+mod health_changes;
+mod incidents;
 mod logs;
 mod nodes;
 mod offline;
@@ -88,6 +91,11 @@ fn ctl_with(arguments: &[&str], prepare: impl FnOnce(&mut Console)) -> Outcome {
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
+}
+
+/// The lines of a table, each with single spaces.
+fn squeezed(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 fn at(seconds: i64) -> Option<prost_types::Timestamp> {

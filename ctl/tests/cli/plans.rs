@@ -4,14 +4,14 @@
 use genesis_client::v1::*;
 use genesisctl::Exit;
 
-use crate::fake::{Fake, REQUEST_ID, Script};
+use crate::fake::{Fake, Health, REQUEST_ID, Script};
 use crate::{Outcome, at, ctl, folder, well};
 
 const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 15] = [
+const CHANGES: [(&[&str], &str, &str); 23] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -40,10 +40,30 @@ const CHANGES: [(&[&str], &str, &str); 15] = [
     (&["logs", "rebuild-catalog", "--log-type", "app"], "RebuildCatalog", "app"),
     (&["logs", "hold", "--log-type", "app", "--reason", "r"], "HoldLogs", "app"),
     (&["logs", "release", "01ABCD", "--reason", "r"], "ReleaseLogs", "01ABCD"),
+    (&["health", "flag", "disk:/", "--reason", "r"], "FlagIssue", "disk:/"),
+    (&["health", "ack", "disk:/"], "AckIssue", "disk:/"),
+    (&["health", "resume", "disk:/"], "ResumeIssue", "disk:/"),
+    (
+        &["health", "run", "make-room", "--check", "disk:/", "--yes"],
+        "RunAction",
+        "make-room disk:/",
+    ),
+    (
+        &["health", "run", "reset", "--despite-trades", "--reason", "r", "--yes"],
+        "RunActionDespiteTrades",
+        "reset",
+    ),
+    (
+        &["health", "remediation", "disable", "--for", "2h", "--reason", "r"],
+        "DisableRemediation",
+        "2h",
+    ),
+    (&["health", "remediation", "enable"], "EnableRemediation", ""),
+    (&["health", "brake", "release", "--reason", "r"], "ReleaseBrake", ""),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 19] = [
+const READS: [&[&str]; 28] = [
     &["status"],
     &["version"],
     &["whoami"],
@@ -63,6 +83,15 @@ const READS: [&[&str]; 19] = [
     &["logs", "list"],
     &["logs", "holds"],
     &["pki", "list"],
+    &["health", "check"],
+    &["health", "check", "--level", "diagnostic"],
+    &["health", "dashboard"],
+    &["health", "explain", "disk:/"],
+    &["health", "history"],
+    &["health", "remediation", "status"],
+    &["health", "brake", "status"],
+    &["incident", "list"],
+    &["incident", "show", "last"],
 ];
 
 fn plan() -> Option<Plan> {
@@ -81,7 +110,17 @@ fn agent() -> (tempfile::TempDir, Fake) {
     let folder = folder();
     let emergency = Emergency { active: true, epoch: 1, since: at(0), ..Default::default() };
     let ended = Run { id: RUN.into(), state: RunState::Succeeded.into(), ..Default::default() };
+    let issue = Some(Issue { id: "disk:/#3".into(), ..Default::default() });
+    let hold = RemediationHold { code: "STORM".into(), ..Default::default() };
+    let health = Health {
+        explained: ExplainIssueResponse { issue: issue.clone(), ..Default::default() },
+        flagged: FlagIssueResponse { issue, ..Default::default() },
+        disabled: DisableRemediationResponse { hold: Some(hold.clone()), ..Default::default() },
+        remediation: GetRemediationResponse { holds: vec![hold], ..Default::default() },
+        ..Default::default()
+    };
     let script = Script {
+        health,
         status: well(),
         any_plan: PlanResponse { plan: plan() },
         plan: PlanCleanupArchivesResponse {
@@ -135,6 +174,11 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["logs", "hold", ..] => &["logs", "hold", "--log-type", "app"],
             ["logs", "release", ..] => &["logs", "release", "01ABCD"],
             ["logs", "cleanup", ..] => &["logs", "cleanup", "--older-than", "365d"],
+            ["health", "flag", ..] => &["health", "flag", "disk:/"],
+            ["health", "run", "reset", ..] => &["health", "run", "reset", "--despite-trades"],
+            ["health", "run", ..] => &["health", "run", "make-room"],
+            ["health", "remediation", "disable", ..] => &["health", "remediation", "disable"],
+            ["health", "brake", "release", ..] => &["health", "brake", "release"],
             command => command,
         };
         let (_folder, fake) = agent();
@@ -225,11 +269,13 @@ fn what_changes_nothing_takes_none_of_these_flags() {
     let (folder, fake) = agent();
     let archive = folder.path().join("x.tar.gz");
     let bundle = ["support", "bundle", "--out", archive.to_str().unwrap()];
-    let more: [&[&str]; 5] = [
+    let more: [&[&str]; 7] = [
         &bundle,
         &["context", "list"],
         &["completions", "bash"],
         &["man"],
+        &["runbook", "list"],
+        &["runbook", "show", "health"],
         &["oplog", "verify", "--file", "x"],
     ];
     for command in READS.iter().copied().chain(more) {

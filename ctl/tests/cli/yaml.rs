@@ -85,6 +85,8 @@ fn yaml_says_what_json_says() {
         &["pki", "list"],
         &["emergency", "status"],
         &["schedule", "list"],
+        &["health", "dashboard", "--merge"],
+        &["runbook", "list"],
     ] {
         let of = |format| ctl(&[command, &["-o", format, "-n", &fake.node()]].concat());
         let (json, yaml) = (of("json"), of("yaml"));

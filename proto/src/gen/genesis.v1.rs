@@ -1313,6 +1313,1264 @@ pub mod agent_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What people were called about.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Incident {
+    /// A ULID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(enumeration = "IncidentState", tag = "2")]
+    pub state: i32,
+    #[prost(message, optional, tag = "3")]
+    pub opened_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub over_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why people were called: the name of an EscalationTrigger without its beginning, such as "ATTEMPTS_FAILED".
+    #[prost(string, tag = "5")]
+    pub trigger: ::prost::alloc::string::String,
+    /// In a line.
+    #[prost(string, tag = "6")]
+    pub title: ::prost::alloc::string::String,
+    /// What was known when it was opened, and what had been tried.
+    #[prost(string, repeated, tag = "7")]
+    pub details: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The issues it is about, such as "disk:/#3".
+    #[prost(string, repeated, tag = "8")]
+    pub issues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How bad it is: LOW, MEDIUM, HIGH or CRITICAL.
+    #[prost(string, tag = "9")]
+    pub severity: ::prost::alloc::string::String,
+    /// Who opened it: the agent, or whoever flagged an issue.
+    #[prost(string, tag = "10")]
+    pub opened_by: ::prost::alloc::string::String,
+    /// What that person said.
+    #[prost(string, tag = "11")]
+    pub reason: ::prost::alloc::string::String,
+    /// How it ended.
+    #[prost(string, tag = "12")]
+    pub resolution: ::prost::alloc::string::String,
+    /// The runbook page, for `genesisctl runbook show`.
+    #[prost(string, tag = "13")]
+    pub runbook: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListIncidentsRequest {
+    /// Only those that go on.
+    #[prost(bool, tag = "1")]
+    pub open_only: bool,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListIncidentsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub incidents: ::prost::alloc::vec::Vec<Incident>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetIncidentRequest {
+    /// An id or its first four characters or more; "last" is the newest.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetIncidentResponse {
+    #[prost(message, optional, tag = "1")]
+    pub incident: ::core::option::Option<Incident>,
+}
+/// Something that keeps generations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Component {
+    /// Such as "config".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Newest first.
+    #[prost(message, repeated, tag = "2")]
+    pub points: ::prost::alloc::vec::Vec<RollbackPoint>,
+}
+/// A state that can be gone back to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackPoint {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub current: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListComponentsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListComponentsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub components: ::prost::alloc::vec::Vec<Component>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanRollbackResponse {
+    #[prost(message, optional, tag = "1")]
+    pub plan: ::core::option::Option<Plan>,
+    #[prost(message, optional, tag = "2")]
+    pub target: ::core::option::Option<RollbackPoint>,
+    /// What would change, as a unified diff.
+    #[prost(string, tag = "3")]
+    pub diff: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackRequest {
+    #[prost(string, tag = "1")]
+    pub component: ::prost::alloc::string::String,
+    /// A point's id; empty: the last good one that differs from the current.
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackResponse {
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<RollbackPoint>,
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<RollbackPoint>,
+    /// What the read-back showed.
+    #[prost(string, tag = "3")]
+    pub verified: ::prost::alloc::string::String,
+}
+/// The emergency flag of this host.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Emergency {
+    #[prost(bool, tag = "1")]
+    pub active: bool,
+    /// One more with each emergency; 0 before the first.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Of the latest emergency, also when it is over.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub activated_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Unset while it is in force.
+    #[prost(message, optional, tag = "6")]
+    pub released_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "7")]
+    pub released_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub release_reason: ::prost::alloc::string::String,
+}
+/// What a kind of job or run does while an emergency is in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EmergencyStance {
+    /// Such as "logs.rotate".
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Otherwise it refuses to start.
+    #[prost(bool, tag = "2")]
+    pub goes_on: bool,
+}
+/// Whom to call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Contacts {
+    #[prost(string, tag = "1")]
+    pub on_call: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub escalation: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub security: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub non_urgent: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetEmergencyRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetEmergencyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub emergency: ::core::option::Option<Emergency>,
+    #[prost(message, repeated, tag = "2")]
+    pub stances: ::prost::alloc::vec::Vec<EmergencyStance>,
+    #[prost(message, optional, tag = "3")]
+    pub contacts: ::core::option::Option<Contacts>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActivateEmergencyRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActivateEmergencyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub emergency: ::core::option::Option<Emergency>,
+    /// It was in force already; nothing was changed.
+    #[prost(bool, tag = "2")]
+    pub was_active: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseEmergencyRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseEmergencyResponse {
+    #[prost(message, optional, tag = "1")]
+    pub emergency: ::core::option::Option<Emergency>,
+}
+/// Where an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IncidentState {
+    Unspecified = 0,
+    /// Its condition goes on.
+    Open = 1,
+    /// Its condition is over.
+    Over = 2,
+}
+impl IncidentState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INCIDENT_STATE_UNSPECIFIED",
+            Self::Open => "INCIDENT_STATE_OPEN",
+            Self::Over => "INCIDENT_STATE_OVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INCIDENT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "INCIDENT_STATE_OPEN" => Some(Self::Open),
+            "INCIDENT_STATE_OVER" => Some(Self::Over),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod recovery_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The emergency flag, and rollback of whatever keeps generations.
+    #[derive(Debug, Clone)]
+    pub struct RecoveryServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl RecoveryServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> RecoveryServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> RecoveryServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RecoveryServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Every component that can be rolled back, with its points.
+        pub async fn list_components(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListComponentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListComponentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ListComponents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListComponents"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
+        pub async fn plan_rollback(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanRollbackResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanRollback",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanRollback"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
+        /// of its own, so that a rollback can be undone. Fails as PlanRollback does, and with PLAN_CHANGED.
+        pub async fn rollback(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/Rollback",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "Rollback"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether an emergency is in force, since when, by whom, and what waits for its release.
+        pub async fn get_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetEmergency"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Declares an emergency: whatever has not been declared to go on refuses to start until it is released. It is
+        /// durable when this answers, survives restarts, and calling it again changes nothing.
+        pub async fn activate_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ActivateEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "ActivateEmergency"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ActivateEmergency would do.
+        pub async fn plan_activate_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanActivateEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.RecoveryService",
+                        "PlanActivateEmergency",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
+        pub async fn release_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ReleaseEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "ReleaseEmergency"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
+        pub async fn plan_release_emergency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanReleaseEmergency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanReleaseEmergency"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Incidents, newest first: what people were called about. Fails with LIMIT_INVALID.
+        pub async fn list_incidents(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListIncidentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListIncidentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ListIncidents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListIncidents"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One incident. Fails with INCIDENT_NOT_FOUND.
+        pub async fn get_incident(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetIncident",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetIncident"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod recovery_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RecoveryServiceServer.
+    #[async_trait]
+    pub trait RecoveryService: std::marker::Send + std::marker::Sync + 'static {
+        /// Every component that can be rolled back, with its points.
+        async fn list_components(
+            &self,
+            request: tonic::Request<super::ListComponentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListComponentsResponse>,
+            tonic::Status,
+        >;
+        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
+        async fn plan_rollback(
+            &self,
+            request: tonic::Request<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanRollbackResponse>,
+            tonic::Status,
+        >;
+        /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
+        /// of its own, so that a rollback can be undone. Fails as PlanRollback does, and with PLAN_CHANGED.
+        async fn rollback(
+            &self,
+            request: tonic::Request<super::RollbackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
+            tonic::Status,
+        >;
+        /// Whether an emergency is in force, since when, by whom, and what waits for its release.
+        async fn get_emergency(
+            &self,
+            request: tonic::Request<super::GetEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetEmergencyResponse>,
+            tonic::Status,
+        >;
+        /// Declares an emergency: whatever has not been declared to go on refuses to start until it is released. It is
+        /// durable when this answers, survives restarts, and calling it again changes nothing.
+        async fn activate_emergency(
+            &self,
+            request: tonic::Request<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateEmergencyResponse>,
+            tonic::Status,
+        >;
+        /// What ActivateEmergency would do.
+        async fn plan_activate_emergency(
+            &self,
+            request: tonic::Request<super::ActivateEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
+        async fn release_emergency(
+            &self,
+            request: tonic::Request<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseEmergencyResponse>,
+            tonic::Status,
+        >;
+        /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
+        async fn plan_release_emergency(
+            &self,
+            request: tonic::Request<super::ReleaseEmergencyRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Incidents, newest first: what people were called about. Fails with LIMIT_INVALID.
+        async fn list_incidents(
+            &self,
+            request: tonic::Request<super::ListIncidentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListIncidentsResponse>,
+            tonic::Status,
+        >;
+        /// One incident. Fails with INCIDENT_NOT_FOUND.
+        async fn get_incident(
+            &self,
+            request: tonic::Request<super::GetIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetIncidentResponse>,
+            tonic::Status,
+        >;
+    }
+    /// The emergency flag, and rollback of whatever keeps generations.
+    #[derive(Debug)]
+    pub struct RecoveryServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RecoveryServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RecoveryServiceServer<T>
+    where
+        T: RecoveryService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.RecoveryService/ListComponents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListComponentsSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ListComponentsRequest>
+                    for ListComponentsSvc<T> {
+                        type Response = super::ListComponentsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListComponentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::list_components(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListComponentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanRollback" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRollbackSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RollbackRequest>
+                    for PlanRollbackSvc<T> {
+                        type Response = super::PlanRollbackResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_rollback(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRollbackSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/Rollback" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RollbackRequest>
+                    for RollbackSvc<T> {
+                        type Response = super::RollbackResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::rollback(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/GetEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetEmergencyRequest>
+                    for GetEmergencySvc<T> {
+                        type Response = super::GetEmergencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::get_emergency(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/ActivateEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct ActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
+                    for ActivateEmergencySvc<T> {
+                        type Response = super::ActivateEmergencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ActivateEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::activate_emergency(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ActivateEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanActivateEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
+                    for PlanActivateEmergencySvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ActivateEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_activate_emergency(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanActivateEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/ReleaseEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
+                    for ReleaseEmergencySvc<T> {
+                        type Response = super::ReleaseEmergencyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::release_emergency(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanReleaseEmergency" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
+                    for PlanReleaseEmergencySvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseEmergencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_release_emergency(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanReleaseEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/ListIncidents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListIncidentsSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ListIncidentsRequest>
+                    for ListIncidentsSvc<T> {
+                        type Response = super::ListIncidentsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListIncidentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::list_incidents(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListIncidentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/GetIncident" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetIncidentSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetIncidentRequest>
+                    for GetIncidentSvc<T> {
+                        type Response = super::GetIncidentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetIncidentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::get_incident(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for RecoveryServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.RecoveryService";
+    impl<T> tonic::server::NamedService for RecoveryServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// One long operation.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Run {
@@ -2190,6 +3448,2683 @@ pub mod run_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "genesis.v1.RunService";
     impl<T> tonic::server::NamedService for RunServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A check as it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HealthCheck {
+    /// Such as "disk:/".
+    #[prost(string, tag = "1")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(enumeration = "HealthLevel", tag = "2")]
+    pub level: i32,
+    #[prost(enumeration = "Severity", tag = "3")]
+    pub severity: i32,
+    /// What it found last; UNKNOWN before its first result.
+    #[prost(enumeration = "Condition", tag = "4")]
+    pub condition: i32,
+    /// In words, with the figures.
+    #[prost(string, tag = "5")]
+    pub detail: ::prost::alloc::string::String,
+    /// In the probe's own unit; unset where it can't be told.
+    #[prost(double, optional, tag = "6")]
+    pub value: ::core::option::Option<f64>,
+    /// The limit beyond which it is CRITICAL, in words, such as "below 10 %".
+    #[prost(string, tag = "7")]
+    pub limit: ::prost::alloc::string::String,
+    /// When it was last looked at.
+    #[prost(message, optional, tag = "8")]
+    pub checked_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How long that took.
+    #[prost(message, optional, tag = "9")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "10")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    /// The checks that this one depends on.
+    #[prost(string, repeated, tag = "11")]
+    pub depends_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The action that is taken by itself; empty: none.
+    #[prost(string, tag = "12")]
+    pub action: ::prost::alloc::string::String,
+    /// So many looks in a row could not tell.
+    #[prost(uint32, tag = "13")]
+    pub unknown_streak: u32,
+    /// It changes between good and bad so often that nothing is done.
+    #[prost(bool, tag = "14")]
+    pub flapping: bool,
+}
+/// One episode of one check's trouble.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Issue {
+    /// The check and the episode, such as "disk:/#3".
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub check: ::prost::alloc::string::String,
+    /// From 1 for each check.
+    #[prost(uint64, tag = "3")]
+    pub episode: u64,
+    #[prost(enumeration = "IssueState", tag = "4")]
+    pub state: i32,
+    #[prost(message, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "6")]
+    pub opened_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Attempts so far, those before a resume not counted.
+    #[prost(uint32, tag = "7")]
+    pub attempts: u32,
+    /// What the check said last.
+    #[prost(string, tag = "8")]
+    pub detail: ::prost::alloc::string::String,
+    /// Why nothing was done at the latest look.
+    #[prost(message, repeated, tag = "9")]
+    pub denials: ::prost::alloc::vec::Vec<Denial>,
+    /// The check that this one depends on and that fails itself: this issue waits for that one.
+    #[prost(string, tag = "10")]
+    pub suppressed_by: ::prost::alloc::string::String,
+    #[prost(enumeration = "EscalationTrigger", tag = "11")]
+    pub escalated: i32,
+    #[prost(message, optional, tag = "12")]
+    pub escalated_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "13")]
+    pub acked_by: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "14")]
+    pub acked_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "15")]
+    pub ack_note: ::prost::alloc::string::String,
+    /// How it ended.
+    #[prost(string, tag = "16")]
+    pub resolution: ::prost::alloc::string::String,
+    #[prost(enumeration = "Severity", tag = "17")]
+    pub severity: i32,
+    /// The runbook page, for `genesisctl runbook show`.
+    #[prost(string, tag = "18")]
+    pub runbook: ::prost::alloc::string::String,
+}
+/// A gate that denied an action.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Denial {
+    /// Stable UPPER_SNAKE code; docs/errors.md lists each.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// Since when without a break.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// One attempt to mend an issue.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Attempt {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub check: ::prost::alloc::string::String,
+    /// 0 where a person ran the action without an issue.
+    #[prost(uint64, tag = "3")]
+    pub episode: u64,
+    /// From 1 within the episode.
+    #[prost(uint32, tag = "4")]
+    pub number: u32,
+    #[prost(string, tag = "5")]
+    pub action: ::prost::alloc::string::String,
+    /// What it was planned to do, and how far it reaches.
+    #[prost(string, repeated, tag = "6")]
+    pub plan: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "7")]
+    pub destructive: bool,
+    #[prost(string, tag = "8")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "10")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "AttemptOutcome", tag = "11")]
+    pub outcome: i32,
+    /// What the check said before.
+    #[prost(string, tag = "12")]
+    pub before: ::prost::alloc::string::String,
+    /// What the check said afterwards.
+    #[prost(string, tag = "13")]
+    pub after: ::prost::alloc::string::String,
+    /// What the action said.
+    #[prost(string, tag = "14")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// What holds all automatic actions back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemediationHold {
+    /// DISABLED, STORM or CHECKER_SUSPECT.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Unset: until somebody ends it, or for CHECKER_SUSPECT until the checks recover.
+    #[prost(message, optional, tag = "3")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// How an objective stands over the last 30 days, today included.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Objective {
+    /// "operations" or "remediations".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The share of successes to reach, between 0 and 1.
+    #[prost(double, tag = "2")]
+    pub goal: f64,
+    #[prost(uint64, tag = "3")]
+    pub succeeded: u64,
+    #[prost(uint64, tag = "4")]
+    pub failed: u64,
+    /// Not counted for or against.
+    #[prost(uint64, tag = "5")]
+    pub refused: u64,
+    #[prost(uint64, tag = "6")]
+    pub cancelled: u64,
+    #[prost(uint64, tag = "7")]
+    pub unknown: u64,
+    /// succeeded / (succeeded + failed); unset while there were neither.
+    #[prost(double, optional, tag = "8")]
+    pub success: ::core::option::Option<f64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetHealthStatusRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetHealthStatusResponse {
+    /// The worst of the checks' last results; UNKNOWN beats all but CRITICAL.
+    #[prost(enumeration = "Condition", tag = "1")]
+    pub condition: i32,
+    #[prost(message, repeated, tag = "2")]
+    pub checks: ::prost::alloc::vec::Vec<HealthCheck>,
+    /// The open ones, newest first.
+    #[prost(message, repeated, tag = "3")]
+    pub issues: ::prost::alloc::vec::Vec<Issue>,
+    #[prost(message, repeated, tag = "4")]
+    pub holds: ::prost::alloc::vec::Vec<RemediationHold>,
+    /// Everything is planned and nothing is done.
+    #[prost(bool, tag = "5")]
+    pub dry_run: bool,
+    /// The latest attempts, newest first.
+    #[prost(message, repeated, tag = "6")]
+    pub attempts: ::prost::alloc::vec::Vec<Attempt>,
+    #[prost(message, repeated, tag = "7")]
+    pub objectives: ::prost::alloc::vec::Vec<Objective>,
+    /// Open incidents, newest first.
+    #[prost(message, repeated, tag = "8")]
+    pub incidents: ::prost::alloc::vec::Vec<Incident>,
+    #[prost(bool, tag = "9")]
+    pub emergency: bool,
+    /// Runs that go on.
+    #[prost(uint32, tag = "10")]
+    pub runs_active: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckHealthRequest {
+    #[prost(enumeration = "HealthLevel", tag = "1")]
+    pub level: i32,
+    /// Only these checks, whatever their level; empty: all of the level.
+    #[prost(string, repeated, tag = "2")]
+    pub checks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckHealthResponse {
+    #[prost(enumeration = "Condition", tag = "1")]
+    pub condition: i32,
+    #[prost(message, repeated, tag = "2")]
+    pub checks: ::prost::alloc::vec::Vec<HealthCheck>,
+    /// From the first probe's start to the last one's end.
+    #[prost(message, optional, tag = "3")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiagnoseRequest {}
+/// One part of a report.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportSection {
+    #[prost(string, tag = "1")]
+    pub title: ::prost::alloc::string::String,
+    #[prost(enumeration = "Condition", tag = "2")]
+    pub condition: i32,
+    /// Lines of what was found.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<ReportLine>,
+}
+/// One line of a report.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportLine {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "Condition", tag = "2")]
+    pub condition: i32,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiagnoseResponse {
+    #[prost(enumeration = "Condition", tag = "1")]
+    pub condition: i32,
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "3")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub checks: ::prost::alloc::vec::Vec<HealthCheck>,
+    #[prost(message, repeated, tag = "7")]
+    pub sections: ::prost::alloc::vec::Vec<ReportSection>,
+    #[prost(message, optional, tag = "8")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainIssueRequest {
+    /// A check, for its open or else its latest issue; or "CHECK#EPISODE".
+    #[prost(string, tag = "1")]
+    pub issue: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainIssueResponse {
+    #[prost(message, optional, tag = "1")]
+    pub issue: ::core::option::Option<Issue>,
+    #[prost(message, optional, tag = "2")]
+    pub check: ::core::option::Option<HealthCheck>,
+    /// Oldest first.
+    #[prost(message, repeated, tag = "3")]
+    pub attempts: ::prost::alloc::vec::Vec<Attempt>,
+    /// What happens next, or why nothing does, in words.
+    #[prost(string, repeated, tag = "4")]
+    pub explanation: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What people can do, in words and commands.
+    #[prost(string, repeated, tag = "5")]
+    pub manual: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListHealthHistoryRequest {
+    /// Only this check; empty: all.
+    #[prost(string, tag = "1")]
+    pub check: ::prost::alloc::string::String,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListHealthHistoryResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub issues: ::prost::alloc::vec::Vec<Issue>,
+    /// Newest first.
+    #[prost(message, repeated, tag = "2")]
+    pub attempts: ::prost::alloc::vec::Vec<Attempt>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRemediationRequest {}
+/// A row of the remediation matrix: an issue, its detection, what is done by itself, and what is left to people.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemediationRow {
+    /// Such as "memory-leak".
+    #[prost(string, tag = "1")]
+    pub row: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub detection: ::prost::alloc::string::String,
+    /// What is done by itself.
+    #[prost(string, tag = "3")]
+    pub action: ::prost::alloc::string::String,
+    /// What people do when that does not help.
+    #[prost(string, tag = "4")]
+    pub fallback: ::prost::alloc::string::String,
+    /// It reaches into trading, so that trades in progress hold it back.
+    #[prost(bool, tag = "5")]
+    pub trade_touching: bool,
+    #[prost(bool, tag = "6")]
+    pub goes_on_in_emergency: bool,
+    /// The checks of this host that are on this row.
+    #[prost(string, repeated, tag = "7")]
+    pub checks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The checks of this row that have an action to take.
+    #[prost(string, repeated, tag = "8")]
+    pub armed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "9")]
+    pub runbook: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRemediationResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<RemediationRow>,
+    #[prost(message, repeated, tag = "2")]
+    pub holds: ::prost::alloc::vec::Vec<RemediationHold>,
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
+    /// Attempts of the last hour and day, by action.
+    #[prost(message, repeated, tag = "4")]
+    pub budgets: ::prost::alloc::vec::Vec<ActionBudget>,
+    /// Attempts of all actions in the last day, and how many there may be.
+    #[prost(uint32, tag = "5")]
+    pub host_day: u32,
+    #[prost(uint32, tag = "6")]
+    pub host_day_limit: u32,
+    #[prost(message, optional, tag = "7")]
+    pub objective: ::core::option::Option<Objective>,
+    /// Actions that people can run, as `genesisctl health run ACTION --check CHECK`.
+    #[prost(message, repeated, tag = "8")]
+    pub actions: ::prost::alloc::vec::Vec<RunnableAction>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActionBudget {
+    /// Such as "make-room of disk:/".
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub hour: u32,
+    #[prost(uint32, tag = "3")]
+    pub hour_limit: u32,
+    #[prost(uint32, tag = "4")]
+    pub day: u32,
+    #[prost(uint32, tag = "5")]
+    pub day_limit: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunnableAction {
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub check: ::prost::alloc::string::String,
+    /// What it does, in words.
+    #[prost(string, tag = "3")]
+    pub what: ::prost::alloc::string::String,
+    /// Whether it is also taken by itself.
+    #[prost(bool, tag = "4")]
+    pub automatic: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DisableRemediationRequest {
+    /// Such as "4h", which is the default; at most 7d.
+    #[prost(string, tag = "1")]
+    pub lasts: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DisableRemediationResponse {
+    #[prost(message, optional, tag = "1")]
+    pub hold: ::core::option::Option<RemediationHold>,
+    /// Actions that had begun before and go on: check and action.
+    #[prost(string, repeated, tag = "2")]
+    pub going_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnableRemediationRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EnableRemediationResponse {
+    /// It was not disabled; nothing was changed.
+    #[prost(bool, tag = "1")]
+    pub was_enabled: bool,
+    /// What still holds it back.
+    #[prost(message, repeated, tag = "2")]
+    pub holds: ::prost::alloc::vec::Vec<RemediationHold>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseBrakeRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseBrakeResponse {
+    /// The brake that was on.
+    #[prost(message, optional, tag = "1")]
+    pub hold: ::core::option::Option<RemediationHold>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlagIssueRequest {
+    /// A check with an open issue, or "CHECK#EPISODE".
+    #[prost(string, tag = "1")]
+    pub issue: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FlagIssueResponse {
+    #[prost(message, optional, tag = "1")]
+    pub issue: ::core::option::Option<Issue>,
+    /// The incident that was opened, or is open already.
+    #[prost(string, tag = "2")]
+    pub incident_id: ::prost::alloc::string::String,
+    /// People were called about it before; nothing was changed.
+    #[prost(bool, tag = "3")]
+    pub was_escalated: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AckIssueRequest {
+    /// A check with an open issue, or "CHECK#EPISODE".
+    #[prost(string, tag = "1")]
+    pub issue: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AckIssueResponse {
+    #[prost(message, optional, tag = "1")]
+    pub issue: ::core::option::Option<Issue>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeIssueRequest {
+    /// A check with an open issue, or "CHECK#EPISODE".
+    #[prost(string, tag = "1")]
+    pub issue: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResumeIssueResponse {
+    #[prost(message, optional, tag = "1")]
+    pub issue: ::core::option::Option<Issue>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunActionRequest {
+    /// Such as "make-room"; GetRemediation lists them.
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// Of which check; empty where only one has it.
+    #[prost(string, tag = "2")]
+    pub check: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunActionResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<StartedRun>,
+}
+/// How deep a look goes; each level includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HealthLevel {
+    /// Shallow.
+    Unspecified = 0,
+    /// Whether what is needed answers, and the basic figures; every 30 s by default.
+    Shallow = 1,
+    /// What takes longer and changes more slowly; every 5 min by default.
+    Deep = 2,
+}
+impl HealthLevel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HEALTH_LEVEL_UNSPECIFIED",
+            Self::Shallow => "HEALTH_LEVEL_SHALLOW",
+            Self::Deep => "HEALTH_LEVEL_DEEP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HEALTH_LEVEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "HEALTH_LEVEL_SHALLOW" => Some(Self::Shallow),
+            "HEALTH_LEVEL_DEEP" => Some(Self::Deep),
+            _ => None,
+        }
+    }
+}
+/// How bad it is for the host when a check fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Severity {
+    Unspecified = 0,
+    Low = 1,
+    Medium = 2,
+    High = 3,
+    Critical = 4,
+}
+impl Severity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SEVERITY_UNSPECIFIED",
+            Self::Low => "SEVERITY_LOW",
+            Self::Medium => "SEVERITY_MEDIUM",
+            Self::High => "SEVERITY_HIGH",
+            Self::Critical => "SEVERITY_CRITICAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "SEVERITY_LOW" => Some(Self::Low),
+            "SEVERITY_MEDIUM" => Some(Self::Medium),
+            "SEVERITY_HIGH" => Some(Self::High),
+            "SEVERITY_CRITICAL" => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}
+/// Where an issue is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IssueState {
+    Unspecified = 0,
+    /// Bad, but not for long enough yet.
+    Suspect = 1,
+    /// Bad for long enough.
+    Failing = 2,
+    /// An action goes on.
+    Remediating = 3,
+    /// The action has ended; whether it helped is being looked at.
+    Verifying = 4,
+    /// The action did not help; the next attempt waits.
+    Cooldown = 5,
+    /// People were called, and nothing more is done automatically.
+    Escalated = 6,
+    /// The condition cleared and stayed clear.
+    Resolved = 7,
+}
+impl IssueState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ISSUE_STATE_UNSPECIFIED",
+            Self::Suspect => "ISSUE_STATE_SUSPECT",
+            Self::Failing => "ISSUE_STATE_FAILING",
+            Self::Remediating => "ISSUE_STATE_REMEDIATING",
+            Self::Verifying => "ISSUE_STATE_VERIFYING",
+            Self::Cooldown => "ISSUE_STATE_COOLDOWN",
+            Self::Escalated => "ISSUE_STATE_ESCALATED",
+            Self::Resolved => "ISSUE_STATE_RESOLVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ISSUE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ISSUE_STATE_SUSPECT" => Some(Self::Suspect),
+            "ISSUE_STATE_FAILING" => Some(Self::Failing),
+            "ISSUE_STATE_REMEDIATING" => Some(Self::Remediating),
+            "ISSUE_STATE_VERIFYING" => Some(Self::Verifying),
+            "ISSUE_STATE_COOLDOWN" => Some(Self::Cooldown),
+            "ISSUE_STATE_ESCALATED" => Some(Self::Escalated),
+            "ISSUE_STATE_RESOLVED" => Some(Self::Resolved),
+            _ => None,
+        }
+    }
+}
+/// Why people were called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum EscalationTrigger {
+    Unspecified = 0,
+    /// The attempts are used up.
+    AttemptsFailed = 1,
+    /// Critical for too long.
+    CriticalTooLong = 2,
+    /// Several issues at once.
+    Cascade = 3,
+    /// Somebody flagged it.
+    Flagged = 4,
+    /// Too many actions in too short a time.
+    Storm = 5,
+    /// So much turned bad at once that the checks themselves are doubted.
+    CheckerSuspect = 6,
+}
+impl EscalationTrigger {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ESCALATION_TRIGGER_UNSPECIFIED",
+            Self::AttemptsFailed => "ESCALATION_TRIGGER_ATTEMPTS_FAILED",
+            Self::CriticalTooLong => "ESCALATION_TRIGGER_CRITICAL_TOO_LONG",
+            Self::Cascade => "ESCALATION_TRIGGER_CASCADE",
+            Self::Flagged => "ESCALATION_TRIGGER_FLAGGED",
+            Self::Storm => "ESCALATION_TRIGGER_STORM",
+            Self::CheckerSuspect => "ESCALATION_TRIGGER_CHECKER_SUSPECT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ESCALATION_TRIGGER_UNSPECIFIED" => Some(Self::Unspecified),
+            "ESCALATION_TRIGGER_ATTEMPTS_FAILED" => Some(Self::AttemptsFailed),
+            "ESCALATION_TRIGGER_CRITICAL_TOO_LONG" => Some(Self::CriticalTooLong),
+            "ESCALATION_TRIGGER_CASCADE" => Some(Self::Cascade),
+            "ESCALATION_TRIGGER_FLAGGED" => Some(Self::Flagged),
+            "ESCALATION_TRIGGER_STORM" => Some(Self::Storm),
+            "ESCALATION_TRIGGER_CHECKER_SUSPECT" => Some(Self::CheckerSuspect),
+            _ => None,
+        }
+    }
+}
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AttemptOutcome {
+    Unspecified = 0,
+    /// Announced; after a crash it may or may not have been carried out.
+    Intent = 1,
+    /// Carried out; whether it helped is being looked at.
+    Done = 2,
+    /// The condition cleared and stayed clear.
+    Succeeded = 3,
+    /// It did not help, or could not be carried out.
+    Failed = 4,
+    /// The condition was gone when it was looked at again, so nothing was done.
+    NotNeeded = 5,
+    /// Planned only.
+    DryRun = 6,
+    /// Whether it helped could not be found out.
+    Unknown = 7,
+}
+impl AttemptOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ATTEMPT_OUTCOME_UNSPECIFIED",
+            Self::Intent => "ATTEMPT_OUTCOME_INTENT",
+            Self::Done => "ATTEMPT_OUTCOME_DONE",
+            Self::Succeeded => "ATTEMPT_OUTCOME_SUCCEEDED",
+            Self::Failed => "ATTEMPT_OUTCOME_FAILED",
+            Self::NotNeeded => "ATTEMPT_OUTCOME_NOT_NEEDED",
+            Self::DryRun => "ATTEMPT_OUTCOME_DRY_RUN",
+            Self::Unknown => "ATTEMPT_OUTCOME_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ATTEMPT_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "ATTEMPT_OUTCOME_INTENT" => Some(Self::Intent),
+            "ATTEMPT_OUTCOME_DONE" => Some(Self::Done),
+            "ATTEMPT_OUTCOME_SUCCEEDED" => Some(Self::Succeeded),
+            "ATTEMPT_OUTCOME_FAILED" => Some(Self::Failed),
+            "ATTEMPT_OUTCOME_NOT_NEEDED" => Some(Self::NotNeeded),
+            "ATTEMPT_OUTCOME_DRY_RUN" => Some(Self::DryRun),
+            "ATTEMPT_OUTCOME_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod health_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The checks of this host, the issues that come of them, and what is done about them.
+    #[derive(Debug, Clone)]
+    pub struct HealthServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl HealthServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> HealthServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> HealthServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            HealthServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Every check as it was last seen, the open issues, what holds remediation back, the latest attempts, and how the
+        /// objectives stand. Makes no check. Fails with STORAGE_FAILED.
+        pub async fn get_health_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetHealthStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/GetHealthStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "GetHealthStatus"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes the checks of a level now and waits for them. What is found here does not count towards an issue's life,
+        /// which goes by the agent's own pace. Callers at the same time share one look.
+        pub async fn check_health(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/CheckHealth",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "CheckHealth"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Every check, and a report of the whole system: configuration, versions, disks and their speed, open files, files
+        /// that are deleted and still open, secrets, recent errors. Writes 8 MiB into the state folder to measure it, and
+        /// deletes them. Fails with OVERLOADED while another one goes on.
+        pub async fn diagnose(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiagnoseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiagnoseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/Diagnose",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "Diagnose"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// An issue with its attempts, and each reason why nothing is done about it now. Fails with CHECK_UNKNOWN,
+        /// ISSUE_NOT_FOUND.
+        pub async fn explain_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ExplainIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "ExplainIssue"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Issues and attempts of the past, newest first. Fails with CHECK_UNKNOWN, LIMIT_INVALID.
+        pub async fn list_health_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListHealthHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHealthHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ListHealthHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "ListHealthHistory"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What remediation knows to do, row by row, what each may still do today, and what holds it back.
+        pub async fn get_remediation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRemediationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/GetRemediation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "GetRemediation"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps automatic actions from starting for a while: none begins a side effect after this has answered. It ends by
+        /// itself, and outlives restarts. Fails with DURATION_INVALID, REASON_MISSING.
+        pub async fn disable_remediation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DisableRemediationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DisableRemediationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/DisableRemediation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "DisableRemediation"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What DisableRemediation would do. Fails as it does, but asks for no reason.
+        pub async fn plan_disable_remediation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DisableRemediationRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanDisableRemediation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "PlanDisableRemediation"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets automatic actions start again, after the same grace as a start of the agent. Where they are not disabled,
+        /// nothing is changed.
+        pub async fn enable_remediation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnableRemediationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnableRemediationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/EnableRemediation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "EnableRemediation"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What EnableRemediation would do.
+        pub async fn plan_enable_remediation(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnableRemediationRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanEnableRemediation",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "PlanEnableRemediation"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the brake off that too many actions in too short a time have set. Fails with BRAKE_NOT_SET, REASON_MISSING.
+        pub async fn release_brake(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseBrakeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseBrakeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ReleaseBrake",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "ReleaseBrake"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ReleaseBrake would do. Fails as it does, but asks for no reason.
+        pub async fn plan_release_brake(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseBrakeRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanReleaseBrake",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanReleaseBrake"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Calls people about an open issue, by hand: automation stops for it, and an incident is opened. An issue about
+        /// which people were called already stays as it is. Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND.
+        pub async fn flag_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FlagIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FlagIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/FlagIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "FlagIssue"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What FlagIssue would do. Fails as it does.
+        pub async fn plan_flag_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FlagIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanFlagIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanFlagIssue"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes notice of an issue about which people were called: automation goes on within the attempts that are left.
+        /// Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND, ISSUE_NOT_ESCALATED.
+        pub async fn ack_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AckIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AckIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/AckIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "AckIssue"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What AckIssue would do. Fails as it does.
+        pub async fn plan_ack_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AckIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanAckIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanAckIssue"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives an issue's automation a fresh count of attempts. Fails as AckIssue does.
+        pub async fn resume_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ResumeIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "ResumeIssue"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ResumeIssue would do. Fails as it does.
+        pub async fn plan_resume_issue(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanResumeIssue",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanResumeIssue"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Runs an action by hand, whatever its check says. Budgets and cooldown hold a person back as little as a disabled
+        /// remediation does; an emergency, an action that goes on, and trades in progress do. Fails with ACTION_UNKNOWN,
+        /// ACTION_AMBIGUOUS, ACTION_REFUSED, EMERGENCY, RUN_HELD.
+        pub async fn run_action(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunActionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/RunAction",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "RunAction"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RunAction would do. Fails as it does.
+        pub async fn plan_run_action(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunActionRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanRunAction",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanRunAction"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// RunAction for an action that reaches into trading, while critical trades are in progress or can't be ruled out.
+        /// Fails as RunAction does, and with REASON_MISSING.
+        pub async fn run_action_despite_trades(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunActionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/RunActionDespiteTrades",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "RunActionDespiteTrades"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RunActionDespiteTrades would do. Fails as it does, but asks for no reason.
+        pub async fn plan_run_action_despite_trades(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunActionRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanRunActionDespiteTrades",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.HealthService",
+                        "PlanRunActionDespiteTrades",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod health_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with HealthServiceServer.
+    #[async_trait]
+    pub trait HealthService: std::marker::Send + std::marker::Sync + 'static {
+        /// Every check as it was last seen, the open issues, what holds remediation back, the latest attempts, and how the
+        /// objectives stand. Makes no check. Fails with STORAGE_FAILED.
+        async fn get_health_status(
+            &self,
+            request: tonic::Request<super::GetHealthStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthStatusResponse>,
+            tonic::Status,
+        >;
+        /// Makes the checks of a level now and waits for them. What is found here does not count towards an issue's life,
+        /// which goes by the agent's own pace. Callers at the same time share one look.
+        async fn check_health(
+            &self,
+            request: tonic::Request<super::CheckHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckHealthResponse>,
+            tonic::Status,
+        >;
+        /// Every check, and a report of the whole system: configuration, versions, disks and their speed, open files, files
+        /// that are deleted and still open, secrets, recent errors. Writes 8 MiB into the state folder to measure it, and
+        /// deletes them. Fails with OVERLOADED while another one goes on.
+        async fn diagnose(
+            &self,
+            request: tonic::Request<super::DiagnoseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiagnoseResponse>,
+            tonic::Status,
+        >;
+        /// An issue with its attempts, and each reason why nothing is done about it now. Fails with CHECK_UNKNOWN,
+        /// ISSUE_NOT_FOUND.
+        async fn explain_issue(
+            &self,
+            request: tonic::Request<super::ExplainIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainIssueResponse>,
+            tonic::Status,
+        >;
+        /// Issues and attempts of the past, newest first. Fails with CHECK_UNKNOWN, LIMIT_INVALID.
+        async fn list_health_history(
+            &self,
+            request: tonic::Request<super::ListHealthHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHealthHistoryResponse>,
+            tonic::Status,
+        >;
+        /// What remediation knows to do, row by row, what each may still do today, and what holds it back.
+        async fn get_remediation(
+            &self,
+            request: tonic::Request<super::GetRemediationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationResponse>,
+            tonic::Status,
+        >;
+        /// Keeps automatic actions from starting for a while: none begins a side effect after this has answered. It ends by
+        /// itself, and outlives restarts. Fails with DURATION_INVALID, REASON_MISSING.
+        async fn disable_remediation(
+            &self,
+            request: tonic::Request<super::DisableRemediationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DisableRemediationResponse>,
+            tonic::Status,
+        >;
+        /// What DisableRemediation would do. Fails as it does, but asks for no reason.
+        async fn plan_disable_remediation(
+            &self,
+            request: tonic::Request<super::DisableRemediationRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Lets automatic actions start again, after the same grace as a start of the agent. Where they are not disabled,
+        /// nothing is changed.
+        async fn enable_remediation(
+            &self,
+            request: tonic::Request<super::EnableRemediationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnableRemediationResponse>,
+            tonic::Status,
+        >;
+        /// What EnableRemediation would do.
+        async fn plan_enable_remediation(
+            &self,
+            request: tonic::Request<super::EnableRemediationRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Takes the brake off that too many actions in too short a time have set. Fails with BRAKE_NOT_SET, REASON_MISSING.
+        async fn release_brake(
+            &self,
+            request: tonic::Request<super::ReleaseBrakeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseBrakeResponse>,
+            tonic::Status,
+        >;
+        /// What ReleaseBrake would do. Fails as it does, but asks for no reason.
+        async fn plan_release_brake(
+            &self,
+            request: tonic::Request<super::ReleaseBrakeRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Calls people about an open issue, by hand: automation stops for it, and an incident is opened. An issue about
+        /// which people were called already stays as it is. Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND.
+        async fn flag_issue(
+            &self,
+            request: tonic::Request<super::FlagIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FlagIssueResponse>,
+            tonic::Status,
+        >;
+        /// What FlagIssue would do. Fails as it does.
+        async fn plan_flag_issue(
+            &self,
+            request: tonic::Request<super::FlagIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Takes notice of an issue about which people were called: automation goes on within the attempts that are left.
+        /// Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND, ISSUE_NOT_ESCALATED.
+        async fn ack_issue(
+            &self,
+            request: tonic::Request<super::AckIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AckIssueResponse>,
+            tonic::Status,
+        >;
+        /// What AckIssue would do. Fails as it does.
+        async fn plan_ack_issue(
+            &self,
+            request: tonic::Request<super::AckIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Gives an issue's automation a fresh count of attempts. Fails as AckIssue does.
+        async fn resume_issue(
+            &self,
+            request: tonic::Request<super::ResumeIssueRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeIssueResponse>,
+            tonic::Status,
+        >;
+        /// What ResumeIssue would do. Fails as it does.
+        async fn plan_resume_issue(
+            &self,
+            request: tonic::Request<super::ResumeIssueRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Runs an action by hand, whatever its check says. Budgets and cooldown hold a person back as little as a disabled
+        /// remediation does; an emergency, an action that goes on, and trades in progress do. Fails with ACTION_UNKNOWN,
+        /// ACTION_AMBIGUOUS, ACTION_REFUSED, EMERGENCY, RUN_HELD.
+        async fn run_action(
+            &self,
+            request: tonic::Request<super::RunActionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        >;
+        /// What RunAction would do. Fails as it does.
+        async fn plan_run_action(
+            &self,
+            request: tonic::Request<super::RunActionRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// RunAction for an action that reaches into trading, while critical trades are in progress or can't be ruled out.
+        /// Fails as RunAction does, and with REASON_MISSING.
+        async fn run_action_despite_trades(
+            &self,
+            request: tonic::Request<super::RunActionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        >;
+        /// What RunActionDespiteTrades would do. Fails as it does, but asks for no reason.
+        async fn plan_run_action_despite_trades(
+            &self,
+            request: tonic::Request<super::RunActionRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// The checks of this host, the issues that come of them, and what is done about them.
+    #[derive(Debug)]
+    pub struct HealthServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> HealthServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for HealthServiceServer<T>
+    where
+        T: HealthService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.HealthService/GetHealthStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetHealthStatusSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::GetHealthStatusRequest>
+                    for GetHealthStatusSvc<T> {
+                        type Response = super::GetHealthStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetHealthStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::get_health_status(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetHealthStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/CheckHealth" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckHealthSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::CheckHealthRequest>
+                    for CheckHealthSvc<T> {
+                        type Response = super::CheckHealthResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckHealthRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::check_health(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckHealthSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/Diagnose" => {
+                    #[allow(non_camel_case_types)]
+                    struct DiagnoseSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::DiagnoseRequest>
+                    for DiagnoseSvc<T> {
+                        type Response = super::DiagnoseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DiagnoseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::diagnose(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DiagnoseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/ExplainIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainIssueSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ExplainIssueRequest>
+                    for ExplainIssueSvc<T> {
+                        type Response = super::ExplainIssueResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::explain_issue(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/ListHealthHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListHealthHistorySvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ListHealthHistoryRequest>
+                    for ListHealthHistorySvc<T> {
+                        type Response = super::ListHealthHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListHealthHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::list_health_history(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListHealthHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/GetRemediation" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRemediationSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::GetRemediationRequest>
+                    for GetRemediationSvc<T> {
+                        type Response = super::GetRemediationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRemediationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::get_remediation(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRemediationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/DisableRemediation" => {
+                    #[allow(non_camel_case_types)]
+                    struct DisableRemediationSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::DisableRemediationRequest>
+                    for DisableRemediationSvc<T> {
+                        type Response = super::DisableRemediationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DisableRemediationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::disable_remediation(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DisableRemediationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanDisableRemediation" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanDisableRemediationSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::DisableRemediationRequest>
+                    for PlanDisableRemediationSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DisableRemediationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_disable_remediation(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanDisableRemediationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/EnableRemediation" => {
+                    #[allow(non_camel_case_types)]
+                    struct EnableRemediationSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::EnableRemediationRequest>
+                    for EnableRemediationSvc<T> {
+                        type Response = super::EnableRemediationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EnableRemediationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::enable_remediation(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EnableRemediationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanEnableRemediation" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanEnableRemediationSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::EnableRemediationRequest>
+                    for PlanEnableRemediationSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EnableRemediationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_enable_remediation(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanEnableRemediationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/ReleaseBrake" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseBrakeSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ReleaseBrakeRequest>
+                    for ReleaseBrakeSvc<T> {
+                        type Response = super::ReleaseBrakeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseBrakeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::release_brake(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseBrakeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanReleaseBrake" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanReleaseBrakeSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ReleaseBrakeRequest>
+                    for PlanReleaseBrakeSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseBrakeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_release_brake(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanReleaseBrakeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/FlagIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct FlagIssueSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::FlagIssueRequest>
+                    for FlagIssueSvc<T> {
+                        type Response = super::FlagIssueResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FlagIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::flag_issue(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FlagIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanFlagIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanFlagIssueSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::FlagIssueRequest>
+                    for PlanFlagIssueSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FlagIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_flag_issue(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanFlagIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/AckIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct AckIssueSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::AckIssueRequest>
+                    for AckIssueSvc<T> {
+                        type Response = super::AckIssueResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AckIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::ack_issue(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AckIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanAckIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanAckIssueSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::AckIssueRequest>
+                    for PlanAckIssueSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AckIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_ack_issue(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanAckIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/ResumeIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeIssueSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ResumeIssueRequest>
+                    for ResumeIssueSvc<T> {
+                        type Response = super::ResumeIssueResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::resume_issue(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanResumeIssue" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanResumeIssueSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ResumeIssueRequest>
+                    for PlanResumeIssueSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeIssueRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_resume_issue(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanResumeIssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/RunAction" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunActionSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for RunActionSvc<T> {
+                        type Response = super::RunActionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunActionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::run_action(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunActionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanRunAction" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRunActionSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for PlanRunActionSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunActionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_run_action(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRunActionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/RunActionDespiteTrades" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunActionDespiteTradesSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for RunActionDespiteTradesSvc<T> {
+                        type Response = super::RunActionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunActionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::run_action_despite_trades(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunActionDespiteTradesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.HealthService/PlanRunActionDespiteTrades" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRunActionDespiteTradesSvc<T: HealthService>(pub Arc<T>);
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for PlanRunActionDespiteTradesSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunActionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HealthService>::plan_run_action_despite_trades(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRunActionDespiteTradesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for HealthServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.HealthService";
+    impl<T> tonic::server::NamedService for HealthServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
@@ -5183,1010 +9118,6 @@ pub mod oplog_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "genesis.v1.OplogService";
     impl<T> tonic::server::NamedService for OplogServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
-/// Something that keeps generations.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Component {
-    /// Such as "config".
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Newest first.
-    #[prost(message, repeated, tag = "2")]
-    pub points: ::prost::alloc::vec::Vec<RollbackPoint>,
-}
-/// A state that can be gone back to.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RollbackPoint {
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "2")]
-    pub at: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(string, tag = "3")]
-    pub description: ::prost::alloc::string::String,
-    #[prost(bool, tag = "4")]
-    pub current: bool,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListComponentsRequest {}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListComponentsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub components: ::prost::alloc::vec::Vec<Component>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PlanRollbackResponse {
-    #[prost(message, optional, tag = "1")]
-    pub plan: ::core::option::Option<Plan>,
-    #[prost(message, optional, tag = "2")]
-    pub target: ::core::option::Option<RollbackPoint>,
-    /// What would change, as a unified diff.
-    #[prost(string, tag = "3")]
-    pub diff: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RollbackRequest {
-    #[prost(string, tag = "1")]
-    pub component: ::prost::alloc::string::String,
-    /// A point's id; empty: the last good one that differs from the current.
-    #[prost(string, tag = "2")]
-    pub to: ::prost::alloc::string::String,
-    /// Carry out only the plan with this hash; empty: whatever the plan is now.
-    #[prost(string, tag = "3")]
-    pub plan_hash: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RollbackResponse {
-    #[prost(message, optional, tag = "1")]
-    pub from: ::core::option::Option<RollbackPoint>,
-    #[prost(message, optional, tag = "2")]
-    pub to: ::core::option::Option<RollbackPoint>,
-    /// What the read-back showed.
-    #[prost(string, tag = "3")]
-    pub verified: ::prost::alloc::string::String,
-}
-/// The emergency flag of this host.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Emergency {
-    #[prost(bool, tag = "1")]
-    pub active: bool,
-    /// One more with each emergency; 0 before the first.
-    #[prost(uint64, tag = "2")]
-    pub epoch: u64,
-    /// Of the latest emergency, also when it is over.
-    #[prost(message, optional, tag = "3")]
-    pub since: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(string, tag = "4")]
-    pub activated_by: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub reason: ::prost::alloc::string::String,
-    /// Unset while it is in force.
-    #[prost(message, optional, tag = "6")]
-    pub released_at: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(string, tag = "7")]
-    pub released_by: ::prost::alloc::string::String,
-    #[prost(string, tag = "8")]
-    pub release_reason: ::prost::alloc::string::String,
-}
-/// What a kind of job or run does while an emergency is in force.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EmergencyStance {
-    /// Such as "logs.rotate".
-    #[prost(string, tag = "1")]
-    pub kind: ::prost::alloc::string::String,
-    /// Otherwise it refuses to start.
-    #[prost(bool, tag = "2")]
-    pub goes_on: bool,
-}
-/// Whom to call.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Contacts {
-    #[prost(string, tag = "1")]
-    pub on_call: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub escalation: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub security: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub non_urgent: ::prost::alloc::string::String,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetEmergencyRequest {}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetEmergencyResponse {
-    #[prost(message, optional, tag = "1")]
-    pub emergency: ::core::option::Option<Emergency>,
-    #[prost(message, repeated, tag = "2")]
-    pub stances: ::prost::alloc::vec::Vec<EmergencyStance>,
-    #[prost(message, optional, tag = "3")]
-    pub contacts: ::core::option::Option<Contacts>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActivateEmergencyRequest {
-    /// Carry out only the plan with this hash; empty: whatever the plan is now.
-    #[prost(string, tag = "1")]
-    pub plan_hash: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActivateEmergencyResponse {
-    #[prost(message, optional, tag = "1")]
-    pub emergency: ::core::option::Option<Emergency>,
-    /// It was in force already; nothing was changed.
-    #[prost(bool, tag = "2")]
-    pub was_active: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReleaseEmergencyRequest {
-    /// Carry out only the plan with this hash; empty: whatever the plan is now.
-    #[prost(string, tag = "1")]
-    pub plan_hash: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReleaseEmergencyResponse {
-    #[prost(message, optional, tag = "1")]
-    pub emergency: ::core::option::Option<Emergency>,
-}
-/// Generated client implementations.
-pub mod recovery_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// The emergency flag, and rollback of whatever keeps generations.
-    #[derive(Debug, Clone)]
-    pub struct RecoveryServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl RecoveryServiceClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
-        }
-    }
-    impl<T> RecoveryServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> RecoveryServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            RecoveryServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Every component that can be rolled back, with its points.
-        pub async fn list_components(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListComponentsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListComponentsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/ListComponents",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListComponents"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
-        pub async fn plan_rollback(
-            &mut self,
-            request: impl tonic::IntoRequest<super::RollbackRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::PlanRollbackResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/PlanRollback",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanRollback"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
-        /// of its own, so that a rollback can be undone. Fails as PlanRollback does, and with PLAN_CHANGED.
-        pub async fn rollback(
-            &mut self,
-            request: impl tonic::IntoRequest<super::RollbackRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::RollbackResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/Rollback",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "Rollback"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Whether an emergency is in force, since when, by whom, and what waits for its release.
-        pub async fn get_emergency(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetEmergencyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetEmergencyResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/GetEmergency",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetEmergency"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Declares an emergency: whatever has not been declared to go on refuses to start until it is released. It is
-        /// durable when this answers, survives restarts, and calling it again changes nothing.
-        pub async fn activate_emergency(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ActivateEmergencyResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/ActivateEmergency",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("genesis.v1.RecoveryService", "ActivateEmergency"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// What ActivateEmergency would do.
-        pub async fn plan_activate_emergency(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/PlanActivateEmergency",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new(
-                        "genesis.v1.RecoveryService",
-                        "PlanActivateEmergency",
-                    ),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
-        pub async fn release_emergency(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ReleaseEmergencyResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/ReleaseEmergency",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("genesis.v1.RecoveryService", "ReleaseEmergency"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
-        pub async fn plan_release_emergency(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RecoveryService/PlanReleaseEmergency",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanReleaseEmergency"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod recovery_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with RecoveryServiceServer.
-    #[async_trait]
-    pub trait RecoveryService: std::marker::Send + std::marker::Sync + 'static {
-        /// Every component that can be rolled back, with its points.
-        async fn list_components(
-            &self,
-            request: tonic::Request<super::ListComponentsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListComponentsResponse>,
-            tonic::Status,
-        >;
-        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
-        async fn plan_rollback(
-            &self,
-            request: tonic::Request<super::RollbackRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::PlanRollbackResponse>,
-            tonic::Status,
-        >;
-        /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
-        /// of its own, so that a rollback can be undone. Fails as PlanRollback does, and with PLAN_CHANGED.
-        async fn rollback(
-            &self,
-            request: tonic::Request<super::RollbackRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::RollbackResponse>,
-            tonic::Status,
-        >;
-        /// Whether an emergency is in force, since when, by whom, and what waits for its release.
-        async fn get_emergency(
-            &self,
-            request: tonic::Request<super::GetEmergencyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetEmergencyResponse>,
-            tonic::Status,
-        >;
-        /// Declares an emergency: whatever has not been declared to go on refuses to start until it is released. It is
-        /// durable when this answers, survives restarts, and calling it again changes nothing.
-        async fn activate_emergency(
-            &self,
-            request: tonic::Request<super::ActivateEmergencyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ActivateEmergencyResponse>,
-            tonic::Status,
-        >;
-        /// What ActivateEmergency would do.
-        async fn plan_activate_emergency(
-            &self,
-            request: tonic::Request<super::ActivateEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
-        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
-        async fn release_emergency(
-            &self,
-            request: tonic::Request<super::ReleaseEmergencyRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ReleaseEmergencyResponse>,
-            tonic::Status,
-        >;
-        /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
-        async fn plan_release_emergency(
-            &self,
-            request: tonic::Request<super::ReleaseEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
-    }
-    /// The emergency flag, and rollback of whatever keeps generations.
-    #[derive(Debug)]
-    pub struct RecoveryServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> RecoveryServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for RecoveryServiceServer<T>
-    where
-        T: RecoveryService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/genesis.v1.RecoveryService/ListComponents" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListComponentsSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::ListComponentsRequest>
-                    for ListComponentsSvc<T> {
-                        type Response = super::ListComponentsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListComponentsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::list_components(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListComponentsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RecoveryService/PlanRollback" => {
-                    #[allow(non_camel_case_types)]
-                    struct PlanRollbackSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::RollbackRequest>
-                    for PlanRollbackSvc<T> {
-                        type Response = super::PlanRollbackResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RollbackRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::plan_rollback(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PlanRollbackSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RecoveryService/Rollback" => {
-                    #[allow(non_camel_case_types)]
-                    struct RollbackSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::RollbackRequest>
-                    for RollbackSvc<T> {
-                        type Response = super::RollbackResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RollbackRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::rollback(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RollbackSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RecoveryService/GetEmergency" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::GetEmergencyRequest>
-                    for GetEmergencySvc<T> {
-                        type Response = super::GetEmergencyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetEmergencyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::get_emergency(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetEmergencySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RecoveryService/ActivateEmergency" => {
-                    #[allow(non_camel_case_types)]
-                    struct ActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
-                    for ActivateEmergencySvc<T> {
-                        type Response = super::ActivateEmergencyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ActivateEmergencyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::activate_emergency(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ActivateEmergencySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RecoveryService/PlanActivateEmergency" => {
-                    #[allow(non_camel_case_types)]
-                    struct PlanActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
-                    for PlanActivateEmergencySvc<T> {
-                        type Response = super::PlanResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ActivateEmergencyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::plan_activate_emergency(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PlanActivateEmergencySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RecoveryService/ReleaseEmergency" => {
-                    #[allow(non_camel_case_types)]
-                    struct ReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
-                    for ReleaseEmergencySvc<T> {
-                        type Response = super::ReleaseEmergencyResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ReleaseEmergencyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::release_emergency(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ReleaseEmergencySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RecoveryService/PlanReleaseEmergency" => {
-                    #[allow(non_camel_case_types)]
-                    struct PlanReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<
-                        T: RecoveryService,
-                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
-                    for PlanReleaseEmergencySvc<T> {
-                        type Response = super::PlanResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ReleaseEmergencyRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RecoveryService>::plan_release_emergency(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PlanReleaseEmergencySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for RecoveryServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "genesis.v1.RecoveryService";
-    impl<T> tonic::server::NamedService for RecoveryServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

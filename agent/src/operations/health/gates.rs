@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use genesis_storage::Moment;
 
+use super::life::ATTEMPTS;
+
 /// Attempts of one action in an hour and in a day.
 pub const ACTION_BUDGET: (usize, usize) = (3, 10);
 /// Attempts of all actions in a day.
@@ -60,6 +62,10 @@ pub struct Candidate<'a> {
     pub cooldown: Option<(&'a Moment, Duration)>,
     /// The deepest failing check that its own depends on.
     pub root: Option<&'a str>,
+    /// People were called about it, and nobody has taken notice yet.
+    pub escalated: bool,
+    /// So many attempts were made in vain.
+    pub attempts: u32,
 }
 
 /// An attempt that was made.
@@ -80,8 +86,12 @@ pub struct Situation<'a> {
     pub now: &'a Moment,
     /// When this agent started.
     pub started: &'a Moment,
-    /// Nothing is done for so long after a start.
+    /// When remediation was last allowed again.
+    pub resumed: Option<&'a Moment>,
+    /// Nothing is done for so long after either.
     pub startup_grace: Duration,
+    /// Everything is planned, and nothing done.
+    pub dry_run: bool,
     /// Remediation is switched off: by whom, and until when in words.
     pub disabled: Option<&'a str>,
     /// The brake is on: why.
@@ -121,9 +131,23 @@ pub const GATES: &[(&str, Gate)] = &[
     ("DISABLED", |_, situation| situation.disabled.map(str::to_owned)),
     ("STARTUP_GRACE", |_, situation| {
         let age = situation.now.since(situation.started);
-        (age < situation.startup_grace).then(|| {
-            let left = situation.startup_grace.saturating_sub(age).as_secs();
-            format!("the agent has just started; {left} s more")
+        let resumed = situation.resumed.map(|at| situation.now.since(at));
+        let (youngest, what) = match resumed {
+            Some(since) if since < age => (since, "remediation was just allowed again"),
+            _ => (age, "the agent has just started"),
+        };
+        let left = situation.startup_grace.saturating_sub(youngest);
+        (!left.is_zero()).then(|| format!("{what}; {} s more", left.as_secs()))
+    }),
+    ("ESCALATED", |candidate, _| {
+        candidate.escalated.then(|| {
+            "people were called; automation goes on once somebody acknowledges or resumes"
+                .to_owned()
+        })
+    }),
+    ("ATTEMPTS_USED", |candidate, _| {
+        (candidate.attempts >= ATTEMPTS).then(|| {
+            format!("{} attempts were in vain; `health resume` gives new ones", candidate.attempts)
         })
     }),
     ("DEPENDENCY_ROOT", |candidate, _| {
@@ -154,7 +178,15 @@ pub const GATES: &[(&str, Gate)] = &[
         }
         _ => None,
     }),
+    (DRY_RUN, |_, situation| {
+        situation
+            .dry_run
+            .then(|| "actions are planned and recorded, and not carried out".to_owned())
+    }),
 ];
+
+/// The gate that lets an action be planned.
+pub const DRY_RUN: &str = "DRY_RUN";
 
 fn budget(candidate: &Candidate<'_>, situation: &Situation<'_>) -> Option<String> {
     let within = |window: Duration, what: &dyn Fn(&Spent) -> bool| {

@@ -9,8 +9,8 @@ use genesis_storage::{CheckRecord, IssueRecord, IssueState, Moment, Trigger};
 
 /// So many failed attempts, and people are called.
 pub const ATTEMPTS: u32 = 3;
-/// Critical for so long, and people are called.
-pub const CRITICAL_FOR: Duration = Duration::from_secs(15 * 60);
+/// Critical for so long, and people are called, where the configuration says nothing else.
+pub const ESCALATE_AFTER: Duration = Duration::from_secs(15 * 60);
 /// So many good results in a row make an issue resolved.
 pub const CLEAR_CYCLES: u32 = 2;
 /// So many changes between good and bad within [`Policy::flap_window`] are flapping.
@@ -46,6 +46,8 @@ pub struct Policy {
     pub settle: Duration,
     /// The pause after the first failed attempt; it doubles with each.
     pub cooldown: Duration,
+    /// Critical for so long, and people are called.
+    pub escalate_after: Duration,
 }
 
 impl Policy {
@@ -76,6 +78,8 @@ pub enum Happened {
     Cleared,
     /// The attempt that was being verified did not help.
     DidNotHelp,
+    /// Whether the attempt helped can't be told, which never counts as help.
+    CouldNotVerify,
     /// People are to be called.
     Escalate(Trigger),
     /// It changes so often that actions are frozen.
@@ -124,6 +128,13 @@ impl Known {
                 if let Some(issue) = &mut self.issue {
                     issue.clear_streak = 0;
                     issue.clear_since = None;
+                    if issue.state == IssueState::Verifying
+                        && self.check.unknown_streak >= UNKNOWN_LIMIT
+                        && now.since(&issue.since) >= policy.settle
+                    {
+                        happened.push(Happened::CouldNotVerify);
+                        in_vain(issue, policy, now, &mut happened);
+                    }
                 }
             }
             Status::Crit => self.bad(policy, detail, now, &mut happened),
@@ -133,10 +144,11 @@ impl Known {
     }
 
     /// What is due without a new result: people are called about what stays critical for too long.
-    pub fn overdue(&self, now: &Moment) -> Option<Trigger> {
+    pub fn overdue(&self, policy: &Policy, now: &Moment) -> Option<Trigger> {
         let issue = self.issue.as_ref().filter(|issue| issue.open())?;
         let silent = issue.escalated.is_none() && issue.clear_streak == 0;
-        (silent && now.since(&issue.opened) >= CRITICAL_FOR).then_some(Trigger::CriticalTooLong)
+        (silent && now.since(&issue.opened) >= policy.escalate_after)
+            .then_some(Trigger::CriticalTooLong)
     }
 
     fn count(
@@ -204,10 +216,7 @@ impl Known {
             // What was clear once and is bad again did not stay clear; else the action has its time to show.
             IssueState::Verifying if was_clear || now.since(&issue.since) >= policy.settle => {
                 happened.push(Happened::DidNotHelp);
-                failed_attempt(issue, policy, now);
-                if issue.attempts >= ATTEMPTS {
-                    happened.push(Happened::Escalate(Trigger::AttemptsFailed));
-                }
+                in_vain(issue, policy, now, happened);
             }
             IssueState::Suspect
             | IssueState::Failing
@@ -217,7 +226,7 @@ impl Known {
             | IssueState::Escalated
             | IssueState::Resolved => {}
         }
-        if let Some(trigger) = self.overdue(now)
+        if let Some(trigger) = self.overdue(policy, now)
             && !happened.iter().any(|what| matches!(what, Happened::Escalate(_)))
         {
             happened.push(Happened::Escalate(trigger));
@@ -283,23 +292,55 @@ pub fn begin_attempt(issue: &mut IssueRecord, id: &str, now: &Moment) {
     enter(issue, IssueState::Remediating, now);
 }
 
-/// An attempt did not help, or could not be carried out: the next one waits, for longer each time.
-pub fn failed_attempt(issue: &mut IssueRecord, policy: &Policy, now: &Moment) {
+/// An attempt did not help, or could not be carried out: the next one waits, for longer each time, and after the
+/// last one people are called.
+pub fn in_vain(
+    issue: &mut IssueRecord,
+    policy: &Policy,
+    now: &Moment,
+    happened: &mut Vec<Happened>,
+) {
     issue.cooldown = policy.cooldown_after(issue.attempts);
-    enter(issue, IssueState::Cooldown, now);
+    let left_to_people = issue.escalated.is_some() && issue.acked.is_none();
+    enter(issue, if left_to_people { IssueState::Escalated } else { IssueState::Cooldown }, now);
+    if issue.attempts >= ATTEMPTS {
+        happened.push(Happened::Escalate(Trigger::AttemptsFailed));
+    }
 }
 
-/// People are called, once; automation stops for this issue.
+/// An attempt was announced and then held back before it had begun: it does not count.
+pub fn withdrawn(issue: &mut IssueRecord, now: &Moment) {
+    issue.attempts = issue.attempts.saturating_sub(1);
+    enter(issue, IssueState::Failing, now);
+}
+
+/// People are called; automation stops for this issue. What goes on is let finish.
 pub fn escalate(issue: &mut IssueRecord, trigger: Trigger, now: &Moment) {
     issue.escalated = Some((trigger, now.wall));
-    enter(issue, IssueState::Escalated, now);
+    issue.acked = None;
+    if !matches!(issue.state, IssueState::Remediating | IssueState::Verifying) {
+        enter(issue, IssueState::Escalated, now);
+    }
+}
+
+/// Somebody takes notice: automation may go on within the attempts that are left.
+pub fn ack(issue: &mut IssueRecord, who: &str, note: &str, now: &Moment) {
+    issue.acked = Some((who.to_owned(), now.wall, note.to_owned()));
 }
 
 /// Automation may go on with a fresh count of attempts.
-pub fn resume(issue: &mut IssueRecord, now: &Moment) {
+pub fn resume(issue: &mut IssueRecord, who: &str, note: &str, now: &Moment) {
+    ack(issue, who, note, now);
     issue.attempts = 0;
     issue.cooldown = Duration::ZERO;
-    enter(issue, IssueState::Failing, now);
+    if matches!(issue.state, IssueState::Escalated | IssueState::Cooldown) {
+        enter(issue, IssueState::Failing, now);
+    }
+}
+
+/// Whether an action may be taken about an issue in this state, if nothing else holds it back.
+pub fn actionable(issue: &IssueRecord) -> bool {
+    matches!(issue.state, IssueState::Failing | IssueState::Cooldown | IssueState::Escalated)
 }
 
 /// What a restart finds: an action that was cut off is never repeated blindly. Whether it helped is looked at

@@ -14,6 +14,7 @@ use super::plan::{self, Retention};
 use super::{Logs, act, blocking, holds};
 use crate::emergency::Stance;
 use crate::error::{Error, Result, Unmet};
+use crate::runs::remedy::Permission;
 use crate::runs::{Context, Progress, Reconcile, Report, Request, SecondCaller, Started};
 use crate::scheduler::Job;
 use crate::scheduler::calendar::Schedule;
@@ -279,7 +280,7 @@ impl Logs {
                 .await?;
             let mut gone = Vec::new();
             for segment in batch {
-                match self.delete_copy(segment, to, &root).await {
+                match self.delete_copy(segment, to, &root, None).await {
                     Ok(true) => {
                         bytes += segment.compressed_bytes;
                         gone.push(segment.clone());
@@ -350,12 +351,14 @@ impl Logs {
 
     /// Deletes one segment's local copy, or for ARCHIVE_EXPIRED both. A local copy goes only when the archive
     /// is read once more and holds the same: it may have been damaged since it was verified, and then the
-    /// local copy is the last. `false`: it is held by now, or gone already.
+    /// local copy is the last. Where leave is needed for it, it is asked for last. `false`: it is held by now, or gone
+    /// already.
     pub(super) async fn delete_copy(
         &self,
         segment: &SegmentRecord,
         to: SegmentState,
         root: &Path,
+        permission: Option<&dyn Permission>,
     ) -> Result<bool> {
         let _alone = self.deleting.lock().await;
         let (current, holds) = self.state.read(|reading| {
@@ -371,6 +374,11 @@ impl Logs {
         } else {
             act::verify(&archive, &act::Expected::of(segment)).await?;
         }
+        // Proven by now, which takes as long as the archive does; asked for only then, so that nobody waits for it.
+        let _permit = match permission {
+            Some(permission) => Some(permission.ask().await?),
+            None => None,
+        };
         let (root, name) = (root.to_owned(), segment.archive_name.clone());
         blocking(move || act::delete_local(&root, &name)).await?;
         Ok(true)

@@ -28,6 +28,7 @@ pub mod holds;
 mod inventory;
 pub mod job;
 pub mod logrotate;
+pub mod make_room;
 pub mod metrics;
 mod pipeline;
 pub mod plan;
@@ -255,6 +256,13 @@ impl Logs {
 
     fn intent(&self, actor: &str, action: &str, reason: &str) -> Intent {
         Intent::new(self.outside.clock.now(), actor, action).reason(reason)
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::config::Follower for Logs {
+    async fn follow(&self, config: &crate::config::Config) {
+        self.reconfigure(config.logs.clone());
     }
 }
 

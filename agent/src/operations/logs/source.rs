@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use super::config::{Config, DAY, OWN_TYPE};
 use super::segment::TimestampFormat;
-use crate::config::Places;
 use crate::config::reader::{Inline, Section, quoted};
-use crate::config::units::parse_duration;
+use crate::config::{Places, means};
 use crate::outside::files;
 use crate::outside::hooks::Hook;
 use crate::outside::process::ReopenSignal;
@@ -285,65 +284,13 @@ fn read_reopen(section: &Section<'_>, value: Option<Inline<'_>>) -> Option<Reope
         }
         Inline::Table(table) => {
             let reopen = if table.has("command") {
-                read_command(section, &table)
+                means::hook(section, "reopen", &table).map(Reopen::Command)
             } else {
-                read_signal(section, &table)
+                let told = means::signal(section, "reopen", &table);
+                told.map(|(signal, pidfile)| Reopen::Signal { signal, pidfile })
             };
             table.finish();
             reopen
-        }
-    }
-}
-
-fn read_command(section: &Section<'_>, table: &Section<'_>) -> Option<Reopen> {
-    let command = table.quiet_list("command");
-    let timeout = match table.quiet_text("timeout") {
-        None => Duration::from_secs(30),
-        Some(text) => match parse_duration(&text) {
-            Ok(timeout) if timeout <= Duration::from_secs(600) && !timeout.is_zero() => timeout,
-            Ok(_) => {
-                table.problem("timeout", "must be over 0 and at most 10m");
-                return None;
-            }
-            Err(why) => {
-                table.problem("timeout", why);
-                return None;
-            }
-        },
-    };
-    if command.is_empty() {
-        table.problem("command", "must be a list of strings: the program and its arguments");
-        return None;
-    }
-    let shown: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-    section.effective_inline(
-        "reopen",
-        &format!("{{ command = [{}], timeout = \"{}s\" }}", shown.join(", "), timeout.as_secs()),
-    );
-    Some(Reopen::Command(Hook { command, timeout }))
-}
-
-fn read_signal(section: &Section<'_>, table: &Section<'_>) -> Option<Reopen> {
-    let (signal, pidfile) = (table.quiet_text("signal"), table.quiet_text("pidfile"));
-    let (Some(signal), Some(pidfile)) = (signal, pidfile) else {
-        table.problem("signal", "a reopen table needs signal and pidfile, or command");
-        return None;
-    };
-    if !pidfile.starts_with('/') {
-        table.problem("pidfile", format!("{pidfile:?} must be an absolute path"));
-        return None;
-    }
-    match ReopenSignal::parse(&signal) {
-        Ok(parsed) => {
-            section.effective_inline(
-                "reopen",
-                &format!("{{ signal = {}, pidfile = {} }}", quoted(&signal), quoted(&pidfile)),
-            );
-            Some(Reopen::Signal { signal: parsed, pidfile: pidfile.into() })
-        }
-        Err(why) => {
-            table.problem("signal", why);
-            None
         }
     }
 }

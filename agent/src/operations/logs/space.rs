@@ -9,6 +9,7 @@ use genesis_storage::{SegmentRecord, SegmentState};
 use super::{Logs, blocking, plan};
 use crate::error::{Error, Result};
 use crate::outside::files;
+use crate::runs::remedy::Permission;
 
 /// At most so many copies are deleted to make room for one step.
 const COPIES_LIMIT: usize = 1_000;
@@ -64,6 +65,25 @@ impl Logs {
     /// Deletes local copies that are proven in the archive and not held, oldest first, until so many bytes are
     /// free. One that can't be proven once more stays.
     async fn delete_oldest_copies(&self, short: u64, what: &str) -> Result<()> {
+        let (detail, mut freed) = (format!("to make room for {what}"), 0_u64);
+        for segment in self.copies_that_may_go()?.into_iter().take(COPIES_LIMIT) {
+            if freed >= short {
+                break;
+            }
+            let bytes = segment.compressed_bytes;
+            match self.delete_oldest(segment, None, (&detail, "")).await {
+                Ok(true) => freed = freed.saturating_add(bytes),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(error = error.chain(), "a copy was not deleted to make room");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The local copies that are proven in the archive and not held, oldest first.
+    pub(super) fn copies_that_may_go(&self) -> Result<Vec<SegmentRecord>> {
         let mut copies: Vec<SegmentRecord> = Vec::new();
         self.state.read(|reading| {
             let holds = reading.holds().all()?;
@@ -76,34 +96,39 @@ impl Logs {
             Ok(())
         })?;
         copies.sort_by_key(|segment| (segment.last_at, segment.sequence));
+        Ok(copies)
+    }
+
+    /// Deletes one local copy and records it, with these words and under this run. `false`: it is held by now, or
+    /// gone already.
+    ///
+    /// # Errors
+    /// Why it stays; `ACTION_REFUSED` when the leave for it was withdrawn.
+    pub(super) async fn delete_oldest(
+        &self,
+        segment: SegmentRecord,
+        permission: Option<&dyn Permission>,
+        (detail, run): (&str, &str),
+    ) -> Result<bool> {
         let _alone = self.expiring.lock().await;
-        let (root, mut freed) = (self.config().local_dir.clone(), 0_u64);
-        for segment in copies.into_iter().take(COPIES_LIMIT) {
-            if freed >= short {
-                break;
-            }
-            match self.delete_copy(&segment, SegmentState::LocalExpired, &root).await {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) => {
-                    tracing::error!(
-                        segment = segment.archive_name,
-                        error = error.chain(),
-                        "copy not deleted to make room"
-                    );
-                    continue;
-                }
-            }
-            freed = freed.saturating_add(segment.compressed_bytes);
-            let expired = SegmentRecord {
-                state: SegmentState::LocalExpired,
-                local_expired_at: Some(self.outside.clock.now()),
-                ..segment
-            };
-            let detail = format!("to make room for {what}");
-            self.put_segment(expired, "logs.segment.local-expired", &detail).await?;
+        let root = self.config().local_dir.clone();
+        let gone =
+            self.delete_copy(&segment, SegmentState::LocalExpired, &root, permission).await?;
+        if !gone {
+            return Ok(false);
         }
-        Ok(())
+        let expired = SegmentRecord {
+            state: SegmentState::LocalExpired,
+            local_expired_at: Some(self.outside.clock.now()),
+            ..segment
+        };
+        let intent = self
+            .intent("system:logs", "logs.segment.local-expired", "")
+            .target(format!("{}/{}", expired.log_type, expired.sequence))
+            .detail(detail)
+            .correlation_id(run);
+        self.state.write(intent, move |writing| Ok(writing.segments().put(&expired)?)).await?;
+        Ok(true)
     }
 }
 

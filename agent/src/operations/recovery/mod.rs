@@ -1,10 +1,14 @@
-//! Recovery: the emergency flag as people use it, and rollback of whatever keeps generations.
+//! Recovery: the emergency flag as people use it, rollback of whatever keeps generations, and incidents.
 
 use std::sync::Arc;
 
+use genesis_storage::IncidentRecord;
+
 use crate::emergency::{Emergency, Stance};
+use crate::error::{Error, Result};
 use crate::outside::Clock;
 use crate::runs::rollback::Dispatcher;
+use crate::state::State;
 
 pub mod config;
 pub mod rpc;
@@ -25,4 +29,40 @@ pub struct Recovery {
     pub contacts: Contacts,
     /// Time for the oplog.
     pub clock: Arc<dyn Clock>,
+    /// Where incidents are.
+    pub state: State,
+}
+
+impl Recovery {
+    /// Incidents, newest first; with `open_only` those that go on.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn incidents(&self, open_only: bool, limit: usize) -> Result<Vec<IncidentRecord>> {
+        self.state.read(|reading| Ok(reading.incidents().list(open_only, limit)?))
+    }
+
+    /// An incident by its id, the beginning of it, or "last".
+    ///
+    /// # Errors
+    /// `INCIDENT_NOT_FOUND`, `STORAGE_FAILED`.
+    pub fn incident(&self, id: &str) -> Result<IncidentRecord> {
+        let not_found = |why: String| Error::not_found("INCIDENT_NOT_FOUND", why);
+        if id == "last" {
+            let newest = self.incidents(false, 1)?.pop();
+            return newest.ok_or_else(|| not_found("there has been no incident yet".to_owned()));
+        }
+        let wanted = id.to_ascii_uppercase();
+        if !(4..=26).contains(&wanted.len()) {
+            let why = format!("{id:?} is no incident's id nor its first four characters or more");
+            return Err(not_found(why));
+        }
+        let found =
+            self.state.read(|reading| Ok(reading.incidents().with_prefix(&wanted, 2)?))?;
+        match <[IncidentRecord; 1]>::try_from(found) {
+            Ok([incident]) => Ok(incident),
+            Err(found) if found.is_empty() => Err(not_found(format!("there is no incident {id}"))),
+            Err(_) => Err(not_found(format!("{id} is the beginning of several incidents' ids"))),
+        }
+    }
 }

@@ -9,9 +9,10 @@ use tonic::{Request, Response, Status};
 
 use super::Recovery;
 use crate::emergency::Stance;
+use crate::error::Error;
 use crate::runs::rollback::Point;
 use crate::server::caller::caller;
-use crate::server::convert::{plan, planned, time};
+use crate::server::convert::{incident, plan, planned, time};
 use crate::server::status::to_status;
 
 /// The service over recovery.
@@ -175,5 +176,31 @@ impl RecoveryService for Service {
         _: Request<v1::ReleaseEmergencyRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
         planned(self.recovery.emergency.plan_release())
+    }
+
+    async fn list_incidents(
+        &self,
+        request: Request<v1::ListIncidentsRequest>,
+    ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
+        let v1::ListIncidentsRequest { open_only, limit } = request.into_inner();
+        let limit = match limit {
+            0 => 50,
+            1..=1_000 => limit as usize,
+            _ => {
+                let message = "limit must be 1 to 1000";
+                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
+            }
+        };
+        let incidents = self.recovery.incidents(open_only, limit).map_err(to_status)?;
+        let incidents = incidents.into_iter().map(incident).collect();
+        Ok(Response::new(v1::ListIncidentsResponse { incidents }))
+    }
+
+    async fn get_incident(
+        &self,
+        request: Request<v1::GetIncidentRequest>,
+    ) -> Result<Response<v1::GetIncidentResponse>, Status> {
+        let found = self.recovery.incident(&request.get_ref().id).map_err(to_status)?;
+        Ok(Response::new(v1::GetIncidentResponse { incident: Some(incident(found)) }))
     }
 }

@@ -49,6 +49,14 @@ impl Address {
         }
     }
 
+    /// The files of this address that only their owner may read.
+    pub fn secrets(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Folder(_) => None,
+            Place::Bucket(bucket) => bucket.credentials_file.clone(),
+        }
+    }
+
     /// Looks at the files that opening the archive takes; nothing is sent.
     ///
     /// # Errors

@@ -456,4 +456,25 @@ impl RecoveryService for Inner {
     ) -> Answer<PlanResponse> {
         self.planned("PlanReleaseEmergency", &request).await
     }
+
+    async fn list_incidents(
+        &self,
+        request: Request<ListIncidentsRequest>,
+    ) -> Answer<ListIncidentsResponse> {
+        let ListIncidentsRequest { open_only, limit } = *request.get_ref();
+        self.called("ListIncidents", &format!("{open_only} {limit}"), &request).await?;
+        let incidents = self.script.health.incidents.iter();
+        let wanted =
+            incidents.filter(|incident| !open_only || incident.state() == IncidentState::Open);
+        Ok(Response::new(ListIncidentsResponse { incidents: wanted.cloned().collect() }))
+    }
+
+    async fn get_incident(
+        &self,
+        request: Request<GetIncidentRequest>,
+    ) -> Answer<GetIncidentResponse> {
+        let id = request.get_ref().id.clone();
+        self.called("GetIncident", &id, &request).await?;
+        Ok(Response::new(GetIncidentResponse { incident: Some(self.incident(&id)?) }))
+    }
 }

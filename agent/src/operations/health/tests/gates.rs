@@ -19,28 +19,12 @@ fn codes(
 ) -> Vec<&'static str> {
     let (now, started) = (moment(86_400), moment(0));
     let signal = moment(86_390);
-    let mut candidate = Candidate {
-        action: "a",
-        destructive: false,
-        trade_touching: false,
-        goes_on: false,
-        interval: Duration::from_secs(30),
-        signal_at: &signal,
-        flapping: false,
-        cooldown: None,
-        root: None,
-    };
+    let mut candidate = candidate(&signal);
     let mut situation = Situation {
-        now: &now,
-        started: &started,
         startup_grace: Duration::from_secs(60),
-        disabled: None,
-        brake: None,
-        checker_suspect: None,
-        emergency: false,
-        busy: None,
         spent: history,
         trades: Trades::Unknown,
+        ..situation(&now, &started)
     };
     change(&mut candidate, &mut situation);
     let denied = denied(&candidate, &situation);
@@ -58,6 +42,9 @@ fn each_gate_denies_for_its_own_reason_and_for_no_other() {
         ("STORM", |_, s| s.brake = Some("6 actions")),
         ("DISABLED", |_, s| s.disabled = Some("by me")),
         ("STARTUP_GRACE", |_, s| s.startup_grace = Duration::from_secs(86_401)),
+        ("ESCALATED", |c, _| c.escalated = true),
+        ("ATTEMPTS_USED", |c, _| c.attempts = 3),
+        ("DRY_RUN", |_, s| s.dry_run = true),
         ("DEPENDENCY_ROOT", |c, _| c.root = Some("db")),
         ("FLAPPING", |c, _| c.flapping = true),
         ("STALE_SIGNAL", |c, _| c.interval = Duration::from_secs(4)),
@@ -68,6 +55,10 @@ fn each_gate_denies_for_its_own_reason_and_for_no_other() {
     for (code, change) in cases {
         assert_eq!(codes(change, &[]), [*code]);
     }
+    // Allowed again a moment ago is like a start.
+    let resumed = moment(86_390);
+    assert_eq!(resumed_at(&resumed, 60), ["STARTUP_GRACE"]);
+    assert_eq!(resumed_at(&resumed, 10), [""; 0]);
     let ended = moment(86_400 - 59);
     assert_eq!(cooling(&ended, 60), ["COOLDOWN"]);
     assert_eq!(cooling(&ended, 59), [""; 0]);
@@ -79,22 +70,47 @@ fn each_gate_denies_for_its_own_reason_and_for_no_other() {
     assert_eq!(tried, all, "every row of the table is tried");
 }
 
+fn resumed_at(resumed: &Moment, grace: u64) -> Vec<&'static str> {
+    let (now, started) = (moment(86_400), moment(0));
+    let candidate = candidate(&now);
+    let situation = Situation {
+        resumed: Some(resumed),
+        startup_grace: Duration::from_secs(grace),
+        ..situation(&now, &started)
+    };
+    denied(&candidate, &situation).into_iter().map(|denied| denied.code).collect()
+}
+
 fn cooling(ended: &Moment, pause: u64) -> Vec<&'static str> {
     let (now, started) = (moment(86_400), moment(0));
-    let candidate = Candidate {
+    let pause = Duration::from_secs(pause);
+    let candidate = Candidate { cooldown: Some((ended, pause)), ..candidate(&now) };
+    let situation = situation(&now, &started);
+    denied(&candidate, &situation).into_iter().map(|denied| denied.code).collect()
+}
+
+fn candidate(signal_at: &Moment) -> Candidate<'_> {
+    Candidate {
         action: "a",
         destructive: false,
         trade_touching: false,
         goes_on: false,
         interval: Duration::from_secs(30),
-        signal_at: &now,
+        signal_at,
         flapping: false,
-        cooldown: Some((ended, Duration::from_secs(pause))),
+        cooldown: None,
         root: None,
-    };
-    let situation = Situation {
-        now: &now,
-        started: &started,
+        escalated: false,
+        attempts: 0,
+    }
+}
+
+fn situation<'a>(now: &'a Moment, started: &'a Moment) -> Situation<'a> {
+    Situation {
+        now,
+        started,
+        resumed: None,
+        dry_run: false,
         startup_grace: Duration::ZERO,
         disabled: None,
         brake: None,
@@ -103,8 +119,7 @@ fn cooling(ended: &Moment, pause: u64) -> Vec<&'static str> {
         busy: None,
         spent: &[],
         trades: Trades::None,
-    };
-    denied(&candidate, &situation).into_iter().map(|denied| denied.code).collect()
+    }
 }
 
 #[test]

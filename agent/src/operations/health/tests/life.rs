@@ -13,6 +13,7 @@ pub(super) fn policy() -> Policy {
         clear: Duration::ZERO,
         settle: Duration::from_secs(30),
         cooldown: Duration::from_secs(60),
+        escalate_after: ESCALATE_AFTER,
     }
 }
 
@@ -85,7 +86,9 @@ fn an_attempt_has_helped_only_when_the_condition_stays_clear() {
         ("coo", vec![(90, H::DidNotHelp), (150, H::Cleared)]),
         ("oc", vec![(120, H::DidNotHelp)]),
         ("o?oo", vec![(180, H::Helped)]),
-        ("???", vec![(150, H::CantTell)]),
+        ("??", vec![]),
+        // Unknown is never help: after three of them the attempt was in vain, as far as anybody knows.
+        ("???", vec![(150, H::CantTell), (150, H::CouldNotVerify)]),
     ] {
         let mut known = failing();
         act(&mut known, 60);
@@ -117,8 +120,33 @@ fn three_attempts_with_growing_pauses_then_people_once_then_silence() {
     // One good result does not make the attempts forgotten; resuming does.
     observe(&mut known, 7_000, "oc");
     assert_eq!(known.issue.as_ref().unwrap().attempts, 3);
-    resume(known.issue.as_mut().unwrap(), &moment(7_100));
+    resume(known.issue.as_mut().unwrap(), "me", "mended", &moment(7_100));
     assert_eq!(known.issue.as_ref().unwrap().attempts, 0);
+}
+
+#[test]
+fn a_called_person_holds_automation_until_notice_is_taken() {
+    let mut known = failing();
+    let issue = known.issue.as_mut().unwrap();
+    escalate(issue, Trigger::CriticalTooLong, &moment(900));
+    assert_eq!(issue.state, IssueState::Escalated);
+    assert!(actionable(issue) && issue.acked.is_none());
+    ack(issue, "me", "on it", &moment(910));
+    assert_eq!(issue.acked.as_ref().unwrap().0, "me");
+    // What goes on is let finish; its end is the people's then.
+    let mut known = failing();
+    let issue = known.issue.as_mut().unwrap();
+    begin_attempt(issue, "id", &moment(890));
+    escalate(issue, Trigger::CriticalTooLong, &moment(900));
+    assert_eq!(issue.state, IssueState::Remediating);
+    in_vain(issue, &policy(), &moment(910), &mut Vec::new());
+    assert_eq!(issue.state, IssueState::Escalated);
+    // An attempt that was held back before it began does not count.
+    let mut known = failing();
+    let issue = known.issue.as_mut().unwrap();
+    begin_attempt(issue, "id", &moment(100));
+    withdrawn(issue, &moment(101));
+    assert_eq!((issue.state, issue.attempts), (IssueState::Failing, 0));
 }
 
 #[test]
@@ -130,12 +158,12 @@ fn what_stays_critical_for_a_quarter_of_an_hour_calls_people_also_after_a_restar
     // The agent was down from the second minute on, and the host was started anew.
     let known = failing();
     let later = Moment { boot: "next".into(), since_boot: Duration::ZERO, ..moment(899) };
-    assert_eq!(known.overdue(&later), None);
+    assert_eq!(known.overdue(&policy(), &later), None);
     let later = Moment { wall: moment(900).wall, ..later };
-    assert_eq!(known.overdue(&later), Some(Trigger::CriticalTooLong));
+    assert_eq!(known.overdue(&policy(), &later), Some(Trigger::CriticalTooLong));
     // A wall clock that is a day on says nothing within one boot.
     let stepped = Moment { wall: moment(90_000).wall, ..moment(120) };
-    assert_eq!(known.overdue(&stepped), None);
+    assert_eq!(known.overdue(&policy(), &stepped), None);
 }
 
 #[test]
@@ -179,7 +207,8 @@ proptest! {
                 prop_assert!(since_good >= 2, "{results} at {index}");
             }
             if result == '?' {
-                prop_assert!(happened.iter().all(|(_, what)| matches!(what, H::CantTell | H::FlappingEnded)));
+                let told = |what: &H| matches!(what, H::CantTell | H::FlappingEnded);
+                prop_assert!(happened.iter().all(|(_, what)| told(what)));
                 let after = state(&known);
                 prop_assert!(after == before || before == Some(IssueState::Resolved));
             }

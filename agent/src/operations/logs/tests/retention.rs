@@ -144,7 +144,7 @@ async fn a_hold_that_comes_in_the_moment_of_the_deletion_is_not_too_late() {
     bench.hold().await;
     let root = bench.logs.config().local_dir.clone();
     for state in [SegmentState::LocalExpired, SegmentState::ArchiveExpired] {
-        assert!(!bench.logs.delete_copy(&segment, state, &root).await.unwrap(), "{state:?}");
+        assert!(!bench.logs.delete_copy(&segment, state, &root, None).await.unwrap(), "{state:?}");
     }
     let local = crate::operations::logs::act::segment_file(&root, &segment.archive_name);
     assert!(local.exists());

@@ -1,0 +1,185 @@
+//! What looks have found is taken in: each issue moves on, people are called, and what may be done is begun.
+
+use std::sync::Arc;
+
+use genesis_storage::{AttemptOutcome, IssueState, Moment, Trigger};
+
+use super::life::{self, Happened, Status};
+use super::record::{Pending, issue_id, tally};
+use super::{ACTOR, Health, Look};
+use crate::error::Result;
+
+impl Health {
+    /// Takes a batch of results in.
+    pub(super) async fn take_in(self: &Arc<Self>, looks: Vec<(String, Look)>) {
+        let _alone = self.deciding.lock().await;
+        let now = self.outside.clock.moment();
+        let mut events = Vec::new();
+        {
+            let (checks, mut live) = (self.checks(), self.live());
+            for (id, look) in looks {
+                // Meanwhile it may have been taken out of the configuration.
+                let (Some(check), Some(seen)) = (checks.get(&id), live.seen.get_mut(&id)) else {
+                    continue;
+                };
+                let happened =
+                    seen.known.observe(&check.policy, look.status, &look.detail, &look.at);
+                match look.status {
+                    Status::Ok | Status::Warn => seen.bad_since = None,
+                    Status::Crit | Status::Unknown => {
+                        seen.bad_since.get_or_insert_with(|| look.at.clone());
+                    }
+                }
+                if look.status != Status::Unknown {
+                    seen.told_at = Some(look.at.clone());
+                }
+                seen.last = Some(look);
+                events.extend(happened.into_iter().map(|what| (id.clone(), what)));
+            }
+        }
+        self.look_at_the_whole(&now);
+        for (id, what) in events {
+            self.settle(&id, what, &now);
+        }
+        self.look_for_cascades(&now);
+        self.end_incidents();
+        self.decide(&now);
+        self.persist().await;
+    }
+
+    /// What follows from one thing that happened to an issue.
+    pub(super) fn settle(&self, id: &str, what: Happened, now: &Moment) {
+        match what {
+            Happened::Helped => self.verified(id, AttemptOutcome::Succeeded),
+            Happened::DidNotHelp => self.verified(id, AttemptOutcome::Failed),
+            Happened::CouldNotVerify => self.verified(id, AttemptOutcome::Unknown),
+            Happened::Escalate(trigger) => self.call_people(id, trigger, now, (ACTOR, "")),
+            Happened::FlappingBegan | Happened::FlappingEnded => {
+                let began = what == Happened::FlappingBegan;
+                let (outcome, detail) = match began {
+                    true => ("began", "it changes so often that nothing is done about it"),
+                    false => ("ended", "it has been steady for long enough"),
+                };
+                let intent = self.intent(ACTOR, "health.flapping").target(id);
+                self.later(Pending::new(intent.outcome(outcome).detail(detail)));
+            }
+            Happened::CantTell | Happened::CanTell => {
+                let outcome = if what == Happened::CantTell { "began" } else { "ended" };
+                let detail = self.live().seen.get(id).and_then(|seen| seen.last.clone());
+                let intent = self.intent(ACTOR, "health.unknown").target(id).outcome(outcome);
+                let detail = detail.map_or_else(String::new, |look| look.detail);
+                self.later(Pending::new(intent.detail(detail)));
+            }
+            Happened::Opened | Happened::Confirmed | Happened::Dropped | Happened::Cleared => {}
+        }
+    }
+
+    /// The verdict on the attempt that was being verified.
+    fn verified(&self, id: &str, outcome: AttemptOutcome) {
+        let (issue, after) = {
+            let live = self.live();
+            let Some(seen) = live.seen.get(id) else { return };
+            let after = seen.last.as_ref().map_or_else(String::new, |look| look.detail.clone());
+            (seen.known.issue.clone(), after)
+        };
+        let Some(issue) = issue else { return };
+        if let Err(error) = self.conclude(&issue.attempt, outcome, &after, "") {
+            tracing::error!(check = id, error = error.chain(), "an attempt could not be concluded");
+        }
+    }
+
+    /// Records how an attempt ended, and tells whoever waits for it.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED` when it can't be read; what can't be written is written later.
+    pub(super) fn conclude(
+        &self,
+        attempt: &str,
+        outcome: AttemptOutcome,
+        after: &str,
+        detail: &str,
+    ) -> Result<()> {
+        let Some(mut record) =
+            self.state.read(|reading| Ok(reading.health().attempt(attempt)?))?
+        else {
+            return Ok(());
+        };
+        record.outcome = outcome;
+        record.ended_at = Some(self.outside.clock.now());
+        after.clone_into(&mut record.after);
+        if !detail.is_empty() {
+            detail.clone_into(&mut record.detail);
+        }
+        let (said, why) = match outcome {
+            AttemptOutcome::Succeeded => ("ok", "the condition cleared and stayed clear"),
+            AttemptOutcome::NotNeeded => ("not-needed", detail),
+            AttemptOutcome::Unknown => ("unknown", "whether it helped can't be told"),
+            _ if detail.is_empty() => ("REMEDY_DID_NOT_HELP", "the condition has not cleared"),
+            _ => ("ACTION_FAILED", detail),
+        };
+        let intent = self
+            .intent(ACTOR, "health.attempt.verified")
+            .target(issue_id(&record.check, record.episode))
+            .outcome(said)
+            .detail(format!("{} {}: {why}; {after}", record.action, record.number))
+            .correlation_id(record.id.clone());
+        self.metrics.attempted(&record.action, outcome);
+        let pending = Pending { tally: tally(outcome), ..Pending::new(intent) };
+        let issue = self.live().seen.get(&record.check).and_then(|seen| seen.known.issue.clone());
+        let issue = issue.filter(|issue| issue.episode == record.episode);
+        self.later(Pending { issue, attempt: Some(record), ..pending });
+        if let Some(waiting) = self.live().verdicts.remove(attempt) {
+            // Whoever started it may have left.
+            let _ = waiting.send(outcome);
+        }
+        Ok(())
+    }
+
+    /// Calls people about an issue, once. What another issue explains is that one's.
+    pub(super) fn call_people(
+        &self,
+        id: &str,
+        trigger: Trigger,
+        now: &Moment,
+        (by, reason): (&str, &str),
+    ) {
+        if trigger != Trigger::Flagged && (self.root(id).is_some() || self.checkers_doubted()) {
+            return;
+        }
+        let (Some(check), Some(issue)) = (self.check(id), {
+            let mut live = self.live();
+            let issue = live.seen.get_mut(id).and_then(|seen| seen.known.issue.as_mut());
+            issue.filter(|issue| issue.open()).map(|issue| {
+                life::escalate(issue, trigger, now);
+                issue.clone()
+            })
+        }) else {
+            return;
+        };
+        let incident = self.incident_of(&check, &issue, trigger, (by, reason));
+        let action =
+            if trigger == Trigger::Flagged { "health.flagged" } else { "health.escalated" };
+        let intent = self
+            .intent(by, action)
+            .target(issue_id(id, issue.episode))
+            .reason(reason)
+            .outcome(trigger.code())
+            .detail(incident.title.clone())
+            .correlation_id(incident.id.clone());
+        self.open_incident(incident, Pending { issue: Some(issue), ..Pending::new(intent) });
+    }
+
+    /// The deepest failing check that this one depends on.
+    pub(super) fn root(&self, id: &str) -> Option<String> {
+        let checks = self.checks();
+        let dependencies = super::incidents::dependencies(&checks);
+        let live = self.live();
+        let failing = super::incidents::failing(&live.seen).into_keys().collect();
+        super::gates::root(id, &dependencies, &failing).map(str::to_owned)
+    }
+}
+
+/// Whether an issue is beyond the suspicion that it may be none.
+pub(super) fn confirmed(state: IssueState) -> bool {
+    !matches!(state, IssueState::Suspect | IssueState::Resolved)
+}

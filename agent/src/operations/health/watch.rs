@@ -1,0 +1,179 @@
+//! Looks at each check at its own pace. None waits for another, and one that hangs is not looked at again before it
+//! has come to an end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::check::{Check, asks_a_service};
+use super::{Health, Look};
+use crate::outside::probes::{Measured, Outcome, Probe};
+
+/// So many results wait to be taken in; more there can't be, since a check is looked at once at a time.
+const WAITING: usize = 1_024;
+/// The longest sleep of the loop, so that it tells that it lives.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+impl Health {
+    /// Looks and takes in, for ever. `alive` is called whenever the loop has gone round, and says how soon it
+    /// wants to be called again.
+    pub async fn serve(self: Arc<Self>, alive: impl Fn() -> Option<Duration> + Send + 'static) {
+        let (found, results) = mpsc::channel(WAITING);
+        tokio::join!(self.go_round(found, alive), self.collect(results));
+    }
+
+    async fn go_round(
+        self: &Arc<Self>,
+        found: mpsc::Sender<(String, Look)>,
+        alive: impl Fn() -> Option<Duration> + Send,
+    ) {
+        let (over, mut ended) = mpsc::unbounded_channel::<String>();
+        let mut due: BTreeMap<String, Duration> = BTreeMap::new();
+        let mut looking: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let clock = &self.outside.clock;
+            let (now, checks) = (clock.monotonic(), self.checks());
+            due.retain(|id, _| checks.contains_key(id));
+            let mut next = now + LONGEST_SLEEP;
+            for (id, check) in checks.iter() {
+                let at = due.entry(id.clone()).or_insert(now);
+                if *at <= now {
+                    // What was missed is skipped; the pace stays the same.
+                    let interval = check.policy.interval;
+                    let missed = (now - *at).as_nanos() / interval.as_nanos().max(1);
+                    let steps = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
+                    self.metrics.late(now - *at);
+                    *at += interval.saturating_mul(steps);
+                    if looking.insert(id.clone()) {
+                        self.start_look(check, found.clone(), over.clone());
+                    }
+                }
+                next = next.min(*at);
+            }
+            let wanted = alive().map_or(LONGEST_SLEEP, |wanted| wanted.min(LONGEST_SLEEP));
+            let sleep = clock.sleep(next.saturating_sub(now).min(wanted));
+            tokio::select! {
+                () = sleep => {}
+                () = self.changed.notified() => {}
+                Some(id) = ended.recv() => drop(looking.remove(&id)),
+            }
+            while let Ok(id) = ended.try_recv() {
+                looking.remove(&id);
+            }
+        }
+    }
+
+    fn start_look(
+        self: &Arc<Self>,
+        check: &Arc<Check>,
+        found: mpsc::Sender<(String, Look)>,
+        over: mpsc::UnboundedSender<String>,
+    ) {
+        let (health, check) = (Arc::clone(self), Arc::clone(check));
+        tokio::spawn(async move {
+            let probe = check.probe.clone();
+            // A task of its own: given up in time, it may still hang, and then is not begun once more.
+            let (told, outcome) = tokio::sync::oneshot::channel();
+            let (prober, id) = (Arc::clone(&health), check.id.clone());
+            tokio::spawn(async move {
+                let outcome = prober.measure(&probe).await;
+                let _ = told.send(outcome);
+                let _ = over.send(id);
+            });
+            let look = health.judged(&check, async { outcome.await.ok() }).await;
+            // Nobody takes in any more when the agent stops.
+            let _ = found.send((check.id.clone(), look)).await;
+        });
+    }
+
+    async fn collect(self: &Arc<Self>, mut results: mpsc::Receiver<(String, Look)>) {
+        let mut batch = Vec::new();
+        // What has come meanwhile is one batch.
+        while results.recv_many(&mut batch, WAITING).await > 0 {
+            self.take_in(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Looks at a check now, within its time.
+    pub(super) async fn look(&self, check: &Check) -> Look {
+        let measured = async { Some(self.measure(&check.probe).await) };
+        self.judged(check, measured).await
+    }
+
+    async fn judged(
+        &self,
+        check: &Check,
+        measuring: impl Future<Output = Option<Outcome>>,
+    ) -> Look {
+        let clock = &self.outside.clock;
+        let before = clock.monotonic();
+        let outcome = tokio::select! {
+            outcome = measuring => outcome.unwrap_or_else(|| Err("the look was cut off by a defect".to_owned())),
+            () = clock.sleep(check.timeout) => {
+                let why = format!("no answer within {:?}", check.timeout);
+                match asks_a_service(&check.probe) {
+                    true => Ok(Measured { value: f64::INFINITY, detail: format!("{}: {why}", check.probe) }),
+                    false => Err(why),
+                }
+            }
+        };
+        let open = {
+            let live = self.live();
+            let issue = live.seen.get(&check.id).and_then(super::Seen::open);
+            issue.is_some_and(|issue| super::intake::confirmed(issue.state))
+        };
+        let status = check.judge(&outcome, open);
+        let took = clock.monotonic().saturating_sub(before);
+        self.metrics.looked(
+            &check.id,
+            status,
+            outcome.as_ref().ok().map(|found| found.value),
+            took,
+        );
+        let (value, detail) = match outcome {
+            Ok(measured) => (Some(measured.value), measured.detail),
+            Err(why) => (None, why),
+        };
+        Look { status, value, detail, at: clock.moment(), took }
+    }
+
+    async fn measure(&self, probe: &Probe) -> Outcome {
+        match probe {
+            Probe::Agent => self.measure_agent().await,
+            probe => self.outside.prober.measure(probe).await,
+        }
+    }
+
+    /// How long the embedded database takes to make a change durable, in milliseconds.
+    async fn measure_agent(&self) -> Outcome {
+        let before = self.outside.clock.monotonic();
+        let mark =
+            genesis_storage::CheckRecord { check: ".agent".to_owned(), ..Default::default() };
+        let written = self
+            .state
+            .bookkeep(move |books| Ok::<_, crate::error::Error>(books.health().put_check(&mark)?))
+            .await;
+        let took = self.outside.clock.monotonic().saturating_sub(before).as_secs_f64() * 1e3;
+        match written {
+            Ok(()) => Ok(Measured {
+                value: took,
+                detail: format!(
+                    "a durable change took {took:.1} ms; the loop of checks goes round"
+                ),
+            }),
+            // It is known, and it is bad.
+            Err(error) => Ok(Measured {
+                value: f64::INFINITY,
+                detail: format!("the embedded database can't be written: {}", error.chain()),
+            }),
+        }
+    }
+
+    /// Looks at these checks at the same time, now. One look by hand at a time; whoever comes meanwhile waits.
+    pub async fn look_now(&self, checks: &[Arc<Check>]) -> Vec<Look> {
+        let _one = self.asking.lock().await;
+        futures_util::future::join_all(checks.iter().map(|check| self.look(check))).await
+    }
+}

@@ -1,0 +1,49 @@
+//! The runbook, embedded: the same pages for the agent, which points to them, and for the client, which shows
+//! them where no network is left.
+
+/// A page of the runbook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Its name, such as "disk-space".
+    pub name: &'static str,
+    /// Markdown.
+    pub text: &'static str,
+}
+
+impl Page {
+    /// Its first heading.
+    pub fn title(&self) -> &'static str {
+        let heading = self.text.lines().find_map(|line| line.strip_prefix("# "));
+        heading.unwrap_or(self.name)
+    }
+}
+
+macro_rules! pages {
+    ($($name:literal)*) => {
+        /// Every page, by name.
+        pub const PAGES: &[Page] = &[
+            $(Page { name: $name, text: include_str!(concat!("../../docs/runbook/", $name, ".md")) },)*
+        ];
+    };
+}
+
+pages! {
+    "api-degradation"
+    "cascade"
+    "checker-suspect"
+    "clock"
+    "connection-pool"
+    "database-lock"
+    "disk-space"
+    "health"
+    "logs"
+    "memory-leak"
+    "secrets"
+    "service-down"
+    "storm"
+}
+
+/// The page of this name.
+pub fn page(name: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.name == name)
+}

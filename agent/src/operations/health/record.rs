@@ -171,7 +171,8 @@ impl Health {
         }
     }
 
-    async fn write_pending(&self) -> Result<()> {
+    /// Writes what waits, in order. Called before every other write as well, or what is older would replace it.
+    pub(super) async fn write_pending(&self) -> Result<()> {
         loop {
             let Some(pending) = self.live().pending.pop_front() else { return Ok(()) };
             let day = day(self.outside.clock.now());

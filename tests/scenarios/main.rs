@@ -8,6 +8,7 @@ mod architecture;
 mod demo;
 mod docs;
 mod emergency;
+mod health_attempts;
 mod identities;
 mod laptop;
 mod limits;

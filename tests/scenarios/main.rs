@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod emergency;
 mod health_attempts;
+mod health_disk;
 mod health_kill;
 mod identities;
 mod laptop;

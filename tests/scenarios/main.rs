@@ -11,6 +11,7 @@ mod emergency;
 mod health_attempts;
 mod health_disk;
 mod health_kill;
+mod health_memory;
 mod identities;
 mod laptop;
 mod limits;

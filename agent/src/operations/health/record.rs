@@ -123,7 +123,15 @@ impl Health {
         })?;
         {
             let mut live = self.live();
-            live.seen.retain(|id, _| checks.contains_key(id));
+            let live = &mut *live;
+            live.seen.retain(|id, seen| {
+                let stays = checks.contains_key(id);
+                if let (false, Some(issue)) = (stays, seen.open()) {
+                    // Nobody looks any more whether it helped; who waits for the verdict is let go.
+                    live.verdicts.remove(&issue.attempt);
+                }
+                stays
+            });
             for mut known in known {
                 live.seen.entry(known.check.check.clone()).or_insert_with(|| {
                     let stored = known.clone();

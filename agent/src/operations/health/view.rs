@@ -8,6 +8,7 @@ use genesis_storage::{
 };
 
 use super::check::{Check, Level};
+use super::decide::Own;
 use super::incidents::{outcome_word, words};
 use super::life::{self, Status};
 use super::matrix::{MATRIX, Row};
@@ -278,7 +279,7 @@ impl Health {
             lines.push(format!("{by} took notice at {at:.0}{note}"));
         }
         if record.open() && life::actionable(record) {
-            let denied = self.denied(check, &now);
+            let denied = self.denied(check, &now, Own::Waits);
             if denied.is_empty() {
                 lines.push("nothing holds it back: it is acted on with the next look".to_owned());
             }

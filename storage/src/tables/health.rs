@@ -52,6 +52,16 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// Each of them.
+    pub const ALL: [Self; 6] = [
+        Self::AttemptsFailed,
+        Self::CriticalTooLong,
+        Self::Cascade,
+        Self::Flagged,
+        Self::Storm,
+        Self::CheckerSuspect,
+    ];
+
     /// Its stable code.
     pub fn code(self) -> &'static str {
         match self {

@@ -99,11 +99,7 @@ impl Health {
         after: &str,
         detail: &str,
     ) -> Result<()> {
-        let Some(mut record) =
-            self.state.read(|reading| Ok(reading.health().attempt(attempt)?))?
-        else {
-            return Ok(());
-        };
+        let Some(mut record) = self.latest(attempt)? else { return Ok(()) };
         record.outcome = outcome;
         record.ended_at = Some(self.outside.clock.now());
         after.clone_into(&mut record.after);

@@ -2,6 +2,7 @@
 //! waits, in order, and is never dropped for something later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use genesis_storage::{
     AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentRecord, Intent,
@@ -9,6 +10,7 @@ use genesis_storage::{
 };
 use jiff::Timestamp;
 
+use super::check::Check;
 use super::gates::Spent;
 use super::life::{self, Known};
 use super::{ACTOR, ATTEMPTS_KEPT, Health, ISSUES_KEPT, SPENT_LIMIT, Seen, defaults, device};
@@ -100,8 +102,8 @@ impl Health {
     pub(super) async fn use_checks(&self) -> Result<()> {
         let _alone = self.deciding.lock().await;
         let checks = defaults::checks(&self.config(), &self.watched.load(), device);
-        let checks: BTreeMap<_, _> =
-            checks.into_iter().map(|check| (check.id.clone(), check.into())).collect();
+        let checks: BTreeMap<String, Arc<Check>> =
+            checks.into_iter().map(|check| (check.id.clone(), Arc::new(check))).collect();
         let now = self.outside.clock.moment();
         let (mut known, mut gone) = (Vec::new(), Vec::new());
         self.state.read(|reading| {
@@ -130,6 +132,9 @@ impl Health {
                     // Nobody looks any more whether it helped; who waits for the verdict is let go.
                     live.verdicts.remove(&issue.attempt);
                 }
+                if !stays {
+                    self.metrics.forget(id);
+                }
                 stays
             });
             for mut known in known {
@@ -141,6 +146,9 @@ impl Health {
                     Seen { known, ..Seen::new(stored) }
                 });
             }
+        }
+        for (deed, _) in checks.values().flat_map(|check| check.deeds()) {
+            self.metrics.armed(deed.action.name);
         }
         self.checks.store(checks.into());
         if gone.is_empty() {

@@ -11,6 +11,7 @@ pub mod binaries;
 mod client;
 pub mod clock;
 mod disk;
+pub mod health;
 pub mod http;
 mod laptop;
 pub mod lines;

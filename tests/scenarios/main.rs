@@ -8,6 +8,8 @@ mod architecture;
 mod demo;
 mod docs;
 mod emergency;
+mod health_attempts;
+mod health_kill;
 mod identities;
 mod laptop;
 mod limits;

@@ -120,7 +120,10 @@ impl Health {
             .detail(format!("{} {}: {why}; {after}", record.action, record.number))
             .correlation_id(record.id.clone());
         self.metrics.attempted(&record.action, outcome);
-        let pending = Pending { tally: tally(outcome), ..Pending::new(intent) };
+        // What people run counts among the operations.
+        let by_itself = record.actor == ACTOR;
+        let tally = by_itself.then(|| tally(outcome)).flatten();
+        let pending = Pending { tally, ..Pending::new(intent) };
         let issue = self.live().seen.get(&record.check).and_then(|seen| seen.known.issue.clone());
         let issue = issue.filter(|issue| issue.episode == record.episode);
         self.later(Pending { issue, attempt: Some(record), ..pending });

@@ -197,6 +197,8 @@ impl Health {
         });
         health.load()?;
         health.use_checks().await?;
+        health.end_what_was_left()?;
+        health.persist().await;
         Ok(health)
     }
 

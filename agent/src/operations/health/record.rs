@@ -97,6 +97,24 @@ impl Health {
         })
     }
 
+    /// Ends the attempts that nobody will look after any more: those by hand that were cut off, and those of issues
+    /// that are over.
+    pub(super) fn end_what_was_left(&self) -> Result<()> {
+        let attempts =
+            self.state.read(|reading| Ok(reading.health().attempts("", SPENT_LIMIT)?))?;
+        let looked_after: BTreeSet<String> = {
+            let live = self.live();
+            live.seen.values().filter_map(|seen| Some(seen.open()?.attempt.clone())).collect()
+        };
+        for attempt in attempts {
+            let left = matches!(attempt.outcome, AttemptOutcome::Intent | AttemptOutcome::Done);
+            if left && !looked_after.contains(&attempt.id) {
+                self.conclude(&attempt.id, AttemptOutcome::Unknown, "", "")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the configured and the built-in checks those in force, and takes over what is known of each. Issues of
     /// checks that are gone are put away.
     pub(super) async fn use_checks(&self) -> Result<()> {
@@ -187,7 +205,8 @@ impl Health {
         }
     }
 
-    async fn write_pending(&self) -> Result<()> {
+    /// Writes what waits, in order. Called before every other write as well, or what is older would replace it.
+    pub(super) async fn write_pending(&self) -> Result<()> {
         loop {
             let Some(pending) = self.live().pending.pop_front() else { return Ok(()) };
             let day = day(self.outside.clock.now());

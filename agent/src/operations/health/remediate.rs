@@ -169,6 +169,7 @@ impl Health {
             .detail(format!("{} {}: {}", record.action, record.number, record.plan.join("; ")))
             .correlation_id(record.id.clone());
         let (written, attempt) = (issue.clone(), record.clone());
+        self.write_pending().await?;
         self.state
             .write(intent, move |writing| {
                 writing.health().put_issue(&written, ISSUES_KEPT)?;

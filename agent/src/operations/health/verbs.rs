@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{Control, ControlRecord, IncidentRecord, IssueRecord, Trigger};
+use genesis_storage::{Control, ControlRecord, IncidentRecord, IssueRecord, Trigger, Writing};
 
 use super::Health;
 use super::check::Check;
@@ -84,12 +84,14 @@ impl Health {
         // At once: a disk that stands still must not let an action begin meanwhile.
         let before = self.live().controls.insert(Control::Disabled, record.clone());
         let kept = record.clone();
-        let written = self
-            .state
-            .write(intent, move |writing| {
-                Ok(writing.health().set_control(Control::Disabled, &kept)?)
-            })
-            .await;
+        let written = async {
+            self.write_pending().await?;
+            let set = move |writing: &mut Writing| {
+                Ok::<_, Error>(writing.health().set_control(Control::Disabled, &kept)?)
+            };
+            self.state.write(intent, set).await
+        };
+        let written = written.await;
         if let Err(error) = written {
             let mut live = self.live();
             match before {
@@ -132,6 +134,7 @@ impl Health {
         let record = resumed(&now, actor, reason);
         let intent = self.intent(actor, "health.remediation.enabled").reason(reason);
         let kept = record.clone();
+        self.write_pending().await?;
         self.state
             .write(intent, move |writing| {
                 writing.health().clear_control(Control::Disabled)?;
@@ -174,6 +177,7 @@ impl Health {
         let record = resumed(&self.outside.clock.moment(), actor, reason);
         let intent = self.intent(actor, "health.brake.released").reason(reason);
         let kept = record.clone();
+        self.write_pending().await?;
         self.state
             .write(intent, move |writing| {
                 writing.health().clear_control(Control::Brake)?;
@@ -313,6 +317,7 @@ impl Health {
         let intent =
             self.intent(actor, action).target(issue_id(&check.id, issue.episode)).reason(reason);
         let kept = issue.clone();
+        self.write_pending().await?;
         self.state
             .write(intent, move |writing| {
                 Ok(writing.health().put_issue(&kept, super::ISSUES_KEPT)?)

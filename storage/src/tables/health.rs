@@ -103,6 +103,9 @@ pub struct IssueRecord {
     pub attempts: u32,
     /// The attempt that goes on, or was the last: its id in the table of attempts.
     pub attempt: String,
+    /// Bad results in a row.
+    #[serde(default)]
+    pub bad_streak: u32,
     /// Good results in a row.
     pub clear_streak: u32,
     /// Since when it has been good without a break.

@@ -308,6 +308,7 @@ fn essence(known: &Known) -> Known {
     if let Some(issue) = &mut known.issue {
         issue.detail.clear();
         issue.denials.iter_mut().for_each(|denial| denial.message.clear());
+        issue.bad_streak = 0;
         // One clear look after the other is no news either; the first one is.
         issue.clear_streak = issue.clear_streak.min(1);
     }

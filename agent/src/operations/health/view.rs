@@ -253,8 +253,9 @@ impl Health {
         let spent = words(now.since(&record.since));
         let mut lines = vec![match record.state {
             IssueState::Suspect => format!(
-                "bad for {spent}; it counts when it has been so for {}",
-                words(check.policy.hold)
+                "bad for {spent}; it counts when it has been so for {} and at {} look(s) in a row",
+                words(check.policy.hold),
+                check.policy.looks
             ),
             IssueState::Failing => format!("bad for {}", words(now.since(&record.opened))),
             IssueState::Remediating => format!("an action goes on for {spent}"),

@@ -26,7 +26,7 @@ fn the_defaults_are_those_of_the_procedures() {
         (check.policy.interval, check.timeout),
         (Duration::from_secs(30), Duration::from_secs(5))
     );
-    assert_eq!(check.policy.hold, Duration::from_secs(30), "with an action, bad at two looks");
+    assert_eq!((check.policy.hold, check.policy.looks), (Duration::ZERO, 2));
     assert_eq!(check.policy.settle, Duration::from_secs(60));
     assert_eq!(check.policy.escalate_after, Duration::from_secs(900));
     assert_eq!((check.limits.crit, check.limits.clear), (Some(85.0), Some(75.0)));
@@ -35,7 +35,7 @@ fn the_defaults_are_those_of_the_procedures() {
     assert!(!deed.action.trade_touching && !deed.action.goes_on);
     let deep = one("probe = \"clock\"\nlevel = \"deep\"").unwrap();
     assert_eq!(deep[0].policy.interval, Duration::from_secs(300));
-    assert_eq!(deep[0].policy.hold, Duration::ZERO);
+    assert_eq!(deep[0].policy.looks, 1);
     // Its own limit leaves no other one of the probe's in force.
     let own = one("probe = \"disk-bytes\"\ntarget = \"/\"\ncrit = \"50\"").unwrap();
     assert_eq!((own[0].limits.warn, own[0].limits.clear), (None, None));

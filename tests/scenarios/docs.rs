@@ -206,9 +206,12 @@ fn the_reference_of_the_configuration_is_generated() {
 #[test]
 fn every_configuration_that_is_shown_is_valid() {
     let places = Places { state: "/var/lib/genesis".into(), socket: "/run/agent.sock".into() };
-    let text = read("README.md");
+    let mut text = read("README.md") + &read("docs/configuration.md");
+    for page in files(&root().join("docs/runbook"), "md") {
+        text += &fs::read_to_string(page).unwrap();
+    }
     let examples: Vec<&str> = text.split("```toml\n").skip(1).collect();
-    assert!(!examples.is_empty());
+    assert!(examples.len() > 5);
     for example in examples {
         // Within a list the block is indented.
         let toml = example.split("```").next().unwrap();

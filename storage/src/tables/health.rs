@@ -52,6 +52,16 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// Each of them.
+    pub const ALL: [Self; 6] = [
+        Self::AttemptsFailed,
+        Self::CriticalTooLong,
+        Self::Cascade,
+        Self::Flagged,
+        Self::Storm,
+        Self::CheckerSuspect,
+    ];
+
     /// Its stable code.
     pub fn code(self) -> &'static str {
         match self {
@@ -93,6 +103,9 @@ pub struct IssueRecord {
     pub attempts: u32,
     /// The attempt that goes on, or was the last: its id in the table of attempts.
     pub attempt: String,
+    /// Bad results in a row.
+    #[serde(default)]
+    pub bad_streak: u32,
     /// Good results in a row.
     pub clear_streak: u32,
     /// Since when it has been good without a break.

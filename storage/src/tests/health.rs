@@ -25,6 +25,7 @@ pub(super) fn issue(check: &str, episode: u64) -> IssueRecord {
         opened: moment(1),
         attempts: 1,
         attempt: String::new(),
+        bad_streak: 1,
         clear_streak: 0,
         clear_since: None,
         cooldown: Duration::ZERO,

@@ -66,9 +66,9 @@ impl Health {
             Means::Hook(hook) => {
                 let running = {
                     let _permit = leave.ask().await?;
-                    spawn(hook, check, deed, reason, attempt).map_err(failed)?
+                    spawn(hook, check, deed, reason, attempt).map_err(|error| failed(&error))?
                 };
-                let output = running.finish().await.map_err(failed)?;
+                let output = running.finish().await.map_err(|error| failed(&error))?;
                 let said = String::from_utf8_lossy(&output.stdout).into_owned();
                 let last =
                     said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("exit 0");
@@ -111,7 +111,7 @@ impl Health {
 }
 
 /// To whoever asked for the action it is all one by what means it was to be carried out.
-fn failed(error: Error) -> Error {
+fn failed(error: &Error) -> Error {
     Error::unavailable("ACTION_FAILED", error.chain())
 }
 

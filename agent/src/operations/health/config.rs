@@ -207,7 +207,7 @@ fn read_check(section: &Section<'_>, escalate_after: Duration) -> Option<Check> 
         section.problem("action", "\"make-room\" is for the probes disk-bytes and disk-inodes");
     }
     // One bad look may be anything; and a look later, every other check has had its say.
-    let least = if action.is_some() { interval } else { Duration::ZERO };
+    let looks = if action.is_some() { 2 } else { 1 };
     let probe = match probe {
         Probe::Command { command, .. } => Probe::Command { command, timeout },
         other => other,
@@ -220,7 +220,8 @@ fn read_check(section: &Section<'_>, escalate_after: Duration) -> Option<Check> 
         timeout,
         policy: Policy {
             interval,
-            hold: hold.flatten().unwrap_or_default().max(least),
+            hold: hold.flatten().unwrap_or_default(),
+            looks,
             clear: clear.flatten().unwrap_or_default(),
             settle: settle.flatten().unwrap_or(interval * 2),
             cooldown: cooldown.flatten().unwrap_or(Duration::from_secs(60)),

@@ -12,6 +12,15 @@ use super::life::{self, Status};
 /// The code of what has nothing to be done about.
 const NO_ACTION: &str = "NO_ACTION";
 
+/// Whose question it is whether an action may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// It waits for others, and for itself.
+    Waits,
+    /// It has been chosen and is about to begin, so that it does not stand in its own way.
+    Begins,
+}
+
 impl Health {
     /// Begins what may be begun, and records why the rest may not.
     pub(super) fn decide(self: &Arc<Self>, now: &Moment) {
@@ -26,7 +35,7 @@ impl Health {
         // The worst first, of those the oldest.
         waiting.sort_by_key(|(check, opened)| (std::cmp::Reverse(check.severity), opened.wall));
         for (check, _) in waiting {
-            let denied = self.denied(&check, now);
+            let denied = self.denied(&check, now, Own::Waits);
             let codes: Vec<&str> = denied.iter().map(|denied| denied.code).collect();
             match codes.as_slice() {
                 [] if self.would_storm(now) => self.brake(now),
@@ -34,7 +43,8 @@ impl Health {
                 [gates::DRY_RUN] => self.rehearse(&check),
                 _ => {}
             }
-            let denied = if codes.is_empty() { self.denied(&check, now) } else { denied };
+            let denied =
+                if codes.is_empty() { self.denied(&check, now, Own::Waits) } else { denied };
             self.remember(&check.id, &denied, now);
         }
     }
@@ -50,7 +60,7 @@ impl Health {
     }
 
     /// Why nothing may be done about a check's issue now; empty: something may.
-    pub(super) fn denied(&self, check: &Check, now: &Moment) -> Vec<Denied> {
+    pub(super) fn denied(&self, check: &Check, now: &Moment, own: Own) -> Vec<Denied> {
         let Some(deed) = &check.action else {
             let message = "no action is configured for it; it is left to people".to_owned();
             return vec![Denied { code: NO_ACTION, message }];
@@ -101,7 +111,7 @@ impl Health {
             brake: reason(Control::Brake),
             checker_suspect: reason(Control::CheckerSuspect),
             emergency: self.runs.emergency().active(),
-            busy: live.busy.as_deref(),
+            busy: live.busy.as_deref().filter(|busy| own == Own::Waits || *busy != budget),
             spent: &live.spent,
             trades: self.trades(),
         };

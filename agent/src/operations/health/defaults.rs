@@ -63,6 +63,7 @@ pub fn checks(
             policy: Policy {
                 interval,
                 hold: Duration::ZERO,
+                looks: 1,
                 clear: Duration::ZERO,
                 settle: interval * 2,
                 cooldown: Duration::from_secs(60),
@@ -92,7 +93,7 @@ pub fn checks(
         ] {
             let mut check = built(id, probe, level, severity);
             if copies == Some(at) {
-                check.policy.hold = check.policy.interval;
+                check.policy.looks = 2;
                 check.action =
                     Some(Deed { action: check.row.action, means: Means::BuiltIn("make-room") });
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use genesis_storage::{AttemptOutcome, IssueState, Moment, Trigger};
+use genesis_storage::{AttemptOutcome, AttemptRecord, IssueState, Moment, Trigger};
 
 use super::life::{self, Happened, Status};
 use super::record::{Pending, issue_id, tally};
@@ -99,11 +99,7 @@ impl Health {
         after: &str,
         detail: &str,
     ) -> Result<()> {
-        let Some(mut record) =
-            self.state.read(|reading| Ok(reading.health().attempt(attempt)?))?
-        else {
-            return Ok(());
-        };
+        let Some(mut record) = self.latest(attempt)? else { return Ok(()) };
         record.outcome = outcome;
         record.ended_at = Some(self.outside.clock.now());
         after.clone_into(&mut record.after);
@@ -136,6 +132,18 @@ impl Health {
             let _ = waiting.send(outcome);
         }
         Ok(())
+    }
+
+    /// What is known of an attempt, also where it could not be written yet.
+    fn latest(&self, attempt: &str) -> Result<Option<AttemptRecord>> {
+        let of_it = |pending: &Pending| {
+            pending.attempt.as_ref().filter(|record| record.id == attempt).cloned()
+        };
+        let waiting = self.live().pending.iter().rev().find_map(of_it);
+        match waiting {
+            Some(record) => Ok(Some(record)),
+            None => self.state.read(|reading| Ok(reading.health().attempt(attempt)?)),
+        }
     }
 
     /// Calls people about an issue, once. What another issue explains is that one's.

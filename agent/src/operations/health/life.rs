@@ -38,8 +38,10 @@ pub enum Status {
 pub struct Policy {
     /// How often it is made.
     pub interval: Duration,
-    /// Bad for so long before it counts.
+    /// Bad for so long before it counts,
     pub hold: Duration,
+    /// and at so many looks in a row.
+    pub looks: u32,
     /// Good for so long before it is over.
     pub clear: Duration,
     /// So long an action may take to show, once it has ended.
@@ -54,6 +56,12 @@ impl Policy {
     /// The longer of ten minutes and eight intervals.
     pub fn flap_window(&self) -> Duration {
         Duration::from_secs(600).max(self.interval * 8)
+    }
+
+    /// Whether a span has lasted. Looks are never made to the millisecond, and one that comes a little early must not
+    /// cost a whole interval.
+    fn lasted(&self, span: Duration, wanted: Duration) -> bool {
+        span + self.interval / 10 >= wanted
     }
 
     /// The pause after so many failed attempts.
@@ -130,7 +138,7 @@ impl Known {
                     issue.clear_since = None;
                     if issue.state == IssueState::Verifying
                         && self.check.unknown_streak >= UNKNOWN_LIMIT
-                        && now.since(&issue.since) >= policy.settle
+                        && policy.lasted(now.since(&issue.since), policy.settle)
                     {
                         happened.push(Happened::CouldNotVerify);
                         in_vain(issue, policy, now, &mut happened);
@@ -199,22 +207,28 @@ impl Known {
             self.issue = Some(opened(&self.check, detail, now));
             happened.push(Happened::Opened);
             // Without a time to hold it is one at once.
-            if policy.hold.is_zero() {
+            if policy.hold.is_zero() && policy.looks <= 1 {
                 self.bad(policy, detail, now, happened);
             }
             return;
         };
         detail.clone_into(&mut issue.detail);
+        issue.bad_streak = issue.bad_streak.saturating_add(1);
         let was_clear = issue.clear_streak > 0;
         issue.clear_streak = 0;
         issue.clear_since = None;
         match issue.state {
-            IssueState::Suspect if now.since(&issue.opened) >= policy.hold => {
+            IssueState::Suspect
+                if policy.lasted(now.since(&issue.opened), policy.hold)
+                    && issue.bad_streak >= policy.looks =>
+            {
                 enter(issue, IssueState::Failing, now);
                 happened.push(Happened::Confirmed);
             }
             // What was clear once and is bad again did not stay clear; else the action has its time to show.
-            IssueState::Verifying if was_clear || now.since(&issue.since) >= policy.settle => {
+            IssueState::Verifying
+                if was_clear || policy.lasted(now.since(&issue.since), policy.settle) =>
+            {
                 happened.push(Happened::DidNotHelp);
                 in_vain(issue, policy, now, happened);
             }
@@ -245,9 +259,10 @@ impl Known {
         if issue.state == IssueState::Remediating {
             return;
         }
+        issue.bad_streak = 0;
         issue.clear_streak = issue.clear_streak.saturating_add(1);
         let since = issue.clear_since.get_or_insert_with(|| now.clone()).clone();
-        if issue.clear_streak >= CLEAR_CYCLES && now.since(&since) >= policy.clear {
+        if issue.clear_streak >= CLEAR_CYCLES && policy.lasted(now.since(&since), policy.clear) {
             let helped = issue.state == IssueState::Verifying;
             issue.resolution = if helped { "by its action" } else { "by itself or by hand" }.into();
             enter(issue, IssueState::Resolved, now);
@@ -265,6 +280,7 @@ fn opened(check: &CheckRecord, detail: &str, now: &Moment) -> IssueRecord {
         opened: now.clone(),
         attempts: 0,
         attempt: String::new(),
+        bad_streak: 1,
         clear_streak: 0,
         clear_since: None,
         cooldown: Duration::ZERO,

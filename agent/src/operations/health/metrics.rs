@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use genesis_storage::AttemptOutcome;
+use genesis_storage::{AttemptOutcome, Trigger};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::gates::GATES;
 use super::life::Status;
 
 type Number = Gauge<f64, AtomicU64>;
@@ -154,6 +155,14 @@ impl Metrics {
             Unit::Seconds,
             metrics.lag.clone(),
         );
+        // A counter that is not there before its first event hides that event from `increase()`.
+        for (code, _) in GATES {
+            drop(metrics.denials.get_or_create(&OfCode { code: (*code).to_owned() }));
+        }
+        for trigger in Trigger::ALL {
+            let trigger = trigger.code();
+            drop(metrics.escalations.get_or_create(&OfTrigger { trigger }));
+        }
         let genesis = registry.sub_registry_with_prefix("genesis");
         genesis.register(
             "operations_30d",
@@ -208,6 +217,14 @@ impl Metrics {
             AttemptOutcome::Unknown => "unknown",
         };
         self.attempts.get_or_create(&OfAttempt { action: action.to_owned(), outcome }).inc();
+    }
+
+    /// An action is there, and may end in these ways.
+    pub fn armed(&self, action: &str) {
+        for outcome in ["succeeded", "failed", "not_needed", "dry_run", "unknown"] {
+            let of = OfAttempt { action: action.to_owned(), outcome };
+            drop(self.attempts.get_or_create(&of));
+        }
     }
 
     /// A gate began to hold an action back.

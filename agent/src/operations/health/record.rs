@@ -2,6 +2,7 @@
 //! waits, in order, and is never dropped for something later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use genesis_storage::{
     AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentRecord, Intent,
@@ -9,6 +10,7 @@ use genesis_storage::{
 };
 use jiff::Timestamp;
 
+use super::check::Check;
 use super::gates::Spent;
 use super::life::{self, Known};
 use super::{ACTOR, ATTEMPTS_KEPT, Health, ISSUES_KEPT, SPENT_LIMIT, Seen, defaults, device};
@@ -118,8 +120,8 @@ impl Health {
     pub(super) async fn use_checks(&self) -> Result<()> {
         let _alone = self.deciding.lock().await;
         let checks = defaults::checks(&self.config(), &self.watched.load(), device);
-        let checks: BTreeMap<_, _> =
-            checks.into_iter().map(|check| (check.id.clone(), check.into())).collect();
+        let checks: BTreeMap<String, Arc<Check>> =
+            checks.into_iter().map(|check| (check.id.clone(), Arc::new(check))).collect();
         let now = self.outside.clock.moment();
         let (mut known, mut gone) = (Vec::new(), Vec::new());
         self.state.read(|reading| {
@@ -141,7 +143,18 @@ impl Health {
         })?;
         {
             let mut live = self.live();
-            live.seen.retain(|id, _| checks.contains_key(id));
+            let live = &mut *live;
+            live.seen.retain(|id, seen| {
+                let stays = checks.contains_key(id);
+                if let (false, Some(issue)) = (stays, seen.open()) {
+                    // Nobody looks any more whether it helped; who waits for the verdict is let go.
+                    live.verdicts.remove(&issue.attempt);
+                }
+                if !stays {
+                    self.metrics.forget(id);
+                }
+                stays
+            });
             for mut known in known {
                 live.seen.entry(known.check.check.clone()).or_insert_with(|| {
                     let stored = known.clone();
@@ -151,6 +164,9 @@ impl Health {
                     Seen { known, ..Seen::new(stored) }
                 });
             }
+        }
+        for (deed, _) in checks.values().flat_map(|check| check.deeds()) {
+            self.metrics.armed(deed.action.name);
         }
         self.checks.store(checks.into());
         if gone.is_empty() {
@@ -292,6 +308,7 @@ fn essence(known: &Known) -> Known {
     if let Some(issue) = &mut known.issue {
         issue.detail.clear();
         issue.denials.iter_mut().for_each(|denial| denial.message.clear());
+        issue.bad_streak = 0;
         // One clear look after the other is no news either; the first one is.
         issue.clear_streak = issue.clear_streak.min(1);
     }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::act::Leave;
 use super::check::{Check, Deed};
+use super::decide::Own;
 use super::gates::Spent;
 use super::life::{self, Status};
 use super::record::{Pending, issue_id};
@@ -115,10 +116,7 @@ impl Health {
         let record = {
             let alone = self.deciding.lock().await;
             let now = self.outside.clock.moment();
-            // It is this action itself that goes on.
-            let busy = self.live().busy.take();
-            let denied = self.denied(check, &now);
-            self.live().busy = busy;
+            let denied = self.denied(check, &now, Own::Begins);
             let record = self.announced(check, deed, &plan);
             let (true, Some(record)) = (denied.is_empty(), record) else {
                 self.live().busy = None;

@@ -8,6 +8,7 @@ use genesis_storage::{
 };
 
 use super::check::{Check, Level};
+use super::decide::Own;
 use super::incidents::{outcome_word, words};
 use super::life::{self, Status};
 use super::matrix::{MATRIX, Row};
@@ -252,8 +253,9 @@ impl Health {
         let spent = words(now.since(&record.since));
         let mut lines = vec![match record.state {
             IssueState::Suspect => format!(
-                "bad for {spent}; it counts when it has been so for {}",
-                words(check.policy.hold)
+                "bad for {spent}; it counts when it has been so for {} and at {} look(s) in a row",
+                words(check.policy.hold),
+                check.policy.looks
             ),
             IssueState::Failing => format!("bad for {}", words(now.since(&record.opened))),
             IssueState::Remediating => format!("an action goes on for {spent}"),
@@ -278,7 +280,7 @@ impl Health {
             lines.push(format!("{by} took notice at {at:.0}{note}"));
         }
         if record.open() && life::actionable(record) {
-            let denied = self.denied(check, &now);
+            let denied = self.denied(check, &now, Own::Waits);
             if denied.is_empty() {
                 lines.push("nothing holds it back: it is acted on with the next look".to_owned());
             }

@@ -10,6 +10,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         interval: Duration::from_secs(30),
         hold: Duration::from_secs(60),
+        looks: 1,
         clear: Duration::ZERO,
         settle: Duration::from_secs(30),
         cooldown: Duration::from_secs(60),
@@ -63,6 +64,25 @@ fn an_issue_is_one_only_after_its_time_and_over_only_after_two_cycles() {
         let mut known = Known::nothing("x");
         assert_eq!(observe(&mut known, 0, results), expected, "{results}");
         assert_eq!(state(&known), last, "{results}");
+    }
+}
+
+#[test]
+fn looks_are_counted_and_may_come_a_little_early() {
+    let twice = Policy { hold: Duration::ZERO, looks: 2, ..policy() };
+    let mut known = Known::nothing("x");
+    assert_eq!(known.observe(&twice, Status::Crit, "it", &moment(0)), [H::Opened]);
+    // However short the time between them is.
+    assert_eq!(known.observe(&twice, Status::Crit, "it", &moment(1)), [H::Confirmed]);
+    let mut known = Known::nothing("x");
+    known.observe(&twice, Status::Crit, "it", &moment(0));
+    assert_eq!(known.observe(&twice, Status::Ok, "it", &moment(30)), [H::Dropped]);
+    assert_eq!(known.observe(&twice, Status::Crit, "it", &moment(60)), [H::Opened]);
+    // 57 s are 60 s where looks are 30 s apart, and 56 s are not.
+    for (at, expected) in [(57, vec![H::Confirmed]), (56, vec![])] {
+        let mut known = Known::nothing("x");
+        known.observe(&policy(), Status::Crit, "it", &moment(0));
+        assert_eq!(known.observe(&policy(), Status::Crit, "it", &moment(at)), expected, "{at}");
     }
 }
 

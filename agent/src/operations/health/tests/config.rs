@@ -1,0 +1,102 @@
+//! `[[health.check]]`: what is taken, and what is refused with what would be right.
+
+use std::time::Duration;
+
+use crate::config::{Config as AgentConfig, Places};
+use crate::operations::health::check::{Check, Means};
+
+fn parse(text: &str) -> Result<Vec<Check>, Vec<String>> {
+    let places = Places { state: "/s".into(), socket: "/s/agent.sock".into() };
+    let checked = AgentConfig::parse(text, "test", &places);
+    let problems = checked.problems.iter().map(ToString::to_string).collect();
+    checked.config.map(|config| config.health.checks).ok_or(problems)
+}
+
+fn one(keys: &str) -> Result<Vec<Check>, Vec<String>> {
+    parse(&format!("[[health.check]]\nid = \"it\"\n{keys}\n"))
+}
+
+#[test]
+fn the_defaults_are_those_of_the_procedures() {
+    let checks =
+        one("probe = \"memory-cgroup\"\ntarget = \"/g\"\naction = { command = [\"gc\"] }").unwrap();
+    let check = &checks[0];
+    assert_eq!(check.row.name, "memory-leak");
+    assert_eq!(
+        (check.policy.interval, check.timeout),
+        (Duration::from_secs(30), Duration::from_secs(5))
+    );
+    assert_eq!((check.policy.hold, check.policy.looks), (Duration::ZERO, 2));
+    assert_eq!(check.policy.settle, Duration::from_secs(60));
+    assert_eq!(check.policy.escalate_after, Duration::from_secs(900));
+    assert_eq!((check.limits.crit, check.limits.clear), (Some(85.0), Some(75.0)));
+    let deed = check.action.as_ref().unwrap();
+    assert_eq!(deed.action.name, "clear-memory");
+    assert!(!deed.action.trade_touching && !deed.action.goes_on);
+    let deep = one("probe = \"clock\"\nlevel = \"deep\"").unwrap();
+    assert_eq!(deep[0].policy.interval, Duration::from_secs(300));
+    assert_eq!(deep[0].policy.looks, 1);
+    // Its own limit leaves no other one of the probe's in force.
+    let own = one("probe = \"disk-bytes\"\ntarget = \"/\"\ncrit = \"50\"").unwrap();
+    assert_eq!((own[0].limits.warn, own[0].limits.clear), (None, None));
+    let room = one("probe = \"disk-inodes\"\ntarget = \"/\"\naction = \"make-room\"").unwrap();
+    let deed = room[0].action.as_ref().unwrap();
+    assert!(deed.action.goes_on && matches!(deed.means, Means::BuiltIn("make-room")));
+    // A command of somebody's is not known to be harmless in an emergency.
+    let own =
+        one("probe = \"disk-bytes\"\ntarget = \"/\"\naction = { command = [\"rm\"] }").unwrap();
+    assert!(!own[0].action.as_ref().unwrap().action.goes_on);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_would_be_right() {
+    for (keys, expected) in [
+        ("probe = \"disk\"\ntarget = \"/\"", "is not one of those"),
+        ("probe = \"disk-bytes\"\ntarget = \"data\"", "absolute path"),
+        ("probe = \"tcp\"\ntarget = \"host\"", "host:port"),
+        ("probe = \"http\"\ntarget = \"ftp://x\"", "http://"),
+        (
+            "probe = \"http\"\ntarget = \"http://u:hunter2@x/\"",
+            "must not hold a user or a password",
+        ),
+        ("probe = \"queue-command\"\ncrit = \"1\"", "is needed"),
+        ("probe = \"queue-command\"\ncommand = [\"x\"]", "say beyond what it is critical"),
+        ("probe = \"queue-scrape\"\ntarget = \"http://x/\"\ncrit = \"1\"", "metric"),
+        ("probe = \"process\"", "pidfile"),
+        ("probe = \"secrets\"", "absolute paths"),
+        ("probe = \"load\"\ninterval = \"1s\"\ntimeout = \"1s\"", "less than the interval"),
+        ("probe = \"load\"\ninterval = \"1ms\"", "outside"),
+        ("probe = \"load\"\ncrit = \"much\"", "is no number"),
+        ("probe = \"load\"\ncrit = \"NaN\"", "is no number"),
+        ("probe = \"load\"\ncrit = \"10\"\nclear = \"20\"", "beyond crit"),
+        ("probe = \"load\"\ncrit = \"10\"\nworse = \"down\"", "neither above nor below"),
+        ("probe = \"load\"\nrow = \"disk\"", "is not one of connection-pool"),
+        ("probe = \"load\"\nseverity = \"bad\"", "low, medium, high, critical"),
+        ("probe = \"load\"\naction = \"make-room\"", "disk-bytes and disk-inodes"),
+        ("probe = \"load\"\naction = \"restart\"", "nor a table"),
+        ("probe = \"load\"\naction = { command = [] }", "the program and its arguments"),
+        ("probe = \"load\"\naction = { signal = \"KILL\", pidfile = \"/p\" }", "HUP, USR1, USR2"),
+        ("probe = \"load\"\naction = { http = \"gopher://x\" }", "http://"),
+        ("probe = \"load\"\nactoin = \"make-room\"", "did you mean \"action\"?"),
+        ("probe = \"load\"\ntrade_touching = \"maybe\"", "neither yes nor no"),
+    ] {
+        let problems = one(keys).expect_err(keys);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{keys}: {problems:?}");
+        assert!(problems.iter().all(|problem| !problem.contains("hunter2")), "{problems:?}");
+    }
+    let problems = parse("[[health.check]]\nprobe = \"x\"\ncrit = \"y\"\n").unwrap_err();
+    assert!(problems.len() >= 3, "all at once: {problems:?}");
+}
+
+#[test]
+fn ids_are_unique_and_dependencies_make_no_ring() {
+    let check = |id: &str, on: &str| {
+        format!("[[health.check]]\nid = {id:?}\nprobe = \"load\"\ndepends_on = [{on}]\n")
+    };
+    let twice = parse(&(check("a", "") + &check("a", ""))).unwrap_err();
+    assert!(twice.join("").contains("used by another check"), "{twice:?}");
+    let ring = parse(&(check("a", "\"b\"") + &check("b", "\"a\""))).unwrap_err();
+    assert!(ring.join("").contains("ring"), "{ring:?}");
+    parse(&(check("a", "\"b\"") + &check("b", ""))).unwrap();
+    assert!(parse(&check("a b", "")).is_err());
+}

@@ -98,11 +98,7 @@ fn an_action_that_always_fails_is_tried_three_times_ever_further_apart_and_peopl
     db.is(0);
     agent.wait_state("db", "RESOLVED");
     assert_eq!(word(&agent.issue("db"), "resolution"), "by itself or by hand");
-    wait_until("the incident's end", || {
-        agent.ctl(&["incident", "list", "--open", "-o", "json"]).response()["incidents"]
-            .as_array()
-            .is_none_or(Vec::is_empty)
-    });
+    wait_until("the incident's end", || agent.open_incidents().is_empty());
     agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
 }
 

@@ -204,10 +204,7 @@ fn without_an_action_it_stays_as_full_as_it_is() {
     let (agent, service) = a_service_leaks(|_| "\"\"".to_owned());
     agent.wait_denial("pricing", "NO_ACTION");
     let used = service.group.used();
-    for _ in 0..8 {
-        let before = agent.seen("pricing")["checkedAt"].clone();
-        wait_until("another look", || agent.seen("pricing")["checkedAt"] != before);
-    }
+    agent.wait_for_looks("pricing", 8);
     assert_eq!(agent.issue_state("pricing"), "FAILING");
     assert!(service.group.used() >= used / 100 * 99 && agent.attempts("pricing").is_empty());
     drop((agent, service));

@@ -152,12 +152,11 @@ fn a_signal_has_it_clear_its_cache() {
 
 #[test]
 fn a_command_has_it_clear_its_cache() {
-    let script =
-        "[ \"$GENESIS_ACTION\" = clear-memory ] && kill -USR1 $(cat \"$0\") && echo cleared";
+    let script = "[ \"$GENESIS_ACTION\" = clear-memory ] && kill -USR1 $(cat \"$0\") && echo \"cleared $GENESIS_TARGET\"";
     let found = a_service_leaks(|folder| {
         format!("{{ command = [\"sh\", \"-c\", {script:?}, {:?}] }}", folder.join("service.pid"))
     });
-    assert_mended(found, "cleared");
+    assert_mended(found, "cleared /sys/fs/cgroup/");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod health_attempts;
 mod health_disk;
 mod health_holds;
 mod health_kill;
+mod health_levels;
 mod health_memory;
 mod health_whole;
 mod identities;

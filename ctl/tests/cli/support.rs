@@ -17,11 +17,13 @@ use tonic::Status;
 use crate::fake::{Fake, Script};
 use crate::{Outcome, ctl, ctl_with, folder, well};
 
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 15] = [
     "MANIFEST",
     "client.json",
     "config.toml",
     "emergency.json",
+    "health-history.json",
+    "health.json",
     "logs.json",
     "oplog.json",
     "own-log.jsonl",

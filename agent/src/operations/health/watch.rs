@@ -76,15 +76,18 @@ impl Health {
             let probe = check.probe.clone();
             // A task of its own: given up in time, it may still hang, and then is not begun once more.
             let (told, outcome) = tokio::sync::oneshot::channel();
-            let (prober, id) = (Arc::clone(&health), check.id.clone());
-            tokio::spawn(async move {
+            let prober = Arc::clone(&health);
+            let looking = tokio::spawn(async move {
                 let outcome = prober.measure(&probe).await;
                 let _ = told.send(outcome);
-                let _ = over.send(id);
             });
             let look = health.judged(&check, async { outcome.await.ok() }).await;
             // Nobody takes in any more when the agent stops.
             let _ = found.send((check.id.clone(), look)).await;
+            // Not before both have ended is it looked at again: what hangs, and what can't be taken in because the
+            // disk stands still, does not pile up.
+            let _ = looking.await;
+            let _ = over.send(check.id.clone());
         });
     }
 

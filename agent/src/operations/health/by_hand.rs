@@ -68,10 +68,11 @@ impl Health {
     /// What running an action by hand would do.
     ///
     /// # Errors
-    /// `CHECK_UNKNOWN`, `ACTION_UNKNOWN`, `ACTION_AMBIGUOUS`, `ACTION_REFUSED` with what holds it back, and why it
-    /// could do nothing.
+    /// `CHECK_UNKNOWN`, `ACTION_UNKNOWN`, `ACTION_AMBIGUOUS`, `EMERGENCY`, `ACTION_REFUSED` with what holds it back, and
+    /// why it could do nothing.
     pub async fn plan_run(&self, wanted: Wanted<'_>) -> Result<Plan> {
         let (check, deed) = self.wanted(wanted)?;
+        self.runs.emergency().check(deed.action.kind, stance(&deed.action))?;
         self.may_run(&check, &deed, wanted.despite_trades)?;
         let steps = self.plan_deed(&check, &deed).await?;
         Ok(Plan::new(deed.action.kind, &[&check.id], steps))
@@ -111,7 +112,6 @@ impl Health {
             demand(&reason, "an action despite trades is run with a reason")?;
         }
         let (check, deed) = self.wanted(wanted)?;
-        self.runs.emergency().check(deed.action.kind, stance(&deed.action))?;
         self.plan_run(wanted).await?.accept(plan_hash)?;
         let request = Request {
             kind: deed.action.kind,

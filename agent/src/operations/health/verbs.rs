@@ -8,7 +8,7 @@ use genesis_storage::{Control, ControlRecord, IncidentRecord, IssueRecord, Trigg
 
 use super::Health;
 use super::check::Check;
-use super::incidents::resumed;
+use super::incidents::{resumed, words};
 use super::life;
 use super::record::issue_id;
 use crate::config::units::parse_duration;
@@ -52,7 +52,7 @@ impl Health {
             Some(held) => format!("takes the place of what {} said", held.by),
             None => "no action begins by itself until then".to_owned(),
         };
-        let step = PlanStep::new("disable", format!("remediation for {lasts:?}"), why);
+        let step = PlanStep::new("disable", format!("remediation for {}", words(lasts)), why);
         Ok(Plan::new("health.remediation.disable", &[&known], vec![step]))
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod agent;
 pub(crate) mod cpu;
 pub(crate) mod hosts;
+pub(crate) mod monit;
 pub(crate) mod trading_log;
 
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@ pub(crate) mod cpu;
 pub(crate) mod hosts;
 pub(crate) mod monit;
 pub(crate) mod trading_log;
+pub(crate) mod watched;
 
 use std::path::{Path, PathBuf};
 

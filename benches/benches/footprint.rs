@@ -1,75 +1,63 @@
 //! What an idle agent costs its host, and how long an operator waits for `genesisctl status`.
 //!
-//! Starts the release programs on a temporary state folder, beside `sleep` as the peer that does nothing,
-//! and prints resident memory, CPU time over half a minute, and the wall time of the client.
+//! Starts the release programs on a temporary state folder with the checks that the agent makes by itself, beside
+//! Monit with comparable ones and `sleep`, which does nothing, and prints resident memory, CPU time over half a minute,
+//! and the wall time of the client. Needs monit (`apt-get install monit`).
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // Its output, and a benchmark reads the clock.
 
 mod support;
 
-use std::fs;
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use support::agent::Agent;
+use support::cpu::{Cpu, resident_bytes};
+use support::monit::Monit;
 use support::{Outcome, program, quantile};
 
-/// How long the agent is watched doing nothing.
+/// How long they are left alone before.
+const SETTLED: Duration = Duration::from_secs(5);
+/// How long the agent is watched doing nothing but its own checks.
 const WATCHED: Duration = Duration::from_secs(30);
 /// How often the client is started.
 const CALLS: usize = 40;
 /// Resident bytes, share of one core, and seconds to stay below.
 const GOALS: (f64, f64, f64) = (20e6, 0.003, 0.050);
 
-/// Ends the agent however the benchmark ends.
-struct Running(Child);
+/// The agent's own checks, as far as Monit knows them: of the file system, its inodes, memory, load, and a file that
+/// only its owner may read.
+const COMPARABLE: &str = "check system host\n  if memory usage > 100% then alert\n  if loadavg (5min) > 100000 then alert\n\
+                          check filesystem root with path /\n  if space usage > 100% then alert\n  if inode usage > 100% then alert\n\
+                          check file secret with path SECRET\n  if failed permission 600 then alert\n";
 
-impl Drop for Running {
+/// Ends the peer that does nothing however the benchmark ends.
+struct Sleeper(Child);
+
+impl Drop for Sleeper {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn resident(pid: u32) -> Outcome<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024.0)
-}
-
-/// User and system time so far, in clock ticks of 10 ms.
-fn ticks(pid: u32) -> Outcome<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let rest = stat.rsplit_once(')').ok_or("no stat")?.1;
-    let field = |index: usize| rest.split_whitespace().nth(index).unwrap_or("0").parse::<f64>();
-    Ok(field(11)? + field(12)?)
-}
-
 fn main() -> Outcome<ExitCode> {
-    let (agent, client) = (program("genesis-agent")?, program("genesisctl")?);
-    let folder = tempfile::tempdir()?;
-    let config = folder.path().join("agent.toml");
-    fs::write(&config, "[listen]\nhttp = \"127.0.0.1:0\"\n")?;
-    let state = folder.path().join("state");
-    let mut child = Command::new(agent)
-        .arg("--config")
-        .arg(&config)
-        .arg("--state-dir")
-        .arg(&state)
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let stderr = child.stderr.take().ok_or("no stderr")?;
-    let running = Running(child);
-    let mut lines = BufReader::new(stderr).lines();
-    while !lines.next().ok_or("the agent did not start")??.starts_with("try: ") {}
-    let peer = Running(Command::new("sleep").arg("600").spawn()?);
-    let pid = running.0.id();
-    let before = ticks(pid)?;
+    let client = program("genesisctl")?;
+    let (folder, peer_folder) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let agent = Agent::start(folder.path(), "")?;
+    let secret = agent.socket().with_file_name("state.redb");
+    let services = COMPARABLE.replace("SECRET", &secret.display().to_string());
+    let monit = Monit::start(peer_folder.path(), 30, &services)?;
+    let sleeper = Sleeper(Command::new("sleep").arg("600").spawn()?);
+    // Both are made to see a round of their checks while they are watched, and not two.
+    std::thread::sleep(SETTLED);
+    let before = [Cpu::of_process(agent.pid())?, Cpu::of_process(monit.pid())?];
     std::thread::sleep(WATCHED);
-    let share = (ticks(pid)? - before) / 100.0 / WATCHED.as_secs_f64();
-    let memory = resident(pid)?;
-    let node = format!("unix:{}", state.join("agent.sock").display());
+    let after = [Cpu::of_process(agent.pid())?, Cpu::of_process(monit.pid())?];
+    let spent = |who: usize| (after[who].all() - before[who].all()) / WATCHED.as_secs_f64();
+    let (share, memory) = (spent(0), resident_bytes(agent.pid())?);
+    let peer = resident_bytes(monit.pid())?;
+    let node = format!("unix:{}", agent.socket().display());
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..CALLS {
         ours.push(wall(Command::new(&client).args(["-n", &node, "status"]))?);
@@ -77,10 +65,16 @@ fn main() -> Outcome<ExitCode> {
     }
     let p99 = quantile(&mut ours, 0.99);
     println!(
-        "idle agent        {:5.1} MB resident (sleep: {:.1} MB), {:.2} % of a core",
+        "idle agent        {:5.1} MB resident, {:.2} % of a core, its own checks among it",
         memory / 1e6,
-        resident(peer.0.id())? / 1e6,
         share * 100.0
+    );
+    println!(
+        "idle Monit        {:5.1} MB resident, {:.2} % of a core; ratio {:.1} (sleep: {:.1} MB)",
+        peer / 1e6,
+        spent(1) * 100.0,
+        memory / peer,
+        resident_bytes(sleeper.0.id())? / 1e6
     );
     println!(
         "genesisctl status {:5.1} ms p50, {:.1} ms p99 (true: {:.1} ms)",

@@ -73,9 +73,17 @@ impl Tour {
         fs::create_dir(root.join("app")).map_err(io_failed("can't make the writer's folder"))?;
         let config = format!(
             "[listen]\nhttp = \"127.0.0.1:0\"\n\n[[logs.source]]\ntype = \"{LOG_TYPE}\"\npaths = [\"{}/app/*.log\"]\n\
-             rotate_size = \"512KiB\"\nreopen = \"by-itself\"\n",
-            root.display()
+             rotate_size = \"512KiB\"\nreopen = \"by-itself\"\n\n\
+             # This machine's own state is not what is shown here.\n[health]\ndefaults = false\n\n\
+             [[health.check]]\nid = \"queue\"\nprobe = \"queue-command\"\ncommand = [\"cat\", \"{depth}\"]\ncrit = \"100\"\n\
+             interval = \"500ms\"\naction = {{ command = [\"cp\", \"{depth}.short\", \"{depth}\"] }}\n\n\
+             [remediation]\nstartup_grace = \"0s\"\n",
+            root.display(),
+            depth = root.join("depth").display(),
         );
+        for (name, depth) in [("depth", "5\n"), ("depth.short", "3\n")] {
+            fs::write(root.join(name), depth).map_err(io_failed("can't write a queue's depth"))?;
+        }
         fs::write(root.join("agent.toml"), config)
             .map_err(io_failed("can't write the configuration"))?;
         Ok(Self { folder: Some(folder), root, genesisctl, agent: None, writer: None })
@@ -107,6 +115,16 @@ impl Tour {
         self.ctl(&["logs", "rotate", "--log-type", LOG_TYPE], &[0])?;
         self.ctl(&["logs", "verify", "--depth", "full"], &[0])?;
         self.retrieve(written)?;
+        show(
+            "# A queue gets too deep. It is seen, acted on, and the action has helped only when it stays short:",
+        );
+        self.ctl(&["health", "check"], &[0])?;
+        fs::write(self.root.join("depth"), "500\n").map_err(io_failed("can't fill the queue"))?;
+        self.wait_for_remedy()?;
+        self.ctl(&["health", "history"], &[0])?;
+        self.ctl(&["health", "dashboard"], &[0])?;
+        self.ctl(&["health", "remediation", "status"], &[0])?;
+        self.ctl(&["health", "check", "--level", "diagnostic"], &[0, 3, 5])?;
         show("# What happens by itself, what ran, and who did what:");
         self.ctl(&["logs", "cleanup", "--older-than", "365d", "--plan"], &[0])?;
         self.ctl(&["schedule", "list", "--next", "2"], &[0])?;
@@ -199,6 +217,24 @@ impl Tour {
             Some(writer) if writer.wait_for(lines) => Ok(()),
             _ => Err(failed("the writer has stopped")),
         }
+    }
+
+    /// Waits until the agent has found that its action helped.
+    fn wait_for_remedy(&self) -> Result<()> {
+        let node = format!("unix:{}", self.root.join("state/agent.sock").display());
+        for _ in 0..200 {
+            let output = Command::new(&self.genesisctl)
+                .args(["health", "history", "--check", "queue"])
+                .env("GENESISCTL_NODES", &node)
+                .stdin(Stdio::null())
+                .output()
+                .map_err(io_failed("can't run genesisctl"))?;
+            if String::from_utf8_lossy(&output.stdout).contains("SUCCEEDED") {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        Err(failed("the action did not help within 20 s"))
     }
 
     fn stop_writer(&mut self) -> Result<u64> {

@@ -44,7 +44,8 @@ pub async fn run(hook: &Hook, input: &Value, variables: &[(&str, String)]) -> Re
 /// # Errors
 /// `HOOK_FAILED` when it can't be started.
 pub fn spawn(hook: &Hook, input: &Value, variables: &[(&str, String)]) -> Result<Running> {
-    let shown = hook.command.join(" ");
+    // Arguments may be secret, and errors go far.
+    let shown = hook.command.first().cloned().unwrap_or_default();
     let Some((program, arguments)) = hook.command.split_first() else {
         return Err(failed(&shown, "is empty"));
     };

@@ -4,7 +4,9 @@
 pub(crate) mod agent;
 pub(crate) mod cpu;
 pub(crate) mod hosts;
+pub(crate) mod monit;
 pub(crate) mod trading_log;
+pub(crate) mod watched;
 
 use std::path::{Path, PathBuf};
 

@@ -18,6 +18,7 @@ use crate::render::{Answer, Cell, View};
 
 const RUNS: u32 = 50;
 const ENTRIES: u32 = 200;
+const HISTORY: u32 = 100;
 const OWN_LOG_BYTES: u32 = 1 << 20;
 
 const COLUMNS: &[&str] = &["PART", "SIZE", "STATE"];
@@ -222,6 +223,10 @@ async fn gather(
         redactor.keep_hash(&entry.hash);
     }
     ask!("logs.json", logs, get_status, GetLogsStatusRequest {}, "GetLogsStatusResponse");
+    let health = GetHealthStatusRequest {};
+    ask!("health.json", health, get_health_status, health, "GetHealthStatusResponse");
+    let history = ListHealthHistoryRequest { limit: HISTORY, ..Default::default() };
+    ask!("health-history.json", health, list_health_history, history, "ListHealthHistoryResponse");
     let own_log = ReadOwnLogRequest { limit_bytes: OWN_LOG_BYTES };
     let own_log = client
         .call(own_log, |c, r| async move { c.agent().read_own_log(r).await })

@@ -1,6 +1,6 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
-mod health;
+pub(crate) mod health;
 mod services;
 
 use std::collections::HashMap;

@@ -14,14 +14,17 @@ use genesisctl::Exit;
 use prost::Message;
 use tonic::Status;
 
+use crate::fake::health::Health;
 use crate::fake::{Fake, Script};
 use crate::{Outcome, ctl, ctl_with, folder, well};
 
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 15] = [
     "MANIFEST",
     "client.json",
     "config.toml",
     "emergency.json",
+    "health-history.json",
+    "health.json",
     "logs.json",
     "oplog.json",
     "own-log.jsonl",
@@ -160,6 +163,11 @@ fn saying(text: &str) -> Script {
         runs: vec![filled("Run", text)],
         entries: vec![filled("OplogEntry", text)],
         logs: filled("GetLogsStatusResponse", text),
+        health: Health {
+            status: filled("GetHealthStatusResponse", text),
+            history: filled("ListHealthHistoryResponse", text),
+            ..Health::default()
+        },
         own_log: format!("{line}\nplain: {text}\n{line}\n").into_bytes(),
         ..Default::default()
     }
@@ -295,6 +303,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         "ListRuns",
         "ListEntries",
         "GetLogsStatus",
+        "GetHealthStatus",
+        "ListHealthHistory",
         "ReadOwnLog",
     ];
     for text in PHRASES {
@@ -309,8 +319,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         let files = bundle.files();
         assert_clean(&files, text);
         let missing = files["MANIFEST"].lines().filter(|line| line.contains("\tmissing: ")).count();
-        assert_eq!(missing, 7, "{}", files["MANIFEST"]);
-        assert_eq!(files.len(), PARTS.len() - 7);
+        assert_eq!(missing, 9, "{}", files["MANIFEST"]);
+        assert_eq!(files.len(), PARTS.len() - 9);
         assert!(
             bundle.outcome.stderr.contains("error[BUNDLE_INCOMPLETE]"),
             "{}",

@@ -3688,6 +3688,7 @@ pub struct DiagnoseRequest {}
 pub struct ReportSection {
     #[prost(string, tag = "1")]
     pub title: ::prost::alloc::string::String,
+    /// The worst of its lines.
     #[prost(enumeration = "Condition", tag = "2")]
     pub condition: i32,
     /// Lines of what was found.
@@ -3699,6 +3700,7 @@ pub struct ReportSection {
 pub struct ReportLine {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Plain information is OK.
     #[prost(enumeration = "Condition", tag = "2")]
     pub condition: i32,
     #[prost(string, tag = "3")]
@@ -4422,7 +4424,8 @@ pub mod health_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Keeps automatic actions from starting for a while: none begins a side effect after this has answered. It ends by
-        /// itself, and outlives restarts. Fails with DURATION_INVALID, REASON_MISSING.
+        /// itself, and outlives restarts. Fails with DURATION_INVALID, REASON_MISSING; with STORAGE_FAILED it is in force, and
+        /// could not be made durable yet.
         pub async fn disable_remediation(
             &mut self,
             request: impl tonic::IntoRequest<super::DisableRemediationRequest>,
@@ -4573,7 +4576,7 @@ pub mod health_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Calls people about an open issue, by hand: automation stops for it, and an incident is opened. An issue about
-        /// which people were called already stays as it is. Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND.
+        /// which people were called already stays as it is. Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND, REASON_MISSING.
         pub async fn flag_issue(
             &mut self,
             request: impl tonic::IntoRequest<super::FlagIssueRequest>,
@@ -4598,7 +4601,7 @@ pub mod health_service_client {
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "FlagIssue"));
             self.inner.unary(req, path, codec).await
         }
-        /// What FlagIssue would do. Fails as it does.
+        /// What FlagIssue would do. Fails as it does, but asks for no reason.
         pub async fn plan_flag_issue(
             &mut self,
             request: impl tonic::IntoRequest<super::FlagIssueRequest>,
@@ -4621,6 +4624,7 @@ pub mod health_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Takes notice of an issue about which people were called: automation goes on within the attempts that are left.
+        /// The call's reason is kept as the note.
         /// Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND, ISSUE_NOT_ESCALATED.
         pub async fn ack_issue(
             &mut self,
@@ -4888,7 +4892,8 @@ pub mod health_service_server {
             tonic::Status,
         >;
         /// Keeps automatic actions from starting for a while: none begins a side effect after this has answered. It ends by
-        /// itself, and outlives restarts. Fails with DURATION_INVALID, REASON_MISSING.
+        /// itself, and outlives restarts. Fails with DURATION_INVALID, REASON_MISSING; with STORAGE_FAILED it is in force, and
+        /// could not be made durable yet.
         async fn disable_remediation(
             &self,
             request: tonic::Request<super::DisableRemediationRequest>,
@@ -4929,7 +4934,7 @@ pub mod health_service_server {
             request: tonic::Request<super::ReleaseBrakeRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Calls people about an open issue, by hand: automation stops for it, and an incident is opened. An issue about
-        /// which people were called already stays as it is. Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND.
+        /// which people were called already stays as it is. Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND, REASON_MISSING.
         async fn flag_issue(
             &self,
             request: tonic::Request<super::FlagIssueRequest>,
@@ -4937,12 +4942,13 @@ pub mod health_service_server {
             tonic::Response<super::FlagIssueResponse>,
             tonic::Status,
         >;
-        /// What FlagIssue would do. Fails as it does.
+        /// What FlagIssue would do. Fails as it does, but asks for no reason.
         async fn plan_flag_issue(
             &self,
             request: tonic::Request<super::FlagIssueRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Takes notice of an issue about which people were called: automation goes on within the attempts that are left.
+        /// The call's reason is kept as the note.
         /// Fails with CHECK_UNKNOWN, ISSUE_NOT_FOUND, ISSUE_NOT_ESCALATED.
         async fn ack_issue(
             &self,

@@ -136,6 +136,8 @@ struct Live {
     spent: Vec<Spent>,
     /// The action that goes on.
     busy: Option<String>,
+    /// What looks by hand found last, and when they were begun.
+    asked: BTreeMap<String, (Duration, Look)>,
     /// Who waits for the verdict on an attempt.
     verdicts: HashMap<String, oneshot::Sender<AttemptOutcome>>,
     /// What could not be written yet, oldest first.

@@ -152,6 +152,7 @@ impl Health {
                 }
                 if !stays {
                     self.metrics.forget(id);
+                    live.asked.remove(id);
                 }
                 stays
             });

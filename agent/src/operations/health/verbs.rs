@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{Control, ControlRecord, IncidentRecord, IssueRecord, Trigger, Writing};
+use genesis_storage::{Control, ControlRecord, IncidentRecord, IssueRecord, Trigger};
 
 use super::Health;
 use super::check::Check;
-use super::incidents::resumed;
+use super::incidents::{resumed, words};
 use super::life;
 use super::record::issue_id;
 use crate::config::units::parse_duration;
@@ -52,7 +52,7 @@ impl Health {
             Some(held) => format!("takes the place of what {} said", held.by),
             None => "no action begins by itself until then".to_owned(),
         };
-        let step = PlanStep::new("disable", format!("remediation for {lasts:?}"), why);
+        let step = PlanStep::new("disable", format!("remediation for {}", words(lasts)), why);
         Ok(Plan::new("health.remediation.disable", &[&known], vec![step]))
     }
 
@@ -60,7 +60,7 @@ impl Health {
     /// begun are let finish, and returned.
     ///
     /// # Errors
-    /// `DURATION_INVALID`, `REASON_MISSING`, `PLAN_CHANGED`, `STORAGE_FAILED`.
+    /// `DURATION_INVALID`, `REASON_MISSING`, `PLAN_CHANGED`; `STORAGE_FAILED`: it is in force, but not durable yet.
     pub async fn disable(
         &self,
         lasts: &str,
@@ -81,25 +81,9 @@ impl Health {
             .intent(actor, "health.remediation.disabled")
             .reason(reason)
             .detail(format!("for {duration:?}"));
-        // At once: a disk that stands still must not let an action begin meanwhile.
-        let before = self.live().controls.insert(Control::Disabled, record.clone());
-        let kept = record.clone();
-        let written = async {
-            self.write_pending().await?;
-            let set = move |writing: &mut Writing| {
-                Ok::<_, Error>(writing.health().set_control(Control::Disabled, &kept)?)
-            };
-            self.state.write(intent, set).await
-        };
-        let written = written.await;
-        if let Err(error) = written {
-            let mut live = self.live();
-            match before {
-                Some(before) => drop(live.controls.insert(Control::Disabled, before)),
-                None => drop(live.controls.remove(&Control::Disabled)),
-            }
-            return Err(error);
-        }
+        // In force at once, also on a disk that is full: it is made durable as soon as there is room.
+        self.control(intent, vec![(Control::Disabled, Some(record.clone()))]);
+        self.write_now().await?;
         Ok((record, self.live().busy.iter().cloned().collect()))
     }
 

@@ -76,15 +76,18 @@ impl Health {
             let probe = check.probe.clone();
             // A task of its own: given up in time, it may still hang, and then is not begun once more.
             let (told, outcome) = tokio::sync::oneshot::channel();
-            let (prober, id) = (Arc::clone(&health), check.id.clone());
-            tokio::spawn(async move {
+            let prober = Arc::clone(&health);
+            let looking = tokio::spawn(async move {
                 let outcome = prober.measure(&probe).await;
                 let _ = told.send(outcome);
-                let _ = over.send(id);
             });
             let look = health.judged(&check, async { outcome.await.ok() }).await;
             // Nobody takes in any more when the agent stops.
             let _ = found.send((check.id.clone(), look)).await;
+            // Not before both have ended is it looked at again: what hangs, and what can't be taken in because the
+            // disk stands still, does not pile up.
+            let _ = looking.await;
+            let _ = over.send(check.id.clone());
         });
     }
 
@@ -171,9 +174,22 @@ impl Health {
         }
     }
 
-    /// Looks at these checks at the same time, now. One look by hand at a time; whoever comes meanwhile waits.
+    /// Looks at these checks at the same time, now. One look by hand goes on at a time; who comes meanwhile shares
+    /// the next one, so that a crowd costs no more than two.
     pub async fn look_now(&self, checks: &[Arc<Check>]) -> Vec<Look> {
+        let clock = &self.outside.clock;
+        let asked_at = clock.monotonic();
         let _one = self.asking.lock().await;
-        futures_util::future::join_all(checks.iter().map(|check| self.look(check))).await
+        let begun = clock.monotonic();
+        let looks = futures_util::future::join_all(checks.iter().map(|check| async {
+            let shared = self.live().asked.get(&check.id).cloned();
+            if let Some((_, look)) = shared.filter(|(begun, _)| *begun > asked_at) {
+                return look;
+            }
+            let look = self.look(check).await;
+            self.live().asked.insert(check.id.clone(), (begun, look.clone()));
+            look
+        }));
+        looks.await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +31,9 @@ pub(super) struct World {
     pub(super) acts: Mutex<Vec<(Duration, String)>>,
     /// Whether what is done helps.
     pub(super) helps: AtomicBool,
+    /// How many looks were made, each of which waits while the gate is shut.
+    pub(super) looks: AtomicUsize,
+    pub(super) gate: tokio::sync::RwLock<()>,
 }
 
 impl World {
@@ -46,6 +49,8 @@ impl World {
 #[async_trait]
 impl Prober for World {
     async fn measure(&self, probe: &Probe) -> Outcome {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        let _open = self.gate.read().await;
         let Probe::DiskBytes { path } = probe else { return Err("not asked for".to_owned()) };
         let value = self.values.lock().unwrap().get(path).copied().unwrap_or(Some(50.0));
         let value = value.ok_or_else(|| "nobody knows".to_owned())?;
@@ -123,6 +128,8 @@ impl Host {
             values: Mutex::default(),
             acts: Mutex::default(),
             helps: AtomicBool::new(true),
+            looks: AtomicUsize::new(0),
+            gate: tokio::sync::RwLock::default(),
         });
         let places =
             Places { state: folder.path().to_owned(), socket: folder.path().join("agent.sock") };

@@ -405,3 +405,25 @@ async fn budgets_outlive_a_restart() {
     assert!(host.world.acts() > 3);
     assert!(!host.health.live().controls.contains_key(&Control::Brake));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_asks_at_once_costs_two_looks() {
+    let host = Host::new(&watched("disk", "")).await;
+    let ask = || async {
+        let checks = [host.health.known_check("disk").unwrap()];
+        host.health.look_now(&checks).await.remove(0).detail
+    };
+    let shut = host.world.gate.write().await;
+    let mut first = Box::pin(ask());
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert_eq!(host.world.looks.load(Ordering::SeqCst), 1);
+    host.clock.advance(Duration::from_secs(1));
+    let mut crowd = Box::pin(futures_util::future::join_all((0..50).map(|_| ask())));
+    assert!(futures_util::poll!(&mut crowd).is_pending());
+    host.clock.advance(Duration::from_secs(1));
+    drop(shut);
+    assert_eq!(first.await, "50 % free");
+    host.world.set("disk", Some(7.0));
+    assert_eq!(crowd.await, ["7 % free"; 50], "nobody gets what was found before they asked");
+    assert_eq!(host.world.looks.load(Ordering::SeqCst), 2);
+}

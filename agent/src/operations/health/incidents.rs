@@ -66,6 +66,7 @@ impl Health {
                 let intent = self
                     .intent(ACTOR, "health.checker-suspect.ended")
                     .detail("no more than half of the checks are bad");
+                self.live().trusted_since = Some(now.clone());
                 self.control(intent, vec![(Control::CheckerSuspect, None)]);
             }
             _ => {}
@@ -190,13 +191,11 @@ impl Health {
             if known {
                 return;
             }
-            let early = |id: &String| {
-                let round = checks.get(id).map(|check| check.policy.interval + check.timeout);
-                let opened = live.seen.get(id).and_then(Seen::open).map(|issue| &issue.opened);
-                let round = round.unwrap_or_default().min(CASCADE_WAIT);
-                opened.is_some_and(|opened| now.since(opened) < round)
-            };
-            if members.iter().any(early) {
+            let rounds = checks.values().map(|check| check.policy.interval + check.timeout);
+            let round = rounds.max().unwrap_or_default().min(CASCADE_WAIT);
+            let early = |since: &Moment| now.since(since) < round;
+            let opened = |id: &String| Some(&live.seen.get(id)?.open()?.opened);
+            if members.iter().filter_map(opened).chain(&live.trusted_since).any(early) {
                 return;
             }
             let issue = |id: &String| Some((id.clone(), live.seen.get(id)?.open()?.episode));

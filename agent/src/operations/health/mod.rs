@@ -138,6 +138,8 @@ struct Live {
     busy: Option<String>,
     /// What looks by hand found last, and when they were begun.
     asked: BTreeMap<String, (Duration, Look)>,
+    /// When the doubt about the checks ended.
+    trusted_since: Option<Moment>,
     /// Who waits for the verdict on an attempt.
     verdicts: HashMap<String, oneshot::Sender<AttemptOutcome>>,
     /// What could not be written yet, oldest first.

@@ -2,11 +2,22 @@
 //! moment has not happened.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use genesis_tests::clock::wait_until;
 use genesis_tests::health::{Check, Patient, config, word};
 use genesis_tests::{LoopDisk, TestAgent, binaries};
+
+/// A process in a group of its own, which ends with the test.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.0.wait();
+    }
+}
 
 fn disable(agent: &TestAgent, lasts: &str) {
     agent.ctl(&["health", "remediation", "disable", "--for", lasts, "--reason", "moving it"]).ok();
@@ -211,9 +222,9 @@ fn a_dry_run_makes_no_call_that_could_change_anything() {
     let disk = LoopDisk::ext4(16);
     let agent = TestAgent::new(|_| String::new());
     let hook = Patient::new(agent.folder(), "hook");
-    let mut service = Command::new("sleep").arg("600").spawn().unwrap();
+    let mut service = Group(Command::new("sleep").arg("600").process_group(0).spawn().unwrap());
     let pidfile = agent.folder().join("service.pid");
-    std::fs::write(&pidfile, service.id().to_string()).unwrap();
+    std::fs::write(&pidfile, service.0.id().to_string()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -234,7 +245,7 @@ fn a_dry_run_makes_no_call_that_could_change_anything() {
 
     let calls = agent.folder().join("calls.txt");
     let real = agent.command();
-    let mut traced = Command::new("strace")
+    let traced = Command::new("strace")
         .args(["-f", "-qq", "-e", "trace=execve,unlink,unlinkat,kill,connect", "-o"])
         .arg(&calls)
         .arg(real.get_program())
@@ -244,6 +255,7 @@ fn a_dry_run_makes_no_call_that_could_change_anything() {
         .process_group(0)
         .spawn()
         .expect("strace is needed by this test; tests/run installs it");
+    let mut traced = Group(traced);
     wait_until("the traced agent to answer", || agent.ctl(&["status"]).code != 7);
     agent.rotate("trading");
     agent.wait_verified("trading", 1);
@@ -263,7 +275,7 @@ fn a_dry_run_makes_no_call_that_could_change_anything() {
     let pid = std::fs::read_to_string(agent.state().join("agent.lock")).unwrap();
     assert_eq!(agent.attempts("").len(), ids.len());
     binaries::tool("kill", &["-TERM", pid.trim()]);
-    traced.wait().unwrap();
+    traced.0.wait().unwrap();
 
     let text = std::fs::read_to_string(&calls).unwrap();
     assert!(text.contains("execve("), "it was traced:\n{text}");
@@ -277,7 +289,5 @@ fn a_dry_run_makes_no_call_that_could_change_anything() {
         assert!(!forbidden, "{line}");
     }
     assert!(listener.accept().is_err() && hook.treatments().is_empty());
-    assert!(service.try_wait().unwrap().is_none());
-    service.kill().unwrap();
-    service.wait().unwrap();
+    assert!(service.0.try_wait().unwrap().is_none());
 }

@@ -82,6 +82,32 @@ fn nothing_is_done_about_what_depends_on_something_that_is_only_suspected() {
 }
 
 #[test]
+fn people_are_called_about_the_root_and_not_about_what_hangs_on_it() {
+    let mut agent = TestAgent::new(|_| String::new());
+    let [db, api] = ["db", "api"].map(|id| Patient::new(agent.folder(), id));
+    let checks = [
+        db.check(),
+        api.check().set("depends_on", "[\"db\"]").set("action", api.treatment("exit 1")),
+    ];
+    let config = config("", &checks).replace("[health]", "[health]\nescalate_after = \"1s\"");
+    agent.configure(&config);
+    agent.start();
+    db.is(1);
+    agent.wait_state("db", "FAILING");
+    api.is(1);
+    agent.wait_state("db", "ESCALATED");
+    agent.wait_denial("api", "DEPENDENCY_ROOT");
+    api.wait_for_looks(12);
+    assert_eq!(agent.triggers(), ["CRITICAL_TOO_LONG"]);
+    assert_eq!(agent.incidents()[0]["issues"], serde_json::json!(["db#1"]));
+    // Once the root is well, it is about itself.
+    db.is(0);
+    agent.wait_state("api", "ESCALATED");
+    wait_until("the second call", || agent.triggers().len() == 2);
+    assert_eq!(agent.incidents()[1]["issues"], serde_json::json!(["api#1"]));
+}
+
+#[test]
 fn more_than_five_actions_set_the_brake_which_only_a_person_releases() {
     let mut agent = TestAgent::new(|_| String::new());
     let all = patients(&agent, 14);
@@ -128,16 +154,20 @@ fn more_than_five_actions_set_the_brake_which_only_a_person_releases() {
     log.says(&["health.brake.set", "health.brake.released", "a bad deploy, rolled back"]);
 }
 
-/// Six of seven fail at once, with actions or without.
+/// Six of seven fail at once, with actions or without; those without are looked at some more often than others.
 fn all_fail_at_once(treat: bool) {
     let mut agent = TestAgent::new(|_| String::new());
     let all = patients(&agent, 7);
     let checks: Vec<Check> = all
         .iter()
-        .map(|patient| {
+        .enumerate()
+        .map(|(number, patient)| {
             let action = patient.treatment("echo 0 > value");
-            let check = calm(patient.check());
-            if treat { check.set("action", action) } else { check }
+            match (treat, number) {
+                (true, _) => calm(patient.check()).set("action", action),
+                (false, 0..4) => patient.check(),
+                (false, _) => patient.check().text("interval", "1s").text("timeout", "990ms"),
+            }
         })
         .collect();
     agent.configure(&config("", &checks));

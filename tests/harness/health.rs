@@ -57,7 +57,8 @@ pub fn config<'a>(more: &str, checks: impl IntoIterator<Item = &'a Check>) -> St
 #[derive(Debug, Clone)]
 pub struct Patient {
     folder: PathBuf,
-    id: String,
+    /// Its name, which is that of its check.
+    pub id: String,
 }
 
 impl Patient {
@@ -161,6 +162,18 @@ impl TestAgent {
         found.unwrap_or_else(|| panic!("no {check} in {dashboard}"))
     }
 
+    /// Waits until a check was looked at so often.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn wait_for_looks(&self, check: &str, times: usize) {
+        for _ in 0..times {
+            let before = self.seen(check)["checkedAt"].clone();
+            let other = || self.seen(check)["checkedAt"] != before;
+            wait_until(&format!("another look at {check}"), other);
+        }
+    }
+
     /// The open or else latest issue of a check.
     pub fn issue(&self, check: &str) -> Value {
         let output = self.ctl(&["health", "explain", check, "-o", "json"]);
@@ -233,6 +246,17 @@ impl TestAgent {
         let mut incidents = list(&answer["incidents"]);
         incidents.reverse();
         incidents
+    }
+
+    /// The incidents that go on.
+    pub fn open_incidents(&self) -> Vec<Value> {
+        list(&self.ctl(&["incident", "list", "--open", "-o", "json"]).response()["incidents"])
+    }
+
+    /// What holds all actions back.
+    pub fn holds(&self) -> Vec<String> {
+        let dashboard = self.dashboard();
+        list(&dashboard["holds"]).iter().map(|hold| word(hold, "code")).collect()
     }
 
     /// What called people, oldest first.

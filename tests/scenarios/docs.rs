@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use genesis_agent::config::{Config, Places, reference};
 use genesis_tests::clock::wait_for;
+use genesis_tests::health::{self, Patient};
 use genesis_tests::{TestAgent, binaries, http, lines, source};
 
 /// Literals in UPPER_SNAKE that are no error codes: variables of the environment and of the build.
@@ -164,15 +165,30 @@ fn every_row_of_the_errors_has_an_exit_code_and_advice() {
 #[test]
 fn the_runbook_names_only_codes_that_exist() {
     let known: BTreeSet<String> = codes_in_page(&read("docs/errors.md")).into_iter().collect();
-    let text = read("docs/runbook/logs.md");
-    for part in text.split('`').filter(|part| is_code(part) && part.contains('_')) {
-        assert!(known.contains(part), "docs/runbook/logs.md names {part}");
+    let pages = files(&root().join("docs/runbook"), "md");
+    assert!(pages.len() >= 10, "{pages:?}");
+    let mut all = String::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        // What stands in a code block is no code.
+        let prose: String = text.split("```").step_by(2).collect();
+        for part in prose.split('`').skip(1).step_by(2).filter(|part| is_code(part)) {
+            assert!(known.contains(part), "{} names {part}", page.display());
+        }
+        all.push_str(&prose);
     }
     for code in known.iter().filter(|code| {
-        let domain = ["LOG_IS_", "SEGMENT_", "MANIFEST_", "CUT_", "REOPEN_", "SEAL_"];
-        domain.iter().any(|beginning| code.starts_with(beginning))
+        let logs = ["LOG_IS_", "SEGMENT_", "MANIFEST_", "CUT_", "REOPEN_", "SEAL_"];
+        logs.iter().any(|beginning| code.starts_with(beginning))
     }) {
-        assert!(text.contains(&format!("`{code}`")), "docs/runbook/logs.md lacks {code}");
+        assert!(
+            read("docs/runbook/logs.md").contains(&format!("`{code}`")),
+            "logs.md lacks {code}"
+        );
+    }
+    // Whatever keeps an action from starting.
+    for (code, _) in genesis_agent::operations::health::gates::GATES {
+        assert!(all.contains(&format!("`{code}`")), "the runbook lacks {code}");
     }
 }
 
@@ -272,7 +288,19 @@ fn sample_names(metrics: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_metric_of_the_monitoring_exists() {
-    let agent = TestAgent::started(|log| source("app", &log.join("app.log"), "1MB"));
+    let mut agent = TestAgent::new(|_| String::new());
+    // One that an action mends, one that it does not, and one that has none.
+    let patients = ["mended", "failed", "left"].map(|id| Patient::new(agent.folder(), id));
+    let [mended, failed, left] = &patients;
+    let checks = [
+        mended.check().set("action", mended.treatment("echo 0 > value")),
+        failed.check().set("action", failed.treatment("exit 1")),
+        left.check(),
+    ];
+    let logs = source("app", &agent.log("app.log"), "1MB");
+    agent.configure(&format!("{logs}{}", health::config("", &checks)));
+    agent.start();
+    patients.iter().for_each(|patient| patient.is(1));
     let rotate = || {
         fs::write(agent.log("app.log"), lines::text(1..10)).unwrap();
         agent.ctl(&["logs", "rotate", "--log-type", "app"])
@@ -282,6 +310,10 @@ fn every_metric_of_the_monitoring_exists() {
     fs::rename(agent.archive(), agent.folder().join("archive.away")).unwrap();
     fs::write(agent.archive(), "").unwrap();
     rotate().exits(5);
+    // A cascade of three, and three attempts in vain.
+    agent.wait_outcomes("mended", &["SUCCEEDED"]);
+    agent.wait_state("failed", "ESCALATED");
+    agent.wait_denial("left", "NO_ACTION");
     let existing = wait_for("a failure that is counted", || {
         let names = sample_names(&http::get(agent.http(), "/metrics").1);
         names.contains("genesis_logs_failures_total").then_some(names)
@@ -305,17 +337,24 @@ fn every_metric_of_the_monitoring_exists() {
 }
 
 #[test]
-fn the_dashboard_is_json_and_each_panel_asks_something() {
-    let text = read("docs/monitoring/genesis-logs.dashboard.json");
-    let board: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(board["title"], "Log Management");
-    let panels = board["panels"].as_array().unwrap();
-    assert!(panels.len() >= 8);
-    for panel in panels {
-        let targets = panel["targets"].as_array().unwrap();
-        let asks =
-            |target: &serde_json::Value| target["expr"].as_str().is_some_and(|e| e.len() > 5);
-        assert!(!targets.is_empty() && targets.iter().all(asks), "{}", panel["title"]);
+fn the_dashboards_are_json_and_each_panel_asks_something() {
+    for (name, title) in [("logs", "Log Management"), ("health", "Health")] {
+        let text = read(&format!("docs/monitoring/genesis-{name}.dashboard.json"));
+        let board: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(board["title"].as_str().unwrap().contains(title), "{}", board["title"]);
+        let panels = board["panels"].as_array().unwrap();
+        // Rows and texts ask nothing.
+        let asking: Vec<_> = panels
+            .iter()
+            .filter(|panel| panel["type"] != "row" && panel["type"] != "text")
+            .collect();
+        assert!(asking.len() >= 8, "{name}");
+        for panel in asking {
+            let targets = panel["targets"].as_array().unwrap();
+            let asks =
+                |target: &serde_json::Value| target["expr"].as_str().is_some_and(|e| e.len() > 5);
+            assert!(!targets.is_empty() && targets.iter().all(asks), "{name}: {}", panel["title"]);
+        }
     }
 }
 

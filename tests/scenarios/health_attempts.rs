@@ -34,10 +34,23 @@ fn assert_held_by(agent: &TestAgent, codes: &[&str]) {
 
 #[test]
 fn an_action_that_helps_is_proven_by_two_looks_and_ends_the_issue() {
-    let (mut agent, db) = treated("echo 0 > value; echo done");
+    let (mut agent, db) = treated("cat > input; echo 0 > value; echo done");
     agent.start();
     db.is(1);
     agent.wait_state("db", "RESOLVED");
+    let input = std::fs::read_to_string(db.file("input")).unwrap();
+    let input: Value = serde_json::from_str(&input).unwrap();
+    for (name, wanted) in [
+        ("action", "mend"),
+        ("check", "db"),
+        ("row", "none"),
+        ("target", ""),
+        ("detail", "sh says 1"),
+        ("reason", "db is bad: sh says 1"),
+    ] {
+        assert_eq!(input[name], wanted, "{name} of {input}");
+    }
+    assert_eq!(input["attempt"], 1);
     let issue = agent.issue("db");
     assert_eq!(
         (word(&issue, "resolution").as_str(), &issue["attempts"]),
@@ -99,11 +112,7 @@ fn an_action_that_always_fails_is_tried_three_times_ever_further_apart_and_peopl
     db.is(0);
     agent.wait_state("db", "RESOLVED");
     assert_eq!(word(&agent.issue("db"), "resolution"), "by itself or by hand");
-    wait_until("the incident's end", || {
-        agent.ctl(&["incident", "list", "--open", "-o", "json"]).response()["incidents"]
-            .as_array()
-            .is_none_or(Vec::is_empty)
-    });
+    wait_until("the incident's end", || agent.open_incidents().is_empty());
     agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
 }
 

@@ -82,15 +82,6 @@ fn hold(agent: &TestAgent, range: &str) {
     agent.ctl(&hold).ok();
 }
 
-/// Waits until a check was looked at so often.
-fn wait_for_looks(agent: &TestAgent, check: &str, times: usize) {
-    for _ in 0..times {
-        let at = || agent.seen(check)["checkedAt"].clone();
-        let before = at();
-        wait_until("another look", || at() != before);
-    }
-}
-
 /// Lets a disk fill up below 10 %, so that two copies are what is missing to 15 %. The second one is damaged in the
 /// archive, the first one is held, one of another log is not in the archive.
 fn a_disk_fills_up(action: &str, remediation: &str, held_by: Option<&str>) {
@@ -125,7 +116,7 @@ fn a_disk_fills_up(action: &str, remediation: &str, held_by: Option<&str>) {
 
     if let Some(code) = held_by {
         agent.wait_denial("disk", code);
-        wait_for_looks(&agent, "disk", 8);
+        agent.wait_for_looks("disk", 8);
         assert_eq!((agent.issue_state("disk").as_str(), room(&disk).0), ("FAILING", before));
         assert_eq!(
             (states(&agent, "trading"), copies(&agent, &disk)),
@@ -230,7 +221,7 @@ fn where_no_copy_may_go_people_are_called_after_three_attempts() {
     agent.wait_outcomes("disk", &["FAILED"; 3]);
     let attempt = &agent.attempts("disk")[2];
     assert!(word(attempt, "detail").contains("may go"), "{attempt}");
-    wait_for_looks(&agent, "disk", 8);
+    agent.wait_for_looks("disk", 8);
     assert_eq!(
         (agent.attempts("disk").len(), agent.triggers()),
         (3, vec!["ATTEMPTS_FAILED".to_owned()])

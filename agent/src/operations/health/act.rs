@@ -64,9 +64,15 @@ impl Health {
                 self.remedy(name)?.carry_out(&aim, leave).await
             }
             Means::Hook(hook) => {
+                let detail = {
+                    let live = self.live();
+                    let last = live.seen.get(&check.id).and_then(|seen| seen.last.as_ref());
+                    last.map_or_else(String::new, |look| look.detail.clone())
+                };
                 let running = {
                     let _permit = leave.ask().await?;
-                    spawn(hook, check, deed, reason, attempt).map_err(|error| failed(&error))?
+                    spawn(hook, check, deed, (reason, &detail), attempt)
+                        .map_err(|error| failed(&error))?
                 };
                 let output = running.finish().await.map_err(|error| failed(&error))?;
                 let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -119,16 +125,17 @@ fn spawn(
     hook: &Hook,
     check: &Check,
     deed: &Deed,
-    reason: &str,
+    (reason, detail): (&str, &str),
     attempt: u32,
 ) -> Result<hooks::Running> {
-    let target = check.path().map_or_else(String::new, |path| path.display().to_string());
+    let target = check.target();
     let input = json!({
         "action": deed.action.name,
         "check": check.id,
         "row": check.row.name,
         "target": target,
         "attempt": attempt,
+        "detail": detail,
         "reason": reason,
     });
     let variables = [

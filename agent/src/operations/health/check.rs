@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::life::{Policy, Status};
 use super::matrix::{self, Action, Row};
 use crate::outside::hooks::Hook;
-use crate::outside::probes::{Outcome, Probe};
+use crate::outside::probes::{Outcome, Probe, ProcessRef};
 use crate::outside::process::ReopenSignal;
 
 /// How often a check is made by default.
@@ -257,6 +257,27 @@ impl Check {
         match &self.probe {
             Probe::DiskBytes { path } | Probe::DiskInodes { path } => Some(path),
             _ => None,
+        }
+    }
+
+    /// What it looks at, for whoever carries an action out; empty where that goes without saying.
+    pub fn target(&self) -> String {
+        match &self.probe {
+            Probe::DiskBytes { path } | Probe::DiskInodes { path } => path.display().to_string(),
+            Probe::GroupMemory { group } => group.display().to_string(),
+            Probe::ProcessMemory { process, .. } | Probe::Process { process } => match process {
+                ProcessRef::Pidfile(path) => path.display().to_string(),
+                ProcessRef::Name(name) => name.clone(),
+            },
+            Probe::Tcp { address } => address.clone(),
+            Probe::Http { url, .. } | Probe::Scrape { url, .. } => url.clone(),
+            Probe::GrpcHealth { target, .. } => target.clone(),
+            Probe::HostMemory
+            | Probe::Load
+            | Probe::Command { .. }
+            | Probe::Clock
+            | Probe::Secrets { .. }
+            | Probe::Agent => String::new(),
         }
     }
 

@@ -66,7 +66,7 @@ impl Health {
             return vec![Denied { code: NO_ACTION, message }];
         };
         let config = self.config();
-        let root = self.root(&check.id);
+        let root = self.suspected_root(&check.id);
         let budget = check.budget(&deed.action);
         let live = self.live();
         let Some((seen, issue)) =

@@ -15,6 +15,9 @@ use super::intake::confirmed;
 use super::record::{Pending, issue_id};
 use super::{ACTOR, Health, Seen};
 
+/// However slow the checks are, a cascade is called after this time.
+const CASCADE_WAIT: Duration = Duration::from_secs(60);
+
 /// What each check depends on.
 pub(super) fn dependencies(checks: &BTreeMap<String, Arc<Check>>) -> Dependencies {
     checks.iter().map(|(id, check)| (id.clone(), check.depends_on.clone())).collect()
@@ -22,8 +25,16 @@ pub(super) fn dependencies(checks: &BTreeMap<String, Arc<Check>>) -> Dependencie
 
 /// The checks with an issue that is beyond suspicion, each with the moment when it turned bad.
 pub(super) fn failing(seen: &BTreeMap<String, Seen>) -> BTreeMap<&str, &Moment> {
+    bad(seen, |issue| confirmed(issue.state))
+}
+
+/// The checks with such an issue.
+pub(super) fn bad(
+    seen: &BTreeMap<String, Seen>,
+    which: impl Fn(&IssueRecord) -> bool,
+) -> BTreeMap<&str, &Moment> {
     let open = seen.iter().filter_map(|(id, seen)| Some((id.as_str(), seen.open()?)));
-    open.filter(|(_, issue)| confirmed(issue.state))
+    open.filter(|(_, issue)| which(issue))
         // What has cleared and is only waited for explains nothing that fails now.
         .filter(|(_, issue)| issue.clear_streak == 0)
         .map(|(id, issue)| (id, &issue.opened))
@@ -93,22 +104,24 @@ impl Health {
             .filter(|(_, seen)| seen.last.is_some())
             .map(|(id, seen)| gates::Seen { check: id, bad_since: seen.bad_since.as_ref() })
             .collect();
-        // The interval of the slowest check that is bad: those of one pace turn bad within one of theirs.
+        // The interval of the slowest check that is bad: those of one pace turn bad within one of theirs, and the time
+        // that a look may take, lest a cause between two looks of a round is none.
         let slowest = seen
             .iter()
             .filter(|seen| seen.bad_since.is_some())
             .filter_map(|seen| checks.get(seen.check))
-            .map(|check| check.policy.interval)
+            .map(|check| check.policy.interval + check.timeout)
             .max()?;
         let bad = seen.iter().filter(|seen| seen.bad_since.is_some()).count();
         gates::checker_suspect(&seen, &dependencies(&checks), slowest, now)
             .then(|| format!("{bad} of {} checks turned bad at once", seen.len()))
     }
 
+    /// What was not looked at since the start may be anything, and is not well.
     fn mostly_well(&self) -> bool {
         let live = self.live();
-        let bad = live.seen.values().filter(|seen| seen.bad_since.is_some()).count();
-        bad * 2 <= live.seen.len()
+        let well = |seen: &&Seen| seen.last.is_some() && seen.bad_since.is_none();
+        live.seen.values().filter(well).count() * 2 >= live.seen.len()
     }
 
     fn doubt(&self, why: String, now: &Moment) {
@@ -156,8 +169,9 @@ impl Health {
         open.collect()
     }
 
-    /// Calls people about several issues at once, unless something greater explains them.
-    pub(super) fn look_for_cascades(&self, _now: &Moment) {
+    /// Calls people about several issues at once, unless something greater explains them: a look later every other
+    /// check has had its say, too, and the doubt comes first.
+    pub(super) fn look_for_cascades(&self, now: &Moment) {
         if self.checkers_doubted() || self.live().controls.contains_key(&Control::Brake) {
             return;
         }
@@ -174,6 +188,15 @@ impl Health {
                         || incident.issues.iter().any(|(check, _)| members.contains(check)))
             });
             if known {
+                return;
+            }
+            let early = |id: &String| {
+                let round = checks.get(id).map(|check| check.policy.interval + check.timeout);
+                let opened = live.seen.get(id).and_then(Seen::open).map(|issue| &issue.opened);
+                let round = round.unwrap_or_default().min(CASCADE_WAIT);
+                opened.is_some_and(|opened| now.since(opened) < round)
+            };
+            if members.iter().any(early) {
                 return;
             }
             let issue = |id: &String| Some((id.clone(), live.seen.get(id)?.open()?.episode));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use genesis_storage::{AttemptOutcome, AttemptRecord, IssueState, Moment, Trigger};
+use genesis_storage::{AttemptOutcome, AttemptRecord, IssueRecord, IssueState, Moment, Trigger};
 
 use super::life::{self, Happened, Status};
 use super::record::{Pending, issue_id, tally};
@@ -182,10 +182,19 @@ impl Health {
 
     /// The deepest failing check that this one depends on.
     pub(super) fn root(&self, id: &str) -> Option<String> {
+        self.root_of(id, |issue| confirmed(issue.state))
+    }
+
+    /// The same, where what is only suspected counts, too: nothing is done before it is known which it is.
+    pub(super) fn suspected_root(&self, id: &str) -> Option<String> {
+        self.root_of(id, |_| true)
+    }
+
+    fn root_of(&self, id: &str, which: impl Fn(&IssueRecord) -> bool) -> Option<String> {
         let checks = self.checks();
         let dependencies = super::incidents::dependencies(&checks);
         let live = self.live();
-        let failing = super::incidents::failing(&live.seen).into_keys().collect();
+        let failing = super::incidents::bad(&live.seen, which).into_keys().collect();
         super::gates::root(id, &dependencies, &failing).map(str::to_owned)
     }
 }

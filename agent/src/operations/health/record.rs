@@ -170,6 +170,13 @@ impl Health {
             self.metrics.armed(deed.action.name);
         }
         self.checks.store(checks.into());
+        for issue in &gone {
+            let verifying = issue.state == IssueState::Verifying;
+            if verifying {
+                self.conclude(&issue.attempt, AttemptOutcome::Unknown, "", "")?;
+            }
+        }
+        self.persist().await;
         if gone.is_empty() {
             return Ok(());
         }
@@ -182,7 +189,10 @@ impl Health {
                 }
                 Ok(())
             })
-            .await
+            .await?;
+        self.end_incidents();
+        self.persist().await;
+        Ok(())
     }
 
     /// Puts an audited write into the queue; [`Health::persist`] carries it out.

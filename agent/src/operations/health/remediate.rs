@@ -40,7 +40,7 @@ impl Health {
     /// Dry run: plans what would be done, once for each episode, and records it.
     pub(super) fn rehearse(self: &Arc<Self>, check: &Arc<Check>) {
         let Some(deed) = check.action.clone() else { return };
-        {
+        let episode = {
             let mut live = self.live();
             let Some(seen) = live.seen.get_mut(&check.id) else { return };
             let episode = seen.open().map_or(0, |issue| issue.episode);
@@ -48,6 +48,15 @@ impl Health {
                 return;
             }
             seen.planned = episode;
+            episode
+        };
+        // Another agent may have planned it.
+        let attempts = self.state.read(|reading| Ok(reading.health().attempts(&check.id, 50)?));
+        let planned = |attempt: &AttemptRecord| {
+            attempt.episode == episode && attempt.outcome == AttemptOutcome::DryRun
+        };
+        if attempts.is_ok_and(|attempts| attempts.iter().any(planned)) {
+            return;
         }
         let (health, check) = (Arc::clone(self), Arc::clone(check));
         tokio::spawn(async move {
@@ -208,6 +217,7 @@ impl Health {
             }
         };
         failpoint::hit("health.before-act");
+        failpoint::pause("health.before-act");
         let leave = Leave { health: Arc::clone(self), deed: deed.clone(), by_hand: None };
         let (reason, run) = (context.reason(), context.id());
         let done = tokio::select! {
@@ -280,6 +290,13 @@ impl Health {
             })
         };
         match outcome {
+            // Its check is not configured any more, and nobody will look whether it helped.
+            Ok(detail) if issue.is_none() => {
+                if let Err(error) = self.conclude(&record.id, AttemptOutcome::Unknown, "", &detail)
+                {
+                    tracing::error!(error = error.chain(), "an attempt could not be concluded");
+                }
+            }
             Ok(detail) => {
                 let intent = self
                     .intent(ACTOR, "health.attempt.result")

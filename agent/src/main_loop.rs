@@ -12,7 +12,7 @@ use crate::cli::{Cli, Command, PlaceArgs};
 use crate::config::{self, Config, Places};
 use crate::demo;
 use crate::error::{Error, Kind, Result};
-use crate::outside::Outside;
+use crate::outside::{Outside, allocator};
 use crate::pki::{self, args::PkiArgs};
 
 /// So long the last work off the async threads may take, once everything else has ended.
@@ -99,6 +99,7 @@ fn serve(args: &PlaceArgs) -> Result<()> {
     // Logs may hold what only their owner should read; whatever the agent makes is its own alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_file_limit();
+    allocator::share_arenas();
     // Two threads serve any load this agent has; more would only cost memory on a trading host.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -153,6 +154,7 @@ async fn until_signal(setup: Setup) -> Result<()> {
     say(&format!("try: genesisctl -n unix:{} status", agent.socket.display()));
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    allocator::give_back();
     loop {
         tokio::select! {
             _ = term.recv() => break,

@@ -18,10 +18,14 @@ pub struct Moment {
 
 impl Moment {
     /// How long ago `earlier` was. Within one boot no step of the wall clock shows; over a reboot the wall clock
-    /// is all there is, and a time that goes backwards counts as none.
+    /// is all there is, and a time that goes backwards counts as none. A time since the boot that went back is
+    /// another boot's, whatever its name says.
     pub fn since(&self, earlier: &Self) -> Duration {
-        if self.boot == earlier.boot && !self.boot.is_empty() {
-            return self.since_boot.saturating_sub(earlier.since_boot);
+        if self.boot == earlier.boot
+            && !self.boot.is_empty()
+            && let Some(span) = self.since_boot.checked_sub(earlier.since_boot)
+        {
+            return span;
         }
         Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or(Duration::ZERO)
     }
@@ -49,6 +53,8 @@ mod tests {
             // A reboot.
             (moment(100, "a", 500), moment(160, "b", 5), 60),
             (moment(200, "a", 500), moment(160, "b", 5), 0),
+            // A container that was started anew under the host's boot.
+            (moment(100, "a", 500), moment(160, "a", 5), 60),
             // Nobody knows which boot.
             (moment(100, "", 500), moment(160, "", 5), 60),
         ] {

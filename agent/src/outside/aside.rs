@@ -57,11 +57,14 @@ where
             return Ok(answer.clone());
         }
         let (sender, answer) = watch::channel(None);
-        let entry = Entry { under_way: Arc::clone(&self.under_way), key: key.clone() };
+        let (place, own) = (Arc::clone(&self.under_way), key.clone());
         std::thread::Builder::new()
             .name("look".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
+                // Made here and not outside: where no thread is to be had, this closure is dropped while the lock
+                // is held, and an entry in it would wait for that lock for ever.
+                let entry = Entry { under_way: place, key: own };
                 let value = work();
                 // Who asks from now on wants to know what is so from now on.
                 drop(entry);

@@ -55,12 +55,14 @@ impl Clock for SystemClock {
     }
 
     fn moment(&self) -> Moment {
-        let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-        let seconds = text.split(' ').next().and_then(|text| text.parse::<f64>().ok());
-        let since_boot = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        // Without it spans are told by the wall clock alone.
-        let boot = since_boot.map_or_else(String::new, |_| self.boot.clone());
-        Moment { wall: self.now(), boot, since_boot: since_boot.unwrap_or_default() }
+        use rustix::time::{ClockId, clock_gettime};
+
+        // Not /proc/uptime: containers have one of their own, beside the host's boot id.
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
+        let since_boot = Duration::new(seconds, nanoseconds);
+        Moment { wall: self.now(), boot: self.boot.clone(), since_boot }
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -11,6 +12,8 @@ use super::aside::Aside;
 
 /// Of what a name stands for, so many addresses are tried.
 const ADDRESSES: usize = 8;
+/// A name is looked up no longer than this.
+const NAMES: Duration = Duration::from_secs(2);
 
 /// Why a service did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +107,12 @@ impl Resolver {
             }
             if addresses.is_empty() { Err("no addresses".to_owned()) } else { Ok(addresses) }
         };
-        let found = self.names.run(&host.to_owned(), look).await.and_then(|found| found);
+        // Less than a look has time: a name server that is gone must not make a service look as if it were down.
+        let asked = tokio::time::timeout(NAMES, self.names.run(&host.to_owned(), look)).await;
+        let found = match asked {
+            Ok(found) => found.and_then(|found| found),
+            Err(_) => Err(format!("no answer within {} s", NAMES.as_secs())),
+        };
         found.map_err(|why| Failure::Unknown(format!("can't resolve {host:?}: {why}")))
     }
 

@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 mod disk;
 
@@ -149,11 +148,6 @@ pub fn kernel() -> String {
     format!("{name} {release} {machine}")
 }
 
-/// How long the host has been up.
-pub fn uptime() -> Duration {
-    Duration::from_secs(rustix::system::sysinfo().uptime.try_into().unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -240,6 +234,5 @@ mod tests {
     #[test]
     fn the_kernel_has_a_name_and_has_been_up() {
         assert!(kernel().starts_with("Linux "), "{}", kernel());
-        assert!(uptime() > Duration::ZERO);
     }
 }

@@ -1,6 +1,7 @@
 //! A report of the whole system, for somebody who looks into it: every check, and what no check looks at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use genesis_proto::v1;
 use genesis_proto::v1::Condition;
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::operations::health::Health;
 use crate::operations::health::check::Level;
 use crate::operations::health::rpc::convert;
+use crate::outside::aside::Aside;
 use crate::outside::{files, survey};
 
 /// So much is written to measure a disk, in bytes.
@@ -30,28 +32,35 @@ pub struct Diagnosis {
     places: Places,
     /// One at a time: each measures the disk.
     alone: Mutex<()>,
+    /// What hangs on a dead disk hangs on a thread of its own, once.
+    speed: Aside<(), Result<survey::DiskSpeed, String>>,
+    files: Aside<(), Surveyed>,
 }
+
+type Surveyed = (Result<survey::OpenFiles, String>, (Vec<survey::DeletedFile>, usize));
+
+/// A part that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn line(name: &str, condition: Condition, text: impl Into<String>) -> v1::ReportLine {
     v1::ReportLine { name: name.to_owned(), condition: condition.into(), text: text.into() }
 }
 
 fn section(title: &str, lines: Vec<v1::ReportLine>) -> v1::ReportSection {
-    let rank = |condition: Condition| match condition {
-        Condition::Ok | Condition::Unspecified => 0,
-        Condition::Warn => 1,
-        Condition::Unknown => 2,
-        Condition::Critical => 3,
-    };
-    let worst = lines.iter().map(v1::ReportLine::condition).max_by_key(|found| rank(*found));
-    let condition = worst.unwrap_or(Condition::Ok).into();
+    let condition = convert::worst(lines.iter().map(v1::ReportLine::condition)).into();
     v1::ReportSection { title: title.to_owned(), condition, lines }
 }
 
 impl Diagnosis {
     /// Reports about this agent and its host.
     pub fn new(agent: AgentView, places: Places) -> Self {
-        Self { agent, places, alone: Mutex::new(()) }
+        Self {
+            agent,
+            places,
+            alone: Mutex::new(()),
+            speed: Aside::default(),
+            files: Aside::default(),
+        }
     }
 
     /// Makes the report.
@@ -61,7 +70,7 @@ impl Diagnosis {
     pub async fn report(&self, health: &Health) -> Result<v1::DiagnoseResponse> {
         let _alone = self.alone.try_lock().map_err(|_| {
             Error::unavailable("OVERLOADED", "another report is being made; try again in a moment")
-                .retry_after(std::time::Duration::from_secs(2))
+                .retry_after(Duration::from_secs(2))
         })?;
         let clock = &self.agent.outside.clock;
         let before = clock.monotonic();
@@ -77,14 +86,13 @@ impl Diagnosis {
             self.configuration(),
             self.host(),
             self.disk().await,
-            Self::open_files().await,
+            self.open_files().await,
             self.errors().await,
         ];
-        let worst = convert::worst(&checks);
+        let worst = convert::worst(checks.iter().map(v1::HealthCheck::condition));
         let conditions = sections.iter().map(v1::ReportSection::condition).chain([worst]);
-        let lines = conditions.map(|found| line("", found, "")).collect();
         Ok(v1::DiagnoseResponse {
-            condition: section("", lines).condition,
+            condition: convert::worst(conditions).into(),
             at: Some(time(clock.now())),
             host_id: self.agent.host.id.clone(),
             hostname: self.agent.host.name.clone(),
@@ -174,10 +182,11 @@ impl Diagnosis {
     async fn disk(&self) -> v1::ReportSection {
         let (folder, clock) = (self.places.state.clone(), Arc::clone(&self.agent.outside.clock));
         let shown = folder.display().to_string();
-        let measured =
-            tokio::task::spawn_blocking(move || survey::disk_speed(&*clock, &folder, WRITTEN))
-                .await;
-        let measured = measured.unwrap_or_else(|error| Err(error.to_string()));
+        let measuring = self.speed.run(&(), move || survey::disk_speed(&*clock, &folder, WRITTEN));
+        let measured = match tokio::time::timeout(PATIENCE, measuring).await {
+            Ok(measured) => measured.and_then(|measured| measured),
+            Err(_) => Err(format!("no end within {} s", PATIENCE.as_secs())),
+        };
         let found = match measured {
             Ok(speed) => {
                 let durable = speed.write_seconds + speed.fsync_seconds;
@@ -196,11 +205,11 @@ impl Diagnosis {
         section("Disk speed", vec![found])
     }
 
-    async fn open_files() -> v1::ReportSection {
-        let surveyed =
-            tokio::task::spawn_blocking(|| (survey::open_files(), survey::deleted_but_open(1_000)))
-                .await;
-        let Ok((open, (deleted, hidden))) = surveyed else {
+    async fn open_files(&self) -> v1::ReportSection {
+        let surveying =
+            self.files.run(&(), || (survey::open_files(), survey::deleted_but_open(1_000)));
+        let Ok(Ok((open, (deleted, hidden)))) = tokio::time::timeout(PATIENCE, surveying).await
+        else {
             let lines = vec![line("files", Condition::Unknown, "they could not be looked at")];
             return section("Open files", lines);
         };

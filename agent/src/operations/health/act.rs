@@ -1,6 +1,7 @@
 //! Carries actions out, by whatever means they have, and asks for leave before each side effect.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::poll;
@@ -15,7 +16,11 @@ use crate::outside::hooks::{self, Hook};
 use crate::outside::probes::Probe;
 use crate::outside::process;
 use crate::plan::PlanStep;
+use crate::runs::Context;
 use crate::runs::remedy::{Aim, Permission, Permit, Remedy, Room};
+
+/// What the agent does by itself takes no longer; a command has its own time.
+const LONGEST: Duration = Duration::from_secs(600);
 
 impl Health {
     fn aim(&self, check: &Check, reason: String, run: String) -> Aim {
@@ -61,7 +66,12 @@ impl Health {
         match &deed.means {
             Means::BuiltIn(name) => {
                 let aim = self.aim(check, reason.to_owned(), run.to_owned());
-                self.remedy(name)?.carry_out(&aim, leave).await
+                let acting = self.remedy(name)?.carry_out(&aim, leave);
+                match tokio::time::timeout(LONGEST, acting).await {
+                    Ok(done) => done,
+                    // What was begun is not known to be undone: the check tells.
+                    Err(_) => Ok(format!("given up after {} minutes", LONGEST.as_secs() / 60)),
+                }
             }
             Means::Hook(hook) => {
                 let detail = {
@@ -147,10 +157,43 @@ fn spawn(
     hooks::spawn(hook, &input, &variables)
 }
 
+/// The turn of one action: there is one at a time. It ends when this is dropped, however that comes about.
+pub(super) struct Turn {
+    health: Arc<Health>,
+    number: u64,
+}
+
+impl Turn {
+    /// A turn for this action, unless another one goes on.
+    pub(super) fn take(health: &Arc<Health>, what: String) -> Option<Self> {
+        let mut live = health.live();
+        if live.busy.is_some() {
+            return None;
+        }
+        live.turns += 1;
+        let number = live.turns;
+        live.busy = Some((number, what));
+        drop(live);
+        Some(Self { health: Arc::clone(health), number })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut live = self.health.live();
+        if live.busy.as_ref().is_some_and(|(number, _)| *number == self.number) {
+            live.busy = None;
+        }
+    }
+}
+
 /// Leave for the side effects of one deed.
 pub(super) struct Leave {
     pub(super) health: Arc<Health>,
+    pub(super) check: Arc<Check>,
     pub(super) deed: Deed,
+    /// The run that it is done in.
+    pub(super) context: Context,
     /// A person asked for it; whether trades in progress don't hold it back either.
     pub(super) by_hand: Option<bool>,
 }
@@ -177,11 +220,20 @@ impl Leave {
         if self.by_hand.is_some() {
             return None;
         }
+        let config = health.config();
+        let same = health.check(&self.check.id).and_then(|check| check.action.clone());
         let live = health.live();
+        let issue = live.seen.get(&self.check.id).and_then(super::Seen::open);
+        let left_to_people = issue.is_some_and(|i| i.escalated.is_some() && i.acked.is_none());
         let holds =
             |control: Control| live.controls.get(&control).filter(|record| record.holds(&now));
-        let disabled = holds(Control::Disabled).is_some() || !health.config().remediation;
+        let disabled = holds(Control::Disabled).is_some() || !config.remediation;
         match () {
+            () if config.dry_run => unmet("DRY_RUN", "actions are only planned"),
+            () if same.as_ref() != Some(&self.deed) => {
+                unmet(super::decide::NO_ACTION, "its check has another action now, or none")
+            }
+            () if left_to_people => unmet("ESCALATED", "people were called meanwhile"),
             () if disabled => unmet("DISABLED", "remediation is switched off"),
             () if holds(Control::Brake).is_some() => unmet("STORM", "the brake is set"),
             () if holds(Control::CheckerSuspect).is_some() => {
@@ -196,6 +248,7 @@ impl Leave {
 impl Permission for Leave {
     async fn ask(&self) -> Result<Permit> {
         let guard = Arc::clone(&self.health.deciding).lock_owned().await;
+        self.context.safe_point()?;
         match self.withdrawn() {
             None => Ok(Permit::new(guard)),
             Some(unmet) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use genesis_storage::{AttemptOutcome, AttemptRecord};
 use serde_json::json;
 
-use super::act::Leave;
+use super::act::{Leave, Turn};
 use super::check::{Check, Deed};
 use super::incidents::outcome_word;
 use super::life::{self, Status};
@@ -83,7 +83,7 @@ impl Health {
         let mut add = |code: &'static str, message: String| {
             unmet.push(Unmet { code, subject: deed.action.name.to_owned(), message });
         };
-        if let Some(busy) = &self.live().busy {
+        if let Some((_, busy)) = &self.live().busy {
             add("CONCURRENCY", format!("{busy} goes on; one action at a time"));
         }
         let guarded = deed.action.trade_touching && !despite_trades;
@@ -155,28 +155,27 @@ impl Health {
             after: String::new(),
             detail: String::new(),
         };
-        {
+        let turn = {
             let _alone = self.deciding.lock().await;
-            let mut live = self.live();
-            if let Some(busy) = &live.busy {
-                let message = format!("{busy} goes on; one action at a time");
-                return Err(Error::refused("ACTION_REFUSED", message, Vec::new()));
-            }
-            live.busy = Some(check.budget(&deed.action));
-        }
-        // Whatever becomes of this run, the next action is not kept waiting.
-        let free = Free(Arc::clone(self));
+            Turn::take(self, check.budget(&deed.action)).ok_or_else(|| {
+                let message = "another action goes on; there is one at a time";
+                Error::refused("ACTION_REFUSED", message, Vec::new())
+            })?
+        };
         self.note_by_hand(&record, "health.attempt.intent", "intent", &context).await?;
         let step = context.begin("act", &check.budget(&deed.action)).await?;
         failpoint::hit("health.before-act");
-        let leave =
-            Leave { health: Arc::clone(self), deed: deed.clone(), by_hand: Some(despite_trades) };
-        let (reason, run) = (context.reason(), context.id());
-        let done = tokio::select! {
-            done = self.carry_out(check, deed, &leave, &reason, (&run, 0)) => done,
-            () = context.cancelled() => Err(Error::cancelled()),
+        let leave = Leave {
+            health: Arc::clone(self),
+            check: Arc::clone(check),
+            deed: deed.clone(),
+            context: context.clone(),
+            by_hand: Some(despite_trades),
         };
-        drop(free);
+        let (reason, run) = (context.reason(), context.id());
+        // What has begun is let finish: it has its own time.
+        let done = self.carry_out(check, deed, &leave, &reason, (&run, 0)).await;
+        drop(turn);
         match &done {
             Ok(detail) => step.done(detail.clone()).await?,
             Err(error) => step.failed(error.chain()).await?,
@@ -259,14 +258,5 @@ impl Health {
                 () = context.cancelled() => return (AttemptOutcome::Unknown, "nobody waited".to_owned()),
             }
         }
-    }
-}
-
-/// Lets the next action begin when it is dropped.
-struct Free(Arc<Health>);
-
-impl Drop for Free {
-    fn drop(&mut self) {
-        self.0.live().busy = None;
     }
 }

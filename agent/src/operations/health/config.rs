@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::check::{self, Check, Level, Limits, Means, Severity, Worse, usual_limits, usual_row};
 use super::gates;
-use super::life::Policy;
+use super::life::{LONGEST_COOLDOWN, Policy};
 use super::matrix::{self, MATRIX};
 use crate::config::reader::Section;
 use crate::config::units::parse_duration;
@@ -186,6 +186,9 @@ fn read_check(section: &Section<'_>, escalate_after: Duration) -> Option<Check> 
         "The pause after the first attempt that did not help; it doubles with each, up to an hour.",
         Duration::from_millis(10),
     );
+    if cooldown.flatten().is_some_and(|cooldown| cooldown > LONGEST_COOLDOWN) {
+        section.problem("cooldown", "must be at most 1h, which is the longest pause");
+    }
     let depends_on = section.list(
         "depends_on",
         &[],
@@ -269,7 +272,10 @@ fn read_limits(section: &Section<'_>, probe: Option<&Probe>) -> Option<Limits> {
         "WARN beyond this value. Empty, as those below: the usual one of its probe.",
     );
     let crit = number("crit", "CRITICAL beyond this value.");
-    let clear = number("clear", "An issue is over only at this value. Empty: at crit.");
+    let clear = number(
+        "clear",
+        "An issue is over only at this value. Empty: as far from crit as is usual for its probe.",
+    );
     let worse = section.parsed(
         "worse",
         Some(""),
@@ -288,7 +294,11 @@ fn read_limits(section: &Section<'_>, probe: Option<&Probe>) -> Option<Limits> {
         worse,
         warn: warn?.or(usual.warn.filter(|_| !given)),
         crit: crit?.or(usual.crit),
-        clear: clear?.or(usual.clear.filter(|_| !given)),
+        clear: clear?.or(match (usual.clear, usual.crit, crit?) {
+            // As far from its own limit as the usual ones are from each other.
+            (Some(clear), Some(usual), Some(own)) => Some((own + clear - usual).clamp(0.0, 100.0)),
+            (clear, _, _) => clear,
+        }),
     };
     if limits.crit.is_none() && limits.warn.is_none() {
         section.problem("crit", "this probe has no usual limit: say beyond what it is critical");

@@ -10,7 +10,7 @@ use super::gates::{self, Candidate, Denied, Situation, Spent, Trades};
 use super::life::{self, Status};
 
 /// The code of what has nothing to be done about.
-const NO_ACTION: &str = "NO_ACTION";
+pub(super) const NO_ACTION: &str = "NO_ACTION";
 
 /// Whose question it is whether an action may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +66,11 @@ impl Health {
             return vec![Denied { code: NO_ACTION, message }];
         };
         let config = self.config();
-        let root = self.suspected_root(&check.id);
+        let root = self.root(&check.id);
         let budget = check.budget(&deed.action);
+        // A run of it may go on after its action has ended, until it is known whether that helped.
+        let held = self.runs.active_with_key(&format!("health/{}", check.id));
+        let held = held.map(|run| format!("run {run} of this check"));
         let live = self.live();
         let Some((seen, issue)) =
             live.seen.get(&check.id).and_then(|seen| Some((seen, seen.open()?)))
@@ -101,6 +104,8 @@ impl Health {
             escalated: issue.escalated.is_some() && issue.acked.is_none(),
             attempts: issue.attempts,
         };
+        let busy = live.busy.as_ref().map(|(_, what)| what.as_str());
+        let busy = busy.filter(|what| own == Own::Waits || *what != budget);
         let situation = Situation {
             now,
             started: &self.started,
@@ -111,7 +116,7 @@ impl Health {
             brake: reason(Control::Brake),
             checker_suspect: reason(Control::CheckerSuspect),
             emergency: self.runs.emergency().active(),
-            busy: live.busy.as_deref().filter(|busy| own == Own::Waits || *busy != budget),
+            busy: busy.or(held.as_deref()),
             spent: &live.spent,
             trades: self.trades(),
         };

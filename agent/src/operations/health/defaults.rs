@@ -104,7 +104,10 @@ pub fn checks(
     memory.policy.hold = Duration::from_secs(60);
     found.push(memory);
     found.push(built("load".to_owned(), Probe::Load, Level::Shallow, Severity::Low));
-    found.push(built("agent".to_owned(), Probe::Agent, Level::Shallow, Severity::Critical));
+    let mut agent = built("agent".to_owned(), Probe::Agent, Level::Shallow, Severity::Critical);
+    // Longer than what is critical.
+    agent.timeout = Duration::from_secs(15);
+    found.push(agent);
     found.push(built("clock".to_owned(), Probe::Clock, Level::Deep, Severity::Medium));
     if !watched.secrets.is_empty() {
         let files = watched.secrets.clone();

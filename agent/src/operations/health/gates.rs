@@ -71,6 +71,8 @@ pub struct Candidate<'a> {
 /// An attempt that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
+    /// Its id.
+    pub attempt: String,
     /// Of which action.
     pub action: String,
     /// Whether what it changed can't be had back.
@@ -225,25 +227,33 @@ pub fn storm(spent: &[Spent], now: &Moment) -> bool {
 /// What each check depends on.
 pub type Dependencies = BTreeMap<String, Vec<String>>;
 
-/// The deepest failing check that `check` depends on, through others that may be well; itself excluded. Of several
-/// the first by name. Rings of dependencies are refused by the configuration, and end here all the same.
+/// The failing check behind `check`: one that it depends on, through others that may be well, and that has no
+/// failing one below itself; `check` excluded. Of several the first by name. Rings of dependencies are refused by the
+/// configuration, and end here all the same: on a ring the first by name stands for it.
 pub fn root<'a>(
     check: &str,
     dependencies: &'a Dependencies,
     failing: &BTreeSet<&str>,
 ) -> Option<&'a str> {
-    let mut seen = BTreeSet::new();
-    let mut level: BTreeSet<&str> = below(check, dependencies);
-    let mut deepest = None;
-    while !level.is_empty() {
-        if let Some(found) = level.iter().find(|name| **name != check && failing.contains(**name)) {
-            deepest = Some(*found);
+    let under = |name: &str| -> BTreeSet<&'a str> {
+        let mut found = all_below(name, dependencies);
+        found.retain(|other| *other != name && *other != check && failing.contains(*other));
+        found
+    };
+    let candidates = under(check);
+    let deepest = candidates.iter().copied().find(|name| under(name).is_empty());
+    deepest.or_else(|| candidates.first().copied())
+}
+
+/// Everything that a check depends on, through however many others.
+pub fn all_below<'a>(check: &str, dependencies: &'a Dependencies) -> BTreeSet<&'a str> {
+    let (mut seen, mut open) = (BTreeSet::new(), below(check, dependencies));
+    while let Some(name) = open.pop_first() {
+        if seen.insert(name) {
+            open.extend(below(name, dependencies));
         }
-        let next = level.iter().flat_map(|name| below(name, dependencies)).collect::<Vec<_>>();
-        seen.extend(level);
-        level = next.into_iter().filter(|name| !seen.contains(name)).collect();
     }
-    deepest
+    seen
 }
 
 fn below<'a>(check: &str, dependencies: &'a Dependencies) -> BTreeSet<&'a str> {
@@ -259,9 +269,9 @@ pub struct Cascade {
     pub members: Vec<String>,
 }
 
-/// Whether the failing checks (each with the moment when it turned bad) are a cascade: at least [`CASCADE`]
-/// independent ones within [`CASCADE_WINDOW`] of each other, or more than one that depends on the same root.
-pub fn cascade(failing: &BTreeMap<&str, &Moment>, dependencies: &Dependencies) -> Option<Cascade> {
+/// The cascades among the failing checks (each with the moment when it turned bad): more than one that depends on the
+/// same root, and at least [`CASCADE`] independent ones within [`CASCADE_WINDOW`] of each other.
+pub fn cascades(failing: &BTreeMap<&str, &Moment>, dependencies: &Dependencies) -> Vec<Cascade> {
     let names: BTreeSet<&str> = failing.keys().copied().collect();
     let mut dependents: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut independent: Vec<(&str, &Moment)> = Vec::new();
@@ -271,10 +281,14 @@ pub fn cascade(failing: &BTreeMap<&str, &Moment>, dependencies: &Dependencies) -
             None => independent.push((name, since)),
         }
     }
-    if let Some((root, members)) = dependents.into_iter().find(|(_, members)| members.len() > 1) {
-        let members = std::iter::once(root.to_owned()).chain(members).collect();
-        return Some(Cascade { root: Some(root.to_owned()), members });
-    }
+    let mut found: Vec<Cascade> = dependents
+        .into_iter()
+        .filter(|(_, members)| members.len() > 1)
+        .map(|(root, members)| {
+            let members = std::iter::once(root.to_owned()).chain(members).collect();
+            Cascade { root: Some(root.to_owned()), members }
+        })
+        .collect();
     let near = |at: &Moment, other: &Moment| at.since(other).max(other.since(at)) <= CASCADE_WINDOW;
     for (_, since) in &independent {
         // Those at or after this one, so that each window is looked at from its beginning.
@@ -284,10 +298,11 @@ pub fn cascade(failing: &BTreeMap<&str, &Moment>, dependencies: &Dependencies) -
             .map(|(name, _)| (*name).to_owned())
             .collect();
         if together.len() >= CASCADE {
-            return Some(Cascade { root: None, members: together });
+            found.push(Cascade { root: None, members: together });
+            break;
         }
     }
-    None
+    found
 }
 
 /// A check as it is now, for the question whether the checks themselves are to be doubted.
@@ -323,16 +338,7 @@ pub fn checker_suspect(
 }
 
 fn reaches(from: &str, to: &str, dependencies: &Dependencies) -> bool {
-    let (mut seen, mut open) = (BTreeSet::new(), below(from, dependencies));
-    while let Some(name) = open.pop_first() {
-        if name == to {
-            return true;
-        }
-        if seen.insert(name) {
-            open.extend(below(name, dependencies));
-        }
-    }
-    false
+    all_below(from, dependencies).contains(to)
 }
 
 /// A ring of dependencies, if there is one: the checks on it.

@@ -1,7 +1,7 @@
 //! What concerns the whole host: the brake, doubt about the checks themselves, cascades; and the incidents that
 //! people are called by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,19 +23,16 @@ pub(super) fn dependencies(checks: &BTreeMap<String, Arc<Check>>) -> Dependencie
     checks.iter().map(|(id, check)| (id.clone(), check.depends_on.clone())).collect()
 }
 
-/// The checks with an issue that is beyond suspicion, each with the moment when it turned bad.
-pub(super) fn failing(seen: &BTreeMap<String, Seen>) -> BTreeMap<&str, &Moment> {
-    bad(seen, |issue| confirmed(issue.state))
+/// The checks with an open issue: until it is over it explains what depends on it, and from its first bad look on.
+pub(super) fn open(seen: &BTreeMap<String, Seen>) -> BTreeSet<&str> {
+    seen.iter().filter(|(_, seen)| seen.open().is_some()).map(|(id, _)| id.as_str()).collect()
 }
 
-/// The checks with such an issue.
-pub(super) fn bad(
-    seen: &BTreeMap<String, Seen>,
-    which: impl Fn(&IssueRecord) -> bool,
-) -> BTreeMap<&str, &Moment> {
+/// The checks with an issue that is beyond suspicion, each with the moment when it turned bad.
+pub(super) fn failing(seen: &BTreeMap<String, Seen>) -> BTreeMap<&str, &Moment> {
     let open = seen.iter().filter_map(|(id, seen)| Some((id.as_str(), seen.open()?)));
-    open.filter(|(_, issue)| which(issue))
-        // What has cleared and is only waited for explains nothing that fails now.
+    open.filter(|(_, issue)| confirmed(issue.state))
+        // What has cleared and is only waited for is no part of a cascade.
         .filter(|(_, issue)| issue.clear_streak == 0)
         .map(|(id, issue)| (id, &issue.opened))
         .collect()
@@ -102,7 +99,6 @@ impl Health {
         let seen: Vec<gates::Seen<'_>> = live
             .seen
             .iter()
-            .filter(|(_, seen)| seen.last.is_some())
             .map(|(id, seen)| gates::Seen { check: id, bad_since: seen.bad_since.as_ref() })
             .collect();
         // The interval of the slowest check that is bad: those of one pace turn bad within one of theirs, and the time
@@ -177,44 +173,45 @@ impl Health {
             return;
         }
         let checks = self.checks();
-        let found = {
+        let found: Vec<_> = {
             let live = self.live();
-            let found = gates::cascade(&failing(&live.seen), &dependencies(&checks));
-            let Some(Cascade { root, members }) = found else { return };
-            let root = root.unwrap_or_default();
-            let known = live.incidents.iter().any(|incident| {
-                incident.trigger == Trigger::Cascade
-                    && incident.root == root
-                    && (!root.is_empty()
-                        || incident.issues.iter().any(|(check, _)| members.contains(check)))
-            });
-            if known {
-                return;
-            }
+            let cascades = gates::cascades(&failing(&live.seen), &dependencies(&checks));
             let rounds = checks.values().map(|check| check.policy.interval + check.timeout);
             let round = rounds.max().unwrap_or_default().min(CASCADE_WAIT);
             let early = |since: &Moment| now.since(since) < round;
             let opened = |id: &String| Some(&live.seen.get(id)?.open()?.opened);
-            if members.iter().filter_map(opened).chain(&live.trusted_since).any(early) {
-                return;
-            }
+            let new = cascades.into_iter().filter(|Cascade { root, members }| {
+                let known = |incident: &IncidentRecord| {
+                    incident.trigger == Trigger::Cascade
+                        && incident.root.as_str() == root.as_deref().unwrap_or_default()
+                        && (root.is_some()
+                            || incident.issues.iter().any(|(check, _)| members.contains(check)))
+                };
+                let mut since = members.iter().filter_map(opened).chain(&live.trusted_since);
+                !live.incidents.iter().any(known) && !since.any(early)
+            });
             let issue = |id: &String| Some((id.clone(), live.seen.get(id)?.open()?.episode));
-            (root, members.iter().filter_map(issue).collect::<Vec<_>>())
+            let with_issues = new.map(|Cascade { root, members }| {
+                (root.unwrap_or_default(), members.iter().filter_map(issue).collect::<Vec<_>>())
+            });
+            with_issues.collect()
         };
-        let (root, members) = found;
-        let names: Vec<&str> = members.iter().map(|(check, _)| check.as_str()).collect();
-        let title = match root.as_str() {
-            "" => format!("{} fail within minutes of each other", names.join(", ")),
-            root => format!("{root} fails, and with it what depends on it: {}", names.join(", ")),
-        };
-        let incident = self.host_incident(Trigger::Cascade, title, members, &root);
-        let intent = self
-            .intent(ACTOR, "health.escalated")
-            .target(if root.is_empty() { "host".to_owned() } else { root })
-            .outcome(Trigger::Cascade.code())
-            .detail(incident.title.clone())
-            .correlation_id(incident.id.clone());
-        self.open_incident(incident, Pending::new(intent));
+        for (root, members) in found {
+            let names: Vec<&str> = members.iter().map(|(check, _)| check.as_str()).collect();
+            let names = names.join(", ");
+            let title = match root.as_str() {
+                "" => format!("{names} fail within minutes of each other"),
+                root => format!("{root} fails, and with it what depends on it: {names}"),
+            };
+            let incident = self.host_incident(Trigger::Cascade, title, members, &root);
+            let intent = self
+                .intent(ACTOR, "health.escalated")
+                .target(if root.is_empty() { "host".to_owned() } else { root })
+                .outcome(Trigger::Cascade.code())
+                .detail(incident.title.clone())
+                .correlation_id(incident.id.clone());
+            self.open_incident(incident, Pending::new(intent));
+        }
     }
 
     fn host_incident(

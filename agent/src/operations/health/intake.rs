@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use genesis_storage::{AttemptOutcome, AttemptRecord, IssueRecord, IssueState, Moment, Trigger};
+use genesis_storage::{AttemptOutcome, AttemptRecord, IssueState, Moment, Trigger};
 
+use super::check::Check;
 use super::life::{self, Happened, Status};
 use super::record::{Pending, issue_id, tally};
 use super::{ACTOR, Health, Look};
@@ -11,17 +12,21 @@ use crate::error::Result;
 
 impl Health {
     /// Takes a batch of results in.
-    pub(super) async fn take_in(self: &Arc<Self>, looks: Vec<(String, Look)>) {
+    pub(super) async fn take_in(self: &Arc<Self>, looks: Vec<(Arc<Check>, Look)>) {
         let _alone = self.deciding.lock().await;
         let now = self.outside.clock.moment();
         let mut events = Vec::new();
         {
             let (checks, mut live) = (self.checks(), self.live());
-            for (id, look) in looks {
-                // Meanwhile it may have been taken out of the configuration.
+            for (looked_at, look) in looks {
+                let id = looked_at.id.clone();
                 let (Some(check), Some(seen)) = (checks.get(&id), live.seen.get_mut(&id)) else {
                     continue;
                 };
+                // Meanwhile it may have been taken out of the configuration, or be another one.
+                if **check != *looked_at {
+                    continue;
+                }
                 let happened =
                     seen.known.observe(&check.policy, look.status, &look.detail, &look.at);
                 match look.status {
@@ -37,6 +42,7 @@ impl Health {
                 events.extend(happened.into_iter().map(|what| (id.clone(), what)));
             }
         }
+        self.let_nothing_hang(&now);
         self.look_at_the_whole(&now);
         for (id, what) in events {
             self.settle(&id, what, &now);
@@ -45,6 +51,18 @@ impl Health {
         self.end_incidents();
         self.decide(&now);
         self.persist().await;
+    }
+
+    /// An action whose task broke off by a defect leaves its issue behind: the check tells whether it helped.
+    fn let_nothing_hang(&self, now: &Moment) {
+        let mut live = self.live();
+        if live.busy.is_none() {
+            for seen in live.seen.values_mut() {
+                if let Some(issue) = &mut seen.known.issue {
+                    life::recover(issue, now);
+                }
+            }
+        }
     }
 
     /// What follows from one thing that happened to an issue.
@@ -160,7 +178,11 @@ impl Health {
         let (Some(check), Some(issue)) = (self.check(id), {
             let mut live = self.live();
             let issue = live.seen.get_mut(id).and_then(|seen| seen.known.issue.as_mut());
-            issue.filter(|issue| issue.open()).map(|issue| {
+            // Once: not again before somebody has taken notice.
+            let due = issue.filter(|issue| {
+                issue.open() && (issue.escalated.is_none() || issue.acked.is_some())
+            });
+            due.map(|issue| {
                 life::escalate(issue, trigger, now);
                 issue.clone()
             })
@@ -180,22 +202,15 @@ impl Health {
         self.open_incident(incident, Pending { issue: Some(issue), ..Pending::new(intent) });
     }
 
-    /// The deepest failing check that this one depends on.
+    /// The check behind this one, which it depends on and which has an issue itself: from the first bad look on, lest
+    /// something is done before it is known which of them it is, and until it is over, lest something is done while
+    /// this one recovers with it.
     pub(super) fn root(&self, id: &str) -> Option<String> {
-        self.root_of(id, |issue| confirmed(issue.state))
-    }
-
-    /// The same, where what is only suspected counts, too: nothing is done before it is known which it is.
-    pub(super) fn suspected_root(&self, id: &str) -> Option<String> {
-        self.root_of(id, |_| true)
-    }
-
-    fn root_of(&self, id: &str, which: impl Fn(&IssueRecord) -> bool) -> Option<String> {
         let checks = self.checks();
         let dependencies = super::incidents::dependencies(&checks);
         let live = self.live();
-        let failing = super::incidents::bad(&live.seen, which).into_keys().collect();
-        super::gates::root(id, &dependencies, &failing).map(str::to_owned)
+        let open = super::incidents::open(&live.seen);
+        super::gates::root(id, &dependencies, &open).map(str::to_owned)
     }
 }
 

@@ -18,7 +18,7 @@ pub const FLAP_TRANSITIONS: usize = 4;
 /// So often in a row that a check can't be told, and it is said.
 pub const UNKNOWN_LIMIT: u32 = 3;
 /// The longest pause between two attempts.
-const LONGEST_COOLDOWN: Duration = Duration::from_secs(3_600);
+pub const LONGEST_COOLDOWN: Duration = Duration::from_secs(3_600);
 
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,12 +148,23 @@ impl Known {
             Status::Crit => self.bad(policy, detail, now, &mut happened),
             Status::Ok | Status::Warn => self.good(policy, detail, now, &mut happened),
         }
+        // What was bad and can't be told any more has not got better.
+        if matches!(status, Status::Crit | Status::Unknown)
+            && let Some(trigger) = self.overdue(policy, now)
+            && !happened.iter().any(|what| matches!(what, Happened::Escalate(_)))
+        {
+            happened.push(Happened::Escalate(trigger));
+        }
         happened
     }
 
     /// What is due without a new result: people are called about what stays critical for too long.
     pub fn overdue(&self, policy: &Policy, now: &Moment) -> Option<Trigger> {
         let issue = self.issue.as_ref().filter(|issue| issue.open())?;
+        // What may turn out to be none is no reason to wake people, however long it may take to tell.
+        if issue.state == IssueState::Suspect {
+            return None;
+        }
         let silent = issue.escalated.is_none() && issue.clear_streak == 0;
         (silent && now.since(&issue.opened) >= policy.escalate_after)
             .then_some(Trigger::CriticalTooLong)
@@ -239,11 +250,6 @@ impl Known {
             | IssueState::Cooldown
             | IssueState::Escalated
             | IssueState::Resolved => {}
-        }
-        if let Some(trigger) = self.overdue(policy, now)
-            && !happened.iter().any(|what| matches!(what, Happened::Escalate(_)))
-        {
-            happened.push(Happened::Escalate(trigger));
         }
     }
 

@@ -257,8 +257,9 @@ impl Metrics {
                 let count = i64::try_from(*count).unwrap_or(i64::MAX);
                 family.get_or_create(&OfOutcome { outcome }).set(count);
             }
-            if let Some(share) = super::view::share(counts) {
-                success.get_or_create(&NoLabels {}).set(share);
+            match super::view::share(counts) {
+                Some(share) => drop(success.get_or_create(&NoLabels {}).set(share)),
+                None => success.clear(),
             }
         }
     }

@@ -6,7 +6,7 @@
 //! counts is in redb before it has an effect.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::config::{Follower, Places};
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::outside::Outside;
+use crate::outside::aside::Aside;
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
 use crate::state::State;
@@ -134,8 +135,10 @@ struct Live {
     incidents: Vec<IncidentRecord>,
     /// Attempts of the last day.
     spent: Vec<Spent>,
-    /// The action that goes on.
-    busy: Option<String>,
+    /// The action that goes on, and the number of its turn.
+    busy: Option<(u64, String)>,
+    /// So many turns there were.
+    turns: u64,
     /// What looks by hand found last, and when they were begun.
     asked: BTreeMap<String, (Duration, Look)>,
     /// When the doubt about the checks ended.
@@ -163,6 +166,10 @@ pub struct Health {
     deciding: Arc<tokio::sync::Mutex<()>>,
     /// The checks are others now.
     changed: Notify,
+    /// Which file system each watched folder is on.
+    aside: Aside<PathBuf, Option<u64>>,
+    /// One change to see how long it takes at a time.
+    committing: Arc<tokio::sync::Mutex<()>>,
     /// One look by hand at a time.
     asking: tokio::sync::Mutex<()>,
     ids: Mutex<ulid::Generator>,
@@ -196,6 +203,8 @@ impl Health {
             live: Mutex::default(),
             deciding: Arc::default(),
             changed: Notify::new(),
+            aside: Aside::default(),
+            committing: Arc::default(),
             asking: tokio::sync::Mutex::new(()),
             ids: Mutex::new(ulid::Generator::new()),
         });
@@ -253,7 +262,11 @@ impl Health {
 #[async_trait::async_trait]
 impl Follower for Health {
     async fn follow(&self, config: &crate::config::Config) {
-        self.config.store(Arc::new(config.health.clone()));
+        let allowed = |config: &Config| config.remediation && !config.dry_run;
+        let before = self.config.swap(Arc::new(config.health.clone()));
+        if allowed(&config.health) && !allowed(&before) {
+            self.allow_again("the configuration allows it again").await;
+        }
         self.watched.store(Arc::new(Watched::of(config, &self.places)));
         if let Err(error) = self.use_checks().await {
             tracing::error!(error = error.chain(), "issues of checks that are gone stay open");

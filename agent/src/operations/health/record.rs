@@ -2,7 +2,9 @@
 //! waits, in order, and is never dropped for something later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use genesis_storage::{
     AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentRecord, Intent,
@@ -13,14 +15,18 @@ use jiff::Timestamp;
 use super::check::Check;
 use super::gates::Spent;
 use super::life::{self, Known};
-use super::{ACTOR, ATTEMPTS_KEPT, Health, ISSUES_KEPT, SPENT_LIMIT, Seen, defaults, device};
+use super::{
+    ACTOR, ATTEMPTS_KEPT, Health, ISSUES_KEPT, SPENT_LIMIT, Seen, Watched, defaults, device,
+};
 use crate::error::{Error, Result};
 
 /// So many incidents are kept.
 const INCIDENTS_KEPT: usize = 1_000;
+/// A file system is asked no longer than this which it is.
+const MOUNT: Duration = Duration::from_secs(2);
 /// So many writes wait at most. Beyond them the oldest go, and the journal says so.
 const PENDING_LIMIT: usize = 1_000;
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// One audited write.
 pub(super) struct Pending {
@@ -83,11 +89,13 @@ impl Health {
                 }
             }
             live.incidents = reading.incidents().list(true, INCIDENTS_KEPT)?;
+            live.incidents.reverse();
             let attempts = reading.health().attempts("", SPENT_LIMIT)?;
             live.spent = attempts
                 .into_iter()
                 .filter(|attempt| counts(attempt) && now.since(&attempt.at) < DAY)
                 .map(|attempt| Spent {
+                    attempt: attempt.id,
                     action: format!("{} of {}", attempt.action, attempt.check),
                     destructive: attempt.destructive,
                     at: attempt.at,
@@ -115,14 +123,31 @@ impl Health {
         Ok(())
     }
 
+    /// The file system of each folder that is watched. A dead network mount is not waited for, and not watched by
+    /// itself: whoever needs it configures a check of it.
+    async fn devices(&self, watched: &Watched) -> BTreeMap<PathBuf, Option<u64>> {
+        let folders = watched.folders.iter().chain([&watched.copies]);
+        let asked = folders.map(|folder| async {
+            let path = folder.clone();
+            let found = self.aside.run(folder, move || device(&path));
+            let found = tokio::time::timeout(MOUNT, found).await;
+            (folder.clone(), found.ok().and_then(Result::ok).flatten())
+        });
+        futures_util::future::join_all(asked).await.into_iter().collect()
+    }
+
     /// Makes the configured and the built-in checks those in force, and takes over what is known of each. Issues of
     /// checks that are gone are put away.
     pub(super) async fn use_checks(&self) -> Result<()> {
+        let watched = self.watched.load_full();
+        let devices = self.devices(&watched).await;
         let _alone = self.deciding.lock().await;
-        let checks = defaults::checks(&self.config(), &self.watched.load(), device);
+        let device = |folder: &Path| devices.get(folder).copied().flatten();
+        let checks = defaults::checks(&self.config(), &watched, device);
         let checks: BTreeMap<String, Arc<Check>> =
             checks.into_iter().map(|check| (check.id.clone(), Arc::new(check))).collect();
         let now = self.outside.clock.moment();
+        let (before, mut unproven) = (self.checks(), Vec::new());
         let (mut known, mut gone) = (Vec::new(), Vec::new());
         self.state.read(|reading| {
             let mut names: BTreeSet<String> = checks.keys().cloned().collect();
@@ -156,13 +181,30 @@ impl Health {
                 }
                 stays
             });
+            for (id, seen) in &mut live.seen {
+                let same = |check: &Arc<Check>| {
+                    checks.get(id).is_some_and(|now| {
+                        (&now.probe, &now.limits) == (&check.probe, &check.limits)
+                    })
+                };
+                let changed = before.get(id).is_some_and(|check| !same(check));
+                if let (true, Some(issue)) = (changed, &mut seen.known.issue)
+                    && issue.state == IssueState::Verifying
+                {
+                    // What is looked at now is another thing, and proves nothing about that attempt.
+                    unproven.push(issue.attempt.clone());
+                    life::enter(issue, IssueState::Failing, &now);
+                }
+            }
             for mut known in known {
                 live.seen.entry(known.check.check.clone()).or_insert_with(|| {
                     let stored = known.clone();
                     if let Some(issue) = &mut known.issue {
                         life::recover(issue, &now);
                     }
-                    Seen { known, ..Seen::new(stored) }
+                    // What has been bad all along has not turned bad with this start.
+                    let bad_since = known.issue.as_ref().map(|issue| issue.opened.clone());
+                    Seen { known, bad_since, ..Seen::new(stored) }
                 });
             }
         }
@@ -170,6 +212,14 @@ impl Health {
             self.metrics.armed(deed.action.name);
         }
         self.checks.store(checks.into());
+        for attempt in unproven {
+            self.conclude(
+                &attempt,
+                AttemptOutcome::Unknown,
+                "",
+                "its check was changed meanwhile",
+            )?;
+        }
         for issue in &gone {
             let verifying = issue.state == IssueState::Verifying;
             if verifying {
@@ -200,7 +250,9 @@ impl Health {
         let mut live = self.live();
         if live.pending.len() >= PENDING_LIMIT {
             tracing::error!("health could not write for so long that the oldest of it is dropped");
-            live.pending.pop_front();
+            // What holds actions back is the last to go.
+            let oldest = live.pending.iter().position(|waiting| waiting.controls.is_empty());
+            live.pending.remove(oldest.unwrap_or(0));
         }
         live.pending.push_back(pending);
     }

@@ -12,14 +12,14 @@ use genesis_storage::{
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::act::Leave;
+use super::act::{Leave, Turn};
 use super::check::{Check, Deed};
 use super::decide::Own;
-use super::gates::Spent;
+use super::gates::{self, Spent};
 use super::life::{self, Status};
 use super::record::{Pending, issue_id};
 use super::{ACTOR, ATTEMPTS_KEPT, Health, ISSUES_KEPT, stance};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::outside::failpoint;
 use crate::plan::PlanStep;
 use crate::runs::{Context, Reconcile, Report, Request, SecondCaller};
@@ -27,12 +27,11 @@ use crate::runs::{Context, Reconcile, Report, Request, SecondCaller};
 impl Health {
     pub(super) fn begin(self: &Arc<Self>, check: &Arc<Check>) {
         let Some(deed) = check.action.clone() else { return };
-        self.live().busy = Some(check.budget(&deed.action));
+        let Some(turn) = Turn::take(self, check.budget(&deed.action)) else { return };
         let (health, check) = (Arc::clone(self), Arc::clone(check));
         tokio::spawn(async move {
-            if let Err(error) = health.attempt(&check, &deed).await {
+            if let Err(error) = health.attempt(&check, &deed, turn).await {
                 tracing::error!(check = check.id, error = error.chain(), "an action was not begun");
-                health.live().busy = None;
             }
         });
     }
@@ -114,11 +113,14 @@ impl Health {
 
     /// One attempt: the condition is read again, the plan made, the gates asked once more, the intent written; only
     /// then the action begins.
-    async fn attempt(self: &Arc<Self>, check: &Arc<Check>, deed: &Deed) -> Result<()> {
+    async fn attempt(self: &Arc<Self>, check: &Arc<Check>, deed: &Deed, turn: Turn) -> Result<()> {
         let look = self.look(check).await;
         if look.status != Status::Crit {
             tracing::info!(check = check.id, detail = look.detail, "no action is needed any more");
-            self.live().busy = None;
+            return Ok(());
+        }
+        if let Some(root) = self.bad_below(check).await {
+            tracing::info!(check = check.id, root, "it is left to what it depends on");
             return Ok(());
         }
         let plan = self.plan_deed(check, deed).await;
@@ -127,10 +129,7 @@ impl Health {
             let now = self.outside.clock.moment();
             let denied = self.denied(check, &now, Own::Begins);
             let record = self.announced(check, deed, &plan);
-            let (true, Some(record)) = (denied.is_empty(), record) else {
-                self.live().busy = None;
-                return Ok(());
-            };
+            let (true, Some(record)) = (denied.is_empty(), record) else { return Ok(()) };
             self.announce(check, &record, &now).await?;
             failpoint::hit("health.intent");
             drop(alone);
@@ -138,7 +137,6 @@ impl Health {
         };
         let attempt = record.id.clone();
         if let Err(error) = plan {
-            let _alone = self.deciding.lock().await;
             let why = error.chain();
             self.carried_out(check, &record, Err(why)).await;
             return Ok(());
@@ -157,13 +155,28 @@ impl Health {
         let started = self
             .runs
             .start(request, move |context| async move {
-                health.carry_through(&this, &done, &kept, context).await
+                health.carry_through(&this, &done, &kept, (context, turn)).await
             })
             .await;
         if let Err(error) = started {
             self.withdraw(check, &attempt, &error.chain()).await;
         }
         Ok(())
+    }
+
+    /// A check that this one depends on, through others too, and that is bad when it is looked at now: at its own pace
+    /// it may not have been looked at since this one turned bad.
+    async fn bad_below(&self, check: &Check) -> Option<String> {
+        let checks = self.checks();
+        let dependencies = super::incidents::dependencies(&checks);
+        for name in gates::all_below(&check.id, &dependencies) {
+            if let Some(below) = checks.get(name)
+                && self.look(below).await.status == Status::Crit
+            {
+                return Some(name.to_owned());
+            }
+        }
+        None
     }
 
     /// Writes the intent: from here on the attempt counts, however it ends.
@@ -194,6 +207,7 @@ impl Health {
         let day = Duration::from_secs(86_400);
         live.spent.retain(|spent| now.since(&spent.at) < day);
         live.spent.push(Spent {
+            attempt: record.id.clone(),
             action: format!("{} of {}", record.action, record.check),
             destructive: record.destructive,
             at: now.clone(),
@@ -207,7 +221,7 @@ impl Health {
         check: &Arc<Check>,
         deed: &Deed,
         record: &AttemptRecord,
-        context: Context,
+        (context, turn): (Context, Turn),
     ) -> Result<Report> {
         let step = match context.begin("act", &check.budget(&deed.action)).await {
             Ok(step) => step,
@@ -218,33 +232,37 @@ impl Health {
         };
         failpoint::hit("health.before-act");
         failpoint::pause("health.before-act");
-        let leave = Leave { health: Arc::clone(self), deed: deed.clone(), by_hand: None };
-        let (reason, run) = (context.reason(), context.id());
-        let done = tokio::select! {
-            done = self.carry_out(check, deed, &leave, &reason, (&run, record.number)) => done,
-            // What was begun is not known to be undone: the check tells.
-            () = context.cancelled() => Ok("stopped in the middle".to_owned()),
+        let leave = Leave {
+            health: Arc::clone(self),
+            check: Arc::clone(check),
+            deed: deed.clone(),
+            context: context.clone(),
+            by_hand: None,
         };
+        let (reason, run) = (context.reason(), context.id());
+        // What has begun is let finish: it has its own time.
+        let done = self.carry_out(check, deed, &leave, &reason, (&run, record.number)).await;
         failpoint::hit("health.after-act");
-        if let Err(error) = &done
-            && error.code == "ACTION_REFUSED"
-        {
-            let why = error.chain();
-            step.failed(&why).await?;
-            self.withdraw(check, &record.id, &why).await;
-            return Err(done.err().unwrap_or_else(Error::cancelled));
-        }
         let (told, verdict) = oneshot::channel();
         self.live().verdicts.insert(record.id.clone(), told);
+        // What the journal of the run can't take (a full disk) is no reason to leave the issue as it is.
+        let journalled = match &done {
+            Ok(detail) => step.done(detail.clone()).await,
+            Err(error) => step.failed(error.chain()).await,
+        };
+        if let Err(error) = journalled {
+            tracing::error!(error = error.chain(), "the end of an action could not be journalled");
+        }
+        let held_back =
+            |error: &Error| error.code == "ACTION_REFUSED" || error.kind == Kind::Cancelled;
         match &done {
-            Ok(detail) => step.done(detail.clone()).await?,
-            Err(error) => step.failed(error.chain()).await?,
+            Err(error) if held_back(error) => {
+                self.withdraw(check, &record.id, &error.chain()).await;
+            }
+            Ok(detail) => self.carried_out(check, record, Ok(detail.clone())).await,
+            Err(error) => self.carried_out(check, record, Err(error.chain())).await,
         }
-        {
-            let _alone = self.deciding.lock().await;
-            let outcome = done.as_ref().map(String::clone).map_err(Error::chain);
-            self.carried_out(check, record, outcome).await;
-        }
+        drop(turn);
         let detail = done?;
         let verdict = tokio::select! {
             verdict = verdict => verdict.ok(),
@@ -268,18 +286,18 @@ impl Health {
         }
     }
 
-    /// The result of the deed itself. Called while deciding is held.
+    /// The result of the deed itself.
     async fn carried_out(
         self: &Arc<Self>,
         check: &Check,
         record: &AttemptRecord,
         outcome: Result<String, String>,
     ) {
+        let _alone = self.deciding.lock().await;
         let now = self.outside.clock.moment();
         let mut happened = Vec::new();
         let issue = {
             let mut live = self.live();
-            live.busy = None;
             let issue = live.seen.get_mut(&check.id).and_then(|seen| seen.known.issue.as_mut());
             issue.filter(|issue| issue.attempt == record.id).map(|issue| {
                 match outcome {
@@ -328,7 +346,8 @@ impl Health {
         let now = self.outside.clock.moment();
         {
             let mut live = self.live();
-            live.busy = None;
+            // It was none, as far as budgets and the brake care.
+            live.spent.retain(|spent| spent.attempt != attempt);
             let issue = live.seen.get_mut(&check.id).and_then(|seen| seen.known.issue.as_mut());
             if let Some(issue) = issue.filter(|issue| issue.attempt == attempt) {
                 life::withdrawn(issue, &now);

@@ -100,7 +100,7 @@ impl Service {
         let views = views.map(|(check, look)| self.health.check_view(check, Some(look)));
         let checks: Vec<v1::HealthCheck> = views.map(to::check).collect();
         Ok(v1::CheckHealthResponse {
-            condition: to::worst(&checks).into(),
+            condition: to::worst(checks.iter().map(v1::HealthCheck::condition)).into(),
             checks,
             took: Some(duration(took)),
         })

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use genesis_storage::{Control, ControlRecord, IncidentRecord, IssueRecord, Trigger};
 
-use super::Health;
 use super::check::Check;
 use super::incidents::{resumed, words};
 use super::life;
 use super::record::issue_id;
+use super::{ACTOR, Health};
 use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, PlanStep};
@@ -84,7 +84,7 @@ impl Health {
         // In force at once, also on a disk that is full: it is made durable as soon as there is room.
         self.control(intent, vec![(Control::Disabled, Some(record.clone()))]);
         self.write_now().await?;
-        Ok((record, self.live().busy.iter().cloned().collect()))
+        Ok((record, self.live().busy.iter().map(|(_, what)| what.clone()).collect()))
     }
 
     /// What switching remediation on again would do.
@@ -130,6 +130,16 @@ impl Health {
         live.controls.remove(&Control::Disabled);
         live.controls.insert(Control::Resumed, record);
         Ok(false)
+    }
+
+    /// Actions were not allowed by the configuration, and are now: they wait as after a start, so that what was
+    /// missed does not come in a burst.
+    pub(super) async fn allow_again(&self, why: &str) {
+        let _alone = self.deciding.lock().await;
+        let record = resumed(&self.outside.clock.moment(), ACTOR, why);
+        let intent = self.intent(ACTOR, "health.remediation.enabled").detail(why);
+        self.control(intent, vec![(Control::Resumed, Some(record))]);
+        self.persist().await;
     }
 
     /// What releasing the brake would do.
@@ -184,7 +194,7 @@ impl Health {
     /// # Errors
     /// `CHECK_UNKNOWN`, `ISSUE_NOT_FOUND`.
     pub fn open_issue(&self, name: &str) -> Result<(Arc<Check>, IssueRecord)> {
-        let (id, episode) = parse_issue(name);
+        let (id, episode) = self.parse_issue(name);
         let check = self.known_check(id)?;
         let issue = self.live().seen.get(id).and_then(|seen| seen.open().cloned());
         let issue = issue.filter(|issue| episode.is_none_or(|episode| episode == issue.episode));
@@ -327,13 +337,18 @@ impl Health {
     }
 }
 
-/// A check's id, and an episode where one is named.
-pub(super) fn parse_issue(name: &str) -> (&str, Option<u64>) {
-    match name.rsplit_once('#') {
-        Some((check, episode)) => match episode.parse() {
-            Ok(episode) => (check, Some(episode)),
-            Err(_) => (name, None),
-        },
-        None => (name, None),
+impl Health {
+    /// A check's id, and an episode where one is named. A folder may have a # in its name, and so the check of it.
+    pub(super) fn parse_issue<'n>(&self, name: &'n str) -> (&'n str, Option<u64>) {
+        if self.check(name).is_some() {
+            return (name, None);
+        }
+        match name.rsplit_once('#') {
+            Some((check, episode)) => match episode.parse() {
+                Ok(episode) => (check, Some(episode)),
+                Err(_) => (name, None),
+            },
+            None => (name, None),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Health as people look at it: the checks, the issues, the objectives, and why nothing is done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use super::life::{self, Status};
 use super::matrix::{MATRIX, Row};
 use super::metrics::Gauged;
 use super::record::{day, issue_id};
-use super::verbs::parse_issue;
 use super::{Health, Look, gates};
 use crate::error::{Error, Result};
 
@@ -135,7 +135,9 @@ impl Health {
             let checks = self.checks();
             return Ok(checks.values().filter(|check| check.level <= level).cloned().collect());
         }
-        names.iter().map(|name| self.known_check(name)).collect()
+        // Each once, however often it is named.
+        let names: BTreeSet<&String> = names.iter().collect();
+        names.into_iter().map(|name| self.known_check(name)).collect()
     }
 
     /// An issue with what it waits for.
@@ -214,7 +216,7 @@ impl Health {
     /// # Errors
     /// `CHECK_UNKNOWN`, `ISSUE_NOT_FOUND`, `STORAGE_FAILED`.
     pub fn explain(&self, name: &str) -> Result<Explanation> {
-        let (id, episode) = parse_issue(name);
+        let (id, episode) = self.parse_issue(name);
         let check = self.known_check(id)?;
         let open = self.live().seen.get(id).and_then(|seen| seen.known.issue.clone());
         let open = open.filter(|issue| episode.is_none_or(|episode| episode == issue.episode));

@@ -5,11 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use genesis_storage::CheckRecord;
 use tokio::sync::mpsc;
 
 use super::check::{Check, asks_a_service};
 use super::{Health, Look};
+use crate::error::Error;
 use crate::outside::probes::{Measured, Outcome, Probe};
+
+/// What a look at a check found.
+type Found = (Arc<Check>, Look);
 
 /// So many results wait to be taken in; more there can't be, since a check is looked at once at a time.
 const WAITING: usize = 1_024;
@@ -26,12 +31,13 @@ impl Health {
 
     async fn go_round(
         self: &Arc<Self>,
-        found: mpsc::Sender<(String, Look)>,
+        found: mpsc::Sender<Found>,
         alive: impl Fn() -> Option<Duration> + Send,
     ) {
         let (over, mut ended) = mpsc::unbounded_channel::<String>();
         let mut due: BTreeMap<String, Duration> = BTreeMap::new();
         let mut looking: BTreeSet<String> = BTreeSet::new();
+        let (mut ended_since, mut wanted) = (false, LONGEST_SLEEP);
         loop {
             let clock = &self.outside.clock;
             let (now, checks) = (clock.monotonic(), self.checks());
@@ -39,6 +45,8 @@ impl Health {
             let mut next = now + LONGEST_SLEEP;
             for (id, check) in checks.iter() {
                 let at = due.entry(id.clone()).or_insert(now);
+                // A shorter interval counts from now on, not after the longer one.
+                *at = (*at).min(now + check.policy.interval);
                 if *at <= now {
                     // What was missed is skipped; the pace stays the same.
                     let interval = check.policy.interval;
@@ -52,15 +60,19 @@ impl Health {
                 }
                 next = next.min(*at);
             }
-            let wanted = alive().map_or(LONGEST_SLEEP, |wanted| wanted.min(LONGEST_SLEEP));
+            // Told by looks that have come to an end, as each does in its time; where none was due, by going round.
+            if ended_since || looking.is_empty() {
+                wanted = alive().map_or(LONGEST_SLEEP, |wanted| wanted.min(LONGEST_SLEEP));
+                ended_since = false;
+            }
             let sleep = clock.sleep(next.saturating_sub(now).min(wanted));
             tokio::select! {
                 () = sleep => {}
                 () = self.changed.notified() => {}
-                Some(id) = ended.recv() => drop(looking.remove(&id)),
+                Some(id) = ended.recv() => ended_since |= looking.remove(&id),
             }
             while let Ok(id) = ended.try_recv() {
-                looking.remove(&id);
+                ended_since |= looking.remove(&id);
             }
         }
     }
@@ -68,13 +80,13 @@ impl Health {
     fn start_look(
         self: &Arc<Self>,
         check: &Arc<Check>,
-        found: mpsc::Sender<(String, Look)>,
+        found: mpsc::Sender<Found>,
         over: mpsc::UnboundedSender<String>,
     ) {
         let (health, check) = (Arc::clone(self), Arc::clone(check));
         tokio::spawn(async move {
             let probe = check.probe.clone();
-            // A task of its own: given up in time, it may still hang, and then is not begun once more.
+            // A task of its own, so that a defect in a probe ends that look and nothing else.
             let (told, outcome) = tokio::sync::oneshot::channel();
             let prober = Arc::clone(&health);
             let looking = tokio::spawn(async move {
@@ -83,15 +95,15 @@ impl Health {
             });
             let look = health.judged(&check, async { outcome.await.ok() }).await;
             // Nobody takes in any more when the agent stops.
-            let _ = found.send((check.id.clone(), look)).await;
-            // Not before both have ended is it looked at again: what hangs, and what can't be taken in because the
-            // disk stands still, does not pile up.
-            let _ = looking.await;
+            let _ = found.send((Arc::clone(&check), look)).await;
+            // What hangs in the kernel goes on aside, and is not begun twice there; whatever else is given up now. Only
+            // what was taken in is looked at again, so that nothing piles up while the disk stands still.
+            looking.abort();
             let _ = over.send(check.id.clone());
         });
     }
 
-    async fn collect(self: &Arc<Self>, mut results: mpsc::Receiver<(String, Look)>) {
+    async fn collect(self: &Arc<Self>, mut results: mpsc::Receiver<Found>) {
         let mut batch = Vec::new();
         // What has come meanwhile is one batch.
         while results.recv_many(&mut batch, WAITING).await > 0 {
@@ -116,7 +128,8 @@ impl Health {
             outcome = measuring => outcome.unwrap_or_else(|| Err("the look was cut off by a defect".to_owned())),
             () = clock.sleep(check.timeout) => {
                 let why = format!("no answer within {:?}", check.timeout);
-                match asks_a_service(&check.probe) {
+                // That the database is slow is what its look is about.
+                match asks_a_service(&check.probe) || check.probe == Probe::Agent {
                     true => Ok(Measured { value: f64::INFINITY, detail: format!("{}: {why}", check.probe) }),
                     false => Err(why),
                 }
@@ -151,13 +164,22 @@ impl Health {
 
     /// How long the embedded database takes to make a change durable, in milliseconds.
     async fn measure_agent(&self) -> Outcome {
+        // While the last change is still waited for, another one would only wait behind it.
+        let Ok(one) = Arc::clone(&self.committing).try_lock_owned() else {
+            let detail = "a change has not become durable since the last look".to_owned();
+            return Ok(Measured { value: f64::INFINITY, detail });
+        };
         let before = self.outside.clock.monotonic();
-        let mark =
-            genesis_storage::CheckRecord { check: ".agent".to_owned(), ..Default::default() };
-        let written = self
-            .state
-            .bookkeep(move |books| Ok::<_, crate::error::Error>(books.health().put_check(&mark)?))
-            .await;
+        let store = Arc::clone(self.state.store());
+        let written = tokio::task::spawn_blocking(move || {
+            let mark = CheckRecord { check: ".agent".to_owned(), ..CheckRecord::default() };
+            let written = store.bookkeep(|books| books.health().put_check(&mark));
+            // Also where nobody waits for it any more.
+            drop(one);
+            written.map_err(Error::from)
+        })
+        .await
+        .unwrap_or_else(|error| Err(Error::internal("STORAGE_FAILED", error.to_string())));
         let took = self.outside.clock.monotonic().saturating_sub(before).as_secs_f64() * 1e3;
         match written {
             Ok(()) => Ok(Measured {

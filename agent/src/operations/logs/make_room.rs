@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use genesis_storage::SegmentRecord;
 
 use super::{Logs, blocking};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::outside::probes::disk;
 use crate::outside::{files, survey};
 use crate::plan::PlanStep;
@@ -28,8 +29,8 @@ impl Remedy for MakeRoom {
     }
 
     async fn plan(&self, aim: &Aim) -> Result<Vec<PlanStep>> {
-        let path = self.disk(aim)?;
-        let copies = self.0.copies_that_may_go()?;
+        let path = self.disk(aim).await?;
+        let copies = self.copies().await?;
         let bytes: u64 = copies.iter().map(|segment| segment.compressed_bytes).sum();
         let free = measure(&path, aim.room).await?;
         let why = format!(
@@ -46,9 +47,9 @@ impl Remedy for MakeRoom {
     }
 
     async fn carry_out(&self, aim: &Aim, permission: &dyn Permission) -> Result<String> {
-        let path = self.disk(aim)?;
+        let path = self.disk(aim).await?;
         let before = free(&path).await?;
-        let copies = self.0.copies_that_may_go()?;
+        let copies = self.copies().await?;
         let detail = format!("to make room: {}", aim.reason);
         let (mut deleted, mut kept) = (0_u64, 0_u64);
         for segment in copies.into_iter().take(COPIES_LIMIT) {
@@ -59,9 +60,9 @@ impl Remedy for MakeRoom {
             match self.0.delete_oldest(segment, Some(permission), told).await {
                 Ok(true) => deleted += 1,
                 Ok(false) => {}
-                Err(error) if error.code == "ACTION_REFUSED" && deleted == 0 => return Err(error),
+                Err(error) if held_back(&error) && deleted == 0 => return Err(error),
                 // What was done so far counts.
-                Err(error) if error.code == "ACTION_REFUSED" => break,
+                Err(error) if held_back(&error) => break,
                 Err(error) => {
                     tracing::error!(error = error.chain(), "a copy was not deleted to make room");
                     kept += 1;
@@ -81,6 +82,8 @@ impl Remedy for MakeRoom {
             path.display()
         );
         match deleted {
+            // Somebody else has made room meanwhile.
+            0 if measure(&path, aim.room).await? >= aim.goal => Ok(what),
             0 => Err(Error::unavailable("ACTION_FAILED", what)),
             _ => Ok(what),
         }
@@ -88,11 +91,18 @@ impl Remedy for MakeRoom {
 }
 
 impl MakeRoom {
+    /// The copies that may go. There may be many, and whoever plans may be anybody.
+    async fn copies(&self) -> Result<Vec<SegmentRecord>> {
+        let logs = Arc::clone(&self.0);
+        blocking(move || logs.copies_that_may_go()).await
+    }
+
     /// The disk to make room on, which must be the one with the local copies.
-    fn disk(&self, aim: &Aim) -> Result<PathBuf> {
+    async fn disk(&self, aim: &Aim) -> Result<PathBuf> {
         let copies = self.0.config().local_dir.clone();
         let path = aim.path.clone().unwrap_or_else(|| copies.clone());
-        if files::same_disk(&copies, &path) {
+        let (ours, theirs) = (copies.clone(), path.clone());
+        if blocking(move || Ok(files::same_disk(&ours, &theirs))).await? {
             return Ok(path);
         }
         let message = format!(
@@ -102,6 +112,11 @@ impl MakeRoom {
         );
         Err(Error::unavailable("ACTION_FAILED", message))
     }
+}
+
+/// Whether the leave for what is left was withdrawn.
+fn held_back(error: &Error) -> bool {
+    error.code == "ACTION_REFUSED" || error.kind == Kind::Cancelled
 }
 
 /// What is free on the disk of a folder, in percent.

@@ -39,8 +39,8 @@ pub(crate) fn condition(status: Status) -> v1::Condition {
 }
 
 /// The worst of these: CRITICAL beats UNKNOWN, which beats the rest.
-pub(crate) fn worst(checks: &[v1::HealthCheck]) -> v1::Condition {
-    let statuses = checks.iter().map(|check| match check.condition() {
+pub(crate) fn worst(conditions: impl IntoIterator<Item = v1::Condition>) -> v1::Condition {
+    let statuses = conditions.into_iter().map(|found| match found {
         v1::Condition::Ok => Status::Ok,
         v1::Condition::Warn => Status::Warn,
         v1::Condition::Critical => Status::Crit,
@@ -192,7 +192,7 @@ fn objective(objective: &Objective) -> v1::Objective {
 pub(crate) fn status(overview: Overview, runs: &Runs) -> v1::GetHealthStatusResponse {
     let checks: Vec<v1::HealthCheck> = overview.checks.into_iter().map(check).collect();
     v1::GetHealthStatusResponse {
-        condition: worst(&checks).into(),
+        condition: worst(checks.iter().map(v1::HealthCheck::condition)).into(),
         checks,
         issues: overview.issues.into_iter().map(issue).collect(),
         holds: overview.holds.into_iter().map(hold).collect(),

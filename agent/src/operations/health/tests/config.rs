@@ -38,7 +38,7 @@ fn the_defaults_are_those_of_the_procedures() {
     assert_eq!(deep[0].policy.looks, 1);
     // Its own limit leaves no other one of the probe's in force.
     let own = one("probe = \"disk-bytes\"\ntarget = \"/\"\ncrit = \"50\"").unwrap();
-    assert_eq!((own[0].limits.warn, own[0].limits.clear), (None, None));
+    assert_eq!((own[0].limits.warn, own[0].limits.clear), (None, Some(55.0)));
     let room = one("probe = \"disk-inodes\"\ntarget = \"/\"\naction = \"make-room\"").unwrap();
     let deed = room[0].action.as_ref().unwrap();
     assert!(deed.action.goes_on && matches!(deed.means, Means::BuiltIn("make-room")));

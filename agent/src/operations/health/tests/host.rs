@@ -156,12 +156,20 @@ impl Host {
         self
     }
 
+    /// The configuration is another one from now on.
+    pub(super) async fn reload(&self, text: &str) {
+        let text = format!("[health]\ndefaults = false\n{text}");
+        let config = AgentConfig::parse(&text, "test", &self.places).config.unwrap();
+        crate::config::Follower::follow(&*self.health, &config).await;
+    }
+
     /// Every check is looked at once, and what was begun has come to its end.
     pub(super) async fn round(&self) {
         let checks: Vec<_> = self.health.checks().values().cloned().collect();
         let mut looks = Vec::new();
         for check in checks {
-            looks.push((check.id.clone(), self.health.look(&check).await));
+            let look = self.health.look(&check).await;
+            looks.push((check, look));
         }
         self.health.take_in(looks).await;
         self.idle().await;

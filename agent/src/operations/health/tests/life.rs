@@ -187,6 +187,20 @@ fn what_stays_critical_for_a_quarter_of_an_hour_calls_people_also_after_a_restar
 }
 
 #[test]
+fn what_was_critical_and_cannot_be_told_any_more_calls_people_all_the_same() {
+    let mut known = failing();
+    let happened = observe(&mut known, 90, &"?".repeat(30));
+    assert!(happened.contains(&(900, H::Escalate(Trigger::CriticalTooLong))), "{happened:?}");
+    // Nothing wakes people before it is known to be an issue at all.
+    let patient = Policy { hold: Duration::from_secs(3_600), ..policy() };
+    let mut known = Known::nothing("x");
+    for at in 0..100 {
+        let happened = known.observe(&patient, Status::Crit, "it", &moment(30 * at));
+        assert!(!happened.iter().any(|what| matches!(what, H::Escalate(_))), "{at}");
+    }
+}
+
+#[test]
 fn flapping_freezes_once_and_ends_after_a_quiet_window() {
     let mut known = Known::nothing("x");
     let happened = observe(&mut known, 0, &"co".repeat(30));
@@ -227,7 +241,9 @@ proptest! {
                 prop_assert!(since_good >= 2, "{results} at {index}");
             }
             if result == '?' {
-                let told = |what: &H| matches!(what, H::CantTell | H::FlappingEnded);
+                let told = |what: &H| {
+                    matches!(what, H::CantTell | H::FlappingEnded | H::Escalate(_))
+                };
                 prop_assert!(happened.iter().all(|(_, what)| told(what)));
                 let after = state(&known);
                 prop_assert!(after == before || before == Some(IssueState::Resolved));

@@ -151,7 +151,7 @@ async fn nothing_begins_once_remediation_was_switched_off() {
         begun += then - before;
     }
     // The race is one: sometimes this side wins, and sometimes that.
-    assert!((20..=980).contains(&begun), "{begun} of 1000 began");
+    assert!((1..1_000).contains(&begun), "{begun} of 1000 began");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -237,17 +237,23 @@ async fn six_issues_at_once_set_the_brake_and_only_a_person_releases_it() {
     for id in &ids[..6] {
         host.world.set(id, Some(4.0));
     }
-    host.minutes(8).await;
+    for _ in 0..8 {
+        host.minutes(1).await;
+        if host.calls().contains(&"STORM") {
+            break;
+        }
+    }
     assert_eq!(host.world.acts(), 5);
     assert!(host.calls().contains(&"STORM"), "{:?}", host.calls());
     assert!(host.denied("disk-05").contains(&"STORM".to_owned()));
     let host = host.restart(Duration::from_secs(60)).await;
-    host.minutes(2).await;
+    host.minutes(1).await;
     assert_eq!(host.world.acts(), 5, "neither a restart nor time releases it");
     assert!(host.health.release_brake("", ("me", "")).await.is_err(), "not without a reason");
     host.health.release_brake("", ("me", "found it")).await.unwrap();
     assert!(host.health.release_brake("", ("me", "again")).await.is_err());
-    host.minutes(3).await;
+    // What was done before the release, minutes ago, does not set the brake again.
+    host.minutes(2).await;
     assert!(host.world.acts() > 5);
     assert!(host.calls().iter().filter(|call| **call == "STORM").count() == 1);
 }
@@ -318,7 +324,7 @@ async fn a_condition_that_is_gone_at_the_second_reading_is_left_alone() {
     let check = host.health.known_check("disk").unwrap();
     let bad = host.health.look(&check).await;
     host.world.set("disk", Some(50.0));
-    host.health.take_in(vec![("disk".to_owned(), bad)]).await;
+    host.health.take_in(vec![(check, bad)]).await;
     host.idle().await;
     assert_eq!((host.world.acts(), host.attempts("disk").len()), (0, 0));
 }
@@ -426,4 +432,105 @@ async fn a_crowd_that_asks_at_once_costs_two_looks() {
     host.world.set("disk", Some(7.0));
     assert_eq!(crowd.await, ["7 % free"; 50], "nobody gets what was found before they asked");
     assert_eq!(host.world.looks.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_are_called_once_about_an_issue_whatever_becomes_of_its_attempt() {
+    let host = Host::new(&check("disk", "cooldown = \"1s\"")).await;
+    host.world.helps.store(false, Ordering::SeqCst);
+    host.world.set("disk", Some(4.0));
+    while host.world.acts() < 3 {
+        host.minutes(1).await;
+    }
+    // The third attempt is being verified; somebody does not wait for it.
+    host.health.flag("disk", "", ("me", "it is the pricing service")).await.unwrap();
+    host.minutes(10).await;
+    assert_eq!(host.calls(), ["FLAGGED"]);
+    assert_eq!(host.attempts("disk")[2].outcome, AttemptOutcome::Failed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_limit_proves_nothing_about_an_attempt_and_what_was_begun_is_not_taken_for_it() {
+    let host = Host::new(&check("disk", "")).await;
+    host.world.helps.store(false, Ordering::SeqCst);
+    host.world.set("disk", Some(4.0));
+    host.minutes(1).await;
+    assert_eq!(host.world.acts(), 1);
+    // By the new limit it is well, and the action had no part in that.
+    let old = host.health.known_check("disk").unwrap();
+    host.reload(&check("disk", "crit = \"2\"\nclear = \"3\"")).await;
+    assert_eq!(host.attempts("disk")[0].outcome, AttemptOutcome::Unknown);
+    // A look that was begun under the old one is not taken in.
+    let look = host.health.look(&old).await;
+    host.health.take_in(vec![(old, look)]).await;
+    host.minutes(2).await;
+    assert!(host.health.open_issue("disk").is_err());
+    let objectives = host.health.objectives().unwrap();
+    assert_eq!((objectives[1].count("succeeded"), objectives[1].count("unknown")), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_allows_actions_again_lets_nothing_loose_at_once() {
+    for off in ["enabled = false", "dry_run = true"] {
+        let grace = "startup_grace = \"2m\"";
+        let host =
+            Host::new(&format!("{}[remediation]\n{off}\n{grace}\n", check("disk", ""))).await;
+        host.world.set("disk", Some(4.0));
+        host.minutes(3).await;
+        host.reload(&format!("{}[remediation]\n{grace}\n", check("disk", ""))).await;
+        host.minutes(1).await;
+        assert_eq!((host.world.acts(), host.denied("disk")), (0, vec!["STARTUP_GRACE".to_owned()]));
+        host.minutes(2).await;
+        assert_eq!(host.world.acts(), 1, "{off}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_been_bad_for_long_is_no_reason_to_doubt_the_checks_after_a_restart() {
+    let ids = ["a", "b", "c", "d", "e", "f", "g"];
+    let host = Host::new(&ids.map(|id| watched(id, "")).concat()).await;
+    host.round().await;
+    for id in &ids[..4] {
+        host.world.set(id, Some(4.0));
+        host.minutes(7).await;
+    }
+    let before = host.calls();
+    assert!(!before.contains(&"CHECKER_SUSPECT"), "one after the other: {before:?}");
+    let host = host.restart(Duration::from_secs(60)).await;
+    host.minutes(2).await;
+    assert!(!host.calls().contains(&"CHECKER_SUSPECT"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_done_about_what_recovers_with_its_root_nor_before_the_root_was_looked_at() {
+    let slow = "level = \"deep\"\ninterval = \"5m\"";
+    let host = Host::new(&(watched("db", slow) + &check("api", "depends_on = [\"db\"]"))).await;
+    host.round().await;
+    let api = host.health.known_check("api").unwrap();
+    let db = host.health.known_check("db").unwrap();
+    let look = async |check: &Arc<_>| {
+        let found = host.health.look(check).await;
+        host.health.take_in(vec![(Arc::clone(check), found)]).await;
+        host.idle().await;
+        host.clock.advance(HALF_MINUTE);
+    };
+    // Both fail; the one that is looked at more often is seen first.
+    host.world.set("db", Some(4.0));
+    host.world.set("api", Some(4.0));
+    for _ in 0..4 {
+        look(&api).await;
+    }
+    assert_eq!((host.world.acts(), host.attempts("api").len()), (0, 0));
+    look(&db).await;
+    // The root recovers first, and what depends on it needs a while.
+    host.world.set("db", Some(50.0));
+    look(&db).await;
+    look(&api).await;
+    assert_eq!(host.world.acts(), 0);
+    host.world.set("api", Some(50.0));
+    look(&db).await;
+    look(&api).await;
+    look(&api).await;
+    assert!(host.health.open_issue("api").is_err());
+    assert_eq!((host.world.acts(), host.calls().len()), (0, 0));
 }

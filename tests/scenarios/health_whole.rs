@@ -238,3 +238,22 @@ fn a_check_that_hangs_delays_no_other_and_is_not_taken_for_good_or_bad() {
     agent.wait_denial("mute", "NO_ACTION");
     agent.ctl(&["status"]).exits(3).says(&["CHECK_FAILS", "mute#1"]);
 }
+
+#[test]
+fn a_dependency_that_there_is_not_is_refused_or_at_least_said() {
+    let mut agent = TestAgent::new(|_| String::new());
+    let on = |id: &str| {
+        let check = Check::new("api", "load").text("crit", "1000");
+        let config = config("", [&check.set("depends_on", format!("[{id:?}]"))]);
+        config.replace("defaults = false", "defaults = true")
+    };
+    agent.configure(&on("memory"));
+    agent.start();
+    assert!(!agent.ctl(&["status"]).text().contains("DEPENDENCY_UNKNOWN"));
+    agent.configure(&on("meory"));
+    agent.ctl(&["config", "reload"]).exits(2).says(&["there is no check", "meory"]);
+    // Which file systems there are only the host knows.
+    agent.configure(&on("disk:/no/such/place"));
+    agent.ctl(&["config", "reload"]).ok();
+    agent.ctl(&["status"]).exits(3).says(&["DEPENDENCY_UNKNOWN", "api", "disk:/no/such/place"]);
+}

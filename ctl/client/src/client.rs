@@ -211,20 +211,26 @@ impl Client {
     {
         let client = self.for_one_call();
         let limit = self.metadata.timeout;
-        let timeout = || client.named(Error::timeout(&self.node, client.mutated(), limit));
+        // Where time runs out over a repeat of what was shed, that is why; not so for a change, which this time may
+        // have been carried out.
+        let late = |shed: Option<&Error>| match shed {
+            Some(shed) if !client.mutated() => shed.clone(),
+            _ => client.named(Error::timeout(&self.node, client.mutated(), limit)),
+        };
         let deadline = tokio::time::sleep(limit);
         tokio::pin!(deadline);
         // The first attempt that may have been carried out without its answer having come.
         let mut doubt: Option<Error> = None;
+        let mut shed: Option<Error> = None;
         let mut attempt = 1;
         loop {
             let answer = tokio::select! {
                 answer = send(client.clone(), request.clone()) => answer,
-                () = &mut deadline => return Err(doubt.unwrap_or_else(timeout)),
+                () = &mut deadline => return Err(doubt.unwrap_or_else(|| late(shed.as_ref()))),
             };
             let error = match answer {
                 Ok(response) => return Ok(response.into_inner()),
-                Err(status) if is_deadline(&status) => timeout(),
+                Err(status) if is_deadline(&status) => late(shed.as_ref()),
                 Err(status) => client.named(client.failure(client.mutated(), status)),
             };
             let Some(pause) = pause(&error, doubt.is_some(), attempt) else {
@@ -235,6 +241,8 @@ impl Client {
             };
             if error.reason == OUTCOME_UNKNOWN {
                 doubt.get_or_insert(error.clone());
+            } else {
+                shed = Some(error.clone());
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => attempt += 1,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::{self, Check, Level, Limits, Means, Severity, Worse, usual_limits, usual_row};
+use super::defaults::may_be_built_in;
 use super::gates;
 use super::life::{LONGEST_COOLDOWN, Policy};
 use super::matrix::{self, MATRIX};
@@ -55,17 +56,31 @@ impl Config {
             "People are called about what has been critical for so long; time when the agent was down counts.",
         );
         let sections = section.tables("check", CHECK_LIMIT);
-        let mut checks: Vec<Check> = Vec::new();
+        let mut checks: Vec<(&Section<'_>, Check)> = Vec::new();
         let mut ids = BTreeSet::new();
         for section in &sections {
             section.entry_header();
-            if let Some(check) = read_check(section, escalate_after) {
-                if !ids.insert(check.id.clone()) {
-                    section.problem("id", format!("{:?} is used by another check", check.id));
-                }
-                checks.push(check);
+            let id = section.parsed("id", None, "Names the check.", id);
+            // Also where something else is wrong with it, so that all is said at once.
+            if let Some(id) = &id
+                && !ids.insert(id.clone())
+            {
+                section.problem("id", format!("{id:?} is used by another check"));
+            }
+            checks.extend(read_check(section, id, escalate_after).map(|check| (section, check)));
+        }
+        for (section, check) in &checks {
+            let known =
+                |name: &&String| ids.contains(name.as_str()) || (defaults && may_be_built_in(name));
+            if let Some(name) = check.depends_on.iter().find(|name| !known(name)) {
+                let others = ids.iter().filter(|id| **id != check.id);
+                let near = others.min_by_key(|id| strsim::damerau_levenshtein(id, name));
+                let hint =
+                    near.map_or_else(String::new, |near| format!("; the nearest is {near:?}"));
+                section.problem("depends_on", format!("there is no check {name:?}{hint}"));
             }
         }
+        let checks: Vec<Check> = checks.into_iter().map(|(_, check)| check).collect();
         if let Some(section) = sections.first() {
             let rings: BTreeMap<String, Vec<String>> =
                 checks.iter().map(|check| (check.id.clone(), check.depends_on.clone())).collect();
@@ -115,8 +130,11 @@ fn id(text: &str) -> Result<String, String> {
     }
 }
 
-fn read_check(section: &Section<'_>, escalate_after: Duration) -> Option<Check> {
-    let id = section.parsed("id", None, "Names the check.", id);
+fn read_check(
+    section: &Section<'_>,
+    id: Option<String>,
+    escalate_after: Duration,
+) -> Option<Check> {
     let probe = read_probe(section);
     let row = section.parsed(
         "row",
@@ -193,7 +211,7 @@ fn read_check(section: &Section<'_>, escalate_after: Duration) -> Option<Check> 
         "depends_on",
         &[],
         false,
-        "Ids of checks that must be well for this one to be; where one of them fails, only that is acted on.",
+        "Ids of checks that must be well for this one to be, built-in ones included; where one of them fails, only that is acted on.",
     );
     let limits = read_limits(section, probe.as_ref());
     let row = row.flatten().or_else(|| probe.as_ref().map(usual_row));

@@ -136,7 +136,8 @@ impl Health {
         Trades::Unknown
     }
 
-    fn remember(&self, id: &str, denied: &[Denied], now: &Moment) {
+    /// Keeps what denies, each since when.
+    pub(super) fn remember(&self, id: &str, denied: &[Denied], now: &Moment) {
         let mut live = self.live();
         let Some(issue) = live.seen.get_mut(id).and_then(|seen| seen.known.issue.as_mut()) else {
             return;

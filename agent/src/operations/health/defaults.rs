@@ -39,6 +39,14 @@ impl Watched {
     }
 }
 
+/// Whether a built-in check may have this id. Which of those of file systems there are, only the host can say.
+pub fn may_be_built_in(id: &str) -> bool {
+    matches!(id, "memory" | "load" | "agent" | "clock" | "secrets")
+        || id
+            .split_once(':')
+            .is_some_and(|(kind, rest)| matches!(kind, "disk" | "inodes") && rest.starts_with('/'))
+}
+
 /// Every check in force: the configured ones, and the built-in ones that none of those replaces. `device` names the
 /// file system of a folder.
 pub fn checks(

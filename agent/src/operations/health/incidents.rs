@@ -131,6 +131,7 @@ impl Health {
         let members = self.bad_issues();
         let title = format!("{why}: rather the checks are at fault than all of them");
         let incident = self.host_incident(Trigger::CheckerSuspect, title, members, "");
+        let incident = self.in_place_of_cascade(incident);
         let intent = self
             .intent(ACTOR, "health.checker-suspect.set")
             .detail(why)
@@ -152,11 +153,42 @@ impl Health {
         };
         let title = format!("{why}: the brake is set until somebody releases it");
         let incident = self.host_incident(Trigger::Storm, title, self.bad_issues(), "");
+        let incident = self.in_place_of_cascade(incident);
         let intent =
             self.intent(ACTOR, "health.brake.set").detail(why).correlation_id(incident.id.clone());
         self.live().controls.insert(Control::Brake, control.clone());
         let controls = vec![(Control::Brake, Some(control))];
         self.open_incident(incident, Pending { controls, ..Pending::new(intent) });
+    }
+
+    /// What is greater takes the place of the cascade that people were called about before it was known, so that one
+    /// cause stays one call.
+    fn in_place_of_cascade(&self, greater: IncidentRecord) -> IncidentRecord {
+        let mut live = self.live();
+        let shared = |incident: &IncidentRecord| {
+            let mut shared = 0;
+            if incident.trigger == Trigger::Cascade {
+                shared = incident.issues.iter().filter(|it| greater.issues.contains(it)).count();
+            }
+            shared
+        };
+        let most = live.incidents.iter().enumerate().max_by_key(|(_, incident)| shared(incident));
+        let Some((at, _)) = most.filter(|(_, incident)| shared(incident) > 0) else {
+            return greater;
+        };
+        let cascade = live.incidents.remove(at);
+        let before = format!("at first CASCADE: {}", cascade.title);
+        let mut issues = cascade.issues;
+        let more = greater.issues.into_iter().filter(|issue| !issues.contains(issue));
+        let more: Vec<_> = more.collect();
+        issues.extend(more);
+        IncidentRecord {
+            id: cascade.id,
+            opened_at: cascade.opened_at,
+            details: [vec![before], greater.details].concat(),
+            issues,
+            ..greater
+        }
     }
 
     fn bad_issues(&self) -> Vec<(String, u64)> {
@@ -182,10 +214,15 @@ impl Health {
             let opened = |id: &String| Some(&live.seen.get(id)?.open()?.opened);
             let new = cascades.into_iter().filter(|Cascade { root, members }| {
                 let known = |incident: &IncidentRecord| {
-                    incident.trigger == Trigger::Cascade
-                        && incident.root.as_str() == root.as_deref().unwrap_or_default()
-                        && (root.is_some()
-                            || incident.issues.iter().any(|(check, _)| members.contains(check)))
+                    let shares = || incident.issues.iter().any(|(it, _)| members.contains(it));
+                    let root = root.as_deref().unwrap_or_default();
+                    match incident.trigger {
+                        Trigger::Cascade if incident.root != root => false,
+                        Trigger::Cascade => !root.is_empty() || shares(),
+                        // Somebody came for the storm, and what set it off goes on.
+                        Trigger::Storm => shares(),
+                        _ => false,
+                    }
                 };
                 let mut since = members.iter().filter_map(opened).chain(&live.trusted_since);
                 !live.incidents.iter().any(known) && !since.any(early)
@@ -324,15 +361,18 @@ impl Health {
             let mut live = self.live();
             let live = &mut *live;
             live.incidents.retain(|incident| {
+                let issues_over = || {
+                    incident.issues.iter().all(|(check, episode)| {
+                        let open = live.seen.get(check).and_then(Seen::open);
+                        open.is_none_or(|issue| issue.episode != *episode)
+                    })
+                };
                 let over = match incident.trigger {
-                    Trigger::Storm => !live.controls.contains_key(&Control::Brake),
+                    Trigger::Storm => !live.controls.contains_key(&Control::Brake) && issues_over(),
                     Trigger::CheckerSuspect => {
                         !live.controls.contains_key(&Control::CheckerSuspect)
                     }
-                    _ => incident.issues.iter().all(|(check, episode)| {
-                        let open = live.seen.get(check).and_then(Seen::open);
-                        open.is_none_or(|issue| issue.episode != *episode)
-                    }),
+                    _ => issues_over(),
                 };
                 if over {
                     ended.push(incident.clone());
@@ -343,7 +383,7 @@ impl Health {
         for mut incident in ended {
             incident.over_at = Some(self.outside.clock.now());
             incident.resolution = match incident.trigger {
-                Trigger::Storm => "the brake was released",
+                Trigger::Storm => "the brake was released, and its issues are over",
                 Trigger::CheckerSuspect => "the checks recovered",
                 _ => "its condition cleared and stayed clear",
             }

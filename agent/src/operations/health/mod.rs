@@ -37,6 +37,7 @@ mod intake;
 pub mod life;
 pub mod matrix;
 pub mod metrics;
+mod precheck;
 mod record;
 mod remediate;
 pub mod rpc;
@@ -107,6 +108,8 @@ struct Seen {
     told_at: Option<Moment>,
     /// The episode for which an action was planned in a dry run.
     planned: u64,
+    /// The episode in which the condition was gone just before an action.
+    unneeded: u64,
 }
 
 impl Seen {
@@ -118,6 +121,7 @@ impl Seen {
             bad_since: None,
             told_at: None,
             planned: 0,
+            unneeded: 0,
         }
     }
 

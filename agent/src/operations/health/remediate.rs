@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use super::act::{Leave, Turn};
 use super::check::{Check, Deed};
 use super::decide::Own;
-use super::gates::{self, Spent};
-use super::life::{self, Status};
+use super::gates::Spent;
+use super::life;
 use super::record::{Pending, issue_id};
 use super::{ACTOR, ATTEMPTS_KEPT, Health, ISSUES_KEPT, stance};
 use crate::error::{Error, Kind, Result};
@@ -78,7 +78,7 @@ impl Health {
     }
 
     /// The record of an attempt that is about to begin; `None` when there is no issue any more.
-    fn announced(
+    pub(super) fn announced(
         &self,
         check: &Check,
         deed: &Deed,
@@ -114,22 +114,17 @@ impl Health {
     /// One attempt: the condition is read again, the plan made, the gates asked once more, the intent written; only
     /// then the action begins.
     async fn attempt(self: &Arc<Self>, check: &Arc<Check>, deed: &Deed, turn: Turn) -> Result<()> {
-        let look = self.look(check).await;
-        if look.status != Status::Crit {
-            tracing::info!(check = check.id, detail = look.detail, "no action is needed any more");
-            return Ok(());
-        }
-        if let Some(root) = self.bad_below(check).await {
-            tracing::info!(check = check.id, root, "it is left to what it depends on");
-            return Ok(());
-        }
+        let Some(look) = self.needed(check, deed).await else { return Ok(()) };
         let plan = self.plan_deed(check, deed).await;
         let record = {
             let alone = self.deciding.lock().await;
             let now = self.outside.clock.moment();
             let denied = self.denied(check, &now, Own::Begins);
             let record = self.announced(check, deed, &plan);
-            let (true, Some(record)) = (denied.is_empty(), record) else { return Ok(()) };
+            let (true, Some(record)) = (denied.is_empty(), record) else {
+                self.remember(&check.id, &denied, &now);
+                return Ok(());
+            };
             self.announce(check, &record, &now).await?;
             failpoint::hit("health.intent");
             drop(alone);
@@ -162,21 +157,6 @@ impl Health {
             self.withdraw(check, &attempt, &error.chain()).await;
         }
         Ok(())
-    }
-
-    /// A check that this one depends on, through others too, and that is bad when it is looked at now: at its own pace
-    /// it may not have been looked at since this one turned bad.
-    async fn bad_below(&self, check: &Check) -> Option<String> {
-        let checks = self.checks();
-        let dependencies = super::incidents::dependencies(&checks);
-        for name in gates::all_below(&check.id, &dependencies) {
-            if let Some(below) = checks.get(name)
-                && self.look(below).await.status == Status::Crit
-            {
-                return Some(name.to_owned());
-            }
-        }
-        None
     }
 
     /// Writes the intent: from here on the attempt counts, however it ends.

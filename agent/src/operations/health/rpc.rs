@@ -2,6 +2,7 @@
 
 pub(crate) mod convert;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use genesis_proto::v1;
@@ -54,12 +55,24 @@ pub fn domain_status(health: &Health) -> Result<v1::DomainStatus> {
             findings.push(finding("CHECK_CANT_TELL", &check.check.id, detail.to_owned()));
         }
     }
+    let warned = |condition: v1::Condition| match condition {
+        v1::Condition::Ok => v1::Condition::Warn,
+        other => other,
+    };
+    let known: BTreeSet<&str> =
+        overview.checks.iter().map(|check| check.check.id.as_str()).collect();
+    for check in overview.checks.iter().map(|check| &check.check) {
+        for name in check.depends_on.iter().filter(|name| !known.contains(name.as_str())) {
+            condition = warned(condition);
+            let message = format!("it depends on {name}, and there is no such check on this host");
+            findings.push(finding("DEPENDENCY_UNKNOWN", &check.id, message));
+        }
+    }
     for issue in overview.issues.iter().filter(|issue| intake::confirmed(issue.record.state)) {
         let grave = issue.check.as_ref().is_some_and(|check| check.severity >= Severity::High);
         condition = match condition {
             _ if grave => v1::Condition::Critical,
-            v1::Condition::Ok => v1::Condition::Warn,
-            other => other,
+            other => warned(other),
         };
         let id = format!("{}#{}", issue.record.check, issue.record.episode);
         let message =
@@ -67,8 +80,8 @@ pub fn domain_status(health: &Health) -> Result<v1::DomainStatus> {
         findings.push(finding("CHECK_FAILS", &id, message));
     }
     for (code, record) in &overview.holds {
-        if condition == v1::Condition::Ok && *code != "DISABLED" {
-            condition = v1::Condition::Warn;
+        if *code != "DISABLED" {
+            condition = warned(condition);
         }
         let message = format!("actions are held back by {}: {}", record.by, record.reason);
         findings.push(finding(code, "remediation", message));

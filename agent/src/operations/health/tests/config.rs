@@ -95,8 +95,27 @@ fn ids_are_unique_and_dependencies_make_no_ring() {
     };
     let twice = parse(&(check("a", "") + &check("a", ""))).unwrap_err();
     assert!(twice.join("").contains("used by another check"), "{twice:?}");
+    // Also where another thing is wrong with both of them.
+    let bad = check("a", "").replace("load", "lode");
+    let both = parse(&(bad.clone() + &bad)).unwrap_err();
+    assert!(both.join("").contains("used by another check"), "{both:?}");
     let ring = parse(&(check("a", "\"b\"") + &check("b", "\"a\""))).unwrap_err();
     assert!(ring.join("").contains("ring"), "{ring:?}");
     parse(&(check("a", "\"b\"") + &check("b", ""))).unwrap();
     assert!(parse(&check("a b", "")).is_err());
+    let typo = parse(&(check("api", "\"orders-bd\"") + &check("orders-db", ""))).unwrap_err();
+    assert_eq!(typo.len(), 1, "{typo:?}");
+    assert!(typo[0].contains("there is no check \"orders-bd\"; the nearest is \"orders-db\""));
+    // One that is wrong otherwise is there all the same.
+    let wrong =
+        parse(&(check("a", "\"b\"") + &check("b", "").replace("load", "lode"))).unwrap_err();
+    assert!(!wrong.join("").contains("there is no check"), "{wrong:?}");
+    // Built-in ones may be named, where there are any.
+    for built_in in ["memory", "load", "agent", "clock", "secrets", "disk:/", "inodes:/var"] {
+        let text = check("a", &format!("{built_in:?}"));
+        parse(&text).expect(built_in);
+        let off = parse(&format!("[health]\ndefaults = false\n{text}")).expect_err(built_in);
+        assert!(off.join("").contains("there is no check"), "{off:?}");
+    }
+    parse(&check("a", "\"disk:data\"")).unwrap_err();
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod gates;
+mod holds;
 mod host;
 mod judging;
 mod life;

@@ -207,7 +207,8 @@ async fn when_everything_fails_at_once_the_checks_are_doubted_and_nothing_is_don
     for id in ids {
         host.world.set(id, Some(4.0));
     }
-    host.minutes(5).await;
+    // Longer than it takes to call people about one issue.
+    host.minutes(20).await;
     assert_eq!(host.world.acts(), 0);
     assert_eq!(host.calls(), ["CHECKER_SUSPECT"], "one page, and no cascade beside it");
     assert!(host.denied("a").contains(&"CHECKER_SUSPECT".to_owned()));
@@ -244,7 +245,10 @@ async fn six_issues_at_once_set_the_brake_and_only_a_person_releases_it() {
         }
     }
     assert_eq!(host.world.acts(), 5);
-    assert!(host.calls().contains(&"STORM"), "{:?}", host.calls());
+    assert_eq!(host.calls(), ["STORM"], "one call, which had been about a cascade before");
+    let open = host.state.read(|reading| Ok(reading.incidents().list(true, 10)?)).unwrap();
+    assert!(open[0].details[0].contains("CASCADE"), "{:?}", open[0].details);
+    assert_eq!((open[0].issues.len(), open[0].runbook.as_str()), (6, "storm"));
     assert!(host.denied("disk-05").contains(&"STORM".to_owned()));
     let host = host.restart(Duration::from_secs(60)).await;
     host.minutes(1).await;
@@ -255,7 +259,13 @@ async fn six_issues_at_once_set_the_brake_and_only_a_person_releases_it() {
     // What was done before the release, minutes ago, does not set the brake again.
     host.minutes(2).await;
     assert!(host.world.acts() > 5);
-    assert!(host.calls().iter().filter(|call| **call == "STORM").count() == 1);
+    assert_eq!(host.calls(), ["STORM"], "nor is what set it off called a cascade now");
+    for id in &ids {
+        host.world.set(id, Some(50.0));
+    }
+    host.minutes(3).await;
+    let open = host.state.read(|reading| Ok(reading.incidents().list(true, 10)?)).unwrap();
+    assert!(open.is_empty(), "released, and its issues are over: {open:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -324,9 +334,110 @@ async fn a_condition_that_is_gone_at_the_second_reading_is_left_alone() {
     let check = host.health.known_check("disk").unwrap();
     let bad = host.health.look(&check).await;
     host.world.set("disk", Some(50.0));
+    for _ in 0..3 {
+        host.health.take_in(vec![(Arc::clone(&check), bad.clone())]).await;
+        host.idle().await;
+    }
+    assert_eq!(host.world.acts(), 0);
+    let attempts = host.attempts("disk");
+    assert_eq!(attempts.len(), 1, "once is enough: {attempts:?}");
+    assert_eq!(attempts[0].outcome, AttemptOutcome::NotNeeded);
+    assert_eq!(
+        (attempts[0].before.as_str(), attempts[0].after.as_str()),
+        ("4 % free", "50 % free")
+    );
+    // It was none: no budget is spent, and nothing is counted.
+    assert!(host.health.live().spent.is_empty());
+    let objectives = host.health.objectives().unwrap();
+    assert!(objectives[1].counts.iter().all(|(_, count)| *count == 0));
+    // Nor is anything done where the second reading can't tell, and that is said, too.
+    host.world.set("disk", None);
+    host.health.take_in(vec![(Arc::clone(&check), bad)]).await;
+    host.idle().await;
+    assert_eq!((host.world.acts(), host.denied("disk")), (0, vec!["STALE_SIGNAL".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_switched_off_while_the_condition_is_read_again_is_not_even_announced() {
+    let host = Host::new(&check("disk", "")).await;
+    host.world.set("disk", Some(4.0));
+    host.round().await;
+    host.clock.advance(HALF_MINUTE);
+    let check = host.health.known_check("disk").unwrap();
+    let bad = host.health.look(&check).await;
+    let shut = host.world.gate.write().await;
+    let looks = host.world.looks.load(Ordering::SeqCst);
     host.health.take_in(vec![(check, bad)]).await;
+    while host.world.looks.load(Ordering::SeqCst) == looks {
+        tokio::task::yield_now().await;
+    }
+    host.health.disable("4h", "", ("me", "I mend it")).await.unwrap();
+    drop(shut);
     host.idle().await;
     assert_eq!((host.world.acts(), host.attempts("disk").len()), (0, 0));
+    assert_eq!(host.denied("disk"), ["DISABLED"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_checks_have_their_say_before_a_fast_one_is_acted_on() {
+    let slow = ["s", "t", "u", "v", "w", "x"];
+    let checks = slow.map(|id| watched(id, "interval = \"5m\"")).concat() + &check("fast", "");
+    let host = Host::new(&checks).await;
+    host.round().await;
+    let fast = host.health.known_check("fast").unwrap();
+    let look = async || {
+        host.clock.advance(HALF_MINUTE);
+        let found = host.health.look(&fast).await;
+        host.health.take_in(vec![(Arc::clone(&fast), found)]).await;
+        host.idle().await;
+    };
+    // All fail at once, and only the fast one is looked at before the others' turn comes.
+    for id in slow.iter().chain(&["fast"]) {
+        host.world.set(id, Some(4.0));
+    }
+    for _ in 0..4 {
+        look().await;
+    }
+    assert_eq!((host.world.acts(), host.calls()), (0, vec!["CHECKER_SUSPECT"]));
+    assert_eq!(host.denied("fast"), ["CHECKER_SUSPECT"]);
+    // They are asked for the doubt only: each has its own pace, and no issue yet.
+    assert!(slow.iter().all(|id| host.health.open_issue(id).is_err()));
+    // Where the others are well it is acted on.
+    let host = Host::new(&checks).await;
+    host.round().await;
+    let fast = host.health.known_check("fast").unwrap();
+    host.world.set("fast", Some(4.0));
+    for _ in 0..2 {
+        host.clock.advance(HALF_MINUTE);
+        let found = host.health.look(&fast).await;
+        host.health.take_in(vec![(Arc::clone(&fast), found)]).await;
+        host.idle().await;
+    }
+    assert_eq!((host.world.acts(), host.calls().len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_fast_ones_are_called_a_cascade_and_then_the_doubt_takes_its_place() {
+    let slow = ["s", "t", "u", "v", "w", "x"];
+    let fast = ["a", "b", "c"];
+    let checks = slow.map(|id| watched(id, "interval = \"5m\"")).concat()
+        + &fast.map(|id| watched(id, "")).concat();
+    let host = Host::new(&checks).await;
+    host.round().await;
+    for id in slow.iter().chain(&fast) {
+        host.world.set(id, Some(4.0));
+    }
+    for _ in 0..4 {
+        host.clock.advance(HALF_MINUTE);
+        for id in fast {
+            let check = host.health.known_check(id).unwrap();
+            let found = host.health.look(&check).await;
+            host.health.take_in(vec![(check, found)]).await;
+        }
+    }
+    assert_eq!(host.calls(), ["CASCADE"]);
+    host.round().await;
+    assert_eq!(host.calls(), ["CHECKER_SUSPECT"], "the same call, and what it is about now");
 }
 
 /// Each row of the matrix on a check of its own: what touches trading is held back while nobody can say whether

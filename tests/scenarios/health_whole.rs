@@ -251,7 +251,7 @@ fn a_dependency_that_there_is_not_is_refused_or_at_least_said() {
     agent.start();
     assert!(!agent.ctl(&["status"]).text().contains("DEPENDENCY_UNKNOWN"));
     agent.configure(&on("meory"));
-    agent.ctl(&["config", "reload"]).exits(2).says(&["there is no check", "meory"]);
+    agent.ctl(&["config", "reload"]).exits(4).says(&["there is no check", "meory"]);
     // Which file systems there are only the host knows.
     agent.configure(&on("disk:/no/such/place"));
     agent.ctl(&["config", "reload"]).ok();

@@ -323,8 +323,7 @@ pub fn in_vain(
     happened: &mut Vec<Happened>,
 ) {
     issue.cooldown = policy.cooldown_after(issue.attempts);
-    let left_to_people = issue.escalated.is_some() && issue.acked.is_none();
-    enter(issue, if left_to_people { IssueState::Escalated } else { IssueState::Cooldown }, now);
+    enter_unless_called(issue, IssueState::Cooldown, now);
     if issue.attempts >= ATTEMPTS {
         happened.push(Happened::Escalate(Trigger::AttemptsFailed));
     }
@@ -333,7 +332,14 @@ pub fn in_vain(
 /// An attempt was announced and then held back before it had begun: it does not count.
 pub fn withdrawn(issue: &mut IssueRecord, now: &Moment) {
     issue.attempts = issue.attempts.saturating_sub(1);
-    enter(issue, IssueState::Failing, now);
+    enter_unless_called(issue, IssueState::Failing, now);
+}
+
+/// Puts an issue into a state in which the next attempt is waited for; where people were called meanwhile and nobody
+/// has taken notice yet, it is theirs.
+pub fn enter_unless_called(issue: &mut IssueRecord, state: IssueState, now: &Moment) {
+    let called = issue.escalated.is_some() && issue.acked.is_none();
+    enter(issue, if called { IssueState::Escalated } else { state }, now);
 }
 
 /// People are called; automation stops for this issue. What goes on is let finish.

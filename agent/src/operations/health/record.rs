@@ -193,7 +193,7 @@ impl Health {
                 {
                     // What is looked at now is another thing, and proves nothing about that attempt.
                     unproven.push(issue.attempt.clone());
-                    life::enter(issue, IssueState::Failing, &now);
+                    life::enter_unless_called(issue, IssueState::Failing, &now);
                 }
             }
             for mut known in known {

@@ -11,6 +11,8 @@ use crate::outside::files::{self, FileFacts};
 
 /// How often sizes are looked at.
 const POLL: Duration = Duration::from_millis(250);
+/// The agent's own log alone is not worth more than one look a second.
+const OWN_POLL: Duration = Duration::from_secs(1);
 /// Every so many polls the globs are expanded again.
 const EXPAND_EVERY: u32 = 4;
 /// A path that is not there stays watched for so many expansions, a minute.
@@ -51,11 +53,16 @@ impl Logs {
                 paths = found;
                 paths.extend(kept);
             }
-            tick = tick.wrapping_add(1);
             for (source, path) in self.look(&paths) {
                 self.cut_when_due(&source, &path).await;
             }
-            self.outside.clock.sleep(POLL).await;
+            let own = |source: &Source| source.mode == Mode::Reopen(Reopen::Own);
+            let (pause, ticks) = match self.config().sources.iter().all(own) {
+                true => (OWN_POLL, EXPAND_EVERY),
+                false => (POLL, 1),
+            };
+            tick = tick.wrapping_add(ticks);
+            self.outside.clock.sleep(pause).await;
         }
     }
 

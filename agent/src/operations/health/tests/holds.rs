@@ -100,6 +100,19 @@ async fn once_people_were_called_they_are_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_checks_are_doubted_nobody_is_called_about_one_of_them() {
+    let ids = ["a", "b", "c", "d", "e", "f", "g"];
+    let host = Host::new(&ids.map(|id| watched(id, "")).concat()).await;
+    host.round().await;
+    for id in ids {
+        host.world.set(id, Some(4.0));
+    }
+    // Longer than it takes to be critical for too long.
+    host.minutes(20).await;
+    assert_eq!(host.calls(), ["CHECKER_SUSPECT"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_doubt_is_over_what_is_left_is_looked_at_once_more_before_people_are_called() {
     let ids = ["a", "b", "c", "d", "e", "f", "g"];
     let host = Host::new(&ids.map(|id| watched(id, "")).concat()).await;

@@ -167,6 +167,11 @@ fn a_called_person_holds_automation_until_notice_is_taken() {
     begin_attempt(issue, "id", &moment(100));
     withdrawn(issue, &moment(101));
     assert_eq!((issue.state, issue.attempts), (IssueState::Failing, 0));
+    // People may have been called in between, who are waited for.
+    begin_attempt(issue, "id", &moment(102));
+    escalate(issue, Trigger::Flagged, &moment(103));
+    withdrawn(issue, &moment(104));
+    assert_eq!(issue.state, IssueState::Escalated);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The per-host agent of GENESIS. See docs/architecture.md for the map.
 
 pub mod agent;
+pub mod alerts;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod emergency;
 pub mod error;
+pub mod events;
 pub mod lock;
 pub mod main_loop;
 pub mod operations;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::life::{Policy, Status};
 use super::matrix::{self, Action, Row};
+pub use crate::events::Severity;
 use crate::outside::hooks::Hook;
 use crate::outside::probes::{Outcome, Probe, ProcessRef};
 use crate::outside::process::ReopenSignal;
@@ -25,42 +26,6 @@ impl Level {
             Self::Shallow => Duration::from_secs(30),
             Self::Deep => Duration::from_secs(300),
         }
-    }
-}
-
-/// How bad it is for the host when a check fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// For the digest.
-    Low,
-    /// For working hours.
-    Medium,
-    /// Soon.
-    High,
-    /// At once.
-    Critical,
-}
-
-impl Severity {
-    /// As it is written in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// The names that are known.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        [Self::Low, Self::Medium, Self::High, Self::Critical]
-            .into_iter()
-            .find(|severity| severity.name() == text)
-            .ok_or_else(|| format!("{text:?} is not one of low, medium, high, critical"))
     }
 }
 

@@ -1,0 +1,3 @@
+//! Alerts: people hear of each condition once, by the channel that fits, until it is over.
+
+pub mod message;

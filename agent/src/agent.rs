@@ -11,9 +11,11 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::{self, Alerts};
 use crate::config::{Config, Follower, Places};
 use crate::emergency::Emergency;
 use crate::error::{Error, Result};
+use crate::events::{Bell, Source};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
@@ -43,6 +45,7 @@ use crate::server::listen::Addresses;
 use crate::server::tls::Tls;
 use crate::server::{self, Listeners, Secured, Services};
 use crate::state::State;
+use genesis_storage::EmergencyRecord;
 
 /// What runs may take to reach a safe point when the agent stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -53,6 +56,13 @@ const LOCAL_CONNECTIONS: usize = 256;
 
 /// So many open files are kept for the agent's own: its database, logs, archive, and the work on them.
 const OWN_FILES: usize = 64;
+
+/// People hear of an emergency, and of its end, as soon as there is one.
+async fn ring_in_emergencies(mut emergency: watch::Receiver<Option<EmergencyRecord>>, bell: Bell) {
+    while emergency.changed().await.is_ok() {
+        bell.ring();
+    }
+}
 
 /// How many files the process may open.
 fn open_files() -> usize {
@@ -124,6 +134,7 @@ impl Agent {
         let gauges = AgentGauges::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
         let health_metrics = health::Metrics::register(&mut registry);
+        let alert_metrics = alerts::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
             state.clone(),
             outside.clone(),
@@ -143,6 +154,14 @@ impl Agent {
             health_metrics,
         )
         .await?;
+        let bell = Bell::default();
+        let alerts = Alerts::open(
+            state.clone(),
+            outside.clone(),
+            bell.clone(),
+            (&config, (host.id.clone(), host.name.clone())),
+            alert_metrics,
+        )?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -170,7 +189,11 @@ impl Agent {
             places.clone(),
             config_path,
             config,
-            vec![Arc::clone(&logs) as Arc<dyn Follower>, Arc::clone(&health) as Arc<dyn Follower>],
+            vec![
+                Arc::clone(&logs) as Arc<dyn Follower>,
+                Arc::clone(&health) as Arc<dyn Follower>,
+                Arc::clone(&alerts) as Arc<dyn Follower>,
+            ],
             tls.clone(),
         ));
         let dispatcher = Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&history)))]);
@@ -199,6 +222,14 @@ impl Agent {
         );
         let stances = operations.stances();
         let Operations { logs, health, recovery, storage: _, config, vitals } = operations;
+        let mut sources: Vec<Arc<dyn Source>> = vec![
+            Arc::clone(&health) as Arc<dyn Source>,
+            Arc::clone(&recovery) as Arc<dyn Source>,
+            Arc::clone(&logs) as Arc<dyn Source>,
+            Arc::new(scheduler.clone()),
+        ];
+        sources.extend(tls.clone().map(|tls| tls as Arc<dyn Source>));
+        alerts.listen_to(sources);
         let recovery = recovery::rpc::Service { recovery, stances: stances.into() };
         let view = AgentView {
             host,
@@ -208,6 +239,7 @@ impl Agent {
             runs: runs.clone(),
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),
+            alerts: Arc::clone(&alerts),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,
@@ -220,6 +252,7 @@ impl Agent {
             host: Arc::clone(&outside.host),
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),
+            alerts: Arc::clone(&alerts),
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
@@ -228,6 +261,7 @@ impl Agent {
         let diagnosis = Arc::new(Diagnosis::new(view.clone(), places.clone()));
         let services = Services {
             health: health::rpc::Service { health: Arc::clone(&health), diagnosis },
+            alerts: alerts::rpc::Service(Arc::clone(&alerts)),
             agent: view,
             runs: runs.clone(),
             scheduler: scheduler.clone(),
@@ -251,7 +285,9 @@ impl Agent {
         let server =
             tokio::spawn(server::serve(services, gate, listeners, secured, pages, stop.clone()));
         let mut tasks = vec![
+            tokio::spawn(ring_in_emergencies(emergency.follow(), bell)),
             tokio::spawn(emergency.serve()),
+            tokio::spawn(alerts.serve()),
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),
             tokio::spawn(scheduler.serve()),

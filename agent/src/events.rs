@@ -23,6 +23,9 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// Each of them, the mildest first.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Critical];
+
     /// As it is written in the configuration.
     pub fn name(self) -> &'static str {
         match self {
@@ -38,7 +41,7 @@ impl Severity {
     /// # Errors
     /// The names that are known.
     pub fn parse(text: &str) -> Result<Self, String> {
-        [Self::Low, Self::Medium, Self::High, Self::Critical]
+        Self::ALL
             .into_iter()
             .find(|severity| severity.name() == text)
             .ok_or_else(|| format!("{text:?} is not one of low, medium, high, critical"))
@@ -48,8 +51,8 @@ impl Severity {
 /// Something that people should hear of for as long as it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Names it as long as it lasts, and nothing else ever: "health/01M8...", "emergency/3". Of two with one key the
-    /// first counts.
+    /// Names it as long as it lasts, and always the same where it comes back: "health/issue/disk:/", "emergency". Of
+    /// two with one key the first counts.
     pub key: String,
     /// What it is about, for people and for silences: a check, a type of log.
     pub subject: String,

@@ -100,6 +100,8 @@ pub struct Section<'a> {
     span: Option<Range<usize>>,
     /// With indexes: `logs.source[0]`.
     path: String,
+    /// Under which heading its keys are documented; `None`: its path without indexes.
+    heading: Option<String>,
     seen: RefCell<BTreeSet<&'static str>>,
 }
 
@@ -111,6 +113,7 @@ impl<'a> Section<'a> {
             table: Some(table),
             span: None,
             path: String::new(),
+            heading: None,
             seen: RefCell::default(),
         }
     }
@@ -163,7 +166,7 @@ impl<'a> Section<'a> {
     }
 
     fn document(&self, key: &'static str, default: &str, help: &'static str) {
-        let section = strip_indexes(&self.path);
+        let section = self.heading.clone().unwrap_or_else(|| strip_indexes(&self.path));
         let doc = KeyDoc { section, key, default: default.to_owned(), help };
         let mut docs = self.record.docs.borrow_mut();
         if !docs.contains(&doc) {
@@ -338,7 +341,7 @@ impl<'a> Section<'a> {
             self.record.problem(Some(value.span()), &path, message);
         }
         let span = value.map(Spanned::span);
-        Section { record: self.record, table, span, path, seen: RefCell::default() }
+        Section { record: self.record, table, span, path, heading: None, seen: RefCell::default() }
     }
 
     /// A list of tables below this one (`[[path.key]]`), at most `limit` of them.
@@ -365,10 +368,51 @@ impl<'a> Section<'a> {
                     table: Some(table),
                     span: Some(item.span()),
                     path,
+                    heading: None,
                     seen: RefCell::default(),
                 }),
                 None => self.record.problem(Some(item.span()), &path, "must be a table"),
             }
+        }
+        sections
+    }
+
+    /// The tables below `key` (`[path.key.NAME]`), each with its name, at most `limit` of them. Their keys are
+    /// documented once, under `placeholder`.
+    pub fn named_tables(
+        &self,
+        key: &'static str,
+        placeholder: &str,
+        limit: usize,
+    ) -> Vec<(String, Section<'a>)> {
+        let path = self.key_path(key);
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(table) = value.get_ref().as_table() else {
+            let message = format!("must be written as [{path}.{placeholder}]");
+            self.record.problem(Some(value.span()), &path, message);
+            return Vec::new();
+        };
+        if table.len() > limit {
+            self.problem(key, format!("has {} entries, at most {limit} are allowed", table.len()));
+        }
+        let mut sections = Vec::new();
+        for (name, item) in table.iter().take(limit) {
+            let name = name.get_ref().to_string();
+            let path = format!("{path}.{name}");
+            let Some(table) = item.get_ref().as_table() else {
+                self.record.problem(Some(item.span()), &path, "must be a table");
+                continue;
+            };
+            let _ = writeln!(self.record.effective.borrow_mut(), "\n[{path}]");
+            let section = Section {
+                record: self.record,
+                table: Some(table),
+                span: Some(item.span()),
+                path,
+                heading: Some(format!("{}.{placeholder}", self.key_path(key))),
+                seen: RefCell::default(),
+            };
+            sections.push((name, section));
         }
         sections
     }

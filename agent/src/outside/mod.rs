@@ -13,6 +13,8 @@ pub mod heads;
 pub mod hooks;
 pub mod host;
 pub mod lease;
+pub mod mail;
+pub mod notify;
 pub mod probes;
 pub mod process;
 pub mod survey;
@@ -34,6 +36,8 @@ pub struct Outside {
     pub prober: Arc<dyn Prober>,
     /// Single requests over HTTP.
     pub web: Arc<web::Web>,
+    /// What alerts are sent through.
+    pub notifier: Arc<dyn notify::Notifier>,
 }
 
 impl Outside {
@@ -41,6 +45,16 @@ impl Outside {
     pub fn real() -> Self {
         let clock = Arc::new(SystemClock::new());
         let prober = Arc::new(HostProber::new(Arc::clone(&clock) as Arc<dyn Clock>));
-        Self { clock, host: Arc::new(Host), prober, web: Arc::default() }
+        let web: Arc<web::Web> = Arc::default();
+        Self {
+            host: Arc::new(Host),
+            prober,
+            notifier: Arc::new(notify::RealNotifier::new(
+                Arc::clone(&web),
+                Arc::clone(&clock) as _,
+            )),
+            web,
+            clock,
+        }
     }
 }

@@ -20,6 +20,7 @@ pub mod calendar;
 pub mod rpc;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use calendar::{Decision, Schedule, Situation};
 

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alerts::{self, Alerts};
 use crate::error::{Error, Result};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, Logs};
@@ -40,6 +41,8 @@ pub struct Pages {
     pub logs: Arc<Logs>,
     /// Checks and remediation.
     pub health: Arc<Health>,
+    /// Alerts.
+    pub alerts: Arc<Alerts>,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
     /// For the oplog.
@@ -148,7 +151,7 @@ fn router(pages: Pages) -> Router {
 }
 
 async fn index() -> &'static str {
-    "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
+    "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n/api/operations/alerts/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
 }
@@ -162,7 +165,8 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
     // Rather no answer, which Prometheus shows as such, than values that were true once. The status sets the
     // gauges of the sources.
     let read = pages.state.read(|reading| Ok(reading.oplog().head()?));
-    let read = read.and_then(|head| pages.health.gauge().map(|()| head));
+    let read =
+        read.and_then(|head| pages.health.gauge().map(|()| pages.alerts.gauge()).map(|()| head));
     match read.and_then(|head| pages.logs.status().map(|_| head)) {
         Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
         Err(error) => {
@@ -186,7 +190,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -200,6 +204,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "logs" => genesis_proto::to_json(
             "genesis.v1.GetLogsStatusResponse",
             &logs::rpc::status_response(&pages.logs)?,
+        ),
+        "alerts" => genesis_proto::to_json(
+            "genesis.v1.GetAlertsStatusResponse",
+            &alerts::rpc::status_response(&pages.alerts),
         ),
         "health" => genesis_proto::to_json(
             "genesis.v1.GetHealthStatusResponse",

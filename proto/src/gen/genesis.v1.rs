@@ -6134,6 +6134,1490 @@ pub mod health_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A condition that people hear of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Alert {
+    /// A ULID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(enumeration = "AlertState", tag = "2")]
+    pub state: i32,
+    #[prost(enumeration = "Severity", tag = "3")]
+    pub severity: i32,
+    /// Who knows of it, such as "health".
+    #[prost(string, tag = "4")]
+    pub source: ::prost::alloc::string::String,
+    /// What it is about, such as a check.
+    #[prost(string, tag = "5")]
+    pub subject: ::prost::alloc::string::String,
+    /// In one line.
+    #[prost(string, tag = "6")]
+    pub title: ::prost::alloc::string::String,
+    /// What is known of it, and what was tried.
+    #[prost(string, repeated, tag = "7")]
+    pub details: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The runbook page, for `genesisctl runbook show`.
+    #[prost(string, tag = "8")]
+    pub runbook: ::prost::alloc::string::String,
+    /// Since when the condition holds.
+    #[prost(message, optional, tag = "9")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was over.
+    #[prost(message, optional, tag = "10")]
+    pub resolved_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why nobody is told of it now: "silenced by 01M8...", "behind health/incident/01M8...", "gone, and may be over";
+    /// empty: people are.
+    #[prost(string, tag = "11")]
+    pub quiet: ::prost::alloc::string::String,
+    /// It comes and goes too often, so that it is held open.
+    #[prost(bool, tag = "12")]
+    pub flapping: bool,
+    /// Who takes care of it; empty: nobody.
+    #[prost(string, tag = "13")]
+    pub acked_by: ::prost::alloc::string::String,
+    /// What they said.
+    #[prost(string, tag = "14")]
+    pub ack_note: ::prost::alloc::string::String,
+    /// When that ends by itself.
+    #[prost(message, optional, tag = "15")]
+    pub acked_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// The channels that have accepted it.
+    #[prost(string, repeated, tag = "16")]
+    pub told: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The channels that have not answered yet.
+    #[prost(string, repeated, tag = "17")]
+    pub telling: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How often people were told again.
+    #[prost(uint32, tag = "18")]
+    pub repeats: u32,
+    /// When people were last told.
+    #[prost(message, optional, tag = "19")]
+    pub told_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A channel by which people are told.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlertChannel {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Such as "pagerduty".
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// The severities that go to it.
+    #[prost(enumeration = "Severity", repeated, tag = "3")]
+    pub severities: ::prost::alloc::vec::Vec<i32>,
+    /// What is wrong with it; empty: nothing is known to be.
+    #[prost(string, tag = "4")]
+    pub trouble: ::prost::alloc::string::String,
+    /// Since when.
+    #[prost(message, optional, tag = "5")]
+    pub trouble_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Messages that wait for it.
+    #[prost(uint32, tag = "6")]
+    pub waiting: u32,
+}
+/// What people do not want to hear for a while.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Silence {
+    /// A ULID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Alerts of this source; empty: of any.
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+    /// Alerts whose subject matches this glob; empty: any.
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    /// Alerts no worse than this.
+    #[prost(enumeration = "Severity", tag = "4")]
+    pub severity: i32,
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(bool, tag = "9")]
+    pub in_force: bool,
+}
+/// What became of a message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Delivery {
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The message's id; the same at each attempt.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub channel: ::prost::alloc::string::String,
+    /// Why it was sent: firing, repeat, resolved, acknowledged, test, digest.
+    #[prost(string, tag = "4")]
+    pub occasion: ::prost::alloc::string::String,
+    /// The ids of the alerts that it was about.
+    #[prost(string, repeated, tag = "5")]
+    pub alerts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "DeliveryOutcome", tag = "6")]
+    pub outcome: i32,
+    #[prost(uint32, tag = "7")]
+    pub attempts: u32,
+    /// What the channel said.
+    #[prost(string, tag = "8")]
+    pub detail: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAlertsStatusRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetAlertsStatusResponse {
+    /// Critical while something critical fires, WARN while anything does or a channel is in trouble.
+    #[prost(enumeration = "Condition", tag = "1")]
+    pub condition: i32,
+    #[prost(message, repeated, tag = "2")]
+    pub firing: ::prost::alloc::vec::Vec<Alert>,
+    #[prost(message, repeated, tag = "3")]
+    pub channels: ::prost::alloc::vec::Vec<AlertChannel>,
+    #[prost(message, repeated, tag = "4")]
+    pub silences: ::prost::alloc::vec::Vec<Silence>,
+    /// Messages that no channel has accepted yet.
+    #[prost(uint32, tag = "5")]
+    pub waiting: u32,
+    /// Severities of which nobody would hear, since no channel of theirs is configured.
+    #[prost(enumeration = "Severity", repeated, tag = "6")]
+    pub unheard: ::prost::alloc::vec::Vec<i32>,
+    /// When the next digest is due.
+    #[prost(message, optional, tag = "7")]
+    pub next_digest: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAlertsRequest {
+    /// Those that are over, too.
+    #[prost(bool, tag = "1")]
+    pub all: bool,
+    /// 1 to 1000; 0: 100.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAlertsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub alerts: ::prost::alloc::vec::Vec<Alert>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAlertRequest {
+    /// An id or its first four characters or more; "last" is the newest.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetAlertResponse {
+    #[prost(message, optional, tag = "1")]
+    pub alert: ::core::option::Option<Alert>,
+    /// What became of its messages, newest first.
+    #[prost(message, repeated, tag = "2")]
+    pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDeliveriesRequest {
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeliveriesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub deliveries: ::prost::alloc::vec::Vec<Delivery>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AckAlertRequest {
+    /// An id or its first four characters or more; "last" is the newest.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Such as "8h"; empty: 8h; at most 30d.
+    #[prost(string, tag = "2")]
+    pub lasts: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AckAlertResponse {
+    #[prost(message, optional, tag = "1")]
+    pub alert: ::core::option::Option<Alert>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SilenceAlertsRequest {
+    /// Alerts of this source, such as "health"; empty: of any.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// Alerts whose subject matches this glob, such as "disk:\*"; empty: any.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+    /// Alerts no worse than this; unspecified: high.
+    #[prost(enumeration = "Severity", tag = "3")]
+    pub severity: i32,
+    /// Such as "2h"; empty: 2h; at most 30d.
+    #[prost(string, tag = "4")]
+    pub lasts: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "5")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SilenceAlertsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub silence: ::core::option::Option<Silence>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndSilenceRequest {
+    /// An id or its first four characters or more.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndSilenceResponse {
+    #[prost(message, optional, tag = "1")]
+    pub silence: ::core::option::Option<Silence>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestChannelRequest {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestChannelResponse {
+    /// What the channel said.
+    #[prost(string, tag = "1")]
+    pub said: ::prost::alloc::string::String,
+}
+/// Where an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AlertState {
+    Unspecified = 0,
+    /// Its condition holds.
+    Firing = 1,
+    /// It holds, and somebody takes care of it.
+    Acked = 2,
+    /// It is over.
+    Resolved = 3,
+}
+impl AlertState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ALERT_STATE_UNSPECIFIED",
+            Self::Firing => "ALERT_STATE_FIRING",
+            Self::Acked => "ALERT_STATE_ACKED",
+            Self::Resolved => "ALERT_STATE_RESOLVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ALERT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ALERT_STATE_FIRING" => Some(Self::Firing),
+            "ALERT_STATE_ACKED" => Some(Self::Acked),
+            "ALERT_STATE_RESOLVED" => Some(Self::Resolved),
+            _ => None,
+        }
+    }
+}
+/// How a message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeliveryOutcome {
+    Unspecified = 0,
+    /// The channel accepted it.
+    Accepted = 1,
+    /// The channel will never accept it.
+    Refused = 2,
+    /// Another channel was given it as well.
+    HandedOver = 3,
+    /// It was over before anybody was told, or too old.
+    Dropped = 4,
+}
+impl DeliveryOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DELIVERY_OUTCOME_UNSPECIFIED",
+            Self::Accepted => "DELIVERY_OUTCOME_ACCEPTED",
+            Self::Refused => "DELIVERY_OUTCOME_REFUSED",
+            Self::HandedOver => "DELIVERY_OUTCOME_HANDED_OVER",
+            Self::Dropped => "DELIVERY_OUTCOME_DROPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DELIVERY_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "DELIVERY_OUTCOME_ACCEPTED" => Some(Self::Accepted),
+            "DELIVERY_OUTCOME_REFUSED" => Some(Self::Refused),
+            "DELIVERY_OUTCOME_HANDED_OVER" => Some(Self::HandedOver),
+            "DELIVERY_OUTCOME_DROPPED" => Some(Self::Dropped),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod alerts_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What people are told, by which channels, and what they do not want to hear.
+    #[derive(Debug, Clone)]
+    pub struct AlertsServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl AlertsServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> AlertsServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AlertsServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AlertsServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// What fires, the channels with what is wrong with them, the silences in force, and how much waits to be sent.
+        pub async fn get_alerts_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAlertsStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertsStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/GetAlertsStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "GetAlertsStatus"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Alerts, newest first. Fails with LIMIT_INVALID, STORAGE_FAILED.
+        pub async fn list_alerts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAlertsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAlertsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/ListAlerts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "ListAlerts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One alert with what became of its messages. Fails with ALERT_NOT_FOUND.
+        pub async fn get_alert(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAlertRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/GetAlert",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "GetAlert"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What became of the latest messages, newest first. Fails with LIMIT_INVALID, STORAGE_FAILED.
+        pub async fn list_deliveries(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDeliveriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeliveriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/ListDeliveries",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "ListDeliveries"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says that somebody takes care of an alert: nobody is told of it again until that ends by itself. The call's reason
+        /// is kept as the note. Fails with ALERT_NOT_FOUND, ALERT_OVER, DURATION_INVALID.
+        pub async fn ack_alert(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AckAlertRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AckAlertResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/AckAlert",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "AckAlert"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What AckAlert would do. Fails as it does.
+        pub async fn plan_ack_alert(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AckAlertRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanAckAlert",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "PlanAckAlert"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps people from hearing of some alerts until it ends by itself. What was told before is still told to be over.
+        /// Fails with SILENCE_INVALID, SILENCES_TOO_MANY, DURATION_INVALID, REASON_MISSING.
+        pub async fn silence_alerts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SilenceAlertsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SilenceAlertsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/SilenceAlerts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "SilenceAlerts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What SilenceAlerts would do. Fails as it does, but asks for no reason.
+        pub async fn plan_silence_alerts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SilenceAlertsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanSilenceAlerts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.AlertsService", "PlanSilenceAlerts"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a silence: people hear of what still fires. Fails with SILENCE_NOT_FOUND.
+        pub async fn end_silence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndSilenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndSilenceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/EndSilence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "EndSilence"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What EndSilence would do. Fails as it does.
+        pub async fn plan_end_silence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndSilenceRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanEndSilence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "PlanEndSilence"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends a test through a channel and says what the channel says. Fails with CHANNEL_UNKNOWN, CHANNEL_FAILED.
+        pub async fn test_channel(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TestChannelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TestChannelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/TestChannel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "TestChannel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What TestChannel would do. Fails with CHANNEL_UNKNOWN.
+        pub async fn plan_test_channel(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TestChannelRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanTestChannel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "PlanTestChannel"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod alerts_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AlertsServiceServer.
+    #[async_trait]
+    pub trait AlertsService: std::marker::Send + std::marker::Sync + 'static {
+        /// What fires, the channels with what is wrong with them, the silences in force, and how much waits to be sent.
+        async fn get_alerts_status(
+            &self,
+            request: tonic::Request<super::GetAlertsStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertsStatusResponse>,
+            tonic::Status,
+        >;
+        /// Alerts, newest first. Fails with LIMIT_INVALID, STORAGE_FAILED.
+        async fn list_alerts(
+            &self,
+            request: tonic::Request<super::ListAlertsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAlertsResponse>,
+            tonic::Status,
+        >;
+        /// One alert with what became of its messages. Fails with ALERT_NOT_FOUND.
+        async fn get_alert(
+            &self,
+            request: tonic::Request<super::GetAlertRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertResponse>,
+            tonic::Status,
+        >;
+        /// What became of the latest messages, newest first. Fails with LIMIT_INVALID, STORAGE_FAILED.
+        async fn list_deliveries(
+            &self,
+            request: tonic::Request<super::ListDeliveriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeliveriesResponse>,
+            tonic::Status,
+        >;
+        /// Says that somebody takes care of an alert: nobody is told of it again until that ends by itself. The call's reason
+        /// is kept as the note. Fails with ALERT_NOT_FOUND, ALERT_OVER, DURATION_INVALID.
+        async fn ack_alert(
+            &self,
+            request: tonic::Request<super::AckAlertRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AckAlertResponse>,
+            tonic::Status,
+        >;
+        /// What AckAlert would do. Fails as it does.
+        async fn plan_ack_alert(
+            &self,
+            request: tonic::Request<super::AckAlertRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Keeps people from hearing of some alerts until it ends by itself. What was told before is still told to be over.
+        /// Fails with SILENCE_INVALID, SILENCES_TOO_MANY, DURATION_INVALID, REASON_MISSING.
+        async fn silence_alerts(
+            &self,
+            request: tonic::Request<super::SilenceAlertsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SilenceAlertsResponse>,
+            tonic::Status,
+        >;
+        /// What SilenceAlerts would do. Fails as it does, but asks for no reason.
+        async fn plan_silence_alerts(
+            &self,
+            request: tonic::Request<super::SilenceAlertsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Ends a silence: people hear of what still fires. Fails with SILENCE_NOT_FOUND.
+        async fn end_silence(
+            &self,
+            request: tonic::Request<super::EndSilenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndSilenceResponse>,
+            tonic::Status,
+        >;
+        /// What EndSilence would do. Fails as it does.
+        async fn plan_end_silence(
+            &self,
+            request: tonic::Request<super::EndSilenceRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Sends a test through a channel and says what the channel says. Fails with CHANNEL_UNKNOWN, CHANNEL_FAILED.
+        async fn test_channel(
+            &self,
+            request: tonic::Request<super::TestChannelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TestChannelResponse>,
+            tonic::Status,
+        >;
+        /// What TestChannel would do. Fails with CHANNEL_UNKNOWN.
+        async fn plan_test_channel(
+            &self,
+            request: tonic::Request<super::TestChannelRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// What people are told, by which channels, and what they do not want to hear.
+    #[derive(Debug)]
+    pub struct AlertsServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AlertsServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AlertsServiceServer<T>
+    where
+        T: AlertsService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.AlertsService/GetAlertsStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAlertsStatusSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::GetAlertsStatusRequest>
+                    for GetAlertsStatusSvc<T> {
+                        type Response = super::GetAlertsStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAlertsStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::get_alerts_status(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAlertsStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/ListAlerts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAlertsSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::ListAlertsRequest>
+                    for ListAlertsSvc<T> {
+                        type Response = super::ListAlertsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAlertsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::list_alerts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAlertsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/GetAlert" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAlertSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::GetAlertRequest>
+                    for GetAlertSvc<T> {
+                        type Response = super::GetAlertResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAlertRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::get_alert(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAlertSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/ListDeliveries" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDeliveriesSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::ListDeliveriesRequest>
+                    for ListDeliveriesSvc<T> {
+                        type Response = super::ListDeliveriesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDeliveriesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::list_deliveries(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDeliveriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/AckAlert" => {
+                    #[allow(non_camel_case_types)]
+                    struct AckAlertSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::AckAlertRequest>
+                    for AckAlertSvc<T> {
+                        type Response = super::AckAlertResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AckAlertRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::ack_alert(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AckAlertSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/PlanAckAlert" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanAckAlertSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::AckAlertRequest>
+                    for PlanAckAlertSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AckAlertRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::plan_ack_alert(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanAckAlertSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/SilenceAlerts" => {
+                    #[allow(non_camel_case_types)]
+                    struct SilenceAlertsSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::SilenceAlertsRequest>
+                    for SilenceAlertsSvc<T> {
+                        type Response = super::SilenceAlertsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SilenceAlertsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::silence_alerts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SilenceAlertsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/PlanSilenceAlerts" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanSilenceAlertsSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::SilenceAlertsRequest>
+                    for PlanSilenceAlertsSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SilenceAlertsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::plan_silence_alerts(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanSilenceAlertsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/EndSilence" => {
+                    #[allow(non_camel_case_types)]
+                    struct EndSilenceSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::EndSilenceRequest>
+                    for EndSilenceSvc<T> {
+                        type Response = super::EndSilenceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndSilenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::end_silence(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EndSilenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/PlanEndSilence" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanEndSilenceSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::EndSilenceRequest>
+                    for PlanEndSilenceSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndSilenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::plan_end_silence(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanEndSilenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/TestChannel" => {
+                    #[allow(non_camel_case_types)]
+                    struct TestChannelSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::TestChannelRequest>
+                    for TestChannelSvc<T> {
+                        type Response = super::TestChannelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TestChannelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::test_channel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TestChannelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.AlertsService/PlanTestChannel" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanTestChannelSvc<T: AlertsService>(pub Arc<T>);
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::TestChannelRequest>
+                    for PlanTestChannelSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TestChannelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AlertsService>::plan_test_channel(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanTestChannelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for AlertsServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.AlertsService";
+    impl<T> tonic::server::NamedService for AlertsServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// One piece of a log, from one cut to the next.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Segment {

@@ -43,6 +43,7 @@ mod remediate;
 pub mod rpc;
 #[cfg(test)]
 mod tests;
+mod told;
 pub mod verbs;
 pub mod view;
 mod watch;

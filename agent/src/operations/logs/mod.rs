@@ -44,6 +44,7 @@ pub mod status;
 mod take;
 #[cfg(test)]
 mod tests;
+mod told;
 pub mod verify;
 mod watch;
 

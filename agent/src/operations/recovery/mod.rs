@@ -12,6 +12,7 @@ use crate::state::State;
 
 pub mod config;
 pub mod rpc;
+mod told;
 
 pub use config::Contacts;
 

@@ -18,6 +18,7 @@ use crate::server::connection::Connections;
 pub mod identity;
 pub mod material;
 pub mod rpc;
+mod told;
 
 use material::{Material, Raw};
 

@@ -1,0 +1,341 @@
+//! Sends what is in the outbox: one message at a time for each channel, so that none waits for another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::{AlertRecord, DeliveryOutcome, Moment, OutboxRecord};
+
+use super::channel::Channel;
+use super::look::forget_ended;
+use super::message::{Item, Message, Occasion};
+use super::plan::{self, Due};
+use super::record::delivery;
+use super::{Alerts, Live, Trouble};
+use crate::outside::failpoint;
+use crate::outside::notify::Sent;
+
+/// Beyond the channel's own time, for a channel that does not keep it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How an attempt ended.
+pub(super) struct Ended {
+    channel: String,
+    /// What was sent: a message of the outbox, or a sign of life.
+    sequence: Option<u64>,
+    sent: Sent,
+}
+
+impl Alerts {
+    /// Begins to send whatever may be sent now.
+    pub async fn dispatch(self: &Arc<Self>) {
+        let config = self.config();
+        let now = self.outside.clock.moment();
+        let mut begun = Vec::new();
+        {
+            let mut live = self.live();
+            let live = &mut *live;
+            self.give_up(live, &now);
+            self.hand_over(live, &now);
+            for channel in &config.channels {
+                let beat = config.heartbeat.as_ref().filter(|it| it.channel == channel.name);
+                if live.sending.contains(&channel.name) {
+                    continue;
+                }
+                let at = self.outside.clock.monotonic();
+                let sent_at = live.sent_at.get(&channel.name).copied();
+                if sent_at.is_some_and(|sent_at| at < sent_at + channel.pause) {
+                    continue;
+                }
+                let beats = |it: &&super::config::Heartbeat| {
+                    live.beat_at.is_none_or(|before| at >= before + it.every)
+                };
+                let message = if beat.filter(beats).is_some() {
+                    live.beat_at = Some(at);
+                    Some((None, self.sign_of_life(&now)))
+                } else {
+                    self.begin(live, channel, &now)
+                        .map(|(sequence, message)| (Some(sequence), message))
+                };
+                if let Some((sequence, message)) = message {
+                    live.sending.insert(channel.name.clone());
+                    live.sent_at.insert(channel.name.clone(), at);
+                    begun.push((channel.clone(), sequence, message));
+                }
+            }
+        }
+        // That it may have been sent is known before it is, wherever the disk lets it be.
+        self.persist().await;
+        for (channel, sequence, message) in begun {
+            failpoint::hit("alerts.before-send");
+            self.send(channel, sequence, message);
+        }
+    }
+
+    fn send(self: &Arc<Self>, channel: Channel, sequence: Option<u64>, message: Message) {
+        let alerts = Arc::clone(self);
+        tokio::spawn(async move {
+            let name = channel.name.clone();
+            let limit = channel.timeout + GRACE;
+            // A task of its own, so that a defect in a channel ends that attempt and nothing else.
+            let notifier = Arc::clone(&alerts.outside.notifier);
+            let sending = tokio::spawn(async move { notifier.send(&channel, &message).await });
+            let abort = sending.abort_handle();
+            let later = |why: &str| Sent::Later { after: None, why: why.to_owned() };
+            let sent = tokio::select! {
+                sent = sending => sent.unwrap_or_else(|_| later("the attempt was cut off by a defect")),
+                () = alerts.outside.clock.sleep(limit) => {
+                    abort.abort();
+                    later("no answer in time")
+                }
+            };
+            failpoint::hit("alerts.sent");
+            // Nobody takes it in any more when the agent stops; it is sent again then.
+            let _ = alerts.ended.send(Ended { channel: name, sequence, sent });
+        });
+    }
+
+    /// The next message of a channel, and that it is tried.
+    fn begin(&self, live: &mut Live, channel: &Channel, now: &Moment) -> Option<(u64, Message)> {
+        let found = plan::next(&live.outbox, &channel.name, channel.groups(), now);
+        let found: Vec<OutboxRecord> = found.into_iter().cloned().collect();
+        let (first, others) = found.split_first()?;
+        let mut message = first.clone();
+        for other in others {
+            message.alerts.extend(other.alerts.iter().cloned());
+            live.outbox.remove(&other.sequence);
+            live.unwritten.no_message(other.sequence);
+        }
+        message.attempts = message.attempts.saturating_add(1);
+        message.tried = Some(now.clone());
+        message.wait = plan::wait(message.attempts, None);
+        let items: Vec<Item> = message.alerts.iter().filter_map(|id| item(live, id)).collect();
+        let sequence = message.sequence;
+        if items.is_empty() {
+            // Its record was lost with an older database; there is nothing to say.
+            live.outbox.remove(&sequence);
+            live.unwritten.no_message(sequence);
+            return None;
+        }
+        live.unwritten.message(&message);
+        let occasion = occasion(&message.occasion);
+        let sent = Message {
+            id: message.message.clone(),
+            occasion,
+            items,
+            note: message.note.clone(),
+            sender: self.sender.clone(),
+            at: message.queued.wall,
+        };
+        live.outbox.insert(sequence, message);
+        Some((sequence, sent))
+    }
+
+    fn sign_of_life(&self, now: &Moment) -> Message {
+        Message {
+            id: self.new_id(),
+            occasion: Occasion::Heartbeat,
+            items: Vec::new(),
+            note: String::new(),
+            sender: self.sender.clone(),
+            at: now.wall,
+        }
+    }
+
+    /// Takes in how an attempt ended.
+    pub(super) fn take_ending(&self, ended: Ended) {
+        let now = self.outside.clock.moment();
+        let mut live = self.live();
+        let live = &mut *live;
+        live.sending.remove(&ended.channel);
+        self.metrics.sent(&ended.channel, &ended.sent);
+        self.judge(live, &ended.channel, &ended.sent, &now);
+        let Some(mut message) = ended.sequence.and_then(|it| live.outbox.remove(&it)) else {
+            return;
+        };
+        match ended.sent {
+            Sent::Accepted { detail } => {
+                live.unwritten.no_message(message.sequence);
+                if message.occasion == Occasion::Firing.name() {
+                    accepted(live, &message);
+                }
+                let done = delivery(&message, DeliveryOutcome::Accepted, now.wall, &detail);
+                live.unwritten.delivery(done);
+                if message.occasion == Occasion::Firing.name() {
+                    let waited = now.since(&message.queued);
+                    self.metrics.waited(waited);
+                }
+            }
+            Sent::Later { after, why } => {
+                message.wait = plan::wait(message.attempts, after);
+                message.failing.get_or_insert_with(|| now.clone());
+                message.error = why;
+                live.unwritten.message(&message);
+                live.outbox.insert(message.sequence, message);
+            }
+            Sent::Never { why } => {
+                live.unwritten.no_message(message.sequence);
+                live.unwritten.delivery(delivery(
+                    &message,
+                    DeliveryOutcome::Refused,
+                    now.wall,
+                    &why,
+                ));
+                if message.occasion == Occasion::Firing.name() {
+                    never_told(live, &message);
+                }
+                self.pass_on(live, &message, &format!("refuses it: {why}"), &now);
+            }
+        }
+        forget_ended(live);
+    }
+
+    /// What an attempt says about its channel.
+    pub(super) fn judge(&self, live: &mut Live, channel: &str, sent: &Sent, now: &Moment) {
+        let trouble =
+            |why: &str, refused| Trouble { since: now.clone(), why: why.to_owned(), refused };
+        match sent {
+            Sent::Accepted { .. } => {
+                if live.trouble.remove(channel).is_some() {
+                    tracing::info!(channel, "the alert channel answers again");
+                }
+            }
+            Sent::Later { why, .. } => {
+                let known = live.trouble.entry(channel.to_owned());
+                let known = known.or_insert_with(|| {
+                    tracing::warn!(channel, why, "an alert channel does not take what it is given");
+                    trouble(why, false)
+                });
+                known.why.clone_from(why);
+            }
+            Sent::Never { why } => {
+                tracing::error!(channel, why, "an alert channel refuses what it is given");
+                live.trouble.insert(channel.to_owned(), trouble(why, true));
+            }
+        }
+    }
+
+    /// What is critical and has failed for too long is given to another channel as well.
+    fn hand_over(&self, live: &mut Live, now: &Moment) {
+        let due: Vec<OutboxRecord> =
+            live.outbox.values().filter(|it| plan::hands_over(it, now)).cloned().collect();
+        for mut message in due {
+            message.handed_over = true;
+            live.unwritten.message(&message);
+            live.outbox.insert(message.sequence, message.clone());
+            let since = message.failing.as_ref().map_or(now.wall, |since| since.wall);
+            let why = format!("has not answered since {since:.0}: {}", message.error);
+            self.pass_on(live, &message, &why, now);
+        }
+    }
+
+    /// Gives what a channel does not take to the next one, and says so.
+    fn pass_on(&self, live: &mut Live, message: &OutboxRecord, why: &str, now: &Moment) {
+        let told = [Occasion::Firing.name(), Occasion::Repeat.name()];
+        if !message.urgent || !told.contains(&message.occasion.as_str()) {
+            return;
+        }
+        let config = self.config();
+        let channels = config.names();
+        for id in &message.alerts {
+            let Some(alert) = live.firing.values().find(|alert| alert.id == *id).cloned() else {
+                continue;
+            };
+            let mut not: Vec<&str> = alert.told.iter().map(|told| told.channel.as_str()).collect();
+            not.push(&message.channel);
+            // One that is in trouble itself is no help.
+            not.extend(live.trouble.keys().map(String::as_str));
+            let Some(next) = plan::next_channel(&config.policy, &channels, &not) else {
+                tracing::error!(alert = id, channel = message.channel, "no other channel is left");
+                continue;
+            };
+            let note = format!("for {}, which {why}", message.channel);
+            let due = Due { channel: next.clone(), occasion: Occasion::Firing };
+            self.enqueue(live, &alert, &due, now, note);
+            if let Some(alert) = live.firing.get_mut(&alert.key) {
+                plan::tell(alert, &[due], now);
+                live.unwritten.alert(alert);
+            }
+            let detail = format!("given to {next}: {} {why}", message.channel);
+            let record = delivery(message, DeliveryOutcome::HandedOver, now.wall, &detail);
+            live.unwritten.delivery(record);
+        }
+    }
+
+    /// What is over, and has been waiting for a day, is given up.
+    fn give_up(&self, live: &mut Live, now: &Moment) {
+        let firing: std::collections::BTreeSet<&String> =
+            live.firing.values().map(|alert| &alert.id).collect();
+        let old = |message: &&OutboxRecord| {
+            now.since(&message.queued) >= plan::OLD
+                && !live.sending.contains(&message.channel)
+                && message.alerts.iter().all(|alert| !firing.contains(alert))
+        };
+        let old: Vec<OutboxRecord> = live.outbox.values().filter(old).cloned().collect();
+        for message in old {
+            live.outbox.remove(&message.sequence);
+            live.unwritten.no_message(message.sequence);
+            let why = format!("given up after a day: {}", message.error);
+            let dropped = delivery(&message, DeliveryOutcome::Dropped, now.wall, &why);
+            live.unwritten.delivery(dropped);
+        }
+    }
+}
+
+/// A channel knows of these alerts now.
+fn accepted(live: &mut Live, message: &OutboxRecord) {
+    let known = live.firing.values_mut().chain(live.ended.values_mut());
+    for alert in known.filter(|alert| message.alerts.contains(&alert.id)) {
+        for told in alert.told.iter_mut().filter(|told| told.channel == message.channel) {
+            told.accepted = true;
+        }
+        live.unwritten.alert(alert);
+    }
+}
+
+/// A channel that refused to hear that something holds need not hear that it is over.
+fn never_told(live: &mut Live, message: &OutboxRecord) {
+    let about = |other: &&OutboxRecord| {
+        other.channel == message.channel
+            && other.occasion == Occasion::Resolved.name()
+            && other.alerts.iter().all(|alert| message.alerts.contains(alert))
+    };
+    let needless: Vec<u64> = live.outbox.values().filter(about).map(|it| it.sequence).collect();
+    for sequence in needless {
+        live.outbox.remove(&sequence);
+        live.unwritten.no_message(sequence);
+    }
+}
+
+/// An alert as it is told, by its id.
+fn item(live: &Live, id: &str) -> Option<Item> {
+    let firing = live.firing.values().find(|alert| alert.id == id);
+    firing.or_else(|| live.ended.get(id)).map(to_item)
+}
+
+/// An alert as it is told.
+pub(super) fn to_item(alert: &AlertRecord) -> Item {
+    Item {
+        id: alert.id.clone(),
+        source: alert.source.clone(),
+        subject: alert.subject.clone(),
+        severity: plan::severity(alert),
+        title: alert.title.clone(),
+        details: alert.details.clone(),
+        runbook: alert.runbook.clone(),
+        since: alert.since,
+        resolved: alert.resolved_at,
+    }
+}
+
+fn occasion(name: &str) -> Occasion {
+    const ALL: [Occasion; 7] = [
+        Occasion::Firing,
+        Occasion::Repeat,
+        Occasion::Resolved,
+        Occasion::Acknowledged,
+        Occasion::Test,
+        Occasion::Heartbeat,
+        Occasion::Digest,
+    ];
+    ALL.into_iter().find(|occasion| occasion.name() == name).unwrap_or(Occasion::Firing)
+}

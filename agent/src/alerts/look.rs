@@ -1,0 +1,200 @@
+//! One look: what holds is compared with what fires, and what people are to hear goes into the outbox.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use genesis_storage::{AlertRecord, DeliveryOutcome, Moment, OutboxRecord};
+
+use super::message::Occasion;
+use super::plan::{self, Due};
+use super::record::delivery;
+use super::{Alerts, Live};
+use crate::events::{Condition, Severity};
+
+/// A source that has no answer after so long can't tell.
+const ASKED: Duration = Duration::from_secs(2);
+
+impl Alerts {
+    /// Asks every source, and puts what follows into the outbox.
+    pub async fn look(self: &Arc<Self>) {
+        let _alone = self.looking.lock().await;
+        let asked = self.sources().iter().map(|source| async {
+            let conditions = tokio::select! {
+                conditions = source.conditions() => conditions.ok(),
+                () = self.outside.clock.sleep(ASKED) => None,
+            };
+            (source.name(), conditions)
+        });
+        let mut heard = join_all(asked).await;
+        let now = self.outside.clock.moment();
+        heard.push((OWN, Some(self.own_conditions(&now))));
+        self.take_in(heard, &now);
+        self.tell(&now);
+        self.digest_when_due(&now);
+        self.persist().await;
+    }
+
+    /// Compares what was heard with what fires.
+    pub(super) fn take_in(&self, heard: Vec<plan::Heard>, now: &Moment) {
+        let mut live = self.live();
+        let live = &mut *live;
+        let compared =
+            plan::compare(&mut live.firing, &mut live.recent, heard, now, || self.new_id());
+        live.crowded_out = compared.crowded_out;
+        for key in &compared.changed {
+            if let Some(alert) = live.firing.get(key) {
+                if alert.opened == *now {
+                    self.metrics.opened(plan::severity(alert));
+                }
+                live.unwritten.alert(alert);
+            }
+        }
+        for alert in compared.over {
+            self.end(live, alert, now);
+        }
+        forget_ended(live);
+        self.metrics.firing(live.firing.values().map(plan::severity));
+    }
+
+    /// An alert is over: whoever heard of it hears of that.
+    fn end(&self, live: &mut Live, alert: AlertRecord, now: &Moment) {
+        let over = plan::over(&alert, &live.outbox);
+        for sequence in over.drop {
+            // What is just being sent can't be called back.
+            let busy = |message: &OutboxRecord| live.sending.contains(&message.channel);
+            if live.outbox.get(&sequence).is_none_or(busy) {
+                continue;
+            }
+            if let Some(message) = live.outbox.remove(&sequence) {
+                live.unwritten.no_message(sequence);
+                let why = "it was over before anybody was told";
+                let dropped = delivery(&message, DeliveryOutcome::Dropped, now.wall, why);
+                live.unwritten.delivery(dropped);
+            }
+        }
+        live.unwritten.alert(&alert);
+        for channel in over.resolve {
+            let due = Due { channel, occasion: Occasion::Resolved };
+            self.enqueue(live, &alert, &due, now, String::new());
+        }
+        live.ended.insert(alert.id.clone(), alert);
+    }
+
+    /// Puts into the outbox what is due of what fires.
+    pub(super) fn tell(&self, now: &Moment) {
+        let config = self.config();
+        let channels = config.names();
+        let mut live = self.live();
+        let live = &mut *live;
+        let keys: Vec<String> = live.firing.keys().cloned().collect();
+        for key in keys {
+            let Some(alert) = live.firing.get(&key) else { continue };
+            let quiet = plan::quiet(alert, &live.firing, &live.silences, now).is_some();
+            let due = plan::due(alert, quiet, &config.policy, &channels, now);
+            if due.is_empty() {
+                continue;
+            }
+            let alert = alert.clone();
+            for due in &due {
+                self.enqueue(live, &alert, due, now, String::new());
+            }
+            if let Some(alert) = live.firing.get_mut(&key) {
+                plan::tell(alert, &due, now);
+                live.unwritten.alert(alert);
+            }
+        }
+    }
+
+    /// Puts one message into the outbox.
+    pub(super) fn enqueue(
+        &self,
+        live: &mut Live,
+        alert: &AlertRecord,
+        due: &Due,
+        now: &Moment,
+        note: String,
+    ) {
+        // One of a kind is enough: it is made of what is known when it is sent.
+        let same = |message: &OutboxRecord| {
+            message.channel == due.channel
+                && message.occasion == due.occasion.name()
+                && message.attempts == 0
+                && message.alerts == [alert.id.as_str()]
+        };
+        if live.outbox.values().any(same) {
+            return;
+        }
+        let message = OutboxRecord {
+            sequence: live.next,
+            message: self.new_id(),
+            channel: due.channel.clone(),
+            occasion: due.occasion.name().to_owned(),
+            alerts: vec![alert.id.clone()],
+            note,
+            urgent: plan::severity(alert) == Severity::Critical,
+            queued: now.clone(),
+            attempts: 0,
+            wait: Duration::ZERO,
+            tried: None,
+            failing: None,
+            error: String::new(),
+            handed_over: false,
+        };
+        live.next += 1;
+        live.unwritten.message(&message);
+        live.outbox.insert(message.sequence, message);
+    }
+
+    /// What is wrong with alerting itself.
+    fn own_conditions(&self, now: &Moment) -> Vec<Condition> {
+        let live = self.live();
+        let troubled = live.trouble.iter().filter(|(_, trouble)| {
+            trouble.refused || now.since(&trouble.since) >= plan::DEAD_AFTER
+        });
+        let mut found: Vec<Condition> = troubled
+            .map(|(name, trouble)| {
+                let title = match trouble.refused {
+                    true => {
+                        format!("alert channel {name} refuses what it is given: {}", trouble.why)
+                    }
+                    false => format!("alert channel {name} does not answer: {}", trouble.why),
+                };
+                condition(format!("{OWN}/channel/{name}"), name.clone(), title, trouble.since.wall)
+            })
+            .collect();
+        if live.crowded_out > 0 {
+            let title = format!(
+                "{} conditions found no room beside {} alerts that fire",
+                live.crowded_out,
+                plan::OPEN_LIMIT
+            );
+            found.push(condition(format!("{OWN}/crowded"), "alerts".to_owned(), title, now.wall));
+        }
+        found
+    }
+}
+
+/// What is over is only remembered while a message about it waits.
+pub(super) fn forget_ended(live: &mut Live) {
+    let wanted: BTreeSet<&String> =
+        live.outbox.values().flat_map(|message| &message.alerts).collect();
+    live.ended.retain(|id, _| wanted.contains(id));
+}
+
+/// The name of alerting as a source.
+const OWN: &str = "alerts";
+
+fn condition(key: String, subject: String, title: String, since: jiff::Timestamp) -> Condition {
+    Condition {
+        key,
+        subject,
+        severity: Severity::High,
+        title,
+        details: Vec::new(),
+        runbook: "alerts".to_owned(),
+        since,
+        behind: Vec::new(),
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{AlertRecord, DeliveryOutcome, Moment, OutboxRecord};
+use genesis_storage::{AlertRecord, AlertTold, DeliveryOutcome, Moment, OutboxRecord};
 
 use super::channel::Channel;
 use super::look::forget_ended;
@@ -240,6 +240,14 @@ impl Alerts {
             let Some(alert) = live.firing.values().find(|alert| alert.id == *id).cloned() else {
                 continue;
             };
+            // Once another channel stands in, a second dead one changes nothing.
+            let route = plan::route(&alert, &config.policy, &channels);
+            let stands_in = |told: &AlertTold| {
+                !route.contains(&told.channel) && !live.trouble.contains_key(&told.channel)
+            };
+            if alert.told.iter().any(stands_in) {
+                continue;
+            }
             let mut not: Vec<&str> = alert.told.iter().map(|told| told.channel.as_str()).collect();
             not.push(&message.channel);
             // One that is in trouble itself is no help.

@@ -382,7 +382,7 @@ pub fn next<'a>(
 pub fn wait(attempts: u32, asked: Option<Duration>) -> Duration {
     let factor = 1_u32.checked_shl(attempts.saturating_sub(1).min(16)).unwrap_or(u32::MAX);
     let own = BACK_OFF.0.saturating_mul(factor).min(BACK_OFF.1);
-    asked.unwrap_or(own).min(BACK_OFF.1).max(Duration::from_millis(100))
+    asked.unwrap_or(own).max(Duration::from_millis(100))
 }
 
 /// Whether a message is to be given to another channel as well.

@@ -1,0 +1,6 @@
+//! Stories of alerts in simulated time.
+
+mod host;
+mod render;
+mod stories;
+mod table;

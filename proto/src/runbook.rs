@@ -28,6 +28,7 @@ macro_rules! pages {
 }
 
 pages! {
+    "alerts"
     "api-degradation"
     "cascade"
     "checker-suspect"

@@ -9,6 +9,7 @@ use crate::config::reader::{Inline, Section};
 use crate::config::units::parse_duration;
 use crate::outside::hooks::Hook;
 use crate::outside::notify::mail_address;
+use crate::outside::web::check_url;
 
 /// So many channels are configured at most.
 const CHANNELS_LIMIT: usize = 32;
@@ -18,7 +19,7 @@ pub const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 pub const SLACK: &str = "https://slack.com/api/chat.postMessage";
 
 /// Where a secret is read when it is needed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Secret {
     /// A file that only its owner may read.
     File(PathBuf),
@@ -80,9 +81,9 @@ pub enum Kind {
         /// Who gets it.
         to: Vec<String>,
     },
-    /// A JSON object by POST; the secret is a token (Bearer).
+    /// A JSON object by POST; the secret is a token (Bearer), or the whole URL.
     Webhook {
-        /// Where it goes.
+        /// Where it goes; empty: the secret says where.
         url: String,
     },
     /// A command, the same JSON object on its standard input.
@@ -122,6 +123,14 @@ impl Channel {
     /// What it is, in a word.
     pub fn kind_name(&self) -> &'static str {
         self.kind.name()
+    }
+
+    /// The longest that an attempt may take: a command has its own time.
+    pub fn patience(&self) -> Duration {
+        match &self.kind {
+            Kind::Command(hook) => hook.timeout + Duration::from_secs(1),
+            _ => self.timeout,
+        }
     }
 
     /// Whether several alerts go into one message. PagerDuty keeps each apart; so do programs, which need not take
@@ -275,7 +284,17 @@ fn read_channel(name: String, section: &Section<'_>) -> Option<Channel> {
     let wrong = match kind {
         "pagerduty" => secret_missing(),
         "slack" => secret_missing() | (to.len() > 1 && needed("to", true)),
-        "sms" => needed("url", url.is_none()) | needed("to", to.is_empty()),
+        "sms" => {
+            let number = |text: &String| {
+                let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._#*".contains(&byte);
+                (1..=64).contains(&text.len()) && text.bytes().all(ok)
+            };
+            let bad = to.iter().find(|text| !number(text));
+            if let Some(bad) = bad {
+                section.problem("to", format!("{bad:?} is no number"));
+            }
+            needed("url", url.is_none()) | needed("to", to.is_empty()) | bad.is_some()
+        }
         "email" => {
             let plain = tls == Some(MailTls::None);
             let away = server.as_ref().and_then(Option::as_ref).is_some_and(|(host, _)| {
@@ -297,7 +316,7 @@ fn read_channel(name: String, section: &Section<'_>) -> Option<Channel> {
                 | needed("to", to.is_empty())
                 | (!user.is_empty() && secret_missing())
         }
-        "webhook" => needed("url", url.is_none()),
+        "webhook" => needed("url", url.is_none() && secret.is_none()),
         _ => needed("command", command.is_none()),
     };
     if wrong {
@@ -314,7 +333,7 @@ fn read_channel(name: String, section: &Section<'_>) -> Option<Channel> {
             let (host, port) = server??;
             Kind::Email { host, port, tls: tls?, user, from, to }
         }
-        "webhook" => Kind::Webhook { url: url? },
+        "webhook" => Kind::Webhook { url: url.unwrap_or_default() },
         _ => Kind::Command(command?),
     };
     Some(Channel { name, kind, secret, timeout, pause: pause?.unwrap_or(usual) })
@@ -325,7 +344,7 @@ fn read_secret(section: &Section<'_>) -> Option<Secret> {
         "secret_file",
         Some(""),
         "A file (0600) with the channel's secret: PagerDuty's routing key, the URL of Slack's incoming webhook or a bot's token, the token \
-         of an sms gateway or a webhook, the password of a mail server.",
+         of an sms gateway or a webhook (or the whole URL of that), the password of a mail server.",
         |text| match text {
             "" => Ok(None),
             text if text.starts_with('/') => Ok(Some(PathBuf::from(text))),
@@ -356,19 +375,8 @@ fn read_secret(section: &Section<'_>) -> Option<Secret> {
 }
 
 fn http_url(text: &str) -> Result<(), String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let Some(rest) = rest else {
-        return Err("must begin with https:// or http://".to_owned());
-    };
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.contains('@') {
-        return Err("must not hold a user or a password: use secret_file".to_owned());
-    }
-    let bad = |c: char| c.is_whitespace() || c.is_control();
-    if host.is_empty() || text.len() > 2_048 || text.chars().any(bad) {
-        return Err("is no URL".to_owned());
-    }
-    Ok(())
+    // Messages tell what is wrong with a host, and tokens go with them.
+    check_url(text)
 }
 
 fn host_port(text: &str) -> Result<(String, u16), String> {

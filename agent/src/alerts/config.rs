@@ -1,11 +1,12 @@
 //! `[alerts]`, `[alerts.heartbeat]`, `[alerts.channel.NAME]`: the defaults are the procedures' routes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::civil::Time;
 
-use super::channel::{Channel, read_channels};
+use super::channel::{Channel, Secret, read_channels};
 use super::plan::{Policy, ROUTES};
 use crate::config::reader::Section;
 use crate::events::Severity;
@@ -89,10 +90,11 @@ impl Config {
         let missing = |name: &str| {
             format!("there is no [alerts.channel.{name}]; configured: {}", names.join(", "))
         };
-        for (severity, route) in &routes {
-            // The usual names may be there or not; one that somebody wrote must be.
-            let given = section.has(severity.name());
-            for name in route.iter().filter(|name| given && !names.contains(&name.as_str())) {
+        for (severity, usual) in ROUTES {
+            // The usual names may be there or not; one that somebody thought of must be.
+            let ought =
+                |name: &&String| !names.contains(&name.as_str()) && !usual.contains(&name.as_str());
+            for name in routes.get(&severity).into_iter().flatten().filter(ought) {
                 section.problem(severity.name(), missing(name));
             }
         }
@@ -125,6 +127,15 @@ impl Config {
             heartbeat: (!channel.is_empty()).then_some(Heartbeat { channel, every }),
             channels,
         }
+    }
+
+    /// The files with secrets.
+    pub fn secrets(&self) -> Vec<PathBuf> {
+        let file = |channel: &Channel| match &channel.secret {
+            Some(Secret::File(file)) => Some(file.clone()),
+            _ => None,
+        };
+        self.channels.iter().filter_map(file).collect()
     }
 
     /// The names of the channels.

@@ -75,7 +75,7 @@ impl Alerts {
         let alerts = Arc::clone(self);
         tokio::spawn(async move {
             let name = channel.name.clone();
-            let limit = channel.timeout + GRACE;
+            let limit = channel.patience() + GRACE;
             // A task of its own, so that a defect in a channel ends that attempt and nothing else.
             let notifier = Arc::clone(&alerts.outside.notifier);
             let sending = tokio::spawn(async move { notifier.send(&channel, &message).await });

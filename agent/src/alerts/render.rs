@@ -21,7 +21,7 @@ const LONG: usize = 3_500;
 pub fn clean(text: &str, limit: usize) -> String {
     let unseen = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let spaced = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
     let mut kept: Vec<char> = spaced.filter(|c| !unseen(*c)).take(limit + 1).collect();
@@ -145,7 +145,12 @@ pub fn slack(message: &Message) -> String {
             part.push_str(&format!("\n• {}", escape(&line)));
         } else if message.occasion != Occasion::Resolved {
             for line in details(item) {
-                part.push_str(&format!("\n• {}", escape(&line)));
+                let line = format!("\n• {}", escape(&line));
+                // The way to the runbook has its place in any case.
+                if text.chars().count() + part.chars().count() + line.chars().count() > LONG - 300 {
+                    break;
+                }
+                part.push_str(&line);
             }
         }
         if message.occasion != Occasion::Resolved {

@@ -316,8 +316,8 @@ impl Alerts {
         self.state.write(intent, |_| Ok::<_, Error>(())).await?;
         let sent = tokio::select! {
             sent = self.outside.notifier.send(&channel, &message) => sent,
-            () = self.outside.clock.sleep(channel.timeout) => {
-                Sent::Later { after: None, why: format!("no answer within {:?}", channel.timeout) }
+            () = self.outside.clock.sleep(channel.patience()) => {
+                Sent::later(format!("no answer within {:?}", channel.patience()))
             }
         };
         let now = self.outside.clock.moment();

@@ -15,8 +15,9 @@ pub fn example(keys: &[KeyDoc]) -> String {
         if section != Some(&key.section) {
             section = Some(&key.section);
             let header = header(&key.section);
-            // A list of tables has no entry by default, so its header is commented out too.
-            let comment = if header.starts_with("[[") { "# " } else { "" };
+            // What there may be several of has no entry by default, so its header is commented out too.
+            let several = header.starts_with("[[") || header.ends_with(".NAME]");
+            let comment = if several { "# " } else { "" };
             let _ = writeln!(text, "\n{comment}{header}");
         }
         let _ = writeln!(text, "# {}", key.help);

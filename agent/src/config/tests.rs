@@ -179,7 +179,7 @@ fn the_text_in_force_reads_as_itself() {
 fn the_example_is_valid_as_it_is_and_with_every_default_uncommented() {
     let example = reference::example(&Config::keys(&places()));
     assert!(problems(&example).is_empty());
-    let section = |line: &str| line.starts_with("# [[");
+    let section = |line: &str| line.starts_with("# [");
     let active: String = example
         .lines()
         .take_while(|line| !section(line))

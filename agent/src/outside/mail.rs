@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message as Mail, header::ContentType};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use super::notify::Sent;
 use crate::alerts::channel::MailTls;
@@ -16,8 +17,10 @@ use crate::alerts::render;
 /// A mail server.
 #[derive(Clone, Copy)]
 pub struct Server<'a> {
-    /// Its host.
+    /// Its host, by whose name its certificate goes.
     pub host: &'a str,
+    /// Its address.
+    pub address: std::net::IpAddr,
     /// Its port.
     pub port: u16,
     /// How it is spoken to.
@@ -26,15 +29,21 @@ pub struct Server<'a> {
     pub login: Option<(&'a str, &'a str)>,
 }
 
-/// Sends a message by mail.
+/// Sends a message by mail to `one` of those that it is for.
 pub async fn send(
     server: &Server<'_>,
-    (from, to): (&str, &[String]),
+    (from, to, one): (&str, &[String], &str),
     message: &Message,
     timeout: Duration,
 ) -> Sent {
-    let mail = match compose(from, to, message) {
-        Ok(mail) => mail,
+    // To one at a time: a server that refuses one recipient must not keep the mail from the others.
+    let envelope = || {
+        let address = |text: &str| text.parse::<Address>().map_err(|error| error.to_string());
+        Envelope::new(Some(address(from)?), vec![address(one)?]).map_err(|error| error.to_string())
+    };
+    let composed = compose(from, to, message).and_then(|mail| Ok((mail, envelope()?)));
+    let (mail, envelope) = match composed {
+        Ok(composed) => composed,
         Err(why) => return Sent::never(format!("it makes no mail: {why}")),
     };
     // The cryptography of the process, which somebody may have chosen already.
@@ -49,14 +58,15 @@ pub async fn send(
         Ok(tls) => tls,
         Err(error) => return Sent::later(format!("no TLS to {}: {error}", server.host)),
     };
-    let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server.host)
-        .port(server.port)
-        .timeout(Some(timeout))
-        .tls(tls);
+    let mut transport =
+        AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server.address.to_string())
+            .port(server.port)
+            .timeout(Some(timeout))
+            .tls(tls);
     if let Some((user, password)) = server.login {
         transport = transport.credentials(Credentials::new(user.to_owned(), password.to_owned()));
     }
-    match transport.build().send(mail).await {
+    match transport.build().send_raw(&envelope, &mail.formatted()).await {
         Ok(said) => {
             let words: Vec<&str> = said.message().collect();
             let words = render::clean(&words.join(" "), 200);
@@ -64,10 +74,7 @@ pub async fn send(
         }
         Err(error) => {
             // What it says of the server's words; it never holds the password.
-            let mut why = render::clean(&error.to_string(), 300);
-            if let Some(cause) = std::error::Error::source(&error) {
-                why = format!("{why}: {}", render::clean(&cause.to_string(), 300));
-            }
+            let why = render::clean(&error.to_string(), 300);
             if error.is_permanent() { Sent::never(why) } else { Sent::later(why) }
         }
     }

@@ -1,15 +1,18 @@
 //! What alerts are sent through. Success is what the channel says it accepted, never the lack of an error.
 
+use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::aside::Aside;
+use super::dial::Resolver;
 use super::hooks;
-use super::web::{Answer, Web};
+use super::web::{Answer, Web, check_url};
 use super::{Clock, mail};
 use crate::alerts::channel::{Channel, Kind, Secret};
 use crate::alerts::message::{Message, Occasion};
@@ -63,10 +66,18 @@ pub trait Notifier: Send + Sync {
     async fn send(&self, channel: &Channel, message: &Message) -> Sent;
 }
 
+/// So many pairs of message and recipient are remembered.
+const SERVED: usize = 4_096;
+
 /// The real channels.
 pub struct RealNotifier {
     web: Arc<Web>,
     clock: Arc<dyn Clock>,
+    resolver: Resolver,
+    /// Files are read aside: one on a dead mount costs its channel its time, and no other.
+    files: Aside<Secret, Result<String, String>>,
+    /// Who has got which message, so that one of several recipients who fails gets it again alone.
+    served: Mutex<VecDeque<(String, String)>>,
 }
 
 /// Whether a text is a mail address.
@@ -80,29 +91,42 @@ pub fn mail_address(text: &str) -> Result<(), String> {
 impl RealNotifier {
     /// One that reaches HTTP through `web`.
     pub fn new(web: Arc<Web>, clock: Arc<dyn Clock>) -> Self {
-        Self { web, clock }
+        Self {
+            web,
+            clock,
+            resolver: Resolver::default(),
+            files: Aside::default(),
+            served: Mutex::default(),
+        }
     }
 
+    /// POSTs; what the answer repeats of `secrets` is taken out of it.
     async fn post(
         &self,
         url: &str,
         headers: &[(&str, &str)],
         body: String,
+        secrets: &[&str],
     ) -> Result<Answer, Sent> {
         let answer = self.web.post(url, headers, body, ANSWER).await;
-        answer.map_err(|failure| Sent::later(failure.to_string()))
+        let mut answer = answer.map_err(|failure| Sent::later(failure.to_string()))?;
+        let mut text = String::from_utf8_lossy(&answer.body).into_owned();
+        for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
+            text = text.replace(secret, "***");
+        }
+        answer.body = text.into_bytes();
+        Ok(answer)
     }
 
     async fn attempt(&self, channel: &Channel, message: &Message) -> Result<Sent, Sent> {
-        // Files are small and local; one on a dead mount costs this channel its time and no other.
         let secret = match channel.secret.clone() {
             None => None,
             Some(secret) => {
-                let read = tokio::task::spawn_blocking(move || read(&secret)).await;
-                Some(read.unwrap_or_else(|_| Err("its secret could not be read".to_owned())))
+                let wanted = secret.clone();
+                let read = self.files.run(&secret, move || read(&wanted)).await;
+                Some(read.and_then(|read| read).map_err(Sent::later)?)
             }
         };
-        let secret = secret.transpose().map_err(Sent::never)?;
         let key = secret.as_deref().unwrap_or_default();
         let json = ("content-type", "application/json");
         let now = self.clock.now();
@@ -112,45 +136,66 @@ impl RealNotifier {
                     return Err(Sent::never("PagerDuty takes no heartbeats; use a webhook"));
                 }
                 let event = render::pagerduty(message, key);
-                let answer = self.post(url, &[json], event.to_string()).await?;
-                Ok(judge(&answer, now))
+                let answer = self.post(url, &[json], event.to_string(), &[key]).await?;
+                match answer.status {
+                    // Its word for accepted; whoever says anything else is not PagerDuty.
+                    200 | 201 | 203..=299 => {
+                        let status = answer.status;
+                        Err(Sent::later(format!("{status} instead of 202; is url PagerDuty's?")))
+                    }
+                    _ => Ok(judge(&answer, now)),
+                }
             }
             Kind::Slack { url, to } => {
                 let text = render::slack(message);
-                let body = |fields: serde_json::Value| fields.to_string();
-                if key.starts_with("https://") || key.starts_with("http://") {
-                    let answer =
-                        self.post(key, &[json], body(serde_json::json!({ "text": text }))).await?;
+                if let Some(url) = whole_url(key)? {
+                    let body = serde_json::json!({ "text": text }).to_string();
+                    let answer = self.post(url, &[json], body, &[key]).await?;
                     return Ok(judge(&answer, now));
                 }
                 if to.is_empty() {
                     return Err(Sent::never("a bot's token needs `to`, the channel it posts to"));
                 }
-                let fields = serde_json::json!({ "channel": to, "text": text });
+                let body = serde_json::json!({ "channel": to, "text": text }).to_string();
                 let bearer = format!("Bearer {key}");
                 let headers = [
                     ("content-type", "application/json; charset=utf-8"),
                     ("authorization", bearer.as_str()),
                 ];
-                let answer = self.post(url, &headers, body(fields)).await?;
+                let answer = self.post(url, &headers, body, &[key]).await?;
                 Ok(slack_said(&answer, now))
             }
             Kind::Sms { url, form, user, from, to } => {
-                self.sms((url, *form), (user, key), (from, to), message).await
+                let text = render::short(message);
+                let one =
+                    |number| self.sms((url, *form), (user, key), (from, number, &text), message);
+                self.each(message, to, one).await
             }
             Kind::Webhook { url } => {
                 let bearer = format!("Bearer {key}");
                 let mut headers = vec![json, ("idempotency-key", message.id.as_str())];
-                if secret.is_some() {
+                let whole = whole_url(key)?;
+                if secret.is_some() && whole.is_none() {
                     headers.push(("authorization", &bearer));
                 }
-                let answer = self.post(url, &headers, render::json(message).to_string()).await?;
+                let url = whole.unwrap_or(url);
+                if url.is_empty() {
+                    return Err(Sent::never("its secret is no URL, and it has no url"));
+                }
+                let body = render::json(message).to_string();
+                let answer = self.post(url, &headers, body, &[key]).await?;
                 Ok(judge(&answer, now))
             }
             Kind::Email { host, port, tls, user, from, to } => {
                 let login = (!user.is_empty()).then_some((user.as_str(), key));
-                let server = mail::Server { host, port: *port, tls: *tls, login };
-                Ok(mail::send(&server, (from, to), message, channel.timeout).await)
+                let addresses = self.resolver.addresses(host).await;
+                let addresses = addresses.map_err(|failure| Sent::later(failure.to_string()))?;
+                let Some(address) = addresses.first().copied() else {
+                    return Err(Sent::later(format!("{host} has no address")));
+                };
+                let server = mail::Server { host, address, port: *port, tls: *tls, login };
+                let one = |one| mail::send(&server, (from, to, one), message, channel.timeout);
+                self.each(message, to, one).await
             }
             Kind::Command(hook) => {
                 let variables = [
@@ -166,58 +211,109 @@ impl RealNotifier {
         }
     }
 
+    /// Sends to each recipient who has not got it yet, whatever becomes of the others. Accepted: somebody has it, and
+    /// for nobody it is worth another attempt.
+    async fn each<'a, F: Future<Output = Sent>>(
+        &self,
+        message: &Message,
+        to: &'a [String],
+        one: impl Fn(&'a str) -> F,
+    ) -> Result<Sent, Sent> {
+        let (mut later, mut said, mut refused) = (None, None, Vec::new());
+        for recipient in to {
+            let pair = (message.id.clone(), recipient.clone());
+            if self.served().contains(&pair) {
+                said.get_or_insert_with(|| "all have it".to_owned());
+                continue;
+            }
+            match one(recipient).await {
+                Sent::Accepted { detail } => {
+                    said = Some(detail);
+                    let mut served = self.served();
+                    served.push_back(pair);
+                    let excess = served.len().saturating_sub(SERVED);
+                    served.drain(..excess);
+                }
+                failed @ Sent::Later { .. } => later = Some(failed),
+                Sent::Never { why } => refused.push(format!("{recipient}: {why}")),
+            }
+        }
+        match (later, said) {
+            (Some(later), _) => Err(later),
+            (None, Some(said)) if refused.is_empty() => Ok(Sent::Accepted { detail: said }),
+            (None, Some(said)) => {
+                let refused = refused.join("; ");
+                Ok(Sent::Accepted { detail: format!("{said}; but not by {refused}") })
+            }
+            (None, None) => Err(Sent::never(refused.join("; "))),
+        }
+    }
+
+    fn served(&self) -> MutexGuard<'_, VecDeque<(String, String)>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn sms(
         &self,
         (url, form): (&str, bool),
         (user, key): (&str, &str),
-        (from, to): (&str, &[String]),
+        (from, number, text): (&str, &str, &str),
         message: &Message,
-    ) -> Result<Sent, Sent> {
-        let text = render::short(message);
+    ) -> Sent {
+        let basic = base64(&format!("{user}:{key}"));
         let credentials = match (user, key) {
             (_, "") => None,
             ("", token) => Some(format!("Bearer {token}")),
-            (user, password) => Some(format!("Basic {}", base64(&format!("{user}:{password}")))),
+            _ => Some(format!("Basic {basic}")),
         };
         let kind = if form { "application/x-www-form-urlencoded" } else { "application/json" };
-        let mut said = Sent::never("nobody to send it to");
-        // One by one: a gateway that takes the same message twice is told by its key.
-        for number in to {
-            let body = match form {
-                true => {
-                    let fields = [("To", number.as_str()), ("From", from), ("Body", &text)];
-                    let fields = fields.map(|(name, value)| format!("{name}={}", escaped(value)));
-                    fields.join("&")
-                }
-                false => {
-                    serde_json::json!({ "to": number, "from": from, "text": text }).to_string()
-                }
-            };
-            let once = format!("{}/{number}", message.id);
-            let mut headers = vec![("content-type", kind), ("idempotency-key", once.as_str())];
-            headers.extend(credentials.as_deref().map(|it| ("authorization", it)));
-            let answer = self.post(url, &headers, body).await?;
-            said = judge(&answer, self.clock.now());
-            if !matches!(said, Sent::Accepted { .. }) {
-                return Err(said);
+        let body = match form {
+            true => {
+                let fields = [("To", number), ("From", from), ("Body", text)];
+                let fields = fields.map(|(name, value)| format!("{name}={}", escaped(value)));
+                fields.join("&")
             }
+            false => serde_json::json!({ "to": number, "from": from, "text": text }).to_string(),
+        };
+        let once = format!("{}/{number}", message.id);
+        let mut headers = vec![("content-type", kind), ("idempotency-key", once.as_str())];
+        headers.extend(credentials.as_deref().map(|it| ("authorization", it)));
+        match self.post(url, &headers, body, &[key, &basic]).await {
+            Ok(answer) => judge(&answer, self.clock.now()),
+            Err(sent) => sent,
         }
-        Ok(said)
+    }
+}
+
+/// A secret that is a URL itself.
+fn whole_url(secret: &str) -> Result<Option<&str>, Sent> {
+    if !secret.starts_with("https://") && !secret.starts_with("http://") {
+        return Ok(None);
+    }
+    match check_url(secret) {
+        Ok(()) => Ok(Some(secret)),
+        Err(why) => Err(Sent::never(format!("the URL in its secret {why}"))),
     }
 }
 
 #[async_trait]
 impl Notifier for RealNotifier {
     async fn send(&self, channel: &Channel, message: &Message) -> Sent {
-        let limit = match &channel.kind {
-            // A command has its own time.
-            Kind::Command(hook) => hook.timeout + Duration::from_secs(1),
-            _ => channel.timeout,
-        };
-        let attempt = tokio::time::timeout(limit, self.attempt(channel, message));
-        match attempt.await {
+        let limit = channel.patience();
+        let sent = match tokio::time::timeout(limit, self.attempt(channel, message)).await {
             Ok(Ok(sent) | Err(sent)) => sent,
             Err(_) => Sent::later(format!("no answer within {limit:?}")),
+        };
+        match (sent, &channel.secret) {
+            // Somebody has to know which one.
+            (Sent::Never { why }, Some(secret)) if why.contains("mend its secret") => {
+                let place = match secret {
+                    Secret::File(file) => file.display().to_string(),
+                    Secret::Env(name) => format!("the environment variable {name}"),
+                };
+                Sent::never(format!("{why} in {place}"))
+            }
+            (sent, _) => sent,
         }
     }
 }

@@ -130,6 +130,28 @@ impl Web {
     }
 }
 
+/// Whether something that nobody else may read can be sent to a URL: over TLS, or to this host.
+///
+/// # Errors
+/// What is wrong with it, in words that hold none of it.
+pub fn check_url(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password: use secret_file".to_owned());
+    }
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => return Err("has no host".to_owned()),
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        _ => Err("must begin with https://; http:// is for this host only".to_owned()),
+    }
+}
+
 /// The client that is there, or else a new one; one that could not be made is tried again the next time.
 fn kept(
     place: &Mutex<Option<Client>>,

@@ -343,6 +343,11 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "ISSUE_NOT_ESCALATED") => {
             "nobody was called about it, so automation goes on: see `genesisctl health explain`"
         }
+        (_, "ALERT_NOT_FOUND") => "list the alerts with `genesisctl alerts list --all`",
+        (_, "SILENCE_NOT_FOUND" | "CHANNEL_UNKNOWN") => {
+            "see silences and channels with `genesisctl alerts list`"
+        }
+        (_, "CHANNEL_FAILED") => "see what else it said with `genesisctl alerts history`",
         (_, "INCIDENT_NOT_FOUND") => "list the incidents with `genesisctl incident list`",
         (_, "BRAKE_NOT_SET") => {
             "see what else holds it back with `genesisctl health remediation status`"

@@ -97,7 +97,7 @@ kind = \"pagerduty\"
 secret_env = \"KEY\"
 [alerts.channel.sms]
 kind = \"sms\"
-url = \"http://gateway\"
+url = \"https://gateway\"
 to = [\"+41\"]
 [alerts.channel.slack-critical]
 kind = \"slack\"

@@ -52,7 +52,14 @@ fn what_is_wrong_with_a_channel_is_said() {
             "is not for a channel of kind slack",
         ),
         ("kind = \"sms\"\nto = [\"+41\"]", "a channel of kind sms needs it"),
-        ("kind = \"sms\"\nurl = \"gateway\"\nto = [\"+41\"]", "must begin with https://"),
+        ("kind = \"sms\"\nurl = \"gateway\"\nto = [\"+41\"]", "is no URL"),
+        (
+            "kind = \"sms\"\nurl = \"http://gateway\"\nto = [\"+41\"]",
+            "http:// is for this host only",
+        ),
+        ("kind = \"sms\"\nurl = \"https://[oops\"\nto = [\"+41\"]", "is no URL"),
+        ("kind = \"sms\"\nurl = \"https://g\"\nto = [\"+41\\n\"]", "is no number"),
+        ("kind = \"webhook\"", "a channel of kind webhook needs it"),
         ("kind = \"webhook\"\nurl = \"https://u:hunter2@x/\"", "must not hold a user"),
         ("kind = \"email\"\nserver = \"mail\"\nfrom = \"a@b\"\nto = [\"c@d\"]", "is not host:port"),
         ("kind = \"email\"\nserver = \"mail:25\"\nfrom = \"a\"\nto = [\"c@d\"]", "no mail address"),
@@ -61,8 +68,8 @@ fn what_is_wrong_with_a_channel_is_said() {
             "on this host only",
         ),
         ("kind = \"command\"", "a channel of kind command needs it"),
-        ("kind = \"webhook\"\nurl = \"http://x\"\nurll = \"y\"", "did you mean \"url\"?"),
-        ("kind = \"webhook\"\nurl = \"http://x\"\npause = \"2h\"", "is over 60s"),
+        ("kind = \"webhook\"\nurl = \"https://x\"\nurll = \"y\"", "did you mean \"url\"?"),
+        ("kind = \"webhook\"\nurl = \"https://x\"\npause = \"2h\"", "is over 60s"),
     ] {
         let found = problems(&format!("[alerts.channel.it]\n{keys}\n"));
         assert!(found.iter().any(|problem| problem.contains(expected)), "{keys}: {found:?}");
@@ -73,7 +80,7 @@ fn what_is_wrong_with_a_channel_is_said() {
         ("[alerts]\ndigest_at = \"25:00\"", "no time of day"),
         ("[alerts]\nrunbooks = \"wiki\"", "does not begin with https://"),
         ("[alerts.heartbeat]\nchannel = \"x\"", "there is no [alerts.channel.x]"),
-        ("[alerts.channel.\"a b\"]\nkind = \"webhook\"\nurl = \"http://x\"", "is no name"),
+        ("[alerts.channel.\"a b\"]\nkind = \"webhook\"\nurl = \"https://x\"", "is no name"),
     ] {
         let found = problems(text);
         assert!(found.iter().any(|problem| problem.contains(expected)), "{text}: {found:?}");

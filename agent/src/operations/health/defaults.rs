@@ -35,6 +35,7 @@ impl Watched {
         let mut secrets = vec![places.database()];
         secrets.extend(config.tls.iter().map(|tls| tls.key.clone()));
         secrets.extend(logs.archive.secrets());
+        secrets.extend(config.alerts.secrets());
         Self { folders, copies: logs.local_dir.clone(), secrets }
     }
 }

@@ -297,7 +297,9 @@ fn every_metric_of_the_monitoring_exists() {
         failed.check().set("action", failed.treatment("exit 1")),
         left.check(),
     ];
-    let logs = source("app", &agent.log("app.log"), "1MB");
+    let channel =
+        "[alerts.channel.slack-critical]\nkind = \"command\"\ncommand = { command = [\"true\"] }\n";
+    let logs = source("app", &agent.log("app.log"), "1MB") + channel;
     agent.configure(&format!("{logs}{}", health::config("", &checks)));
     agent.start();
     patients.iter().for_each(|patient| patient.is(1));

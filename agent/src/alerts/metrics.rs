@@ -15,6 +15,8 @@ use crate::outside::notify::Sent;
 
 type Whole = Gauge<i64, AtomicI64>;
 
+/// How an attempt ends.
+const OUTCOMES: [&str; 3] = ["accepted", "later", "never"];
 /// How long until a channel accepts, in seconds.
 const WAITED: [f64; 8] = [0.25, 0.5, 1.0, 2.0, 5.0, 30.0, 120.0, 600.0];
 
@@ -116,10 +118,11 @@ impl Metrics {
     }
 
     pub(super) fn sent(&self, channel: &str, sent: &Sent) {
+        let [accepted, later, never] = OUTCOMES;
         let outcome = match sent {
-            Sent::Accepted { .. } => "accepted",
-            Sent::Later { .. } => "later",
-            Sent::Never { .. } => "never",
+            Sent::Accepted { .. } => accepted,
+            Sent::Later { .. } => later,
+            Sent::Never { .. } => never,
         };
         self.attempts.get_or_create(&OfAttempt { channel: channel.to_owned(), outcome }).inc();
     }
@@ -135,6 +138,11 @@ impl Metrics {
         for (channel, troubled) in channels {
             let label = OfChannel { channel: channel.clone() };
             self.troubled.get_or_create(&label).set(i64::from(*troubled));
+            // There from the start, so that a rate over them has a beginning.
+            for outcome in OUTCOMES {
+                let label = OfAttempt { channel: channel.clone(), outcome };
+                drop(self.attempts.get_or_create(&label));
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ const fn urgent(call: Call) -> Call {
 }
 
 const AGENT: &str = "genesis.v1.AgentService";
+const ALERTS: &str = "genesis.v1.AlertsService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
 const OPLOG: &str = "genesis.v1.OplogService";
@@ -56,6 +57,18 @@ pub(crate) const CALLS: &[Call] = &[
     reads(AGENT, "PlanReloadConfig"),
     reads(AGENT, "GetPki"),
     reads(AGENT, "ReadOwnLog"),
+    urgent(reads(ALERTS, "GetAlertsStatus")),
+    urgent(reads(ALERTS, "ListAlerts")),
+    urgent(reads(ALERTS, "GetAlert")),
+    reads(ALERTS, "ListDeliveries"),
+    urgent(changes(ALERTS, "AckAlert")),
+    urgent(reads(ALERTS, "PlanAckAlert")),
+    changes(ALERTS, "SilenceAlerts"),
+    reads(ALERTS, "PlanSilenceAlerts"),
+    changes(ALERTS, "EndSilence"),
+    reads(ALERTS, "PlanEndSilence"),
+    changes(ALERTS, "TestChannel"),
+    reads(ALERTS, "PlanTestChannel"),
     urgent(reads(HEALTH, "GetHealthStatus")),
     urgent(reads(HEALTH, "CheckHealth")),
     reads(HEALTH, "Diagnose"),

@@ -1,5 +1,6 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
+pub(crate) mod alerts;
 pub(crate) mod health;
 mod services;
 
@@ -9,7 +10,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub(crate) use alerts::Alerts;
 use genesis_client::v1::agent_service_server::AgentServiceServer;
+use genesis_client::v1::alerts_service_server::AlertsServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
 use genesis_client::v1::oplog_service_server::OplogServiceServer;
@@ -54,6 +57,7 @@ pub(crate) struct Script {
     pub(crate) runs: Vec<Run>,
     pub(crate) logs: GetLogsStatusResponse,
     pub(crate) health: Health,
+    pub(crate) alerts: Alerts,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -172,6 +176,7 @@ impl Fake {
                 let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))
+                    .add_service(AlertsServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))
                     .add_service(OplogServiceServer::from_arc(served.clone()))
                     .add_service(RecoveryServiceServer::from_arc(served.clone()))

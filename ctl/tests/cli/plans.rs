@@ -11,7 +11,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 23] = [
+const CHANGES: [(&[&str], &str, &str); 27] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -60,10 +60,21 @@ const CHANGES: [(&[&str], &str, &str); 23] = [
     ),
     (&["health", "remediation", "enable"], "EnableRemediation", ""),
     (&["health", "brake", "release", "--reason", "r"], "ReleaseBrake", ""),
+    (&["alerts", "ack", "last"], "AckAlert", "last 8h"),
+    (
+        &["alerts", "silence", "--subject", "disk:*", "--reason", "r"],
+        "SilenceAlerts",
+        "disk:* SEVERITY_HIGH 2h",
+    ),
+    (&["alerts", "unsilence", "01ABCD"], "EndSilence", "01ABCD"),
+    (&["alerts", "test", "sms"], "TestChannel", "sms"),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 28] = [
+const READS: [&[&str]; 31] = [
+    &["alerts", "list"],
+    &["alerts", "show", "last"],
+    &["alerts", "history"],
     &["status"],
     &["version"],
     &["whoami"],
@@ -179,6 +190,7 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["health", "run", ..] => &["health", "run", "make-room"],
             ["health", "remediation", "disable", ..] => &["health", "remediation", "disable"],
             ["health", "brake", "release", ..] => &["health", "brake", "release"],
+            ["alerts", "silence", ..] => &["alerts", "silence", "--subject", "disk:*"],
             command => command,
         };
         let (_folder, fake) = agent();

@@ -23,7 +23,7 @@ pub(crate) struct Health {
 
 impl Inner {
     /// A change was called: notes what matters of it, and refuses a plan that has changed.
-    async fn change<T>(
+    pub(super) async fn change<T>(
         &self,
         method: &str,
         parts: &[&str],

@@ -252,8 +252,13 @@ fn a_segment_whose_file_somebody_took_waits_for_a_person_and_those_behind_it_go_
     agent.wait_finding("trading", "SEGMENT_SOURCE_VANISHED");
     let list = agent.ctl(&["logs", "list", "--log-type", "trading"]).ok().text();
     assert!(list.contains("QUARANTINED"), "{list}");
-    let events = agent.ctl(&["oplog", "list", "--action", "logs.segment.quarantined"]).ok().text();
-    assert_eq!(events.matches("SEGMENT_SOURCE_VANISHED").count(), 1, "{events}");
+    let events = || {
+        let list = agent.ctl(&["oplog", "list", "--action", "logs.segment.quarantined"]);
+        list.ok().text().matches("SEGMENT_SOURCE_VANISHED").count()
+    };
+    // It is in sight before it is on record.
+    wait_until("the entry", || events() > 0);
+    assert_eq!(events(), 1);
     drop(writer);
     // The same log goes on, once nobody follows the first one any more.
     agent.ctl(&["run", "watch", "last"]);

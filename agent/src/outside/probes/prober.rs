@@ -160,9 +160,12 @@ mod tests {
             assert!(futures_util::FutureExt::now_or_never(asked).is_none());
         }
         assert!(prober.measure(&Probe::Load).await.is_ok());
+        // Asked before the pipe is written: afterwards it would be another look, which hangs as well.
+        let mut asked = prober.measure(&probe);
+        assert!(futures_util::poll!(&mut asked).is_pending());
         let write =
             std::thread::spawn(move || std::fs::write(pipe, std::process::id().to_string()));
-        assert_eq!(prober.measure(&probe).await.unwrap().value, 1.0);
+        assert_eq!(asked.await.unwrap().value, 1.0);
         write.join().unwrap().unwrap();
     }
 }

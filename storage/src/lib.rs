@@ -32,6 +32,10 @@ pub use moment::Moment;
 pub use record::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
 pub use schema::SCHEMA_VERSION;
 pub use store::{Compaction, DEFAULT_CACHE_BYTES, Ingest, Options, Store};
+pub use tables::breakers::{
+    BreakerRecord, BreakerState, Breakers, BreakersBookkeeping, BreakersWriting, UsualRecord,
+    UsualShare,
+};
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
 pub use tables::health::{

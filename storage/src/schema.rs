@@ -59,6 +59,8 @@ tables! {
     HEALTH_ISSUES: (Name, u64) => Bytes = "health_issues"; "Check and episode to `IssueRecord`."
     HEALTH_ATTEMPTS: Name => Bytes = "health_attempts"; "Attempt id (ULID) to `AttemptRecord`."
     HEALTH_CONTROLS: Name => Bytes = "health_controls"; "What holds remediation back, by name, to `ControlRecord`."
+    BREAKERS: Name => Bytes = "breakers"; "Breaker to `BreakerRecord`."
+    BREAKERS_USUAL: Name => Bytes = "breakers_usual"; "Breaker to `UsualRecord`."
     INCIDENTS: Name => Bytes = "incidents"; "Incident id (ULID) to `IncidentRecord`."
     TALLIES: (u32, Name) => u64 = "tallies"; "Days since 1970 and what was counted to how often."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."

@@ -1,5 +1,6 @@
 //! One file per table: its records, key, reads and writes.
 
+pub(crate) mod breakers;
 pub(crate) mod configs;
 pub(crate) mod emergency;
 pub(crate) mod health;

@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Follower, Places};
 use crate::emergency::Emergency;
 use crate::error::{Error, Result};
+use crate::events::Bell;
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
+use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
 use crate::operations::health::{self, Health, RemediationTable};
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
@@ -124,6 +126,7 @@ impl Agent {
         let gauges = AgentGauges::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
         let health_metrics = health::Metrics::register(&mut registry);
+        let breaker_metrics = breaker::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
             state.clone(),
             outside.clone(),
@@ -143,6 +146,13 @@ impl Agent {
             health_metrics,
         )
         .await?;
+        let breaker = Breakers::open(
+            state.clone(),
+            outside.clone(),
+            config.breaker.clone(),
+            breaker_metrics,
+            Bell::default(),
+        )?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -170,7 +180,11 @@ impl Agent {
             places.clone(),
             config_path,
             config,
-            vec![Arc::clone(&logs) as Arc<dyn Follower>, Arc::clone(&health) as Arc<dyn Follower>],
+            vec![
+                Arc::clone(&logs) as Arc<dyn Follower>,
+                Arc::clone(&health) as Arc<dyn Follower>,
+                Arc::clone(&breaker) as Arc<dyn Follower>,
+            ],
             tls.clone(),
         ));
         let dispatcher = Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&history)))]);
@@ -184,6 +198,7 @@ impl Agent {
         let operations = Operations {
             logs,
             health,
+            breaker,
             recovery: Arc::new(recovery),
             storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
             config: history,
@@ -198,7 +213,7 @@ impl Agent {
             &host.id,
         );
         let stances = operations.stances();
-        let Operations { logs, health, recovery, storage: _, config, vitals } = operations;
+        let Operations { logs, health, breaker, recovery, storage: _, config, vitals } = operations;
         let recovery = recovery::rpc::Service { recovery, stances: stances.into() };
         let view = AgentView {
             host,
@@ -208,6 +223,7 @@ impl Agent {
             runs: runs.clone(),
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),
+            breaker: Arc::clone(&breaker),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,
@@ -220,6 +236,7 @@ impl Agent {
             host: Arc::clone(&outside.host),
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),
+            breaker: Arc::clone(&breaker),
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
@@ -234,6 +251,7 @@ impl Agent {
             oplog: crate::oplog::rpc::Service { state: state.clone(), outside: outside.clone() },
             recovery,
             logs: Arc::clone(&logs),
+            breaker: Arc::clone(&breaker),
         };
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
         let (http, plaintext, grpc) = (
@@ -254,6 +272,7 @@ impl Agent {
             tokio::spawn(emergency.serve()),
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),
+            tokio::spawn(breaker.serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
         ];
@@ -384,7 +403,8 @@ async fn write_identity(
 /// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
 /// brought to an end.
 async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> Result<()> {
-    let Operations { logs, health: _, recovery: _, storage: _, config, vitals: _ } = operations;
+    let Operations { logs, health: _, breaker: _, recovery: _, storage: _, config, vitals: _ } =
+        operations;
     let now = config.loaded_at();
     let intent = Intent::new(now, "system:agent", "agent.started")
         .target(process())

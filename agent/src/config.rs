@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use crate::error::{Error, Result, Unmet};
+use crate::operations::breaker;
 use crate::operations::health;
 use crate::operations::logs;
 use crate::operations::recovery::Contacts;
@@ -77,6 +78,8 @@ pub struct Config {
     pub logs: logs::Config,
     /// Checks and remediation.
     pub health: health::Config,
+    /// Circuit breakers.
+    pub breaker: breaker::Config,
     /// Where it came from; empty: built-in defaults.
     pub source: String,
     /// Its text as it was read.
@@ -119,6 +122,7 @@ impl Config {
         let contacts = Contacts::read(&root);
         let logs = logs::Config::read(&root, places);
         let health = health::Config::read(&root);
+        let breaker = breaker::Config::read(&root);
         root.finish();
         let (problems, keys, effective) = record.finish();
         let config = problems.is_empty().then(|| Self {
@@ -129,6 +133,7 @@ impl Config {
             contacts,
             logs,
             health,
+            breaker,
             source: source.to_owned(),
             text: text.to_owned(),
             effective: effective.trim_start().to_owned(),
@@ -139,7 +144,7 @@ impl Config {
     /// Every key there is, as documented. A list of tables shows its keys only when it has an entry, so
     /// this reads a text with one of each.
     pub fn keys(places: &Places) -> Vec<KeyDoc> {
-        Self::parse("[[logs.source]]\n[[health.check]]\n", "", places).keys
+        Self::parse("[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n", "", places).keys
     }
 
     /// The built-in defaults.

@@ -15,6 +15,7 @@ use super::status::to_status;
 use super::tls::Tls;
 use crate::config::reader::Problem;
 use crate::error::Result;
+use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
@@ -46,6 +47,8 @@ pub struct AgentView {
     pub logs: Arc<Logs>,
     /// Checks and remediation.
     pub health: Arc<Health>,
+    /// Circuit breakers.
+    pub breaker: Arc<Breakers>,
     /// Configuration.
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
@@ -89,6 +92,7 @@ impl AgentView {
             findings: logs.sources.into_iter().flat_map(|source| source.findings).collect(),
         }];
         domains.push(health::rpc::domain_status(&self.health)?);
+        domains.push(breaker::rpc::domain_status(&self.breaker));
         domains.extend(self.emergency_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);

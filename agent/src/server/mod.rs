@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_proto::v1::agent_service_server::AgentServiceServer;
+use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
 use genesis_proto::v1::oplog_service_server::OplogServiceServer;
@@ -65,6 +66,8 @@ pub struct Services {
     pub logs: Arc<operations::logs::Logs>,
     /// Checks and remediation.
     pub health: operations::health::rpc::Service,
+    /// Circuit breakers.
+    pub breaker: Arc<operations::breaker::Breakers>,
 }
 
 /// What the connections are held to.
@@ -99,6 +102,7 @@ pub async fn serve(
     reporter.set_serving::<RecoveryServiceServer<recovery::rpc::Service>>().await;
     reporter.set_serving::<LogsServiceServer<operations::logs::rpc::Service>>().await;
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
+    reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     let reflection = |version: &str| {
         Error::internal("REFLECTION_FAILED", format!("reflection {version} can't be built"))
     };
@@ -117,7 +121,7 @@ pub async fn serve(
                 .max_encoding_message_size(MESSAGE_LIMIT)
         };
     }
-    let Services { agent, runs, scheduler, oplog, recovery, logs, health } = services;
+    let Services { agent, runs, scheduler, oplog, recovery, logs, health, breaker } = services;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -134,7 +138,10 @@ pub async fn serve(
         .add_service(limited!(OplogServiceServer::new(oplog)))
         .add_service(limited!(RecoveryServiceServer::new(recovery)))
         .add_service(limited!(LogsServiceServer::new(operations::logs::rpc::Service(logs))))
-        .add_service(limited!(HealthServiceServer::new(health)));
+        .add_service(limited!(HealthServiceServer::new(health)))
+        .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
+            breaker
+        ))));
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };

@@ -39,6 +39,7 @@ const fn urgent(call: Call) -> Call {
 }
 
 const AGENT: &str = "genesis.v1.AgentService";
+const BREAKER: &str = "genesis.v1.BreakerService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
 const OPLOG: &str = "genesis.v1.OplogService";
@@ -56,6 +57,15 @@ pub(crate) const CALLS: &[Call] = &[
     reads(AGENT, "PlanReloadConfig"),
     reads(AGENT, "GetPki"),
     reads(AGENT, "ReadOwnLog"),
+    reads(BREAKER, "ReportOutcomes"),
+    reads(BREAKER, "TakeProbes"),
+    reads(BREAKER, "GetBreaker"),
+    reads(BREAKER, "ListBreakers"),
+    streams(BREAKER, "WatchBreakers"),
+    urgent(changes(BREAKER, "TripBreaker")),
+    urgent(reads(BREAKER, "PlanTripBreaker")),
+    urgent(changes(BREAKER, "ResetBreaker")),
+    urgent(reads(BREAKER, "PlanResetBreaker")),
     urgent(reads(HEALTH, "GetHealthStatus")),
     urgent(reads(HEALTH, "CheckHealth")),
     reads(HEALTH, "Diagnose"),

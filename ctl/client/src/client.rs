@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
+use genesis_proto::v1::breaker_service_client::BreakerServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
 use genesis_proto::v1::oplog_service_client::OplogServiceClient;
@@ -168,6 +169,10 @@ impl Client {
     service! {
         /// The agent itself: status, version, identity, configuration.
         agent, AgentServiceClient
+    }
+    service! {
+        /// Circuit breakers.
+        breaker, BreakerServiceClient
     }
     service! {
         /// Checks, issues and remediation.

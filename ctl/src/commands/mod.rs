@@ -1,6 +1,7 @@
 //! The commands, a file for each noun.
 
 mod agent;
+mod breaker;
 mod config;
 pub(crate) mod context;
 mod emergency;
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     /// Check the host, see what mends it by itself and what holds that back, and step in by hand.
     #[command(subcommand)]
     Health(health::Verb),
+    /// Show circuit breakers, open and close them by hand.
+    #[command(subcommand)]
+    Breaker(breaker::Verb),
     /// List and show incidents: what people were called about.
     #[command(subcommand)]
     Incident(incident::Verb),
@@ -120,6 +124,7 @@ impl Command {
             Self::Rollback(arguments) => arguments.changes(),
             Self::Emergency(verb) => verb.changes(),
             Self::Health(verb) => verb.changes(),
+            Self::Breaker(verb) => verb.changes(),
             Self::Logs(verb) => verb.changes(),
         }
     }
@@ -174,6 +179,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Rollback(arguments) => rollback::dispatch(arguments, session).await,
         Command::Emergency(verb) => emergency::dispatch(verb, session).await,
         Command::Health(verb) => health::dispatch(verb, session).await,
+        Command::Breaker(verb) => breaker::dispatch(verb, session).await,
         Command::Incident(verb) => incident::dispatch(verb, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,

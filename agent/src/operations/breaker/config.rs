@@ -152,7 +152,10 @@ fn read_hook(section: &Section<'_>) -> Option<Hook> {
             hook
         }
         Inline::Text(_) => {
-            section.problem("on_change", "must be a table, such as { command = [\"/usr/bin/notify\"] }");
+            section.problem(
+                "on_change",
+                "must be a table, such as { command = [\"/usr/bin/notify\"] }",
+            );
             None
         }
     }
@@ -165,7 +168,9 @@ fn read_operation(entry: &Section<'_>) -> Option<(String, Operation)> {
         entry.parsed(key, Some(""), help, |text| match text {
             "" => Ok(None),
             text => match parse_duration(text)? {
-                span if span.is_zero() || span > DAY => Err(format!("{text:?} is not over 0 and at most 1d")),
+                span if span.is_zero() || span > DAY => {
+                    Err(format!("{text:?} is not over 0 and at most 1d"))
+                }
                 span => Ok(Some(span)),
             },
         })
@@ -175,10 +180,18 @@ fn read_operation(entry: &Section<'_>) -> Option<(String, Operation)> {
         "slow_after",
         "A call that takes longer counts as slow. Empty: what its services report.",
     );
-    let usual_slow =
-        share(entry, "usual_slow", "", "This share is slow by right, such as \"5%\". Empty: it is learned.");
-    let usual_failed =
-        share(entry, "usual_failed", "", "This share fails by right, such as \"1%\". Empty: it is learned.");
+    let usual_slow = share(
+        entry,
+        "usual_slow",
+        "",
+        "This share is slow by right, such as \"5%\". Empty: it is learned.",
+    );
+    let usual_failed = share(
+        entry,
+        "usual_failed",
+        "",
+        "This share fails by right, such as \"1%\". Empty: it is learned.",
+    );
     if usual_slow.is_some() && slow_after.flatten().is_none() {
         entry.problem("usual_slow", "needs slow_after, of which it is the share");
     }

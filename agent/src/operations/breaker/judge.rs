@@ -183,8 +183,7 @@ impl Signal {
             return (None, false);
         }
         self.together = (0, 0, 0);
-        let tripped =
-            exceedance_z(above, all, usual.share).is_some_and(|z| self.cusum.observe(z));
+        let tripped = exceedance_z(above, all, usual.share).is_some_and(|z| self.cusum.observe(z));
         (tripped.then(|| (self.cusum.sum(), self.cusum.limit())), false)
     }
 
@@ -282,7 +281,8 @@ impl Judge {
     /// The same under other rules; windows that are open are given up, what was learned stays.
     #[must_use]
     pub fn under(&self, rules: Rules) -> Self {
-        let learned = |signal: &Signal, given: Option<f64>| signal.usual.filter(|_| given.is_none());
+        let learned =
+            |signal: &Signal, given: Option<f64>| signal.usual.filter(|_| given.is_none());
         let slow = learned(&self.slow, self.rules.given.slow);
         let failed = learned(&self.failed, self.rules.given.failed);
         Self::new(rules, self.slow_after, slow, failed)
@@ -291,6 +291,11 @@ impl Judge {
     /// A call that takes longer counts as slow.
     pub fn slow_after(&self) -> Option<Duration> {
         self.slow_after
+    }
+
+    /// So many windows are needed to learn what is usual.
+    pub fn needed(&self) -> usize {
+        self.rules.learn_from
     }
 
     /// What was learned and not given: of slow calls, of failed ones.

@@ -107,10 +107,7 @@ pub fn closed(
     now: &Moment,
 ) -> BreakerRecord {
     let failures = if forget { 0 } else { record.failures };
-    caused(
-        BreakerRecord { failures, ..changed(record, BreakerState::Closed, now) },
-        cause,
-    )
+    caused(BreakerRecord { failures, ..changed(record, BreakerState::Closed, now) }, cause)
 }
 
 /// The probes of a half-open breaker. Lost with the agent: the rounds begin anew.

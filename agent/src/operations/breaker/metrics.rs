@@ -52,7 +52,11 @@ impl Metrics {
             metrics.state.clone(),
         );
         breaker.register("trips", "How often breakers opened, by why", metrics.trips.clone());
-        breaker.register("reports", "Reports of windows, by what became of them", metrics.reports.clone());
+        breaker.register(
+            "reports",
+            "Reports of windows, by what became of them",
+            metrics.reports.clone(),
+        );
         breaker.register("probes", "Probes of half-open breakers", metrics.probes.clone());
         breaker.register("hooks", "Hooks that were run on a change", metrics.hooks.clone());
         breaker.register(
@@ -65,11 +69,9 @@ impl Metrics {
         for cause in CAUSES {
             drop(metrics.trips.get_or_create(&OfCause { cause }));
         }
-        for (family, outcomes) in [
-            (&metrics.reports, &REPORTS[..]),
-            (&metrics.probes, &PROBES),
-            (&metrics.hooks, &HOOKS),
-        ] {
+        for (family, outcomes) in
+            [(&metrics.reports, &REPORTS[..]), (&metrics.probes, &PROBES), (&metrics.hooks, &HOOKS)]
+        {
             for outcome in outcomes {
                 drop(family.get_or_create(&OfOutcome { outcome }));
             }

@@ -1,5 +1,6 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
+mod breaker;
 pub(crate) mod health;
 mod services;
 
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use genesis_client::v1::agent_service_server::AgentServiceServer;
+use genesis_client::v1::breaker_service_server::BreakerServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
 use genesis_client::v1::oplog_service_server::OplogServiceServer;
@@ -54,6 +56,7 @@ pub(crate) struct Script {
     pub(crate) runs: Vec<Run>,
     pub(crate) logs: GetLogsStatusResponse,
     pub(crate) health: Health,
+    pub(crate) breakers: Vec<Breaker>,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -171,6 +174,7 @@ impl Fake {
             runtime.block_on(async {
                 let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
+                    .add_service(BreakerServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))
                     .add_service(OplogServiceServer::from_arc(served.clone()))

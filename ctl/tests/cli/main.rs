@@ -3,6 +3,7 @@
 // The helpers of a test crate are not in test functions, and yet a failure in them is a test's failure.
 #![allow(clippy::unwrap_used)]
 
+mod breaker;
 mod contexts;
 mod emergency;
 mod fake;

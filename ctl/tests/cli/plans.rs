@@ -11,7 +11,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 23] = [
+const CHANGES: [(&[&str], &str, &str); 25] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -60,10 +60,12 @@ const CHANGES: [(&[&str], &str, &str); 23] = [
     ),
     (&["health", "remediation", "enable"], "EnableRemediation", ""),
     (&["health", "brake", "release", "--reason", "r"], "ReleaseBrake", ""),
+    (&["breaker", "trip", "a", "--for", "2h", "--reason", "r"], "TripBreaker", "a 2h"),
+    (&["breaker", "reset", "a", "--relearn", "--reason", "r"], "ResetBreaker", "a relearn"),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 28] = [
+const READS: [&[&str]; 31] = [
     &["status"],
     &["version"],
     &["whoami"],
@@ -90,6 +92,9 @@ const READS: [&[&str]; 28] = [
     &["health", "history"],
     &["health", "remediation", "status"],
     &["health", "brake", "status"],
+    &["breaker", "list"],
+    &["breaker", "show", "a"],
+    &["breaker", "watch"],
     &["incident", "list"],
     &["incident", "show", "last"],
 ];
@@ -121,6 +126,7 @@ fn agent() -> (tempfile::TempDir, Fake) {
     };
     let script = Script {
         health,
+        breakers: vec![Breaker { name: "a".into(), ..Default::default() }],
         status: well(),
         any_plan: PlanResponse { plan: plan() },
         plan: PlanCleanupArchivesResponse {
@@ -179,6 +185,7 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["health", "run", ..] => &["health", "run", "make-room"],
             ["health", "remediation", "disable", ..] => &["health", "remediation", "disable"],
             ["health", "brake", "release", ..] => &["health", "brake", "release"],
+            ["breaker", verb, ..] => &["breaker", verb, "a"],
             command => command,
         };
         let (_folder, fake) = agent();

@@ -69,27 +69,15 @@ impl Breakers {
                 "a breaker's change is in force, and could not be made durable yet"
             );
         }
-        let told = {
+        {
             let mut live = self.live();
             let changes = std::mem::take(&mut live.untold);
             if changes.is_empty() {
                 return;
             }
-            live.version = live.version.max(1) + 1;
-            let version = live.version;
-            for change in &changes {
-                if let Some(entry) = live.breakers.get_mut(&change.record.name) {
-                    entry.version = version;
-                }
-                self.hand_to_hook(change);
-            }
-            version
-        };
-        self.told.send_if_modified(|known| {
-            let newer = told > *known;
-            *known = told.max(*known);
-            newer
-        });
+            self.tell(&mut live, changes.iter().map(|change| change.record.name.as_str()));
+            changes.iter().for_each(|change| self.hand_to_hook(change));
+        }
         self.bell.ring();
     }
 

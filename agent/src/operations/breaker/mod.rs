@@ -230,7 +230,21 @@ impl Breakers {
         let entry = self.entry(life::unused(name, now), &usual, now);
         self.metrics.is(name, entry.record.state);
         live.breakers.insert(name.to_owned(), entry);
+        // Who follows hears what slow means.
+        self.tell(live, std::iter::once(name));
         Ok(())
+    }
+
+    /// Tells those who follow that these are others now.
+    fn tell<'n>(&self, live: &mut Live, names: impl Iterator<Item = &'n str>) {
+        live.version = live.version.max(1) + 1;
+        for name in names {
+            if let Some(entry) = live.breakers.get_mut(name) {
+                entry.version = live.version;
+            }
+        }
+        // Sent under the lock, so that the numbers come in order.
+        self.told.send_replace(live.version);
     }
 
     /// Puts a breaker into another state. Who follows is told by [`Breakers::settle`].
@@ -418,11 +432,16 @@ impl Follower for Breakers {
     async fn follow(&self, config: &crate::config::Config) {
         let before = self.config.swap(Arc::new(config.breaker.clone()));
         let now = &config.breaker;
-        for (name, entry) in &mut self.live().breakers {
+        let mut live = self.live();
+        let mut others = Vec::new();
+        for (name, entry) in &mut live.breakers {
             if before.rules(name) != now.rules(name) {
                 entry.judge = entry.judge.under(now.rules(name));
+                others.push(name.clone());
             }
         }
+        self.tell(&mut live, others.iter().map(String::as_str));
+        drop(live);
         self.wake.notify_one();
     }
 }

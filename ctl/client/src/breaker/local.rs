@@ -15,7 +15,7 @@ pub struct Policy {
     pub ratio: f64,
     /// ... of at least so many calls ...
     pub least: u64,
-    /// ... counted from the first failure within this time.
+    /// ... within this time.
     pub window: Duration,
     /// So long it stays open at first; twice as long after each failure to come back.
     pub open_for: Duration,
@@ -72,6 +72,9 @@ pub(super) enum Admission {
     Reject(Duration),
 }
 
+/// The window slides in so many steps.
+const MARKS: u32 = 10;
+
 /// Where there is no room for a probe, another try may find some after this.
 pub(super) const SOON: Duration = Duration::from_millis(100);
 
@@ -85,7 +88,7 @@ pub(super) struct Local {
     ramp: Ramp,
     probes: BTreeMap<u64, Duration>,
     next: u64,
-    /// What had been counted before failures within the window, oldest first.
+    /// What had been counted at marks within the window, oldest first.
     before: VecDeque<(Duration, Totals)>,
 }
 
@@ -118,18 +121,8 @@ impl Local {
         if self.state != State::Closed {
             return false;
         }
-        let oldest = now.saturating_sub(self.policy.window);
-        while self.before.front().is_some_and(|(at, _)| *at < oldest) {
-            self.before.pop_front();
-        }
-        // One mark for each tenth of the window is enough.
-        let due = self.before.back().is_none_or(|(at, _)| now - *at >= self.policy.window / 10);
-        if due {
-            let Totals { calls, failed } = totals;
-            let without =
-                Totals { calls: calls.saturating_sub(1), failed: failed.saturating_sub(1) };
-            self.before.push_back((now, without));
-        }
+        let Totals { calls, failed } = totals;
+        self.mark(Totals { calls: calls.saturating_sub(1), failed: failed.saturating_sub(1) }, now);
         let base = self.before.front().map_or(totals, |(_, base)| *base);
         let calls = totals.calls.saturating_sub(base.calls);
         let failed = totals.failed.saturating_sub(base.failed);
@@ -141,6 +134,22 @@ impl Local {
         self.failures = if self.at.is_some_and(young) { self.failures + 1 } else { 0 };
         self.open(now);
         true
+    }
+
+    /// Keeps what was counted before this moment, for each tenth of the window, and says when it is due again.
+    pub(super) fn mark(&mut self, before: Totals, now: Duration) -> Duration {
+        let oldest = now.saturating_sub(self.policy.window);
+        while self.before.front().is_some_and(|(at, _)| *at < oldest) {
+            self.before.pop_front();
+        }
+        let every = self.policy.window / MARKS;
+        match self.before.back() {
+            Some((at, _)) if now.saturating_sub(*at) < every => at.saturating_add(every),
+            _ => {
+                self.before.push_back((now, before));
+                now.saturating_add(every)
+            }
+        }
     }
 
     fn open(&mut self, now: Duration) {

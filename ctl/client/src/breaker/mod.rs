@@ -133,6 +133,8 @@ struct Inner {
     slow: AtomicU64,
     rejected: AtomicU64,
     in_a_row: AtomicU32,
+    /// When what was counted is to be marked next, in nanoseconds.
+    mark_at: AtomicU64,
     gate: Mutex<Gate>,
     /// There is something for the agent that should not wait for the next report.
     hurry: Arc<Notify>,
@@ -198,6 +200,7 @@ impl Breaker {
             slow: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             in_a_row: AtomicU32::new(0),
+            mark_at: AtomicU64::new(0),
             gate: Mutex::new(gate),
             hurry: Arc::default(),
             reported: AtomicU64::new(0),
@@ -343,7 +346,10 @@ impl Inner {
         match ticket {
             Ticket::Ordinary => {
                 let Some(well) = well else { return };
-                self.calls.fetch_add(1, Ordering::Relaxed);
+                let before = self.calls.fetch_add(1, Ordering::Relaxed);
+                if nanoseconds(now) >= self.mark_at.load(Ordering::Relaxed) {
+                    self.mark(before, now);
+                }
                 if took > slow_after {
                     self.slow.fetch_add(1, Ordering::Relaxed);
                 }
@@ -367,6 +373,12 @@ impl Inner {
                 self.hurry.notify_one();
             }
         }
+    }
+
+    fn mark(&self, calls: u64, now: Duration) {
+        let totals = Totals { calls, failed: self.failed.load(Ordering::Relaxed) };
+        let due = self.gate().local.mark(totals, now);
+        self.mark_at.store(nanoseconds(due), Ordering::Relaxed);
     }
 
     fn has_failed(&self, now: Duration) {

@@ -40,12 +40,19 @@ fn failures_in_a_row_or_a_share_of_them_open_it() {
         (pattern(2, 1), Some(21)),
         (pattern(3, 1), None),
         (pattern(4, 3), Some(21)),
-        (pattern(10, 4), None),
+        (pattern(10, 3), None),
         (pattern(10, 5), Some(5)),
     ] {
         let found = opens(&mut Local::new(policy()), calls.clone());
         assert_eq!(found, opened, "{:?}", calls.take(10).collect::<Vec<_>>());
     }
+    // A burst in what is busy and well is no share of it.
+    let mut local = Local::new(policy());
+    for tenth in 0..100 {
+        local.mark(Totals { calls: 100 * tenth, failed: 0 }, Duration::from_millis(100 * tenth));
+    }
+    let burst = (1..60).map(|n| Totals { calls: 10_000 + 2 * n, failed: n });
+    burst.for_each(|totals| assert!(!local.failed(totals, 1, seconds(10)), "{totals:?}"));
     // Too few within the window: one failure of two, each 2 s.
     let mut local = Local::new(policy());
     for index in 0..100 {

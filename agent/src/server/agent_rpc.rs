@@ -92,7 +92,7 @@ impl AgentView {
             findings: logs.sources.into_iter().flat_map(|source| source.findings).collect(),
         }];
         domains.push(health::rpc::domain_status(&self.health)?);
-        domains.push(breaker::rpc::domain_status(&self.breaker));
+        domains.extend(breaker::rpc::domain_status(&self.breaker));
         domains.extend(self.emergency_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);

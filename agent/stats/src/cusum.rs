@@ -112,15 +112,12 @@ impl Usual {
 /// before it trips; a breaker has two of them (latency and errors), and so runs for at least 30 days.
 ///
 /// 6.5 for one minute, and for shorter windows as much more as the larger number of windows in 30 days needs (7.7 for
-/// 10 s, 9.2 for 1 s). `simulation.rs` holds it against the Markov chain of Brook and Evans (Biometrika 59, 1972)
+/// 10 s, 9.2 for 1 s). `tests/simulation.rs` holds it against the Markov chain of Brook and Evans (Biometrika 59, 1972)
 /// and against simulated windows whose share and phi were learned from 60 windows: the figures stand there.
 pub fn threshold(window: Duration) -> f64 {
     let seconds = window.as_secs_f64().clamp(0.001, 60.0);
     THRESHOLD + (60.0 / seconds).ln() / RATE
 }
-
-#[cfg(test)]
-mod simulation;
 
 #[cfg(test)]
 mod tests {

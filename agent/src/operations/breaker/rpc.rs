@@ -82,9 +82,12 @@ pub fn list_response(breakers: &Breakers, open_only: bool) -> v1::ListBreakersRe
     v1::ListBreakersResponse { breakers: views.map(breaker).collect() }
 }
 
-/// The breakers in a line, for the agent's page.
-pub fn domain_status(breakers: &Breakers) -> v1::DomainStatus {
+/// The breakers in a line, for the agent's page; `None` where nobody uses any.
+pub fn domain_status(breakers: &Breakers) -> Option<v1::DomainStatus> {
     let views = breakers.list();
+    if views.is_empty() {
+        return None;
+    }
     let open = views.iter().filter(|view| view.record.state != BreakerState::Closed);
     let findings: Vec<v1::Finding> = open
         .map(|view| v1::Finding {
@@ -101,12 +104,12 @@ pub fn domain_status(breakers: &Breakers) -> v1::DomainStatus {
         })
         .collect();
     let condition = if findings.is_empty() { v1::Condition::Ok } else { v1::Condition::Warn };
-    v1::DomainStatus {
+    Some(v1::DomainStatus {
         domain: "breaker".into(),
         condition: condition.into(),
         summary: format!("{} breaker(s), {} not closed", views.len(), findings.len()),
         findings,
-    }
+    })
 }
 
 fn invalid(report: &v1::OutcomeReport, why: &str) -> Error {

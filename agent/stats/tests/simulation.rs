@@ -10,9 +10,11 @@
 //! in its first one in 99.8 % even at 5 expected exceedances. A doubling at fewer than about 50 expected exceedances a
 //! window takes longer.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+
 use std::time::Duration;
 
-use super::{Cusum, LEAST_EXPECTED, Usual, exceedance_z, threshold};
+use genesis_stats::{Cusum, LEAST_EXPECTED, Usual, exceedance_z, threshold};
 
 /// Sixty days of one-minute windows: two CUSUMs of such a run length are thirty days.
 const WANTED: f64 = 86_400.0;

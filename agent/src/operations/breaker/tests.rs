@@ -1,3 +1,5 @@
+mod stories;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

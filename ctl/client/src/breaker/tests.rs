@@ -209,7 +209,7 @@ async fn without_an_agent_a_layer_breaks_and_recovers() {
     well.store(true, Ordering::Relaxed);
     tokio::time::sleep(short).await;
     for _ in 0..7 {
-        assert_eq!(breaker.status().state == State::Closed, false);
+        assert_ne!(breaker.status().state, State::Closed);
         assert_eq!(call().await.unwrap(), 200);
     }
     assert_eq!(breaker.status().state, State::Closed);

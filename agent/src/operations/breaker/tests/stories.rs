@@ -126,6 +126,8 @@ async fn a_breaker_lives_through_failure_and_comes_back_by_probes_that_callers_s
         }
     }
     assert_eq!(rounds, [1, 2, 4]);
+    let back = host.breakers.get("a").unwrap();
+    assert_eq!(back.failed.sum, back.failed.limit / 2.0, "it is watched more closely");
     assert!(host.breakers.conditions().await.unwrap().is_empty());
     assert_eq!(host.actions(), ["breaker.opened", "breaker.half-opened", "breaker.closed"]);
 }
@@ -190,6 +192,7 @@ async fn what_was_open_and_what_was_learned_outlive_the_agent() {
     let probe = host.probes("b", 1)[0];
     host.clock.advance(Duration::from_millis(1));
     host.restart();
+    assert_eq!(host.probes("b", 1).len(), 1, "the new agent has a first probe of its own");
     host.ended("b", probe, Ended::Failed).await;
     assert_eq!(host.is("b"), BreakerState::HalfOpen);
     // Learned anew, it is unknown, also after a restart.

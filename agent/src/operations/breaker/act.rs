@@ -63,7 +63,11 @@ impl Breakers {
 
     /// Writes what waits, then tells who follows, also of what could not be written: it is in force.
     pub(super) async fn settle(&self) {
-        if let Err(error) = self.write().await {
+        let written = self.write().await;
+        // Said once for each change, not at each try.
+        if let Err(error) = &written
+            && !self.live().untold.is_empty()
+        {
             tracing::error!(
                 error = error.chain(),
                 "a breaker's change is in force, and could not be made durable yet"

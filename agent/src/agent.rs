@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::events::{Bell, Source};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
+use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
 use crate::operations::health::{self, Health, RemediationTable};
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
@@ -135,6 +136,7 @@ impl Agent {
         let metrics = Metrics::register(&mut registry);
         let health_metrics = health::Metrics::register(&mut registry);
         let alert_metrics = alerts::Metrics::register(&mut registry);
+        let breaker_metrics = breaker::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
             state.clone(),
             outside.clone(),
@@ -161,6 +163,13 @@ impl Agent {
             bell.clone(),
             (&config, (host.id.clone(), host.name.clone())),
             alert_metrics,
+        )?;
+        let breaker = Breakers::open(
+            state.clone(),
+            outside.clone(),
+            config.breaker.clone(),
+            breaker_metrics,
+            bell.clone(),
         )?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
@@ -193,6 +202,7 @@ impl Agent {
                 Arc::clone(&logs) as Arc<dyn Follower>,
                 Arc::clone(&health) as Arc<dyn Follower>,
                 Arc::clone(&alerts) as Arc<dyn Follower>,
+                Arc::clone(&breaker) as Arc<dyn Follower>,
             ],
             tls.clone(),
         ));
@@ -207,6 +217,7 @@ impl Agent {
         let operations = Operations {
             logs,
             health,
+            breaker,
             recovery: Arc::new(recovery),
             storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
             config: history,
@@ -221,11 +232,12 @@ impl Agent {
             &host.id,
         );
         let stances = operations.stances();
-        let Operations { logs, health, recovery, storage: _, config, vitals } = operations;
+        let Operations { logs, health, breaker, recovery, storage: _, config, vitals } = operations;
         let mut sources: Vec<Arc<dyn Source>> = vec![
             Arc::clone(&health) as Arc<dyn Source>,
             Arc::clone(&recovery) as Arc<dyn Source>,
             Arc::clone(&logs) as Arc<dyn Source>,
+            Arc::clone(&breaker) as Arc<dyn Source>,
             Arc::new(scheduler.clone()),
         ];
         sources.extend(tls.clone().map(|tls| tls as Arc<dyn Source>));
@@ -240,6 +252,7 @@ impl Agent {
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),
             alerts: Arc::clone(&alerts),
+            breaker: Arc::clone(&breaker),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,
@@ -253,6 +266,7 @@ impl Agent {
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),
             alerts: Arc::clone(&alerts),
+            breaker: Arc::clone(&breaker),
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
@@ -268,6 +282,7 @@ impl Agent {
             oplog: crate::oplog::rpc::Service { state: state.clone(), outside: outside.clone() },
             recovery,
             logs: Arc::clone(&logs),
+            breaker: Arc::clone(&breaker),
         };
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
         let (http, plaintext, grpc) = (
@@ -290,6 +305,7 @@ impl Agent {
             tokio::spawn(alerts.serve()),
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),
+            tokio::spawn(breaker.serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
         ];
@@ -420,7 +436,8 @@ async fn write_identity(
 /// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
 /// brought to an end.
 async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> Result<()> {
-    let Operations { logs, health: _, recovery: _, storage: _, config, vitals: _ } = operations;
+    let Operations { logs, health: _, breaker: _, recovery: _, storage: _, config, vitals: _ } =
+        operations;
     let now = config.loaded_at();
     let intent = Intent::new(now, "system:agent", "agent.started")
         .target(process())

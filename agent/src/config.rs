@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use crate::alerts;
 use crate::error::{Error, Result, Unmet};
+use crate::operations::breaker;
 use crate::operations::health;
 use crate::operations::logs;
 use crate::operations::recovery::Contacts;
@@ -80,6 +81,8 @@ pub struct Config {
     pub health: health::Config,
     /// `[alerts]`.
     pub alerts: alerts::Config,
+    /// Circuit breakers.
+    pub breaker: breaker::Config,
     /// Where it came from; empty: built-in defaults.
     pub source: String,
     /// Its text as it was read.
@@ -123,6 +126,7 @@ impl Config {
         let logs = logs::Config::read(&root, places);
         let health = health::Config::read(&root);
         let alerts = alerts::Config::read(&root);
+        let breaker = breaker::Config::read(&root);
         root.finish();
         let (problems, keys, effective) = record.finish();
         let config = problems.is_empty().then(|| Self {
@@ -134,6 +138,7 @@ impl Config {
             logs,
             health,
             alerts,
+            breaker,
             source: source.to_owned(),
             text: text.to_owned(),
             effective: effective.trim_start().to_owned(),
@@ -144,7 +149,9 @@ impl Config {
     /// Every key there is, as documented. A list of tables shows its keys only when it has an entry, so
     /// this reads a text with one of each.
     pub fn keys(places: &Places) -> Vec<KeyDoc> {
-        Self::parse("[[logs.source]]\n[[health.check]]\n[alerts.channel.NAME]\n", "", places).keys
+        let text =
+            "[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n[alerts.channel.NAME]\n";
+        Self::parse(text, "", places).keys
     }
 
     /// The built-in defaults.

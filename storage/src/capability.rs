@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use redb::{ReadTransaction, WriteTransaction};
 
 use crate::tables::alerts::{Alerts, AlertsBookkeeping, AlertsWriting};
+use crate::tables::breakers::{Breakers, BreakersBookkeeping, BreakersWriting};
 use crate::tables::configs::{Configs, ConfigsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
@@ -88,6 +89,11 @@ impl<'t> Reading<'t> {
     /// What people are told.
     pub fn alerts(&self) -> Alerts<'t> {
         Alerts::new(self.source)
+    }
+
+    /// The circuit breakers.
+    pub fn breakers(&self) -> Breakers<'t> {
+        Breakers::new(self.source)
     }
 
     /// What people were called about.
@@ -174,6 +180,11 @@ impl<'t> Writing<'t> {
         AlertsWriting::new(self.sink)
     }
 
+    /// The circuit breakers.
+    pub fn breakers(&self) -> BreakersWriting<'t> {
+        BreakersWriting::new(self.sink)
+    }
+
     /// What people were called about.
     pub fn incidents(&self) -> IncidentsWriting<'t> {
         IncidentsWriting::new(self.sink)
@@ -199,7 +210,8 @@ impl<'t> Deref for Writing<'t> {
 }
 
 /// An unaudited write transaction for a closed list of records: run steps, the request to cancel
-/// a run, job marks, request ids, what health checks went through, alerts and their way. See [`Store::bookkeep`](crate::Store::bookkeep).
+/// a run, job marks, request ids, what health checks went through, alerts and their way, what is usual
+/// behind breakers. See [`Store::bookkeep`](crate::Store::bookkeep).
 pub struct Bookkeeping<'t> {
     reading: Reading<'t>,
     sink: Sink<'t>,
@@ -229,6 +241,11 @@ impl<'t> Bookkeeping<'t> {
     /// What the checks went through, and the issues that came of it.
     pub fn health(&self) -> HealthBookkeeping<'t> {
         HealthBookkeeping::new(self.sink)
+    }
+
+    /// What is usual for the operations behind circuit breakers.
+    pub fn breakers(&self) -> BreakersBookkeeping<'t> {
+        BreakersBookkeeping::new(self.sink)
     }
 
     /// Alerts, and what became of their messages.

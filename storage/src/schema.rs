@@ -63,6 +63,8 @@ tables! {
     ALERT_OUTBOX: u64 => Bytes = "alert_outbox"; "Sequence to `OutboxRecord`."
     ALERT_DELIVERIES: u64 => Bytes = "alert_deliveries"; "Sequence to `DeliveryRecord`."
     ALERT_SILENCES: Name => Bytes = "alert_silences"; "Silence id (ULID) to `SilenceRecord`."
+    BREAKERS: Name => Bytes = "breakers"; "Breaker to `BreakerRecord`."
+    BREAKERS_USUAL: Name => Bytes = "breakers_usual"; "Breaker to `UsualRecord`."
     INCIDENTS: Name => Bytes = "incidents"; "Incident id (ULID) to `IncidentRecord`."
     TALLIES: (u32, Name) => u64 = "tallies"; "Days since 1970 and what was counted to how often."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+pub mod backend;
 pub mod binaries;
 mod client;
 pub mod clock;

@@ -5,6 +5,7 @@
 
 mod agent_basics;
 mod architecture;
+mod breaker;
 mod demo;
 mod docs;
 mod emergency;

@@ -4,6 +4,7 @@ use crate::emergency::Stance;
 use crate::scheduler::Job;
 use std::sync::Arc;
 
+pub mod breaker;
 pub mod config_history;
 pub mod health;
 pub mod logs;
@@ -19,6 +20,8 @@ pub struct Operations {
     pub logs: Arc<logs::Logs>,
     /// Checks and remediation.
     pub health: Arc<health::Health>,
+    /// Circuit breakers.
+    pub breaker: Arc<breaker::Breakers>,
     /// Emergency and rollback.
     pub recovery: Arc<recovery::Recovery>,
     /// Care of the embedded database.
@@ -32,7 +35,7 @@ pub struct Operations {
 impl Operations {
     /// What runs by itself at set times.
     pub fn jobs(&self) -> Vec<Arc<dyn Job>> {
-        let Self { logs, health: _, recovery: _, storage, config: _, vitals: _ } = self;
+        let Self { logs, health: _, breaker: _, recovery: _, storage, config: _, vitals: _ } = self;
         let mut jobs = logs::job::jobs(logs);
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
         jobs

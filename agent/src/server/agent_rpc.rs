@@ -16,6 +16,7 @@ use super::tls::Tls;
 use crate::alerts::{self, Alerts};
 use crate::config::reader::Problem;
 use crate::error::Result;
+use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
@@ -49,6 +50,8 @@ pub struct AgentView {
     pub health: Arc<Health>,
     /// Alerts.
     pub alerts: Arc<Alerts>,
+    /// Circuit breakers.
+    pub breaker: Arc<Breakers>,
     /// Configuration.
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
@@ -93,6 +96,7 @@ impl AgentView {
         }];
         domains.push(health::rpc::domain_status(&self.health)?);
         domains.push(alerts::rpc::domain_status(&self.alerts));
+        domains.extend(breaker::rpc::domain_status(&self.breaker));
         domains.extend(self.emergency_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use genesis_proto::v1::agent_service_server::AgentServiceServer;
 use genesis_proto::v1::alerts_service_server::AlertsServiceServer;
+use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
 use genesis_proto::v1::oplog_service_server::OplogServiceServer;
@@ -68,6 +69,8 @@ pub struct Services {
     pub health: operations::health::rpc::Service,
     /// Alerts.
     pub alerts: crate::alerts::rpc::Service,
+    /// Circuit breakers.
+    pub breaker: Arc<operations::breaker::Breakers>,
 }
 
 /// What the connections are held to.
@@ -103,6 +106,7 @@ pub async fn serve(
     reporter.set_serving::<LogsServiceServer<operations::logs::rpc::Service>>().await;
     reporter.set_serving::<AlertsServiceServer<crate::alerts::rpc::Service>>().await;
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
+    reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     let reflection = |version: &str| {
         Error::internal("REFLECTION_FAILED", format!("reflection {version} can't be built"))
     };
@@ -121,7 +125,8 @@ pub async fn serve(
                 .max_encoding_message_size(MESSAGE_LIMIT)
         };
     }
-    let Services { agent, runs, scheduler, oplog, recovery, logs, health, alerts } = services;
+    let Services { agent, runs, scheduler, oplog, recovery, logs, health, alerts, breaker } =
+        services;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -139,7 +144,10 @@ pub async fn serve(
         .add_service(limited!(RecoveryServiceServer::new(recovery)))
         .add_service(limited!(LogsServiceServer::new(operations::logs::rpc::Service(logs))))
         .add_service(limited!(HealthServiceServer::new(health)))
-        .add_service(limited!(AlertsServiceServer::new(alerts)));
+        .add_service(limited!(AlertsServiceServer::new(alerts)))
+        .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
+            breaker
+        ))));
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };

@@ -40,6 +40,7 @@ const fn urgent(call: Call) -> Call {
 
 const AGENT: &str = "genesis.v1.AgentService";
 const ALERTS: &str = "genesis.v1.AlertsService";
+const BREAKER: &str = "genesis.v1.BreakerService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
 const OPLOG: &str = "genesis.v1.OplogService";
@@ -69,6 +70,15 @@ pub(crate) const CALLS: &[Call] = &[
     reads(ALERTS, "PlanEndSilence"),
     changes(ALERTS, "TestChannel"),
     reads(ALERTS, "PlanTestChannel"),
+    reads(BREAKER, "ReportOutcomes"),
+    reads(BREAKER, "TakeProbes"),
+    reads(BREAKER, "GetBreaker"),
+    reads(BREAKER, "ListBreakers"),
+    streams(BREAKER, "WatchBreakers"),
+    urgent(changes(BREAKER, "TripBreaker")),
+    urgent(reads(BREAKER, "PlanTripBreaker")),
+    urgent(changes(BREAKER, "ResetBreaker")),
+    urgent(reads(BREAKER, "PlanResetBreaker")),
     urgent(reads(HEALTH, "GetHealthStatus")),
     urgent(reads(HEALTH, "CheckHealth")),
     reads(HEALTH, "Diagnose"),

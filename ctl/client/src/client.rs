@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
 use genesis_proto::v1::alerts_service_client::AlertsServiceClient;
+use genesis_proto::v1::breaker_service_client::BreakerServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
 use genesis_proto::v1::oplog_service_client::OplogServiceClient;
@@ -173,6 +174,10 @@ impl Client {
     service! {
         /// What people hear of.
         alerts, AlertsServiceClient
+    }
+    service! {
+        /// Circuit breakers.
+        breaker, BreakerServiceClient
     }
     service! {
         /// Checks, issues and remediation.

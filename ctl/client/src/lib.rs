@@ -52,8 +52,14 @@
 //! call whose connection broke, under the same request id, so that the agent carries it out once. An outcome that
 //! stays unknown is [`Kind::Incomplete`] with the reason `OUTCOME_UNKNOWN` and names the request id to ask with.
 //!
+//! # Circuit breakers
+//!
+//! [`breaker`] keeps a program from calling what is slow or fails: a tower layer that follows the agent's breakers,
+//! and works by its own counts while there is no agent.
+//!
 //! `examples/status.rs` is a whole program: it asks all nodes of a context at once.
 
+pub mod breaker;
 mod calls;
 mod client;
 mod context;

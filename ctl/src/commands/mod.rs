@@ -2,6 +2,7 @@
 
 mod agent;
 mod alerts;
+mod breaker;
 mod config;
 pub(crate) mod context;
 mod emergency;
@@ -73,6 +74,9 @@ pub(crate) enum Command {
     /// See what people hear of and by which channels, acknowledge, silence, and try channels.
     #[command(subcommand)]
     Alerts(alerts::Verb),
+    /// Show circuit breakers, open and close them by hand.
+    #[command(subcommand)]
+    Breaker(breaker::Verb),
     /// List and show incidents: what people were called about.
     #[command(subcommand)]
     Incident(incident::Verb),
@@ -125,6 +129,7 @@ impl Command {
             Self::Emergency(verb) => verb.changes(),
             Self::Health(verb) => verb.changes(),
             Self::Alerts(verb) => verb.changes(),
+            Self::Breaker(verb) => verb.changes(),
             Self::Logs(verb) => verb.changes(),
         }
     }
@@ -180,6 +185,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Emergency(verb) => emergency::dispatch(verb, session).await,
         Command::Health(verb) => health::dispatch(verb, session).await,
         Command::Alerts(verb) => alerts::dispatch(verb, session).await,
+        Command::Breaker(verb) => breaker::dispatch(verb, session).await,
         Command::Incident(verb) => incident::dispatch(verb, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,

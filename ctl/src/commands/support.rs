@@ -225,6 +225,8 @@ async fn gather(
     ask!("logs.json", logs, get_status, GetLogsStatusRequest {}, "GetLogsStatusResponse");
     let health = GetHealthStatusRequest {};
     ask!("health.json", health, get_health_status, health, "GetHealthStatusResponse");
+    let breakers = ListBreakersRequest { open_only: false };
+    ask!("breakers.json", breaker, list_breakers, breakers, "ListBreakersResponse");
     let history = ListHealthHistoryRequest { limit: HISTORY, ..Default::default() };
     ask!("health-history.json", health, list_health_history, history, "ListHealthHistoryResponse");
     let own_log = ReadOwnLogRequest { limit_bytes: OWN_LOG_BYTES };

@@ -1,6 +1,7 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
 pub(crate) mod alerts;
+mod breaker;
 pub(crate) mod health;
 mod services;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(crate) use alerts::Alerts;
 use genesis_client::v1::agent_service_server::AgentServiceServer;
 use genesis_client::v1::alerts_service_server::AlertsServiceServer;
+use genesis_client::v1::breaker_service_server::BreakerServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
 use genesis_client::v1::oplog_service_server::OplogServiceServer;
@@ -58,6 +60,7 @@ pub(crate) struct Script {
     pub(crate) logs: GetLogsStatusResponse,
     pub(crate) health: Health,
     pub(crate) alerts: Alerts,
+    pub(crate) breakers: Vec<Breaker>,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -175,6 +178,7 @@ impl Fake {
             runtime.block_on(async {
                 let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
+                    .add_service(BreakerServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))
                     .add_service(AlertsServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))

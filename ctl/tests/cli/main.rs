@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alerts;
+mod breaker;
 mod contexts;
 mod emergency;
 mod fake;

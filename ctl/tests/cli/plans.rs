@@ -11,7 +11,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 27] = [
+const CHANGES: [(&[&str], &str, &str); 29] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -68,10 +68,12 @@ const CHANGES: [(&[&str], &str, &str); 27] = [
     ),
     (&["alerts", "unsilence", "01ABCD"], "EndSilence", "01ABCD"),
     (&["alerts", "test", "sms"], "TestChannel", "sms"),
+    (&["breaker", "trip", "a", "--for", "2h", "--reason", "r"], "TripBreaker", "a 2h"),
+    (&["breaker", "reset", "a", "--relearn", "--reason", "r"], "ResetBreaker", "a relearn"),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 31] = [
+const READS: [&[&str]; 34] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -101,6 +103,9 @@ const READS: [&[&str]; 31] = [
     &["health", "history"],
     &["health", "remediation", "status"],
     &["health", "brake", "status"],
+    &["breaker", "list"],
+    &["breaker", "show", "a"],
+    &["breaker", "watch"],
     &["incident", "list"],
     &["incident", "show", "last"],
 ];
@@ -132,6 +137,7 @@ fn agent() -> (tempfile::TempDir, Fake) {
     };
     let script = Script {
         health,
+        breakers: vec![Breaker { name: "a".into(), ..Default::default() }],
         status: well(),
         any_plan: PlanResponse { plan: plan() },
         plan: PlanCleanupArchivesResponse {
@@ -191,6 +197,7 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["health", "remediation", "disable", ..] => &["health", "remediation", "disable"],
             ["health", "brake", "release", ..] => &["health", "brake", "release"],
             ["alerts", "silence", ..] => &["alerts", "silence", "--subject", "disk:*"],
+            ["breaker", verb, ..] => &["breaker", verb, "a"],
             command => command,
         };
         let (_folder, fake) = agent();

@@ -18,8 +18,9 @@ use crate::fake::health::Health;
 use crate::fake::{Fake, Script};
 use crate::{Outcome, ctl, ctl_with, folder, well};
 
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "MANIFEST",
+    "breakers.json",
     "client.json",
     "config.toml",
     "emergency.json",
@@ -159,6 +160,7 @@ fn saying(text: &str) -> Script {
             "# {}\n[contacts]\non_call = \"PagerDuty: Night Shift\"\n[x]\na = {quoted}\nb = [{quoted}]\n",
             text.replace(['\n', '\r'], " ")
         ),
+        breakers: vec![filled("Breaker", text)],
         jobs: vec![filled("Job", text)],
         runs: vec![filled("Run", text)],
         entries: vec![filled("OplogEntry", text)],
@@ -304,6 +306,7 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         "ListEntries",
         "GetLogsStatus",
         "GetHealthStatus",
+        "ListBreakers",
         "ListHealthHistory",
         "ReadOwnLog",
     ];
@@ -319,8 +322,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         let files = bundle.files();
         assert_clean(&files, text);
         let missing = files["MANIFEST"].lines().filter(|line| line.contains("\tmissing: ")).count();
-        assert_eq!(missing, 9, "{}", files["MANIFEST"]);
-        assert_eq!(files.len(), PARTS.len() - 9);
+        assert_eq!(missing, 10, "{}", files["MANIFEST"]);
+        assert_eq!(files.len(), PARTS.len() - 10);
         assert!(
             bundle.outcome.stderr.contains("error[BUNDLE_INCOMPLETE]"),
             "{}",

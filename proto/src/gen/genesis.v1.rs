@@ -7618,6 +7618,1244 @@ pub mod alerts_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What is known of one of the two things that a breaker judges by.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct BreakerSignal {
+    /// Whether what is usual is known. As long as it is not, this signal neither trips the breaker nor says that all is well.
+    #[prost(bool, tag = "1")]
+    pub known: bool,
+    /// The share of calls that is usual.
+    #[prost(double, tag = "2")]
+    pub usual_share: f64,
+    /// How much more than by chance the windows scatter, at least 1.
+    #[prost(double, tag = "3")]
+    pub phi: f64,
+    /// The CUSUM; it trips beyond the limit.
+    #[prost(double, tag = "4")]
+    pub sum: f64,
+    #[prost(double, tag = "5")]
+    pub limit: f64,
+    /// So many windows have been learned from so far, of so many that are needed.
+    #[prost(uint32, tag = "6")]
+    pub learned: u32,
+    #[prost(uint32, tag = "7")]
+    pub needed: u32,
+}
+/// A breaker as it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Breaker {
+    /// Of the operation or dependency, such as "orders-api".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "BreakerState", tag = "2")]
+    pub state: i32,
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the first probe is let through; unset where the breaker is not open, or is open until it is reset.
+    #[prost(message, optional, tag = "4")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who opened or closed it last.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// From 1 for each breaker: each time that it opened from closed.
+    #[prost(uint64, tag = "7")]
+    pub opening: u64,
+    /// So often in a row it came not back, so that it stays open for longer.
+    #[prost(uint32, tag = "8")]
+    pub failures: u32,
+    /// In state half-open: the probes of this round, those that went well, and those that are under way.
+    #[prost(uint32, tag = "9")]
+    pub round_size: u32,
+    #[prost(uint32, tag = "10")]
+    pub round_passed: u32,
+    #[prost(uint32, tag = "11")]
+    pub round_under_way: u32,
+    /// A call that takes longer counts as slow; unset where nobody has said so yet.
+    #[prost(message, optional, tag = "12")]
+    pub slow_after: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "13")]
+    pub latency: ::core::option::Option<BreakerSignal>,
+    #[prost(message, optional, tag = "14")]
+    pub errors: ::core::option::Option<BreakerSignal>,
+    /// When a report last counted.
+    #[prost(message, optional, tag = "15")]
+    pub reported_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of the latest window that is over.
+    #[prost(uint64, tag = "16")]
+    pub calls: u64,
+    #[prost(uint64, tag = "17")]
+    pub failed_calls: u64,
+    #[prost(uint64, tag = "18")]
+    pub slow_calls: u64,
+    /// How long until the first probe, as the agent counts; a client's wall clock may differ from the agent's.
+    #[prost(message, optional, tag = "19")]
+    pub remaining: ::core::option::Option<::prost_types::Duration>,
+}
+/// How a probe that was granted ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProbeResult {
+    /// As it was granted.
+    #[prost(uint64, tag = "1")]
+    pub probe: u64,
+    #[prost(enumeration = "ProbeOutcome", tag = "2")]
+    pub outcome: i32,
+}
+/// How one reporter's calls of one operation went in one window.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OutcomeReport {
+    /// 1 to 128 of a-z, A-Z, 0-9 and -\_.:/
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// Who reports, the same for the life of a process: 1 to 64 characters.
+    #[prost(string, tag = "2")]
+    pub reporter: ::prost::alloc::string::String,
+    /// Names this window among the reporter's: a report with the same number counts once.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    #[prost(message, optional, tag = "4")]
+    pub window_start: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most the agent's own window.
+    #[prost(message, optional, tag = "5")]
+    pub window_length: ::core::option::Option<::prost_types::Duration>,
+    /// Calls that ended in it; those that the breaker rejected and probes are not among them.
+    #[prost(uint64, tag = "6")]
+    pub calls: u64,
+    #[prost(uint64, tag = "7")]
+    pub errors: u64,
+    /// Those that took longer than `slow_after`; without that, latency is not judged.
+    #[prost(uint64, tag = "8")]
+    pub slow: u64,
+    #[prost(message, optional, tag = "9")]
+    pub slow_after: ::core::option::Option<::prost_types::Duration>,
+    /// Calls that the breaker rejected.
+    #[prost(uint64, tag = "10")]
+    pub rejected: u64,
+    #[prost(message, repeated, tag = "11")]
+    pub probes: ::prost::alloc::vec::Vec<ProbeResult>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportOutcomesRequest {
+    /// At most 256.
+    #[prost(message, repeated, tag = "1")]
+    pub reports: ::prost::alloc::vec::Vec<OutcomeReport>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportOutcomesResponse {
+    #[prost(uint32, tag = "1")]
+    pub counted: u32,
+    /// Seen before.
+    #[prost(uint32, tag = "2")]
+    pub duplicate: u32,
+    /// Their window is over and judged.
+    #[prost(uint32, tag = "3")]
+    pub late: u32,
+    /// Their window lies in the future, as this host's clock has it.
+    #[prost(uint32, tag = "4")]
+    pub ahead: u32,
+    /// More of one window than is kept apart.
+    #[prost(uint32, tag = "5")]
+    pub dropped: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakeProbesRequest {
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// At most so many.
+    #[prost(uint32, tag = "2")]
+    pub wanted: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakeProbesResponse {
+    /// One for each probe that may be made.
+    #[prost(uint64, repeated, tag = "1")]
+    pub probes: ::prost::alloc::vec::Vec<u64>,
+    /// So long each may take until it counts as not made.
+    #[prost(message, optional, tag = "2")]
+    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetBreakerRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetBreakerResponse {
+    #[prost(message, optional, tag = "1")]
+    pub breaker: ::core::option::Option<Breaker>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBreakersRequest {
+    /// Only those that are not closed.
+    #[prost(bool, tag = "1")]
+    pub open_only: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBreakersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub breakers: ::prost::alloc::vec::Vec<Breaker>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchBreakersRequest {
+    /// Only these; empty: all. At most 1000.
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchBreakersResponse {
+    /// In the first message all of them, then those that have changed.
+    #[prost(message, repeated, tag = "1")]
+    pub breakers: ::prost::alloc::vec::Vec<Breaker>,
+    /// How long the agent's windows are: report several times in each, or what you say comes late.
+    #[prost(message, optional, tag = "2")]
+    pub window: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TripBreakerRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Such as "10m", at most 7d; empty: until it is reset.
+    #[prost(string, tag = "2")]
+    pub lasts: ::prost::alloc::string::String,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TripBreakerResponse {
+    #[prost(message, optional, tag = "1")]
+    pub breaker: ::core::option::Option<Breaker>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetBreakerRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Forgets what is usual, so that it is learned anew.
+    #[prost(bool, tag = "2")]
+    pub relearn: bool,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResetBreakerResponse {
+    #[prost(message, optional, tag = "1")]
+    pub breaker: ::core::option::Option<Breaker>,
+    /// It was closed already.
+    #[prost(bool, tag = "2")]
+    pub was_closed: bool,
+}
+/// Where a breaker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BreakerState {
+    Unspecified = 0,
+    /// Calls go through.
+    Closed = 1,
+    /// Calls are rejected.
+    Open = 2,
+    /// Only probes go through, 1, then 2, then 4 ...
+    HalfOpen = 3,
+}
+impl BreakerState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BREAKER_STATE_UNSPECIFIED",
+            Self::Closed => "BREAKER_STATE_CLOSED",
+            Self::Open => "BREAKER_STATE_OPEN",
+            Self::HalfOpen => "BREAKER_STATE_HALF_OPEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BREAKER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BREAKER_STATE_CLOSED" => Some(Self::Closed),
+            "BREAKER_STATE_OPEN" => Some(Self::Open),
+            "BREAKER_STATE_HALF_OPEN" => Some(Self::HalfOpen),
+            _ => None,
+        }
+    }
+}
+/// How a probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProbeOutcome {
+    /// Not made, or its end is not known: another may take its place.
+    Unspecified = 0,
+    Passed = 1,
+    Failed = 2,
+}
+impl ProbeOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROBE_OUTCOME_UNSPECIFIED",
+            Self::Passed => "PROBE_OUTCOME_PASSED",
+            Self::Failed => "PROBE_OUTCOME_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROBE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROBE_OUTCOME_PASSED" => Some(Self::Passed),
+            "PROBE_OUTCOME_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod breaker_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The breakers of this host. Services report how their calls went, the agent judges, and the services follow.
+    #[derive(Debug, Clone)]
+    pub struct BreakerServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl BreakerServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> BreakerServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> BreakerServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            BreakerServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes in how calls went, by operation and window. An operation that is new gets a breaker. What comes twice, late or
+        /// too far ahead is counted and otherwise without effect. Services report often, so a call of this has no entry in the
+        /// operation log; what it changes has. Fails with REPORT_INVALID, TOO_MANY_REPORTS, BREAKERS_FULL; then none of its
+        /// reports counts.
+        pub async fn report_outcomes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportOutcomesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportOutcomesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/ReportOutcomes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "ReportOutcomes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks for leave to make probes of a half-open breaker. What is granted ends by itself if nobody reports how it went.
+        /// A breaker that is not half-open grants none. Fails with BREAKER_NOT_FOUND.
+        pub async fn take_probes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TakeProbesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TakeProbesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/TakeProbes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "TakeProbes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One breaker. Fails with BREAKER_NOT_FOUND.
+        pub async fn get_breaker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetBreakerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBreakerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/GetBreaker",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "GetBreaker"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All breakers, by name.
+        pub async fn list_breakers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBreakersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBreakersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/ListBreakers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "ListBreakers"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The breakers as they are, then each that changes. Who reads slowly gets the latest state, not each one between; who
+        /// does not read for 30 s is cut off. A message without breakers every 5 s says that the agent lives.
+        pub async fn watch_breakers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchBreakersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchBreakersResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/WatchBreakers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "WatchBreakers"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Opens a breaker by hand, for a time or until it is reset; a name that has none yet gets one. In force once this has
+        /// answered. Fails with BREAKER_INVALID, BREAKERS_FULL, DURATION_INVALID, REASON_MISSING; with STORAGE_FAILED it is in
+        /// force, and could not be made durable yet.
+        pub async fn trip_breaker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TripBreakerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TripBreakerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/TripBreaker",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "TripBreaker"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What TripBreaker would do. Fails as it does, but asks for no reason.
+        pub async fn plan_trip_breaker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TripBreakerRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/PlanTripBreaker",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "PlanTripBreaker"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Closes a breaker at once, without probes. One that is closed stays as it is, unless what is usual is to be learned
+        /// anew. Fails with BREAKER_NOT_FOUND, REASON_MISSING.
+        pub async fn reset_breaker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResetBreakerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetBreakerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/ResetBreaker",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "ResetBreaker"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ResetBreaker would do. Fails as it does, but asks for no reason.
+        pub async fn plan_reset_breaker(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResetBreakerRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/PlanResetBreaker",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.BreakerService", "PlanResetBreaker"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod breaker_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with BreakerServiceServer.
+    #[async_trait]
+    pub trait BreakerService: std::marker::Send + std::marker::Sync + 'static {
+        /// Takes in how calls went, by operation and window. An operation that is new gets a breaker. What comes twice, late or
+        /// too far ahead is counted and otherwise without effect. Services report often, so a call of this has no entry in the
+        /// operation log; what it changes has. Fails with REPORT_INVALID, TOO_MANY_REPORTS, BREAKERS_FULL; then none of its
+        /// reports counts.
+        async fn report_outcomes(
+            &self,
+            request: tonic::Request<super::ReportOutcomesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportOutcomesResponse>,
+            tonic::Status,
+        >;
+        /// Asks for leave to make probes of a half-open breaker. What is granted ends by itself if nobody reports how it went.
+        /// A breaker that is not half-open grants none. Fails with BREAKER_NOT_FOUND.
+        async fn take_probes(
+            &self,
+            request: tonic::Request<super::TakeProbesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TakeProbesResponse>,
+            tonic::Status,
+        >;
+        /// One breaker. Fails with BREAKER_NOT_FOUND.
+        async fn get_breaker(
+            &self,
+            request: tonic::Request<super::GetBreakerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBreakerResponse>,
+            tonic::Status,
+        >;
+        /// All breakers, by name.
+        async fn list_breakers(
+            &self,
+            request: tonic::Request<super::ListBreakersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBreakersResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchBreakers method.
+        type WatchBreakersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchBreakersResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The breakers as they are, then each that changes. Who reads slowly gets the latest state, not each one between; who
+        /// does not read for 30 s is cut off. A message without breakers every 5 s says that the agent lives.
+        async fn watch_breakers(
+            &self,
+            request: tonic::Request<super::WatchBreakersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchBreakersStream>,
+            tonic::Status,
+        >;
+        /// Opens a breaker by hand, for a time or until it is reset; a name that has none yet gets one. In force once this has
+        /// answered. Fails with BREAKER_INVALID, BREAKERS_FULL, DURATION_INVALID, REASON_MISSING; with STORAGE_FAILED it is in
+        /// force, and could not be made durable yet.
+        async fn trip_breaker(
+            &self,
+            request: tonic::Request<super::TripBreakerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TripBreakerResponse>,
+            tonic::Status,
+        >;
+        /// What TripBreaker would do. Fails as it does, but asks for no reason.
+        async fn plan_trip_breaker(
+            &self,
+            request: tonic::Request<super::TripBreakerRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Closes a breaker at once, without probes. One that is closed stays as it is, unless what is usual is to be learned
+        /// anew. Fails with BREAKER_NOT_FOUND, REASON_MISSING.
+        async fn reset_breaker(
+            &self,
+            request: tonic::Request<super::ResetBreakerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetBreakerResponse>,
+            tonic::Status,
+        >;
+        /// What ResetBreaker would do. Fails as it does, but asks for no reason.
+        async fn plan_reset_breaker(
+            &self,
+            request: tonic::Request<super::ResetBreakerRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// The breakers of this host. Services report how their calls went, the agent judges, and the services follow.
+    #[derive(Debug)]
+    pub struct BreakerServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> BreakerServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for BreakerServiceServer<T>
+    where
+        T: BreakerService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.BreakerService/ReportOutcomes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportOutcomesSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ReportOutcomesRequest>
+                    for ReportOutcomesSvc<T> {
+                        type Response = super::ReportOutcomesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportOutcomesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::report_outcomes(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportOutcomesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/TakeProbes" => {
+                    #[allow(non_camel_case_types)]
+                    struct TakeProbesSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::TakeProbesRequest>
+                    for TakeProbesSvc<T> {
+                        type Response = super::TakeProbesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TakeProbesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::take_probes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TakeProbesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/GetBreaker" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetBreakerSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::GetBreakerRequest>
+                    for GetBreakerSvc<T> {
+                        type Response = super::GetBreakerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetBreakerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::get_breaker(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetBreakerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/ListBreakers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBreakersSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ListBreakersRequest>
+                    for ListBreakersSvc<T> {
+                        type Response = super::ListBreakersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBreakersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::list_breakers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBreakersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/WatchBreakers" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchBreakersSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::ServerStreamingService<super::WatchBreakersRequest>
+                    for WatchBreakersSvc<T> {
+                        type Response = super::WatchBreakersResponse;
+                        type ResponseStream = T::WatchBreakersStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchBreakersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::watch_breakers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchBreakersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/TripBreaker" => {
+                    #[allow(non_camel_case_types)]
+                    struct TripBreakerSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::TripBreakerRequest>
+                    for TripBreakerSvc<T> {
+                        type Response = super::TripBreakerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TripBreakerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::trip_breaker(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TripBreakerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/PlanTripBreaker" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanTripBreakerSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::TripBreakerRequest>
+                    for PlanTripBreakerSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TripBreakerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::plan_trip_breaker(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanTripBreakerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/ResetBreaker" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResetBreakerSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ResetBreakerRequest>
+                    for ResetBreakerSvc<T> {
+                        type Response = super::ResetBreakerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResetBreakerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::reset_breaker(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResetBreakerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BreakerService/PlanResetBreaker" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanResetBreakerSvc<T: BreakerService>(pub Arc<T>);
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ResetBreakerRequest>
+                    for PlanResetBreakerSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResetBreakerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BreakerService>::plan_reset_breaker(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanResetBreakerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for BreakerServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.BreakerService";
+    impl<T> tonic::server::NamedService for BreakerServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// One piece of a log, from one cut to the next.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Segment {

@@ -1,6 +1,7 @@
 //! One file per table: its records, key, reads and writes.
 
 pub(crate) mod alerts;
+pub(crate) mod breakers;
 pub(crate) mod configs;
 pub(crate) mod emergency;
 pub(crate) mod health;

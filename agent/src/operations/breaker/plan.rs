@@ -1,0 +1,100 @@
+//! What people ask of breakers, and what it would do; pure.
+
+use std::time::Duration;
+
+use genesis_storage::{BreakerRecord, BreakerState};
+
+use super::config::parse_name;
+use crate::config::units::parse_duration;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, PlanStep};
+
+/// The longest that a breaker is opened by hand for a time.
+const FORCED_AT_MOST: Duration = Duration::from_secs(7 * 86_400);
+
+/// A name that may be a breaker's.
+///
+/// # Errors
+/// `BREAKER_INVALID`.
+pub fn named(text: &str) -> Result<String> {
+    parse_name(text).map_err(|why| Error::invalid("BREAKER_INVALID", why))
+}
+
+/// For how long; `None`: until it is reset.
+///
+/// # Errors
+/// `DURATION_INVALID`.
+pub fn lasting(text: &str) -> Result<Option<Duration>> {
+    let invalid = |why: String| Error::invalid("DURATION_INVALID", why);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match parse_duration(text).map_err(invalid)? {
+        lasts if lasts.is_zero() || lasts > FORCED_AT_MOST => {
+            Err(invalid(format!("{text:?} is not over 0 and at most 7d")))
+        }
+        lasts => Ok(Some(lasts)),
+    }
+}
+
+/// A change that people ask for has a reason.
+///
+/// # Errors
+/// `REASON_MISSING`.
+pub fn reasoned(reason: &str, what: &str) -> Result<()> {
+    match reason.trim().is_empty() {
+        true => Err(Error::invalid("REASON_MISSING", format!("{what}: pass --reason"))),
+        false => Ok(()),
+    }
+}
+
+/// The state in a word.
+pub fn word(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "CLOSED",
+        BreakerState::Open => "OPEN",
+        BreakerState::HalfOpen => "HALF_OPEN",
+    }
+}
+
+/// What the effect of a change depends on.
+fn situation(record: &BreakerRecord) -> [String; 3] {
+    [word(record.state).to_owned(), record.opening.to_string(), record.since.wall.to_string()]
+}
+
+/// Opening a breaker by hand; `None`: there is none of that name yet.
+pub fn trip(name: &str, known: Option<&BreakerRecord>, lasts: Option<Duration>) -> Plan {
+    let until = match lasts {
+        Some(lasts) => format!("{name} for {lasts:?}, then probes"),
+        None => format!("{name} until it is reset"),
+    };
+    let why = match known {
+        None => "it is not known yet, and gets a breaker".to_owned(),
+        Some(record) => format!("it is {} since {}", word(record.state), record.since.wall),
+    };
+    let situation = known.map(situation).unwrap_or_default();
+    let situation: Vec<&str> = situation.iter().map(String::as_str).collect();
+    Plan::new("breaker.trip", &situation, vec![PlanStep::new("open", until, why)])
+}
+
+/// Closing a breaker by hand. Nothing, where it is closed and keeps what it has learned.
+pub fn reset(record: &BreakerRecord, relearn: bool) -> Plan {
+    let mut steps = Vec::new();
+    if record.state != BreakerState::Closed {
+        let why = format!(
+            "it is {} since {} by {}: {}",
+            word(record.state),
+            record.since.wall,
+            record.by,
+            record.reason
+        );
+        steps.push(PlanStep::new("close", record.name.clone(), why));
+    }
+    if relearn {
+        let why = "what is usual is learned anew from the next windows";
+        steps.push(PlanStep::new("relearn", record.name.clone(), why));
+    }
+    let situation = situation(record);
+    let situation: Vec<&str> = situation.iter().map(String::as_str).collect();
+    Plan::new("breaker.reset", &situation, steps)
+}

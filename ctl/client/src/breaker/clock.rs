@@ -1,0 +1,18 @@
+//! Time as the breaker needs it: some 20 ns a look, and no step of the wall clock shows in spans.
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Since some fixed point.
+pub(super) fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// On the wall clock.
+pub(super) fn wall() -> Timestamp {
+    let now = clock_gettime(ClockId::Realtime);
+    Timestamp { seconds: now.tv_sec, nanos: i32::try_from(now.tv_nsec).unwrap_or(0) }
+}

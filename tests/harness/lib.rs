@@ -7,12 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+pub mod alerts;
 pub mod binaries;
 mod client;
 pub mod clock;
 mod disk;
 pub mod health;
 pub mod http;
+pub mod http_script;
 mod laptop;
 pub mod lines;
 pub mod older;
@@ -20,6 +22,7 @@ pub mod pki;
 pub mod random;
 pub mod s3;
 mod segment;
+pub mod smtp;
 mod writer;
 
 pub use agent::{Ended, Signal, TestAgent, source};

@@ -17,7 +17,7 @@ use crate::clock::{LIMIT, Watch, wait_until_within};
 pub enum Answer {
     /// A status, headers and a body.
     Says(u16, Vec<(&'static str, String)>, String),
-    /// The body of the request, and its authorization: a server that is careless with secrets.
+    /// The authorization, the path and the body of the request: a server that is careless with secrets.
     Echoes(u16),
     /// The request is taken, and nothing comes back.
     Hangs,
@@ -172,7 +172,8 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>, watch: Watch) -> std::io::Re
     let (status, headers, body) = match next {
         Answer::Says(status, headers, body) => (status, headers, body),
         Answer::Echoes(status) => {
-            (status, vec![], format!("{} {}", heard.header("authorization"), heard.body))
+            let seen = (heard.header("authorization"), &heard.path, &heard.body);
+            (status, vec![], format!("{} {} {}", seen.0, seen.1, seen.2))
         }
         Answer::Hangs => {
             let mut shared = lock(shared);

@@ -45,7 +45,6 @@ fn whatever_fails_for_a_while_is_tried_again_under_the_same_key() {
     assert_eq!(server.heard().len(), 4, "and not once more");
     let log = agent.stderr();
     assert_eq!(log.matches("an alert channel does not take").count(), 1, "said once: {log}");
-    assert!(log.contains("the alert channel answers again"), "{log}");
 }
 
 #[test]

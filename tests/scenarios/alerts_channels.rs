@@ -3,7 +3,6 @@
 use genesis_tests::alerts::{channel, host, mode, secret};
 use genesis_tests::clock::wait_until;
 use genesis_tests::http_script::{Answer, Heard, HttpScript, says};
-use genesis_tests::smtp::{Fault, Smtp, Step};
 
 #[test]
 fn pagerduty_hears_a_trigger_and_its_end_under_one_key() {
@@ -167,75 +166,6 @@ fn a_webhook_gets_its_token_and_a_file_that_others_may_read_is_no_secret() {
     mode(&agent.folder().join("secret-bad"), 0o600);
     careless.wait_heard(1);
     wait_until("no trouble", || agent.trouble("bad").is_empty());
-}
-
-#[test]
-fn mail_is_sent_again_as_the_same_mail_until_it_is_taken() {
-    let faults = [
-        (Step::Greeting, Fault::Says(421)),
-        (Step::From, Fault::Says(450)),
-        (Step::Mail, Fault::Resets),
-    ];
-    let server = Smtp::start(faults.map(Some), None);
-    let (mut agent, db) = host("critical", |_| {
-        let lines = format!(
-            "server = {:?}\ntls = \"none\"\nfrom = \"genesis@h.test\"\nto = [\"a@h.test\"]",
-            server.address()
-        );
-        format!("critical = [\"mail\"]\n{}", channel("mail", "email", &lines))
-    });
-    agent.start();
-    db.is(1);
-    let mails = server.wait_mails(2);
-    assert_eq!((mails[0].accepted, mails[1].accepted), (false, true), "{mails:#?}");
-    let id = mails[0].header("message-id");
-    assert!(id.starts_with('<') && id.ends_with(".genesis>"), "{mails:#?}");
-    assert_eq!((id, &mails[0].text), (mails[1].header("message-id"), &mails[1].text));
-    assert_eq!((mails[1].from.as_str(), mails[1].to.len()), ("genesis@h.test", 1));
-    assert!(mails[1].header("subject").contains("[CRITICAL]"), "{mails:#?}");
-    assert_eq!(mails[1].header("auto-submitted"), "auto-generated");
-    agent.wait_nothing_waits();
-    assert_eq!((server.connections(), server.mails().len()), (4, 2));
-}
-
-#[test]
-fn mail_that_is_refused_is_not_sent_again_and_another_channel_says_so() {
-    let server = Smtp::start([], Some((Step::Recipient, Fault::Says(550))));
-    let hook = HttpScript::start([], says(200, ""));
-    let (mut agent, db) = host("medium", |_| {
-        let lines = format!(
-            "server = {:?}\ntls = \"none\"\nfrom = \"genesis@h.test\"\nto = [\"a@h.test\"]",
-            server.address()
-        );
-        let channels = channel("mail", "email", &lines)
-            + &channel("hook", "webhook", &format!("url = {:?}", hook.url("/")));
-        format!("medium = [\"mail\"]\nhigh = [\"hook\"]\n{channels}")
-    });
-    agent.start();
-    db.is(1);
-    let heard = hook.wait_heard(1)[0].json();
-    assert_eq!(heard["alerts"][0]["subject"], "mail", "{heard:#}");
-    assert!(agent.trouble("mail").contains("550"), "{}", agent.trouble("mail"));
-    agent.wait_nothing_waits();
-    db.wait_for_looks(10);
-    assert_eq!((server.connections(), server.mails().len()), (1, 0));
-}
-
-#[test]
-fn a_recipient_who_is_refused_keeps_the_mail_from_nobody_else() {
-    let server = Smtp::start([Some((Step::Recipient, Fault::Says(550)))], None);
-    let (mut agent, db) = host("critical", |_| {
-        let lines = format!(
-            "server = {:?}\ntls = \"none\"\nfrom = \"genesis@h.test\"\nto = [\"a@h.test\", \"b@h.test\"]",
-            server.address()
-        );
-        format!("critical = [\"mail\"]\n{}", channel("mail", "email", &lines))
-    });
-    agent.start();
-    db.is(1);
-    assert_eq!(server.wait_mails(1)[0].to, ["b@h.test"]);
-    agent.wait_nothing_waits();
-    assert_eq!((server.connections(), server.mails().len()), (2, 1));
 }
 
 #[test]

@@ -20,15 +20,27 @@ pub fn now() -> Timestamp {
 ///
 /// # Panics
 /// When there is none within [`LIMIT`]; the message names what was waited for.
-pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
+    wait_within(LIMIT, what, answer)
+}
+
+fn wait_within<T>(limit: Duration, what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = answer() {
             return answer;
         }
-        assert!(started.elapsed() < LIMIT, "waited {LIMIT:?} in vain for {what}");
+        assert!(started.elapsed() < limit, "waited {limit:?} in vain for {what}");
         std::thread::sleep(LOOK);
     }
+}
+
+/// [`wait_until`] for what takes its time even where all is well: an alert is over after half a minute.
+///
+/// # Panics
+/// When it does not hold within `limit`.
+pub fn wait_until_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    wait_within(limit, what, || condition().then_some(()));
 }
 
 /// Waits until `condition` holds.

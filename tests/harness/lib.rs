@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent;
+pub mod alerts;
 pub mod backend;
 pub mod binaries;
 mod client;
@@ -14,6 +15,7 @@ pub mod clock;
 mod disk;
 pub mod health;
 pub mod http;
+pub mod http_script;
 mod laptop;
 pub mod lines;
 pub mod older;
@@ -21,6 +23,7 @@ pub mod pki;
 pub mod random;
 pub mod s3;
 mod segment;
+pub mod smtp;
 mod writer;
 
 pub use agent::{Ended, Signal, TestAgent, source};

@@ -4,6 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod agent_basics;
+mod alerts_channels;
+mod alerts_faults;
+mod alerts_kill;
+mod alerts_mail;
+mod alerts_secrets;
 mod architecture;
 mod breaker;
 mod demo;

@@ -46,6 +46,11 @@ impl Alerts {
                 if sent_at.is_some_and(|sent_at| at < sent_at + channel.pause) {
                     continue;
                 }
+                // Who asks to be left alone means every message, not the one that was answered so.
+                if live.held.get(&channel.name).is_some_and(|until| at < *until) {
+                    held_back(live, &channel.name, &now);
+                    continue;
+                }
                 let beats = |it: &&super::config::Heartbeat| {
                     live.beat_at.is_none_or(|before| at >= before + it.every)
                 };
@@ -167,6 +172,12 @@ impl Alerts {
             }
             Sent::Later { after, why } => {
                 message.wait = plan::wait(message.attempts, after);
+                // The pause begins with the answer: an attempt that was cut off late has been none.
+                message.tried = Some(now.clone());
+                if after.is_some() {
+                    let until = self.outside.clock.monotonic() + message.wait;
+                    live.held.insert(ended.channel.clone(), until);
+                }
                 message.failing.get_or_insert_with(|| now.clone());
                 message.error = why;
                 live.unwritten.message(&message);
@@ -297,6 +308,18 @@ fn accepted(live: &mut Live, message: &OutboxRecord) {
             told.accepted = true;
         }
         live.unwritten.alert(alert);
+    }
+}
+
+/// What waits because its channel asks to be left alone counts as failing: somebody else hears of it in time.
+fn held_back(live: &mut Live, channel: &str, now: &Moment) {
+    let waits = |message: &&mut OutboxRecord| message.channel == channel;
+    for message in live.outbox.values_mut().filter(waits) {
+        if message.failing.is_none() {
+            message.failing = Some(now.clone());
+            "the channel asks to be left alone".clone_into(&mut message.error);
+            live.unwritten.message(message);
+        }
     }
 }
 

@@ -72,6 +72,8 @@ struct Live {
     trouble: BTreeMap<String, Trouble>,
     /// When each channel was last sent something (monotonic).
     sent_at: BTreeMap<String, Duration>,
+    /// Until when a channel asks to be left alone (monotonic).
+    held: BTreeMap<String, Duration>,
     /// When the last sign of life was sent (monotonic).
     beat_at: Option<Duration>,
     /// The day of the last digest.
@@ -135,6 +137,8 @@ impl Alerts {
             ids: Mutex::new(ulid::Generator::new()),
         });
         alerts.load()?;
+        // They may have been changed, or mended, while no agent ran.
+        alerts.use_channels(&config.alerts);
         Ok(alerts)
     }
 

@@ -220,8 +220,10 @@ impl Alerts {
             let known = of(&config);
             known.is_some() && known == of(before)
         };
-        live.trouble.retain(|name, trouble| !trouble.refused || same(name));
         let there = |name: &str| config.channels.iter().any(|channel| channel.name == name);
+        // Nothing would ever end the trouble of one that is not there any more.
+        live.trouble.retain(|name, trouble| there(name) && (!trouble.refused || same(name)));
+        live.held.retain(|name, _| same(name));
         let gone: Vec<u64> = live
             .outbox
             .values()

@@ -111,8 +111,8 @@ impl RealNotifier {
         let answer = self.web.post(url, headers, body, ANSWER).await;
         let mut answer = answer.map_err(|failure| Sent::later(failure.to_string()))?;
         let mut text = String::from_utf8_lossy(&answer.body).into_owned();
-        for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
-            text = text.replace(secret, "***");
+        for secret in secrets.iter().flat_map(|secret| faces(secret)) {
+            text = text.replace(&secret, "***");
         }
         answer.body = text.into_bytes();
         Ok(answer)
@@ -283,6 +283,14 @@ impl RealNotifier {
             Err(sent) => sent,
         }
     }
+}
+
+/// How a secret may be repeated: as it is, of a URL what comes behind the host, and both as some write them in JSON.
+fn faces(secret: &str) -> Vec<String> {
+    let behind =
+        secret.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+    let known = [Some(secret), behind].into_iter().flatten().filter(|text| text.len() >= 4);
+    known.flat_map(|text| [text.to_owned(), text.replace('/', "\\/")]).collect()
 }
 
 /// A secret that is a URL itself.

@@ -212,6 +212,41 @@ async fn a_channel_that_is_dead_for_two_minutes_hands_over_what_is_critical_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_to_be_left_alone_is_and_what_is_critical_does_not_wait_for_that() {
+    let host = Host::new("").await;
+    let after = Some(HOUR);
+    for channel in ["pagerduty", "sms"] {
+        host.always(channel, Some(Sent::Later { after, why: "429".to_owned() }));
+    }
+    host.hold(vec![condition("a", Critical)]);
+    host.step().await;
+    host.hold(vec![condition("a", Critical), condition("b", Critical)]);
+    host.run(115, 1).await;
+    assert_eq!(host.got(), []);
+    host.run(10, 1).await;
+    let got = host.got();
+    for subject in ["a", "b"] {
+        assert!(got.contains(&told("slack-critical", "firing", subject)), "{got:?}");
+    }
+    let untried = |live: &crate::alerts::Live| {
+        live.outbox.values().filter(|message| message.attempts == 0).count()
+    };
+    assert_eq!(untried(&host.alerts.live()), 2, "the second was not even tried");
+    for channel in ["pagerduty", "sms"] {
+        host.always(channel, None);
+    }
+    host.forget();
+    host.run(3_600, 10).await;
+    let got = host.got();
+    for channel in ["pagerduty", "sms"] {
+        for subject in ["a", "b"] {
+            let times = got.iter().filter(|it| **it == told(channel, "firing", subject)).count();
+            assert_eq!(times, 1, "{channel} {subject}: {got:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_channel_refuses_is_never_tried_again_goes_to_another_and_is_said() {
     let host = Host::new("").await;
     host.always("pagerduty", Some(Sent::never("400: invalid routing key")));

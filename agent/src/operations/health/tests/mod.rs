@@ -7,3 +7,4 @@ mod host;
 mod judging;
 mod life;
 mod stories;
+mod told;

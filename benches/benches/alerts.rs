@@ -1,0 +1,132 @@
+//! How soon people hear: from the moment when an emergency is declared on a real agent until a webhook has been given
+//! the message; and how many conditions a second alerts compares with what fires, a hundred alerts behind ten thousand
+//! of them.
+//!
+//! `cargo build --release --bins && cargo bench -p genesis-benches --bench alerts`
+
+#![allow(clippy::print_stdout, clippy::disallowed_methods)] // Its output, and a benchmark reads the clock.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use genesis_agent::alerts::plan;
+use genesis_agent::events::{Condition, Severity};
+use genesis_storage::Moment;
+use jiff::Timestamp;
+use support::agent::Agent;
+use support::{Outcome, quantile};
+
+/// Emergencies that are declared.
+const ROUNDS: usize = 12;
+/// Conditions of a round, and keys among them.
+const CONDITIONS: usize = 10_000;
+const KEYS: usize = 100;
+/// Seconds until a channel has accepted, and conditions in a second.
+const GOALS: (f64, f64) = (5.0, 10_000.0);
+
+fn main() -> Outcome<ExitCode> {
+    let rate = compared();
+    println!("compared: {rate:.0} conditions a second, {KEYS} alerts behind {CONDITIONS}");
+    let mut heard = heard()?;
+    let (p50, worst) = (quantile(&mut heard, 0.5), quantile(&mut heard, 1.0));
+    println!(
+        "emergency to accepted by a webhook: {:.0} ms p50, {:.0} ms at worst",
+        p50 * 1e3,
+        worst * 1e3
+    );
+    println!("goals: {:.0} a second, {:.0} s", GOALS.1, GOALS.0);
+    let met = rate >= GOALS.1 && worst <= GOALS.0;
+    Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn compared() -> f64 {
+    let condition = |number: usize| Condition {
+        key: format!("bench/{}", number % KEYS),
+        subject: format!("subject {}", number % KEYS),
+        severity: Severity::High,
+        title: "it is bad".to_owned(),
+        details: vec!["what was tried".to_owned()],
+        runbook: "health".to_owned(),
+        since: Timestamp::UNIX_EPOCH,
+        behind: Vec::new(),
+    };
+    let conditions: Vec<Condition> = (0..CONDITIONS).map(condition).collect();
+    let (mut firing, mut recent, mut ids) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
+    let mut best = 0.0_f64;
+    for round in 0..50_u64 {
+        let heard = vec![("bench", Some(conditions.clone()))];
+        let now = Moment {
+            wall: Timestamp::UNIX_EPOCH,
+            boot: "bench".to_owned(),
+            since_boot: Duration::from_secs(round),
+        };
+        let began = Instant::now();
+        plan::compare(&mut firing, &mut recent, heard, &now, || {
+            ids += 1;
+            ids.to_string()
+        });
+        best = best.max(CONDITIONS as f64 / began.elapsed().as_secs_f64());
+    }
+    assert_eq!(firing.len(), KEYS, "one alert for each key");
+    best
+}
+
+fn heard() -> Outcome<Vec<f64>> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let messages = accept(listener);
+    let folder = tempfile::tempdir()?;
+    let config = format!(
+        "[alerts]\ncritical = [\"hook\"]\n[alerts.channel.hook]\nkind = \"webhook\"\nurl = \"http://127.0.0.1:{port}/\"\n"
+    );
+    let agent = Agent::start(folder.path(), &config)?;
+    let mut waited = Vec::new();
+    for round in 0..ROUNDS {
+        let began = Instant::now();
+        agent.ctl(&["emergency", "activate", "--reason", &format!("round {round}")])?;
+        let wanted = format!("round {round}");
+        loop {
+            let (at, body) = messages.recv_timeout(Duration::from_secs(60))?;
+            if body.contains("\"firing\"") && body.contains(&wanted) {
+                waited.push((at - began).as_secs_f64());
+                break;
+            }
+        }
+        agent.ctl(&["emergency", "release", "--reason", "measured"])?;
+    }
+    Ok(waited)
+}
+
+/// Takes each request, and says when it came and what it brought.
+fn accept(listener: TcpListener) -> Receiver<(Instant, String)> {
+    let (told, messages) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let (mut line, mut length) = (String::new(), 0);
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap_or(0);
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            if reader.read_exact(&mut body).is_err() {
+                continue;
+            }
+            let at = Instant::now();
+            let answer = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = reader.get_mut().write_all(answer);
+            if told.send((at, String::from_utf8_lossy(&body).into_owned())).is_err() {
+                return;
+            }
+        }
+    });
+    messages
+}

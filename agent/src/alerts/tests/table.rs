@@ -100,3 +100,83 @@ fn channels_have_the_defaults_of_their_kind() {
     assert_eq!(alerts.digest_at.to_string(), "07:00:00");
     assert_eq!(alerts.policy.repeat, Duration::from_secs(4 * 3_600));
 }
+
+#[test]
+fn none_overtakes_an_earlier_one_about_the_same_alert_and_what_is_urgent_goes_first() {
+    use std::collections::BTreeMap;
+
+    use genesis_storage::{Moment, OutboxRecord};
+
+    let at = |seconds: u64| Moment {
+        wall: jiff::Timestamp::UNIX_EPOCH,
+        boot: "boot".into(),
+        since_boot: Duration::from_secs(seconds),
+    };
+    let entry = |sequence: u64, alert: &str, occasion: &str| OutboxRecord {
+        sequence,
+        message: sequence.to_string(),
+        channel: "it".into(),
+        occasion: occasion.into(),
+        alerts: vec![alert.into()],
+        note: String::new(),
+        urgent: false,
+        queued: at(0),
+        attempts: 0,
+        wait: Duration::ZERO,
+        tried: None,
+        failing: None,
+        error: String::new(),
+        handed_over: false,
+    };
+    let waiting = |entry: OutboxRecord| OutboxRecord {
+        attempts: 1,
+        tried: Some(at(95)),
+        wait: Duration::from_secs(60),
+        ..entry
+    };
+    let urgent = |entry: OutboxRecord| OutboxRecord { urgent: true, ..entry };
+    for (name, outbox, groups, expected) in [
+        ("in order", vec![entry(1, "a", "firing"), entry(2, "b", "firing")], false, vec![1]),
+        ("together", vec![entry(1, "a", "firing"), entry(2, "b", "firing")], true, vec![1, 2]),
+        (
+            "its end waits",
+            vec![waiting(entry(1, "a", "firing")), entry(2, "a", "resolved")],
+            true,
+            vec![],
+        ),
+        (
+            "others don't",
+            vec![
+                waiting(entry(1, "a", "firing")),
+                entry(2, "a", "resolved"),
+                entry(3, "b", "firing"),
+            ],
+            true,
+            vec![3],
+        ),
+        (
+            "urgent first",
+            vec![entry(1, "a", "firing"), urgent(entry(2, "b", "firing"))],
+            true,
+            vec![2],
+        ),
+        (
+            "other occasions apart",
+            vec![entry(1, "a", "resolved"), entry(2, "b", "firing"), entry(3, "c", "resolved")],
+            true,
+            vec![1, 3],
+        ),
+        (
+            "what was tried goes as it went",
+            vec![OutboxRecord { attempts: 1, ..entry(1, "a", "firing") }, entry(2, "b", "firing")],
+            true,
+            vec![1],
+        ),
+    ] {
+        let outbox: BTreeMap<u64, OutboxRecord> =
+            outbox.into_iter().map(|entry| (entry.sequence, entry)).collect();
+        let next = plan::next(&outbox, "it", groups, &at(100));
+        let next: Vec<u64> = next.into_iter().map(|entry| entry.sequence).collect();
+        assert_eq!(next, expected, "{name}");
+    }
+}

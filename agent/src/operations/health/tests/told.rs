@@ -34,7 +34,7 @@ async fn what_is_tried_first_wakes_nobody_before_it_was_in_vain() {
     assert_eq!((incident.severity, incident.subject.as_str()), (Severity::Critical, "disk"));
     assert!(incident.details.iter().any(|line| line.contains("attempt 3")), "what was tried");
     let issue = of(&after, "health/issue/disk").unwrap();
-    assert_eq!(issue.behind, [incident.key.clone()], "one cause is one call");
+    assert_eq!(issue.behind, std::slice::from_ref(&incident.key), "one cause is one call");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,8 @@ use crate::outside::hooks;
 
 /// The longest between two looks at the clock.
 const LOOK: Duration = Duration::from_millis(250);
+/// And while there are no breakers: a new one is heard of at once.
+const IDLE: Duration = Duration::from_secs(3_600);
 /// So many changes are kept that can't be written.
 const PENDING_LIMIT: usize = 4_096;
 
@@ -29,11 +31,19 @@ impl Breakers {
             if self.look() {
                 self.settle().await;
             }
-            let pause = LOOK.min(self.config.load().window() / 8);
+            let pause = self.pause();
             tokio::select! {
                 () = self.outside.clock.sleep(pause) => {}
                 () = self.wake.notified() => {}
             }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let live = self.live();
+        match live.breakers.is_empty() && live.pending.is_empty() {
+            true => IDLE,
+            false => LOOK.min(self.config.load().window() / 8),
         }
     }
 

@@ -230,6 +230,7 @@ impl Breakers {
         let entry = self.entry(life::unused(name, now), &usual, now);
         self.metrics.is(name, entry.record.state);
         live.breakers.insert(name.to_owned(), entry);
+        self.wake.notify_one();
         // Who follows hears what slow means.
         self.tell(live, std::iter::once(name));
         Ok(())

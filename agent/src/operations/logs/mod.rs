@@ -92,6 +92,8 @@ pub struct Logs {
     deleting: tokio::sync::Mutex<()>,
     /// So many retrievals and verifications at a time.
     readers: Arc<Semaphore>,
+    /// Wakes who watches the files.
+    reconfigured: Notify,
     /// Wakes each half of the pipeline.
     to_seal: Notify,
     to_ship: Notify,
@@ -164,6 +166,7 @@ impl Logs {
             expiring: tokio::sync::Mutex::new(()),
             deleting: tokio::sync::Mutex::new(()),
             readers: Arc::new(Semaphore::new(READERS)),
+            reconfigured: Notify::new(),
             to_seal: Notify::new(),
             to_ship: Notify::new(),
             live: Mutex::default(),
@@ -264,6 +267,7 @@ impl Logs {
 impl crate::config::Follower for Logs {
     async fn follow(&self, config: &crate::config::Config) {
         self.reconfigure(config.logs.clone());
+        self.reconfigured.notify_one();
     }
 }
 

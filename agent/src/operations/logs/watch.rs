@@ -11,8 +11,8 @@ use crate::outside::files::{self, FileFacts};
 
 /// How often sizes are looked at.
 const POLL: Duration = Duration::from_millis(250);
-/// The agent's own log alone is not worth more than one look a second.
-const OWN_POLL: Duration = Duration::from_secs(1);
+/// The agent's own log alone grows slowly, and an idle agent should sleep.
+const OWN_POLL: Duration = Duration::from_secs(5);
 /// Every so many polls the globs are expanded again.
 const EXPAND_EVERY: u32 = 4;
 /// A path that is not there stays watched for so many expansions, a minute.
@@ -62,7 +62,10 @@ impl Logs {
                 false => (POLL, 1),
             };
             tick = tick.wrapping_add(ticks);
-            self.outside.clock.sleep(pause).await;
+            tokio::select! {
+                () = self.outside.clock.sleep(pause) => {}
+                () = self.reconfigured.notified() => tick = 0,
+            }
         }
     }
 

@@ -56,22 +56,9 @@ impl Alerts {
         });
         for group in wanted.chunks(plan::DIGEST) {
             for channel in &route {
-                let message = OutboxRecord {
-                    sequence: live.next,
-                    message: self.new_id(),
-                    channel: (*channel).clone(),
-                    occasion: Occasion::Digest.name().to_owned(),
-                    alerts: group.iter().map(|alert| alert.id.clone()).collect(),
-                    note: String::new(),
-                    urgent: false,
-                    queued: now.clone(),
-                    attempts: 0,
-                    wait: std::time::Duration::ZERO,
-                    tried: None,
-                    failing: None,
-                    error: String::new(),
-                    handed_over: false,
-                };
+                let by = (channel.as_str(), Occasion::Digest.name());
+                let about = group.iter().map(|alert| alert.id.clone()).collect();
+                let message = OutboxRecord::new(live.next, self.new_id(), by, about, now.clone());
                 live.next += 1;
                 live.unwritten.message(&message);
                 live.outbox.insert(message.sequence, message);

@@ -183,6 +183,20 @@ impl Alerts {
                 live.unwritten.message(&message);
                 live.outbox.insert(message.sequence, message);
             }
+            Sent::Mend { why } => {
+                message.wait = plan::MENDED_AFTER;
+                message.tried = Some(now.clone());
+                let until = self.outside.clock.monotonic() + message.wait;
+                live.held.insert(ended.channel.clone(), until);
+                message.failing.get_or_insert_with(|| now.clone());
+                message.error.clone_from(&why);
+                message.refused = true;
+                if !std::mem::replace(&mut message.handed_over, true) {
+                    self.pass_on(live, &message, &format!("refuses it: {why}"), &now);
+                }
+                live.unwritten.message(&message);
+                live.outbox.insert(message.sequence, message);
+            }
             Sent::Never { why } => {
                 live.unwritten.no_message(message.sequence);
                 live.unwritten.delivery(delivery(
@@ -218,9 +232,12 @@ impl Alerts {
                 });
                 known.why.clone_from(why);
             }
-            Sent::Never { why } => {
-                tracing::error!(channel, why, "an alert channel refuses what it is given");
-                live.trouble.insert(channel.to_owned(), trouble(why, true));
+            Sent::Mend { why } | Sent::Never { why } => {
+                let known = live.trouble.get(channel);
+                if known.is_none_or(|known| !known.refused || known.why != *why) {
+                    tracing::error!(channel, why, "an alert channel refuses what it is given");
+                    live.trouble.insert(channel.to_owned(), trouble(why, true));
+                }
             }
         }
     }
@@ -311,13 +328,16 @@ fn accepted(live: &mut Live, message: &OutboxRecord) {
     }
 }
 
-/// What waits because its channel asks to be left alone counts as failing: somebody else hears of it in time.
+/// What waits because its channel asks to be left alone, or has to be mended, counts as failing: somebody else hears
+/// of it in time.
 fn held_back(live: &mut Live, channel: &str, now: &Moment) {
+    let refused = live.trouble.get(channel).filter(|trouble| trouble.refused);
+    let why = refused.map_or("the channel asks to be left alone", |trouble| trouble.why.as_str());
     let waits = |message: &&mut OutboxRecord| message.channel == channel;
     for message in live.outbox.values_mut().filter(waits) {
         if message.failing.is_none() {
             message.failing = Some(now.clone());
-            "the channel asks to be left alone".clone_into(&mut message.error);
+            why.clone_into(&mut message.error);
             live.unwritten.message(message);
         }
     }

@@ -126,22 +126,11 @@ impl Alerts {
         if live.outbox.values().any(same) {
             return;
         }
-        let message = OutboxRecord {
-            sequence: live.next,
-            message: self.new_id(),
-            channel: due.channel.clone(),
-            occasion: due.occasion.name().to_owned(),
-            alerts: vec![alert.id.clone()],
-            note,
-            urgent: plan::severity(alert) == Severity::Critical,
-            queued: now.clone(),
-            attempts: 0,
-            wait: Duration::ZERO,
-            tried: None,
-            failing: None,
-            error: String::new(),
-            handed_over: false,
-        };
+        let by = (due.channel.as_str(), due.occasion.name());
+        let about = vec![alert.id.clone()];
+        let mut message = OutboxRecord::new(live.next, self.new_id(), by, about, now.clone());
+        message.note = note;
+        message.urgent = plan::severity(alert) == Severity::Critical;
         live.next += 1;
         live.unwritten.message(&message);
         live.outbox.insert(message.sequence, message);

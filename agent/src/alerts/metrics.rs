@@ -122,7 +122,7 @@ impl Metrics {
         let outcome = match sent {
             Sent::Accepted { .. } => accepted,
             Sent::Later { .. } => later,
-            Sent::Never { .. } => never,
+            Sent::Mend { .. } | Sent::Never { .. } => never,
         };
         self.attempts.get_or_create(&OfAttempt { channel: channel.to_owned(), outcome }).inc();
     }

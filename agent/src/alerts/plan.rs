@@ -28,6 +28,8 @@ pub const HOLD: Duration = Duration::from_secs(30);
 pub const DEAD_AFTER: Duration = Duration::from_secs(120);
 /// The first and the longest pause before a message is tried again.
 pub const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// A channel that has to be mended is tried again after so long.
+pub const MENDED_AFTER: Duration = Duration::from_secs(300);
 /// What has been waiting for so long is given up, once its alerts are over.
 pub const OLD: Duration = Duration::from_secs(86_400);
 /// So many alerts share one message at most.

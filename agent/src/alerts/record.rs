@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_storage::{
-    AlertRecord, DeliveryOutcome, DeliveryRecord, JobMark, OutboxRecord, SilenceRecord,
+    AlertRecord, AlertTold, DeliveryOutcome, DeliveryRecord, JobMark, OutboxRecord, SilenceRecord,
 };
 use jiff::Timestamp;
 
 use super::message::Occasion;
 use super::plan;
-use super::{Alerts, Config, Trouble};
+use super::{Alerts, Config, Live, Trouble};
 use crate::error::{Error, Result};
 
 /// So many alerts are kept that are over.
@@ -92,8 +92,10 @@ impl Alerts {
         let mut live = self.live();
         self.state.read(|reading| {
             let alerts = reading.alerts();
-            for message in alerts.outbox()? {
+            for mut message in alerts.outbox()? {
                 live.next = live.next.max(message.sequence + 1);
+                // It may have been mended while no agent ran.
+                message.tried = message.tried.filter(|_| !message.refused);
                 live.outbox.insert(message.sequence, message);
             }
             let wanted: BTreeSet<&String> =
@@ -131,7 +133,7 @@ impl Alerts {
             .filter_map(|message| {
                 let since = message.failing.clone()?;
                 let why = message.error.clone();
-                Some((message.channel.clone(), Trouble { since, why, refused: false }))
+                Some((message.channel.clone(), Trouble { since, why, refused: message.refused }))
             })
             .collect();
         for (channel, trouble) in failing {
@@ -240,24 +242,12 @@ impl Alerts {
                 "its channel is not configured any more",
             ));
         }
-        // Who was told where it can't be known is told again.
-        let waiting: BTreeSet<(&str, &str)> = live
-            .outbox
-            .values()
-            .filter(|message| message.occasion == Occasion::Firing.name())
-            .flat_map(|message| {
-                message.alerts.iter().map(|alert| (message.channel.as_str(), alert.as_str()))
-            })
-            .collect();
-        for alert in live.firing.values_mut() {
-            let known = alert.told.len();
-            alert.told.retain(|told| {
-                told.accepted || waiting.contains(&(told.channel.as_str(), alert.id.as_str()))
-            });
-            if alert.told.len() != known {
-                live.unwritten.alert(alert);
-            }
+        for message in live.outbox.values_mut().filter(|it| it.refused && !same(&it.channel)) {
+            message.tried = None;
+            live.unwritten.message(message);
         }
+        // Who was told where it can't be known is told again.
+        forget_refusals(live, |_| true);
     }
 
     /// The latest alerts, newest first.
@@ -294,6 +284,28 @@ impl Alerts {
         let live = self.live();
         let wanted = live.silences.iter().filter(|it| all || plan::in_force(it, &now));
         wanted.cloned().collect()
+    }
+}
+
+/// People who were to be told by a channel that did not take it, and has nothing waiting for them, are told again.
+pub(super) fn forget_refusals(live: &mut Live, of: impl Fn(&AlertTold) -> bool) {
+    let waiting: BTreeSet<(&str, &str)> = live
+        .outbox
+        .values()
+        .filter(|message| message.occasion == Occasion::Firing.name())
+        .flat_map(|message| {
+            message.alerts.iter().map(|alert| (message.channel.as_str(), alert.as_str()))
+        })
+        .collect();
+    for alert in live.firing.values_mut() {
+        let known = alert.told.len();
+        alert.told.retain(|told| {
+            let waits = waiting.contains(&(told.channel.as_str(), alert.id.as_str()));
+            told.accepted || waits || !of(told)
+        });
+        if alert.told.len() != known {
+            live.unwritten.alert(alert);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use genesis_storage::{
 use super::channel::Channel;
 use super::message::{Message, Occasion};
 use super::plan::{self, Due};
-use super::record::delivery;
+use super::record::{delivery, forget_refusals};
 use super::{Alerts, Live};
 use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
@@ -325,17 +325,21 @@ impl Alerts {
         let (outcome, detail) = match &sent {
             Sent::Accepted { detail } => (DeliveryOutcome::Accepted, detail.clone()),
             Sent::Later { why, .. } => (DeliveryOutcome::Dropped, why.clone()),
-            Sent::Never { why } => (DeliveryOutcome::Refused, why.clone()),
+            Sent::Mend { why } | Sent::Never { why } => (DeliveryOutcome::Refused, why.clone()),
         };
         {
             let mut live = self.live();
             self.judge(&mut live, name, &sent, &now);
+            if matches!(sent, Sent::Accepted { .. }) {
+                mended(&mut live, name);
+            }
             record_test(&mut live, &message, name, outcome, &detail, &now);
         }
         self.persist().await;
+        self.bell.ring();
         match sent {
             Sent::Accepted { detail } => Ok(detail),
-            Sent::Later { why, .. } | Sent::Never { why } => {
+            Sent::Later { why, .. } | Sent::Mend { why } | Sent::Never { why } => {
                 let message = format!("channel {name} did not accept the test: {why}");
                 Err(Error::unavailable("CHANNEL_FAILED", message))
             }
@@ -347,6 +351,16 @@ impl Alerts {
     }
 }
 
+/// A channel works as somebody has just seen: what it was not given before, it is given now.
+fn mended(live: &mut Live, channel: &str) {
+    live.held.remove(channel);
+    for message in live.outbox.values_mut().filter(|it| it.channel == channel) {
+        message.tried = None;
+        live.unwritten.message(message);
+    }
+    forget_refusals(live, |told| told.channel == channel);
+}
+
 fn record_test(
     live: &mut Live,
     message: &Message,
@@ -355,22 +369,9 @@ fn record_test(
     detail: &str,
     now: &Moment,
 ) {
-    let sent = OutboxRecord {
-        sequence: 0,
-        message: message.id.clone(),
-        channel: channel.to_owned(),
-        occasion: message.occasion.name().to_owned(),
-        alerts: Vec::new(),
-        note: String::new(),
-        urgent: true,
-        queued: now.clone(),
-        attempts: 1,
-        wait: Duration::ZERO,
-        tried: None,
-        failing: None,
-        error: String::new(),
-        handed_over: false,
-    };
+    let by = (channel, message.occasion.name());
+    let mut sent = OutboxRecord::new(0, message.id.clone(), by, Vec::new(), now.clone());
+    sent.attempts = 1;
     live.unwritten.delivery(delivery(&sent, outcome, now.wall, detail));
 }
 

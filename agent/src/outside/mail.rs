@@ -75,7 +75,15 @@ pub async fn send(
         Err(error) => {
             // What it says of the server's words; it never holds the password.
             let why = render::clean(&error.to_string(), 300);
-            if error.is_permanent() { Sent::never(why) } else { Sent::later(why) }
+            let code = error.status().map(|code| code.to_string());
+            match code.as_deref() {
+                // RFC 4954, section 6: it wants another login.
+                Some("530" | "534" | "535" | "538") => {
+                    Sent::mend(format!("{why}; mend its secret"))
+                }
+                _ if error.is_permanent() => Sent::never(why),
+                _ => Sent::later(why),
+            }
         }
     }
 }

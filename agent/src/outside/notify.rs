@@ -40,7 +40,12 @@ pub enum Sent {
         /// Why.
         why: String,
     },
-    /// It will never be accepted as it is: somebody has to mend something.
+    /// The channel itself has to be mended, such as its secret: it takes nothing before.
+    Mend {
+        /// Why, and what to do.
+        why: String,
+    },
+    /// This will never be accepted as it is: somebody has to mend something.
     Never {
         /// Why, and what to do.
         why: String,
@@ -51,6 +56,11 @@ impl Sent {
     /// It may be tried again.
     pub fn later(why: impl Into<String>) -> Self {
         Self::Later { after: None, why: why.into() }
+    }
+
+    /// The channel itself has to be mended.
+    pub fn mend(why: impl Into<String>) -> Self {
+        Self::Mend { why: why.into() }
     }
 
     /// Somebody has to mend something.
@@ -154,7 +164,7 @@ impl RealNotifier {
                     return Ok(judge(&answer, now));
                 }
                 if to.is_empty() {
-                    return Err(Sent::never("a bot's token needs `to`, the channel it posts to"));
+                    return Err(Sent::mend("a bot's token needs `to`, the channel it posts to"));
                 }
                 let body = serde_json::json!({ "channel": to, "text": text }).to_string();
                 let bearer = format!("Bearer {key}");
@@ -180,7 +190,7 @@ impl RealNotifier {
                 }
                 let url = whole.unwrap_or(url);
                 if url.is_empty() {
-                    return Err(Sent::never("its secret is no URL, and it has no url"));
+                    return Err(Sent::mend("its secret is no URL, and it has no url"));
                 }
                 let body = render::json(message).to_string();
                 let answer = self.post(url, &headers, body, &[key]).await?;
@@ -234,7 +244,7 @@ impl RealNotifier {
                     let excess = served.len().saturating_sub(SERVED);
                     served.drain(..excess);
                 }
-                failed @ Sent::Later { .. } => later = Some(failed),
+                failed @ (Sent::Later { .. } | Sent::Mend { .. }) => later = Some(failed),
                 Sent::Never { why } => refused.push(format!("{recipient}: {why}")),
             }
         }
@@ -300,7 +310,7 @@ fn whole_url(secret: &str) -> Result<Option<&str>, Sent> {
     }
     match check_url(secret) {
         Ok(()) => Ok(Some(secret)),
-        Err(why) => Err(Sent::never(format!("the URL in its secret {why}"))),
+        Err(why) => Err(Sent::mend(format!("the URL in its secret {why}"))),
     }
 }
 
@@ -314,12 +324,12 @@ impl Notifier for RealNotifier {
         };
         match (sent, &channel.secret) {
             // Somebody has to know which one.
-            (Sent::Never { why }, Some(secret)) if why.contains("mend its secret") => {
+            (Sent::Mend { why }, Some(secret)) if why.contains("mend its secret") => {
                 let place = match secret {
                     Secret::File(file) => file.display().to_string(),
                     Secret::Env(name) => format!("the environment variable {name}"),
                 };
-                Sent::never(format!("{why} in {place}"))
+                Sent::mend(format!("{why} in {place}"))
             }
             (sent, _) => sent,
         }
@@ -334,9 +344,10 @@ fn judge(answer: &Answer, now: Timestamp) -> Sent {
     match status {
         200..=299 => Sent::Accepted { detail: said },
         300..=399 => {
-            Sent::never(format!("{status}: a redirection, which is not followed; mend url"))
+            Sent::mend(format!("{status}: a redirection, which is not followed; mend url"))
         }
-        401 | 403 => Sent::never(format!("{said}; mend its secret")),
+        401 | 403 => Sent::mend(format!("{said}; mend its secret")),
+        404 | 405 | 410 => Sent::mend(format!("{said}; mend url")),
         408 | 425 | 429 | 500.. => Sent::Later { after: retry_after(answer, now), why: said },
         _ => Sent::never(said),
     }
@@ -360,7 +371,11 @@ fn slack_said(answer: &Answer, now: Timestamp) -> Sent {
             | "service_unavailable"
             | "request_timeout"),
         ) => Sent::later(format!("Slack says {error}")),
-        (Some(false), error) => Sent::never(format!("Slack says {}", render::clean(error, 100))),
+        (_, error @ ("msg_too_long" | "no_text" | "invalid_arguments")) => {
+            Sent::never(format!("Slack says {error}"))
+        }
+        // Its token, or whom it is for.
+        (Some(false), error) => Sent::mend(format!("Slack says {}", render::clean(error, 100))),
         (None, _) => Sent::later("Slack's answer does not say whether it was taken"),
     }
 }

@@ -119,8 +119,39 @@ pub struct OutboxRecord {
     pub failing: Option<Moment>,
     /// What the channel said last.
     pub error: String,
+    /// The channel itself has to be mended before it takes it.
+    pub refused: bool,
     /// Another channel was given it instead.
     pub handed_over: bool,
+}
+
+impl OutboxRecord {
+    /// A message that was not tried yet.
+    pub fn new(
+        sequence: u64,
+        message: String,
+        (channel, occasion): (&str, &str),
+        alerts: Vec<String>,
+        queued: Moment,
+    ) -> Self {
+        Self {
+            sequence,
+            message,
+            channel: channel.to_owned(),
+            occasion: occasion.to_owned(),
+            alerts,
+            note: String::new(),
+            urgent: false,
+            queued,
+            attempts: 0,
+            wait: Duration::ZERO,
+            tried: None,
+            failing: None,
+            error: String::new(),
+            refused: false,
+            handed_over: false,
+        }
+    }
 }
 
 impl Record for OutboxRecord {

@@ -264,15 +264,51 @@ async fn what_a_channel_refuses_is_never_tried_again_goes_to_another_and_is_said
     // A test that is accepted says that it is mended.
     host.always("pagerduty", None);
     host.alerts.test("pagerduty", "", ("me", "mended")).await.unwrap();
+    host.run(2, 1).await;
     host.hold(Vec::new());
     host.run(60, 1).await;
     assert!(host.all().iter().all(|alert| !alert.open()), "{:?}", host.all());
     let pagerduty: Vec<_> = host.got().into_iter().filter(|got| got.0 == "pagerduty").collect();
-    assert_eq!(
-        pagerduty,
-        [told("pagerduty", "test", "")],
-        "what it never heard of is not resolved"
-    );
+    let wanted = [("test", ""), ("firing", "c"), ("resolved", "c")];
+    assert_eq!(pagerduty, wanted.map(|(occasion, subject)| told("pagerduty", occasion, subject)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_has_to_be_mended_gets_what_it_missed_once_it_is() {
+    for by_test in [false, true] {
+        let host = Host::new("").await;
+        host.always("pagerduty", Some(Sent::mend("401: mend its secret")));
+        host.hold(vec![condition("c", Critical), condition("d", Critical)]);
+        host.run(10, 1).await;
+        assert!(host.got().contains(&told("slack-critical", "firing", "c")), "{:?}", host.got());
+        host.run(3_600, 5).await;
+        let overview = host.alerts.overview();
+        let trouble = overview.channels.iter().find(|it| it.name == "pagerduty").unwrap();
+        let trouble = trouble.trouble.clone().unwrap_or_default();
+        assert!(trouble.0.contains("401: mend its secret"), "{trouble:?}");
+        let attempts: u32 = host.alerts.live().outbox.values().map(|it| it.attempts).sum();
+        assert!((10..=14).contains(&attempts), "one for all every five minutes: {attempts}");
+        // It is known over a restart, which tries at once.
+        let host = host.restart(Duration::from_secs(1)).await;
+        host.run(3, 1).await;
+        let firing = host.alerts.overview().firing;
+        assert!(firing.iter().any(|it| it.record.subject == "pagerduty"), "{firing:?}");
+        host.always("pagerduty", None);
+        host.forget();
+        if by_test {
+            host.alerts.test("pagerduty", "", ("me", "mended")).await.unwrap();
+            host.run(5, 1).await;
+        } else {
+            host.run(305, 5).await;
+        }
+        let got = host.got();
+        for subject in ["c", "d"] {
+            let times = got.iter().filter(|it| **it == told("pagerduty", "firing", subject));
+            assert_eq!(times.count(), 1, "{got:?}");
+        }
+        host.run(60, 1).await;
+        assert!(!host.all().iter().any(|it| it.open() && it.subject == "pagerduty"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

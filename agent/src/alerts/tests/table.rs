@@ -112,21 +112,9 @@ fn none_overtakes_an_earlier_one_about_the_same_alert_and_what_is_urgent_goes_fi
         boot: "boot".into(),
         since_boot: Duration::from_secs(seconds),
     };
-    let entry = |sequence: u64, alert: &str, occasion: &str| OutboxRecord {
-        sequence,
-        message: sequence.to_string(),
-        channel: "it".into(),
-        occasion: occasion.into(),
-        alerts: vec![alert.into()],
-        note: String::new(),
-        urgent: false,
-        queued: at(0),
-        attempts: 0,
-        wait: Duration::ZERO,
-        tried: None,
-        failing: None,
-        error: String::new(),
-        handed_over: false,
+    let entry = |sequence: u64, alert: &str, occasion: &str| {
+        let message = sequence.to_string();
+        OutboxRecord::new(sequence, message, ("it", occasion), vec![alert.into()], at(0))
     };
     let waiting = |entry: OutboxRecord| OutboxRecord {
         attempts: 1,

@@ -18,6 +18,7 @@ pub mod http;
 pub mod http_script;
 mod laptop;
 pub mod lines;
+pub mod mail_server;
 pub mod older;
 pub mod pki;
 pub mod random;

@@ -66,6 +66,7 @@ struct Shared {
     default: Option<(Step, Fault)>,
     connections: usize,
     mails: Vec<Mail>,
+    said: Vec<String>,
     held: Vec<TcpStream>,
 }
 
@@ -93,6 +94,7 @@ impl Smtp {
             default,
             connections: 0,
             mails: Vec::new(),
+            said: Vec::new(),
             held: Vec::new(),
         }));
         let stop = Arc::new(AtomicBool::new(false));
@@ -124,6 +126,11 @@ impl Smtp {
     /// The mails so far.
     pub fn mails(&self) -> Vec<Mail> {
         lock(&self.shared).mails.clone()
+    }
+
+    /// Each command so far.
+    pub fn said(&self) -> Vec<String> {
+        lock(&self.shared).said.clone()
     }
 
     /// Waits for so many mails.
@@ -202,6 +209,7 @@ impl<'a> Dialogue<'a> {
         let (mut from, mut to) = (String::new(), Vec::new());
         loop {
             let line = self.line()?;
+            lock(self.shared).said.push(line.clone());
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             let address = || {
                 let inner = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));

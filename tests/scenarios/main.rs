@@ -7,6 +7,7 @@ mod agent_basics;
 mod alerts_channels;
 mod alerts_faults;
 mod alerts_kill;
+mod alerts_login;
 mod alerts_mail;
 mod alerts_secrets;
 mod alerts_sources;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{Intent, JobMark, JobPause};
+use genesis_storage::{Intent, JobMark, JobPause, Reading};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -338,18 +338,8 @@ impl Scheduler {
     fn view(&self, name: &str, at: Timestamp, next: usize) -> Result<JobView> {
         let job = self.job(name)?;
         let name = job.name();
-        let (mark, pause) = self
-            .state
-            .read(|reading| Ok((reading.jobs().mark(name)?, reading.jobs().pause(name)?)))?;
-        let mark = match mark {
-            Some(mut mark) if !mark.last_run_id.is_empty() => {
-                let run =
-                    self.state.read(|reading| Ok(reading.runs().get(&mark.last_run_id)?))?;
-                mark.last_state = run.map(|run| run.state);
-                Some(mark)
-            }
-            mark => mark,
-        };
+        let (mark, pause) =
+            self.state.read(|reading| Ok((marked(reading, name)?, reading.jobs().pause(name)?)))?;
         let splay = calendar::splay(&self.host_id, name, job.spread());
         let schedule = job.schedule();
         let mut times = Vec::new();
@@ -386,4 +376,13 @@ impl Scheduler {
         let at = at.unwrap_or_else(|| self.clock.now());
         self.jobs.iter().map(|job| self.view(job.name(), at, next)).collect()
     }
+}
+
+/// What is known of a job's last run, with how it ended, which its run's record says.
+fn marked(reading: &Reading, name: &str) -> Result<Option<JobMark>> {
+    let Some(mut mark) = reading.jobs().mark(name)? else { return Ok(None) };
+    if !mark.last_run_id.is_empty() {
+        mark.last_state = reading.runs().get(&mark.last_run_id)?.map(|run| run.state);
+    }
+    Ok(Some(mark))
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use genesis_storage::RunState;
 
-use super::Scheduler;
+use super::{Scheduler, marked};
 use crate::error::Result;
 use crate::events::{Condition, Severity, Source};
 
@@ -18,7 +18,7 @@ impl Source for Scheduler {
         self.state.read(|reading| {
             let mut found = Vec::new();
             for job in self.jobs.iter() {
-                let Some(mark) = reading.jobs().mark(job.name())? else { continue };
+                let Some(mark) = marked(reading, job.name())? else { continue };
                 let failed =
                     matches!(mark.last_state, Some(RunState::Failed | RunState::Interrupted));
                 if !failed {

@@ -60,7 +60,7 @@ fn compared() -> f64 {
     let (mut firing, mut recent, mut ids) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
     let mut best = 0.0_f64;
     for round in 0..50_u64 {
-        let heard = vec![("bench", Some(conditions.clone()))];
+        let heard = vec![("bench".to_owned(), Some(conditions.clone()))];
         let now = Moment {
             wall: Timestamp::UNIX_EPOCH,
             boot: "bench".to_owned(),

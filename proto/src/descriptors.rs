@@ -30,30 +30,33 @@ pub struct MethodPolicy {
 /// The descriptor pool of `genesis.v1`, decoded at first use (well under a millisecond).
 pub fn pool() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    POOL.get_or_init(|| {
-        // The bytes are part of this binary and `tests/regenerate.rs` decodes them, so this can't fail
-        // at run time; an empty pool would deny every rpc rather than allow one.
-        DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap_or_default()
-    })
+    POOL.get_or_init(decode)
 }
 
-/// The policy of each rpc, by its path (`/genesis.v1.LogsService/GetStatus`).
+fn decode() -> DescriptorPool {
+    // The bytes are part of this binary and `tests/regenerate.rs` decodes them, so this can't fail at run time; an
+    // empty pool would deny every rpc rather than allow one.
+    DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap_or_default()
+}
+
+/// The policy of each rpc, by its path (`/genesis.v1.LogsService/GetStatus`). What it is read from is not kept: an
+/// agent that nobody asks for JSON never needs it again.
 pub fn method_policies() -> BTreeMap<String, MethodPolicy> {
-    pool()
-        .services()
+    let pool = decode();
+    pool.services()
         .filter(|service| service.full_name().starts_with("genesis."))
         .flat_map(|service| service.methods().collect::<Vec<_>>())
         .map(|method| {
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            (path, policy(&method))
+            (path, policy(&pool, &method))
         })
         .collect()
 }
 
-fn policy(method: &MethodDescriptor) -> MethodPolicy {
+fn policy(pool: &DescriptorPool, method: &MethodDescriptor) -> MethodPolicy {
     let options = method.options();
     let option = |name: &str| {
-        let extension = pool().get_extension_by_name(name)?;
+        let extension = pool.get_extension_by_name(name)?;
         options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
     };
     let flag = |name: &str| option(name).as_ref().and_then(Value::as_bool);

@@ -29,6 +29,14 @@ impl Moment {
         }
         Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or(Duration::ZERO)
     }
+
+    /// Of a time that another boot wrote down with a clock that was ahead, `now`: nothing would be long ago otherwise
+    /// until the clock has caught up with it.
+    pub fn settle(&mut self, now: &Self) {
+        if self.boot != now.boot && self.wall > now.wall {
+            self.clone_from(now);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::message::Occasion;
-use super::{Alerts, plan};
+use super::{Alerts, Live, plan};
 use crate::events::Severity;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// The latest instant at or before `now` at which a digest was due; `at` is a time of day in UTC.
 pub(super) fn due(now: Timestamp, at: Time) -> Option<Timestamp> {
@@ -17,7 +19,7 @@ pub(super) fn due(now: Timestamp, at: Time) -> Option<Timestamp> {
     let instant = TimeZone::UTC.to_timestamp(today.to_datetime(at)).ok()?;
     match instant <= now {
         true => Some(instant),
-        false => instant.checked_sub(SignedDuration::from_hours(24)).ok(),
+        false => instant.checked_sub(DAY).ok(),
     }
 }
 
@@ -28,13 +30,14 @@ impl Alerts {
         let config = self.config();
         let Some(instant) = due(now.wall, config.digest_at) else { return };
         let last = self.live().digest;
-        if last.is_some_and(|last| last >= instant) {
+        // A day ahead: a clock that was wrong has written that down. Nothing is told twice all the same.
+        let ahead = last.is_some_and(|last| last.duration_since(now.wall) > DAY);
+        if last.is_some_and(|last| last >= instant) && !ahead {
             return;
         }
-        self.live().digest = Some(instant);
-        self.live().unwritten.digest(instant);
         // The first start of all: what comes now is for the next one.
-        if last.is_none() {
+        if last.is_none() || ahead {
+            self.digest_was(instant);
             return;
         }
         let channels = config.names();
@@ -42,9 +45,12 @@ impl Alerts {
         let route: Vec<&String> =
             routes.into_iter().flatten().filter(|name| channels.contains(name)).collect();
         if route.is_empty() {
+            self.digest_was(instant);
             return;
         }
+        // Where they can't be read, the next look tries again.
         let Ok(mut wanted) = self.low_and_untold() else { return };
+        self.digest_was(instant);
         let mut live = self.live();
         let live = &mut *live;
         wanted.retain(|alert| {
@@ -71,6 +77,31 @@ impl Alerts {
                     None => drop(live.ended.insert(alert.id.clone(), digested)),
                 }
             }
+        }
+    }
+
+    fn digest_was(&self, instant: Timestamp) {
+        let mut live = self.live();
+        live.digest = Some(instant);
+        live.unwritten.digest(instant);
+    }
+
+    /// A digest was refused: what it told is for the next one. Where others got it as well, they would hear it twice.
+    pub(super) fn not_digested(&self, live: &mut Live, message: &OutboxRecord) {
+        let config = self.config();
+        let route = config.policy.routes.get(&Severity::Low);
+        let channels = config.names();
+        let others = route
+            .into_iter()
+            .flatten()
+            .filter(|name| channels.contains(name) && **name != message.channel);
+        if others.count() > 0 {
+            return;
+        }
+        let known = live.firing.values_mut().chain(live.ended.values_mut());
+        for alert in known.filter(|alert| message.alerts.contains(&alert.id)) {
+            alert.digested = false;
+            live.unwritten.alert(alert);
         }
     }
 

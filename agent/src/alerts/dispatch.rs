@@ -1,5 +1,6 @@
 //! Sends what is in the outbox: one message at a time for each channel, so that none waits for another.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,6 @@ impl Alerts {
                 }
                 // Who asks to be left alone means every message, not the one that was answered so.
                 if live.held.get(&channel.name).is_some_and(|until| at < *until) {
-                    held_back(live, &channel.name, &now);
                     continue;
                 }
                 let beats = |it: &&super::config::Heartbeat| {
@@ -208,6 +208,9 @@ impl Alerts {
                 if message.occasion == Occasion::Firing.name() {
                     never_told(live, &message);
                 }
+                if message.occasion == Occasion::Digest.name() {
+                    self.not_digested(live, &message);
+                }
                 self.pass_on(live, &message, &format!("refuses it: {why}"), &now);
             }
         }
@@ -244,14 +247,22 @@ impl Alerts {
 
     /// What is critical and has failed for too long is given to another channel as well.
     fn hand_over(&self, live: &mut Live, now: &Moment) {
-        let due: Vec<OutboxRecord> =
-            live.outbox.values().filter(|it| plan::hands_over(it, now)).cloned().collect();
+        let due = |message: &&OutboxRecord| {
+            let trouble = live.trouble.get(&message.channel);
+            trouble.is_some_and(|trouble| plan::hands_over(message, &trouble.since, now))
+        };
+        let due: Vec<OutboxRecord> = live.outbox.values().filter(due).cloned().collect();
         for mut message in due {
             message.handed_over = true;
             live.unwritten.message(&message);
             live.outbox.insert(message.sequence, message.clone());
-            let since = message.failing.as_ref().map_or(now.wall, |since| since.wall);
-            let why = format!("has not answered since {since:.0}: {}", message.error);
+            let Some(trouble) = live.trouble.get(&message.channel) else { continue };
+            let why = match trouble.refused {
+                true => format!("refuses what it is given: {}", trouble.why),
+                false => {
+                    format!("has not answered since {:.0}: {}", trouble.since.wall, trouble.why)
+                }
+            };
             self.pass_on(live, &message, &why, now);
         }
     }
@@ -269,18 +280,22 @@ impl Alerts {
                 continue;
             };
             // Once another channel stands in, a second dead one changes nothing.
-            let route = plan::route(&alert, &config.policy, &channels);
             let stands_in = |told: &AlertTold| {
-                !route.contains(&told.channel) && !live.trouble.contains_key(&told.channel)
+                told.stands_in
+                    && channels.contains(&told.channel)
+                    && !live.trouble.contains_key(&told.channel)
             };
             if alert.told.iter().any(stands_in) {
                 continue;
             }
-            let mut not: Vec<&str> = alert.told.iter().map(|told| told.channel.as_str()).collect();
-            not.push(&message.channel);
-            // One that is in trouble itself is no help.
-            not.extend(live.trouble.keys().map(String::as_str));
-            let Some(next) = plan::next_channel(&config.policy, &channels, &not) else {
+            let mut told: Vec<&str> = alert.told.iter().map(|told| told.channel.as_str()).collect();
+            told.push(&message.channel);
+            let troubled = live.trouble.keys().map(String::as_str);
+            let better: Vec<&str> = told.iter().copied().chain(troubled).collect();
+            // One that is in trouble itself is better than none: it may be the first to come back.
+            let next = plan::next_channel(&config.policy, &channels, &better)
+                .or_else(|| plan::next_channel(&config.policy, &channels, &told));
+            let Some(next) = next else {
                 tracing::error!(alert = id, channel = message.channel, "no other channel is left");
                 continue;
             };
@@ -289,6 +304,8 @@ impl Alerts {
             self.enqueue(live, &alert, &due, now, note);
             if let Some(alert) = live.firing.get_mut(&alert.key) {
                 plan::tell(alert, &[due], now);
+                let stand_in = alert.told.iter_mut().find(|told| told.channel == next);
+                stand_in.into_iter().for_each(|told| told.stands_in = true);
                 live.unwritten.alert(alert);
             }
             let detail = format!("given to {next}: {} {why}", message.channel);
@@ -297,24 +314,49 @@ impl Alerts {
         }
     }
 
-    /// What is over, and has been waiting for a day, is given up.
+    /// What is over, was never accepted, and has been waiting for a day or behind too much else, is given up.
     fn give_up(&self, live: &mut Live, now: &Moment) {
-        let firing: std::collections::BTreeSet<&String> =
-            live.firing.values().map(|alert| &alert.id).collect();
-        let old = |message: &&OutboxRecord| {
-            now.since(&message.queued) >= plan::OLD
-                && !live.sending.contains(&message.channel)
-                && message.alerts.iter().all(|alert| !firing.contains(alert))
-        };
-        let old: Vec<OutboxRecord> = live.outbox.values().filter(old).cloned().collect();
-        for message in old {
-            live.outbox.remove(&message.sequence);
-            live.unwritten.no_message(message.sequence);
-            let why = format!("given up after a day: {}", message.error);
+        let old = |message: &OutboxRecord| now.since(&message.queued) >= plan::OLD;
+        let firing: BTreeSet<&str> = live.firing.values().map(|alert| alert.id.as_str()).collect();
+        let over = live.outbox.values().filter(|message| {
+            !live.sending.contains(&message.channel)
+                && message.occasion != Occasion::Digest.name()
+                && message.alerts.iter().all(|alert| !firing.contains(alert.as_str()))
+        });
+        let mut by_channel: BTreeMap<&str, Vec<&OutboxRecord>> = BTreeMap::new();
+        for message in over {
+            by_channel.entry(&message.channel).or_default().push(message);
+        }
+        let mut given_up: Vec<(u64, &str)> = Vec::new();
+        for (channel, messages) in by_channel {
+            let excess = messages.len().saturating_sub(plan::OVER_LIMIT);
+            // The oldest, each with what else waits about the same alerts.
+            let first = messages.iter().take(excess).flat_map(|message| &message.alerts);
+            let crowded: BTreeSet<&String> = first.collect();
+            for message in &messages {
+                let behind = message.alerts.iter().all(|alert| crowded.contains(alert));
+                let known = !behind && message.alerts.iter().any(|id| knows(live, channel, id));
+                match (behind, old(message) && !known) {
+                    (true, _) => given_up.push((message.sequence, "too much else waits")),
+                    (_, true) => given_up.push((message.sequence, "given up after a day")),
+                    _ => {}
+                }
+            }
+        }
+        for (sequence, why) in given_up {
+            let Some(message) = live.outbox.remove(&sequence) else { continue };
+            live.unwritten.no_message(sequence);
+            let why = format!("{why}: {}", message.error);
             let dropped = delivery(&message, DeliveryOutcome::Dropped, now.wall, &why);
             live.unwritten.delivery(dropped);
         }
     }
+}
+
+/// Whether a channel has accepted an alert that is over.
+fn knows(live: &Live, channel: &str, id: &str) -> bool {
+    let told = live.ended.get(id).into_iter().flat_map(|alert| &alert.told);
+    told.into_iter().any(|told| told.channel == channel && told.accepted)
 }
 
 /// A channel knows of these alerts now.
@@ -325,21 +367,6 @@ fn accepted(live: &mut Live, message: &OutboxRecord) {
             told.accepted = true;
         }
         live.unwritten.alert(alert);
-    }
-}
-
-/// What waits because its channel asks to be left alone, or has to be mended, counts as failing: somebody else hears
-/// of it in time.
-fn held_back(live: &mut Live, channel: &str, now: &Moment) {
-    let refused = live.trouble.get(channel).filter(|trouble| trouble.refused);
-    let why = refused.map_or("the channel asks to be left alone", |trouble| trouble.why.as_str());
-    let waits = |message: &&mut OutboxRecord| message.channel == channel;
-    for message in live.outbox.values_mut().filter(waits) {
-        if message.failing.is_none() {
-            message.failing = Some(now.clone());
-            why.clone_into(&mut message.error);
-            live.unwritten.message(message);
-        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! One look: what holds is compared with what fires, and what people are to hear goes into the outbox.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use genesis_storage::{AlertRecord, DeliveryOutcome, Moment, OutboxRecord};
 
 use super::message::Occasion;
-use super::plan::{self, Due};
-use super::record::delivery;
+use super::plan::{self, Due, OWN};
+use super::record::{Unwritten, delivery};
 use super::{Alerts, Live};
 use crate::events::{Condition, Severity};
 
@@ -21,15 +23,25 @@ impl Alerts {
     pub async fn look(self: &Arc<Self>) {
         let _alone = self.looking.lock().await;
         let asked = self.sources().iter().map(|source| async {
+            // A defect in one of them keeps nobody from hearing of the others.
+            let asked = AssertUnwindSafe(source.conditions()).catch_unwind();
             let conditions = tokio::select! {
-                conditions = source.conditions() => conditions.ok(),
+                conditions = asked => conditions.ok().and_then(Result::ok),
                 () = self.outside.clock.sleep(ASKED) => None,
             };
-            (source.name(), conditions)
+            (source.name().to_owned(), conditions)
         });
         let mut heard = join_all(asked).await;
         let now = self.outside.clock.moment();
-        heard.push((OWN, Some(self.own_conditions(&now))));
+        heard.push((OWN.to_owned(), Some(self.own_conditions(&now))));
+        // One that there is no more, such as TLS that is configured no more, has nothing to say.
+        let silent: BTreeSet<String> = {
+            let live = self.live();
+            let known = |name: &String| heard.iter().any(|(source, _)| source == name);
+            let sources = live.firing.values().map(|alert| alert.source.clone());
+            sources.filter(|name| !known(name)).collect()
+        };
+        heard.extend(silent.into_iter().map(|name| (name, Some(Vec::new()))));
         self.take_in(heard, &now);
         self.tell(&now);
         self.digest_when_due(&now);
@@ -48,6 +60,7 @@ impl Alerts {
                 if alert.opened == *now {
                     self.metrics.opened(plan::severity(alert));
                 }
+                hurry(&mut live.outbox, &mut live.unwritten, alert);
                 live.unwritten.alert(alert);
             }
         }
@@ -62,11 +75,6 @@ impl Alerts {
     fn end(&self, live: &mut Live, alert: AlertRecord, now: &Moment) {
         let over = plan::over(&alert, &live.outbox);
         for sequence in over.drop {
-            // What is just being sent can't be called back.
-            let busy = |message: &OutboxRecord| live.sending.contains(&message.channel);
-            if live.outbox.get(&sequence).is_none_or(busy) {
-                continue;
-            }
             if let Some(message) = live.outbox.remove(&sequence) {
                 live.unwritten.no_message(sequence);
                 let why = "it was over before anybody was told";
@@ -165,15 +173,25 @@ impl Alerts {
     }
 }
 
+/// What has become critical is urgent, also where it waits already.
+fn hurry(outbox: &mut BTreeMap<u64, OutboxRecord>, unwritten: &mut Unwritten, alert: &AlertRecord) {
+    if plan::severity(alert) < Severity::Critical || alert.told.iter().all(|told| told.accepted) {
+        return;
+    }
+    for message in outbox.values_mut() {
+        if !message.urgent && message.alerts == [alert.id.as_str()] {
+            message.urgent = true;
+            unwritten.message(message);
+        }
+    }
+}
+
 /// What is over is only remembered while a message about it waits.
 pub(super) fn forget_ended(live: &mut Live) {
     let wanted: BTreeSet<&String> =
         live.outbox.values().flat_map(|message| &message.alerts).collect();
     live.ended.retain(|id, _| wanted.contains(id));
 }
-
-/// The name of alerting as a source.
-const OWN: &str = "alerts";
 
 fn condition(key: String, subject: String, title: String, since: jiff::Timestamp) -> Condition {
     Condition {

@@ -154,8 +154,13 @@ impl Alerts {
 
     /// Looks, tells and sends, for ever.
     pub async fn serve(self: Arc<Self>) {
+        let mut look_at = Duration::ZERO;
         loop {
-            self.look().await;
+            let now = self.outside.clock.monotonic();
+            if now >= look_at {
+                self.look().await;
+                look_at = now + BUSY;
+            }
             self.dispatch().await;
             let mut endings = self.endings.lock().await;
             let calm = {
@@ -165,7 +170,7 @@ impl Alerts {
             let pause = if calm { CALM } else { self.soonest() };
             tokio::select! {
                 () = self.outside.clock.sleep(pause) => {}
-                () = self.bell.rung() => {}
+                () = self.bell.rung() => look_at = Duration::ZERO,
                 Some(ended) = endings.recv() => self.take_ending(ended),
             }
             while let Ok(ended) = endings.try_recv() {

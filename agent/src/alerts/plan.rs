@@ -16,8 +16,11 @@ pub const ROUTES: [(Severity, &[&str]); 4] = [
     (Severity::Low, &["digest"]),
 ];
 
-/// So many alerts fire at most; what comes on top is counted.
+/// So many alerts fire at most; what comes on top is counted. As much room again is for what is critical, and for
+/// alerting itself.
 pub const OPEN_LIMIT: usize = 5_000;
+/// So many messages about what is over wait for one channel at most.
+pub const OVER_LIMIT: usize = 2_000;
 /// A condition that comes and goes so often within [`FLAP_WINDOW`] is waited for longer.
 pub const FLAPS: usize = 4;
 /// See [`FLAPS`].
@@ -26,6 +29,8 @@ pub const FLAP_WINDOW: Duration = Duration::from_secs(600);
 pub const HOLD: Duration = Duration::from_secs(30);
 /// A channel that fails for so long is dead: another one is given what is critical.
 pub const DEAD_AFTER: Duration = Duration::from_secs(120);
+/// A message is not given to another channel sooner, also where its own has been dead for long.
+pub const CHANCE: Duration = Duration::from_secs(15);
 /// The first and the longest pause before a message is tried again.
 pub const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 /// A channel that has to be mended is tried again after so long.
@@ -52,11 +57,18 @@ pub struct Policy {
 
 /// How bad an alert is. One that this build does not know is not taken lightly.
 pub fn severity(alert: &AlertRecord) -> Severity {
-    Severity::parse(&alert.severity).unwrap_or(Severity::Critical)
+    severity_of(&alert.severity)
 }
 
+fn severity_of(name: &str) -> Severity {
+    Severity::parse(name).unwrap_or(Severity::Critical)
+}
+
+/// The name of alerting as a source.
+pub const OWN: &str = "alerts";
+
 /// What one source said: the conditions that hold, or `None` when it could not tell.
-pub type Heard = (&'static str, Option<Vec<Condition>>);
+pub type Heard = (String, Option<Vec<Condition>>);
 
 /// What a comparison found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -97,10 +109,10 @@ pub fn compare(
                 if refresh(alert, condition, now) {
                     found.changed.insert(key);
                 }
-            } else if firing.len() >= OPEN_LIMIT {
+            } else if firing.len() >= room(&source, &condition) {
                 found.crowded_out += 1;
             } else {
-                let mut alert = opened(source, condition, now, new_id());
+                let mut alert = opened(&source, condition, now, new_id());
                 alert.changes = recent.remove(&key).unwrap_or_default();
                 came_or_went(&mut alert, now);
                 firing.insert(key.clone(), alert);
@@ -131,6 +143,13 @@ pub fn compare(
         }
     }
     found
+}
+
+fn room(source: &str, condition: &Condition) -> usize {
+    match condition.severity == Severity::Critical || source == OWN {
+        true => 2 * OPEN_LIMIT,
+        false => OPEN_LIMIT,
+    }
 }
 
 fn opened(source: &str, condition: Condition, now: &Moment, id: String) -> AlertRecord {
@@ -192,9 +211,11 @@ fn hold(alert: &AlertRecord, now: &Moment) -> Duration {
     if often { FLAP_WINDOW } else { HOLD }
 }
 
-/// Whether somebody takes care of it.
+/// Whether somebody takes care of it, as bad as it is now.
 pub fn acked(alert: &AlertRecord, now: &Moment) -> bool {
-    alert.ack.as_ref().is_some_and(|ack| now.since(&ack.since) < ack.lasts)
+    alert.ack.as_ref().is_some_and(|ack| {
+        now.since(&ack.since) < ack.lasts && severity(alert) <= severity_of(&ack.severity)
+    })
 }
 
 /// Whether a silence is in force.
@@ -204,12 +225,13 @@ pub fn in_force(silence: &SilenceRecord, now: &Moment) -> bool {
 
 /// Whether a silence is about an alert, in force or not.
 pub fn covers(silence: &SilenceRecord, alert: &AlertRecord) -> bool {
-    let subject = silence.subject.is_empty()
-        || glob::Pattern::new(&silence.subject)
-            .is_ok_and(|pattern| pattern.matches(&alert.subject));
+    // The pattern last: it costs the most.
     (silence.source.is_empty() || silence.source == alert.source)
-        && subject
         && Severity::parse(&silence.severity).is_ok_and(|worst| severity(alert) <= worst)
+        && (silence.subject.is_empty()
+            || silence.subject == alert.subject
+            || glob::Pattern::new(&silence.subject)
+                .is_ok_and(|pattern| pattern.matches(&alert.subject)))
 }
 
 /// Why nobody is told of an alert now.
@@ -278,7 +300,12 @@ pub fn due(
     if quiet || severity == Severity::Low {
         return Vec::new();
     }
-    let told = |name: &String| alert.told.iter().any(|told| told.channel == *name);
+    // What has got worse is news, also where the milder form is known.
+    let told = |name: &String| {
+        let known =
+            |told: &AlertTold| told.channel == *name && severity <= severity_of(&told.severity);
+        alert.told.iter().any(known)
+    };
     let waits = severity < Severity::Critical && now.since(&alert.opened) < policy.group;
     let mut due = Vec::new();
     if !waits {
@@ -300,7 +327,16 @@ pub fn due(
 /// Writes down that people are told, or told again.
 pub fn tell(alert: &mut AlertRecord, due: &[Due], now: &Moment) {
     for due in due.iter().filter(|due| due.occasion == Occasion::Firing) {
-        alert.told.push(AlertTold { channel: due.channel.clone(), accepted: false });
+        let severity = alert.severity.clone();
+        match alert.told.iter_mut().find(|told| told.channel == due.channel) {
+            Some(known) => known.severity = severity,
+            None => alert.told.push(AlertTold {
+                channel: due.channel.clone(),
+                accepted: false,
+                severity,
+                stands_in: false,
+            }),
+        }
     }
     if due.iter().any(|due| due.occasion == Occasion::Repeat) {
         alert.repeats = alert.repeats.saturating_add(1);
@@ -387,13 +423,15 @@ pub fn wait(attempts: u32, asked: Option<Duration>) -> Duration {
     asked.unwrap_or(own).max(Duration::from_millis(100))
 }
 
-/// Whether a message is to be given to another channel as well.
-pub fn hands_over(entry: &OutboxRecord, now: &Moment) -> bool {
+/// Whether a message is to be given to another channel as well: its own is in trouble `since` then, and has had its
+/// chance. Whether this very message was tried says nothing: others may keep a channel that hangs busy.
+pub fn hands_over(entry: &OutboxRecord, since: &Moment, now: &Moment) -> bool {
     let told = [Occasion::Firing.name(), Occasion::Repeat.name()];
     entry.urgent
         && !entry.handed_over
         && told.contains(&entry.occasion.as_str())
-        && entry.failing.as_ref().is_some_and(|since| now.since(since) >= DEAD_AFTER)
+        && now.since(since) >= DEAD_AFTER
+        && now.since(&entry.queued) >= CHANCE
 }
 
 /// The channel that stands in for others: the first that is not among `not`, those of what is critical first.

@@ -21,7 +21,7 @@ const ALERTS_KEPT: usize = 5_000;
 pub(super) const DELIVERIES_KEPT: u64 = 5_000;
 /// A disk that takes longer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So many deliveries wait to be written; beyond them the oldest go.
+/// So many records of a kind wait to be written; beyond them the oldest go that can be done without.
 const UNWRITTEN_LIMIT: usize = 10_000;
 /// The mark of the digest.
 const DIGEST: &str = "alerts.digest";
@@ -51,6 +51,12 @@ impl Unwritten {
 
     pub(super) fn alert(&mut self, alert: &AlertRecord) {
         self.alerts.insert(alert.id.clone(), alert.clone());
+        // A disk that has been full for long must not cost all memory: what is over is history.
+        if self.alerts.len() > UNWRITTEN_LIMIT {
+            let over = self.alerts.iter().find(|(_, alert)| !alert.open());
+            let over = over.map(|(id, _)| id.clone());
+            over.into_iter().for_each(|id| drop(self.alerts.remove(&id)));
+        }
     }
 
     pub(super) fn message(&mut self, message: &OutboxRecord) {
@@ -59,6 +65,12 @@ impl Unwritten {
 
     pub(super) fn no_message(&mut self, sequence: u64) {
         self.messages.insert(sequence, None);
+        // The oldest that are gone, for the same reason: at worst one of them is sent again after a restart.
+        if self.messages.len() > UNWRITTEN_LIMIT {
+            let gone = self.messages.iter().find(|(_, message)| message.is_none());
+            let gone = gone.map(|(sequence, _)| *sequence);
+            gone.into_iter().for_each(|sequence| drop(self.messages.remove(&sequence)));
+        }
     }
 
     pub(super) fn delivery(&mut self, delivery: DeliveryRecord) {
@@ -89,11 +101,16 @@ impl Unwritten {
 impl Alerts {
     /// Takes over what fires, what is to be sent, and what is wrong with the channels.
     pub(super) fn load(&self) -> Result<()> {
+        let now = self.outside.clock.moment();
         let mut live = self.live();
+        let live = &mut *live;
         self.state.read(|reading| {
             let alerts = reading.alerts();
             for mut message in alerts.outbox()? {
                 live.next = live.next.max(message.sequence + 1);
+                let known =
+                    [Some(&mut message.queued), message.tried.as_mut(), message.failing.as_mut()];
+                known.into_iter().flatten().for_each(|moment| moment.settle(&now));
                 // It may have been mended while no agent ran.
                 message.tried = message.tried.filter(|_| !message.refused);
                 live.outbox.insert(message.sequence, message);
@@ -101,16 +118,30 @@ impl Alerts {
             let wanted: BTreeSet<&String> =
                 live.outbox.values().flat_map(|message| &message.alerts).collect();
             let (mut firing, mut ended) = (Vec::new(), Vec::new());
-            for alert in alerts.list(false, usize::MAX)? {
+            for mut alert in alerts.list(false, usize::MAX)? {
+                let known = [Some(&mut alert.opened), alert.gone.as_mut(), alert.told_at.as_mut()];
+                let known = known.into_iter().flatten().chain(&mut alert.changes);
+                let known = known.chain(alert.ack.as_mut().map(|ack| &mut ack.since));
+                known.for_each(|moment| moment.settle(&now));
                 match alert.open() {
                     true => firing.push(alert),
                     false if wanted.contains(&alert.id) => ended.push(alert),
                     false => {}
                 }
             }
-            live.firing.extend(firing.into_iter().map(|alert| (alert.key.clone(), alert)));
+            // The newest first: an older one of the same key was left open by an agent that could not write.
+            for mut alert in firing {
+                if live.firing.contains_key(&alert.key) {
+                    alert.resolved_at = Some(now.wall);
+                    live.unwritten.alert(&alert);
+                    live.ended.insert(alert.id.clone(), alert);
+                } else {
+                    live.firing.insert(alert.key.clone(), alert);
+                }
+            }
             live.ended.extend(ended.into_iter().map(|alert| (alert.id.clone(), alert)));
             live.silences = alerts.silences()?;
+            live.silences.iter_mut().for_each(|silence| silence.since.settle(&now));
             // The latest of each channel says whether it takes what it is given.
             let mut known = BTreeSet::new();
             for delivery in alerts.deliveries(1_000)? {
@@ -118,7 +149,7 @@ impl Alerts {
                     && known.insert(delivery.channel.clone())
                     && delivery.outcome == DeliveryOutcome::Refused
                 {
-                    let mut since = self.outside.clock.moment();
+                    let mut since = now.clone();
                     since.wall = delivery.at;
                     let trouble = Trouble { since, why: delivery.detail, refused: true };
                     live.trouble.insert(delivery.channel, trouble);
@@ -246,6 +277,13 @@ impl Alerts {
             message.tried = None;
             live.unwritten.message(message);
         }
+        if config.channels != before.channels {
+            // There may be somebody now who can stand in.
+            for message in live.outbox.values_mut().filter(|message| message.handed_over) {
+                message.handed_over = false;
+                live.unwritten.message(message);
+            }
+        }
         // Who was told where it can't be known is told again.
         forget_refusals(live, |_| true);
     }
@@ -262,7 +300,8 @@ impl Alerts {
         }
         let live = self.live();
         // What is in memory is newer.
-        for alert in live.firing.values().chain(live.ended.values()) {
+        let newer = live.unwritten.alerts.values().chain(live.ended.values());
+        for alert in newer.chain(live.firing.values()) {
             if alert.open() || !open_only {
                 found.insert(alert.id.clone(), alert.clone());
             }

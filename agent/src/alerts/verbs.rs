@@ -101,6 +101,7 @@ impl Alerts {
             since: now.clone(),
             lasts: lasting(lasts, ACK_FOR)?,
             note: note.to_owned(),
+            severity: alert.severity.clone(),
         });
         let intent = self.intent(actor, "alerts.ack").target(&*alert.id).reason(note);
         let kept = alert.clone();
@@ -116,6 +117,8 @@ impl Alerts {
             let live = &mut *live;
             if let Some(known) = live.firing.get_mut(&alert.key) {
                 known.ack.clone_from(&alert.ack);
+                // Over what else of it is still to be written, without the ack.
+                live.unwritten.alert(known);
             }
             let config = self.config();
             let takes = |name: &str| {

@@ -1,6 +1,7 @@
 //! Time. The only file that reads it; everything else is handed it.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -75,6 +76,7 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     state: Mutex<(Timestamp, Duration)>,
     moved: tokio::sync::watch::Sender<Duration>,
+    boots: AtomicU64,
 }
 
 impl ManualClock {
@@ -83,6 +85,7 @@ impl ManualClock {
         Self {
             state: Mutex::new((now, Duration::ZERO)),
             moved: tokio::sync::watch::Sender::new(Duration::ZERO),
+            boots: AtomicU64::new(1),
         }
     }
 
@@ -102,6 +105,11 @@ impl ManualClock {
     pub fn set(&self, now: Timestamp) {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0 = now;
     }
+
+    /// The host boots anew: only the wall clock tells now how long ago something was.
+    pub fn reboot(&self) {
+        self.boots.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[async_trait]
@@ -117,7 +125,7 @@ impl Clock for ManualClock {
     fn moment(&self) -> Moment {
         let (wall, since_boot) =
             *self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Moment { wall, boot: "the boot of a manual clock".to_owned(), since_boot }
+        Moment { wall, boot: format!("boot {}", self.boots.load(Ordering::Relaxed)), since_boot }
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
+use crate::events::Condition;
 use crate::outside::Clock;
+use crate::outside::aside::Aside;
 use crate::plan::{Plan, PlanStep};
 use crate::runs::{Context, Report, Request, Runs, SecondCaller, Started};
 use crate::state::State;
@@ -64,6 +66,8 @@ pub struct Scheduler {
     clock: Arc<dyn Clock>,
     host_id: String,
     changed: Arc<Notify>,
+    /// What people should hear of is read aside, so that a disk that hangs keeps nobody waiting.
+    asked: Arc<Aside<(), Option<Vec<Condition>>>>,
 }
 
 /// One job as a person sees it.
@@ -101,7 +105,15 @@ impl Scheduler {
         host_id: &str,
     ) -> Self {
         let changed = Arc::new(Notify::new());
-        Self { jobs: Arc::new(jobs), state, runs, clock, host_id: host_id.to_owned(), changed }
+        Self {
+            jobs: Arc::new(jobs),
+            state,
+            runs,
+            clock,
+            host_id: host_id.to_owned(),
+            changed,
+            asked: Arc::default(),
+        }
     }
 
     /// Looks and starts for ever.

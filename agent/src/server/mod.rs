@@ -30,6 +30,7 @@ mod denials;
 pub mod diagnose;
 pub mod http;
 pub mod layers;
+mod lazy;
 pub mod listen;
 pub mod requests;
 pub mod status;
@@ -37,6 +38,7 @@ pub mod tls;
 
 use connection::Connections;
 use layers::{Gate, GateLayer};
+use lazy::Lazy;
 pub use listen::Listeners;
 use tls::Tls;
 
@@ -107,17 +109,16 @@ pub async fn serve(
     reporter.set_serving::<AlertsServiceServer<crate::alerts::rpc::Service>>().await;
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
-    let reflection = |version: &str| {
-        Error::internal("REFLECTION_FAILED", format!("reflection {version} can't be built"))
-    };
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(genesis_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let v1 = described().build_v1().map_err(|error| reflection("v1").caused_by(error))?;
-    let alpha =
-        described().build_v1alpha().map_err(|error| reflection("v1alpha").caused_by(error))?;
+    // The bytes are part of this program, and a test asks both.
+    #[allow(clippy::expect_used)]
+    let v1 = Lazy::new(move || described().build_v1().expect("descriptors that decode"));
+    #[allow(clippy::expect_used)]
+    let alpha = Lazy::new(move || described().build_v1alpha().expect("descriptors that decode"));
     macro_rules! limited {
         ($server:expr) => {
             $server

@@ -24,6 +24,9 @@ pub struct AlertAck {
     pub lasts: Duration,
     /// What they said.
     pub note: String,
+    /// How bad it was then; what gets worse is another matter.
+    #[serde(default)]
+    pub severity: String,
 }
 
 /// A channel that an alert was given to.
@@ -33,6 +36,12 @@ pub struct AlertTold {
     pub channel: String,
     /// It has accepted the alert; until then it may or may not know of it.
     pub accepted: bool,
+    /// How bad it was when it was given it.
+    #[serde(default)]
+    pub severity: String,
+    /// It stands in for a channel that did not take it.
+    #[serde(default)]
+    pub stands_in: bool,
 }
 
 /// One condition, from when it was first heard of until it was over.
@@ -120,6 +129,7 @@ pub struct OutboxRecord {
     /// What the channel said last.
     pub error: String,
     /// The channel itself has to be mended before it takes it.
+    #[serde(default)]
     pub refused: bool,
     /// Another channel was given it instead.
     pub handed_over: bool,

@@ -1,6 +1,7 @@
 //! Alerts whose sources and channels do what a test says, under a clock that the test moves.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct World {
     pub(super) got: Mutex<Vec<Got>>,
     /// What a channel says next; then it accepts.
     pub(super) says: Mutex<BTreeMap<String, VecDeque<Sent>>>,
+    /// It has a defect.
+    pub(super) panics: AtomicBool,
     /// Channels that say nothing but this.
     pub(super) always: Mutex<BTreeMap<String, Sent>>,
 }
@@ -72,6 +75,7 @@ impl Source for Told {
     }
 
     async fn conditions(&self) -> Result<Vec<Condition>> {
+        assert!(!self.0.panics.load(Ordering::Relaxed), "a defect");
         let holds = self.0.holds.lock().unwrap().clone();
         holds.ok_or_else(|| Error::internal("UNTOLD", "it can't be told"))
     }
@@ -130,6 +134,7 @@ impl Host {
             clock: Arc::clone(&clock),
             holds: Mutex::new(Some(Vec::new())),
             got: Mutex::default(),
+            panics: AtomicBool::new(false),
             says: Mutex::default(),
             always: Mutex::default(),
         });

@@ -13,7 +13,11 @@ use crate::outside::notify::Sent;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn told(channel: &str, occasion: &'static str, subjects: &str) -> (String, &'static str, String) {
+pub(super) fn told(
+    channel: &str,
+    occasion: &'static str,
+    subjects: &str,
+) -> (String, &'static str, String) {
     (channel.to_owned(), occasion, subjects.to_owned())
 }
 

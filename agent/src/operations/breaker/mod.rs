@@ -460,7 +460,7 @@ impl Source for Breakers {
     }
 }
 
-/// An opening is one condition until it is closed, however often its probes fail.
+/// One that opens again soon is the same condition.
 fn condition(view: &View) -> Condition {
     let record = &view.record;
     let mut details = vec![format!("by {}: {}", record.by, record.reason)];
@@ -471,7 +471,7 @@ fn condition(view: &View) -> Condition {
         details.push("open until `genesisctl breaker reset`".to_owned());
     }
     Condition {
-        key: format!("breaker/{}/{}", record.name, record.opening),
+        key: format!("breaker/{}", record.name),
         subject: record.name.clone(),
         severity: Severity::High,
         title: format!("breaker {} is {}", record.name, word(record.state)),

@@ -34,64 +34,64 @@ pub struct SourceView {
 }
 
 impl Logs {
+    /// Every configured source, as far as memory knows it: without its segments.
+    pub(super) fn at_a_glance(&self) -> Vec<SourceView> {
+        let config = self.config();
+        let grace = config.release_grace;
+        let now = self.outside.clock.monotonic();
+        let live = self.live();
+        config
+            .sources
+            .iter()
+            .map(|source| {
+                let of = |key: &(String, PathBuf)| key.0 == source.log_type;
+                let refused =
+                    live.refused.iter().filter(|(key, _)| of(key)).map(|(_, unmet)| unmet.clone());
+                let failing = live
+                    .failing
+                    .iter()
+                    .filter(|(key, _)| of(key))
+                    .map(|(_, failing)| failing.why.clone());
+                let hindered = |wanted| {
+                    let waiting = live.waiting.iter().filter(|(key, waiting)| {
+                        key.0 == source.log_type && plan::hindrance(waiting.why.code) == wanted
+                    });
+                    waiting.count() as u64
+                };
+                let waiting = live.waiting.iter().filter(|(key, waiting)| {
+                    let held = plan::hindrance(waiting.why.code) == Hindrance::Waiting;
+                    key.0 == source.log_type
+                        && (!held || waiting.reported || now.saturating_sub(waiting.since) >= grace)
+                });
+                SourceView {
+                    source: source.clone(),
+                    active: live
+                        .active
+                        .iter()
+                        .filter(|(key, _)| of(key))
+                        .map(|(key, bytes)| (key.1.clone(), *bytes))
+                        .collect(),
+                    segments: BTreeMap::new(),
+                    plain_bytes: 0,
+                    compressed_bytes: 0,
+                    last_verified_at: None,
+                    stalled: hindered(Hindrance::Stalled),
+                    quarantined: hindered(Hindrance::Quarantined),
+                    findings: refused
+                        .chain(failing)
+                        .chain(waiting.map(|(_, waiting)| waiting.why.clone()))
+                        .collect(),
+                }
+            })
+            .collect()
+    }
+
     /// Every configured source. Its cost does not depend on how many segments there are.
     ///
     /// # Errors
     /// `STORAGE_FAILED`.
     pub fn status(&self) -> Result<Vec<SourceView>> {
-        let config = self.config();
-        let grace = config.release_grace;
-        let now = self.outside.clock.monotonic();
-        let mut views: Vec<SourceView> = {
-            let live = self.live();
-            config
-                .sources
-                .iter()
-                .map(|source| {
-                    let of = |key: &(String, PathBuf)| key.0 == source.log_type;
-                    let refused = live
-                        .refused
-                        .iter()
-                        .filter(|(key, _)| of(key))
-                        .map(|(_, unmet)| unmet.clone());
-                    let failing = live
-                        .failing
-                        .iter()
-                        .filter(|(key, _)| of(key))
-                        .map(|(_, failing)| failing.why.clone());
-                    let hindered = |wanted| {
-                        let waiting = live.waiting.iter().filter(|(key, waiting)| {
-                            key.0 == source.log_type && plan::hindrance(waiting.why.code) == wanted
-                        });
-                        waiting.count() as u64
-                    };
-                    let waiting = live.waiting.iter().filter(|(key, waiting)| {
-                        let held = plan::hindrance(waiting.why.code) == Hindrance::Waiting;
-                        key.0 == source.log_type
-                            && (!held || now.saturating_sub(waiting.since) >= grace)
-                    });
-                    SourceView {
-                        source: source.clone(),
-                        active: live
-                            .active
-                            .iter()
-                            .filter(|(key, _)| of(key))
-                            .map(|(key, bytes)| (key.1.clone(), *bytes))
-                            .collect(),
-                        segments: BTreeMap::new(),
-                        plain_bytes: 0,
-                        compressed_bytes: 0,
-                        last_verified_at: None,
-                        stalled: hindered(Hindrance::Stalled),
-                        quarantined: hindered(Hindrance::Quarantined),
-                        findings: refused
-                            .chain(failing)
-                            .chain(waiting.map(|(_, waiting)| waiting.why.clone()))
-                            .collect(),
-                    }
-                })
-                .collect()
-        };
+        let mut views = self.at_a_glance();
         self.state.read(|reading| {
             for view in &mut views {
                 let log_type = view.source.log_type.clone();

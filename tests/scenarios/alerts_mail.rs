@@ -59,6 +59,9 @@ fn at_whatever_step_it_is_refused_it_is_not_tried_again() {
         wait_until(&format!("the refusal at {step:?}"), || trouble().contains("550"));
     }
     // What is wrong with each of them is told to others, which refuse that as well; then all is quiet.
+    wait_until("the alerts", || {
+        (0..STEPS.len()).all(|at| agent.firing(&format!("m{at}")).is_some())
+    });
     agent.wait_nothing_waits();
     let before: Vec<usize> = servers.iter().map(Smtp::connections).collect();
     db.wait_for_looks(15);

@@ -1,8 +1,10 @@
 //! What people hear of, from where it is to where they are; and what they say of it with genesisctl.
 
+use genesis_agent::pki::{Role, Validity};
 use genesis_tests::alerts::channel;
 use genesis_tests::clock::wait_until;
 use genesis_tests::http_script::{HttpScript, says};
+use genesis_tests::pki::Authority;
 use genesis_tests::{TestAgent, lines, source};
 use serde_json::Value;
 
@@ -82,4 +84,47 @@ fn what_people_say_of_alerts_is_in_force_and_outlives_a_restart() {
         "alerts.ack",
         "alerts.test",
     ]);
+}
+
+#[test]
+fn a_job_that_was_cut_off_and_a_certificate_that_ends_are_told() {
+    let server = HttpScript::start([], says(200, ""));
+    let authority = Authority::new("prod");
+    let mut agent = TestAgent::new(|_| String::new());
+    let log =
+        source("app", &agent.log("app.log"), "1GB").replace("local_retention = \"36500d\"", "");
+    agent.configure(&format!("{}{log}{}", authority.config("prod"), routes(&server)));
+    agent.start();
+    std::fs::write(agent.log("app.log"), lines::text(0..100)).unwrap();
+    agent.rotate("app");
+    agent.terminate();
+    agent.start_with_failpoint("step.delete-local", 1);
+    agent.wait_ready();
+    agent.ctl(&["schedule", "run", "logs.local-retention", "--detach"]);
+    agent.wait_killed();
+    agent.start();
+    let of = |source: &str, occasion| {
+        told(&server, occasion).into_iter().find(|it| it["source"] == source)
+    };
+    wait_until("the job", || of("schedule", "firing").is_some());
+    let job = of("schedule", "firing").unwrap();
+    assert_eq!(
+        (&job["severity"], &job["subject"]),
+        (&"medium".into(), &"logs.local-retention".into())
+    );
+    assert!(job.to_string().contains("run show"), "{job}");
+    assert!(of("pki", "firing").is_none(), "it is good for months");
+    let soon = authority.issue("host-1", Role::Agent, Validity::Days(3));
+    authority.put("server.key", &soon.key_pem);
+    authority.put("server.pem", &soon.certificate_pem);
+    agent.ctl(&["config", "reload"]).ok();
+    wait_until("the certificate", || of("pki", "firing").is_some());
+    let certificate = of("pki", "firing").unwrap();
+    assert!(certificate["subject"].as_str().unwrap().ends_with("server.pem"), "{certificate}");
+    // Run again, and renewed: both are over.
+    agent.ctl(&["schedule", "run", "logs.local-retention"]).ok();
+    authority.put_server();
+    agent.ctl(&["config", "reload"]).ok();
+    let over = |source| of(source, "resolved").is_some();
+    wait_until("their end", || over("schedule") && over("pki"));
 }

@@ -9,6 +9,7 @@ mod alerts_faults;
 mod alerts_kill;
 mod alerts_login;
 mod alerts_mail;
+mod alerts_pace;
 mod alerts_secrets;
 mod alerts_sources;
 mod architecture;

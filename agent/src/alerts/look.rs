@@ -96,14 +96,9 @@ impl Alerts {
         let channels = config.names();
         let mut live = self.live();
         let live = &mut *live;
-        let keys: Vec<String> = live.firing.keys().cloned().collect();
-        for key in keys {
+        let how = (&config.policy, channels.as_slice());
+        for (key, due) in plan::all_due(&live.firing, &live.silences, how, now) {
             let Some(alert) = live.firing.get(&key) else { continue };
-            let quiet = plan::quiet(alert, &live.firing, &live.silences, now).is_some();
-            let due = plan::due(alert, quiet, &config.policy, &channels, now);
-            if due.is_empty() {
-                continue;
-            }
             let alert = alert.clone();
             for due in &due {
                 self.enqueue(live, &alert, due, now, String::new());

@@ -288,16 +288,34 @@ pub fn route(alert: &AlertRecord, policy: &Policy, channels: &[String]) -> Vec<S
     }
 }
 
-/// What is to be sent about an alert that fires. What is low is for the digest.
-pub fn due(
+/// Everything that is to be sent about what fires, by key. A group begins with its first alert: when that has waited
+/// long enough, whatever else is for the same channel goes with it.
+pub fn all_due(
+    firing: &BTreeMap<String, AlertRecord>,
+    silences: &[SilenceRecord],
+    how: (&Policy, &[String]),
+    now: &Moment,
+) -> Vec<(String, Vec<Due>)> {
+    let loud: Vec<(&String, &AlertRecord)> =
+        firing.iter().filter(|(_, alert)| quiet(alert, firing, silences, now).is_none()).collect();
+    let mild = loud.iter().filter(|(_, alert)| severity(alert) < Severity::Critical);
+    let told = mild.flat_map(|(_, alert)| due(alert, how, &BTreeSet::new(), now));
+    let ripe: BTreeSet<String> =
+        told.filter(|due| due.occasion == Occasion::Firing).map(|due| due.channel).collect();
+    let all = loud.into_iter().map(|(key, alert)| (key.clone(), due(alert, how, &ripe, now)));
+    all.filter(|(_, due)| !due.is_empty()).collect()
+}
+
+/// What is to be sent about an alert that people are told of. What is low is for the digest. What has not waited long
+/// enough goes to the channels of `ripe` only.
+fn due(
     alert: &AlertRecord,
-    quiet: bool,
-    policy: &Policy,
-    channels: &[String],
+    (policy, channels): (&Policy, &[String]),
+    ripe: &BTreeSet<String>,
     now: &Moment,
 ) -> Vec<Due> {
     let severity = severity(alert);
-    if quiet || severity == Severity::Low {
+    if severity == Severity::Low {
         return Vec::new();
     }
     // What has got worse is news, also where the milder form is known.
@@ -308,10 +326,9 @@ pub fn due(
     };
     let waits = severity < Severity::Critical && now.since(&alert.opened) < policy.group;
     let mut due = Vec::new();
-    if !waits {
-        for channel in route(alert, policy, channels).into_iter().filter(|name| !told(name)) {
-            due.push(Due { channel, occasion: Occasion::Firing });
-        }
+    let goes = |name: &String| !told(name) && (!waits || ripe.contains(name));
+    for channel in route(alert, policy, channels).into_iter().filter(goes) {
+        due.push(Due { channel, occasion: Occasion::Firing });
     }
     let again = alert.told_at.as_ref().is_some_and(|at| now.since(at) >= policy.repeat);
     if again && alert.repeats < policy.repeat_limit && !acked(alert, now) {

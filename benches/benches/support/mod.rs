@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod agent;
+pub(crate) mod alertmanager;
 pub(crate) mod cpu;
 pub(crate) mod hosts;
 pub(crate) mod monit;

@@ -77,9 +77,13 @@ impl Tour {
              # This machine's own state is not what is shown here.\n[health]\ndefaults = false\n\n\
              [[health.check]]\nid = \"queue\"\nprobe = \"queue-command\"\ncommand = [\"cat\", \"{depth}\"]\ncrit = \"100\"\n\
              interval = \"500ms\"\naction = {{ command = [\"cp\", \"{depth}.short\", \"{depth}\"] }}\n\n\
-             [remediation]\nstartup_grace = \"0s\"\n",
+             [remediation]\nstartup_grace = \"0s\"\n\n\
+             # Here a command hears of what is left to people; it might be PagerDuty, SMS, Slack, mail or a webhook.\n\
+             [alerts]\ncritical = [\"note\"]\n\n[alerts.channel.note]\nkind = \"command\"\n\
+             command = {{ command = [\"sh\", \"-c\", \"cat >> '{told}'; echo >> '{told}'\"] }}\n",
             root.display(),
             depth = root.join("depth").display(),
+            told = root.join("told").display(),
         );
         for (name, depth) in [("depth", "5\n"), ("depth.short", "3\n")] {
             fs::write(root.join(name), depth).map_err(io_failed("can't write a queue's depth"))?;
@@ -120,11 +124,28 @@ impl Tour {
         );
         self.ctl(&["health", "check"], &[0])?;
         fs::write(self.root.join("depth"), "500\n").map_err(io_failed("can't fill the queue"))?;
-        self.wait_for_remedy()?;
+        self.wait_for(&["health", "history", "--check", "queue"], "SUCCEEDED", "no action helped")?;
         self.ctl(&["health", "history"], &[0])?;
         self.ctl(&["health", "dashboard"], &[0])?;
         self.ctl(&["health", "remediation", "status"], &[0])?;
         self.ctl(&["health", "check", "--level", "diagnostic"], &[0, 3, 5])?;
+        show(
+            "# What is critical reaches people at once, and once. Somebody takes care of it, and it ends:",
+        );
+        self.ctl(&["alerts", "test", "note"], &[0])?;
+        self.ctl(&["emergency", "activate", "--reason", "prices are wrong"], &[0])?;
+        self.wait_for(&["alerts", "history"], "firing", "nobody was told")?;
+        self.ctl(&["alerts", "list"], &[0])?;
+        self.ctl(&["alerts", "ack", "last", "--for", "1h", "--reason", "olga is on it"], &[0])?;
+        self.ctl(&["emergency", "release", "--reason", "they are right again"], &[0])?;
+        self.ctl(&["alerts", "show", "last"], &[0])?;
+        show("# A circuit breaker that services follow, opened by hand and closed again:");
+        self.ctl(
+            &["breaker", "trip", "orders-api", "--for", "10m", "--reason", "the venue restarts"],
+            &[0],
+        )?;
+        self.ctl(&["breaker", "list"], &[3])?;
+        self.ctl(&["breaker", "reset", "orders-api", "--reason", "it is back"], &[0])?;
         show("# What happens by itself, what ran, and who did what:");
         self.ctl(&["logs", "cleanup", "--older-than", "365d", "--plan"], &[0])?;
         self.ctl(&["schedule", "list", "--next", "2"], &[0])?;
@@ -219,22 +240,22 @@ impl Tour {
         }
     }
 
-    /// Waits until the agent has found that its action helped.
-    fn wait_for_remedy(&self) -> Result<()> {
+    /// Waits until a command says this word.
+    fn wait_for(&self, arguments: &[&str], word: &str, else_said: &str) -> Result<()> {
         let node = format!("unix:{}", self.root.join("state/agent.sock").display());
         for _ in 0..200 {
             let output = Command::new(&self.genesisctl)
-                .args(["health", "history", "--check", "queue"])
+                .args(arguments)
                 .env("GENESISCTL_NODES", &node)
                 .stdin(Stdio::null())
                 .output()
                 .map_err(io_failed("can't run genesisctl"))?;
-            if String::from_utf8_lossy(&output.stdout).contains("SUCCEEDED") {
+            if String::from_utf8_lossy(&output.stdout).contains(word) {
                 return Ok(());
             }
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
-        Err(failed("the action did not help within 20 s"))
+        Err(failed(format!("{else_said} within 20 s")))
     }
 
     fn stop_writer(&mut self) -> Result<u64> {

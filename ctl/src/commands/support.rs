@@ -225,6 +225,10 @@ async fn gather(
     ask!("logs.json", logs, get_status, GetLogsStatusRequest {}, "GetLogsStatusResponse");
     let health = GetHealthStatusRequest {};
     ask!("health.json", health, get_health_status, health, "GetHealthStatusResponse");
+    let alerts = ListAlertsRequest { all: true, limit: HISTORY };
+    ask!("alerts.json", alerts, list_alerts, alerts, "ListAlertsResponse");
+    let sent = ListDeliveriesRequest { limit: HISTORY };
+    ask!("alerts-sent.json", alerts, list_deliveries, sent, "ListDeliveriesResponse");
     let breakers = ListBreakersRequest { open_only: false };
     ask!("breakers.json", breaker, list_breakers, breakers, "ListBreakersResponse");
     let history = ListHealthHistoryRequest { limit: HISTORY, ..Default::default() };

@@ -14,12 +14,15 @@ use genesisctl::Exit;
 use prost::Message;
 use tonic::Status;
 
+use crate::fake::alerts::Alerts;
 use crate::fake::health::Health;
 use crate::fake::{Fake, Script};
 use crate::{Outcome, ctl, ctl_with, folder, well};
 
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 18] = [
     "MANIFEST",
+    "alerts-sent.json",
+    "alerts.json",
     "breakers.json",
     "client.json",
     "config.toml",
@@ -160,6 +163,11 @@ fn saying(text: &str) -> Script {
             "# {}\n[contacts]\non_call = \"PagerDuty: Night Shift\"\n[x]\na = {quoted}\nb = [{quoted}]\n",
             text.replace(['\n', '\r'], " ")
         ),
+        alerts: Alerts {
+            alert: filled("Alert", text),
+            deliveries: vec![filled("Delivery", text)],
+            ..Alerts::default()
+        },
         breakers: vec![filled("Breaker", text)],
         jobs: vec![filled("Job", text)],
         runs: vec![filled("Run", text)],
@@ -306,6 +314,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         "ListEntries",
         "GetLogsStatus",
         "GetHealthStatus",
+        "ListAlerts",
+        "ListDeliveries",
         "ListBreakers",
         "ListHealthHistory",
         "ReadOwnLog",
@@ -322,8 +332,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         let files = bundle.files();
         assert_clean(&files, text);
         let missing = files["MANIFEST"].lines().filter(|line| line.contains("\tmissing: ")).count();
-        assert_eq!(missing, 10, "{}", files["MANIFEST"]);
-        assert_eq!(files.len(), PARTS.len() - 10);
+        assert_eq!(missing, 12, "{}", files["MANIFEST"]);
+        assert_eq!(files.len(), PARTS.len() - 12);
         assert!(
             bundle.outcome.stderr.contains("error[BUNDLE_INCOMPLETE]"),
             "{}",

@@ -1,8 +1,36 @@
 //! What a mutating call would do, and the hash that holds it to that.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
+use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
+
+/// A change that people ask for has a reason; `what` says of what.
+///
+/// # Errors
+/// `REASON_MISSING`.
+pub fn demand_reason(reason: &str, what: &str) -> Result<()> {
+    match reason.trim().is_empty() {
+        true => Err(Error::invalid("REASON_MISSING", format!("{what}: pass --reason"))),
+        false => Ok(()),
+    }
+}
+
+/// For how long a change that people ask for lasts, at most so many days.
+///
+/// # Errors
+/// `DURATION_INVALID`.
+pub fn lasting(text: &str, days: u64) -> Result<Duration> {
+    let invalid = |why: String| Error::invalid("DURATION_INVALID", why);
+    match parse_duration(text).map_err(invalid)? {
+        lasts if lasts.is_zero() || lasts > Duration::from_secs(days * 86_400) => {
+            Err(invalid(format!("{text:?} is not over 0 and at most {days}d")))
+        }
+        lasts => Ok(lasts),
+    }
+}
 
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use redb::{
 };
 
 use crate::error::{StorageError, failure};
+use crate::record::{Record, decode};
 
 /// Any transaction, to read from.
 #[derive(Clone, Copy)]
@@ -133,6 +134,45 @@ impl<'t, K: Key + 'static, V: Value + 'static> View<'t, K, V> {
 
     fn error(&self, error: redb::StorageError) -> StorageError {
         failure(self.failed, format!("read {}", self.definition.name()), error)
+    }
+}
+
+impl View<'_, &'static str, &'static [u8]> {
+    /// The records whose keys begin with `prefix`, at most `limit`, in key order.
+    pub(crate) fn with_prefix<R: Record>(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<R>, StorageError> {
+        let mut found = Vec::new();
+        for row in self.range(prefix..)?.take(limit) {
+            let (key, value) = row?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            found.push(decode(&key.value(), value.value())?);
+        }
+        Ok(found)
+    }
+
+    /// Of the records that are wanted, at most `limit`, those with the last keys first.
+    pub(crate) fn last<R: Record>(
+        &self,
+        limit: usize,
+        wanted: impl Fn(&R) -> bool,
+    ) -> Result<Vec<R>, StorageError> {
+        let mut found = Vec::new();
+        for row in self.all()?.rev() {
+            if found.len() >= limit {
+                break;
+            }
+            let (key, value) = row?;
+            let record = decode(&key.value(), value.value())?;
+            if wanted(&record) {
+                found.push(record);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -165,9 +165,13 @@ pub fn read_channels(alerts: &Section<'_>) -> Vec<Channel> {
     let mut channels = Vec::new();
     for (name, section) in alerts.named_tables("channel", "NAME", CHANNELS_LIMIT) {
         let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if name.len() > 64 || name.is_empty() || !name.bytes().all(ok) {
-            section.problem("", format!("{name:?} is no name; use 1 to 64 of a-z, 0-9, - and _"));
+        if name.len() > 64 || name.is_empty() || name.starts_with('-') || !name.bytes().all(ok) {
+            let why = "use 1 to 64 of a-z, A-Z, 0-9, - and _, the first of them no -";
+            section.problem("", format!("{name:?} is no name; {why}"));
+            section.finish();
+            continue;
         }
+        section.header();
         channels.extend(read_channel(name, &section));
         section.finish();
     }
@@ -270,7 +274,18 @@ fn read_channel(name: String, section: &Section<'_>) -> Option<Channel> {
     let usual = if kind == "slack" { Duration::from_secs(1) } else { Duration::ZERO };
     let allowed = KEYS.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, keys)| keys);
     let every: BTreeSet<&str> = KEYS.iter().flat_map(|(_, keys)| keys.iter().copied()).collect();
-    for key in every.into_iter().filter(|key| !allowed.contains(key) && section.has(key)) {
+    // At its default it may stand there, as it does in the text in force.
+    let idle = [
+        ("url", url == Some(None)),
+        ("server", server == Some(None)),
+        ("tls", tls == Some(MailTls::StartTls)),
+        ("format", form == Some(false)),
+        ("user", user.is_empty()),
+        ("from", from.is_empty()),
+        ("to", to.is_empty()),
+    ];
+    let given = |key: &&str| section.has(key) && !idle.contains(&(*key, true));
+    for key in every.into_iter().filter(|key| !allowed.contains(key) && given(key)) {
         section.problem(key, format!("is not for a channel of kind {kind}"));
     }
     let url = url?;

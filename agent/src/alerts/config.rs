@@ -91,9 +91,9 @@ impl Config {
             format!("there is no [alerts.channel.{name}]; configured: {}", names.join(", "))
         };
         for (severity, usual) in ROUTES {
-            // The usual names may be there or not; one that somebody thought of must be.
-            let ought =
-                |name: &&String| !names.contains(&name.as_str()) && !usual.contains(&name.as_str());
+            // The usual names may be there or not; of a route that somebody thought of each must be.
+            let usual = routes.get(&severity).is_some_and(|names| names == usual);
+            let ought = |name: &&String| !usual && !names.contains(&name.as_str());
             for name in routes.get(&severity).into_iter().flatten().filter(ought) {
                 section.problem(severity.name(), missing(name));
             }

@@ -36,7 +36,11 @@ impl Alerts {
             let mut live = self.live();
             let live = &mut *live;
             self.give_up(live, &now);
-            self.hand_over(live, &now);
+            let hushed = match live.outbox.is_empty() {
+                true => BTreeSet::new(),
+                false => plan::hushed(&live.firing, &live.silences, &now),
+            };
+            self.hand_over(live, &hushed, &now);
             for channel in &config.channels {
                 let beat = config.heartbeat.as_ref().filter(|it| it.channel == channel.name);
                 if live.sending.contains(&channel.name) {
@@ -58,7 +62,7 @@ impl Alerts {
                     live.beat_at = Some(at);
                     Some((None, self.sign_of_life(&now)))
                 } else {
-                    self.begin(live, channel, &now)
+                    self.begin(live, channel, &hushed, &now)
                         .map(|(sequence, message)| (Some(sequence), message))
                 };
                 if let Some((sequence, message)) = message {
@@ -100,8 +104,14 @@ impl Alerts {
     }
 
     /// The next message of a channel, and that it is tried.
-    fn begin(&self, live: &mut Live, channel: &Channel, now: &Moment) -> Option<(u64, Message)> {
-        let found = plan::next(&live.outbox, &channel.name, channel.groups(), now);
+    fn begin(
+        &self,
+        live: &mut Live,
+        channel: &Channel,
+        hushed: &BTreeSet<String>,
+        now: &Moment,
+    ) -> Option<(u64, Message)> {
+        let found = plan::next(&live.outbox, &channel.name, channel.groups(), hushed, now);
         let found: Vec<OutboxRecord> = found.into_iter().cloned().collect();
         let (first, others) = found.split_first()?;
         let mut message = first.clone();
@@ -246,10 +256,11 @@ impl Alerts {
     }
 
     /// What is critical and has failed for too long is given to another channel as well.
-    fn hand_over(&self, live: &mut Live, now: &Moment) {
+    fn hand_over(&self, live: &mut Live, hushed: &BTreeSet<String>, now: &Moment) {
         let due = |message: &&OutboxRecord| {
             let trouble = live.trouble.get(&message.channel);
             trouble.is_some_and(|trouble| plan::hands_over(message, &trouble.since, now))
+                && !message.alerts.iter().all(|alert| hushed.contains(alert))
         };
         let due: Vec<OutboxRecord> = live.outbox.values().filter(due).cloned().collect();
         for mut message in due {

@@ -97,7 +97,8 @@ impl Alerts {
         let mut live = self.live();
         let live = &mut *live;
         let how = (&config.policy, channels.as_slice());
-        for (key, due) in plan::all_due(&live.firing, &live.silences, how, now) {
+        let troubled: BTreeSet<String> = live.trouble.keys().cloned().collect();
+        for (key, due) in plan::all_due(&live.firing, &live.silences, how, &troubled, now) {
             let Some(alert) = live.firing.get(&key) else { continue };
             let alert = alert.clone();
             for due in &due {

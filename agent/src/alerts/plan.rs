@@ -275,17 +275,26 @@ pub struct Due {
     pub occasion: Occasion,
 }
 
-/// The channels that an alert is for. What is wrong with a channel is not told to that channel; where none is left,
-/// any other is.
-pub fn route(alert: &AlertRecord, policy: &Policy, channels: &[String]) -> Vec<String> {
-    let itself = alert.key.strip_prefix("alerts/channel/");
-    let fits = |name: &&String| channels.contains(name) && Some(name.as_str()) != itself;
-    let route = policy.routes.get(&severity(alert));
-    let found: Vec<String> = route.into_iter().flatten().filter(fits).cloned().collect();
-    match (found.is_empty(), itself) {
-        (true, Some(name)) => next_channel(policy, channels, &[name]).into_iter().collect(),
-        _ => found,
+/// The channels that an alert is for. What is wrong with a channel is told to channels that are well; where none of
+/// its route is, to any.
+pub fn route(
+    alert: &AlertRecord,
+    (policy, channels): (&Policy, &[String]),
+    troubled: &BTreeSet<String>,
+) -> Vec<String> {
+    let route = policy.routes.get(&severity(alert)).into_iter().flatten();
+    let there = route.filter(|name| channels.contains(*name));
+    let Some(itself) = alert.key.strip_prefix("alerts/channel/") else {
+        return there.cloned().collect();
+    };
+    let well = |name: &&String| name.as_str() != itself && !troubled.contains(*name);
+    let found: Vec<String> = there.filter(well).cloned().collect();
+    if !found.is_empty() {
+        return found;
     }
+    let not: Vec<&str> = troubled.iter().map(String::as_str).chain([itself]).collect();
+    let any = || next_channel(policy, channels, &[itself]);
+    next_channel(policy, channels, &not).or_else(any).into_iter().collect()
 }
 
 /// Everything that is to be sent about what fires, by key. A group begins with its first alert: when that has waited
@@ -294,15 +303,17 @@ pub fn all_due(
     firing: &BTreeMap<String, AlertRecord>,
     silences: &[SilenceRecord],
     how: (&Policy, &[String]),
+    troubled: &BTreeSet<String>,
     now: &Moment,
 ) -> Vec<(String, Vec<Due>)> {
     let loud: Vec<(&String, &AlertRecord)> =
         firing.iter().filter(|(_, alert)| quiet(alert, firing, silences, now).is_none()).collect();
     let mild = loud.iter().filter(|(_, alert)| severity(alert) < Severity::Critical);
-    let told = mild.flat_map(|(_, alert)| due(alert, how, &BTreeSet::new(), now));
+    let told = mild.flat_map(|(_, alert)| due(alert, how, (&BTreeSet::new(), troubled), now));
     let ripe: BTreeSet<String> =
         told.filter(|due| due.occasion == Occasion::Firing).map(|due| due.channel).collect();
-    let all = loud.into_iter().map(|(key, alert)| (key.clone(), due(alert, how, &ripe, now)));
+    let all =
+        loud.into_iter().map(|(key, alert)| (key.clone(), due(alert, how, (&ripe, troubled), now)));
     all.filter(|(_, due)| !due.is_empty()).collect()
 }
 
@@ -311,11 +322,11 @@ pub fn all_due(
 fn due(
     alert: &AlertRecord,
     (policy, channels): (&Policy, &[String]),
-    ripe: &BTreeSet<String>,
+    (ripe, troubled): (&BTreeSet<String>, &BTreeSet<String>),
     now: &Moment,
 ) -> Vec<Due> {
     let severity = severity(alert);
-    if severity == Severity::Low {
+    if severity == Severity::Low || acked(alert, now) {
         return Vec::new();
     }
     // What has got worse is news, also where the milder form is known.
@@ -327,11 +338,11 @@ fn due(
     let waits = severity < Severity::Critical && now.since(&alert.opened) < policy.group;
     let mut due = Vec::new();
     let goes = |name: &String| !told(name) && (!waits || ripe.contains(name));
-    for channel in route(alert, policy, channels).into_iter().filter(goes) {
+    for channel in route(alert, (policy, channels), troubled).into_iter().filter(goes) {
         due.push(Due { channel, occasion: Occasion::Firing });
     }
     let again = alert.told_at.as_ref().is_some_and(|at| now.since(at) >= policy.repeat);
-    if again && alert.repeats < policy.repeat_limit && !acked(alert, now) {
+    if again && alert.repeats < policy.repeat_limit {
         let known = alert.told.iter();
         let known = known.filter(|told| told.accepted && channels.contains(&told.channel));
         due.extend(
@@ -398,17 +409,20 @@ pub fn over(alert: &AlertRecord, outbox: &BTreeMap<u64, OutboxRecord>) -> Over {
 }
 
 /// The next message of a channel that may be sent now: the urgent ones first, then the oldest; none overtakes an
-/// earlier one about the same alert. With it those that fit into the same message.
+/// earlier one about the same alert. What tells of nothing but alerts of `hushed` waits. With it those that fit into
+/// the same message.
 pub fn next<'a>(
     outbox: &'a BTreeMap<u64, OutboxRecord>,
     channel: &str,
     groups: bool,
+    hushed: &BTreeSet<String>,
     now: &Moment,
 ) -> Vec<&'a OutboxRecord> {
     let mut blocked: BTreeSet<&str> = BTreeSet::new();
     let mut ready: Vec<&OutboxRecord> = Vec::new();
     for entry in outbox.values().filter(|entry| entry.channel == channel) {
-        let waits = entry.tried.as_ref().is_some_and(|tried| now.since(tried) < entry.wait);
+        let waits = entry.tried.as_ref().is_some_and(|tried| now.since(tried) < entry.wait)
+            || (tells(entry) && entry.alerts.iter().all(|alert| hushed.contains(alert)));
         let behind = entry.alerts.iter().any(|alert| blocked.contains(alert.as_str()));
         if !waits && !behind {
             ready.push(entry);
@@ -440,13 +454,30 @@ pub fn wait(attempts: u32, asked: Option<Duration>) -> Duration {
     asked.unwrap_or(own).max(Duration::from_millis(100))
 }
 
+/// Whether a message says that something holds.
+fn tells(entry: &OutboxRecord) -> bool {
+    [Occasion::Firing.name(), Occasion::Repeat.name()].contains(&entry.occasion.as_str())
+}
+
+/// The alerts, by id, of which people are not to hear just now: somebody takes care of them, or they are quiet. What
+/// waits to be told of them goes on waiting.
+pub fn hushed(
+    firing: &BTreeMap<String, AlertRecord>,
+    silences: &[SilenceRecord],
+    now: &Moment,
+) -> BTreeSet<String> {
+    let hushed = firing
+        .values()
+        .filter(|alert| acked(alert, now) || quiet(alert, firing, silences, now).is_some());
+    hushed.map(|alert| alert.id.clone()).collect()
+}
+
 /// Whether a message is to be given to another channel as well: its own is in trouble `since` then, and has had its
 /// chance. Whether this very message was tried says nothing: others may keep a channel that hangs busy.
 pub fn hands_over(entry: &OutboxRecord, since: &Moment, now: &Moment) -> bool {
-    let told = [Occasion::Firing.name(), Occasion::Repeat.name()];
     entry.urgent
         && !entry.handed_over
-        && told.contains(&entry.occasion.as_str())
+        && tells(entry)
         && now.since(since) >= DEAD_AFTER
         && now.since(&entry.queued) >= CHANCE
 }

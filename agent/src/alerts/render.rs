@@ -47,6 +47,10 @@ pub fn runbook(message: &Message, item: &Item) -> String {
 
 fn word(occasion: Occasion, item: &Item) -> String {
     match occasion {
+        // It waited for its channel for too long.
+        Occasion::Firing | Occasion::Repeat if item.resolved.is_some() => {
+            format!("{}, OVER BY NOW", item.severity.name().to_uppercase())
+        }
         Occasion::Resolved => "RESOLVED".to_owned(),
         Occasion::Acknowledged => "ACKNOWLEDGED".to_owned(),
         Occasion::Repeat => format!("STILL {}", item.severity.name().to_uppercase()),
@@ -121,13 +125,23 @@ pub fn pagerduty(message: &Message, key: &str) -> Value {
     event
 }
 
-/// For a screen that shows one short message.
+/// The end of what `message` has begun at PagerDuty.
+pub fn pagerduty_end(message: &Message, key: &str) -> Value {
+    pagerduty(&Message { occasion: Occasion::Resolved, ..message.clone() }, key)
+}
+
+/// For a screen that shows one short message. What to type comes last, and is always there.
 pub fn short(message: &Message) -> String {
     let mut text = headline(message);
     if !message.note.is_empty() {
         text = format!("{text} ({})", clean(&message.note, 120));
     }
-    clean(&text, SHORT)
+    let next = match (message.occasion, message.items.as_slice()) {
+        (Occasion::Firing | Occasion::Repeat, [item]) => format!(" alert {}", item.id),
+        (Occasion::Firing | Occasion::Repeat, _) => " genesisctl alerts list".to_owned(),
+        _ => String::new(),
+    };
+    clean(&text, SHORT - next.len()) + &next
 }
 
 /// For Slack, whose three special characters are escaped.
@@ -154,7 +168,8 @@ pub fn slack(message: &Message) -> String {
             }
         }
         if message.occasion != Occasion::Resolved {
-            part.push_str(&format!("\n   runbook: {}", escape(&runbook(message, item))));
+            let (page, id) = (escape(&runbook(message, item)), &item.id);
+            part.push_str(&format!("\n   runbook: {page}, alert {id}"));
         }
         if text.chars().count() + part.chars().count() > LONG {
             text.push_str("\n…more: genesisctl alerts list");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use genesis_proto::v1;
 use genesis_proto::v1::alerts_service_server::AlertsService;
-use genesis_storage::{DeliveryOutcome, DeliveryRecord, SilenceRecord};
+use genesis_storage::{DeliveryOutcome, DeliveryRecord, OutboxRecord, SilenceRecord};
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Request, Response, Status};
 
@@ -118,6 +118,24 @@ fn delivery(record: DeliveryRecord) -> v1::Delivery {
     }
 }
 
+fn on_its_way((message, again): (OutboxRecord, Option<Timestamp>)) -> v1::Delivery {
+    let said = match message.error.as_str() {
+        "" => "not tried yet".to_owned(),
+        error => error.to_owned(),
+    };
+    let again = again.map_or(String::new(), |at| format!("; tried again from {at:.0} on"));
+    v1::Delivery {
+        at: Some(time(message.tried.as_ref().unwrap_or(&message.queued).wall)),
+        message: message.message,
+        channel: message.channel,
+        occasion: message.occasion,
+        alerts: message.alerts,
+        outcome: v1::DeliveryOutcome::Waiting.into(),
+        attempts: message.attempts,
+        detail: format!("{said}{again}"),
+    }
+}
+
 /// How alerts stand. What fires is told by its own domain already, so that only alerting itself counts here.
 fn condition(overview: &Overview) -> v1::Condition {
     let troubled = overview.channels.iter().any(|channel| channel.trouble.is_some());
@@ -218,9 +236,11 @@ impl Service {
     fn get(&self, id: &str) -> Result<v1::GetAlertResponse> {
         let record = self.0.find(id)?;
         let deliveries = self.0.deliveries_of(&record.id)?;
+        let waiting = self.0.waiting(|message| message.alerts.contains(&record.id));
+        let waiting = waiting.into_iter().map(on_its_way);
         Ok(v1::GetAlertResponse {
+            deliveries: waiting.chain(deliveries.into_iter().map(delivery)).collect(),
             alert: Some(alert(self.0.view(record))),
-            deliveries: deliveries.into_iter().map(delivery).collect(),
         })
     }
 }
@@ -254,7 +274,8 @@ impl AlertsService for Service {
     ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
         let limit = limit(request.get_ref().limit, 50).map_err(to_status)?;
         let found = self.0.deliveries(limit).map_err(to_status)?;
-        let deliveries = found.into_iter().map(delivery).collect();
+        let waiting = self.0.waiting(|_| true).into_iter().map(on_its_way);
+        let deliveries = waiting.chain(found.into_iter().map(delivery)).take(limit).collect();
         Ok(Response::new(v1::ListDeliveriesResponse { deliveries }))
     }
 
@@ -285,8 +306,10 @@ impl AlertsService for Service {
         let asked = request.get_ref();
         let who = (who.identity.as_str(), who.reason.as_str());
         let silenced = self.0.silence(cover(asked), &asked.lasts, &asked.plan_hash, who).await;
-        let silence = Some(silence(silenced.map_err(to_status)?, true));
-        Ok(Response::new(v1::SilenceAlertsResponse { silence }))
+        let silenced = silenced.map_err(to_status)?;
+        let covered = u32::try_from(self.0.covered(&silenced)).unwrap_or(u32::MAX);
+        let silence = Some(silence(silenced, true));
+        Ok(Response::new(v1::SilenceAlertsResponse { silence, covered }))
     }
 
     async fn plan_silence_alerts(

@@ -1,5 +1,6 @@
 //! What people say: acknowledge an alert, silence what they know of, end a silence, try a channel. Each with its plan.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +13,18 @@ use super::message::{Message, Occasion};
 use super::plan::{self, Due};
 use super::record::{delivery, forget_refusals};
 use super::{Alerts, Live};
-use crate::config::units::parse_duration;
+use crate::config::units::human;
 use crate::error::{Error, Result};
 use crate::events::Severity;
 use crate::outside::notify::Sent;
-use crate::plan::{Plan, PlanStep};
+use crate::plan::{Plan, PlanStep, demand_reason, lasting};
 
 /// How long an acknowledgement holds when nothing is said.
 const ACK_FOR: &str = "8h";
 /// How long a silence holds when nothing is said.
 const SILENCE_FOR: &str = "2h";
 /// The longest of either.
-const AT_MOST: Duration = Duration::from_secs(30 * 86_400);
+const AT_MOST: u64 = 30;
 /// So many silences are kept.
 const SILENCES_KEPT: usize = 500;
 /// So many are in force at once.
@@ -40,22 +41,11 @@ pub struct Cover<'a> {
     pub severity: &'a str,
 }
 
-fn demand(reason: &str, what: &str) -> Result<()> {
-    if reason.trim().is_empty() {
-        return Err(Error::invalid("REASON_MISSING", format!("{what}: pass --reason")));
-    }
-    Ok(())
-}
+/// A test has failed that takes longer.
+const TEST_PATIENCE: Duration = Duration::from_secs(20);
 
-fn lasting(text: &str, default: &str) -> Result<Duration> {
-    let text = if text.is_empty() { default } else { text };
-    let invalid = |why: String| Error::invalid("DURATION_INVALID", why);
-    match parse_duration(text).map_err(invalid)? {
-        lasts if lasts.is_zero() || lasts > AT_MOST => {
-            Err(invalid(format!("{text:?} is not over 0 and at most 30d")))
-        }
-        lasts => Ok(lasts),
-    }
+fn lasts_or(text: &str, default: &str) -> Result<Duration> {
+    lasting(if text.is_empty() { default } else { text }, AT_MOST)
 }
 
 impl Alerts {
@@ -73,10 +63,17 @@ impl Alerts {
     /// # Errors
     /// `ALERT_NOT_FOUND`, `ALERT_OVER`, `DURATION_INVALID`.
     pub fn plan_ack(&self, id: &str, lasts: &str) -> Result<Plan> {
-        let lasts = lasting(lasts, ACK_FOR)?;
+        let lasts = lasts_or(lasts, ACK_FOR)?;
         let alert = self.firing(id)?;
         let known = alert.ack.as_ref().map_or_else(String::new, |ack| ack.since.wall.to_string());
-        let why = format!("nobody is told again of {:?} for {} s", alert.title, lasts.as_secs());
+        let mut why = format!("nobody is told of {:?} for {}", alert.title, human(lasts));
+        if let Some(ack) = &alert.ack {
+            let by = &ack.by;
+            why.push_str(&format!(
+                "; instead of {by}, who takes care of it for {}",
+                human(ack.lasts)
+            ));
+        }
         let step = PlanStep::new("ack", &alert.id, why);
         Ok(Plan::new("alerts.ack", &[&known], vec![step]))
     }
@@ -99,7 +96,7 @@ impl Alerts {
         alert.ack = Some(AlertAck {
             by: actor.to_owned(),
             since: now.clone(),
-            lasts: lasting(lasts, ACK_FOR)?,
+            lasts: lasts_or(lasts, ACK_FOR)?,
             note: note.to_owned(),
             severity: alert.severity.clone(),
         });
@@ -149,6 +146,11 @@ impl Alerts {
         Ok(Plan::new("alerts.silence", &[], vec![step]))
     }
 
+    /// How many of the alerts that fire a silence covers.
+    pub fn covered(&self, silence: &SilenceRecord) -> usize {
+        self.live().firing.values().filter(|alert| plan::covers(silence, alert)).count()
+    }
+
     /// Keeps people from hearing of what the silence covers, until it ends by itself.
     ///
     /// # Errors
@@ -161,7 +163,7 @@ impl Alerts {
         (actor, reason): (&str, &str),
     ) -> Result<SilenceRecord> {
         let _alone = self.looking.lock().await;
-        demand(reason, "a silence needs a reason")?;
+        demand_reason(reason, "a silence needs a reason")?;
         self.plan_silence(cover, lasts)?.accept(plan_hash)?;
         let now = self.outside.clock.moment();
         let mut silence = self.silence_of(cover, lasts, &now)?;
@@ -184,10 +186,12 @@ impl Alerts {
             let why = "say what is silenced: --subject GLOB or --source NAME";
             return Err(invalid(why.to_owned()));
         }
-        let known = self.sources().iter().map(|source| source.name()).chain(["alerts"]);
-        let known: Vec<&str> = known.collect();
+        // TLS speaks only where it is configured.
+        let known = self.sources().iter().map(|source| source.name()).chain(["pki", plan::OWN]);
+        let known: BTreeSet<&str> = known.collect();
         if !cover.source.is_empty() && !known.contains(&cover.source) {
-            let why = format!("{:?} is not one of {}", cover.source, known.join(", "));
+            let why =
+                format!("{:?} is not one of {}", cover.source, Vec::from_iter(known).join(", "));
             return Err(invalid(why));
         }
         if cover.subject.len() > 256 || glob::Pattern::new(cover.subject).is_err() {
@@ -201,7 +205,7 @@ impl Alerts {
             by: String::new(),
             reason: String::new(),
             since: now.clone(),
-            lasts: lasting(lasts, SILENCE_FOR)?,
+            lasts: lasts_or(lasts, SILENCE_FOR)?,
             ended: None,
         })
     }
@@ -317,10 +321,12 @@ impl Alerts {
         };
         let intent = self.intent(actor, "alerts.test").target(name).reason(reason);
         self.state.write(intent, |_| Ok::<_, Error>(())).await?;
+        // Whoever asks waits for the answer, and not for ever.
+        let patience = channel.patience().min(TEST_PATIENCE);
         let sent = tokio::select! {
             sent = self.outside.notifier.send(&channel, &message) => sent,
-            () = self.outside.clock.sleep(channel.patience()) => {
-                Sent::later(format!("no answer within {:?}", channel.patience()))
+            () = self.outside.clock.sleep(patience) => {
+                Sent::later(format!("no answer within {patience:?}"))
             }
         };
         let now = self.outside.clock.moment();
@@ -388,5 +394,5 @@ pub(super) fn described(silence: &SilenceRecord) -> String {
         "" => String::new(),
         subject => format!(" about {subject:?}"),
     };
-    format!("{source}{subject}, {} at worst, for {} s", silence.severity, silence.lasts.as_secs())
+    format!("{source}{subject}, {} at worst, for {}", silence.severity, human(silence.lasts))
 }

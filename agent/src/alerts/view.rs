@@ -1,6 +1,6 @@
 //! Alerts as people look at them.
 
-use genesis_storage::{AlertRecord, DeliveryRecord, SilenceRecord};
+use genesis_storage::{AlertRecord, DeliveryRecord, OutboxRecord, SilenceRecord};
 use jiff::{SignedDuration, Timestamp};
 
 use super::plan::{self, Quiet};
@@ -117,6 +117,21 @@ impl Alerts {
         found.retain(|delivery| delivery.alerts.iter().any(|id| id == alert));
         found.truncate(100);
         Ok(found)
+    }
+
+    /// The messages that no channel has accepted yet and that are `wanted`, newest first, each with when it is tried
+    /// again.
+    pub fn waiting(
+        &self,
+        wanted: impl Fn(&OutboxRecord) -> bool,
+    ) -> Vec<(OutboxRecord, Option<Timestamp>)> {
+        let live = self.live();
+        let found = live.outbox.values().rev().filter(|message| wanted(message)).take(1_000);
+        let again = |message: &OutboxRecord| {
+            let tried = message.tried.as_ref()?;
+            tried.wall.checked_add(SignedDuration::try_from(message.wait).ok()?).ok()
+        };
+        found.map(|message| (message.clone(), again(message))).collect()
     }
 
     /// Brings the gauges up to date.

@@ -34,10 +34,12 @@ impl std::fmt::Display for Problem {
 impl Problem {
     /// The key and what is wrong with it.
     pub fn what(&self) -> String {
-        match self.key.as_str() {
+        let what = match self.key.as_str() {
             "" => self.message.clone(),
-            key => format!("{key}: {}", self.message),
-        }
+            key => format!("{}: {}", key.trim_end_matches('.'), self.message),
+        };
+        // A key may hold what a terminal takes for more than text.
+        what.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
     }
 }
 
@@ -403,7 +405,6 @@ impl<'a> Section<'a> {
                 self.record.problem(Some(item.span()), &path, "must be a table");
                 continue;
             };
-            let _ = writeln!(self.record.effective.borrow_mut(), "\n[{path}]");
             let section = Section {
                 record: self.record,
                 table: Some(table),
@@ -415,6 +416,11 @@ impl<'a> Section<'a> {
             sections.push((name, section));
         }
         sections
+    }
+
+    /// Writes the header of one of [`Section::named_tables`] into the text in force, before its keys are read.
+    pub fn header(&self) {
+        let _ = writeln!(self.record.effective.borrow_mut(), "\n[{}]", self.path);
     }
 
     /// Writes the header of one entry of a list of tables into the text in force.

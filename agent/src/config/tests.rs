@@ -168,11 +168,19 @@ fn each_way_of_cutting() {
 
 #[test]
 fn the_text_in_force_reads_as_itself() {
-    let text = format!("{SOURCE}timestamp = {{ json = \"ts\" }}\n");
-    let config = Config::parse(&text, "test", &places()).config.unwrap();
+    let channel = |name: &str| {
+        format!("[alerts.channel.{name}]\nkind = \"webhook\"\nurl = \"https://{name}.test\"\n")
+    };
+    let channels = channel("a") + &channel("b");
+    let text = format!("{SOURCE}timestamp = {{ json = \"ts\" }}\n{channels}");
+    let checked = Config::parse(&text, "test", &places());
+    assert!(checked.problems.is_empty(), "{:?}", checked.problems);
+    let config = checked.config.unwrap();
     let again = Config::parse(&config.effective, "test", &places());
     assert!(again.problems.is_empty(), "{:?}\n{}", again.problems, config.effective);
-    assert_eq!(again.config.unwrap().effective, config.effective);
+    let again = again.config.unwrap();
+    assert_eq!(again.effective, config.effective);
+    assert_eq!(again.alerts, config.alerts);
 }
 
 #[test]

@@ -31,6 +31,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is no size that fits; write for example \"10MB\""))
 }
 
+/// A duration for people to read: "8h", "1h 30m".
+pub fn human(duration: Duration) -> String {
+    let whole = Duration::from_secs(duration.as_secs());
+    jiff::SignedDuration::try_from(whole).map_or_else(|_| "long".to_owned(), |it| format!("{it:#}"))
+}
+
 /// Parses a time span: a whole number and ms, s, m, h, d, or w.
 ///
 /// # Errors

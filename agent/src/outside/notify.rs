@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::aside::Aside;
@@ -153,6 +154,12 @@ impl RealNotifier {
                         let status = answer.status;
                         Err(Sent::later(format!("{status} instead of 202; is url PagerDuty's?")))
                     }
+                    _ if message.occasion == Occasion::Test && answer.status == 202 => {
+                        // What a test has opened is closed again.
+                        let end = render::pagerduty_end(message, key).to_string();
+                        self.post(url, &[json], end, &[key]).await?;
+                        Ok(judge(&answer, now))
+                    }
                     _ => Ok(judge(&answer, now)),
                 }
             }
@@ -230,20 +237,24 @@ impl RealNotifier {
         one: impl Fn(&'a str) -> F,
     ) -> Result<Sent, Sent> {
         let (mut later, mut said, mut refused) = (None, None, Vec::new());
-        for recipient in to {
+        // At the same time: one who hangs takes all the time that there is, and must not take that of the others.
+        let sent = join_all(to.iter().map(|recipient| async {
             let pair = (message.id.clone(), recipient.clone());
             if self.served().contains(&pair) {
-                said.get_or_insert_with(|| "all have it".to_owned());
-                continue;
+                return Sent::Accepted { detail: "all have it".to_owned() };
             }
-            match one(recipient).await {
-                Sent::Accepted { detail } => {
-                    said = Some(detail);
-                    let mut served = self.served();
-                    served.push_back(pair);
-                    let excess = served.len().saturating_sub(SERVED);
-                    served.drain(..excess);
-                }
+            let sent = one(recipient).await;
+            if matches!(sent, Sent::Accepted { .. }) {
+                let mut served = self.served();
+                served.push_back(pair);
+                let excess = served.len().saturating_sub(SERVED);
+                served.drain(..excess);
+            }
+            sent
+        }));
+        for (recipient, sent) in to.iter().zip(sent.await) {
+            match sent {
+                Sent::Accepted { detail } => said = Some(detail),
                 failed @ (Sent::Later { .. } | Sent::Mend { .. }) => later = Some(failed),
                 Sent::Never { why } => refused.push(format!("{recipient}: {why}")),
             }

@@ -343,10 +343,11 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "ISSUE_NOT_ESCALATED") => {
             "nobody was called about it, so automation goes on: see `genesisctl health explain`"
         }
-        (_, "ALERT_NOT_FOUND") => "list the alerts with `genesisctl alerts list --all`",
+        (_, "ALERT_NOT_FOUND") => "list the alerts with `genesisctl alerts list --resolved`",
         (_, "SILENCE_NOT_FOUND" | "CHANNEL_UNKNOWN") => {
             "see silences and channels with `genesisctl alerts list`"
         }
+        (_, "ALERT_OVER") => "nothing: it is over; see `genesisctl alerts show` for what was sent",
         (_, "CHANNEL_FAILED") => "see what else it said with `genesisctl alerts history`",
         (_, "INCIDENT_NOT_FOUND") => "list the incidents with `genesisctl incident list`",
         (_, "BRAKE_NOT_SET") => {

@@ -23,7 +23,7 @@ const SENT: &[&str] = &["AT", "CHANNEL", "OCCASION", "OUTCOME", "ATTEMPTS", "ALE
 const LIST_EXAMPLES: &str = "\
 Examples:
   genesisctl alerts list
-  genesisctl alerts list --all --limit 20";
+  genesisctl alerts list --resolved --limit 20";
 const SHOW_EXAMPLES: &str = "\
 Examples:
   genesisctl alerts show last
@@ -59,7 +59,7 @@ pub(crate) enum Verb {
     List {
         /// Those that are over, too.
         #[arg(long)]
-        all: bool,
+        resolved: bool,
         /// At most this many.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
@@ -140,8 +140,8 @@ impl Verb {
 
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     match verb {
-        Verb::List { all: false, .. } => status(session).await,
-        Verb::List { all: true, limit } => list(session, *limit).await,
+        Verb::List { resolved: false, .. } => status(session).await,
+        Verb::List { resolved: true, limit } => list(session, *limit).await,
         Verb::Show { id } => show(session, id).await,
         Verb::Ack { id, lasts } => ack(session, id, lasts).await,
         Verb::Silence { subject, source, severity, lasts } => {
@@ -247,7 +247,8 @@ fn row(alert: &Alert) -> Vec<Cell> {
     let told = match (alert.told.as_slice(), alert.telling.as_slice()) {
         ([], []) => "nobody".to_owned(),
         ([], telling) => format!("trying {}", telling.join(", ")),
-        (told, _) => told.join(", "),
+        (told, []) => told.join(", "),
+        (told, telling) => format!("{}, trying {}", told.join(", "), telling.join(", ")),
     };
     vec![
         Cell::from(alert.id.as_str()),
@@ -381,10 +382,12 @@ async fn ack(session: &Session<'_>, id: &str, lasts: &str) -> Result<Exit, Halt>
             let json = session.json("AckAlertResponse", &response)?;
             let alert = response.alert.ok_or_else(|| incomplete_answer("the alert"))?;
             let line = format!(
-                "{} takes care of alert {} until {}",
+                "{} takes care of alert {} until {}: {} {}",
                 format::or_none(&alert.acked_by),
                 alert.id,
-                format::time(alert.acked_until.as_ref())
+                format::time(alert.acked_until.as_ref()),
+                format::severity(alert.severity()),
+                alert.title
             );
             Ok(Answer::new(json, View::line(line)))
         })
@@ -405,7 +408,10 @@ async fn silence(session: &Session<'_>, request: SilenceAlertsRequest) -> Result
                 .await?;
             let json = session.json("SilenceAlertsResponse", &response)?;
             let silence = response.silence.ok_or_else(|| incomplete_answer("the silence"))?;
-            Ok(Answer::new(json, View::line(silenced(&silence))))
+            let covered = format::plural(response.covered.into(), "alert");
+            let line =
+                format!("{}; it covers {covered} of those that fire now", silenced(&silence));
+            Ok(Answer::new(json, View::line(line)))
         })
         .await
 }

@@ -310,6 +310,15 @@ fn learn_config(text: &str, redactor: &mut Redactor) {
             redactor.know(What::Contact, contact);
         }
     }
+    // Who is called: numbers and addresses.
+    let alerts = config.get("alerts").and_then(|alerts| alerts.get("channel"));
+    let channels = alerts.and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+    for channel in channels {
+        let to = channel.get("to").and_then(toml::Value::as_array).into_iter().flatten();
+        for recipient in to.chain(channel.get("from")).filter_map(toml::Value::as_str) {
+            redactor.know(What::Contact, recipient);
+        }
+    }
 }
 
 fn redacted(redactor: &mut Redactor, content: &Content) -> Result<String, Halt> {

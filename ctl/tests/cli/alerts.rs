@@ -99,7 +99,7 @@ fn what_fires_is_listed_with_what_is_wrong_with_the_telling() {
     }
     let history = ctl(&["alerts", "history", "-n", &fake.node()]);
     assert!(history.out().contains("401: mend its secret"), "{}", history.out());
-    let all = ctl(&["alerts", "list", "--all", "-n", &fake.node()]);
+    let all = ctl(&["alerts", "list", "--resolved", "-n", &fake.node()]);
     assert!(all.out().contains("01M8AAAA") && !all.out().contains("in trouble"));
 }
 

@@ -271,6 +271,16 @@ fn everything_that_a_report_needs_is_in_one_private_archive() {
 }
 
 #[test]
+fn whom_a_channel_calls_is_replaced_wherever_it_is_told() {
+    let mut script = saying("sms to +41790000001 failed");
+    script.config = "[alerts.channel.sms]\nto = [\"+41790000001\"]\n".to_owned();
+    let files = Bundle::of(script, &[]).files();
+    for (name, text) in files {
+        assert!(!text.contains("790000001"), "{name}: {text}");
+    }
+}
+
+#[test]
 fn no_name_and_no_secret_is_in_any_part() {
     let all = PHRASES.join("\n");
     // All that is planted is planted somewhere.

@@ -6366,6 +6366,9 @@ pub struct SilenceAlertsRequest {
 pub struct SilenceAlertsResponse {
     #[prost(message, optional, tag = "1")]
     pub silence: ::core::option::Option<Silence>,
+    /// So many alerts that fire now are covered.
+    #[prost(uint32, tag = "2")]
+    pub covered: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndSilenceRequest {
@@ -6444,6 +6447,8 @@ pub enum DeliveryOutcome {
     HandedOver = 3,
     /// It was over before anybody was told, or too old.
     Dropped = 4,
+    /// The channel has not accepted it yet; `detail` says what it said last, and when it is tried again.
+    Waiting = 5,
 }
 impl DeliveryOutcome {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -6457,6 +6462,7 @@ impl DeliveryOutcome {
             Self::Refused => "DELIVERY_OUTCOME_REFUSED",
             Self::HandedOver => "DELIVERY_OUTCOME_HANDED_OVER",
             Self::Dropped => "DELIVERY_OUTCOME_DROPPED",
+            Self::Waiting => "DELIVERY_OUTCOME_WAITING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -6467,6 +6473,7 @@ impl DeliveryOutcome {
             "DELIVERY_OUTCOME_REFUSED" => Some(Self::Refused),
             "DELIVERY_OUTCOME_HANDED_OVER" => Some(Self::HandedOver),
             "DELIVERY_OUTCOME_DROPPED" => Some(Self::Dropped),
+            "DELIVERY_OUTCOME_WAITING" => Some(Self::Waiting),
             _ => None,
         }
     }

@@ -250,19 +250,7 @@ impl<'t> Alerts<'t> {
 
     /// At most `limit` alerts, newest first; with `open_only` those that fire.
     pub fn list(&self, open_only: bool, limit: usize) -> Result<Vec<AlertRecord>, StorageError> {
-        let view = self.source.view(ALERTS)?;
-        let mut found = Vec::new();
-        for row in view.all()?.rev() {
-            if found.len() >= limit {
-                break;
-            }
-            let (key, value) = row?;
-            let alert: AlertRecord = decode(&key.value(), value.value())?;
-            if !open_only || alert.open() {
-                found.push(alert);
-            }
-        }
-        Ok(found)
+        self.source.view(ALERTS)?.last(limit, |record: &AlertRecord| !open_only || record.open())
     }
 
     /// The alerts whose ids begin with `prefix`, at most `limit`.
@@ -271,16 +259,7 @@ impl<'t> Alerts<'t> {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<AlertRecord>, StorageError> {
-        let view = self.source.view(ALERTS)?;
-        let mut found = Vec::new();
-        for row in view.range(prefix..)? {
-            let (key, value) = row?;
-            if !key.value().starts_with(prefix) || found.len() >= limit {
-                break;
-            }
-            found.push(decode(&key.value(), value.value())?);
-        }
-        Ok(found)
+        self.source.view(ALERTS)?.with_prefix(prefix, limit)
     }
 
     /// What is still to be sent, oldest first.

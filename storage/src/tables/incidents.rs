@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::health::Trigger;
 use super::reads_as;
 use crate::error::StorageError;
-use crate::record::{Record, check_name, decode, encode};
+use crate::record::{Record, check_name, encode};
 use crate::schema::INCIDENTS;
 use crate::view::{Sink, Source};
 
@@ -66,19 +66,9 @@ impl<'t> Incidents<'t> {
 
     /// At most `limit` incidents, newest first; with `open_only` those that go on.
     pub fn list(&self, open_only: bool, limit: usize) -> Result<Vec<IncidentRecord>, StorageError> {
-        let view = self.source.view(INCIDENTS)?;
-        let mut found = Vec::new();
-        for row in view.all()?.rev() {
-            if found.len() >= limit {
-                break;
-            }
-            let (key, value) = row?;
-            let incident: IncidentRecord = decode(&key.value(), value.value())?;
-            if !open_only || incident.open() {
-                found.push(incident);
-            }
-        }
-        Ok(found)
+        self.source
+            .view(INCIDENTS)?
+            .last(limit, |record: &IncidentRecord| !open_only || record.open())
     }
 
     /// The incidents whose ids begin with `prefix`, at most `limit`.
@@ -87,16 +77,7 @@ impl<'t> Incidents<'t> {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<IncidentRecord>, StorageError> {
-        let view = self.source.view(INCIDENTS)?;
-        let mut found = Vec::new();
-        for row in view.range(prefix..)? {
-            let (key, value) = row?;
-            if !key.value().starts_with(prefix) || found.len() >= limit {
-                break;
-            }
-            found.push(decode(&key.value(), value.value())?);
-        }
-        Ok(found)
+        self.source.view(INCIDENTS)?.with_prefix(prefix, limit)
     }
 }
 

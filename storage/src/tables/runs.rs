@@ -192,16 +192,7 @@ impl<'t> Runs<'t> {
 
     /// At most `limit` runs whose id begins with `prefix`, oldest first.
     pub fn with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<RunRecord>, StorageError> {
-        let mut found = Vec::new();
-        let view = self.source.view(RUNS)?;
-        for row in view.range(prefix..)?.take(limit) {
-            let (key, value) = row?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            found.push(decode(&key.value(), value.value())?);
-        }
-        Ok(found)
+        self.source.view(RUNS)?.with_prefix(prefix, limit)
     }
 
     /// The steps of a run, by number.

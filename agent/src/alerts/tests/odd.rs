@@ -53,10 +53,11 @@ async fn where_every_channel_is_in_trouble_the_first_to_come_back_calls() {
     for channel in ["slack-critical", "slack-alerts", "digest"] {
         host.always(channel, refused());
     }
-    // Others are in trouble before it begins.
-    host.hold(vec![condition("h", High), condition("m", Medium)]);
-    host.run(40, 1).await;
-    host.hold(vec![condition("h", High), condition("m", Medium), condition("c", Critical)]);
+    // They are in trouble before it begins.
+    for channel in ["slack-critical", "slack-alerts", "digest"] {
+        assert!(host.alerts.test(channel, "", ("me", "")).await.is_err());
+    }
+    host.hold(vec![condition("c", Critical)]);
     host.run(20, 1).await;
     assert_eq!(host.got(), []);
     host.always("slack-critical", None);
@@ -277,4 +278,91 @@ async fn a_defect_in_a_source_ends_nothing() {
     host.hold(Vec::new());
     host.run(60, 5).await;
     assert_eq!(times(&host, "pagerduty", "resolved", "c"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_refuses_to_hear_of_it_while_its_end_waits_hears_of_neither() {
+    let host = Host::new("").await;
+    let later = Sent::Later { after: Some(Duration::from_secs(60)), why: "503".to_owned() };
+    let says = [later, Sent::never("400: no such key")];
+    host.world.says.lock().unwrap().insert("pagerduty".to_owned(), says.into());
+    host.hold(vec![condition("c", Critical)]);
+    host.run(2, 1).await;
+    host.hold(Vec::new());
+    host.run(200, 1).await;
+    assert!(host.got().iter().all(|got| got.0 != "pagerduty"), "{:?}", host.got());
+    assert_eq!(host.alerts.overview().waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_were_left_open_under_one_key_the_newer_one_goes_on() {
+    let host = Host::new("").await;
+    host.hold(vec![condition("c", Critical)]);
+    host.step().await;
+    let newer = host.all()[0].clone();
+    let id = "01AAAAAAAAAAAAAAAAAAAAAAAA".to_owned();
+    let older = genesis_storage::AlertRecord { id: id.clone(), told: Vec::new(), ..newer.clone() };
+    host.alerts.live().unwritten.alert(&older);
+    host.step().await;
+    let host = host.restart(Duration::from_secs(1)).await;
+    host.forget();
+    host.run(5, 1).await;
+    let open: Vec<String> =
+        host.all().into_iter().filter(|alert| alert.open()).map(|alert| alert.id).collect();
+    assert_eq!(open, [newer.id], "the one that people know");
+    assert_eq!(host.got(), [], "nobody is told anew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_goes_when_its_first_alert_has_waited_long_enough() {
+    let host = Host::new("").await;
+    host.hold(vec![condition("a", High)]);
+    host.run(20, 1).await;
+    host.hold(vec![condition("a", High), condition("b", High)]);
+    host.run(60, 1).await;
+    assert_eq!(host.got(), [told("slack-critical", "firing", "a,b")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_takes_care_of_or_silences_is_told_to_nobody_else_until_that_ends() {
+    for silenced in [false, true] {
+        let host = Host::new("").await;
+        for channel in ["pagerduty", "sms"] {
+            host.always(channel, refused());
+        }
+        host.hold(vec![condition("c", Critical), condition("other", Critical)]);
+        host.run(3, 1).await;
+        let id = host.all().into_iter().find(|alert| alert.subject == "c").unwrap().id;
+        let cover = Cover { source: "", subject: "c", severity: "critical" };
+        match silenced {
+            true => drop(host.alerts.silence(cover, "1h", "", ("olga", "known")).await.unwrap()),
+            false => drop(host.alerts.ack(&id, "1h", "", ("olga", "on it")).await.unwrap()),
+        }
+        host.run(300, 1).await;
+        for channel in ["pagerduty", "sms"] {
+            host.always(channel, None);
+        }
+        host.run(400, 1).await;
+        let about = |host: &Host| host.got().into_iter().filter(|got| got.2 == "c").count();
+        assert_eq!(about(&host), 0, "{:?}", host.got());
+        assert_eq!(times(&host, "slack-critical", "firing", "other"), 1, "{:?}", host.got());
+        assert_eq!(times(&host, "pagerduty", "firing", "other"), 1, "{:?}", host.got());
+        // What is still so then is told.
+        host.run(3_600, 10).await;
+        assert_eq!(times(&host, "pagerduty", "firing", "c"), 1, "{:?}", host.got());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_a_channel_is_told_to_one_that_is_well() {
+    let host = Host::new("").await;
+    host.always("slack-critical", Some(Sent::mend("401: mend its secret")));
+    assert!(host.alerts.test("slack-critical", "", ("me", "")).await.is_err());
+    host.always("pagerduty", refused());
+    host.hold(vec![condition("c", Critical)]);
+    host.run(200, 1).await;
+    for troubled in ["slack-critical", "pagerduty"] {
+        let heard = host.got().iter().any(|got| got.0 == "sms" && got.2.contains(troubled));
+        assert!(heard, "{troubled}: {:?}", host.got());
+    }
 }

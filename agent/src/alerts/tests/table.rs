@@ -103,7 +103,7 @@ fn channels_have_the_defaults_of_their_kind() {
 
 #[test]
 fn none_overtakes_an_earlier_one_about_the_same_alert_and_what_is_urgent_goes_first() {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use genesis_storage::{Moment, OutboxRecord};
 
@@ -163,7 +163,7 @@ fn none_overtakes_an_earlier_one_about_the_same_alert_and_what_is_urgent_goes_fi
     ] {
         let outbox: BTreeMap<u64, OutboxRecord> =
             outbox.into_iter().map(|entry| (entry.sequence, entry)).collect();
-        let next = plan::next(&outbox, "it", groups, &at(100));
+        let next = plan::next(&outbox, "it", groups, &BTreeSet::new(), &at(100));
         let next: Vec<u64> = next.into_iter().map(|entry| entry.sequence).collect();
         assert_eq!(next, expected, "{name}");
     }

@@ -19,7 +19,7 @@ use crate::config::Follower;
 use crate::error::{Error, Result, Unmet};
 use crate::events::{Bell, Condition, Severity, Source};
 use crate::outside::Outside;
-use crate::plan::Plan;
+use crate::plan::{Plan, demand_reason};
 use crate::state::State;
 
 mod act;
@@ -342,7 +342,7 @@ impl Breakers {
         (by, reason): (&str, &str),
     ) -> Result<View> {
         let (name, lasts) = (plan::named(name)?, plan::lasting(lasts)?);
-        plan::reasoned(reason, "a breaker is opened by hand with a reason")?;
+        demand_reason(reason, "a breaker is opened by hand with a reason")?;
         let now = self.outside.clock.moment();
         {
             let mut live = self.live();
@@ -379,7 +379,7 @@ impl Breakers {
         plan_hash: &str,
         (by, reason): (&str, &str),
     ) -> Result<(View, bool)> {
-        plan::reasoned(reason, "a breaker is reset with a reason")?;
+        demand_reason(reason, "a breaker is reset with a reason")?;
         let now = self.outside.clock.moment();
         let was_closed = {
             let mut live = self.live();

@@ -5,12 +5,11 @@ use std::time::Duration;
 use genesis_storage::{BreakerRecord, BreakerState};
 
 use super::config::parse_name;
-use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, PlanStep};
 
 /// The longest that a breaker is opened by hand for a time.
-const FORCED_AT_MOST: Duration = Duration::from_secs(7 * 86_400);
+const FORCED_AT_MOST: u64 = 7;
 
 /// A name that may be a breaker's.
 ///
@@ -25,26 +24,9 @@ pub fn named(text: &str) -> Result<String> {
 /// # Errors
 /// `DURATION_INVALID`.
 pub fn lasting(text: &str) -> Result<Option<Duration>> {
-    let invalid = |why: String| Error::invalid("DURATION_INVALID", why);
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match parse_duration(text).map_err(invalid)? {
-        lasts if lasts.is_zero() || lasts > FORCED_AT_MOST => {
-            Err(invalid(format!("{text:?} is not over 0 and at most 7d")))
-        }
-        lasts => Ok(Some(lasts)),
-    }
-}
-
-/// A change that people ask for has a reason.
-///
-/// # Errors
-/// `REASON_MISSING`.
-pub fn reasoned(reason: &str, what: &str) -> Result<()> {
-    match reason.trim().is_empty() {
-        true => Err(Error::invalid("REASON_MISSING", format!("{what}: pass --reason"))),
-        false => Ok(()),
+    match text.is_empty() {
+        true => Ok(None),
+        false => crate::plan::lasting(text, FORCED_AT_MOST).map(Some),
     }
 }
 

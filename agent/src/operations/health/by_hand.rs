@@ -10,11 +10,10 @@ use super::act::{Leave, Turn};
 use super::check::{Check, Deed};
 use super::incidents::outcome_word;
 use super::life::{self, Status};
-use super::verbs::demand;
 use super::{ATTEMPTS_KEPT, Health, stance};
 use crate::error::{Error, Result, Unmet};
 use crate::outside::failpoint;
-use crate::plan::Plan;
+use crate::plan::{Plan, demand_reason};
 use crate::runs::{Context, Report, Request, SecondCaller, Started};
 
 /// An action that a person asks for.
@@ -109,7 +108,7 @@ impl Health {
         (actor, reason): (String, String),
     ) -> Result<Started> {
         if wanted.despite_trades {
-            demand(&reason, "an action despite trades is run with a reason")?;
+            demand_reason(&reason, "an action despite trades is run with a reason")?;
         }
         let (check, deed) = self.wanted(wanted)?;
         self.plan_run(wanted).await?.accept(plan_hash)?;

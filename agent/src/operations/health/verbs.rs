@@ -11,31 +11,16 @@ use super::incidents::{resumed, words};
 use super::life;
 use super::record::issue_id;
 use super::{ACTOR, Health};
-use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, PlanStep};
+use crate::plan::{Plan, PlanStep, demand_reason, lasting};
 
 /// How long remediation is switched off when nothing is said.
 const DISABLED_FOR: &str = "4h";
 /// The longest it can be.
-const DISABLED_AT_MOST: Duration = Duration::from_secs(7 * 86_400);
+const DISABLED_AT_MOST: u64 = 7;
 
-pub(super) fn demand(reason: &str, what: &str) -> Result<()> {
-    if reason.trim().is_empty() {
-        return Err(Error::invalid("REASON_MISSING", format!("{what}: pass --reason")));
-    }
-    Ok(())
-}
-
-fn lasting(text: &str) -> Result<Duration> {
-    let text = if text.is_empty() { DISABLED_FOR } else { text };
-    let invalid = |why: String| Error::invalid("DURATION_INVALID", why);
-    match parse_duration(text).map_err(invalid)? {
-        lasts if lasts.is_zero() || lasts > DISABLED_AT_MOST => {
-            Err(invalid(format!("{text:?} is not over 0 and at most 7d")))
-        }
-        lasts => Ok(lasts),
-    }
+fn lasts_or_default(text: &str) -> Result<Duration> {
+    lasting(if text.is_empty() { DISABLED_FOR } else { text }, DISABLED_AT_MOST)
 }
 
 impl Health {
@@ -44,7 +29,7 @@ impl Health {
     /// # Errors
     /// `DURATION_INVALID`.
     pub fn plan_disable(&self, lasts: &str) -> Result<Plan> {
-        let lasts = lasting(lasts)?;
+        let lasts = lasts_or_default(lasts)?;
         let now = self.outside.clock.moment();
         let held = self.live().controls.get(&Control::Disabled).filter(|c| c.holds(&now)).cloned();
         let known = held.as_ref().map_or_else(String::new, |held| held.since.wall.to_string());
@@ -67,8 +52,8 @@ impl Health {
         plan_hash: &str,
         (actor, reason): (&str, &str),
     ) -> Result<(ControlRecord, Vec<String>)> {
-        let duration = lasting(lasts)?;
-        demand(reason, "remediation is switched off with a reason")?;
+        let duration = lasts_or_default(lasts)?;
+        demand_reason(reason, "remediation is switched off with a reason")?;
         let _alone = self.deciding.lock().await;
         self.plan_disable(lasts)?.accept(plan_hash)?;
         let record = ControlRecord {
@@ -166,7 +151,7 @@ impl Health {
     ) -> Result<ControlRecord> {
         let _alone = self.deciding.lock().await;
         let plan = self.plan_release_brake()?;
-        demand(reason, "the brake is released with a reason")?;
+        demand_reason(reason, "the brake is released with a reason")?;
         plan.accept(plan_hash)?;
         let record = resumed(&self.outside.clock.moment(), actor, reason);
         let intent = self.intent(actor, "health.brake.released").reason(reason);
@@ -232,7 +217,7 @@ impl Health {
         plan_hash: &str,
         (actor, reason): (&str, &str),
     ) -> Result<(IssueRecord, Option<IncidentRecord>)> {
-        demand(reason, "an issue is flagged with a reason")?;
+        demand_reason(reason, "an issue is flagged with a reason")?;
         let _alone = self.deciding.lock().await;
         let plan = self.plan_flag(name)?;
         plan.accept(plan_hash)?;

@@ -208,11 +208,8 @@ impl Config {
 
     /// What the host does not let this configuration do; looks at folders and addresses, changes nothing.
     pub fn check_host(&self) -> Vec<Problem> {
-        self.logs
-            .check_host()
-            .into_iter()
-            .map(|(key, message)| Problem { line: 0, column: 0, key, message })
-            .collect()
+        let found = self.logs.check_host().into_iter().chain(self.alerts.check_host());
+        found.map(|(key, message)| Problem { line: 0, column: 0, key, message }).collect()
     }
 }
 

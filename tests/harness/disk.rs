@@ -1,7 +1,13 @@
-//! Disks of their own: ext4 in a file, through a loop device.
+//! Disks of their own: ext4 in a file, through a loop device; and disks that are full.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -53,6 +59,44 @@ impl Drop for LoopDisk {
         let _ = Command::new("umount").arg("-l").arg(&self.path).status();
         // Where it was mounted in a folder of its own, which is empty now.
         let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// A file that takes all the room of its disk, and what is given back meanwhile, until it is released.
+pub struct Ballast {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    filler: JoinHandle<()>,
+}
+
+impl Ballast {
+    /// Fills the disk that `path` will be on.
+    ///
+    /// # Panics
+    /// When the file can't be made.
+    pub fn fill(path: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).expect("a file");
+        let mut fill = move || while file.write_all(&[0; 4_096]).is_ok() {};
+        fill();
+        let stopped = Arc::clone(&stop);
+        let filler = std::thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) {
+                fill();
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        Self { path, stop, filler }
+    }
+
+    /// There is room again.
+    ///
+    /// # Panics
+    /// When the file is gone already.
+    pub fn release(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.filler.join().expect("it only writes");
+        std::fs::remove_file(self.path).expect("our own file");
     }
 }
 

@@ -29,7 +29,7 @@ mod writer;
 
 pub use agent::{Ended, Signal, TestAgent, source};
 pub use client::{Output, ctl, ctl_env};
-pub use disk::LoopDisk;
+pub use disk::{Ballast, LoopDisk};
 pub use laptop::Laptop;
 pub use segment::Segment;
 pub use writer::{ChildWriter, Writer};

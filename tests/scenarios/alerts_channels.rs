@@ -183,6 +183,8 @@ fn a_webhook_gets_its_token_and_a_file_that_others_may_read_is_no_secret() {
         format!("critical = [\"good\", \"bad\"]\nhigh = [\"good\"]\n{channels}")
     });
     agent.start();
+    let check = agent.ctl(&["config", "check", &agent.config().display().to_string()]).exits(3);
+    check.says(&["alerts.channel.bad.secret_file", "make it 0600"]);
     db.is(1);
     wait_until("the trouble", || agent.trouble("bad").contains("make it 0600"));
     let about = server.wait_heard(1)[0].clone();

@@ -1,13 +1,11 @@
 //! When people hear: together, once a day, as a sign of life, and also while the disk is full.
 
-use std::io::Write;
-
-use genesis_tests::TestAgent;
 use genesis_tests::alerts::{channel, said};
 use genesis_tests::clock::{now, wait_until};
 use genesis_tests::health::{Check, Patient};
 use genesis_tests::http_script::{HttpScript, says};
 use genesis_tests::smtp::Smtp;
+use genesis_tests::{Ballast, TestAgent};
 use jiff::SignedDuration;
 
 fn hook(server: &HttpScript, more: &str) -> String {
@@ -97,16 +95,8 @@ fn on_a_full_disk_people_are_called_and_the_disk_is_one_of_the_things_they_hear_
     let alerts = format!("critical = [\"hook\"]\nhigh = [\"hook\"]\n{}", hook(&server, ""));
     agent.configure(&said(&alerts, &checks));
     agent.start();
-    let ballast = agent.disk().join("ballast");
-    let fill = || {
-        let mut file =
-            std::fs::OpenOptions::new().create(true).append(true).open(&ballast).unwrap();
-        while file.write_all(&[0; 4_096]).is_ok() {}
-    };
-    wait_until("the disk is full", || {
-        fill();
-        agent.ctl(&["oplog", "note", "is there room?"]).code == 7
-    });
+    let ballast = Ballast::fill(agent.disk().join("ballast"));
+    wait_until("the disk is full", || agent.ctl(&["oplog", "note", "is there room?"]).code == 7);
     db.is(1);
     let told = |subject: &str, occasion: &str| {
         let heard = server.heard();
@@ -116,12 +106,9 @@ fn on_a_full_disk_people_are_called_and_the_disk_is_one_of_the_things_they_hear_
         });
         of_it.count()
     };
-    wait_until("both to be told", || {
-        fill();
-        told("db", "firing") > 0 && told("agent", "firing") > 0
-    });
+    wait_until("both to be told", || told("db", "firing") > 0 && told("agent", "firing") > 0);
     agent.ctl(&["alerts", "list"]).ok().says(&["db", "agent"]);
-    std::fs::remove_file(&ballast).unwrap();
+    ballast.release();
     db.is(0);
     wait_until("the end of both", || told("db", "resolved") > 0 && told("agent", "resolved") > 0);
     agent.wait_nothing_waits();

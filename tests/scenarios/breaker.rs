@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use genesis_tests::backend::Backend;
 use genesis_tests::clock::{Watch, wait_for, wait_until};
-use genesis_tests::{TestAgent, binaries, http};
+use genesis_tests::{Ballast, TestAgent, binaries, http};
 use serde_json::Value;
 
 /// Short times, so that a test sees a whole life.
@@ -275,22 +275,13 @@ fn people_open_and_close_it_with_a_plan_and_the_hook_hears_of_it() {
 fn on_a_full_disk_a_breaker_opens_all_the_same_and_is_durable_as_soon_as_there_is_room() {
     let mut agent = TestAgent::with_small_disk(8, |_| CONFIG.to_owned());
     agent.start();
-    let ballast = agent.disk().join("ballast");
-    let fill = || {
-        let mut file =
-            std::fs::OpenOptions::new().create(true).append(true).open(&ballast).unwrap();
-        while std::io::Write::write_all(&mut file, &[0; 4_096]).is_ok() {}
-    };
-    wait_until("the disk is full", || {
-        fill();
-        agent.ctl(&["oplog", "note", "is there room?"]).code == 7
-    });
-    fill();
+    let ballast = Ballast::fill(agent.disk().join("ballast"));
+    wait_until("the disk is full", || agent.ctl(&["oplog", "note", "is there room?"]).code == 7);
     let trip = ["breaker", "trip", "orders-api", "--for", "10m", "--reason", "wrong prices"];
     // In force, and not called done: it would be forgotten.
     agent.ctl(&trip).exits(7).says(&["STORAGE_FAILED", "it is in force"]);
     agent.ctl(&["breaker", "list"]).exits(3).says(&["orders-api", "OPEN", "wrong prices"]);
-    std::fs::remove_file(&ballast).unwrap();
+    ballast.release();
     wait_until("its record", || {
         agent.ctl(&["oplog", "list", "--action", "breaker."]).text().contains("breaker.opened")
     });

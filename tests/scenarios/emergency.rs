@@ -4,7 +4,7 @@ use std::future::Future;
 
 use genesis_client::{Client, Error, Options, v1};
 use genesis_tests::clock::wait_until;
-use genesis_tests::{TestAgent, lines, source};
+use genesis_tests::{Ballast, TestAgent, lines, source};
 
 fn host() -> TestAgent {
     TestAgent::new(|log| source("trading", &log.join("t.log"), "1GB"))
@@ -187,29 +187,19 @@ fn running_out_of_files_is_no_emergency() {
 fn on_a_full_disk_it_is_in_force_at_once_and_durable_as_soon_as_there_is_room() {
     let mut agent = TestAgent::with_small_disk(8, |_| String::new());
     agent.start();
-    let (ballast, flag) = (agent.disk().join("ballast"), agent.disk().join("EMERGENCY"));
-    let fill = || {
-        let mut file =
-            std::fs::OpenOptions::new().create(true).append(true).open(&ballast).unwrap();
-        while std::io::Write::write_all(&mut file, &[0; 4_096]).is_ok() {}
-    };
+    let flag = agent.disk().join("EMERGENCY");
+    let ballast = Ballast::fill(agent.disk().join("ballast"));
     // What the agent does when it starts may still give some room back.
-    wait_until("the disk is full", || {
-        fill();
-        agent.ctl(&["oplog", "note", "is there room?"]).code == 7
-    });
-    fill();
+    wait_until("the disk is full", || agent.ctl(&["oplog", "note", "is there room?"]).code == 7);
     let activate = ["emergency", "activate", "--reason", "prices are wrong"];
     // Told as often as it is asked: an emergency that would be forgotten is no success.
     for _ in 0..2 {
-        // What was written meanwhile may have given a page back.
-        fill();
         agent.ctl(&activate).exits(7).says(&["EMERGENCY_NOT_DURABLE", "free space"]);
         assert!(!flag.exists());
     }
     agent.ctl(&["emergency", "status"]).exits(3).says(&["EMERGENCY 1", "prices are wrong"]);
     agent.ctl(&["schedule", "run", "storage.compact", "--plan"]).exits(4).says(&["EMERGENCY"]);
-    std::fs::remove_file(&ballast).unwrap();
+    ballast.release();
     wait_until("it is in its file and in its record", || {
         flag.exists() && agent.ctl(&["oplog", "list"]).text().contains("emergency.activated")
     });

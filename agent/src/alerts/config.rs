@@ -10,6 +10,7 @@ use super::channel::{Channel, Secret, read_channels};
 use super::plan::{Policy, ROUTES};
 use crate::config::reader::Section;
 use crate::events::Severity;
+use crate::outside::notify::check_secret;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -136,6 +137,19 @@ impl Config {
             _ => None,
         };
         self.channels.iter().filter_map(file).collect()
+    }
+
+    /// The files with secrets that are of no use, as key and message. Variables are the agent's own, so that nobody
+    /// else can look at them.
+    pub fn check_host(&self) -> Vec<(String, String)> {
+        let found = self.channels.iter().filter_map(|channel| match &channel.secret {
+            Some(Secret::File(file)) => {
+                let why = check_secret(file).err()?;
+                Some((format!("alerts.channel.{}.secret_file", channel.name), why))
+            }
+            _ => None,
+        });
+        found.collect()
     }
 
     /// The names of the channels.

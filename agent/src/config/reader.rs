@@ -34,10 +34,8 @@ impl std::fmt::Display for Problem {
 impl Problem {
     /// The key and what is wrong with it.
     pub fn what(&self) -> String {
-        let what = match self.key.as_str() {
-            "" => self.message.clone(),
-            key => format!("{}: {}", key.trim_end_matches('.'), self.message),
-        };
+        let what = format!("{}: {}", self.key.trim_end_matches('.'), self.message);
+        let what = what.strip_prefix(": ").unwrap_or(&what);
         // A key may hold what a terminal takes for more than text.
         what.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
     }

@@ -404,6 +404,14 @@ fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
     Some(wait.min(LONGEST))
 }
 
+/// Whether a file holds a secret that a channel can use.
+///
+/// # Errors
+/// Why not.
+pub fn check_secret(file: &Path) -> Result<(), String> {
+    read(&Secret::File(file.to_owned())).map(drop)
+}
+
 /// Reads a secret; the words of an error hold none of it.
 fn read(secret: &Secret) -> Result<String, String> {
     let text = match secret {

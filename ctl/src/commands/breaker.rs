@@ -1,5 +1,7 @@
 //! `breaker`: which operations are kept from being called, and why.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use genesis_client::v1::{
     Breaker, BreakerSignal, BreakerState, GetBreakerRequest, ListBreakersRequest,
@@ -282,7 +284,12 @@ async fn print(
 ) -> Result<(), Stop> {
     let mut stream =
         client.call(request, |c, r| async move { c.breaker().watch_breakers(r).await }).await?;
-    while let Some(response) = client.next(&mut stream).await? {
+    let mut shown = BTreeMap::new();
+    while let Some(mut response) = client.next(&mut stream).await? {
+        // A change is told when it is in force, and again once it is durable.
+        response.breakers.retain(|breaker| {
+            shown.insert(breaker.name.clone(), breaker.clone()).as_ref() != Some(breaker)
+        });
         // One without breakers says that the agent lives.
         if response.breakers.is_empty() {
             continue;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use genesis_storage::{BreakerRecord, BreakerState};
 
 use super::config::parse_name;
+use crate::config::units::human;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, PlanStep};
 
@@ -39,6 +40,10 @@ pub fn word(state: BreakerState) -> &'static str {
     }
 }
 
+fn human_for(lasts: Duration) -> String {
+    format!("for {}", human(lasts))
+}
+
 /// What the effect of a change depends on.
 fn situation(record: &BreakerRecord) -> [String; 3] {
     [word(record.state).to_owned(), record.opening.to_string(), record.since.wall.to_string()]
@@ -47,12 +52,20 @@ fn situation(record: &BreakerRecord) -> [String; 3] {
 /// Opening a breaker by hand; `None`: there is none of that name yet.
 pub fn trip(name: &str, known: Option<&BreakerRecord>, lasts: Option<Duration>) -> Plan {
     let until = match lasts {
-        Some(lasts) => format!("{name} for {lasts:?}, then probes"),
+        Some(lasts) => format!("{name} for {}, then probes", human(lasts)),
         None => format!("{name} until it is reset"),
     };
     let why = match known {
         None => "it is not known yet, and gets a breaker".to_owned(),
-        Some(record) => format!("it is {} since {}", word(record.state), record.since.wall),
+        Some(record) if record.state == BreakerState::Closed => {
+            format!("it is CLOSED since {}", record.since.wall)
+        }
+        Some(record) => {
+            let (state, since) = (word(record.state), record.since.wall);
+            let until = record.lasts.map_or_else(|| "until it is reset".to_owned(), human_for);
+            let (by, reason) = (&record.by, &record.reason);
+            format!("instead of {state} since {since} {until}, by {by}: {reason}")
+        }
     };
     let situation = known.map(situation).unwrap_or_default();
     let situation: Vec<&str> = situation.iter().map(String::as_str).collect();

@@ -54,7 +54,8 @@ impl BreakerService for Inner {
         self.called("WatchBreakers", &names, &request).await?;
         let breakers = self.script.breakers.clone();
         let all = WatchBreakersResponse { breakers, window: None };
-        streamed(vec![Ok(all), Ok(WatchBreakersResponse::default())])
+        // The same change twice: in force, then durable.
+        streamed(vec![Ok(all.clone()), Ok(all), Ok(WatchBreakersResponse::default())])
     }
 
     async fn trip_breaker(

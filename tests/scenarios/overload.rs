@@ -86,7 +86,15 @@ fn a_full_agent_sheds_with_retry_info_and_serves_what_is_urgent() {
         })
     };
     let ordinary = || one("/genesis.v1.AgentService/GetVersion");
-    wait_until("it is full", || ordinary().is_err());
+    // On a busy machine some of them may have been shed themselves; others take their places.
+    let mut more = runtime.block_on(Slow::connect(&agent));
+    wait_until("it is full", || {
+        let full = ordinary().is_err();
+        if !full {
+            held.push(runtime.block_on(more.begin("genesis.v1.AgentService/GetStatus", "40S")));
+        }
+        full
+    });
     let shed = ordinary().unwrap_err();
     assert_eq!(shed.code(), Code::ResourceExhausted);
     let details = shed.get_error_details();

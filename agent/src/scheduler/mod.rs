@@ -119,6 +119,9 @@ impl Scheduler {
     /// Looks and starts for ever.
     pub async fn serve(self) {
         let mut emergency = self.runs.emergency().follow();
+        if let Err(error) = self.catch_up().await {
+            tracing::error!(error = error.chain(), "the last runs of the jobs can't be read");
+        }
         loop {
             let wait = match self.look().await {
                 Ok(wait) => wait,
@@ -221,6 +224,28 @@ impl Scheduler {
             stance: job.stance(),
         };
         self.runs.start(request, move |context| job.run(context)).await
+    }
+
+    /// A crash between the start of a run and its mark leaves the mark behind: people would not hear how the run
+    /// ended.
+    async fn catch_up(&self) -> Result<()> {
+        for job in self.jobs.iter() {
+            let name = job.name();
+            let latest = self.state.read(|reading| {
+                let known = reading.jobs().mark(name)?.unwrap_or_default().last_run_id;
+                let latest = reading.runs().list(Some(name), None, 1)?.pop();
+                Ok(latest.map(|run| run.id).filter(|id| *id > known))
+            })?;
+            let Some(id) = latest else { continue };
+            self.state
+                .bookkeep(move |books| {
+                    let mut mark = books.jobs().mark(name)?.unwrap_or_default();
+                    mark.last_run_id = id;
+                    Ok(books.jobs().set_mark(name, &mark)?)
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     async fn mark(

@@ -11,10 +11,6 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 
 fn agent() -> TestAgent {
@@ -52,26 +48,38 @@ async fn health_is_told_for_each_service() {
     assert_eq!(unknown.code(), Code::NotFound);
 }
 
+/// The services that a version of reflection lists.
+macro_rules! listed {
+    ($version:ident, $agent:expr) => {{
+        use tonic_reflection::pb::$version::ServerReflectionRequest;
+        use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+
+        let mut reflection = ServerReflectionClient::new(connect($agent).await);
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let asked = reflection.server_reflection_info(tokio_stream::once(request)).await;
+        let answer = asked.unwrap().into_inner().message().await.unwrap().unwrap();
+        let Some(MessageResponse::ListServicesResponse(listed)) = answer.message_response else {
+            panic!("{answer:?}");
+        };
+        listed.service.into_iter().map(|service| service.name).collect::<Vec<String>>()
+    }};
+}
+
 #[tokio::test]
-async fn reflection_lists_every_service_of_the_contract() {
+async fn reflection_lists_every_service_of_the_contract_in_both_versions() {
     let agent = agent();
-    let mut reflection = ServerReflectionClient::new(connect(&agent).await);
-    let request = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut answers =
-        reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
-    let answer = answers.message().await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(listed)) = answer.message_response else {
-        panic!("{answer:?}");
-    };
-    let names: Vec<&str> = listed.service.iter().map(|service| service.name.as_str()).collect();
-    for path in genesis_proto::method_policies().keys() {
-        let service = path.trim_start_matches('/').split('/').next().unwrap();
-        assert!(names.contains(&service), "{service} is not among {names:?}");
+    for names in [listed!(v1, &agent), listed!(v1alpha, &agent)] {
+        for path in genesis_proto::method_policies().keys() {
+            let service = path.trim_start_matches('/').split('/').next().unwrap();
+            assert!(names.iter().any(|name| name == service), "{service} is not among {names:?}");
+        }
+        assert!(names.iter().any(|name| name == "grpc.health.v1.Health"), "{names:?}");
     }
-    assert!(names.contains(&"grpc.health.v1.Health"), "{names:?}");
 }
 
 #[tokio::test]

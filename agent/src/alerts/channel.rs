@@ -167,8 +167,8 @@ pub fn read_channels(alerts: &Section<'_>) -> Vec<Channel> {
         let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if name.len() > 64 || name.is_empty() || name.starts_with('-') || !name.bytes().all(ok) {
             let why = "use 1 to 64 of a-z, A-Z, 0-9, - and _, the first of them no -";
+            // Its keys were not looked at, so nothing is said of them.
             section.problem("", format!("{name:?} is no name; {why}"));
-            section.finish();
             continue;
         }
         section.header();

@@ -1,4 +1,4 @@
-//! The contract of GENESIS: messages, clients and servers generated from `genesis/v1/*.proto`, the
+//! The contract of GENESIS: messages, clients and servers generated from `genesis/**/*.proto`, the
 //! descriptors behind them, and what each rpc demands of its caller.
 //!
 //! Nothing of ours is imported here. The generated code is committed, so that building needs no
@@ -10,6 +10,12 @@ pub use prost_reflect;
 pub mod v1 {
     #![allow(missing_docs, unreachable_pub, clippy::all)] // Generated code; its comments are the .proto files'.
     include!("gen/genesis.v1.rs");
+}
+
+/// Messages, client and server of `genesis.trading.v1`: what a trading system serves.
+pub mod trading {
+    #![allow(missing_docs, unreachable_pub, clippy::all)] // Generated code; its comments are the .proto file's.
+    include!("gen/genesis.trading.v1.rs");
 }
 
 mod descriptors;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use protox::Compiler;
 
-const NAMES: [&str; 2] = ["genesis.v1.rs", "descriptors.bin"];
+const NAMES: [&str; 3] = ["genesis.v1.rs", "genesis.trading.v1.rs", "descriptors.bin"];
 
 fn generate(into: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -25,6 +25,15 @@ fn generate(into: &Path) {
         .out_dir(into)
         .build_transport(true)
         .compile_fds(documented)
+        .unwrap();
+    // What others serve: the agent's own reflection does not list it.
+    let mut compiler = Compiler::new([root]).unwrap();
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_file("genesis/trading/v1/trading_control.proto").unwrap();
+    tonic_prost_build::configure()
+        .out_dir(into)
+        .build_transport(true)
+        .compile_fds(compiler.file_descriptor_set())
         .unwrap();
     // Comments make half of the descriptors' size and nothing reads them at run time.
     let mut compiler = Compiler::new([root]).unwrap();

@@ -7625,6 +7625,2738 @@ pub mod alerts_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// One thing that was measured and judged.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DatabaseItem {
+    /// Such as "active-connections", by which it is overridden.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "Truth", tag = "2")]
+    pub truth: i32,
+    /// As measured, with its unit; empty where it could not be.
+    #[prost(string, tag = "3")]
+    pub value: ::prost::alloc::string::String,
+    /// What it must be.
+    #[prost(string, tag = "4")]
+    pub limit: ::prost::alloc::string::String,
+    /// What was seen, in words: who, where, since when.
+    #[prost(string, tag = "5")]
+    pub evidence: ::prost::alloc::string::String,
+    /// An admin has said that it does not count this time.
+    #[prost(bool, tag = "6")]
+    pub overridden: bool,
+    /// How long measuring it took.
+    #[prost(message, optional, tag = "7")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDatabasesRequest {}
+/// A configured database.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Database {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "Engine", tag = "2")]
+    pub engine: i32,
+    /// Where it is, without secrets.
+    #[prost(string, tag = "3")]
+    pub place: ::prost::alloc::string::String,
+    /// When its care is due, as configured.
+    #[prost(string, tag = "4")]
+    pub schedule: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub next_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "6")]
+    pub window: ::core::option::Option<::prost_types::Duration>,
+    /// Of the last care; unset where there was none.
+    #[prost(message, optional, tag = "7")]
+    pub last: ::core::option::Option<Care>,
+    /// A run that cares for it now.
+    #[prost(string, tag = "8")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDatabasesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub databases: ::prost::alloc::vec::Vec<Database>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckPreflightRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckPreflightResponse {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<DatabaseItem>,
+    /// Care could begin.
+    #[prost(bool, tag = "3")]
+    pub clear: bool,
+    #[prost(message, optional, tag = "4")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OptimizeDatabaseRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    /// Now, whatever its window says.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OptimizeDatabaseResponse {
+    /// The run; empty where it is not due.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub not_due: bool,
+    /// When it is due next.
+    #[prost(message, optional, tag = "4")]
+    pub next_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OptimizeDatabaseDespiteRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    /// The items that don't count.
+    #[prost(string, repeated, tag = "3")]
+    pub overrides: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "4")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDatabaseHealthRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDatabaseHealthResponse {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(enumeration = "Engine", tag = "2")]
+    pub engine: i32,
+    /// The server's own version.
+    #[prost(string, tag = "3")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub items: ::prost::alloc::vec::Vec<DatabaseItem>,
+    /// The slowest statements, where the server keeps them.
+    #[prost(message, repeated, tag = "6")]
+    pub slow: ::prost::alloc::vec::Vec<SlowStatement>,
+    #[prost(message, optional, tag = "7")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+}
+/// A statement that takes much time in all.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SlowStatement {
+    /// As the server normalises it, without its values.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub calls: u64,
+    #[prost(message, optional, tag = "3")]
+    pub total: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub mean: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnalyzeIndexesRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+}
+/// What could be done about one index.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IndexAdvice {
+    /// "bloated", "unused", "duplicate", "invalid", "leftover", "missing".
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Schema and name; for a missing one the table's.
+    #[prost(string, tag = "2")]
+    pub index: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub table: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// So many bytes less would be in use.
+    #[prost(uint64, tag = "5")]
+    pub saves_bytes: u64,
+    /// By what it is told; an estimate says that it is one.
+    #[prost(string, tag = "6")]
+    pub evidence: ::prost::alloc::string::String,
+    /// What would do it. Nobody runs it by itself.
+    #[prost(string, tag = "7")]
+    pub sql: ::prost::alloc::string::String,
+    /// Why it is left alone all the same; empty: nothing speaks against it.
+    #[prost(string, tag = "8")]
+    pub caution: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AnalyzeIndexesResponse {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub advice: ::prost::alloc::vec::Vec<IndexAdvice>,
+    #[prost(uint32, tag = "3")]
+    pub indexes: u32,
+    /// Since when the server has counted the use of indexes.
+    #[prost(message, optional, tag = "4")]
+    pub counted_since: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBlockersRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+}
+/// A session that others wait for, or that waits.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockingSession {
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// When the session began and its transaction: together with the pid they name it.
+    #[prost(message, optional, tag = "2")]
+    pub backend_start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "3")]
+    pub xact_start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub application: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub client: ::prost::alloc::string::String,
+    /// Such as "active", "idle in transaction".
+    #[prost(string, tag = "7")]
+    pub state: ::prost::alloc::string::String,
+    /// Its latest statement, cut to 300 characters.
+    #[prost(string, tag = "8")]
+    pub query: ::prost::alloc::string::String,
+    /// Whom it waits for; empty: it is at the root.
+    #[prost(int32, repeated, tag = "9")]
+    pub waits_for: ::prost::alloc::vec::Vec<i32>,
+    #[prost(message, optional, tag = "10")]
+    pub waiting: ::core::option::Option<::prost_types::Duration>,
+    /// So many wait for it, directly or through others.
+    #[prost(uint32, tag = "11")]
+    pub holds_up: u32,
+    /// Why it is not ended by itself; empty: nothing speaks against it.
+    #[prost(string, tag = "12")]
+    pub protected_by: ::prost::alloc::string::String,
+    /// A prepared transaction: it has no session, and its name is here.
+    #[prost(string, tag = "13")]
+    pub prepared: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBlockersResponse {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    /// The roots first, each followed by those that it holds up.
+    #[prost(message, repeated, tag = "2")]
+    pub sessions: ::prost::alloc::vec::Vec<BlockingSession>,
+    /// True deadlocks that the server itself has ended, since its statistics began.
+    #[prost(uint64, tag = "3")]
+    pub deadlocks: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KillSessionRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(int32, tag = "2")]
+    pub pid: i32,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KillSessionResponse {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(int32, tag = "2")]
+    pub pid: i32,
+    /// "cancelled" or "terminated".
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    /// Read back: nobody waits for it any more.
+    #[prost(bool, tag = "4")]
+    pub cleared: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyDatabaseRequest {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+}
+/// How one benchmark query went, of 20 times.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BenchmarkResult {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub p50_before: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "3")]
+    pub p95_before: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub p50: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "5")]
+    pub p95: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "6")]
+    pub budget: ::core::option::Option<::prost_types::Duration>,
+    /// In words; empty: the plan is the same.
+    #[prost(string, tag = "7")]
+    pub plan_change: ::prost::alloc::string::String,
+    #[prost(enumeration = "Truth", tag = "8")]
+    pub truth: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyDatabaseResponse {
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<DatabaseItem>,
+    #[prost(message, repeated, tag = "3")]
+    pub benchmarks: ::prost::alloc::vec::Vec<BenchmarkResult>,
+    #[prost(bool, tag = "4")]
+    pub clear: bool,
+    #[prost(message, optional, tag = "5")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCareRequest {
+    /// Empty: all of them.
+    #[prost(string, tag = "1")]
+    pub database: ::prost::alloc::string::String,
+    /// At most so many, up to 1000; 0: 20.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+/// One thing that was done to a database.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CareStep {
+    /// Such as "vacuum", "reindex", "analyze", "amcheck".
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    /// "done", "failed", "deferred".
+    #[prost(string, tag = "3")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub bytes_before: u64,
+    #[prost(uint64, tag = "5")]
+    pub bytes_after: u64,
+    #[prost(message, optional, tag = "6")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+    #[prost(string, tag = "7")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// One care of a database.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Care {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub database: ::prost::alloc::string::String,
+    #[prost(enumeration = "CareOutcome", tag = "3")]
+    pub outcome: i32,
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "6")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, repeated, tag = "7")]
+    pub preflight: ::prost::alloc::vec::Vec<DatabaseItem>,
+    #[prost(message, repeated, tag = "8")]
+    pub steps: ::prost::alloc::vec::Vec<CareStep>,
+    #[prost(message, repeated, tag = "9")]
+    pub benchmarks: ::prost::alloc::vec::Vec<BenchmarkResult>,
+    #[prost(message, repeated, tag = "10")]
+    pub verification: ::prost::alloc::vec::Vec<DatabaseItem>,
+    #[prost(message, repeated, tag = "11")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    #[prost(uint64, tag = "12")]
+    pub bytes_freed: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCareResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub care: ::prost::alloc::vec::Vec<Care>,
+}
+/// Whether something is as it should be. Unknown is never a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Truth {
+    Unspecified = 0,
+    Pass = 1,
+    Fail = 2,
+    Unknown = 3,
+}
+impl Truth {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRUTH_UNSPECIFIED",
+            Self::Pass => "TRUTH_PASS",
+            Self::Fail => "TRUTH_FAIL",
+            Self::Unknown => "TRUTH_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRUTH_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRUTH_PASS" => Some(Self::Pass),
+            "TRUTH_FAIL" => Some(Self::Fail),
+            "TRUTH_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// What kind of database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Engine {
+    Unspecified = 0,
+    Postgres = 1,
+    Sqlite = 2,
+}
+impl Engine {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ENGINE_UNSPECIFIED",
+            Self::Postgres => "ENGINE_POSTGRES",
+            Self::Sqlite => "ENGINE_SQLITE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ENGINE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ENGINE_POSTGRES" => Some(Self::Postgres),
+            "ENGINE_SQLITE" => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+}
+/// What came of one care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CareOutcome {
+    Unspecified = 0,
+    Running = 1,
+    /// All was done, and read back.
+    Done = 2,
+    /// Something was not done, or got worse; `findings` says what.
+    Degraded = 3,
+    /// The preflight held it back; nothing was sent.
+    Blocked = 4,
+    Failed = 5,
+    /// The agent stopped in the middle.
+    Interrupted = 6,
+}
+impl CareOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CARE_OUTCOME_UNSPECIFIED",
+            Self::Running => "CARE_OUTCOME_RUNNING",
+            Self::Done => "CARE_OUTCOME_DONE",
+            Self::Degraded => "CARE_OUTCOME_DEGRADED",
+            Self::Blocked => "CARE_OUTCOME_BLOCKED",
+            Self::Failed => "CARE_OUTCOME_FAILED",
+            Self::Interrupted => "CARE_OUTCOME_INTERRUPTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CARE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "CARE_OUTCOME_RUNNING" => Some(Self::Running),
+            "CARE_OUTCOME_DONE" => Some(Self::Done),
+            "CARE_OUTCOME_DEGRADED" => Some(Self::Degraded),
+            "CARE_OUTCOME_BLOCKED" => Some(Self::Blocked),
+            "CARE_OUTCOME_FAILED" => Some(Self::Failed),
+            "CARE_OUTCOME_INTERRUPTED" => Some(Self::Interrupted),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod database_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The databases of this host's configuration. Where a request names none and there is exactly one, that one is meant.
+    #[derive(Debug, Clone)]
+    pub struct DatabaseServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl DatabaseServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> DatabaseServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> DatabaseServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DatabaseServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The databases, with their schedule and what came of the last care. Asks no server.
+        pub async fn list_databases(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDatabasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatabasesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/ListDatabases",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "ListDatabases"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether care could begin now, item by item, as measured now. Fails with DATABASE_NOT_FOUND.
+        pub async fn check_preflight(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckPreflightRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckPreflightResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/CheckPreflight",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "CheckPreflight"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Starts care: VACUUM, ANALYZE, indexes, verification. Outside of its window only with `force`; else not_due says when
+        /// it is due. Fails with DATABASE_NOT_FOUND, PREFLIGHT_BLOCKED with the items that are unmet (then not one maintenance
+        /// statement was sent), DATABASE_HELD when another agent cares for it, RUN_HELD, DATABASE_UNREACHABLE, EMERGENCY.
+        pub async fn optimize_database(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OptimizeDatabaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/OptimizeDatabase",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "OptimizeDatabase"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What OptimizeDatabase would do now. Fails as it does.
+        pub async fn plan_optimize_database(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OptimizeDatabaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/PlanOptimizeDatabase",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "PlanOptimizeDatabase"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// OptimizeDatabase although items of the preflight are unmet: those named, and no others. Fails as it does, and with
+        /// REASON_MISSING, OVERRIDE_INVALID.
+        pub async fn optimize_database_despite(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OptimizeDatabaseDespiteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/OptimizeDatabaseDespite",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DatabaseService",
+                        "OptimizeDatabaseDespite",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What OptimizeDatabaseDespite would do now. Fails as it does, but asks for no reason.
+        pub async fn plan_optimize_database_despite(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OptimizeDatabaseDespiteRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/PlanOptimizeDatabaseDespite",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DatabaseService",
+                        "PlanOptimizeDatabaseDespite",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// How a database is, as measured now. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        pub async fn get_database_health(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDatabaseHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDatabaseHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/GetDatabaseHealth",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "GetDatabaseHealth"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Which indexes are bloated, unused, duplicate, invalid or missing, with evidence and the SQL that would mend it.
+        /// Changes nothing. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        pub async fn analyze_indexes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AnalyzeIndexesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeIndexesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/AnalyzeIndexes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "AnalyzeIndexes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Who waits for whom, and who is at the root. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        pub async fn list_blockers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBlockersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBlockersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/ListBlockers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "ListBlockers"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends what a session does: cancels its query, then terminates the session if that did not help. Only the session
+        /// that was looked at: where it has begun another transaction meanwhile, nobody is ended (SESSION_CHANGED). Fails with
+        /// DATABASE_NOT_FOUND, DATABASE_UNREACHABLE, SESSION_NOT_FOUND, SESSION_PROTECTED, REASON_MISSING.
+        pub async fn kill_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::KillSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::KillSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/KillSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "KillSession"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What KillSession would do. Fails as it does, but asks for no reason.
+        pub async fn plan_kill_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::KillSessionRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/PlanKillSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "PlanKillSession"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Verifies a database as it is verified after care: its benchmark queries, indexes, connections and backup. Runs the
+        /// configured queries, in transactions that only read. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        pub async fn verify_database(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyDatabaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyDatabaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/VerifyDatabase",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "VerifyDatabase"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What was done to a database and what came of it, newest first. Fails with DATABASE_NOT_FOUND, LIMIT_INVALID.
+        pub async fn list_care(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCareRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCareResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/ListCare",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "ListCare"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod database_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DatabaseServiceServer.
+    #[async_trait]
+    pub trait DatabaseService: std::marker::Send + std::marker::Sync + 'static {
+        /// The databases, with their schedule and what came of the last care. Asks no server.
+        async fn list_databases(
+            &self,
+            request: tonic::Request<super::ListDatabasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatabasesResponse>,
+            tonic::Status,
+        >;
+        /// Whether care could begin now, item by item, as measured now. Fails with DATABASE_NOT_FOUND.
+        async fn check_preflight(
+            &self,
+            request: tonic::Request<super::CheckPreflightRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckPreflightResponse>,
+            tonic::Status,
+        >;
+        /// Starts care: VACUUM, ANALYZE, indexes, verification. Outside of its window only with `force`; else not_due says when
+        /// it is due. Fails with DATABASE_NOT_FOUND, PREFLIGHT_BLOCKED with the items that are unmet (then not one maintenance
+        /// statement was sent), DATABASE_HELD when another agent cares for it, RUN_HELD, DATABASE_UNREACHABLE, EMERGENCY.
+        async fn optimize_database(
+            &self,
+            request: tonic::Request<super::OptimizeDatabaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        >;
+        /// What OptimizeDatabase would do now. Fails as it does.
+        async fn plan_optimize_database(
+            &self,
+            request: tonic::Request<super::OptimizeDatabaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// OptimizeDatabase although items of the preflight are unmet: those named, and no others. Fails as it does, and with
+        /// REASON_MISSING, OVERRIDE_INVALID.
+        async fn optimize_database_despite(
+            &self,
+            request: tonic::Request<super::OptimizeDatabaseDespiteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        >;
+        /// What OptimizeDatabaseDespite would do now. Fails as it does, but asks for no reason.
+        async fn plan_optimize_database_despite(
+            &self,
+            request: tonic::Request<super::OptimizeDatabaseDespiteRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// How a database is, as measured now. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        async fn get_database_health(
+            &self,
+            request: tonic::Request<super::GetDatabaseHealthRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDatabaseHealthResponse>,
+            tonic::Status,
+        >;
+        /// Which indexes are bloated, unused, duplicate, invalid or missing, with evidence and the SQL that would mend it.
+        /// Changes nothing. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        async fn analyze_indexes(
+            &self,
+            request: tonic::Request<super::AnalyzeIndexesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeIndexesResponse>,
+            tonic::Status,
+        >;
+        /// Who waits for whom, and who is at the root. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        async fn list_blockers(
+            &self,
+            request: tonic::Request<super::ListBlockersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBlockersResponse>,
+            tonic::Status,
+        >;
+        /// Ends what a session does: cancels its query, then terminates the session if that did not help. Only the session
+        /// that was looked at: where it has begun another transaction meanwhile, nobody is ended (SESSION_CHANGED). Fails with
+        /// DATABASE_NOT_FOUND, DATABASE_UNREACHABLE, SESSION_NOT_FOUND, SESSION_PROTECTED, REASON_MISSING.
+        async fn kill_session(
+            &self,
+            request: tonic::Request<super::KillSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::KillSessionResponse>,
+            tonic::Status,
+        >;
+        /// What KillSession would do. Fails as it does, but asks for no reason.
+        async fn plan_kill_session(
+            &self,
+            request: tonic::Request<super::KillSessionRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Verifies a database as it is verified after care: its benchmark queries, indexes, connections and backup. Runs the
+        /// configured queries, in transactions that only read. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
+        async fn verify_database(
+            &self,
+            request: tonic::Request<super::VerifyDatabaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyDatabaseResponse>,
+            tonic::Status,
+        >;
+        /// What was done to a database and what came of it, newest first. Fails with DATABASE_NOT_FOUND, LIMIT_INVALID.
+        async fn list_care(
+            &self,
+            request: tonic::Request<super::ListCareRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCareResponse>,
+            tonic::Status,
+        >;
+    }
+    /// The databases of this host's configuration. Where a request names none and there is exactly one, that one is meant.
+    #[derive(Debug)]
+    pub struct DatabaseServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DatabaseServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DatabaseServiceServer<T>
+    where
+        T: DatabaseService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.DatabaseService/ListDatabases" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDatabasesSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::ListDatabasesRequest>
+                    for ListDatabasesSvc<T> {
+                        type Response = super::ListDatabasesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDatabasesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::list_databases(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDatabasesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/CheckPreflight" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckPreflightSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::CheckPreflightRequest>
+                    for CheckPreflightSvc<T> {
+                        type Response = super::CheckPreflightResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckPreflightRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::check_preflight(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckPreflightSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/OptimizeDatabase" => {
+                    #[allow(non_camel_case_types)]
+                    struct OptimizeDatabaseSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseRequest>
+                    for OptimizeDatabaseSvc<T> {
+                        type Response = super::OptimizeDatabaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OptimizeDatabaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::optimize_database(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OptimizeDatabaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/PlanOptimizeDatabase" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanOptimizeDatabaseSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseRequest>
+                    for PlanOptimizeDatabaseSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OptimizeDatabaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::plan_optimize_database(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanOptimizeDatabaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/OptimizeDatabaseDespite" => {
+                    #[allow(non_camel_case_types)]
+                    struct OptimizeDatabaseDespiteSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseDespiteRequest>
+                    for OptimizeDatabaseDespiteSvc<T> {
+                        type Response = super::OptimizeDatabaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::OptimizeDatabaseDespiteRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::optimize_database_despite(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OptimizeDatabaseDespiteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/PlanOptimizeDatabaseDespite" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanOptimizeDatabaseDespiteSvc<T: DatabaseService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseDespiteRequest>
+                    for PlanOptimizeDatabaseDespiteSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::OptimizeDatabaseDespiteRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::plan_optimize_database_despite(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanOptimizeDatabaseDespiteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/GetDatabaseHealth" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDatabaseHealthSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::GetDatabaseHealthRequest>
+                    for GetDatabaseHealthSvc<T> {
+                        type Response = super::GetDatabaseHealthResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDatabaseHealthRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::get_database_health(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDatabaseHealthSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/AnalyzeIndexes" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnalyzeIndexesSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::AnalyzeIndexesRequest>
+                    for AnalyzeIndexesSvc<T> {
+                        type Response = super::AnalyzeIndexesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnalyzeIndexesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::analyze_indexes(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnalyzeIndexesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/ListBlockers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBlockersSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::ListBlockersRequest>
+                    for ListBlockersSvc<T> {
+                        type Response = super::ListBlockersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBlockersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::list_blockers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBlockersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/KillSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct KillSessionSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::KillSessionRequest>
+                    for KillSessionSvc<T> {
+                        type Response = super::KillSessionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::KillSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::kill_session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = KillSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/PlanKillSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanKillSessionSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::KillSessionRequest>
+                    for PlanKillSessionSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::KillSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::plan_kill_session(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanKillSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/VerifyDatabase" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyDatabaseSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::VerifyDatabaseRequest>
+                    for VerifyDatabaseSvc<T> {
+                        type Response = super::VerifyDatabaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyDatabaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::verify_database(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyDatabaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DatabaseService/ListCare" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCareSvc<T: DatabaseService>(pub Arc<T>);
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::ListCareRequest>
+                    for ListCareSvc<T> {
+                        type Response = super::ListCareResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCareRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DatabaseService>::list_care(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCareSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for DatabaseServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.DatabaseService";
+    impl<T> tonic::server::NamedService for DatabaseServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A backup.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Backup {
+    /// A ULID; of backups that a tool keeps, this host's id of it.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The database's name, or "agent".
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(enumeration = "Engine", tag = "3")]
+    pub engine: i32,
+    /// "builtin", "pgbackrest", "wal-g", "restic".
+    #[prost(string, tag = "4")]
+    pub tool: ::prost::alloc::string::String,
+    #[prost(enumeration = "BackupState", tag = "5")]
+    pub state: i32,
+    /// As the tool names it; of built-in ones the path.
+    #[prost(string, tag = "6")]
+    pub place: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint64, tag = "9")]
+    pub bytes: u64,
+    /// Names the system that it is of: another system's backup is no backup of this one.
+    #[prost(string, tag = "10")]
+    pub system_identifier: ::prost::alloc::string::String,
+    /// The highest level that it has passed, and when.
+    #[prost(enumeration = "BackupLevel", tag = "11")]
+    pub level: i32,
+    #[prost(message, optional, tag = "12")]
+    pub verified_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What verification said last.
+    #[prost(string, tag = "13")]
+    pub detail: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBackupsRequest {
+    /// Empty: all of them.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// At most so many, up to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// Those that have expired, too.
+    #[prost(bool, tag = "3")]
+    pub expired_too: bool,
+}
+/// What is to be backed up, and how it stands.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupSource {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "Engine", tag = "2")]
+    pub engine: i32,
+    #[prost(string, tag = "3")]
+    pub tool: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub schedule: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub next_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The newest backup that is verified as deeply as is asked for; unset where there is none.
+    #[prost(message, optional, tag = "6")]
+    pub newest_verified: ::core::option::Option<Backup>,
+    /// Whether that counts: new enough, of this system, not older than a failed one.
+    #[prost(enumeration = "Truth", tag = "7")]
+    pub verified: i32,
+    /// Why, in words.
+    #[prost(string, tag = "8")]
+    pub evidence: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub max_age: ::core::option::Option<::prost_types::Duration>,
+    #[prost(enumeration = "BackupLevel", tag = "10")]
+    pub min_level: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBackupsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub sources: ::prost::alloc::vec::Vec<BackupSource>,
+    #[prost(message, repeated, tag = "2")]
+    pub backups: ::prost::alloc::vec::Vec<Backup>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunBackupRequest {
+    /// A database's name, or "agent". Empty: the only source there is beside the agent.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunBackupResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// It was going on already.
+    #[prost(bool, tag = "2")]
+    pub attached: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyBackupRequest {
+    /// An id or the unique beginning of one of four characters or more, or a source's name for its newest.
+    #[prost(string, tag = "1")]
+    pub backup: ::prost::alloc::string::String,
+    /// Unspecified: as configured for its source.
+    #[prost(enumeration = "BackupLevel", tag = "2")]
+    pub level: i32,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyBackupResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreBackupRequest {
+    /// As in VerifyBackupRequest.
+    #[prost(string, tag = "1")]
+    pub backup: ::prost::alloc::string::String,
+    /// An absolute path on the agent's host where nothing is yet: a folder, for SQLite a file.
+    #[prost(string, tag = "2")]
+    pub into: ::prost::alloc::string::String,
+    /// Only if the plan is still this one; empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreBackupResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+}
+/// How far a backup is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BackupLevel {
+    Unspecified = 0,
+    /// L0: it was made, and whoever made it said so.
+    Recorded = 1,
+    /// L1: every checksum of it was read and is right.
+    Checksums = 2,
+    /// L2: restored into a scratch instance that starts and answers.
+    Restored = 3,
+    /// L3: L2, and the configured queries and row counts are right there.
+    Queried = 4,
+}
+impl BackupLevel {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BACKUP_LEVEL_UNSPECIFIED",
+            Self::Recorded => "BACKUP_LEVEL_RECORDED",
+            Self::Checksums => "BACKUP_LEVEL_CHECKSUMS",
+            Self::Restored => "BACKUP_LEVEL_RESTORED",
+            Self::Queried => "BACKUP_LEVEL_QUERIED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BACKUP_LEVEL_UNSPECIFIED" => Some(Self::Unspecified),
+            "BACKUP_LEVEL_RECORDED" => Some(Self::Recorded),
+            "BACKUP_LEVEL_CHECKSUMS" => Some(Self::Checksums),
+            "BACKUP_LEVEL_RESTORED" => Some(Self::Restored),
+            "BACKUP_LEVEL_QUERIED" => Some(Self::Queried),
+            _ => None,
+        }
+    }
+}
+/// How a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BackupState {
+    Unspecified = 0,
+    Running = 1,
+    Complete = 2,
+    /// It could not be made.
+    Failed = 3,
+    /// It was made, and verifying it found it wrong.
+    Broken = 4,
+    /// Its retention is over, and it is deleted.
+    Expired = 5,
+}
+impl BackupState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BACKUP_STATE_UNSPECIFIED",
+            Self::Running => "BACKUP_STATE_RUNNING",
+            Self::Complete => "BACKUP_STATE_COMPLETE",
+            Self::Failed => "BACKUP_STATE_FAILED",
+            Self::Broken => "BACKUP_STATE_BROKEN",
+            Self::Expired => "BACKUP_STATE_EXPIRED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BACKUP_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BACKUP_STATE_RUNNING" => Some(Self::Running),
+            "BACKUP_STATE_COMPLETE" => Some(Self::Complete),
+            "BACKUP_STATE_FAILED" => Some(Self::Failed),
+            "BACKUP_STATE_BROKEN" => Some(Self::Broken),
+            "BACKUP_STATE_EXPIRED" => Some(Self::Expired),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod backup_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The backups of this host's databases and of the agent's own state, which goes by the name "agent".
+    #[derive(Debug, Clone)]
+    pub struct BackupServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl BackupServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> BackupServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> BackupServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            BackupServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The backups that are known, newest first. Fails with BACKUP_SOURCE_NOT_FOUND, LIMIT_INVALID.
+        pub async fn list_backups(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBackupsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBackupsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/ListBackups",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "ListBackups"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a backup, and verifies it as deeply as is configured. A second caller is attached to the run going on. Fails
+        /// with BACKUP_SOURCE_NOT_FOUND, EMERGENCY.
+        pub async fn run_backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunBackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunBackupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/RunBackup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "RunBackup"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RunBackup would do. Fails as it does.
+        pub async fn plan_run_backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunBackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/PlanRunBackup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "PlanRunBackup"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Verifies a backup anew, to a level. Fails with BACKUP_NOT_FOUND, LEVEL_INVALID, LEVEL_NOT_POSSIBLE.
+        pub async fn verify_backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyBackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyBackupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/VerifyBackup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "VerifyBackup"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What VerifyBackup would do. Fails as it does.
+        pub async fn plan_verify_backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyBackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/PlanVerifyBackup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "PlanVerifyBackup"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Restores a backup into a place where nothing is yet, and never over what runs. Fails with BACKUP_NOT_FOUND,
+        /// RESTORE_TARGET_INVALID, REASON_MISSING.
+        pub async fn restore_backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreBackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreBackupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/RestoreBackup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "RestoreBackup"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RestoreBackup would do. Fails as it does, but asks for no reason.
+        pub async fn plan_restore_backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreBackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/PlanRestoreBackup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.BackupService", "PlanRestoreBackup"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod backup_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with BackupServiceServer.
+    #[async_trait]
+    pub trait BackupService: std::marker::Send + std::marker::Sync + 'static {
+        /// The backups that are known, newest first. Fails with BACKUP_SOURCE_NOT_FOUND, LIMIT_INVALID.
+        async fn list_backups(
+            &self,
+            request: tonic::Request<super::ListBackupsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBackupsResponse>,
+            tonic::Status,
+        >;
+        /// Makes a backup, and verifies it as deeply as is configured. A second caller is attached to the run going on. Fails
+        /// with BACKUP_SOURCE_NOT_FOUND, EMERGENCY.
+        async fn run_backup(
+            &self,
+            request: tonic::Request<super::RunBackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunBackupResponse>,
+            tonic::Status,
+        >;
+        /// What RunBackup would do. Fails as it does.
+        async fn plan_run_backup(
+            &self,
+            request: tonic::Request<super::RunBackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Verifies a backup anew, to a level. Fails with BACKUP_NOT_FOUND, LEVEL_INVALID, LEVEL_NOT_POSSIBLE.
+        async fn verify_backup(
+            &self,
+            request: tonic::Request<super::VerifyBackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyBackupResponse>,
+            tonic::Status,
+        >;
+        /// What VerifyBackup would do. Fails as it does.
+        async fn plan_verify_backup(
+            &self,
+            request: tonic::Request<super::VerifyBackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Restores a backup into a place where nothing is yet, and never over what runs. Fails with BACKUP_NOT_FOUND,
+        /// RESTORE_TARGET_INVALID, REASON_MISSING.
+        async fn restore_backup(
+            &self,
+            request: tonic::Request<super::RestoreBackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreBackupResponse>,
+            tonic::Status,
+        >;
+        /// What RestoreBackup would do. Fails as it does, but asks for no reason.
+        async fn plan_restore_backup(
+            &self,
+            request: tonic::Request<super::RestoreBackupRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// The backups of this host's databases and of the agent's own state, which goes by the name "agent".
+    #[derive(Debug)]
+    pub struct BackupServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> BackupServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for BackupServiceServer<T>
+    where
+        T: BackupService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.BackupService/ListBackups" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBackupsSvc<T: BackupService>(pub Arc<T>);
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::ListBackupsRequest>
+                    for ListBackupsSvc<T> {
+                        type Response = super::ListBackupsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBackupsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackupService>::list_backups(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBackupsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BackupService/RunBackup" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunBackupSvc<T: BackupService>(pub Arc<T>);
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RunBackupRequest>
+                    for RunBackupSvc<T> {
+                        type Response = super::RunBackupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunBackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackupService>::run_backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunBackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BackupService/PlanRunBackup" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRunBackupSvc<T: BackupService>(pub Arc<T>);
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RunBackupRequest>
+                    for PlanRunBackupSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunBackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackupService>::plan_run_backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRunBackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BackupService/VerifyBackup" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyBackupSvc<T: BackupService>(pub Arc<T>);
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::VerifyBackupRequest>
+                    for VerifyBackupSvc<T> {
+                        type Response = super::VerifyBackupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyBackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackupService>::verify_backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyBackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BackupService/PlanVerifyBackup" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanVerifyBackupSvc<T: BackupService>(pub Arc<T>);
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::VerifyBackupRequest>
+                    for PlanVerifyBackupSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyBackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackupService>::plan_verify_backup(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanVerifyBackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BackupService/RestoreBackup" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreBackupSvc<T: BackupService>(pub Arc<T>);
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RestoreBackupRequest>
+                    for RestoreBackupSvc<T> {
+                        type Response = super::RestoreBackupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreBackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackupService>::restore_backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreBackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BackupService/PlanRestoreBackup" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRestoreBackupSvc<T: BackupService>(pub Arc<T>);
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RestoreBackupRequest>
+                    for PlanRestoreBackupSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreBackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackupService>::plan_restore_backup(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRestoreBackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for BackupServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.BackupService";
+    impl<T> tonic::server::NamedService for BackupServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What is known of one of the two things that a breaker judges by.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct BreakerSignal {

@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 use redb::{ReadTransaction, WriteTransaction};
 
 use crate::tables::alerts::{Alerts, AlertsBookkeeping, AlertsWriting};
+use crate::tables::backups::{Backups, BackupsWriting};
 use crate::tables::breakers::{Breakers, BreakersBookkeeping, BreakersWriting};
+use crate::tables::care::{Care, CareWriting};
 use crate::tables::configs::{Configs, ConfigsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
@@ -94,6 +96,16 @@ impl<'t> Reading<'t> {
     /// The circuit breakers.
     pub fn breakers(&self) -> Breakers<'t> {
         Breakers::new(self.source)
+    }
+
+    /// Backups.
+    pub fn backups(&self) -> Backups<'t> {
+        Backups::new(self.source)
+    }
+
+    /// What was done for databases.
+    pub fn care(&self) -> Care<'t> {
+        Care::new(self.source)
     }
 
     /// What people were called about.
@@ -183,6 +195,16 @@ impl<'t> Writing<'t> {
     /// The circuit breakers.
     pub fn breakers(&self) -> BreakersWriting<'t> {
         BreakersWriting::new(self.sink)
+    }
+
+    /// Backups.
+    pub fn backups(&self) -> BackupsWriting<'t> {
+        BackupsWriting::new(self.sink)
+    }
+
+    /// What was done for databases.
+    pub fn care(&self) -> CareWriting<'t> {
+        CareWriting::new(self.sink)
     }
 
     /// What people were called about.

@@ -36,10 +36,15 @@ pub use tables::alerts::{
     AlertAck, AlertRecord, AlertTold, Alerts, AlertsBookkeeping, AlertsWriting, DeliveryOutcome,
     DeliveryRecord, OutboxRecord, SilenceRecord,
 };
+pub use tables::backups::{
+    BackupLevel, BackupRecord, BackupState, Backups, BackupsWriting, VerifiedBackup, WantedBackup,
+    verified_backup,
+};
 pub use tables::breakers::{
     BreakerRecord, BreakerState, Breakers, BreakersBookkeeping, BreakersWriting, UsualRecord,
     UsualShare,
 };
+pub use tables::care::{Care, CareOutcome, CareRecord, CareWriting, LedgerRecord};
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
 pub use tables::health::{

@@ -1,7 +1,9 @@
 //! One file per table: its records, key, reads and writes.
 
 pub(crate) mod alerts;
+pub(crate) mod backups;
 pub(crate) mod breakers;
+pub(crate) mod care;
 pub(crate) mod configs;
 pub(crate) mod emergency;
 pub(crate) mod health;

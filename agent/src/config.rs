@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use crate::alerts;
 use crate::error::{Error, Result, Unmet};
 use crate::operations::breaker;
+use crate::operations::database;
 use crate::operations::health;
 use crate::operations::logs;
 use crate::operations::recovery::Contacts;
@@ -83,6 +84,8 @@ pub struct Config {
     pub alerts: alerts::Config,
     /// Circuit breakers.
     pub breaker: breaker::Config,
+    /// Databases.
+    pub database: database::Config,
     /// Where it came from; empty: built-in defaults.
     pub source: String,
     /// Its text as it was read.
@@ -127,6 +130,7 @@ impl Config {
         let health = health::Config::read(&root);
         let alerts = alerts::Config::read(&root);
         let breaker = breaker::Config::read(&root);
+        let database = database::Config::read(&root);
         root.finish();
         let (problems, keys, effective) = record.finish();
         let config = problems.is_empty().then(|| Self {
@@ -139,6 +143,7 @@ impl Config {
             health,
             alerts,
             breaker,
+            database,
             source: source.to_owned(),
             text: text.to_owned(),
             effective: effective.trim_start().to_owned(),
@@ -149,8 +154,8 @@ impl Config {
     /// Every key there is, as documented. A list of tables shows its keys only when it has an entry, so
     /// this reads a text with one of each.
     pub fn keys(places: &Places) -> Vec<KeyDoc> {
-        let text =
-            "[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n[alerts.channel.NAME]\n";
+        let text = "[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n[alerts.channel.NAME]\n\
+             [[database.instance]]\n[[database.instance.bench]]\n";
         Self::parse(text, "", places).keys
     }
 

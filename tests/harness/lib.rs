@@ -21,6 +21,7 @@ pub mod lines;
 pub mod mail_server;
 pub mod older;
 pub mod pki;
+pub mod postgres;
 pub mod random;
 pub mod s3;
 mod segment;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub mod breaker;
 pub mod config_history;
+pub mod database;
 pub mod health;
 pub mod logs;
 pub mod recovery;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub const OUTPUT_LIMIT: usize = 64 << 10;
 
 /// A configured command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hook {
     /// The program and its arguments.
     pub command: Vec<String>,

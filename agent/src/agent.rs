@@ -20,6 +20,8 @@ use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
+use crate::operations::database::job::CareTable;
+use crate::operations::database::{self, Databases};
 use crate::operations::health::{self, Health, RemediationTable};
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
 use crate::operations::logs::make_room::MakeRoom;
@@ -136,6 +138,7 @@ impl Agent {
         let metrics = Metrics::register(&mut registry);
         let health_metrics = health::Metrics::register(&mut registry);
         let alert_metrics = alerts::Metrics::register(&mut registry);
+        let database_metrics = database::Metrics::register(&mut registry);
         let breaker_metrics = breaker::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
             state.clone(),
@@ -171,6 +174,14 @@ impl Agent {
             breaker_metrics,
             bell.clone(),
         )?;
+        let database = Arc::new(Databases::new(
+            state.clone(),
+            outside.clone(),
+            runs.clone(),
+            config.database.clone(),
+            (database_metrics, bell.clone()),
+            Arc::new(Nobody),
+        ));
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -203,6 +214,7 @@ impl Agent {
                 Arc::clone(&health) as Arc<dyn Follower>,
                 Arc::clone(&alerts) as Arc<dyn Follower>,
                 Arc::clone(&breaker) as Arc<dyn Follower>,
+                Arc::clone(&database) as Arc<dyn Follower>,
             ],
             tls.clone(),
         ));
@@ -218,6 +230,7 @@ impl Agent {
             logs,
             health,
             breaker,
+            database,
             recovery: Arc::new(recovery),
             storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
             config: history,
@@ -232,12 +245,14 @@ impl Agent {
             &host.id,
         );
         let stances = operations.stances();
-        let Operations { logs, health, breaker, recovery, storage: _, config, vitals } = operations;
+        let Operations { logs, health, breaker, database, recovery, storage: _, config, vitals } =
+            operations;
         let mut sources: Vec<Arc<dyn Source>> = vec![
             Arc::clone(&health) as Arc<dyn Source>,
             Arc::clone(&recovery) as Arc<dyn Source>,
             Arc::clone(&logs) as Arc<dyn Source>,
             Arc::clone(&breaker) as Arc<dyn Source>,
+            Arc::clone(&database) as Arc<dyn Source>,
             Arc::new(scheduler.clone()),
         ];
         sources.extend(tls.clone().map(|tls| tls as Arc<dyn Source>));
@@ -253,6 +268,7 @@ impl Agent {
             health: Arc::clone(&health),
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
+            database: Arc::clone(&database),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,
@@ -267,6 +283,7 @@ impl Agent {
             health: Arc::clone(&health),
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
+            database: Arc::clone(&database),
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
@@ -283,6 +300,7 @@ impl Agent {
             recovery,
             logs: Arc::clone(&logs),
             breaker: Arc::clone(&breaker),
+            database: Arc::clone(&database),
         };
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
         let (http, plaintext, grpc) = (
@@ -436,8 +454,16 @@ async fn write_identity(
 /// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
 /// brought to an end.
 async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> Result<()> {
-    let Operations { logs, health: _, breaker: _, recovery: _, storage: _, config, vitals: _ } =
-        operations;
+    let Operations {
+        logs,
+        health: _,
+        breaker: _,
+        database,
+        recovery: _,
+        storage: _,
+        config,
+        vitals: _,
+    } = operations;
     let now = config.loaded_at();
     let intent = Intent::new(now, "system:agent", "agent.started")
         .target(process())
@@ -450,9 +476,29 @@ async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> R
         Arc::new(ExpiryTable(CLEANUP)),
         Arc::new(ExpiryTable(LOCAL_RETENTION)),
         Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
+        Arc::new(CareTable(Arc::clone(database))),
     ];
     let actions = health::run_kinds().into_iter();
     tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));
     runs.reconcile(&tables).await?;
     Ok(())
+}
+
+struct Nobody;
+
+#[async_trait::async_trait]
+impl database::Neighbours for Nobody {
+    async fn trades(&self, _: &str) -> database::preflight::TradesSeen {
+        database::preflight::TradesSeen {
+            truth: database::record::Truth::Pass,
+            value: String::new(),
+            evidence: "nobody".into(),
+        }
+    }
+    async fn reverify(&self, _: &str, _: &str) -> Result<String, String> {
+        Ok("x".into())
+    }
+    async fn back_up(&self, _: &str, _: &str) -> Result<String, String> {
+        Ok("x".into())
+    }
 }

@@ -2,10 +2,11 @@
 //! its value.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -28,7 +29,16 @@ impl Postgres {
     /// # Panics
     /// When the server is missing (`tests/run` installs it), or does not start.
     pub fn start(settings: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("genesis-pg-").tempdir().expect("a folder");
+        Self::start_below(&std::env::temp_dir(), settings)
+    }
+
+    /// Starts one in a folder below this one.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    pub fn start_below(parent: &Path, settings: &str) -> Self {
+        let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix("genesis-pg-").tempdir_in(parent).expect("a folder");
         let (user, group) = owner();
         chown(folder.path(), Some(user), Some(group)).expect("root may give it away");
         let data = folder.path().join("data");
@@ -65,6 +75,16 @@ impl Postgres {
         self.folder.path()
     }
 
+    /// Its address, as the agent's configuration has it.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@localhost/{database}?host={}", self.socket().display())
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// What it logged: every statement.
     ///
     /// # Panics
@@ -88,6 +108,73 @@ impl Postgres {
         let mut psql = self.client("psql");
         psql.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
         said(psql.output().expect("psql is there")).trim_end().to_owned()
+    }
+}
+
+/// A session that stays until it is dropped.
+pub struct Client {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// Its process in the server.
+    pub pid: i32,
+}
+
+impl Client {
+    /// Runs SQL and waits until it is done.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run(&mut self, sql: &str) -> String {
+        self.send(&format!("{sql}\n\\echo :ERROR done"));
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            self.output.read_line(&mut line).expect("psql lives");
+            match line.trim_end() {
+                "false done" => return said.trim_end().to_owned(),
+                "true done" | "" => panic!("{sql} failed: {said}"),
+                other => said.push_str(&format!("{other}\n")),
+            }
+        }
+    }
+
+    /// Sends SQL and waits for nothing.
+    ///
+    /// # Panics
+    /// When psql has ended.
+    pub fn send(&mut self, sql: &str) {
+        writeln!(self.input, "{sql}").expect("psql lives");
+        self.input.flush().expect("psql lives");
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Postgres {
+    /// Opens a session under this application's name.
+    ///
+    /// # Panics
+    /// When it can't be opened.
+    pub fn session(&self, database: &str, application: &str) -> Client {
+        let mut psql = self.client("psql");
+        psql.args(["-X", "-q", "-At", "-d", database]).env("PGAPPNAME", application);
+        let mut child = psql
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("psql is there");
+        let input = child.stdin.take().expect("it is piped");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut client = Client { child, input, output, pid: 0 };
+        client.pid = client.run("SELECT pg_backend_pid();").parse().expect("a number");
+        client
     }
 }
 

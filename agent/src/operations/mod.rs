@@ -23,6 +23,8 @@ pub struct Operations {
     pub health: Arc<health::Health>,
     /// Circuit breakers.
     pub breaker: Arc<breaker::Breakers>,
+    /// Care of databases.
+    pub database: Arc<database::Databases>,
     /// Emergency and rollback.
     pub recovery: Arc<recovery::Recovery>,
     /// Care of the embedded database.
@@ -36,8 +38,18 @@ pub struct Operations {
 impl Operations {
     /// What runs by itself at set times.
     pub fn jobs(&self) -> Vec<Arc<dyn Job>> {
-        let Self { logs, health: _, breaker: _, recovery: _, storage, config: _, vitals: _ } = self;
+        let Self {
+            logs,
+            health: _,
+            breaker: _,
+            database,
+            recovery: _,
+            storage,
+            config: _,
+            vitals: _,
+        } = self;
         let mut jobs = logs::job::jobs(logs);
+        jobs.extend(database::job::jobs(database));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
         jobs
     }
@@ -47,6 +59,7 @@ impl Operations {
         let mut stances: Vec<_> =
             self.jobs().iter().map(|job| (job.name(), job.stance())).collect();
         stances.extend(logs::RUN_KINDS);
+        stances.extend(database::RUN_KINDS);
         stances.extend(health::run_kinds());
         stances.extend(recovery::BY_HAND);
         stances.sort_unstable_by_key(|(kind, _)| *kind);

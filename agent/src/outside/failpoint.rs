@@ -45,9 +45,12 @@ pub fn pause(name: &str) {
     if std::path::Path::new(path).exists() {
         let _ = std::fs::write(format!("{path}.reached"), "");
     }
-    while std::path::Path::new(path).exists() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    // Others go on meanwhile.
+    tokio::task::block_in_place(|| {
+        while std::path::Path::new(path).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
 }
 
 /// Nothing, in builds without debug assertions.

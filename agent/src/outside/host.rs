@@ -69,6 +69,15 @@ impl Host {
         appending(pids, &hidden, sees_every_process())
     }
 
+    /// The processes that have the inode open, but for the agent itself, and whether these are all. It opens nothing:
+    /// closing a file would drop the locks that this process holds on it by other ways.
+    pub fn openers(&self, device: u64, inode: u64) -> (Vec<u32>, bool) {
+        let own = std::process::id();
+        let (mut pids, hidden) = scan(device, inode, &|_| true);
+        pids.retain(|pid| *pid != own);
+        (pids, hidden.count == 0 && sees_every_process())
+    }
+
     /// Who can still write to the file at `path`, which must be the inode `(device, inode)`.
     ///
     /// A lease is the proof; where none is to be had, a complete look through `/proc/*/fd`.

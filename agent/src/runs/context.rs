@@ -36,6 +36,11 @@ impl Context {
         self.entry.snapshot.borrow().record.actor.clone()
     }
 
+    /// When it was started.
+    pub fn started_at(&self) -> jiff::Timestamp {
+        self.entry.snapshot.borrow().record.started_at
+    }
+
     /// Why.
     pub fn reason(&self) -> String {
         self.entry.snapshot.borrow().record.reason.clone()

@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
-    cron: Cron,
+    /// It is due whenever one of them is.
+    crons: Vec<Cron>,
 }
 
 impl PartialEq for Schedule {
@@ -66,7 +67,7 @@ impl Schedule {
             _ => return Err(wrong()),
         };
         let cron = Cron::from_str(&pattern).map_err(|error| format!("{}: {error}", wrong()))?;
-        let schedule = Self { text: text.to_owned(), cron };
+        let schedule = Self { text: text.to_owned(), crons: vec![cron] };
         // "0 0 30 2 *" parses but never comes.
         if schedule.next_after(Timestamp::UNIX_EPOCH).is_none() {
             return Err(format!("{text:?} never comes"));
@@ -74,15 +75,35 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// Due whenever one of them is; `None` for none.
+    pub fn any<'a>(schedules: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut whole: Option<Self> = None;
+        for schedule in schedules {
+            match &mut whole {
+                None => whole = Some(schedule.clone()),
+                Some(whole) if whole.text.split(" or ").any(|text| text == schedule.text) => {}
+                Some(whole) => {
+                    whole.text = format!("{} or {}", whole.text, schedule.text);
+                    whole.crons.extend(schedule.crons.iter().cloned());
+                }
+            }
+        }
+        whole
+    }
+
     /// The first due time strictly after `instant`; `None` when there is none any more.
     pub fn next_after(&self, instant: Timestamp) -> Option<Timestamp> {
-        let next = self.cron.find_next_occurrence(&to_chrono(instant)?, false).ok()?;
+        let instant = to_chrono(instant)?;
+        let next = |cron: &Cron| cron.find_next_occurrence(&instant, false).ok();
+        let next = self.crons.iter().filter_map(next).min()?;
         Timestamp::from_second(next.timestamp()).ok()
     }
 
     /// The last due time at or before `instant`.
     pub fn last_until(&self, instant: Timestamp) -> Option<Timestamp> {
-        let last = self.cron.find_previous_occurrence(&to_chrono(instant)?, true).ok()?;
+        let instant = to_chrono(instant)?;
+        let last = |cron: &Cron| cron.find_previous_occurrence(&instant, true).ok();
+        let last = self.crons.iter().filter_map(last).max()?;
         Timestamp::from_second(last.timestamp()).ok()
     }
 }

@@ -18,6 +18,7 @@ use crate::config::reader::Problem;
 use crate::error::Result;
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::ConfigHistory;
+use crate::operations::database::{self, Databases};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
 use crate::operations::vitals::Vitals;
@@ -52,6 +53,8 @@ pub struct AgentView {
     pub alerts: Arc<Alerts>,
     /// Circuit breakers.
     pub breaker: Arc<Breakers>,
+    /// Databases.
+    pub database: Arc<Databases>,
     /// Configuration.
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
@@ -97,6 +100,7 @@ impl AgentView {
         domains.push(health::rpc::domain_status(&self.health)?);
         domains.push(alerts::rpc::domain_status(&self.alerts));
         domains.extend(breaker::rpc::domain_status(&self.breaker));
+        domains.extend(database::rpc::domain_status(&self.database));
         domains.extend(self.emergency_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::alerts::{self, Alerts};
 use crate::error::{Error, Result};
 use crate::operations::breaker::{self, Breakers};
+use crate::operations::database::{self, Databases};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, Logs};
 use crate::operations::recovery;
@@ -46,6 +47,8 @@ pub struct Pages {
     pub alerts: Arc<Alerts>,
     /// Circuit breakers.
     pub breaker: Arc<Breakers>,
+    /// Databases.
+    pub database: Arc<Databases>,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
     /// For the oplog.
@@ -156,6 +159,7 @@ fn router(pages: Pages) -> Router {
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
      /api/operations/alerts/status\n/api/operations/breaker/status\n\
+     /api/operations/database/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
 }
@@ -194,7 +198,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, database, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -220,6 +224,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "breaker" => genesis_proto::to_json(
             "genesis.v1.ListBreakersResponse",
             &breaker::rpc::list_response(&pages.breaker, false),
+        ),
+        "database" => genesis_proto::to_json(
+            "genesis.v1.ListDatabasesResponse",
+            &database::rpc::list_response(&pages.database)?,
         ),
         "schedule" => genesis_proto::to_json(
             "genesis.v1.ListJobsResponse",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use genesis_proto::v1::agent_service_server::AgentServiceServer;
 use genesis_proto::v1::alerts_service_server::AlertsServiceServer;
 use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
+use genesis_proto::v1::database_service_server::DatabaseServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
 use genesis_proto::v1::oplog_service_server::OplogServiceServer;
@@ -73,6 +74,8 @@ pub struct Services {
     pub alerts: crate::alerts::rpc::Service,
     /// Circuit breakers.
     pub breaker: Arc<operations::breaker::Breakers>,
+    /// Databases.
+    pub database: Arc<operations::database::Databases>,
 }
 
 /// What the connections are held to.
@@ -109,6 +112,7 @@ pub async fn serve(
     reporter.set_serving::<AlertsServiceServer<crate::alerts::rpc::Service>>().await;
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
+    reporter.set_serving::<DatabaseServiceServer<operations::database::rpc::Service>>().await;
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(genesis_proto::FILE_DESCRIPTOR_SET)
@@ -126,8 +130,18 @@ pub async fn serve(
                 .max_encoding_message_size(MESSAGE_LIMIT)
         };
     }
-    let Services { agent, runs, scheduler, oplog, recovery, logs, health, alerts, breaker } =
-        services;
+    let Services {
+        agent,
+        runs,
+        scheduler,
+        oplog,
+        recovery,
+        logs,
+        health,
+        alerts,
+        breaker,
+        database,
+    } = services;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -148,6 +162,9 @@ pub async fn serve(
         .add_service(limited!(AlertsServiceServer::new(alerts)))
         .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
             breaker
+        ))))
+        .add_service(limited!(DatabaseServiceServer::new(operations::database::rpc::Service(
+            database
         ))));
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)

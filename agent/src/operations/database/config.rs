@@ -20,8 +20,10 @@ const BENCH_LIMIT: usize = 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What the configuration says of databases.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// When care is due where a database says nothing else.
+    pub schedule: Schedule,
     /// In the order of the text.
     pub instances: Vec<Instance>,
 }
@@ -109,6 +111,13 @@ impl Config {
     /// Reads the sections.
     pub fn read(root: &Section<'_>) -> Self {
         let section = root.table("database");
+        let schedule = section.parsed(
+            "schedule",
+            Some("Sun 03:00"),
+            "When care is due, UTC, where a database says nothing else.",
+            Schedule::parse,
+        );
+        let schedule = schedule.unwrap_or_else(weekly);
         let (mut instances, mut names) = (Vec::new(), BTreeSet::new());
         for entry in section.tables("instance", INSTANCE_LIMIT) {
             entry.entry_header();
@@ -123,11 +132,11 @@ impl Config {
             {
                 entry.problem("name", format!("{name:?} is used by another database"));
             }
-            instances.extend(read_instance(&entry, name));
+            instances.extend(read_instance(&entry, name, &schedule));
             entry.finish();
         }
         section.finish();
-        Self { instances }
+        Self { schedule, instances }
     }
 }
 
@@ -140,7 +149,12 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-fn read_instance(entry: &Section<'_>, name: Option<String>) -> Option<Instance> {
+#[allow(clippy::expect_used)] // A constant, and every test that reads a configuration reads it.
+fn weekly() -> Schedule {
+    Schedule::parse("Sun 03:00").expect("a constant schedule parses")
+}
+
+fn read_instance(entry: &Section<'_>, name: Option<String>, usual: &Schedule) -> Option<Instance> {
     let url = entry.parsed(
         "url",
         None,
@@ -155,9 +169,13 @@ fn read_instance(entry: &Section<'_>, name: Option<String>) -> Option<Instance> 
     );
     let schedule = entry.parsed(
         "schedule",
-        Some("Sun 03:00"),
-        "When care is due, UTC. \"never\": only by hand.",
-        |text| if text == "never" { Ok(None) } else { Schedule::parse(text).map(Some) },
+        Some(""),
+        "When care is due, UTC. Empty: as in [database]. \"never\": only by hand.",
+        |text| match text {
+            "" => Ok(Some(usual.clone())),
+            "never" => Ok(None),
+            text => Schedule::parse(text).map(Some),
+        },
     );
     let window = entry.duration(
         "window",

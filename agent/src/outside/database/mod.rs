@@ -6,8 +6,12 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 
+pub mod facts;
 pub mod passfile;
 pub mod postgres;
+pub mod sqlite_file;
+pub mod upkeep;
+pub mod vitals;
 
 /// A configured database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

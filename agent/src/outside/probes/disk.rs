@@ -24,6 +24,18 @@ pub fn free_bytes(path: &Path) -> Outcome {
     Ok(Measured { value, detail: format!("{}: {free} of {all} free", path.display()) })
 }
 
+/// Bytes that are free, and all, counted as [`free_bytes`] does.
+///
+/// # Errors
+/// Why it can't be told, in words.
+pub fn bytes(path: &Path) -> Result<(u64, u64), String> {
+    let facts = facts(path)?;
+    let used = facts.f_blocks.saturating_sub(facts.f_bfree);
+    let whole = used.saturating_add(facts.f_bavail);
+    let bytes = |blocks: u64| blocks.saturating_mul(facts.f_frsize);
+    Ok((bytes(facts.f_bavail), bytes(whole)))
+}
+
 /// Free inodes in percent. A file system that makes them as they are needed has no number of them, and is never
 /// short: 100.
 ///

@@ -1,0 +1,152 @@
+//! How a database is. Pure: figures come in, judgements go out.
+
+use std::time::Duration;
+
+use super::config::Instance;
+use super::preflight::{named, word};
+use super::record::{Item, Truth, size};
+use super::{plan, verify};
+use crate::config::units::human;
+use crate::outside::database::facts::{Index, Standing, Table};
+use crate::outside::database::vitals::Figures;
+
+/// A transaction open for longer is worth a look.
+const LONG: Duration = Duration::from_secs(3_600);
+/// Fewer reads say nothing about what is kept in memory.
+const READS: i64 = 100_000;
+
+/// Judges each figure.
+pub fn judge(
+    instance: &Instance,
+    standing: &Standing,
+    figures: &Figures,
+    tables: &[Table],
+    indexes: &[Index],
+) -> Vec<Item> {
+    vec![
+        verify::pool(standing),
+        cache(figures),
+        wraparound(figures),
+        longest(standing),
+        replication(instance, standing),
+        bloat(instance, tables, indexes),
+        invalid(standing),
+        autovacuum(figures),
+        checksums(figures),
+        waiting(figures),
+    ]
+}
+
+fn item(name: &str, good: bool, value: String, limit: &str, evidence: String) -> Item {
+    Item::new(name, if good { Truth::Pass } else { Truth::Fail }, value, limit, evidence)
+}
+
+fn cache(figures: &Figures) -> Item {
+    let (name, limit) = ("cache-hits", "at least 90 %");
+    let all = figures.read + figures.hit;
+    if all < READS {
+        let evidence = format!("{all} blocks read so far, too few to tell much");
+        return Item::new(name, Truth::Pass, "", limit, evidence);
+    }
+    let share = figures.hit as f64 * 100.0 / all as f64;
+    item(name, share >= 90.0, format!("{share:.1} %"), limit, format!("of {all} blocks"))
+}
+
+fn wraparound(figures: &Figures) -> Item {
+    // Half of what there is: by then autovacuum should have frozen long ago.
+    const LIMIT: i64 = 1 << 30;
+    let evidence = format!("autovacuum freezes from {} on, whatever it takes", figures.freeze_max);
+    let value = format!("{} transactions", figures.xid_age);
+    item("wraparound", figures.xid_age < LIMIT, value, "below 2^30 of 2^31", evidence)
+}
+
+fn longest(standing: &Standing) -> Item {
+    let oldest = standing.busy.iter().chain(&standing.pinning).max_by_key(|who| who.age_ms);
+    let age = Duration::from_millis(oldest.map_or(0, |who| who.age_ms.unsigned_abs()));
+    let limit = format!("at most {} old", human(LONG));
+    item(
+        "longest-transaction",
+        age <= LONG,
+        human(age),
+        &limit,
+        oldest.map(word).unwrap_or_default(),
+    )
+}
+
+fn replication(instance: &Instance, standing: &Standing) -> Item {
+    let most = i64::try_from(instance.max_lag.as_millis()).unwrap_or(i64::MAX);
+    let behind: Vec<&str> = standing
+        .replicas
+        .iter()
+        .filter(|it| it.state != "streaming" || it.lag_ms.is_some_and(|lag| lag > most))
+        .map(|it| it.name.as_str())
+        .collect();
+    let limit = format!("at most {} behind", human(instance.max_lag));
+    let value = format!("{} replicas", standing.replicas.len());
+    item("replication", behind.is_empty(), value, &limit, behind.join(", "))
+}
+
+fn bloat(instance: &Instance, tables: &[Table], indexes: &[Index]) -> Item {
+    let dead: i64 = tables.iter().map(|table| table.dead).sum();
+    let bloated: Vec<String> = indexes
+        .iter()
+        .filter(|index| index.bytes.unsigned_abs() >= instance.bloat.smallest)
+        .filter_map(|index| Some((index, plan::bloat(index)?.0)))
+        .filter(|(_, share)| *share >= 2.0 * instance.bloat.least)
+        .map(|(index, share)| format!("{}.{} {:.0} %", index.schema, index.name, share * 100.0))
+        .collect();
+    let limit = format!("no large index over {:.0} %", 200.0 * instance.bloat.least);
+    let value = format!("{} indexes, {dead} dead rows", bloated.len());
+    item("bloat", bloated.is_empty(), value, &limit, bloated.join(", "))
+}
+
+fn invalid(standing: &Standing) -> Item {
+    let invalid = standing.invalid.iter().filter(|index| !index.building);
+    let names: Vec<String> =
+        invalid.map(|index| format!("{}.{}", index.schema, index.name)).collect();
+    item("invalid-indexes", names.is_empty(), names.len().to_string(), "0", names.join(", "))
+}
+
+fn autovacuum(figures: &Figures) -> Item {
+    let good = figures.autovacuum && figures.overdue.is_empty();
+    let value = match figures.autovacuum {
+        true => format!("{} tables overdue", figures.overdue.len()),
+        false => "off".to_owned(),
+    };
+    let shown: Vec<&str> = figures.overdue.iter().take(10).map(String::as_str).collect();
+    item("autovacuum", good, value, "on, no table overdue twice over", shown.join(", "))
+}
+
+fn checksums(figures: &Figures) -> Item {
+    match figures.checksum_failures {
+        None => Item::new(
+            "checksums",
+            Truth::Unknown,
+            "off",
+            "0 failures",
+            "the server keeps no checksums, so that a rotten block is found only when it hurts: pg_checksums --enable",
+        ),
+        Some(failures) => item(
+            "checksums",
+            failures == 0,
+            format!("{failures} failures"),
+            "0 failures",
+            String::new(),
+        ),
+    }
+}
+
+fn waiting(figures: &Figures) -> Item {
+    let evidence = format!("{} deadlocks so far", figures.deadlocks);
+    item("waiting", figures.waiting == 0, figures.waiting.to_string(), "0 wait for locks", evidence)
+}
+
+/// A short line of what a database is.
+pub fn about(standing: &Standing, figures: &Figures) -> String {
+    format!(
+        "PostgreSQL {}, {}, busy: {}",
+        standing.version,
+        size(figures.bytes.unsigned_abs()),
+        named(&standing.busy)
+    )
+}

@@ -1,0 +1,181 @@
+//! The weekly job: each database whose window is open. And what becomes of a care that a crash cut off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use genesis_storage::{
+    CareOutcome, ReconciliationRecord, RunRecord, RunState, StepRecord, StepState, Verdict,
+};
+
+use super::begin::{Begun, Wish};
+use super::{Databases, OPTIMIZE, ledger};
+use crate::error::{Error, Kind, Result};
+use crate::outside::database::postgres::{Limits, Session};
+use crate::outside::database::{Engine, upkeep};
+use crate::runs::{Context, Reconcile, Report};
+use crate::scheduler::Job;
+use crate::scheduler::calendar::Schedule;
+
+/// The name of the job.
+pub const CARE: &str = "database.care";
+/// What clearing up at the start of the agent may take for one index.
+const CLEARING: Duration = Duration::from_secs(20);
+
+/// The jobs of databases.
+pub fn jobs(databases: &Arc<Databases>) -> Vec<Arc<dyn Job>> {
+    vec![Arc::new(Care(Arc::clone(databases)))]
+}
+
+struct Care(Arc<Databases>);
+
+#[async_trait]
+impl Job for Care {
+    fn name(&self) -> &'static str {
+        CARE
+    }
+
+    fn description(&self) -> &'static str {
+        "cares for each database whose window is open: vacuum, indexes, verification"
+    }
+
+    /// Due whenever one of the databases is.
+    fn schedule(&self) -> Schedule {
+        let config = self.0.config();
+        let schedules = config.instances.iter().filter_map(|it| it.schedule.as_ref());
+        Schedule::any(schedules).unwrap_or_else(|| config.schedule.clone())
+    }
+
+    fn grace(&self) -> Duration {
+        let config = self.0.config();
+        config.instances.iter().map(|it| it.window).max().unwrap_or(Duration::from_secs(1_800))
+    }
+
+    fn spread(&self) -> Duration {
+        // A window is short; that two hosts care for two databases at once harms neither.
+        Duration::from_secs(60).min(self.grace() / 10)
+    }
+
+    async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
+        let (mut told, mut proven, mut failed) = (Vec::new(), true, None);
+        for instance in self.0.config().instances.clone() {
+            context.safe_point()?;
+            let name = instance.target.name.clone();
+            let wish = Wish { actor: context.actor(), reason: context.reason(), ..Wish::default() };
+            let run = match self.0.optimize(instance, wish).await {
+                Ok(Begun::NotDue(_)) => continue,
+                Ok(Begun::Run(started)) => started.id,
+                Err(error) => {
+                    // Another agent that cares for it is as good.
+                    if error.code != "DATABASE_HELD" {
+                        failed.get_or_insert(error.kind);
+                    }
+                    told.push(format!("{name}: {}", error.chain()));
+                    continue;
+                }
+            };
+            let ended = tokio::select! {
+                ended = self.0.runs.wait(&run) => ended?,
+                () = context.cancelled() => {
+                    self.0.runs.cancel(&run, "").await?;
+                    self.0.runs.wait(&run).await?
+                }
+            };
+            proven &= ended.state == RunState::Succeeded;
+            if ended.state == RunState::Failed {
+                failed.get_or_insert(Kind::Unavailable);
+            }
+            told.push(format!("{name}: {} (run {run})", ended.summary));
+        }
+        let summary =
+            if told.is_empty() { "no database is due".to_owned() } else { told.join("; ") };
+        match failed {
+            Some(kind) => Err(Error::new(kind, "CARE_DEGRADED", summary)),
+            None => Ok(Report { summary, proven }),
+        }
+    }
+}
+
+/// A care that was cut off: what it may have left is cleared up, as far as the ledger proves it ours. Vacuum and analyse
+/// leave nothing; what was not done is done the next time.
+pub struct CareTable(pub Arc<Databases>);
+
+#[async_trait]
+impl Reconcile for CareTable {
+    fn kind(&self) -> &'static str {
+        OPTIMIZE
+    }
+
+    async fn reconcile(&self, record: &RunRecord, steps: &[StepRecord]) -> ReconciliationRecord {
+        let name = record.parameters.get("database").and_then(|it| it.as_str()).unwrap_or_default();
+        let cleared = self.0.clear_up(name).await;
+        if let Err(error) = self.0.interrupted(&record.id, name).await {
+            tracing::error!(error = error.chain(), "a care that was cut off is not marked as such");
+        }
+        let begun = steps.iter().find(|step| step.state == StepState::Intent);
+        match (cleared, begun) {
+            (Err(why), _) => ReconciliationRecord {
+                verdict: Verdict::Held,
+                detail: format!("what it left is cleared up by the next care: {why}"),
+            },
+            (Ok(dropped), _) if !dropped.is_empty() => ReconciliationRecord {
+                verdict: Verdict::Undone,
+                detail: format!("dropped {}", dropped.join(", ")),
+            },
+            (Ok(_), Some(step)) => ReconciliationRecord {
+                verdict: Verdict::Undone,
+                detail: format!("nothing is left of {} {}", step.name, step.target),
+            },
+            (Ok(_), None) => ReconciliationRecord {
+                verdict: Verdict::Finished,
+                detail: "every step that it had begun was complete".to_owned(),
+            },
+        }
+    }
+}
+
+impl Databases {
+    /// Ends our sessions of an agent that is gone, and drops what they left, as far as the ledger proves it ours.
+    async fn clear_up(&self, name: &str) -> Result<Vec<String>, String> {
+        let mut entries = self.ledger(name).map_err(|error| error.chain())?;
+        let instance = match self.instance(name) {
+            Ok(instance) => instance,
+            Err(_) if entries.is_empty() => return Ok(Vec::new()),
+            Err(error) => return Err(error.chain()),
+        };
+        let Engine::Postgres(target) = &instance.target.engine else { return Ok(Vec::new()) };
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let limits = Limits { lock: instance.lock_timeout, statement: CLEARING };
+        let mut session =
+            Session::open(target, "clear-up", limits).await.map_err(|it| it.to_string())?;
+        let standing = crate::outside::database::facts::standing(&mut session);
+        let system = standing.await.map_err(|it| it.to_string())?.system;
+        entries.retain(|entry| entry.system_identifier == system);
+        let mut dropped = Vec::new();
+        for entry in entries {
+            if !upkeep::end_own(&mut session, entry.session).await.map_err(|it| it.to_string())? {
+                return Err(format!("the session {} has not ended yet", entry.session.0));
+            }
+            let cleared = ledger::clear(&mut session, &entry).await.map_err(|it| it.to_string())?;
+            if let Some((index, why)) = cleared.kept.first() {
+                return Err(format!("{index} could not be dropped: {why}"));
+            }
+            self.settle(&entry).await.map_err(|error| error.chain())?;
+            dropped.extend(cleared.dropped);
+        }
+        session.close().await;
+        Ok(dropped)
+    }
+
+    async fn interrupted(&self, run: &str, name: &str) -> Result<()> {
+        let records = self.state.read(|reading| Ok(reading.care().list(Some(name), 10)?))?;
+        let Some(mut record) = records.into_iter().find(|record| record.id == run) else {
+            return Ok(());
+        };
+        record.outcome = CareOutcome::Interrupted;
+        record.ended_at = Some(self.outside.clock.now());
+        self.keep(record).await
+    }
+}

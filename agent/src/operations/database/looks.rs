@@ -1,0 +1,170 @@
+//! What people ask of a database in between: how it is, which indexes could be better, whether it verifies.
+
+use std::time::Duration;
+
+use genesis_storage::VerifiedBackup;
+use jiff::Timestamp;
+
+use super::config::Instance;
+use super::indexes::{self, Advice};
+use super::record::{Benchmark, Item, Measured, Truth};
+use super::{Databases, act, health, verify};
+use crate::error::Result;
+use crate::outside::database::facts;
+use crate::outside::database::postgres::{Limits, Session};
+use crate::outside::database::vitals::{self, Slow};
+use crate::outside::database::{Engine, Failure};
+
+/// Benchmark queries may take so long each when somebody asks.
+const BENCH: Duration = Duration::from_secs(60);
+
+/// How a database is.
+#[derive(Debug)]
+pub struct Health {
+    /// The server's version.
+    pub version: String,
+    /// The database's size in bytes.
+    pub bytes: u64,
+    /// What was judged.
+    pub items: Vec<Item>,
+    /// The statements that take the most time.
+    pub slow: Vec<Slow>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Databases {
+    /// The preflight, whatever kind of database it is.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`, `STORAGE_FAILED`.
+    pub async fn check(&self, instance: &Instance) -> Result<(Vec<Item>, Duration)> {
+        match &instance.target.engine {
+            Engine::Postgres(target) => self.preflight(instance, target).await,
+            Engine::Sqlite(path) => self.preflight_sqlite(instance, path).await,
+        }
+    }
+
+    /// How it is now.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`.
+    pub async fn health(&self, instance: &Instance) -> Result<Health> {
+        let target = match &instance.target.engine {
+            Engine::Postgres(target) => target,
+            Engine::Sqlite(path) => return self.health_sqlite(instance, path).await,
+        };
+        let since = self.outside.clock.monotonic();
+        let looking = async {
+            let mut session = Session::open(target, "health", Limits::LOOK).await?;
+            let standing = facts::standing(&mut session).await?;
+            let figures = vitals::figures(&mut session).await?;
+            let tables = facts::tables(&mut session, None).await?;
+            let indexes = facts::indexes(&mut session).await?;
+            let slow = vitals::slow(&mut session).await?;
+            session.close().await;
+            let items = health::judge(instance, &standing, &figures, &tables, &indexes);
+            Ok::<_, Failure>((standing.version, figures.bytes.unsigned_abs(), items, slow))
+        };
+        let looked = looking.await.map_err(|failure| failure.about(&instance.target.name));
+        let (version, bytes, items, slow) = looked?;
+        let took = self.outside.clock.monotonic().saturating_sub(since);
+        Ok(Health { version, bytes, items, slow, took })
+    }
+
+    /// What could be done about its indexes, how many there are, and since when their use is counted.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`.
+    pub async fn advice(
+        &self,
+        instance: &Instance,
+    ) -> Result<(Vec<Advice>, usize, Option<Timestamp>)> {
+        let target = match &instance.target.engine {
+            Engine::Postgres(target) => target,
+            Engine::Sqlite(path) => return self.advice_sqlite(instance, path).await,
+        };
+        let looking = async {
+            let mut session = Session::open(target, "indexes", Limits::LOOK).await?;
+            let standing = facts::standing(&mut session).await?;
+            let figures = vitals::figures(&mut session).await?;
+            let mut indexes = facts::indexes(&mut session).await?;
+            if let Some(schema) = facts::extension(&mut session, "pgstattuple").await? {
+                for oid in super::plan::worth_measuring(&indexes, &instance.bloat) {
+                    let measured = act::measured_bloat(&mut session, &schema, oid).await.ok();
+                    let index = indexes.iter_mut().find(|index| index.oid == oid);
+                    index.into_iter().for_each(|index| index.measured = measured);
+                }
+            }
+            session.close().await;
+            Ok::<_, Failure>((standing, figures, indexes))
+        };
+        let looked = looking.await.map_err(|failure| failure.about(&instance.target.name));
+        let (standing, figures, indexes) = looked?;
+        let since = Some(figures.counted_since_us).filter(|since| *since > 0);
+        let since = since.and_then(|since| Timestamp::from_microsecond(since).ok());
+        let now = self.outside.clock.now();
+        let advice = indexes::advise(&indexes, &standing.invalid, &instance.bloat, since, now);
+        Ok((advice, indexes.len(), since))
+    }
+
+    /// Verifies it as after care, against what the last care measured.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`, `STORAGE_FAILED`.
+    pub async fn verify(&self, instance: &Instance) -> Result<(Vec<Item>, Vec<Benchmark>)> {
+        let name = &instance.target.name;
+        let target = match &instance.target.engine {
+            Engine::Postgres(target) => target,
+            Engine::Sqlite(path) => return self.verify_sqlite(instance, path).await,
+        };
+        let about = |failure: Failure| failure.about(name);
+        let limits = Limits { statement: BENCH, ..Limits::LOOK };
+        let mut session = Session::open(target, "verify", limits).await.map_err(about)?;
+        let mut benchmarks = Vec::new();
+        for query in &instance.bench {
+            let measured = act::measure(self, &mut session, query).await;
+            benchmarks.push(verify::compare(
+                query,
+                self.measured_last(name, &query.name)?,
+                measured,
+            ));
+        }
+        let standing = facts::standing(&mut session).await.map_err(about)?;
+        session.close().await;
+        let invalid: Vec<_> = standing.invalid.iter().filter(|index| !index.building).collect();
+        let names: Vec<&str> = invalid.iter().map(|index| index.name.as_str()).collect();
+        let good = if invalid.is_empty() { Truth::Pass } else { Truth::Fail };
+        let items = vec![
+            verify::queries(&benchmarks),
+            Item::new("invalid-indexes", good, invalid.len().to_string(), "0", names.join(", ")),
+            verify::pool(&standing),
+            self.backup_item(instance, &standing.system)?,
+        ];
+        Ok((items, benchmarks))
+    }
+
+    /// What the last care measured of a query.
+    pub(super) fn measured_last(&self, database: &str, query: &str) -> Result<Option<Measured>> {
+        let history = self.history(Some(database), 50)?;
+        let benchmarks = history.into_iter().flat_map(|(_, report)| report.benchmarks);
+        Ok(benchmarks.filter(|it| it.name == query).find_map(|it| it.after))
+    }
+
+    /// Whether there is a verified backup.
+    pub(super) fn backup_item(&self, instance: &Instance, system: &str) -> Result<Item> {
+        let limit = format!("verified to {}", instance.backup_min_level);
+        Ok(match self.verified(instance, Some(system))? {
+            VerifiedBackup::Yes(record) => {
+                let evidence = format!("of {}", record.started_at);
+                Item::new("backup-integrity", Truth::Pass, record.id, limit, evidence)
+            }
+            VerifiedBackup::No(why) => {
+                Item::new("backup-integrity", Truth::Fail, "none", limit, why)
+            }
+            VerifiedBackup::Unknown(why) => {
+                Item::new("backup-integrity", Truth::Unknown, "", limit, why)
+            }
+        })
+    }
+}

@@ -1,0 +1,663 @@
+//! Care of a file of SQLite: sound before anything is changed, copied before anything is rewritten, sound after.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::VerifiedBackup;
+use jiff::Timestamp;
+
+use super::begin::{Begun, Wish, blocked, overriding, request};
+use super::config::Instance;
+use super::indexes::Advice;
+use super::looks::Health;
+use super::preflight::{ACTIVE, BACKUP, DISK, Disk, TRADES};
+use super::record::{
+    Benchmark, Found, Item, Measured, Report, StepOutcome, StepReport, Truth, micros, size,
+};
+use super::survey::one_at_a_time;
+use super::{Databases, OPTIMIZE, verify};
+use crate::error::{Error, Result};
+use crate::lock;
+use crate::outside::database::Failure;
+use crate::outside::database::sqlite_file::{File, Pages, is_busy, is_stopped};
+use crate::plan::{Plan, PlanStep};
+use crate::runs::{Context, Progress};
+
+/// At least such a share of the pages holds nothing before all is rewritten.
+const FREE_PAGES: f64 = 0.2;
+/// VACUUM writes a copy and the changes: so many times the size must be free.
+const ROOM: f64 = 2.2;
+/// How often it is asked whether a long statement is to go on.
+const PACE: Duration = Duration::from_millis(100);
+
+/// What a look at a file found.
+struct Look {
+    items: Vec<Item>,
+    pages: Pages,
+}
+
+impl Databases {
+    async fn open_sqlite(&self, instance: &Instance, path: &Path, read_only: bool) -> Result<File> {
+        let opened = File::open(path, read_only, instance.lock_timeout).await;
+        opened.map_err(|failure| failure.about(&instance.target.name))
+    }
+
+    async fn look_sqlite(&self, instance: &Instance, path: &Path, file: &mut File) -> Result<Look> {
+        let name = &instance.target.name;
+        let about = |failure: Failure| failure.about(name);
+        let since = self.outside.clock.monotonic();
+        let (pages, trades) = tokio::join!(file.pages(), self.neighbours.trades(name));
+        let pages = pages.map_err(about)?;
+        let written = file.written_to().await.map_err(about)?;
+        let folder = path.parent().unwrap_or(path).to_owned();
+        let disk = self.disk_of(instance.data_dir.clone().unwrap_or(folder)).await;
+        let wanted = if worth_it(&pages) { (pages.bytes() as f64 * ROOM) as u64 } else { 0 };
+        let mut items = vec![
+            self.backup_sqlite(instance)?,
+            self.active_sqlite(instance, path).await,
+            Item::new(TRADES, trades.truth, trades.value, "0", trades.evidence),
+            disk_item(instance, &disk, wanted),
+            match written {
+                true => Item::new(
+                    "no-writer",
+                    Truth::Fail,
+                    "a writer",
+                    "nobody writes",
+                    "somebody holds the right to write; try again later",
+                ),
+                false => Item::new("no-writer", Truth::Pass, "nobody", "nobody writes", ""),
+            },
+        ];
+        let took = micros(self.outside.clock.monotonic().saturating_sub(since));
+        items.iter_mut().for_each(|item| item.took_us = took);
+        Ok(Look { items, pages })
+    }
+
+    /// A care of SQLite makes its own backup before it changes anything.
+    fn backup_sqlite(&self, instance: &Instance) -> Result<Item> {
+        let own = "or made first by the care itself";
+        let evidence = match self.verified(instance, None)? {
+            VerifiedBackup::Yes(record) => format!("backup {} of {}", record.id, record.started_at),
+            VerifiedBackup::No(_) | VerifiedBackup::Unknown(_) => {
+                "the care copies the file and verifies the copy before it changes anything"
+                    .to_owned()
+            }
+        };
+        Ok(Item::new(BACKUP, Truth::Pass, "first step", own, evidence))
+    }
+
+    async fn active_sqlite(&self, instance: &Instance, path: &Path) -> Item {
+        let limit = format!("< {}", instance.max_active);
+        match self.openers(path).await {
+            Err(why) => Item::new(ACTIVE, Truth::Unknown, "", limit, why),
+            Ok((pids, all)) => {
+                let few = pids.len() < instance.max_active as usize;
+                let truth = match (few, all) {
+                    (false, _) => Truth::Fail,
+                    (true, true) => Truth::Pass,
+                    (true, false) => Truth::Unknown,
+                };
+                let hidden = if all {
+                    ""
+                } else {
+                    "; not every process can be seen: run the agent as root or as the file's owner"
+                };
+                let evidence = format!("open in {}{hidden}", words(&pids));
+                Item::new(ACTIVE, truth, pids.len().to_string(), limit, evidence)
+            }
+        }
+    }
+
+    /// Who has the file open, and whether these are all.
+    async fn openers(&self, path: &Path) -> Result<(Vec<u32>, bool), String> {
+        let (path, host) = (path.to_owned(), Arc::clone(&self.outside.host));
+        let look = tokio::task::spawn_blocking(move || {
+            let facts = std::fs::metadata(&path).map_err(|error| error.to_string())?;
+            Ok(host.openers(facts.dev(), facts.ino()))
+        });
+        look.await.map_err(|error| error.to_string())?
+    }
+
+    /// The preflight of a file.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`.
+    pub async fn preflight_sqlite(
+        &self,
+        instance: &Instance,
+        path: &Path,
+    ) -> Result<(Vec<Item>, Duration)> {
+        let since = self.outside.clock.monotonic();
+        let mut file = self.open_sqlite(instance, path, false).await?;
+        let mut look = self.look_sqlite(instance, path, &mut file).await?;
+        file.close().await;
+        look.items.push(one_at_a_time(lock::take(&lock_path(path)).is_ok()));
+        Ok((look.items, self.outside.clock.monotonic().saturating_sub(since)))
+    }
+
+    pub(super) async fn plan_sqlite(
+        &self,
+        instance: &Instance,
+        path: &Path,
+        wish: &Wish,
+    ) -> Result<Plan> {
+        let mut file = self.open_sqlite(instance, path, false).await?;
+        let mut look = self.look_sqlite(instance, path, &mut file).await?;
+        file.close().await;
+        overriding(&mut look.items, &wish.overrides);
+        blocked(&instance.target.name, &look.items)?;
+        Ok(plan_of(instance, path, &look.pages, wish))
+    }
+
+    pub(super) async fn optimize_sqlite(
+        self: &Arc<Self>,
+        instance: Instance,
+        path: PathBuf,
+        wish: Wish,
+        ends: Duration,
+    ) -> Result<Begun> {
+        let name = instance.target.name.clone();
+        let turn = lock::take(&lock_path(&path)).map_err(|error| match error.code {
+            "ALREADY_RUNNING" => {
+                let message = format!(
+                    "another agent cares for database {name} now; try again when it has ended"
+                );
+                Error::conflict("DATABASE_HELD", message)
+            }
+            _ => error,
+        })?;
+        let mut file = self.open_sqlite(&instance, &path, false).await?;
+        let mut look = self.look_sqlite(&instance, &path, &mut file).await?;
+        overriding(&mut look.items, &wish.overrides);
+        if blocked(&name, &look.items).is_err() {
+            file.close().await;
+            return self.refuse(&instance, &wish, look.items).await;
+        }
+        plan_of(&instance, &path, &look.pages, &wish).accept(&wish.plan_hash)?;
+        let databases = Arc::clone(self);
+        let started = self.runs.start(request(&instance, &wish), move |context| async move {
+            let report = Report { preflight: look.items, ..Report::default() };
+            databases.begun(&context, &name, &report).await?;
+            let mut care = Care {
+                databases: Arc::clone(&databases),
+                instance,
+                path,
+                context: context.clone(),
+                ends,
+                report,
+            };
+            let ended = care.run(&mut file).await;
+            file.close().await;
+            drop(turn);
+            databases.ended(&context, &name, care.report, ended).await
+        });
+        Ok(Begun::Run(started.await?))
+    }
+
+    /// How a file is.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`.
+    pub async fn health_sqlite(&self, instance: &Instance, path: &Path) -> Result<Health> {
+        let since = self.outside.clock.monotonic();
+        let name = &instance.target.name;
+        let about = |failure: Failure| failure.about(name);
+        let mut file = self.open_sqlite(instance, path, true).await?;
+        let damage = file.damage(false).await.map_err(about)?;
+        let pages = file.pages().await;
+        let version =
+            file.rows("SELECT sqlite_version()").await.ok().and_then(|mut it| it.pop()?.pop());
+        let journal =
+            file.rows("PRAGMA journal_mode").await.ok().and_then(|mut it| it.pop()?.pop());
+        file.close().await;
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let wal = std::fs::metadata(PathBuf::from(wal)).map_or(0, |facts| facts.len());
+        let bytes = pages.as_ref().map_or(0, Pages::bytes);
+        let sound = if damage.is_empty() { Truth::Pass } else { Truth::Fail };
+        let mut items = vec![Item::new(
+            "integrity",
+            sound,
+            if damage.is_empty() { "ok" } else { "damaged" },
+            "ok",
+            damage.join("; "),
+        )];
+        if let Ok(pages) = &pages {
+            let share = free_share(pages);
+            let good = if share < FREE_PAGES { Truth::Pass } else { Truth::Fail };
+            let evidence = format!("{} of {} pages hold nothing", pages.free, pages.count);
+            items.push(Item::new(
+                "free-pages",
+                good,
+                format!("{:.1} %", share * 100.0),
+                "< 20 %",
+                evidence,
+            ));
+        }
+        // Twice the file, or more than a checkpoint every thousand pages leaves.
+        let small = if wal <= bytes.max(64 << 20) { Truth::Pass } else { Truth::Fail };
+        items.push(Item::new(
+            "wal",
+            small,
+            size(wal),
+            "smaller than the file, or 64 MiB",
+            journal.unwrap_or_default(),
+        ));
+        items.push(self.backup_item(instance, "")?);
+        let took = self.outside.clock.monotonic().saturating_sub(since);
+        Ok(Health { version: version.unwrap_or_default(), bytes, items, slow: Vec::new(), took })
+    }
+
+    /// Duplicate indexes; SQLite does not count how often each is used.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`.
+    pub async fn advice_sqlite(
+        &self,
+        instance: &Instance,
+        path: &Path,
+    ) -> Result<(Vec<Advice>, usize, Option<Timestamp>)> {
+        let mut file = self.open_sqlite(instance, path, true).await?;
+        let indexes = file.indexes().await.map_err(|it| it.about(&instance.target.name))?;
+        file.close().await;
+        let mut found = Vec::new();
+        for (place, index) in indexes.iter().enumerate() {
+            let twin = indexes.iter().enumerate().find(|(at, other)| {
+                let keeps = (other.constraint, other.unique) > (index.constraint, index.unique)
+                    || ((other.constraint, other.unique) == (index.constraint, index.unique)
+                        && *at > place);
+                *at != place && keeps && other.table == index.table && other.on == index.on
+            });
+            let Some((_, twin)) = twin else { continue };
+            let caution = if index.constraint { "a constraint needs it" } else { "" };
+            found.push(Advice {
+                kind: "duplicate",
+                index: index.name.clone(),
+                table: index.table.clone(),
+                bytes: 0,
+                saves: 0,
+                evidence: format!("the same as {}, on {}", twin.name, index.on),
+                sql: format!(
+                    "DROP INDEX {};",
+                    crate::outside::database::postgres::quote(&index.name)
+                ),
+                caution: caution.to_owned(),
+            });
+        }
+        Ok((found, indexes.len(), None))
+    }
+
+    /// Verifies a file as after care.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`.
+    pub async fn verify_sqlite(
+        &self,
+        instance: &Instance,
+        path: &Path,
+    ) -> Result<(Vec<Item>, Vec<Benchmark>)> {
+        let name = &instance.target.name;
+        let mut file = self.open_sqlite(instance, path, true).await?;
+        let damage = file.damage(true).await.map_err(|it| it.about(name))?;
+        let mut benchmarks = Vec::new();
+        for query in &instance.bench {
+            let measured = measure(self, &mut file, query).await;
+            benchmarks.push(verify::compare(
+                query,
+                self.measured_last(name, &query.name)?,
+                measured,
+            ));
+        }
+        file.close().await;
+        let items =
+            vec![verify::queries(&benchmarks), integrity(&damage), self.backup_item(instance, "")?];
+        Ok((items, benchmarks))
+    }
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push("-genesis.lock");
+    lock.into()
+}
+
+fn words(pids: &[u32]) -> String {
+    match pids {
+        [] => "no other process".to_owned(),
+        pids => {
+            format!("processes {}", pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn free_share(pages: &Pages) -> f64 {
+    if pages.count == 0 { 0.0 } else { pages.free as f64 / pages.count as f64 }
+}
+
+/// Whether rewriting all of it gains enough.
+fn worth_it(pages: &Pages) -> bool {
+    free_share(pages) >= FREE_PAGES
+}
+
+fn integrity(damage: &[String]) -> Item {
+    match damage {
+        [] => Item::new("integrity", Truth::Pass, "ok", "ok", ""),
+        damage => Item::new("integrity", Truth::Fail, "damaged", "ok", damage.join("; ")),
+    }
+}
+
+fn disk_item(instance: &Instance, disk: &Result<Disk, String>, wanted: u64) -> Item {
+    let percent = instance.min_free * 100.0;
+    let limit = match wanted {
+        0 => format!("> {percent} %"),
+        _ => format!("> {percent} % and {} ({ROOM} x the file)", size(wanted)),
+    };
+    match disk {
+        Err(why) => Item::new(DISK, Truth::Unknown, "", limit, why.as_str()),
+        Ok(Disk { total: 0, .. }) => {
+            Item::new(DISK, Truth::Unknown, "", limit, "the disk says that it has no size")
+        }
+        Ok(Disk { free, total }) => {
+            let enough = *free as f64 > instance.min_free * *total as f64 && *free > wanted;
+            let truth = if enough { Truth::Pass } else { Truth::Fail };
+            let value = format!("{:.1} %", *free as f64 * 100.0 / *total as f64);
+            Item::new(
+                DISK,
+                truth,
+                value,
+                limit,
+                format!("{} of {} are free", size(*free), size(*total)),
+            )
+        }
+    }
+}
+
+fn plan_of(instance: &Instance, path: &Path, pages: &Pages, wish: &Wish) -> Plan {
+    let target = path.display().to_string();
+    let step = |action: &str, reason: &str| PlanStep::new(action, &target, reason);
+    let mut steps = vec![
+        step("quick-check", "nothing is changed where the file is damaged"),
+        step("checkpoint", "the log of changes goes into the file"),
+        step("backup", "a copy, verified, before anything is rewritten"),
+    ];
+    if worth_it(pages) {
+        let reason = format!("{:.0} % of its pages hold nothing", free_share(pages) * 100.0);
+        steps.push(PlanStep::new("vacuum", &target, reason));
+    }
+    steps.push(step("analyze", "statistics for the planner"));
+    steps.push(step("verify", "integrity, queries, backup"));
+    Plan::new(OPTIMIZE, &[&instance.target.name, &wish.overrides.join(",")], steps)
+}
+
+/// One care of a file.
+struct Care {
+    databases: Arc<Databases>,
+    instance: Instance,
+    path: PathBuf,
+    context: Context,
+    ends: Duration,
+    report: Report,
+}
+
+impl Care {
+    async fn run(&mut self, file: &mut File) -> Result<()> {
+        let before = self.measure_queries(file).await;
+        if !self.is_sound(file).await? {
+            return Ok(());
+        }
+        self.checkpoint(file).await?;
+        if self.back_up().await? {
+            self.vacuum(file).await?;
+            self.step(
+                "analyze",
+                async |_, file| {
+                    file.run("ANALYZE; PRAGMA optimize=0x10002").await?;
+                    Ok("analysed".to_owned())
+                },
+                file,
+            )
+            .await?;
+        }
+        let damage = file.damage(true).await.map_err(|it| self.about(it))?;
+        let after = self.measure_queries(file).await;
+        let benchmarks: Vec<_> = (self.instance.bench.iter().zip(before).zip(after))
+            .map(|((query, before), after)| verify::compare(query, before.ok(), after))
+            .collect();
+        let items = vec![
+            verify::queries(&benchmarks),
+            integrity(&damage),
+            self.databases.backup_item(&self.instance, "")?,
+        ];
+        self.report.findings.extend(verify::findings(&items, &benchmarks));
+        if !damage.is_empty() {
+            self.report.findings.push(corrupt(&self.path, &damage));
+        }
+        (self.report.verification, self.report.benchmarks) = (items, benchmarks);
+        Ok(())
+    }
+
+    fn about(&self, failure: Failure) -> Error {
+        failure.about(&self.instance.target.name)
+    }
+
+    async fn measure_queries(&self, file: &mut File) -> Vec<Result<Measured, String>> {
+        let mut measured = Vec::new();
+        for query in &self.instance.bench {
+            measured.push(measure(&self.databases, file, query).await);
+        }
+        measured
+    }
+
+    /// Whether the file is sound. If it is not, nothing may be changed: what is left of it may be all there is.
+    async fn is_sound(&mut self, file: &mut File) -> Result<bool> {
+        let mut damage = Vec::new();
+        let found = &mut damage;
+        self.step(
+            "quick-check",
+            async |_, file| {
+                *found = file.damage(false).await?;
+                match found.as_slice() {
+                    [] => Ok("sound".to_owned()),
+                    damage => Err(Failure::Odd(damage.join("; "))),
+                }
+            },
+            file,
+        )
+        .await?;
+        if damage.is_empty() {
+            return Ok(self.report.count(StepOutcome::Failed) == 0);
+        }
+        self.report.findings.push(corrupt(&self.path, &damage));
+        Ok(false)
+    }
+
+    async fn checkpoint(&mut self, file: &mut File) -> Result<()> {
+        let mut pinned = false;
+        let found = &mut pinned;
+        self.step(
+            "checkpoint",
+            async |_, file| {
+                *found = file.checkpoint().await?;
+                let said = if *found {
+                    "a reader keeps the log of changes"
+                } else {
+                    "the log of changes is empty"
+                };
+                Ok(said.to_owned())
+            },
+            file,
+        )
+        .await?;
+        if pinned {
+            let who = match self.databases.openers(&self.path).await {
+                Ok((pids, _)) => words(&pids),
+                Err(why) => why,
+            };
+            let message = format!(
+                "the log of changes could not be emptied, as somebody still reads from it: {who}"
+            );
+            let subject = self.path.display().to_string();
+            self.report.findings.push(Found::new("WAL_PINNED", subject, message));
+        }
+        Ok(())
+    }
+
+    /// Copies the file and verifies the copy; whether there is one.
+    async fn back_up(&mut self) -> Result<bool> {
+        self.context.safe_point()?;
+        let name = self.instance.target.name.clone();
+        let databases = Arc::clone(&self.databases);
+        let journal = self.context.begin("backup", &name).await?;
+        let since = databases.outside.clock.monotonic();
+        let made = databases.neighbours.back_up(&name, &self.context.id()).await;
+        let (outcome, detail) = match made {
+            Ok(detail) => (StepOutcome::Done, detail),
+            Err(why) => (StepOutcome::Failed, why),
+        };
+        self.keep("backup", outcome, (0, 0), since, detail.clone());
+        if outcome == StepOutcome::Done {
+            journal.done(detail).await?;
+            return Ok(true);
+        }
+        journal.failed(detail.clone()).await?;
+        self.report.findings.push(Found::new(
+            "BACKUP_FAILED",
+            name,
+            format!("so nothing was changed: {detail}"),
+        ));
+        Ok(false)
+    }
+
+    async fn vacuum(&mut self, file: &mut File) -> Result<()> {
+        let pages = file.pages().await.map_err(|it| self.about(it))?;
+        if !worth_it(&pages) {
+            return Ok(());
+        }
+        self.step(
+            "vacuum",
+            async |bytes, file| {
+                bytes.0 = pages.bytes();
+                file.run("VACUUM").await?;
+                let after = file.pages().await?;
+                bytes.1 = after.bytes();
+                match after.free {
+                    0 => Ok(format!("{} became {}", size(bytes.0), size(bytes.1))),
+                    free => Err(Failure::Odd(format!("{free} pages hold nothing still"))),
+                }
+            },
+            file,
+        )
+        .await
+    }
+
+    /// Carries a step out, journalled before and after, and ended when the window is over or the run cancelled.
+    async fn step<F>(&mut self, action: &str, act: F, file: &mut File) -> Result<()>
+    where
+        F: AsyncFnOnce(&mut (u64, u64), &mut File) -> Result<String, Failure>,
+    {
+        self.context.safe_point()?;
+        let clock = Arc::clone(&self.databases.outside.clock);
+        let target = self.path.display().to_string();
+        if clock.monotonic() >= self.ends {
+            self.keep(
+                action,
+                StepOutcome::Deferred,
+                (0, 0),
+                clock.monotonic(),
+                "the window is over".to_owned(),
+            );
+            return Ok(());
+        }
+        let journal = self.context.begin(action, &target).await?;
+        self.context.progress(Progress { message: action.to_owned(), ..Progress::default() });
+        let (since, mut bytes, stop) = (clock.monotonic(), (0, 0), file.stop());
+        let done = {
+            let mut acting = std::pin::pin!(act(&mut bytes, file));
+            loop {
+                tokio::select! {
+                    done = &mut acting => break done,
+                    () = clock.sleep(PACE) => {
+                        if clock.monotonic() >= self.ends || self.context.safe_point().is_err() {
+                            stop.now();
+                        }
+                    }
+                }
+            }
+        };
+        let (outcome, detail) = match done {
+            Ok(detail) => (StepOutcome::Done, detail),
+            Err(failure) if is_stopped(&failure) => {
+                (StepOutcome::Deferred, "its window is over, or it was cancelled".to_owned())
+            }
+            Err(failure) if is_busy(&failure) => {
+                (StepOutcome::Failed, format!("somebody else holds the file: {failure}"))
+            }
+            Err(failure) => (StepOutcome::Failed, failure.to_string()),
+        };
+        self.keep(action, outcome, bytes, since, detail.clone());
+        match outcome {
+            StepOutcome::Done => journal.done(detail).await?,
+            _ => journal.failed(detail).await?,
+        }
+        self.context.safe_point()
+    }
+
+    fn keep(
+        &mut self,
+        action: &str,
+        outcome: StepOutcome,
+        bytes: (u64, u64),
+        since: Duration,
+        detail: String,
+    ) {
+        let took = self.databases.outside.clock.monotonic().saturating_sub(since);
+        self.report.step(StepReport {
+            action: action.to_owned(),
+            target: self.path.display().to_string(),
+            outcome,
+            bytes_before: bytes.0,
+            bytes_after: bytes.1,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            detail,
+        });
+    }
+}
+
+fn corrupt(path: &Path, damage: &[String]) -> Found {
+    let message = format!(
+        "the file is damaged, and nothing was changed: {}; copy it aside, then restore a backup (genesisctl runbook show database)",
+        damage.join("; ")
+    );
+    Found::new("SQLITE_CORRUPT", path.display().to_string(), message)
+}
+
+/// Runs a query 20 times, and reads its plan.
+async fn measure(
+    databases: &Databases,
+    file: &mut File,
+    query: &super::config::BenchQuery,
+) -> Result<Measured, String> {
+    let text = |failure: Failure| failure.to_string();
+    file.run("PRAGMA query_only = ON").await.map_err(text)?;
+    let measuring = async {
+        let plan = file.rows(&format!("EXPLAIN QUERY PLAN {}", query.sql)).await.map_err(text)?;
+        let shape: Vec<String> = plan.into_iter().filter_map(|mut row| row.pop()).collect();
+        let indexes = shape
+            .iter()
+            .filter_map(|line| Some(line.split_once("INDEX ")?.1.split(' ').next()?.to_owned()))
+            .collect();
+        let mut times = Vec::with_capacity(verify::TIMES);
+        for _ in 0..verify::TIMES {
+            let since = databases.outside.clock.monotonic();
+            file.rows(&query.sql).await.map_err(text)?;
+            times.push(micros(databases.outside.clock.monotonic().saturating_sub(since)));
+        }
+        let (p50_us, p95_us) = verify::percentiles(times);
+        Ok(Measured { name: query.name.clone(), p50_us, p95_us, shape, indexes })
+    };
+    let measured = measuring.await;
+    file.run("PRAGMA query_only = OFF").await.map_err(text)?;
+    measured
+}

@@ -1,0 +1,1 @@
+//! Tables for what is decided, and small stories.

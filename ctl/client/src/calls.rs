@@ -40,7 +40,9 @@ const fn urgent(call: Call) -> Call {
 
 const AGENT: &str = "genesis.v1.AgentService";
 const ALERTS: &str = "genesis.v1.AlertsService";
+const BACKUP: &str = "genesis.v1.BackupService";
 const BREAKER: &str = "genesis.v1.BreakerService";
+const DATABASE: &str = "genesis.v1.DatabaseService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
 const OPLOG: &str = "genesis.v1.OplogService";
@@ -70,6 +72,13 @@ pub(crate) const CALLS: &[Call] = &[
     reads(ALERTS, "PlanEndSilence"),
     changes(ALERTS, "TestChannel"),
     reads(ALERTS, "PlanTestChannel"),
+    reads(BACKUP, "ListBackups"),
+    changes(BACKUP, "RunBackup"),
+    reads(BACKUP, "PlanRunBackup"),
+    changes(BACKUP, "VerifyBackup"),
+    reads(BACKUP, "PlanVerifyBackup"),
+    changes(BACKUP, "RestoreBackup"),
+    reads(BACKUP, "PlanRestoreBackup"),
     reads(BREAKER, "ReportOutcomes"),
     reads(BREAKER, "TakeProbes"),
     reads(BREAKER, "GetBreaker"),
@@ -79,6 +88,19 @@ pub(crate) const CALLS: &[Call] = &[
     urgent(reads(BREAKER, "PlanTripBreaker")),
     urgent(changes(BREAKER, "ResetBreaker")),
     urgent(reads(BREAKER, "PlanResetBreaker")),
+    reads(DATABASE, "ListDatabases"),
+    reads(DATABASE, "CheckPreflight"),
+    changes(DATABASE, "OptimizeDatabase"),
+    reads(DATABASE, "PlanOptimizeDatabase"),
+    changes(DATABASE, "OptimizeDatabaseDespite"),
+    reads(DATABASE, "PlanOptimizeDatabaseDespite"),
+    reads(DATABASE, "GetDatabaseHealth"),
+    reads(DATABASE, "AnalyzeIndexes"),
+    reads(DATABASE, "ListBlockers"),
+    destroys(DATABASE, "KillSession"),
+    reads(DATABASE, "PlanKillSession"),
+    reads(DATABASE, "VerifyDatabase"),
+    reads(DATABASE, "ListCare"),
     urgent(reads(HEALTH, "GetHealthStatus")),
     urgent(reads(HEALTH, "CheckHealth")),
     reads(HEALTH, "Diagnose"),

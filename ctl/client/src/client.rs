@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
 use genesis_proto::v1::alerts_service_client::AlertsServiceClient;
+use genesis_proto::v1::backup_service_client::BackupServiceClient;
 use genesis_proto::v1::breaker_service_client::BreakerServiceClient;
+use genesis_proto::v1::database_service_client::DatabaseServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
 use genesis_proto::v1::oplog_service_client::OplogServiceClient;
@@ -176,8 +178,16 @@ impl Client {
         alerts, AlertsServiceClient
     }
     service! {
+        /// Backups of the databases and of the agent itself.
+        backup, BackupServiceClient
+    }
+    service! {
         /// Circuit breakers.
         breaker, BreakerServiceClient
+    }
+    service! {
+        /// Care of databases.
+        database, DatabaseServiceClient
     }
     service! {
         /// Checks, issues and remediation.

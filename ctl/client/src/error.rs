@@ -359,6 +359,25 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "COMPONENT_NOT_FOUND" | "POINT_NOT_FOUND" | "NO_EARLIER_POINT") => {
             "list what can be rolled back with `genesisctl rollback components`"
         }
+        (_, "DATABASE_NOT_FOUND") => "list the configured databases with `genesisctl db list`",
+        (_, "DATABASE_UNREACHABLE") => {
+            "see where it should be with `genesisctl db list`, and whether it runs there and lets the agent in"
+        }
+        (_, "DATABASE_HELD") => {
+            "another agent works on it: see who with `genesisctl db preflight`, and wait for its end"
+        }
+        (_, "PREFLIGHT_BLOCKED") => {
+            "meet the conditions listed (`genesisctl db preflight` measures them), then try again; an admin may \
+             leave one out with --override"
+        }
+        (_, "OVERRIDE_INVALID") => "name the items as `genesisctl db preflight` does",
+        (_, "SESSION_NOT_FOUND" | "SESSION_CHANGED") => {
+            "nobody was ended: look again with `genesisctl db blockers`"
+        }
+        (_, "SESSION_PROTECTED") => "see what protects it with `genesisctl db blockers`",
+        (_, "BACKUP_NOT_FOUND" | "BACKUP_SOURCE_NOT_FOUND") => {
+            "list backups and their sources with `genesisctl backup list`"
+        }
         (_, "PLAN_CHANGED") => "look at the new plan with `--plan`, then pass its hash",
         (_, "CONFIG_INVALID") => "list every problem with `genesisctl config check`",
         (_, "RUN_ENDED") => "look at how it ended with `genesisctl run show`",

@@ -69,6 +69,47 @@ pub(crate) fn agreed(
     question: &str,
     undone: &str,
 ) -> Result<String, Stop> {
+    let found = shown(session, plan)?;
+    if ask(session, question) {
+        return Ok(found);
+    }
+    Err(Halt::Failed(format!("not confirmed: {undone}")).into())
+}
+
+/// [`agreed`], where a yes is typed too easily: `name` is to be typed.
+pub(crate) fn typed(
+    session: &Session<'_>,
+    plan: Option<&Plan>,
+    name: &str,
+    undone: &str,
+) -> Result<String, Stop> {
+    let found = shown(session, plan)?;
+    let question = format!("Type its name ({name}) to go ahead: ");
+    let answer = session.console(|console| answered(console, &question));
+    if answer.as_deref() == Some(name) {
+        return Ok(found);
+    }
+    Err(Halt::Failed(format!("not confirmed: {undone}")).into())
+}
+
+/// Demands `--confirm` where nobody can be asked to type the name, before anything is sent.
+pub(crate) fn name_needed(
+    session: &Session<'_>,
+    confirm: Option<&str>,
+    command: &str,
+    whose: &str,
+) -> Result<(), Halt> {
+    if confirm.is_some() || session.interactive() {
+        return Ok(());
+    }
+    Err(Halt::Usage(format!(
+        "`{command}` needs --confirm {whose}, and there is no terminal to ask at. Nothing was sent: look at what it \
+         would do with --plan first"
+    )))
+}
+
+/// Shows the plan, and returns its hash if it is the one that was wanted.
+fn shown(session: &Session<'_>, plan: Option<&Plan>) -> Result<String, Stop> {
     let found = plan.map(|plan| plan.hash.clone()).unwrap_or_default();
     let wanted = session.plan_hash();
     if !wanted.is_empty() && wanted != found {
@@ -79,10 +120,7 @@ pub(crate) fn agreed(
     for step in plan.iter().flat_map(|plan| &plan.steps).take(20) {
         session.warn(&format!("  {} {}: {}", step.action, step.target, step.reason));
     }
-    if ask(session, question) {
-        return Ok(found);
-    }
-    Err(Halt::Failed(format!("not confirmed: {undone}")).into())
+    Ok(found)
 }
 
 /// Puts the question and reads the answer; anything but yes is no.
@@ -92,9 +130,15 @@ pub(crate) fn ask(session: &Session<'_>, question: &str) -> bool {
 
 /// [`ask`], where there is no session.
 pub(crate) fn ask_at(console: &mut Console, question: &str) -> bool {
-    crate::render::prompt(console, &format!("{question} [y/N] "));
+    let answer = answered(console, &format!("{question} [y/N] "));
+    answer.is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The line that was typed, without the space around it.
+fn answered(console: &mut Console, question: &str) -> Option<String> {
+    crate::render::prompt(console, question);
     let mut answer = String::new();
     // Nobody types more than this.
     let read = (&mut console.stdin).take(256).read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    read.is_ok().then(|| answer.trim().to_owned())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use genesis_client::v1::{Condition, RunState, Severity};
+use genesis_client::v1::{Condition, RunState, Severity, Truth};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -100,6 +100,41 @@ pub(crate) fn duration(length: Duration) -> String {
     match small.0 {
         0 => format!("{}{}", large.0, large.1),
         _ => format!("{}{} {}{}", large.0, large.1, small.0, small.1),
+    }
+}
+
+/// How long a query takes, finer than [`proto_duration`] below a second: "0.42ms", "12.3ms".
+pub(crate) fn latency(length: Option<&prost_types::Duration>) -> String {
+    let Some(known) = length.and_then(|length| Duration::try_from(*length).ok()) else {
+        return NONE.to_owned();
+    };
+    let millis = known.as_secs_f64() * 1000.0;
+    match millis {
+        // 9.996 would be shown as 10.00.
+        ..9.995 => format!("{millis:.2}ms"),
+        ..999.95 => format!("{millis:.1}ms"),
+        _ => duration(known),
+    }
+}
+
+/// A statement in one line, cut to `most` characters.
+pub(crate) fn excerpt(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        None => line,
+        Some(_) => {
+            let kept: String = line.chars().take(most.saturating_sub(1)).collect();
+            format!("{}…", kept.trim_end())
+        }
+    }
+}
+
+/// "PASS", "FAIL" or "UNKNOWN".
+pub(crate) fn truth(truth: Truth) -> &'static str {
+    match truth {
+        Truth::Pass => "PASS",
+        Truth::Fail => "FAIL",
+        Truth::Unknown | Truth::Unspecified => "UNKNOWN",
     }
 }
 
@@ -215,6 +250,28 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn latencies_are_fine_and_statements_short() {
+        let of = |nanos: i64| {
+            let (seconds, nanos) = (nanos / 1_000_000_000, (nanos % 1_000_000_000) as i32);
+            latency(Some(&prost_types::Duration { seconds, nanos }))
+        };
+        for (nanos, text) in [
+            (0, "0.00ms"),
+            (420_000, "0.42ms"),
+            (9_994_000, "9.99ms"),
+            (9_996_000, "10.0ms"),
+            (999_960_000, "999ms"),
+            (1_500_000_000, "1.5s"),
+        ] {
+            assert_eq!(of(nanos), text);
+        }
+        assert_eq!(latency(None), "-");
+        assert_eq!(excerpt("SELECT 1\n  FROM\tx", 20), "SELECT 1 FROM x");
+        assert_eq!(excerpt("SELECT äöü FROM x", 12), "SELECT äöü…");
+        assert_eq!(excerpt("SELECT", 6), "SELECT");
     }
 
     #[test]

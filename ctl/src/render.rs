@@ -10,7 +10,8 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use genesis_client::v1::{
-    AttemptOutcome, Condition, Finding, IncidentState, IssueState, RunState, Severity,
+    AttemptOutcome, BackupState, CareOutcome, Condition, Finding, IncidentState, IssueState,
+    RunState, Severity, Truth,
 };
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
@@ -106,6 +107,43 @@ impl Cell {
             Severity::Medium | Severity::Low | Severity::Unspecified => Tone::Plain,
         };
         Self { tone, ..Self::from(format::severity(severity)) }
+    }
+
+    /// What was measured of an item; one that does not count this time is no more than a warning.
+    pub(crate) fn truth(truth: Truth, overridden: bool) -> Self {
+        let (text, passes) = (format::truth(truth), truth == Truth::Pass);
+        if overridden && !passes {
+            return Self { tone: Tone::Warning, ..Self::from(format!("{text}, overridden")) };
+        }
+        let tone = match truth {
+            Truth::Pass => Tone::Good,
+            Truth::Fail => Tone::Bad,
+            Truth::Unknown | Truth::Unspecified => Tone::Unsure,
+        };
+        Self { tone, ..Self::from(text) }
+    }
+
+    pub(crate) fn care_outcome(outcome: CareOutcome) -> Self {
+        use CareOutcome as O;
+        let tone = match outcome {
+            O::Done => Tone::Good,
+            O::Failed => Tone::Bad,
+            O::Degraded | O::Blocked => Tone::Warning,
+            O::Interrupted => Tone::Unsure,
+            O::Running | O::Unspecified => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::short_name(outcome.as_str_name(), "CARE_OUTCOME_")) }
+    }
+
+    pub(crate) fn backup_state(state: BackupState) -> Self {
+        use BackupState as S;
+        let tone = match state {
+            S::Complete => Tone::Good,
+            S::Failed | S::Broken => Tone::Bad,
+            S::Unspecified => Tone::Unsure,
+            S::Running | S::Expired => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "BACKUP_STATE_")) }
     }
 
     /// One that says something bad, or else something good.

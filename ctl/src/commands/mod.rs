@@ -2,9 +2,18 @@
 
 mod agent;
 mod alerts;
+mod backup;
+mod backup_list;
+mod backup_restore;
 mod breaker;
 mod config;
 pub(crate) mod context;
+mod db;
+mod db_care;
+mod db_health;
+mod db_history;
+mod db_items;
+mod db_sessions;
 mod emergency;
 mod export_file;
 mod health;
@@ -86,6 +95,12 @@ pub(crate) enum Command {
     /// Rotate, archive, fetch back, verify and clean up logs.
     #[command(subcommand)]
     Logs(logs::Verb),
+    /// Optimize databases, see how they are, and who blocks whom.
+    #[command(subcommand)]
+    Db(db::Verb),
+    /// Make, verify and restore backups of the databases and of the agent itself.
+    #[command(subcommand)]
+    Backup(backup::Verb),
     /// Show what secures the agent's TCP listener, and for how long.
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -131,6 +146,8 @@ impl Command {
             Self::Alerts(verb) => verb.changes(),
             Self::Breaker(verb) => verb.changes(),
             Self::Logs(verb) => verb.changes(),
+            Self::Db(verb) => verb.changes(),
+            Self::Backup(verb) => verb.changes(),
         }
     }
 }
@@ -188,6 +205,8 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Breaker(verb) => breaker::dispatch(verb, session).await,
         Command::Incident(verb) => incident::dispatch(verb, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,
+        Command::Db(verb) => db::dispatch(verb, session).await,
+        Command::Backup(verb) => backup::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,
         Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Context(_)

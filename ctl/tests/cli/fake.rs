@@ -1,7 +1,9 @@
 //! A tiny agent on a unix socket that answers as each test tells it to, and keeps what it was called with.
 
 pub(crate) mod alerts;
+pub(crate) mod backup;
 mod breaker;
+pub(crate) mod database;
 pub(crate) mod health;
 mod services;
 
@@ -12,9 +14,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) use alerts::Alerts;
+pub(crate) use backup::Backups;
+pub(crate) use database::Databases;
 use genesis_client::v1::agent_service_server::AgentServiceServer;
 use genesis_client::v1::alerts_service_server::AlertsServiceServer;
+use genesis_client::v1::backup_service_server::BackupServiceServer;
 use genesis_client::v1::breaker_service_server::BreakerServiceServer;
+use genesis_client::v1::database_service_server::DatabaseServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
 use genesis_client::v1::oplog_service_server::OplogServiceServer;
@@ -61,6 +67,8 @@ pub(crate) struct Script {
     pub(crate) health: Health,
     pub(crate) alerts: Alerts,
     pub(crate) breakers: Vec<Breaker>,
+    pub(crate) databases: Databases,
+    pub(crate) backups: Backups,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -178,6 +186,8 @@ impl Fake {
             runtime.block_on(async {
                 let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
+                    .add_service(BackupServiceServer::from_arc(served.clone()))
+                    .add_service(DatabaseServiceServer::from_arc(served.clone()))
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))
                     .add_service(AlertsServiceServer::from_arc(served.clone()))

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod alerts;
+mod backups;
 mod breaker;
 mod contexts;
+mod databases;
+mod databases_changes;
 mod emergency;
 mod fake;
 mod fanout;

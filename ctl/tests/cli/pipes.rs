@@ -119,14 +119,15 @@ fn nobody_is_asked_where_nobody_can_answer() {
         .filter(|(_, policy)| policy.destructive)
         .map(|(path, _)| path)
         .collect();
-    assert_eq!(destructive.len(), 4, "a new one belongs into this test: {destructive:?}");
+    assert_eq!(destructive.len(), 5, "a new one belongs into this test: {destructive:?}");
     let (_folder, agents) = agents(1, |_| Script { watches: vec![ended()], ..Default::default() });
     let node = nodes(&agents);
     let cleanup = ["logs", "cleanup", "--older-than", "365d", "-n", &node];
     let early = [&cleanup[..], &["--override-retention", "--reason", "r"]].concat();
     let action = ["health", "run", "make-room", "-n", &node];
     let despite = [&action[..], &["--despite-trades", "--reason", "r"]].concat();
-    for command in [&early[..], &action, &despite] {
+    let kill = ["db", "kill", "4711", "--reason", "r", "-n", &node];
+    for command in [&early[..], &action, &despite, &kill] {
         let outcome = ctl_with(command, |_| {});
         assert_eq!(outcome.exit, Exit::Usage, "{command:?}");
         assert!(outcome.stderr.contains("--yes"), "{}", outcome.stderr);

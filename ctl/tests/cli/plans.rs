@@ -4,14 +4,14 @@
 use genesis_client::v1::*;
 use genesisctl::Exit;
 
-use crate::fake::{Fake, Health, REQUEST_ID, Script};
+use crate::fake::{Backups, Fake, Health, REQUEST_ID, Script};
 use crate::{Outcome, at, ctl, folder, well};
 
 const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 29] = [
+const CHANGES: [(&[&str], &str, &str); 35] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -70,10 +70,28 @@ const CHANGES: [(&[&str], &str, &str); 29] = [
     (&["alerts", "test", "sms"], "TestChannel", "sms"),
     (&["breaker", "trip", "a", "--for", "2h", "--reason", "r"], "TripBreaker", "a 2h"),
     (&["breaker", "reset", "a", "--relearn", "--reason", "r"], "ResetBreaker", "a relearn"),
+    (&["db", "optimize", "--force", "--database", "orders"], "OptimizeDatabase", "orders force"),
+    (
+        &["db", "optimize", "--override", "disk-free,trades", "--reason", "r"],
+        "OptimizeDatabaseDespite",
+        "disk-free+trades",
+    ),
+    (&["db", "kill", "4711", "--reason", "r", "--yes"], "KillSession", "4711"),
+    (&["backup", "run", "orders"], "RunBackup", "orders"),
+    (
+        &["backup", "verify", "orders", "--level", "L2"],
+        "VerifyBackup",
+        "orders BACKUP_LEVEL_RESTORED",
+    ),
+    (
+        &["backup", "restore", "orders", "--into", "/r", "--confirm", "orders", "--reason", "r"],
+        "RestoreBackup",
+        "orders /r",
+    ),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 34] = [
+const READS: [&[&str]; 42] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -106,6 +124,14 @@ const READS: [&[&str]; 34] = [
     &["breaker", "list"],
     &["breaker", "show", "a"],
     &["breaker", "watch"],
+    &["db", "list"],
+    &["db", "preflight"],
+    &["db", "health"],
+    &["db", "indexes"],
+    &["db", "blockers"],
+    &["db", "verify"],
+    &["db", "history"],
+    &["backup", "list"],
     &["incident", "list"],
     &["incident", "show", "last"],
 ];
@@ -135,8 +161,13 @@ fn agent() -> (tempfile::TempDir, Fake) {
         remediation: GetRemediationResponse { holds: vec![hold], ..Default::default() },
         ..Default::default()
     };
+    let listed = ListBackupsResponse {
+        sources: vec![BackupSource { name: "orders".into(), ..Default::default() }],
+        ..Default::default()
+    };
     let script = Script {
         health,
+        backups: Backups { listed, ..Default::default() },
         breakers: vec![Breaker { name: "a".into(), ..Default::default() }],
         status: well(),
         any_plan: PlanResponse { plan: plan() },
@@ -161,9 +192,12 @@ fn on(fake: &Fake, command: &[&str], flags: &[&str]) -> Outcome {
     ctl(&[command, flags, &["-n", &fake.node()]].concat())
 }
 
-/// The first calls to methods that are not `WatchRun`, by which a run is followed to its end.
+/// The first calls to methods that are neither `WatchRun`, by which a run is followed to its end, nor `ListBackups`,
+/// by which a backup's source is known.
 fn sent(fake: &Fake) -> Vec<String> {
-    fake.calls().into_iter().filter(|call| !call.starts_with("WatchRun")).collect()
+    let others = ["WatchRun", "ListBackups"];
+    let calls = fake.calls().into_iter();
+    calls.filter(|call| !others.iter().any(|other| call.starts_with(other))).collect()
 }
 
 #[test]
@@ -198,6 +232,9 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["health", "brake", "release", ..] => &["health", "brake", "release"],
             ["alerts", "silence", ..] => &["alerts", "silence", "--subject", "disk:*"],
             ["breaker", verb, ..] => &["breaker", verb, "a"],
+            ["db", "kill", ..] => &["db", "kill", "4711"],
+            ["db", "optimize", "--override", ..] => &["db", "optimize", "--override", "trades"],
+            ["backup", "restore", ..] => &["backup", "restore", "orders", "--into", "/r"],
             command => command,
         };
         let (_folder, fake) = agent();

@@ -231,6 +231,20 @@ async fn gather(
     ask!("alerts-sent.json", alerts, list_deliveries, sent, "ListDeliveriesResponse");
     let breakers = ListBreakersRequest { open_only: false };
     ask!("breakers.json", breaker, list_breakers, breakers, "ListBreakersResponse");
+    let databases = client
+        .call(ListDatabasesRequest {}, |c, r| async move { c.database().list_databases(r).await })
+        .await;
+    for database in databases.iter().flat_map(|list| &list.databases) {
+        learn_place(&database.place, redactor);
+    }
+    let databases =
+        databases.map(without_sessions).and_then(|list| content("ListDatabasesResponse", &list));
+    parts.push(Part { name: "databases.json", content: databases, optional: false });
+    let backups = ListBackupsRequest { limit: HISTORY, expired_too: true, ..Default::default() };
+    let backups = ask!("backups.json", backup, list_backups, backups, "ListBackupsResponse");
+    for backup in backups.iter().flat_map(|list| &list.backups) {
+        redactor.know(What::Id, &backup.system_identifier);
+    }
     let history = ListHealthHistoryRequest { limit: HISTORY, ..Default::default() };
     ask!("health-history.json", health, list_health_history, history, "ListHealthHistoryResponse");
     let own_log = ReadOwnLogRequest { limit_bytes: OWN_LOG_BYTES };
@@ -298,6 +312,28 @@ fn learn_own(session: &Session<'_>, redactor: &mut Redactor) {
     if let Some(home) = variable("HOME") {
         let name = Path::new(&home).file_name().map(|name| name.to_string_lossy().into_owned());
         redactor.know(What::User, &name.unwrap_or_default());
+    }
+}
+
+/// Without what was seen of sessions: it names people and applications, and may have parts of their statements,
+/// which nothing tells apart from words.
+fn without_sessions(mut list: ListDatabasesResponse) -> ListDatabasesResponse {
+    for care in list.databases.iter_mut().filter_map(|database| database.last.as_mut()) {
+        for item in care.preflight.iter_mut().chain(&mut care.verification) {
+            item.evidence.clear();
+        }
+    }
+    list
+}
+
+/// The host of a server, which is often one plain word. Addresses have a form of their own.
+fn learn_place(place: &str, redactor: &mut Redactor) {
+    let url = place.strip_prefix("postgres://").or_else(|| place.strip_prefix("postgresql://"));
+    let authority = url.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    let host = authority.rsplit('@').next().and_then(|host| host.split(':').next());
+    match host.unwrap_or_default() {
+        host if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() => {}
+        host => redactor.know(What::Host, host),
     }
 }
 

@@ -14,18 +14,18 @@ use genesisctl::Exit;
 use prost::Message;
 use tonic::Status;
 
-use crate::fake::alerts::Alerts;
-use crate::fake::health::Health;
-use crate::fake::{Fake, Script};
+use crate::fake::{Alerts, Backups, Databases, Fake, Health, Script};
 use crate::{Outcome, ctl, ctl_with, folder, well};
 
-const PARTS: [&str; 18] = [
+const PARTS: [&str; 20] = [
     "MANIFEST",
     "alerts-sent.json",
     "alerts.json",
+    "backups.json",
     "breakers.json",
     "client.json",
     "config.toml",
+    "databases.json",
     "emergency.json",
     "health-history.json",
     "health.json",
@@ -81,6 +81,9 @@ const SECRETS: [&str; 38] = [
     "fedcba98765432",
     "t0k3n-in-flag",
 ];
+
+/// By which a server of PostgreSQL is known.
+const SYSTEM: &str = "7301234567890123456";
 
 /// Texts as agents, systems and people write them, with all that in them.
 const PHRASES: [&str; 19] = [
@@ -151,6 +154,14 @@ fn saying(text: &str) -> Script {
     pki.issued[0].name = "olga".into();
     pki.issued[0].role = "operator".into();
     pki.items[0].subject = "genesis://prod/agent/trade-gw7".into();
+    let mut database: Database = filled("Database", text);
+    database.place = "postgres://olga@ledgerbox:5432/orders".into();
+    for item in &mut database.last.as_mut().unwrap().preflight {
+        item.evidence = "rosalind runs UPDATE positions SET owner = 'Marie'".into();
+    }
+    let mut backups: ListBackupsResponse = filled("ListBackupsResponse", text);
+    backups.backups[0].system_identifier = SYSTEM.into();
+    backups.backups[0].detail = format!("{text}; made of {SYSTEM} at ledgerbox");
     Script {
         status,
         emergency,
@@ -169,6 +180,8 @@ fn saying(text: &str) -> Script {
             ..Alerts::default()
         },
         breakers: vec![filled("Breaker", text)],
+        databases: Databases { databases: vec![database], ..Databases::default() },
+        backups: Backups { listed: backups, ..Backups::default() },
         jobs: vec![filled("Job", text)],
         runs: vec![filled("Run", text)],
         entries: vec![filled("OplogEntry", text)],
@@ -327,6 +340,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         "ListAlerts",
         "ListDeliveries",
         "ListBreakers",
+        "ListDatabases",
+        "ListBackups",
         "ListHealthHistory",
         "ReadOwnLog",
     ];
@@ -342,8 +357,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         let files = bundle.files();
         assert_clean(&files, text);
         let missing = files["MANIFEST"].lines().filter(|line| line.contains("\tmissing: ")).count();
-        assert_eq!(missing, 12, "{}", files["MANIFEST"]);
-        assert_eq!(files.len(), PARTS.len() - 12);
+        assert_eq!(missing, 14, "{}", files["MANIFEST"]);
+        assert_eq!(files.len(), PARTS.len() - 14);
         assert!(
             bundle.outcome.stderr.contains("error[BUNDLE_INCOMPLETE]"),
             "{}",
@@ -421,6 +436,27 @@ fn what_is_the_same_has_the_same_placeholder_in_every_part() {
     assert_eq!(pki["items"][0]["subject"], format!("genesis://prod/agent/{host}"));
     let emergency: serde_json::Value = serde_json::from_str(&files["emergency.json"]).unwrap();
     assert_eq!(emergency["contacts"]["escalation"], mail);
+}
+
+#[test]
+fn of_databases_neither_hosts_nor_sessions_nor_statements_are_told() {
+    let files = Bundle::of(saying("a plain text"), &[]).files();
+    for (name, text) in &files {
+        for secret in ["ledgerbox", "rosalind", "Marie", SYSTEM] {
+            assert!(!text.contains(secret), "{name} has {secret}: {text}");
+        }
+    }
+    let databases: serde_json::Value = serde_json::from_str(&files["databases.json"]).unwrap();
+    let database = &databases["databases"][0];
+    let item = &database["last"]["preflight"][0];
+    assert_eq!((&item["name"], &item["evidence"]), (&"a plain text".into(), &"".into()));
+    let place = database["place"].as_str().unwrap();
+    assert!(place.starts_with("postgres://user-") && place.ends_with("/orders"), "{place}");
+    let backups: serde_json::Value = serde_json::from_str(&files["backups.json"]).unwrap();
+    let backup = &backups["backups"][0];
+    let system = backup["systemIdentifier"].as_str().unwrap();
+    assert!(system.starts_with("id-"), "{system}");
+    assert!(backup["detail"].as_str().unwrap().contains(system), "{backup}");
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Postgres {
         let data = folder.path().join("data");
         let mut initdb = as_owner(&program("initdb"));
         initdb.args(["-A", "trust", "-U", "postgres", "-N", "--no-instructions"]).arg(&data);
-        said(initdb.output().expect("initdb is there"));
+        said(&initdb.output().expect("initdb is there"));
         let config = data.join("postgresql.conf");
         let text = std::fs::read_to_string(&config).expect("initdb wrote it");
         let own = format!(
@@ -107,7 +107,7 @@ impl Postgres {
     pub fn sql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.client("psql");
         psql.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
-        said(psql.output().expect("psql is there")).trim_end().to_owned()
+        said(&psql.output().expect("psql is there")).trim_end().to_owned()
     }
 }
 
@@ -196,7 +196,7 @@ fn program(name: &str) -> PathBuf {
 fn owner() -> (u32, u32) {
     let id = |what: &str| {
         let output = Command::new("id").args([what, "postgres"]).output().expect("id is there");
-        said(output).trim().parse().expect("a number")
+        said(&output).trim().parse().expect("a number")
     };
     (id("-u"), id("-g"))
 }
@@ -211,7 +211,7 @@ fn as_owner(program: &Path) -> Command {
 }
 
 #[track_caller]
-fn said(output: Output) -> String {
+fn said(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -129,7 +129,7 @@ pub struct WantedBackup<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerifiedBackup {
     /// There is.
-    Yes(BackupRecord),
+    Yes(Box<BackupRecord>),
     /// There is none; in words.
     No(String),
     /// It can't be told; in words.
@@ -185,7 +185,7 @@ pub fn verified_backup(
                 "backup {id} is of system {}, and {source} is {system}",
                 record.system_identifier
             )),
-            Some(_) => VerifiedBackup::Yes(record.clone()),
+            Some(_) => VerifiedBackup::Yes(Box::new(record.clone())),
         };
     }
     VerifiedBackup::No(format!(

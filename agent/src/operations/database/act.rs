@@ -16,8 +16,8 @@ use crate::outside::database::postgres::Session;
 use crate::outside::database::{Failure, upkeep};
 use crate::outside::failpoint;
 
-/// So often it is looked for what a rebuild builds.
-const LOOK_PACE: Duration = Duration::from_millis(20);
+/// So often it is looked for what a rebuild builds: as long as nothing is seen, and once it is.
+const LOOK_PACE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 /// So often it is looked whether somebody is still in the way of a rebuild.
 const WAY_PACE: Duration = Duration::from_millis(200);
 
@@ -226,7 +226,7 @@ impl Care {
             loop {
                 tokio::select! {
                     ran = &mut running => break ran,
-                    () = self.databases.outside.clock.sleep(LOOK_PACE) => {
+                    () = self.databases.outside.clock.sleep(LOOK_PACE[usize::from(!entry.built.is_empty())]) => {
                         self.note_what_is_built(&mut look, &mut entry).await?;
                     }
                 }

@@ -257,7 +257,7 @@ mod tests {
             ("postgres://host/x?password=b", "no password"),
             ("postgres://host/x?options=-c", "none of"),
             ("trades", "no URL"),
-            ("postgres://host/x?sslmode=maybe", "sslmode"),
+            ("postgres://host/x?sslmode=maybe", "ssl_mode"),
         ] {
             let said = check_url(bad).unwrap_err();
             assert!(said.contains(why), "{bad}: {said}");

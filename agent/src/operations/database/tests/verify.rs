@@ -1,0 +1,120 @@
+//! What is proven after care.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{index, standing};
+use crate::operations::database::config::BenchQuery;
+use crate::operations::database::record::{Measured, Truth};
+use crate::operations::database::verify;
+use crate::outside::database::facts::Invalid;
+
+fn query() -> BenchQuery {
+    BenchQuery { name: "q".into(), sql: "SELECT 1".into(), budget: Duration::from_millis(100) }
+}
+
+fn measured(p50_us: u64, p95_us: u64, shape: &[&str], indexes: &[&str]) -> Measured {
+    let texts = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
+    Measured { name: "q".into(), p50_us, p95_us, shape: texts(shape), indexes: texts(indexes) }
+}
+
+#[test]
+fn percentiles_are_of_the_nearest_rank() {
+    assert_eq!(verify::percentiles((1..=20).rev().collect()), (10, 19));
+    assert_eq!(verify::percentiles(vec![7]), (7, 7));
+    assert_eq!(verify::percentiles(vec![]), (0, 0));
+}
+
+#[test]
+fn a_query_is_compared_with_itself() {
+    let before = || Some(measured(10_000, 12_000, &["Index Scan t i"], &["i"]));
+    let same = |p50, p95| Ok(measured(p50, p95, &["Index Scan t i"], &["i"]));
+    for (before, after, truth, says) in [
+        (before(), same(10_000, 12_000), Truth::Pass, ""),
+        (before(), same(15_000, 20_000), Truth::Pass, ""),
+        (before(), same(15_001, 20_000), Truth::Fail, "median"),
+        (before(), same(9_000, 100_000), Truth::Fail, "budget"),
+        // Half as much again, and still within the scatter of a fast one.
+        (
+            Some(measured(100, 200, &["Index Scan t i"], &["i"])),
+            same(1_000, 1_200),
+            Truth::Pass,
+            "",
+        ),
+        (None, same(10_000, 12_000), Truth::Pass, ""),
+        (before(), Err("no such table".into()), Truth::Unknown, "no such table"),
+        (
+            before(),
+            Ok(measured(10_000, 12_000, &["Seq Scan t"], &[])),
+            Truth::Fail,
+            "does not use i",
+        ),
+        (before(), Ok(measured(9_000, 9_500, &["Bitmap Scan t", " i"], &["i"])), Truth::Pass, ""),
+    ] {
+        let changed =
+            after.as_ref().ok().zip(before.as_ref()).is_some_and(|(a, b)| a.shape != b.shape);
+        let compared = verify::compare(&query(), before, after);
+        assert_eq!(compared.truth, truth, "{compared:?}");
+        assert!(compared.detail.contains(says), "{compared:?}");
+        assert_eq!(!compared.plan_change.is_empty(), changed, "{compared:?}");
+        let found = verify::findings(&[verify::queries(&[compared])], &[]);
+        assert_eq!(found.is_empty(), truth == Truth::Pass, "{found:?}");
+    }
+}
+
+#[test]
+fn a_plan_is_told_by_its_nodes() {
+    let plan = json!([{"Plan": {"Node Type": "Nested Loop", "Join Type": "Inner", "Actual Rows": 5, "Plans": [
+        {"Node Type": "Index Scan", "Relation Name": "t", "Index Name": "i"},
+        {"Node Type": "Seq Scan", "Relation Name": "u"}
+    ]}}]);
+    let (lines, indexes) = verify::shape(&plan);
+    assert_eq!(lines, ["Nested Loop Inner", " Index Scan t i", " Seq Scan u"]);
+    assert_eq!(indexes, ["i"]);
+    assert_eq!(verify::shape(&json!({})).0, Vec::<String>::new());
+    let mut deep = json!({"Node Type": "x"});
+    for _ in 0..100 {
+        deep = json!({"Node Type": "x", "Plans": [deep]});
+    }
+    assert_eq!(verify::shape(&json!([{"Plan": deep}])).0.len(), 65, "bounded");
+}
+
+#[test]
+fn indexes_that_were_used_must_serve_queries_still() {
+    let mut used = index(1, 10, 0.0);
+    used.scans = 5;
+    let unused = index(2, 10, 0.0);
+    // Rebuilt, it has another id and the same name.
+    let mut rebuilt = used.clone();
+    rebuilt.oid = 9;
+    let before = [used, unused];
+    assert_eq!(verify::index_usage(&before, &[rebuilt.clone()]).truth, Truth::Pass);
+    let lost = verify::index_usage(&before, &[]);
+    assert_eq!((lost.truth, lost.evidence.as_str()), (Truth::Fail, "gone: public.i1"));
+    rebuilt.valid = false;
+    assert_eq!(verify::index_usage(&before, &[rebuilt]).truth, Truth::Fail);
+}
+
+#[test]
+fn connections_and_invalid_indexes_are_judged() {
+    let (before, mut after) = (standing(), standing());
+    assert_eq!(verify::pool(&after).truth, Truth::Pass);
+    after.connections = 90;
+    assert_eq!(verify::pool(&after).truth, Truth::Fail);
+    after.max_connections = 0;
+    assert_eq!(verify::pool(&after).truth, Truth::Unknown);
+    let invalid = |building| Invalid {
+        oid: 5,
+        schema: "public".into(),
+        name: "x".into(),
+        table: 1,
+        building,
+    };
+    after.invalid = vec![invalid(true)];
+    assert_eq!(verify::invalid_indexes(&before, &after).truth, Truth::Pass);
+    after.invalid = vec![invalid(false)];
+    assert_eq!(verify::invalid_indexes(&before, &after).truth, Truth::Fail);
+    let foreign = after.clone();
+    assert_eq!(verify::invalid_indexes(&foreign, &after).truth, Truth::Pass);
+}

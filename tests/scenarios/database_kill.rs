@@ -1,0 +1,102 @@
+//! Care of databases that is cut off: by `kill -9` in the middle of a rebuild while others work, by a full disk.
+
+use std::process::{Child, Stdio};
+
+use genesis_tests::clock::wait_until;
+use genesis_tests::postgres::Postgres;
+use genesis_tests::{LoopDisk, TestAgent};
+
+use super::database::{back_up, codes, config, fill, last, optimize};
+
+const INVALID: &str = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+const LEFT: &str = "SELECT count(*) FROM pg_class WHERE relname ~ '_cc(new|old)[0-9]*$'";
+
+/// pgbench at work on the orders.
+fn work(server: &Postgres, seconds: u32) -> (Child, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("work.sql");
+    std::fs::write(
+        &script,
+        "\\set id random(1, 40000)\nUPDATE orders SET price = price + 1 WHERE id = :id;\nSELECT count(*) FROM orders WHERE price = :id;\n",
+    )
+    .unwrap();
+    let mut pgbench = server.client("pgbench");
+    pgbench.args(["-n", "-c", "4", "-T", &seconds.to_string(), "-f"]).arg(&script).arg("trades");
+    let child = pgbench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    (child, folder)
+}
+
+#[test]
+fn killed_in_the_middle_of_a_rebuild_it_is_cleared_up_and_done_the_second_time() {
+    for point in ["database.reindex-announced", "database.reindex-built", "database.reindex-ended"]
+    {
+        let server = Postgres::start("");
+        fill(&server);
+        let text = config(&server, "bloat_least = \"1%\"").replace("bloat_least = \"30%\"\n", "");
+        let mut agent = TestAgent::started(|_| text);
+        back_up(&agent);
+        agent.terminate();
+        agent.start_with_failpoint(point, 1);
+        agent.wait_ready();
+        let (pgbench, _script) = work(&server, 10);
+        // It would wait for an answer for as long as somebody could come back.
+        let mut asking = agent.ctl_command(&["db", "optimize", "--force"]).spawn().unwrap();
+        agent.wait_killed();
+        asking.kill().unwrap();
+        asking.wait().unwrap();
+        agent.start();
+        // Whoever reads the runs sees what became of it.
+        agent.ctl(&["run", "show", "last"]).says(&["INTERRUPTED"]);
+        assert_eq!(last(&agent)["outcome"], "CARE_OUTCOME_INTERRUPTED", "{point}");
+        assert_eq!(server.sql("trades", LEFT), "0", "{point}");
+        assert_eq!(server.sql("trades", INVALID), "0", "{point}");
+        let done = pgbench.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned()
+            + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{point}: {said}");
+        assert!(said.contains("number of failed transactions: 0"), "{point}: {said}");
+        optimize(&agent, &[]).ok();
+        assert_eq!(server.sql("trades", INVALID), "0", "{point}");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_leaves_nothing_behind() {
+    let disk = LoopDisk::ext4(260);
+    let pause = tempfile::tempdir().unwrap();
+    let file = pause.path().join("pause");
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(disk.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let server = Postgres::start_below(disk.path(), "max_wal_size = 32MB\nmin_wal_size = 32MB\n");
+    fill(&server);
+    let text = config(&server, "");
+    let mut agent = TestAgent::new(|_| text);
+    agent.environment("GENESIS_PAUSE", &format!("database.after-vacuum:{}", file.display()));
+    agent.start();
+    back_up(&agent);
+    let run = agent.ctl_command(&["db", "optimize", "--force"]).spawn().unwrap();
+    let reached = pause.path().join("pause.reached");
+    wait_until("care", || reached.exists());
+    // All but what a small write needs: the server lives on, and an index has no room.
+    let ballast = disk.join("ballast");
+    let free = rustix::fs::statvfs(disk.path()).unwrap();
+    let bytes = (free.f_bavail * free.f_frsize).saturating_sub(600 << 10);
+    rustix::fs::fallocate(
+        std::fs::File::create(&ballast).unwrap(),
+        rustix::fs::FallocateFlags::empty(),
+        0,
+        bytes,
+    )
+    .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(!run.wait_with_output().unwrap().status.success());
+    let care = last(&agent);
+    assert_eq!(care["outcome"], "CARE_OUTCOME_DEGRADED", "{care:#}");
+    assert!(codes(&care).iter().any(|code| code == "REINDEX_FAILED"), "{care:#}");
+    assert!(care["findings"].to_string().contains("No space left"), "{care:#}");
+    std::fs::remove_file(&ballast).unwrap();
+    optimize(&agent, &[]).ok();
+    assert_eq!(server.sql("trades", INVALID), "0");
+    assert_eq!(server.sql("trades", LEFT), "0");
+}

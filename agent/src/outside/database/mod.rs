@@ -7,11 +7,17 @@ use std::path::PathBuf;
 use crate::error::Error;
 
 pub mod facts;
+pub mod directory;
+pub mod figures;
+pub mod integrity;
 pub mod passfile;
+pub mod pooler;
 pub mod postgres;
 pub mod sqlite_file;
 pub mod upkeep;
 pub mod vitals;
+pub mod sessions;
+pub mod sqlite_look;
 
 /// A configured database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -93,6 +99,11 @@ impl Failure {
         self.code() == "57014"
     }
 
+    /// The server takes no more connections of this role.
+    pub fn no_slot_left(&self) -> bool {
+        self.code() == "53300"
+    }
+
     /// A lock was not to be had in time.
     pub fn lock_timeout(&self) -> bool {
         self.code() == "55P03"
@@ -118,6 +129,10 @@ impl Failure {
             Self::Unreachable(why) => Error::unavailable(
                 "DATABASE_UNREACHABLE",
                 format!("database {name} can't be reached: {why}"),
+            ),
+            full if full.no_slot_left() => Error::unavailable(
+                "DATABASE_UNREACHABLE",
+                format!("database {name} takes no more connections: {full}"),
             ),
             other => Error::unavailable("DATABASE_FAILED", format!("database {name}: {other}")),
         }

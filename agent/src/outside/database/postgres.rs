@@ -1,12 +1,13 @@
 //! Connections to PostgreSQL. Each says who it is, waits for locks only so long, and ends its statements by itself when
 //! the agent is gone.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row};
 
 use super::passfile::{self, Wanted};
 use super::{Failure, Postgres};
@@ -77,20 +78,36 @@ impl Session {
     /// # Errors
     /// [`Failure::Unreachable`] with the reason.
     pub async fn open(target: &Postgres, purpose: &str, limits: Limits) -> Result<Self, Failure> {
+        let options = options(target, purpose).map_err(Failure::Unreachable)?;
+        let mut session = Self::connect(&options).await?;
+        session.limit(limits).await?;
+        Ok(session)
+    }
+
+    /// Opens one to the console of a PgBouncer, which knows none of a server's settings and one statement at a time:
+    /// only [`Session::table`] is for it.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] with the reason.
+    pub async fn console(target: &Postgres, purpose: &str) -> Result<Self, Failure> {
+        let options = bare_options(target, purpose).map_err(Failure::Unreachable)?;
+        Self::connect(&options.extra_float_digits(None)).await
+    }
+
+    async fn connect(options: &PgConnectOptions) -> Result<Self, Failure> {
         let unreachable = |why: String| Failure::Unreachable(why);
-        let options = options(target, purpose).map_err(unreachable)?;
-        let connecting = tokio::time::timeout(CONNECT, PgConnection::connect_with(&options));
+        let connecting = tokio::time::timeout(CONNECT, PgConnection::connect_with(options));
         let connection = match connecting.await {
             Ok(connected) => connected.map_err(|error| match failure(&error) {
+                // That it takes no more connections is an answer, and the one that some ask for.
+                full if full.no_slot_left() => full,
                 // Also a server that refuses the connection is one that can't be used.
                 Failure::Refused { code, message } => unreachable(format!("{message} ({code})")),
                 other => other,
             })?,
             Err(_) => return Err(unreachable(format!("no connection within {CONNECT:?}"))),
         };
-        let mut session = Self { connection, statement: LOOK };
-        session.limit(limits).await?;
-        Ok(session)
+        Ok(Self { connection, statement: LOOK })
     }
 
     /// Sets how long its statements may take from now on.
@@ -162,6 +179,23 @@ impl Session {
         }
     }
 
+    /// The rows that a query answers, each as texts by the names of its columns.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn table(&mut self, sql: &str) -> Result<Vec<BTreeMap<String, String>>, Failure> {
+        let rows = self.rows(sql).await?;
+        let texts = rows.iter().map(|row| {
+            let columns = row.columns().iter().map(|column| {
+                let value = row.try_get_raw(column.ordinal()).ok();
+                let text = value.as_ref().and_then(|value| value.as_str().ok()).unwrap_or("");
+                (column.name().to_owned(), text.to_owned())
+            });
+            columns.collect()
+        });
+        Ok(texts.collect())
+    }
+
     /// Whether it reaches the server itself, and not a pool, which would hand its locks to others.
     ///
     /// # Errors
@@ -180,12 +214,14 @@ impl Session {
 
 /// How a target is connected to.
 fn options(target: &Postgres, purpose: &str) -> Result<PgConnectOptions, String> {
+    // Whoever only passes connections on drops this, or refuses it.
+    Ok(bare_options(target, purpose)?.options([("genesis.direct", "on")]))
+}
+
+fn bare_options(target: &Postgres, purpose: &str) -> Result<PgConnectOptions, String> {
     let options = PgConnectOptions::from_str(&target.url).map_err(|error| error.to_string())?;
-    let options = options
-        .application_name(&format!("genesis-agent/{purpose}"))
-        // Whoever only passes connections on drops this, or refuses it.
-        .options([("genesis.direct", "on")])
-        .disable_statement_logging();
+    let options =
+        options.application_name(&format!("genesis-agent/{purpose}")).disable_statement_logging();
     let Some(path) = &target.password_file else { return Ok(options) };
     let host = options
         .get_socket()
@@ -257,7 +293,7 @@ mod tests {
             ("postgres://host/x?password=b", "no password"),
             ("postgres://host/x?options=-c", "none of"),
             ("trades", "no URL"),
-            ("postgres://host/x?sslmode=maybe", "ssl_mode"),
+            ("postgres://host/x?sslmode=maybe", "maybe"),
         ] {
             let said = check_url(bad).unwrap_err();
             assert!(said.contains(why), "{bad}: {said}");

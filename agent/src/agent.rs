@@ -22,6 +22,9 @@ use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
 use crate::operations::database::job::CareTable;
 use crate::operations::database::{self, Databases};
+use crate::operations::database::directory::Directory;
+use crate::operations::database::kill::Sessions;
+use crate::operations::database::remedies::{CancelQuery, ResetConnections};
 use crate::operations::health::{self, Health, RemediationTable};
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
 use crate::operations::logs::make_room::MakeRoom;
@@ -48,6 +51,7 @@ use crate::server::listen::Addresses;
 use crate::server::tls::Tls;
 use crate::server::{self, Listeners, Secured, Services};
 use crate::state::State;
+use crate::trading::Trades;
 use genesis_storage::EmergencyRecord;
 
 /// What runs may take to reach a safe point when the agent stops.
@@ -149,12 +153,20 @@ impl Agent {
             config.logs.clone(),
             metrics,
         ));
-        let remedies: Vec<Arc<dyn Remedy>> = vec![Arc::new(MakeRoom(Arc::clone(&logs)))];
+        let directory = Directory(Arc::clone(&outside.databases));
+        directory.fill(&config.database);
+        let trades = Trades::new(outside.clone());
+        let sessions = Arc::new(Sessions::new(state.clone(), outside.clone()));
+        let remedies: Vec<Arc<dyn Remedy>> = vec![
+            Arc::new(MakeRoom(Arc::clone(&logs))),
+            Arc::new(ResetConnections(Arc::clone(&sessions))),
+            Arc::new(CancelQuery(sessions)),
+        ];
         let health = Health::open(
             state.clone(),
             outside.clone(),
             runs.clone(),
-            remedies,
+            (remedies, trades),
             (&config, places.clone()),
             health_metrics,
         )
@@ -210,6 +222,8 @@ impl Agent {
             config_path,
             config,
             vec![
+                // First, since the others find databases by it.
+                Arc::new(directory) as Arc<dyn Follower>,
                 Arc::clone(&logs) as Arc<dyn Follower>,
                 Arc::clone(&health) as Arc<dyn Follower>,
                 Arc::clone(&alerts) as Arc<dyn Follower>,

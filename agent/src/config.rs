@@ -15,6 +15,7 @@ use crate::operations::logs;
 use crate::operations::recovery::Contacts;
 
 pub mod means;
+pub mod named;
 pub mod places;
 pub mod reader;
 pub mod reference;
@@ -127,7 +128,7 @@ impl Config {
         let fleet = read_fleet(&root);
         let contacts = Contacts::read(&root);
         let logs = logs::Config::read(&root, places);
-        let health = health::Config::read(&root);
+        let health = health::Config::read(&root, &named::databases(table.get_ref()));
         let alerts = alerts::Config::read(&root);
         let breaker = breaker::Config::read(&root);
         let database = database::Config::read(&root);

@@ -20,3 +20,4 @@ pub mod runs;
 pub mod scheduler;
 pub mod server;
 pub mod state;
+pub mod trading;

@@ -40,13 +40,19 @@ pub struct Outside {
     pub web: Arc<web::Web>,
     /// What alerts are sent through.
     pub notifier: Arc<dyn notify::Notifier>,
+    /// The configured databases.
+    pub databases: Arc<database::directory::Databases>,
+    /// The trading system.
+    pub market: Arc<dyn market::Market>,
 }
 
 impl Outside {
     /// The real world.
     pub fn real() -> Self {
         let clock = Arc::new(SystemClock::new());
-        let prober = Arc::new(HostProber::new(Arc::clone(&clock) as Arc<dyn Clock>));
+        let databases: Arc<database::directory::Databases> = Arc::default();
+        let prober =
+            Arc::new(HostProber::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&databases)));
         let web: Arc<web::Web> = Arc::default();
         Self {
             host: Arc::new(Host),
@@ -56,6 +62,8 @@ impl Outside {
                 Arc::clone(&clock) as _,
             )),
             web,
+            databases,
+            market: Arc::new(market::RealMarket::default()),
             clock,
         }
     }

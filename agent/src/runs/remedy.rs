@@ -2,6 +2,7 @@
 //! side effect.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
@@ -27,6 +28,10 @@ pub struct Aim {
     pub path: Option<PathBuf>,
     /// Of what there is too little there.
     pub room: Room,
+    /// Which database, for databases.
+    pub database: Option<String>,
+    /// Who waits for less is left alone.
+    pub patience: Duration,
     /// The check's value at which it is good again, in the probe's unit.
     pub goal: f64,
     /// In words, for the record of each side effect.

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::Health;
 use super::check::{Check, Deed, Means};
-use super::gates::Trades;
 use crate::error::{Error, Result, Unmet};
 use crate::outside::hooks::{self, Hook};
 use crate::outside::probes::Probe;
@@ -29,7 +28,12 @@ impl Health {
             Probe::DiskInodes { .. } => Room::Inodes,
             _ => Room::Bytes,
         };
-        Aim { check: check.id.clone(), path: check.path().cloned(), room, goal, reason, run }
+        let (database, patience) = match &check.probe {
+            Probe::DatabaseBlocked { database, patience } => (Some(database.clone()), *patience),
+            probe => (probe.database().map(str::to_owned), Duration::ZERO),
+        };
+        let (check, path) = (check.id.clone(), check.path().cloned());
+        Aim { check, path, room, database, patience, goal, reason, run }
     }
 
     /// What a deed would do, in words.
@@ -199,6 +203,11 @@ pub(super) struct Leave {
 }
 
 impl Leave {
+    /// Trades in progress hold it back.
+    fn guarded(&self) -> bool {
+        self.deed.action.trade_touching && self.by_hand != Some(true)
+    }
+
     /// What withdraws the leave.
     fn withdrawn(&self) -> Option<Unmet> {
         let health = &self.health;
@@ -213,9 +222,10 @@ impl Leave {
         if health.runs.emergency().active() && !self.deed.action.goes_on {
             return unmet("EMERGENCY", "an emergency is in force");
         }
-        let guarded = self.deed.action.trade_touching && self.by_hand != Some(true);
-        if guarded && health.trades() != Trades::None {
-            return unmet("GUARD", "critical trades are in progress, or can't be ruled out");
+        if self.guarded()
+            && let Some(why) = super::guard::denial(&health.trades.latest())
+        {
+            return unmet("GUARD", &why);
         }
         if self.by_hand.is_some() {
             return None;
@@ -247,6 +257,10 @@ impl Leave {
 #[async_trait]
 impl Permission for Leave {
     async fn ask(&self) -> Result<Permit> {
+        // Anew for each side effect, and before anybody else is kept waiting.
+        if self.guarded() {
+            self.health.trades.look_all().await;
+        }
         let guard = Arc::clone(&self.health.deciding).lock_owned().await;
         self.context.safe_point()?;
         match self.withdrawn() {

@@ -72,6 +72,9 @@ impl Health {
     pub async fn plan_run(&self, wanted: Wanted<'_>) -> Result<Plan> {
         let (check, deed) = self.wanted(wanted)?;
         self.runs.emergency().check(deed.action.kind, stance(&deed.action))?;
+        if deed.action.trade_touching {
+            self.trades.look_all().await;
+        }
         self.may_run(&check, &deed, wanted.despite_trades)?;
         let steps = self.plan_deed(&check, &deed).await?;
         Ok(Plan::new(deed.action.kind, &[&check.id], steps))
@@ -86,9 +89,8 @@ impl Health {
             add("CONCURRENCY", format!("{busy} goes on; one action at a time"));
         }
         let guarded = deed.action.trade_touching && !despite_trades;
-        if guarded && self.trades() != super::gates::Trades::None {
-            let message = "critical trades are in progress, or can't be ruled out; an admin may pass --despite-trades";
-            add("GUARD", message.to_owned());
+        if guarded && let Some(why) = super::guard::denial(&self.trades.latest()) {
+            add("GUARD", format!("{why}; an admin may pass --despite-trades"));
         }
         if unmet.is_empty() {
             return Ok(());

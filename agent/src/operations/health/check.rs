@@ -101,15 +101,23 @@ pub fn unit(probe: &Probe) -> &'static str {
         | Probe::HostMemory
         | Probe::ProcessMemory { .. }
         | Probe::GroupMemory { .. }
-        | Probe::Load => "%",
+        | Probe::Load
+        | Probe::DatabasePool { .. }
+        | Probe::DatabasePooler { .. } => "%",
+        Probe::BackupAge { .. } => "h",
         Probe::Tcp { .. }
         | Probe::Http { .. }
         | Probe::GrpcHealth { .. }
         | Probe::Clock
+        | Probe::DatabaseAnswers { .. }
         | Probe::Agent => "ms",
         Probe::Process { .. }
         | Probe::Command { .. }
         | Probe::Scrape { .. }
+        | Probe::DatabaseBlocked { .. }
+        | Probe::DatabaseDeadlocks { .. }
+        | Probe::DatabaseIntegrity { .. }
+        | Probe::Sql { .. }
         | Probe::Secrets { .. } => "",
     }
 }
@@ -117,7 +125,13 @@ pub fn unit(probe: &Probe) -> &'static str {
 /// Whether a probe asks a service for an answer: then one that does not come in time is a service that is down,
 /// where elsewhere it only can't be told.
 pub fn asks_a_service(probe: &Probe) -> bool {
-    matches!(probe, Probe::Tcp { .. } | Probe::Http { .. } | Probe::GrpcHealth { .. })
+    matches!(
+        probe,
+        Probe::Tcp { .. }
+            | Probe::Http { .. }
+            | Probe::GrpcHealth { .. }
+            | Probe::DatabaseAnswers { .. }
+    )
 }
 
 /// What carries an action out.
@@ -243,6 +257,14 @@ impl Check {
             | Probe::Clock
             | Probe::Secrets { .. }
             | Probe::Agent => String::new(),
+            Probe::DatabaseAnswers { database }
+            | Probe::DatabasePool { database }
+            | Probe::DatabasePooler { database }
+            | Probe::DatabaseBlocked { database, .. }
+            | Probe::DatabaseDeadlocks { database }
+            | Probe::DatabaseIntegrity { database }
+            | Probe::Sql { database, .. }
+            | Probe::BackupAge { source: database, .. } => database.clone(),
         }
     }
 
@@ -262,6 +284,7 @@ pub fn runbook(row: &Row, probe: &Probe) -> &'static str {
         Probe::Tcp { .. }
         | Probe::Http { .. }
         | Probe::GrpcHealth { .. }
+        | Probe::DatabaseAnswers { .. }
         | Probe::Process { .. } => "service-down",
         Probe::Clock => "clock",
         Probe::Secrets { .. } => "secrets",
@@ -276,6 +299,8 @@ pub fn usual_row(probe: &Probe) -> &'static Row {
         Probe::HostMemory | Probe::ProcessMemory { .. } | Probe::GroupMemory { .. } => {
             "memory-leak"
         }
+        Probe::DatabasePool { .. } | Probe::DatabasePooler { .. } => "connection-pool",
+        Probe::DatabaseBlocked { .. } | Probe::DatabaseDeadlocks { .. } => "database-lock",
         _ => "none",
     };
     // The last row is that of none.
@@ -293,9 +318,19 @@ pub fn usual_limits(probe: &Probe) -> Limits {
             limits(Worse::Above, Some(75.0), Some(85.0), Some(75.0))
         }
         // Down is above any number.
-        Probe::Tcp { .. } | Probe::Http { .. } | Probe::GrpcHealth { .. } => {
-            limits(Worse::Above, None, Some(f64::MAX), None)
+        Probe::Tcp { .. }
+        | Probe::Http { .. }
+        | Probe::GrpcHealth { .. }
+        | Probe::DatabaseAnswers { .. } => limits(Worse::Above, None, Some(f64::MAX), None),
+        Probe::DatabasePool { .. } | Probe::DatabasePooler { .. } => {
+            limits(Worse::Below, Some(20.0), Some(10.0), Some(20.0))
         }
+        Probe::DatabaseBlocked { .. } | Probe::DatabaseIntegrity { .. } => {
+            limits(Worse::Above, None, Some(0.0), None)
+        }
+        // The server itself has ended them; what is left is that they come.
+        Probe::DatabaseDeadlocks { .. } => limits(Worse::Above, Some(0.0), None, None),
+        Probe::BackupAge { .. } => limits(Worse::Above, None, Some(26.0), None),
         Probe::Process { .. } => limits(Worse::Below, None, Some(1.0), None),
         // High load is no fault by itself.
         Probe::Load => limits(Worse::Above, Some(400.0), None, None),
@@ -304,6 +339,8 @@ pub fn usual_limits(probe: &Probe) -> Limits {
         Probe::Secrets { .. } => limits(Worse::Above, Some(0.0), None, None),
         // A commit that takes ten seconds.
         Probe::Agent => limits(Worse::Above, Some(2_000.0), Some(10_000.0), Some(2_000.0)),
-        Probe::Command { .. } | Probe::Scrape { .. } => limits(Worse::Above, None, None, None),
+        Probe::Command { .. } | Probe::Scrape { .. } | Probe::Sql { .. } => {
+            limits(Worse::Above, None, None, None)
+        }
     }
 }

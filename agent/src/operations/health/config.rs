@@ -8,6 +8,7 @@ use super::defaults::may_be_built_in;
 use super::gates;
 use super::life::{LONGEST_COOLDOWN, Policy};
 use super::matrix::{self, MATRIX};
+use crate::config::named::NamedDatabase;
 use crate::config::reader::Section;
 use crate::config::units::parse_duration;
 use crate::outside::probes::Probe;
@@ -41,13 +42,13 @@ pub struct Config {
 
 impl Config {
     /// Reads the sections.
-    pub fn read(root: &Section<'_>) -> Self {
+    pub fn read(root: &Section<'_>, databases: &[NamedDatabase]) -> Self {
         let section = root.table("health");
         let defaults = section.flag(
             "defaults",
             true,
             "Watch this host and the agent without further configuration: file systems of /, the state, the archive and the logs, \
-             memory, load, clock, secrets, the agent itself. A configured check of the same id takes the place of a built-in one.",
+             memory, load, clock, secrets, the agent itself, and each configured database. A configured check of the same id takes the place of a built-in one.",
         );
         let escalate_after = section.duration(
             "escalate_after",
@@ -67,11 +68,13 @@ impl Config {
             {
                 section.problem("id", format!("{id:?} is used by another check"));
             }
-            checks.extend(read_check(section, id, escalate_after).map(|check| (section, check)));
+            let check = read_check(section, id, escalate_after, databases);
+            checks.extend(check.map(|check| (section, check)));
         }
         for (section, check) in &checks {
-            let known =
-                |name: &&String| ids.contains(name.as_str()) || (defaults && may_be_built_in(name));
+            let known = |name: &&String| {
+                ids.contains(name.as_str()) || (defaults && may_be_built_in(name, databases))
+            };
             if let Some(name) = check.depends_on.iter().find(|name| !known(name)) {
                 let others = ids.iter().filter(|id| **id != check.id);
                 let near = others.min_by_key(|id| strsim::damerau_levenshtein(id, name));
@@ -134,8 +137,9 @@ fn read_check(
     section: &Section<'_>,
     id: Option<String>,
     escalate_after: Duration,
+    databases: &[NamedDatabase],
 ) -> Option<Check> {
-    let probe = read_probe(section);
+    let probe = read_probe(section, databases);
     let row = section.parsed(
         "row",
         Some(""),
@@ -222,10 +226,18 @@ fn read_check(
     if timeout >= interval {
         section.problem("timeout", format!("must be less than the interval, {interval:?}"));
     }
-    if matches!(action.as_ref().map(|deed| &deed.means), Some(Means::BuiltIn("make-room")))
-        && !matches!(probe, Probe::DiskBytes { .. } | Probe::DiskInodes { .. })
-    {
-        section.problem("action", "\"make-room\" is for the probes disk-bytes and disk-inodes");
+    if let Some(Means::BuiltIn(name)) = action.as_ref().map(|deed| &deed.means) {
+        let (fits, probes) = match *name {
+            "reset-connections" => (matches!(probe, Probe::DatabasePool { .. }), "database-pool"),
+            "cancel-query" => (matches!(probe, Probe::DatabaseBlocked { .. }), "database-blocked"),
+            _ => (
+                matches!(probe, Probe::DiskBytes { .. } | Probe::DiskInodes { .. }),
+                "disk-bytes and disk-inodes",
+            ),
+        };
+        if !fits {
+            section.problem("action", format!("{name:?} is for the probe {probes}"));
+        }
     }
     // One bad look may be anything; and a look later, every other check has had its say.
     let looks = if action.is_some() { 2 } else { 1 };

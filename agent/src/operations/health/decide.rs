@@ -6,7 +6,7 @@ use genesis_storage::{Control, Denial, IssueState, Moment};
 
 use super::Health;
 use super::check::Check;
-use super::gates::{self, Candidate, Denied, Situation, Spent, Trades};
+use super::gates::{self, Candidate, Denied, Situation, Spent};
 use super::life::{self, Status};
 
 /// The code of what has nothing to be done about.
@@ -32,6 +32,7 @@ impl Health {
                 .filter_map(|(id, issue)| Some((checks.get(id)?.clone(), issue.opened.clone())))
                 .collect()
         };
+        self.ask_about_trades(waiting.iter().map(|(check, _)| &**check));
         // The worst first, of those the oldest.
         waiting.sort_by_key(|(check, opened)| (std::cmp::Reverse(check.severity), opened.wall));
         for (check, _) in waiting {
@@ -71,6 +72,7 @@ impl Health {
         // A run of it may go on after its action has ended, until it is known whether that helped.
         let held = self.runs.active_with_key(&format!("health/{}", check.id));
         let held = held.map(|run| format!("run {run} of this check"));
+        let trades = self.trades.latest();
         let live = self.live();
         let Some((seen, issue)) =
             live.seen.get(&check.id).and_then(|seen| Some((seen, seen.open()?)))
@@ -118,7 +120,8 @@ impl Health {
             emergency: self.runs.emergency().active(),
             busy: busy.or(held.as_deref()),
             spent: &live.spent,
-            trades: self.trades(),
+            trades: trades.critical,
+            told_by: &trades.evidence,
         };
         let mut denied = gates::denied(&candidate, &situation);
         if seen.last.as_ref().is_some_and(|look| look.status != Status::Crit)
@@ -128,12 +131,6 @@ impl Health {
             denied.push(Denied { code: "STALE_SIGNAL", message });
         }
         denied
-    }
-
-    /// Whether critical trades are in progress. Who could tell comes with the care of databases.
-    #[allow(clippy::unused_self)] // It will ask.
-    pub(super) fn trades(&self) -> Trades {
-        Trades::Unknown
     }
 
     /// Keeps what denies, each since when.

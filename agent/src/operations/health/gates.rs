@@ -7,6 +7,7 @@ use std::time::Duration;
 use genesis_storage::Moment;
 
 use super::life::ATTEMPTS;
+use crate::trading::Critical;
 
 /// Attempts of one action in an hour and in a day.
 pub const ACTION_BUDGET: (usize, usize) = (3, 10);
@@ -29,17 +30,6 @@ pub const SUSPECT_LEAST: usize = 6;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// Whether critical trades are in progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trades {
-    /// Proven: none.
-    None,
-    /// Some are.
-    InProgress,
-    /// It could not be told, which never counts as none.
-    Unknown,
-}
 
 /// What an action is, as far as the gates care.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +96,10 @@ pub struct Situation<'a> {
     pub busy: Option<&'a str>,
     /// Attempts of the last day.
     pub spent: &'a [Spent],
-    /// See [`Trades`].
-    pub trades: Trades,
+    /// Whether critical trades are in progress.
+    pub trades: Critical,
+    /// By what that is told.
+    pub told_by: &'a str,
 }
 
 /// A gate that denies.
@@ -174,10 +166,13 @@ pub const GATES: &[(&str, Gate)] = &[
         situation.busy.map(|other| format!("{other} goes on; one action at a time"))
     }),
     ("GUARD", |candidate, situation| match (candidate.trade_touching, situation.trades) {
-        (true, Trades::InProgress) => Some("critical trades are in progress".to_owned()),
-        (true, Trades::Unknown) => {
-            Some("whether critical trades are in progress can't be told".to_owned())
+        (true, Critical::InProgress) => {
+            Some(format!("critical trades are in progress: {}", situation.told_by))
         }
+        (true, Critical::Unknown) => Some(format!(
+            "whether critical trades are in progress can't be told: {}",
+            situation.told_by
+        )),
         _ => None,
     }),
     (DRY_RUN, |_, situation| {

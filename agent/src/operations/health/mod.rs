@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -24,14 +25,17 @@ use crate::outside::aside::Aside;
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
 use crate::state::State;
+use crate::trading::Trades;
 
 mod act;
+mod backup_age;
 pub mod by_hand;
 pub mod check;
 pub mod config;
 mod decide;
 pub mod defaults;
 pub mod gates;
+mod guard;
 mod incidents;
 mod intake;
 pub mod life;
@@ -160,6 +164,9 @@ pub struct Health {
     outside: Outside,
     runs: Runs,
     remedies: Vec<Arc<dyn Remedy>>,
+    trades: Arc<Trades>,
+    /// Somebody is being asked about trades.
+    asking_about_trades: AtomicBool,
     places: Places,
     watched: ArcSwap<Watched>,
     config: ArcSwap<Config>,
@@ -189,7 +196,7 @@ impl Health {
         state: State,
         outside: Outside,
         runs: Runs,
-        remedies: Vec<Arc<dyn Remedy>>,
+        (remedies, trades): (Vec<Arc<dyn Remedy>>, Arc<Trades>),
         (config, places): (&crate::config::Config, Places),
         metrics: Metrics,
     ) -> Result<Arc<Self>> {
@@ -199,6 +206,8 @@ impl Health {
             outside,
             runs,
             remedies,
+            trades,
+            asking_about_trades: AtomicBool::new(false),
             watched: ArcSwap::from_pointee(Watched::of(config, &places)),
             config: ArcSwap::from_pointee(config.health.clone()),
             places,

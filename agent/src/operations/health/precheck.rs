@@ -39,6 +39,12 @@ impl Health {
             self.held_back(check, Denied { code: "DEPENDENCY_ROOT", message }).await;
             return None;
         }
+        if deed.action.trade_touching
+            && let Some(message) = super::guard::denial(&self.trades.look_all().await)
+        {
+            self.held_back(check, Denied { code: "GUARD", message }).await;
+            return None;
+        }
         self.hear_the_others(check).await;
         Some(look)
     }

@@ -116,6 +116,9 @@ impl Health {
     async fn attempt(self: &Arc<Self>, check: &Arc<Check>, deed: &Deed, turn: Turn) -> Result<()> {
         let Some(look) = self.needed(check, deed).await else { return Ok(()) };
         let plan = self.plan_deed(check, deed).await;
+        if deed.action.trade_touching {
+            self.trades.look_all().await;
+        }
         let record = {
             let alone = self.deciding.lock().await;
             let now = self.outside.clock.moment();

@@ -197,7 +197,8 @@ impl HealthService for Service {
         &self,
         request: Request<v1::ExplainIssueRequest>,
     ) -> Result<Response<v1::ExplainIssueResponse>, Status> {
-        let explained = self.health.explain(&request.get_ref().issue).map_err(to_status)?;
+        let explained =
+            self.health.explain_now(&request.get_ref().issue).await.map_err(to_status)?;
         Ok(Response::new(v1::ExplainIssueResponse {
             issue: Some(to::issue(explained.issue)),
             check: Some(to::check(explained.check)),

@@ -158,6 +158,7 @@ impl Health {
     async fn measure(&self, probe: &Probe) -> Outcome {
         match probe {
             Probe::Agent => self.measure_agent().await,
+            Probe::BackupAge { source, level } => self.measure_backup(source, *level).await,
             probe => self.outside.prober.measure(probe).await,
         }
     }

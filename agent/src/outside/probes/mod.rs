@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use genesis_storage::BackupLevel;
 
+pub(super) mod channel;
 pub mod clock;
+mod database;
 pub mod disk;
 mod grpc;
 pub mod memory;
@@ -99,6 +102,54 @@ pub enum Probe {
         /// The files; those that are not there do not count.
         files: Vec<PathBuf>,
     },
+    /// Milliseconds until a database answers, over a new connection; a server that takes no more connections is there.
+    DatabaseAnswers {
+        /// Its name in the configuration.
+        database: String,
+    },
+    /// Percent of a PostgreSQL server's slots for connections that are available to ordinary clients.
+    DatabasePool {
+        /// Its name in the configuration.
+        database: String,
+    },
+    /// Percent that is free of the scarcest pool of the PgBouncer before a database; 0 where clients wait in vain.
+    DatabasePooler {
+        /// Its name in the configuration.
+        database: String,
+    },
+    /// How many sessions have waited on another one for too long.
+    DatabaseBlocked {
+        /// Its name in the configuration.
+        database: String,
+        /// Waiting for less is no matter.
+        patience: Duration,
+    },
+    /// How many deadlocks the server has ended within five minutes.
+    DatabaseDeadlocks {
+        /// Its name in the configuration.
+        database: String,
+    },
+    /// How many faults a database has: checksums that failed, indexes that are invalid, what a look into some of its
+    /// pages finds.
+    DatabaseIntegrity {
+        /// Its name in the configuration.
+        database: String,
+    },
+    /// The one number that a query answers in a database.
+    Sql {
+        /// Its name in the configuration.
+        database: String,
+        /// One statement that only reads.
+        sql: String,
+    },
+    /// Hours since the newest backup that is verified to this level; [`f64::INFINITY`] when there is none. It is in the
+    /// agent's own state: [`Prober::measure`] does not answer.
+    BackupAge {
+        /// A database's name in the configuration, or "agent".
+        source: String,
+        /// At least.
+        level: BackupLevel,
+    },
     /// The agent itself. Who asks knows it better than anybody who could be asked: [`Prober::measure`] does not
     /// answer.
     Agent,
@@ -118,6 +169,23 @@ impl fmt::Display for ProcessRef {
         match self {
             Self::Pidfile(path) => write!(f, "of {}", path.display()),
             Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Probe {
+    /// The database that it is about, for databases.
+    pub fn database(&self) -> Option<&str> {
+        match self {
+            Self::DatabaseAnswers { database }
+            | Self::DatabasePool { database }
+            | Self::DatabasePooler { database }
+            | Self::DatabaseBlocked { database, .. }
+            | Self::DatabaseDeadlocks { database }
+            | Self::DatabaseIntegrity { database }
+            | Self::Sql { database, .. }
+            | Self::BackupAge { source: database, .. } => Some(database),
+            _ => None,
         }
     }
 }
@@ -150,6 +218,14 @@ impl fmt::Display for Probe {
                 [file] => write!(f, "permissions of {}", file.display()),
                 files => write!(f, "permissions of {} files", files.len()),
             },
+            Self::DatabaseAnswers { database } => write!(f, "database {database}"),
+            Self::DatabasePool { database } => write!(f, "connections of {database}"),
+            Self::DatabasePooler { database } => write!(f, "pools before {database}"),
+            Self::DatabaseBlocked { database, .. } => write!(f, "blocked sessions of {database}"),
+            Self::DatabaseDeadlocks { database } => write!(f, "deadlocks of {database}"),
+            Self::DatabaseIntegrity { database } => write!(f, "integrity of {database}"),
+            Self::Sql { database, .. } => write!(f, "a query in {database}"),
+            Self::BackupAge { source, .. } => write!(f, "backup of {source}"),
             Self::Agent => f.write_str("the agent"),
         }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::grpc::Authorities;
+use super::channel::Authorities;
 use super::{Outcome, Probe, Prober, ProcessRef};
-use super::{clock, disk, grpc, memory, net, processes, queue, secrets};
+use super::{clock, database, disk, grpc, memory, net, processes, queue, secrets};
 use crate::outside::Clock;
 use crate::outside::aside::Aside;
+use crate::outside::database::directory::Databases;
 use crate::outside::dial::Resolver;
 use crate::outside::web::Web;
 
@@ -21,6 +22,7 @@ pub struct HostProber {
     web: Web,
     authorities: Authorities,
     aside: Aside<Probe, Outcome>,
+    databases: Arc<Databases>,
 }
 
 impl fmt::Debug for HostProber {
@@ -30,12 +32,12 @@ impl fmt::Debug for HostProber {
 }
 
 impl HostProber {
-    /// A prober that takes the time of answers from `clock`.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    /// A prober that takes the time of answers from `clock`, and finds databases by their names.
+    pub fn new(clock: Arc<dyn Clock>, databases: Arc<Databases>) -> Self {
         let resolver = Resolver::default();
         let web = Web::new(resolver.clone());
         let (authorities, aside) = (Authorities::default(), Aside::default());
-        Self { clock, resolver, web, authorities, aside }
+        Self { clock, resolver, web, authorities, aside, databases }
     }
 }
 
@@ -52,6 +54,16 @@ impl Prober for HostProber {
             }
             Probe::Command { command, timeout } => queue::command(command, *timeout).await,
             Probe::Scrape { url, metric } => queue::scrape(&self.web, url, metric).await,
+            Probe::DatabaseAnswers { database }
+            | Probe::DatabasePool { database }
+            | Probe::DatabasePooler { database }
+            | Probe::DatabaseBlocked { database, .. }
+            | Probe::DatabaseDeadlocks { database }
+            | Probe::DatabaseIntegrity { database }
+            | Probe::Sql { database, .. } => {
+                let known = self.databases.get(database)?;
+                database::measure(time, &known, probe).await
+            }
             // A few lines of the kernel's own, at hand at once: not worth a thread.
             Probe::HostMemory | Probe::Load | Probe::Clock => of_host(probe),
             Probe::DiskBytes { .. }
@@ -60,6 +72,7 @@ impl Prober for HostProber {
             | Probe::GroupMemory { .. }
             | Probe::Process { .. }
             | Probe::Secrets { .. }
+            | Probe::BackupAge { .. }
             | Probe::Agent => {
                 let look = probe.clone();
                 self.aside.run(probe, move || of_host(&look)).await?
@@ -81,12 +94,21 @@ fn of_host(probe: &Probe) -> Outcome {
         Probe::Load => processes::load(),
         Probe::Clock => clock::error(),
         Probe::Secrets { files } => secrets::open_to_others(files),
-        Probe::Agent => Err("the agent is not asked by a probe".to_owned()),
+        Probe::Agent | Probe::BackupAge { .. } => {
+            Err("the agent is not asked by a probe".to_owned())
+        }
         Probe::Tcp { .. }
         | Probe::Http { .. }
         | Probe::GrpcHealth { .. }
         | Probe::Command { .. }
-        | Probe::Scrape { .. } => Err("nothing of the host".to_owned()),
+        | Probe::Scrape { .. }
+        | Probe::DatabaseAnswers { .. }
+        | Probe::DatabasePool { .. }
+        | Probe::DatabasePooler { .. }
+        | Probe::DatabaseBlocked { .. }
+        | Probe::DatabaseDeadlocks { .. }
+        | Probe::DatabaseIntegrity { .. }
+        | Probe::Sql { .. } => Err("nothing of the host".to_owned()),
     }
 }
 
@@ -106,7 +128,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let (own, path) = (ProcessRef::Pidfile(pidfile.clone()), folder.path().to_owned());
         let nobody = ProcessRef::Name("nobody-at-all".to_owned());
-        let prober = HostProber::new(Arc::new(SystemClock::new()));
+        let prober = HostProber::new(Arc::new(SystemClock::new()), Arc::default());
         for (probe, range) in [
             (Probe::DiskBytes { path: path.clone() }, 0.0..=100.0),
             (Probe::DiskInodes { path: path.clone() }, 0.0..=100.0),
@@ -154,7 +176,7 @@ mod tests {
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
         let probe = Probe::Process { process: ProcessRef::Pidfile(pipe.clone()) };
-        let prober = HostProber::new(Arc::new(SystemClock::new()));
+        let prober = HostProber::new(Arc::new(SystemClock::new()), Arc::default());
         for _ in 0..100 {
             let asked = prober.measure(&probe);
             assert!(futures_util::FutureExt::now_or_never(asked).is_none());

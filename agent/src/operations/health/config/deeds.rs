@@ -6,12 +6,16 @@ use crate::config::reader::{Inline, Section, quoted};
 use crate::operations::health::check::{Deed, Means};
 use crate::operations::health::matrix::Action;
 
+/// What the agent knows to do by itself.
+const BUILT_IN: [&str; 3] = ["make-room", "reset-connections", "cancel-query"];
+
 /// The actions of a check: what is done by itself, and what people can have done.
 pub(super) fn read_deeds(
     section: &Section<'_>,
     actions: Option<(Action, Action)>,
 ) -> (Option<Deed>, Option<Deed>) {
-    const HELP: &str = "What is done by itself: \"make-room\" (disk-*), { command = [\"argv\", ...], timeout = \"30s\" }, \
+    const HELP: &str = "What is done by itself: \"make-room\" (disk-*), \"reset-connections\" (database-pool), \
+                        \"cancel-query\" (database-blocked), { command = [\"argv\", ...], timeout = \"30s\" }, \
                         { signal = \"USR1\", pidfile = \"/run/x.pid\" }, or { http = \"http://127.0.0.1:8080/gc\" } (POST). Empty: nothing.";
     const FALLBACK: &str =
         "What people can have done by `genesisctl health run`, written as action is.";
@@ -48,17 +52,22 @@ pub(super) fn read_deeds(
 fn read_means(section: &Section<'_>, key: &'static str, help: &'static str) -> Option<Means> {
     match section.inline(key, "\"\"", help)? {
         Inline::Text(text) if text.is_empty() => None,
-        Inline::Text(text) if text == "make-room" => {
-            section.effective_inline(key, "\"make-room\"");
-            Some(Means::BuiltIn("make-room"))
-        }
-        Inline::Text(text) => {
-            section.problem(
-                key,
-                format!("{text:?} is not \"make-room\", nor a table with command, signal or http"),
-            );
-            None
-        }
+        Inline::Text(text) => match BUILT_IN.into_iter().find(|name| *name == text) {
+            Some(name) => {
+                section.effective_inline(key, &quoted(name));
+                Some(Means::BuiltIn(name))
+            }
+            None => {
+                let known = BUILT_IN.map(quoted).join(", ");
+                section.problem(
+                    key,
+                    format!(
+                        "{text:?} is none of {known}, nor a table with command, signal or http"
+                    ),
+                );
+                None
+            }
+        },
         Inline::Table(table) => {
             let means = if table.has("command") {
                 means::hook(section, key, &table).map(Means::Hook)

@@ -3,15 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use genesis_storage::BackupLevel;
+
+use crate::config::named::NamedDatabase;
 use crate::config::reader::Section;
 use crate::config::units::parse_size;
 use crate::outside::probes::{Probe, ProcessRef};
 
 const PROBE_HELP: &str = "What is looked at: disk-bytes, disk-inodes (free %), memory-host, memory-process, memory-cgroup (used %), \
                           tcp, http, grpc-health (ms; down is worse than any), process (how many live), load (% of the processors), \
-                          queue-command, queue-scrape (a number), clock (ms), secrets (how many are open to others), agent (ms of a commit).";
+                          queue-command, queue-scrape, queue-sql (a number), clock (ms), secrets (how many are open to others), agent (ms of a \
+                          commit), database-answers (ms; down is worse than any), database-pool, database-pooler (free %), \
+                          database-blocked (how many wait), database-deadlocks (how many within 5 minutes), database-integrity \
+                          (how many faults), backup-age (hours).";
 
-pub(super) fn read_probe(section: &Section<'_>) -> Option<Probe> {
+pub(super) fn read_probe(section: &Section<'_>, databases: &[NamedDatabase]) -> Option<Probe> {
     let kind = section.parsed("probe", None, PROBE_HELP, |text| Ok(text.to_owned()));
     let target = section.text(
         "target",
@@ -66,7 +72,26 @@ pub(super) fn read_probe(section: &Section<'_>) -> Option<Probe> {
         false,
         "secrets: absolute paths of files that only their owner may read.",
     );
+    let database = section.text(
+        "database",
+        Some(""),
+        "database-*, queue-sql, backup-age: the name of a [[database.instance]]; for backup-age also \"agent\", its own state.",
+    );
+    let sql = section.text(
+        "sql",
+        Some(""),
+        "queue-sql: one statement that only reads and answers one number, from 0 on.",
+    );
+    let patience = section.duration(
+        "patience",
+        "10s",
+        Duration::ZERO..=Duration::from_secs(86_400),
+        "database-blocked: who waits for less does not count, and nobody is ended for it.",
+    );
     let kind = kind?;
+    if kind.starts_with("database-") || matches!(kind.as_str(), "queue-sql" | "backup-age") {
+        return of_database(section, &kind, database, (sql, patience), databases);
+    }
     let path = || match target.starts_with('/') {
         true => Some(PathBuf::from(&target)),
         false => {
@@ -133,6 +158,59 @@ pub(super) fn read_probe(section: &Section<'_>) -> Option<Probe> {
                 "probe",
                 format!("{other:?} is not one of those in the reference of [[health.check]]"),
             );
+            None
+        }
+    }
+}
+
+/// What is asked of a database, which must be one that is configured.
+fn of_database(
+    section: &Section<'_>,
+    kind: &str,
+    database: String,
+    (sql, patience): (String, Duration),
+    databases: &[NamedDatabase],
+) -> Option<Probe> {
+    let known = databases.iter().find(|known| known.name == database);
+    if kind == "backup-age" && database == "agent" {
+        return Some(Probe::BackupAge { source: database, level: BackupLevel::Checksums });
+    }
+    let Some(known) = known else {
+        let near = databases
+            .iter()
+            .min_by_key(|known| strsim::damerau_levenshtein(&known.name, &database));
+        let hint = match near {
+            Some(near) => format!("the nearest is {:?}", near.name),
+            None => "there is no [[database.instance]]".to_owned(),
+        };
+        section.problem("database", format!("there is no database {database:?}; {hint}"));
+        return None;
+    };
+    let needs = match kind {
+        "database-pool" | "database-blocked" | "database-deadlocks" => known.postgres,
+        "database-pooler" => known.pooler,
+        _ => true,
+    };
+    if !needs {
+        let what = if kind == "database-pooler" { "has no pgbouncer" } else { "is no PostgreSQL" };
+        section.problem("database", format!("{database:?} {what}, which {kind} is about"));
+        return None;
+    }
+    match kind {
+        "database-answers" => Some(Probe::DatabaseAnswers { database }),
+        "database-pool" => Some(Probe::DatabasePool { database }),
+        "database-pooler" => Some(Probe::DatabasePooler { database }),
+        "database-blocked" => Some(Probe::DatabaseBlocked { database, patience }),
+        "database-deadlocks" => Some(Probe::DatabaseDeadlocks { database }),
+        "database-integrity" => Some(Probe::DatabaseIntegrity { database }),
+        "backup-age" => Some(Probe::BackupAge { source: database, level: known.backup_level }),
+        "queue-sql" if sql.trim().is_empty() => {
+            section.problem("sql", "is needed for \"queue-sql\"");
+            None
+        }
+        "queue-sql" => Some(Probe::Sql { database, sql }),
+        other => {
+            section.problem("probe", format!("{other:?} is not one of those in the reference"));
             None
         }
     }

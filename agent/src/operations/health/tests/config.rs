@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Config as AgentConfig, Places};
 use crate::operations::health::check::{Check, Means};
+use crate::outside::probes::Probe;
 
 fn parse(text: &str) -> Result<Vec<Check>, Vec<String>> {
     let places = Places { state: "/s".into(), socket: "/s/agent.sock".into() };
@@ -118,4 +119,54 @@ fn ids_are_unique_and_dependencies_make_no_ring() {
         assert!(off.join("").contains("there is no check"), "{off:?}");
     }
     parse(&check("a", "\"disk:data\"")).unwrap_err();
+}
+
+#[test]
+fn databases_are_meant_by_name() {
+    let databases = "[[database.instance]]\nname = \"trades\"\nurl = \"postgres://h/trades\"\n\
+                     backup_min_level = \"L2\"\n\
+                     [[database.instance]]\nname = \"local\"\nurl = \"sqlite:/x.db\"\n";
+    let read = |keys: &str| parse(&format!("{databases}[[health.check]]\nid = \"it\"\n{keys}\n"));
+    let pool = "probe = \"database-pool\"\ndatabase = \"trades\"\naction = \"reset-connections\"";
+    let pool = read(pool).unwrap();
+    assert_eq!((pool[0].row.name, pool[0].policy.looks), ("connection-pool", 2));
+    assert_eq!((pool[0].limits.crit, pool[0].limits.clear), (Some(10.0), Some(20.0)));
+    let deed = pool[0].action.as_ref().unwrap();
+    assert!(deed.action.trade_touching && !deed.action.goes_on && !deed.action.destructive);
+    let locks = "probe = \"database-blocked\"\ndatabase = \"trades\"\npatience = \"1m\"\naction = \"cancel-query\"";
+    let locks = read(locks).unwrap();
+    let probe = &locks[0].probe;
+    assert!(matches!(probe, Probe::DatabaseBlocked { patience, .. } if patience.as_secs() == 60));
+    assert!(locks[0].action.as_ref().unwrap().action.destructive);
+    let backup = read("probe = \"backup-age\"\ndatabase = \"trades\"").unwrap();
+    assert!(matches!(
+        &backup[0].probe,
+        Probe::BackupAge { level: genesis_storage::BackupLevel::Restored, .. }
+    ));
+    let own = parse("[[health.check]]\nid = \"it\"\nprobe = \"backup-age\"\ndatabase = \"agent\"");
+    assert_eq!(own.unwrap()[0].target(), "agent");
+    // A built-in check of a configured database can be depended on.
+    let web = "probe = \"tcp\"\ntarget = \"h:1\"\ndepends_on = [\"locks:trades\"]";
+    read(web).unwrap();
+    for (keys, expected) in [
+        ("probe = \"database-pool\"\ndatabase = \"trade\"", "the nearest is \"trades\""),
+        ("probe = \"database-pool\"", "the nearest is"),
+        ("probe = \"database-pool\"\ndatabase = \"local\"", "is no PostgreSQL"),
+        ("probe = \"database-pooler\"\ndatabase = \"trades\"", "has no pgbouncer"),
+        ("probe = \"database-size\"\ndatabase = \"trades\"", "is not one of those"),
+        ("probe = \"queue-sql\"\ndatabase = \"local\"\ncrit = \"5\"", "sql: is needed"),
+        ("probe = \"queue-sql\"\ndatabase = \"local\"\nsql = \"SELECT 1\"", "say beyond what"),
+        (
+            "probe = \"database-pool\"\ndatabase = \"trades\"\naction = \"cancel-query\"",
+            "is for the probe database-blocked",
+        ),
+        ("probe = \"load\"\naction = \"reset-connections\"", "is for the probe database-pool"),
+        ("probe = \"load\"\naction = \"reset\"", "is none of"),
+        ("probe = \"load\"\ndepends_on = [\"locks:local\"]", "there is no check"),
+    ] {
+        let problems = read(keys).unwrap_err().join("; ");
+        assert!(problems.contains(expected), "{keys}: {problems}");
+    }
+    let none = one("probe = \"database-pool\"\ndatabase = \"x\"").unwrap_err().join("; ");
+    assert!(none.contains("there is no [[database.instance]]"), "{none}");
 }

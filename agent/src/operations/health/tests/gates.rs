@@ -5,6 +5,7 @@ use genesis_storage::Moment;
 
 use super::life::moment;
 use crate::operations::health::gates::*;
+use crate::trading::Critical;
 
 const MINUTE: i64 = 60;
 
@@ -23,7 +24,8 @@ fn codes(
     let mut situation = Situation {
         startup_grace: Duration::from_secs(60),
         spent: history,
-        trades: Trades::Unknown,
+        trades: Critical::Unknown,
+        told_by: "the desk",
         ..situation(&now, &started)
     };
     change(&mut candidate, &mut situation);
@@ -50,7 +52,7 @@ fn each_gate_denies_for_its_own_reason_and_for_no_other() {
         ("STALE_SIGNAL", |c, _| c.interval = Duration::from_secs(4)),
         ("CONCURRENCY", |_, s| s.busy = Some("b")),
         ("GUARD", |c, _| c.trade_touching = true),
-        ("GUARD", |c, s| (c.trade_touching, s.trades) = (true, Trades::InProgress)),
+        ("GUARD", |c, s| (c.trade_touching, s.trades) = (true, Critical::InProgress)),
     ];
     for (code, change) in cases {
         assert_eq!(codes(change, &[]), [*code]);
@@ -118,7 +120,8 @@ fn situation<'a>(now: &'a Moment, started: &'a Moment) -> Situation<'a> {
         emergency: false,
         busy: None,
         spent: &[],
-        trades: Trades::None,
+        trades: Critical::None,
+        told_by: "the desk",
     }
 }
 
@@ -127,7 +130,7 @@ fn what_is_well_or_goes_on_may_start() {
     let none: [&str; 0] = [];
     assert_eq!(codes(|_, _| {}, &[]), none);
     assert_eq!(codes(|c, s| (c.goes_on, s.emergency) = (true, true), &[]), none);
-    let proven: Change = |c, s| (c.trade_touching, s.trades) = (true, Trades::None);
+    let proven: Change = |c, s| (c.trade_touching, s.trades) = (true, Critical::None);
     assert_eq!(codes(proven, &[]), none);
     let many: Change = |c, s| {
         c.flapping = true;

@@ -21,6 +21,7 @@ use crate::plan::PlanStep;
 use crate::runs::Runs;
 use crate::runs::remedy::{Aim, Permission, Remedy};
 use crate::state::State;
+use crate::trading::Trades;
 
 /// What the checks find, and what was done.
 pub(super) struct World {
@@ -248,11 +249,12 @@ async fn open(
     let outside =
         Outside { clock: seam, prober: Arc::clone(world) as Arc<dyn Prober>, ..Outside::real() };
     let remedies: Vec<Arc<dyn Remedy>> = vec![Arc::new(Shared(Arc::clone(world)))];
+    let trades = Trades::new(outside.clone());
     let health = Health::open(
         state.clone(),
         outside,
         runs,
-        remedies,
+        (remedies, trades),
         (&config, places.clone()),
         Metrics::default(),
     )

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::host::watched;
 use crate::config::{Config as AgentConfig, Places};
 use crate::operations::health::check::{Limits, Worse};
-use crate::operations::health::defaults::{Watched, checks};
+use crate::operations::health::defaults::{Database, Watched, checks};
 use crate::operations::health::life::Status;
 
 #[test]
@@ -55,8 +55,12 @@ fn parsed(text: &str) -> crate::operations::health::Config {
 #[test]
 fn each_file_system_is_watched_once_and_room_is_made_where_copies_are() {
     let folders = ["/", "/state", "/archive", "/log", "/gone"].map(PathBuf::from).to_vec();
-    let watched_folders =
-        Watched { folders, copies: "/state/logs".into(), secrets: vec!["/key".into()] };
+    let watched_folders = Watched {
+        folders,
+        copies: "/state/logs".into(),
+        secrets: vec!["/key".into()],
+        databases: Vec::new(),
+    };
     let device = |path: &Path| match path.to_str().unwrap() {
         "/" | "/log" => Some(1),
         "/state" | "/state/logs" => Some(2),
@@ -94,4 +98,49 @@ fn each_file_system_is_watched_once_and_room_is_made_where_copies_are() {
     assert_eq!((roots.len(), roots[0].limit()), (1, "below 3 %".to_owned()));
     let none = checks(&parsed("[health]\ndefaults = false\n"), &watched_folders, device);
     assert!(none.is_empty());
+}
+
+#[test]
+fn each_database_has_its_checks_below_the_one_whether_it_answers() {
+    let database = |name: &str, postgres: bool, pooler: bool| Database {
+        name: name.to_owned(),
+        postgres,
+        pooler,
+        backup_max_age: std::time::Duration::from_secs(12 * 3_600),
+        backup_level: genesis_storage::BackupLevel::Queried,
+    };
+    let databases = vec![database("main", true, true), database("local", false, false)];
+    let watched = Watched { databases, ..Watched::default() };
+    let found = checks(&parsed(""), &watched, |_| None);
+    let told: Vec<(&str, &str, String, String)> = found
+        .iter()
+        .filter(|check| check.id.contains(':'))
+        .map(|check| {
+            let action = check.action.as_ref().map_or("", |deed| deed.action.name);
+            (check.id.as_str(), action, check.limit(), check.depends_on.join(" "))
+        })
+        .collect();
+    let row =
+        |id, action, limit: &str, below: &str| (id, action, limit.to_owned(), below.to_owned());
+    assert_eq!(
+        told,
+        [
+            row("database:main", "", "down", ""),
+            row("locks:main", "cancel-query", "above 0", "database:main"),
+            row("pool:main", "reset-connections", "below 10 %", "locks:main database:main"),
+            row("deadlocks:main", "", "warns above 0", "database:main"),
+            row("pooler:main", "", "below 10 %", "database:main"),
+            row("integrity:main", "", "above 0", "database:main"),
+            row("backup:main", "", "above 12 h", "database:main"),
+            row("database:local", "", "down", ""),
+            row("integrity:local", "", "above 0", "database:local"),
+            row("backup:local", "", "above 12 h", "database:local"),
+        ]
+    );
+    for check in &found {
+        assert!(check.timeout < check.policy.interval, "{}", check.id);
+        let page = genesis_proto::runbook::page(check.runbook);
+        assert!(page.is_some(), "{} has a page", check.id);
+        assert!(check.action.is_none() || check.policy.looks == 2);
+    }
 }

@@ -1,0 +1,38 @@
+//! The databases that other sections mean by name, as far as those need to know them before their own section is read.
+
+use genesis_storage::BackupLevel;
+use toml::de::{DeTable, DeValue};
+
+/// A database of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDatabase {
+    /// Its name.
+    pub name: String,
+    /// It is one of PostgreSQL.
+    pub postgres: bool,
+    /// A PgBouncer is before it.
+    pub pooler: bool,
+    /// How deep a backup of it must be verified.
+    pub backup_level: BackupLevel,
+}
+
+/// Those of a text, whatever else is wrong with their section: that is said where it is read.
+pub fn databases(text: &DeTable<'_>) -> Vec<NamedDatabase> {
+    fn get<'v>(table: &'v DeTable<'_>, key: &str) -> Option<&'v DeValue<'v>> {
+        table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value.get_ref())
+    }
+    let section = get(text, "database").and_then(|value| value.as_table());
+    let instances = section.and_then(|table| get(table, "instance")?.as_array());
+    let read = |table: &DeTable<'_>| {
+        let text = |key: &str| get(table, key).and_then(|value| value.as_str()).unwrap_or_default();
+        let level = BackupLevel::parse(text("backup_min_level"));
+        (!text("name").is_empty()).then(|| NamedDatabase {
+            name: text("name").to_owned(),
+            postgres: !text("url").starts_with("sqlite:"),
+            pooler: !text("pgbouncer").is_empty(),
+            backup_level: level.unwrap_or(BackupLevel::Checksums),
+        })
+    };
+    let tables = instances.into_iter().flat_map(|array| array.iter());
+    tables.filter_map(|item| read(item.get_ref().as_table()?)).collect()
+}

@@ -20,12 +20,15 @@ mod laptop;
 pub mod lines;
 pub mod mail_server;
 pub mod older;
+pub mod pgbouncer;
 pub mod pki;
 pub mod postgres;
+pub mod psql;
 pub mod random;
 pub mod s3;
 mod segment;
 pub mod smtp;
+pub mod trading;
 mod writer;
 
 pub use agent::{Ended, Signal, TestAgent, source};

@@ -21,6 +21,8 @@ mod demo;
 mod docs;
 mod emergency;
 mod health_attempts;
+mod health_database;
+mod health_database_looks;
 mod health_disk;
 mod health_holds;
 mod health_kill;

@@ -12,6 +12,7 @@
 mod backend;
 mod capability;
 mod chain;
+mod copy;
 mod error;
 mod intent;
 mod moment;
@@ -26,6 +27,7 @@ mod view;
 
 pub use capability::{Bookkeeping, Reading, Writing};
 pub use chain::{ChainFinding, Head, MAX_FINDINGS, Verification, verify_lines};
+pub use copy::Copied;
 pub use error::{OpenError, StorageError};
 pub use intent::Intent;
 pub use moment::Moment;

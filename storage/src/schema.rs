@@ -3,6 +3,8 @@
 
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
+use crate::copy::{compare_table, copy_table};
+
 /// The schema version that this build writes, and the newest that it reads.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -33,6 +35,26 @@ macro_rules! tables {
                 }
             )*
             Ok(true)
+        }
+
+        /// Copies all tables; how many rows they have.
+        pub(crate) fn copy_tables(
+            from: &ReadTransaction,
+            to: &WriteTransaction,
+        ) -> Result<u64, redb::Error> {
+            let mut rows = 0;
+            $(rows += copy_table($name, from, to)?;)*
+            Ok(rows)
+        }
+
+        /// Compares all tables byte for byte; how many rows they have.
+        pub(crate) fn compare_tables(
+            one: &ReadTransaction,
+            other: &ReadTransaction,
+        ) -> Result<u64, redb::Error> {
+            let mut rows = 0;
+            $(rows += compare_table($name, one, other)?;)*
+            Ok(rows)
         }
     };
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::capability::{Bookkeeping, Reading, Writing};
 use crate::error::{OpenError, StorageError, failure};
@@ -142,6 +142,17 @@ impl Store {
             database.compact().map_err(|error| failure(&self.failed, "compact", error))?;
         }
         Ok(Compaction { before_bytes, after_bytes: self.file_bytes() })
+    }
+
+    /// Hands one consistent state to what reads every table as it is.
+    pub(crate) fn reading<T>(
+        &self,
+        f: impl FnOnce(&ReadTransaction) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.with_database(|database| {
+            let begun = database.begin_read();
+            f(&begun.map_err(|error| failure(&self.failed, "begin reading", error))?)
+        })
     }
 
     fn transact<T, E: From<StorageError>>(

@@ -18,13 +18,14 @@ use crate::error::{Error, Result};
 use crate::events::{Bell, Source};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
+use crate::operations::backup::{self, Backup};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
-use crate::operations::database::job::CareTable;
-use crate::operations::database::{self, Databases};
 use crate::operations::database::directory::Directory;
+use crate::operations::database::job::CareTable;
 use crate::operations::database::kill::Sessions;
 use crate::operations::database::remedies::{CancelQuery, ResetConnections};
+use crate::operations::database::{self, Databases};
 use crate::operations::health::{self, Health, RemediationTable};
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
 use crate::operations::logs::make_room::MakeRoom;
@@ -144,6 +145,7 @@ impl Agent {
         let alert_metrics = alerts::Metrics::register(&mut registry);
         let database_metrics = database::Metrics::register(&mut registry);
         let breaker_metrics = breaker::Metrics::register(&mut registry);
+        let backup_metrics = backup::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
             state.clone(),
             outside.clone(),
@@ -194,6 +196,14 @@ impl Agent {
             (database_metrics, bell.clone()),
             Arc::new(Nobody),
         ));
+        let backup = Backup::open(
+            state.clone(),
+            outside.clone(),
+            runs.clone(),
+            (config.backup.clone(), places.state.clone()),
+            backup_metrics,
+            bell.clone(),
+        )?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -229,6 +239,7 @@ impl Agent {
                 Arc::clone(&alerts) as Arc<dyn Follower>,
                 Arc::clone(&breaker) as Arc<dyn Follower>,
                 Arc::clone(&database) as Arc<dyn Follower>,
+                Arc::clone(&backup) as Arc<dyn Follower>,
             ],
             tls.clone(),
         ));
@@ -245,6 +256,7 @@ impl Agent {
             health,
             breaker,
             database,
+            backup,
             recovery: Arc::new(recovery),
             storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
             config: history,
@@ -259,14 +271,24 @@ impl Agent {
             &host.id,
         );
         let stances = operations.stances();
-        let Operations { logs, health, breaker, database, recovery, storage: _, config, vitals } =
-            operations;
+        let Operations {
+            logs,
+            health,
+            breaker,
+            database,
+            backup,
+            recovery,
+            storage: _,
+            config,
+            vitals,
+        } = operations;
         let mut sources: Vec<Arc<dyn Source>> = vec![
             Arc::clone(&health) as Arc<dyn Source>,
             Arc::clone(&recovery) as Arc<dyn Source>,
             Arc::clone(&logs) as Arc<dyn Source>,
             Arc::clone(&breaker) as Arc<dyn Source>,
             Arc::clone(&database) as Arc<dyn Source>,
+            Arc::clone(&backup) as Arc<dyn Source>,
             Arc::new(scheduler.clone()),
         ];
         sources.extend(tls.clone().map(|tls| tls as Arc<dyn Source>));
@@ -298,6 +320,7 @@ impl Agent {
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
             database: Arc::clone(&database),
+            backup: Arc::clone(&backup),
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
@@ -315,6 +338,7 @@ impl Agent {
             logs: Arc::clone(&logs),
             breaker: Arc::clone(&breaker),
             database: Arc::clone(&database),
+            backup,
         };
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
         let (http, plaintext, grpc) = (
@@ -473,6 +497,7 @@ async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> R
         health: _,
         breaker: _,
         database,
+        backup,
         recovery: _,
         storage: _,
         config,
@@ -484,7 +509,11 @@ async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> R
         .detail(format!("version {}", server::agent_rpc::VERSION));
     state.note(intent).await?;
     config.record("system:agent", "start").await?;
+    backup.settle().await?;
     let mut tables: Vec<Arc<dyn Reconcile>> = vec![
+        Arc::new(backup::MakeTable(Arc::clone(backup))),
+        Arc::new(backup::VerifyTable),
+        Arc::new(backup::RestoreTable),
         Arc::new(RotationTable(Arc::clone(logs))),
         Arc::new(RebuildTable),
         Arc::new(ExpiryTable(CLEANUP)),

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use crate::alerts;
 use crate::error::{Error, Result, Unmet};
+use crate::operations::backup;
 use crate::operations::breaker;
 use crate::operations::database;
 use crate::operations::health;
@@ -87,6 +88,8 @@ pub struct Config {
     pub breaker: breaker::Config,
     /// Databases.
     pub database: database::Config,
+    /// Backups.
+    pub backup: backup::Config,
     /// Where it came from; empty: built-in defaults.
     pub source: String,
     /// Its text as it was read.
@@ -132,6 +135,7 @@ impl Config {
         let alerts = alerts::Config::read(&root);
         let breaker = breaker::Config::read(&root);
         let database = database::Config::read(&root);
+        let backup = backup::Config::read(&root, places, &backed_up(&database));
         root.finish();
         let (problems, keys, effective) = record.finish();
         let config = problems.is_empty().then(|| Self {
@@ -145,6 +149,7 @@ impl Config {
             alerts,
             breaker,
             database,
+            backup,
             source: source.to_owned(),
             text: text.to_owned(),
             effective: effective.trim_start().to_owned(),
@@ -156,7 +161,7 @@ impl Config {
     /// this reads a text with one of each.
     pub fn keys(places: &Places) -> Vec<KeyDoc> {
         let text = "[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n[alerts.channel.NAME]\n\
-             [[database.instance]]\n[[database.instance.bench]]\n";
+             [[database.instance]]\n[[database.instance.bench]]\n[[backup.source]]\n[[backup.source.query]]\n";
         Self::parse(text, "", places).keys
     }
 
@@ -264,6 +269,16 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
             "{text:?} is not a loopback address; without TLS only 127.0.0.1 and [::1] are allowed"
         ))
     }
+}
+
+/// The databases as backups see them.
+fn backed_up(database: &database::Config) -> Vec<backup::Database> {
+    let each = database.instances.iter().map(|instance| backup::Database {
+        target: instance.target.clone(),
+        max_age: instance.backup_max_age,
+        min_level: instance.backup_min_level,
+    });
+    each.collect()
 }
 
 fn read_tls(root: &Section<'_>) -> Option<TlsFiles> {

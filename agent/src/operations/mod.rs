@@ -4,6 +4,7 @@ use crate::emergency::Stance;
 use crate::scheduler::Job;
 use std::sync::Arc;
 
+pub mod backup;
 pub mod breaker;
 pub mod config_history;
 pub mod database;
@@ -25,6 +26,8 @@ pub struct Operations {
     pub breaker: Arc<breaker::Breakers>,
     /// Care of databases.
     pub database: Arc<database::Databases>,
+    /// Backups.
+    pub backup: Arc<backup::Backup>,
     /// Emergency and rollback.
     pub recovery: Arc<recovery::Recovery>,
     /// Care of the embedded database.
@@ -43,6 +46,7 @@ impl Operations {
             health: _,
             breaker: _,
             database,
+            backup,
             recovery: _,
             storage,
             config: _,
@@ -50,6 +54,7 @@ impl Operations {
         } = self;
         let mut jobs = logs::job::jobs(logs);
         jobs.extend(database::job::jobs(database));
+        jobs.push(Arc::new(backup::job::Due(Arc::clone(backup))));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
         jobs
     }
@@ -61,6 +66,7 @@ impl Operations {
         stances.extend(logs::RUN_KINDS);
         stances.extend(database::RUN_KINDS);
         stances.extend(health::run_kinds());
+        stances.extend(backup::RUN_KINDS);
         stances.extend(recovery::BY_HAND);
         stances.sort_unstable_by_key(|(kind, _)| *kind);
         stances

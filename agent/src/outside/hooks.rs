@@ -1,7 +1,8 @@
-//! Hooks: commands of the operator, run without a shell, bounded in time and in output.
+//! Hooks: commands of the operator, run without a shell, bounded in time and in output. The programs that the agent runs
+//! for itself go the same way.
 
 use std::pin::Pin;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -45,24 +46,103 @@ pub async fn run(hook: &Hook, input: &Value, variables: &[(&str, String)]) -> Re
 /// `HOOK_FAILED` when it can't be started.
 pub fn spawn(hook: &Hook, input: &Value, variables: &[(&str, String)]) -> Result<Running> {
     // Arguments may be secret, and errors go far.
-    let shown = hook.command.first().cloned().unwrap_or_default();
+    let shown = format!("hook `{}`", hook.command.first().map_or("", String::as_str));
     let Some((program, arguments)) = hook.command.split_first() else {
         return Err(failed(&shown, "is empty"));
     };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
+    command.args(arguments);
     for (name, value) in variables {
         command.env(format!("GENESIS_{name}"), value);
     }
+    start(command, input.to_string(), hook.timeout, OUTPUT_LIMIT, shown)
+}
+
+fn start(
+    mut command: Command,
+    input: String,
+    timeout: Duration,
+    limit: usize,
+    shown: String,
+) -> Result<Running> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
     let child =
         command.spawn().map_err(|error| failed(&shown, "can't be started").caused_by(error))?;
-    let timer = Box::pin(tokio::time::sleep(hook.timeout));
-    Ok(Running { child, input: input.to_string(), timer, timeout: hook.timeout, shown })
+    let timer = Box::pin(tokio::time::sleep(timeout));
+    Ok(Running { child, input, timer, timeout, limit, shown })
+}
+
+/// A program that the agent runs for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The program and its arguments. Whoever can list processes sees them.
+    pub command: Vec<String>,
+    /// "NAME=value", each.
+    pub environment: Vec<String>,
+    /// How long it may take before it is killed.
+    pub timeout: Duration,
+    /// At most so much of its output is kept, in bytes, of each stream.
+    pub limit: usize,
+    /// The user and group that it runs as; `None`: the agent's own.
+    pub owner: Option<(u32, u32)>,
+    /// What it gets when the agent dies.
+    pub last_word: &'static str,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// It exited with 0.
+    pub succeeded: bool,
+    /// What it printed.
+    pub stdout: Vec<u8>,
+    /// How it ended, and its last complaint.
+    pub said: String,
+}
+
+/// Starts a program, which does not outlive the agent: the kernel tells it when the thread that started it is gone, and
+/// the threads that poll live as long as the agent does.
+///
+/// # Errors
+/// `HOOK_FAILED` when it can't be started.
+pub fn spawn_program(program: &Program) -> Result<Running> {
+    let shown = program.command.first().cloned().unwrap_or_default();
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", program.last_word]);
+    if let Some((user, group)) = program.owner {
+        command.args([format!("--reuid={user}"), format!("--regid={group}")]);
+        command.arg("--clear-groups");
+    }
+    command.arg("--").args(&program.command).current_dir("/");
+    for variable in &program.environment {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        command.env(name, value);
+    }
+    start(command, String::new(), program.timeout, program.limit, shown)
+}
+
+/// Runs a program to its end, whatever that is.
+///
+/// # Errors
+/// `HOOK_FAILED` when it can't be started, or takes too long.
+pub async fn run_program(program: &Program) -> Result<Ran> {
+    spawn_program(program)?.end().await
+}
+
+/// What of a program's complaints says most: the last line that calls itself an error, else the last one.
+fn complaint(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = |line: &&str| {
+        ["error:", "FATAL:", "PANIC:", "Fatal:", "ERROR:"].iter().any(|word| line.contains(word))
+    };
+    let found = lines().rfind(error).or_else(|| lines().last()).unwrap_or_default();
+    found.chars().take(400).collect()
 }
 
 fn failed(shown: &str, why: impl std::fmt::Display) -> Error {
-    Error::unavailable("HOOK_FAILED", format!("hook `{shown}` {why}"))
+    Error::unavailable("HOOK_FAILED", format!("{shown} {why}"))
 }
 
 /// A hook that was started. Dropped before its end it is killed, with all that it started in its process group.
@@ -72,6 +152,7 @@ pub struct Running {
     input: String,
     timer: Pin<Box<Sleep>>,
     timeout: Duration,
+    limit: usize,
     shown: String,
 }
 
@@ -86,7 +167,29 @@ impl Running {
     /// # Errors
     /// `HOOK_FAILED` when it takes too long, or exits with anything but 0.
     pub async fn finish(mut self) -> Result<HookOutput> {
-        let running = &mut self;
+        let (status, stdout, stderr) = self.ended().await?;
+        if !status.success() {
+            let said = String::from_utf8_lossy(&stderr);
+            let last = said.lines().last().unwrap_or_default();
+            let last = last.chars().take(200).collect::<String>();
+            return Err(failed(&self.shown, format!("ended with {status}: {last}")));
+        }
+        Ok(HookOutput { stdout })
+    }
+
+    /// Waits for its end, whatever that is.
+    ///
+    /// # Errors
+    /// `HOOK_FAILED` when it takes too long.
+    pub async fn end(mut self) -> Result<Ran> {
+        let (status, stdout, stderr) = self.ended().await?;
+        let said = format!("{} ended with {status}: {}", self.shown, complaint(&stderr));
+        Ok(Ran { succeeded: status.success(), stdout, said })
+    }
+
+    async fn ended(&mut self) -> Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+        let limit = self.limit;
+        let running = &mut *self;
         let (stdin, child) = (running.child.stdin.take(), &mut running.child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let input = std::mem::take(&mut running.input);
@@ -97,7 +200,8 @@ impl Running {
                     let _ = stdin.write_all(input.as_bytes()).await;
                 }
             };
-            let ((), stdout, stderr) = tokio::join!(feed, read_some(stdout), read_some(stderr));
+            let ((), stdout, stderr) =
+                tokio::join!(feed, read_some(stdout, limit), read_some(stderr, limit));
             // Not before its output has ended: until it is waited for, nobody else can get the id of its group.
             (stdout, stderr, child.wait().await)
         };
@@ -112,13 +216,7 @@ impl Running {
         };
         let status =
             status.map_err(|error| failed(&self.shown, "can't be waited for").caused_by(error))?;
-        if !status.success() {
-            let said = String::from_utf8_lossy(&stderr);
-            let last = said.lines().last().unwrap_or_default();
-            let last = last.chars().take(200).collect::<String>();
-            return Err(failed(&self.shown, format!("ended with {status}: {last}")));
-        }
-        Ok(HookOutput { stdout })
+        Ok((status, stdout, stderr))
     }
 }
 
@@ -133,11 +231,11 @@ impl Drop for Running {
     }
 }
 
-async fn read_some(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
+async fn read_some(pipe: Option<impl tokio::io::AsyncRead + Unpin>, limit: usize) -> Vec<u8> {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
         // What is over the limit is read and dropped, so that the hook does not block on a full pipe.
-        let _ = (&mut pipe).take(OUTPUT_LIMIT as u64).read_to_end(&mut kept).await;
+        let _ = (&mut pipe).take(limit as u64).read_to_end(&mut kept).await;
         let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     }
     kept

@@ -14,12 +14,14 @@ pub mod heads;
 pub mod hooks;
 pub mod host;
 pub mod lease;
+pub mod leftovers;
 pub mod mail;
 pub mod market;
 pub mod notify;
 pub mod probes;
 pub mod process;
 pub mod survey;
+pub mod trees;
 pub mod web;
 
 pub use archive::Archive;

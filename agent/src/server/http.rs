@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::alerts::{self, Alerts};
 use crate::error::{Error, Result};
+use crate::operations::backup::{self, Backup};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::database::{self, Databases};
 use crate::operations::health::{self, Health};
@@ -49,6 +50,8 @@ pub struct Pages {
     pub breaker: Arc<Breakers>,
     /// Databases.
     pub database: Arc<Databases>,
+    /// Backups.
+    pub backup: Arc<Backup>,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
     /// For the oplog.
@@ -159,7 +162,7 @@ fn router(pages: Pages) -> Router {
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
      /api/operations/alerts/status\n/api/operations/breaker/status\n\
-     /api/operations/database/status\n\
+     /api/operations/database/status\n/api/operations/backup/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
 }
@@ -175,6 +178,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
     let read = pages.state.read(|reading| Ok(reading.oplog().head()?));
     let read =
         read.and_then(|head| pages.health.gauge().map(|()| pages.alerts.gauge()).map(|()| head));
+    let read = read.and_then(|head| pages.backup.gauge().map(|()| head));
     match read.and_then(|head| pages.logs.status().map(|_| head)) {
         Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
         Err(error) => {
@@ -198,7 +202,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, database, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, database, backup, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -228,6 +232,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "database" => genesis_proto::to_json(
             "genesis.v1.ListDatabasesResponse",
             &database::rpc::list_response(&pages.database)?,
+        ),
+        "backup" => genesis_proto::to_json(
+            "genesis.v1.ListBackupsResponse",
+            &backup::rpc::status_response(&pages.backup)?,
         ),
         "schedule" => genesis_proto::to_json(
             "genesis.v1.ListJobsResponse",

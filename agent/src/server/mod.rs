@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use genesis_proto::v1::agent_service_server::AgentServiceServer;
 use genesis_proto::v1::alerts_service_server::AlertsServiceServer;
+use genesis_proto::v1::backup_service_server::BackupServiceServer;
 use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
 use genesis_proto::v1::database_service_server::DatabaseServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
@@ -76,6 +77,8 @@ pub struct Services {
     pub breaker: Arc<operations::breaker::Breakers>,
     /// Databases.
     pub database: Arc<operations::database::Databases>,
+    /// Backups.
+    pub backup: Arc<operations::backup::Backup>,
 }
 
 /// What the connections are held to.
@@ -113,6 +116,7 @@ pub async fn serve(
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     reporter.set_serving::<DatabaseServiceServer<operations::database::rpc::Service>>().await;
+    reporter.set_serving::<BackupServiceServer<operations::backup::rpc::Service>>().await;
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(genesis_proto::FILE_DESCRIPTOR_SET)
@@ -141,6 +145,7 @@ pub async fn serve(
         alerts,
         breaker,
         database,
+        backup,
     } = services;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS)
@@ -165,7 +170,8 @@ pub async fn serve(
         ))))
         .add_service(limited!(DatabaseServiceServer::new(operations::database::rpc::Service(
             database
-        ))));
+        ))))
+        .add_service(limited!(BackupServiceServer::new(operations::backup::rpc::Service(backup))));
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };

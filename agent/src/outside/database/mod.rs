@@ -6,18 +6,20 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 
-pub mod facts;
 pub mod directory;
+pub mod facts;
 pub mod figures;
 pub mod integrity;
 pub mod passfile;
 pub mod pooler;
 pub mod postgres;
+pub mod programs;
+pub mod sessions;
+pub mod sqlite;
 pub mod sqlite_file;
+pub mod sqlite_look;
 pub mod upkeep;
 pub mod vitals;
-pub mod sessions;
-pub mod sqlite_look;
 
 /// A configured database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{Identity, Intent, Options, Store};
-use jiff::Timestamp;
+use genesis_storage::Intent;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,25 +21,22 @@ use crate::operations::backup::{self, Backup};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
 use crate::operations::database::directory::Directory;
-use crate::operations::database::job::CareTable;
 use crate::operations::database::kill::Sessions;
 use crate::operations::database::remedies::{CancelQuery, ResetConnections};
 use crate::operations::database::{self, Databases};
-use crate::operations::health::{self, Health, RemediationTable};
-use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
+use crate::operations::health::{self, Health};
+use crate::operations::logs::Logs;
 use crate::operations::logs::make_room::MakeRoom;
 use crate::operations::logs::metrics::Metrics;
-use crate::operations::logs::rebuild::RebuildTable;
-use crate::operations::logs::rotate::RotationTable;
-use crate::operations::logs::{HostIdentity, Logs};
 use crate::operations::recovery::{self, Recovery};
 use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
 use crate::own_log::LogFile;
+use crate::rooms::Rooms;
+use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
 use crate::runs::rollback::Dispatcher;
-use crate::runs::{Reconcile, Runs, system_time};
 use crate::scheduler::Scheduler;
 use crate::server::agent_rpc::AgentView;
 use crate::server::caller::Rules;
@@ -54,6 +50,10 @@ use crate::server::{self, Listeners, Secured, Services};
 use crate::state::State;
 use crate::trading::Trades;
 use genesis_storage::EmergencyRecord;
+
+mod start;
+
+use start::{history_first, identify, open_state, process};
 
 /// What runs may take to reach a safe point when the agent stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -162,13 +162,13 @@ impl Agent {
         let remedies: Vec<Arc<dyn Remedy>> = vec![
             Arc::new(MakeRoom(Arc::clone(&logs))),
             Arc::new(ResetConnections(Arc::clone(&sessions))),
-            Arc::new(CancelQuery(sessions)),
+            Arc::new(CancelQuery(Arc::clone(&sessions))),
         ];
         let health = Health::open(
             state.clone(),
             outside.clone(),
             runs.clone(),
-            (remedies, trades),
+            (remedies, Arc::clone(&trades)),
             (&config, places.clone()),
             health_metrics,
         )
@@ -188,14 +188,6 @@ impl Agent {
             breaker_metrics,
             bell.clone(),
         )?;
-        let database = Arc::new(Databases::new(
-            state.clone(),
-            outside.clone(),
-            runs.clone(),
-            config.database.clone(),
-            (database_metrics, bell.clone()),
-            Arc::new(Nobody),
-        ));
         let backup = Backup::open(
             state.clone(),
             outside.clone(),
@@ -204,6 +196,14 @@ impl Agent {
             backup_metrics,
             bell.clone(),
         )?;
+        let database = Arc::new(Databases::new(
+            state.clone(),
+            outside.clone(),
+            runs.clone(),
+            config.database.clone(),
+            (database_metrics, bell.clone()),
+            Arc::new(Rooms { trades: Arc::clone(&trades), backup: Arc::clone(&backup) }),
+        ));
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -337,7 +337,7 @@ impl Agent {
             recovery,
             logs: Arc::clone(&logs),
             breaker: Arc::clone(&breaker),
-            database: Arc::clone(&database),
+            database: database::rpc::Service { databases: Arc::clone(&database), sessions },
             backup,
         };
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
@@ -428,120 +428,4 @@ fn tell_systemd() -> Option<Duration> {
     let wanted = sd_notify::watchdog_enabled()?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
     Some(wanted / 2)
-}
-
-fn process() -> String {
-    format!("pid {}", std::process::id())
-}
-
-fn open_state(places: &Places) -> Result<State> {
-    let (newest, follow) = watch::channel(0);
-    let on_oplog = Box::new(move |sequence: u64| {
-        // Two writers may report in the other order.
-        newest.send_if_modified(|known| {
-            let newer = sequence > *known;
-            *known = sequence.max(*known);
-            newer
-        });
-    });
-    let options = Options { on_oplog: Some(on_oplog), ..Options::default() };
-    let store = Store::open(&places.database(), options).map_err(|error| {
-        let code = error.code();
-        Error::unavailable(code, "can't open the agent's state").caused_by(error)
-    })?;
-    Ok(State::new(Arc::new(store), follow))
-}
-
-/// The host's identity, made at first start; a changed name is recorded.
-async fn identify(state: &State, outside: &Outside) -> Result<HostIdentity> {
-    let (now, name) = (outside.clock.now(), outside.host.hostname());
-    let known = state.read(|reading| Ok(reading.identity().get()?))?;
-    let identity = match known {
-        Some(identity) if identity.hostname == name => identity,
-        Some(identity) => {
-            let detail = format!("was {}", identity.hostname);
-            let renamed = Identity { hostname: name.clone(), ..identity };
-            write_identity(state, now, "host.renamed", &detail, renamed).await?
-        }
-        None => {
-            let host_id = ulid::Ulid::from_datetime(system_time(now)).to_string();
-            let identity = Identity { host_id, created_at: now, hostname: name.clone() };
-            write_identity(state, now, "host.identified", "", identity).await?
-        }
-    };
-    Ok(HostIdentity { id: identity.host_id, name })
-}
-
-async fn write_identity(
-    state: &State,
-    now: Timestamp,
-    action: &str,
-    detail: &str,
-    identity: Identity,
-) -> Result<Identity> {
-    let intent =
-        Intent::new(now, "system:agent", action).target(identity.hostname.clone()).detail(detail);
-    state
-        .write(intent, move |writing| {
-            writing.identity().put(&identity)?;
-            Ok(identity)
-        })
-        .await
-}
-
-/// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
-/// brought to an end.
-async fn history_first(operations: &Operations, state: &State, runs: &Runs) -> Result<()> {
-    let Operations {
-        logs,
-        health: _,
-        breaker: _,
-        database,
-        backup,
-        recovery: _,
-        storage: _,
-        config,
-        vitals: _,
-    } = operations;
-    let now = config.loaded_at();
-    let intent = Intent::new(now, "system:agent", "agent.started")
-        .target(process())
-        .detail(format!("version {}", server::agent_rpc::VERSION));
-    state.note(intent).await?;
-    config.record("system:agent", "start").await?;
-    backup.settle().await?;
-    let mut tables: Vec<Arc<dyn Reconcile>> = vec![
-        Arc::new(backup::MakeTable(Arc::clone(backup))),
-        Arc::new(backup::VerifyTable),
-        Arc::new(backup::RestoreTable),
-        Arc::new(RotationTable(Arc::clone(logs))),
-        Arc::new(RebuildTable),
-        Arc::new(ExpiryTable(CLEANUP)),
-        Arc::new(ExpiryTable(LOCAL_RETENTION)),
-        Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
-        Arc::new(CareTable(Arc::clone(database))),
-    ];
-    let actions = health::run_kinds().into_iter();
-    tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));
-    runs.reconcile(&tables).await?;
-    Ok(())
-}
-
-struct Nobody;
-
-#[async_trait::async_trait]
-impl database::Neighbours for Nobody {
-    async fn trades(&self, _: &str) -> database::preflight::TradesSeen {
-        database::preflight::TradesSeen {
-            truth: database::record::Truth::Pass,
-            value: String::new(),
-            evidence: "nobody".into(),
-        }
-    }
-    async fn reverify(&self, _: &str, _: &str) -> Result<String, String> {
-        Ok("x".into())
-    }
-    async fn back_up(&self, _: &str, _: &str) -> Result<String, String> {
-        Ok("x".into())
-    }
 }

@@ -16,6 +16,7 @@ pub mod outside;
 pub mod own_log;
 pub mod pki;
 pub mod plan;
+pub mod rooms;
 pub mod runs;
 pub mod scheduler;
 pub mod server;

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use genesis_agent::config::{Config, Places};
+use genesis_agent::operations::database::Config as Databases;
 use genesis_agent::operations::database::blockers::Who;
-use genesis_agent::operations::database::config::Instance;
 use genesis_agent::operations::database::directory::Directory;
 use genesis_agent::operations::database::kill::Sessions;
 use genesis_agent::outside::Outside;
@@ -49,11 +49,11 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work)
 }
 
-fn configured(text: &str) -> Instance {
+fn configured(text: &str) -> Databases {
     let places = Places { state: "/s".into(), socket: "/s/agent.sock".into() };
     let checked = Config::parse(text, "test", &places);
     let config = checked.config.unwrap_or_else(|| panic!("{:?}", checked.problems));
-    config.database.instances.into_iter().next().unwrap()
+    config.database
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn people_see_who_is_at_the_root_and_end_that_session_and_no_other() {
     let store = Store::open(&folder.path().join("state.redb"), Options::default()).unwrap();
     let state = State::new(Arc::new(store), tokio::sync::watch::channel(0).1);
     let outside = Outside::real();
-    let main = configured(&instance(&url(&server, "postgres"), ""));
-    let config = genesis_agent::operations::database::Config { instances: vec![main.clone()] };
+    let config = configured(&instance(&url(&server, "postgres"), ""));
+    let main = config.instances[0].clone();
     Directory(Arc::clone(&outside.databases)).fill(&config);
     let sessions = Sessions::new(state.clone(), outside);
     let why = ("olga", "it holds up the desk");

@@ -76,7 +76,7 @@ pub struct Services {
     /// Circuit breakers.
     pub breaker: Arc<operations::breaker::Breakers>,
     /// Databases.
-    pub database: Arc<operations::database::Databases>,
+    pub database: operations::database::rpc::Service,
     /// Backups.
     pub backup: Arc<operations::backup::Backup>,
 }
@@ -168,9 +168,7 @@ pub async fn serve(
         .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
             breaker
         ))))
-        .add_service(limited!(DatabaseServiceServer::new(operations::database::rpc::Service(
-            database
-        ))))
+        .add_service(limited!(DatabaseServiceServer::new(database)))
         .add_service(limited!(BackupServiceServer::new(operations::backup::rpc::Service(backup))));
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)

@@ -272,6 +272,14 @@ impl Backup {
         self.runs.wait(&started.id).await
     }
 
+    /// Waits until a run of backups has ended.
+    ///
+    /// # Errors
+    /// `RUN_NOT_FOUND`.
+    pub async fn wait(&self, run: &str) -> Result<RunRecord> {
+        self.runs.wait(run).await
+    }
+
     /// Looks at the sources themselves and at the lists of tools, unless that was done a moment ago. What can't be
     /// looked at stays unknown.
     pub async fn refresh(&self, source: &str) {

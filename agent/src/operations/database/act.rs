@@ -416,7 +416,6 @@ impl Care {
 
     /// Whether the backup still verifies.
     async fn backup(&self, standing: &Standing) -> Result<Item> {
-        let name = &self.instance.target.name;
         let limit = "verifies";
         let verified = self.databases.verified(&self.instance, Some(&standing.system))?;
         let record = match verified {
@@ -428,7 +427,7 @@ impl Care {
                 return Ok(Item::new("backup-integrity", Truth::Unknown, "", limit, why));
             }
         };
-        Ok(match self.databases.neighbours.reverify(name, &record.id).await {
+        Ok(match self.databases.neighbours.reverify(&record.id).await {
             Ok(detail) => Item::new("backup-integrity", Truth::Pass, record.id, limit, detail),
             Err(why) => Item::new("backup-integrity", Truth::Fail, record.id, limit, why),
         })

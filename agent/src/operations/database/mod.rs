@@ -42,6 +42,7 @@ pub mod record;
 pub mod remedies;
 pub mod rpc;
 pub mod sqlite;
+mod sqlite_care;
 pub mod survey;
 #[cfg(test)]
 mod tests;
@@ -73,8 +74,10 @@ const DISK_PATIENCE: Duration = Duration::from_secs(2);
 pub trait Neighbours: Send + Sync {
     /// Whether trades are in progress that nothing must disturb, looked at now.
     async fn trades(&self, database: &str) -> TradesSeen;
-    /// Verifies a backup of the database anew; what was verified, or what is wrong.
-    async fn reverify(&self, database: &str, backup: &str) -> Result<String, String>;
+    /// Takes over what a tool that keeps backups of the database lists, if that was not done a moment ago.
+    async fn refresh_backups(&self, database: &str);
+    /// Verifies a backup anew; what was verified, or what is wrong.
+    async fn reverify(&self, backup: &str) -> Result<String, String>;
     /// Makes a backup of the database and verifies it; what was made, or what went wrong. `run` asks for it.
     async fn back_up(&self, database: &str, run: &str) -> Result<String, String>;
 }

@@ -11,18 +11,26 @@ use tonic::{Request, Response, Status};
 
 use super::Databases;
 use super::begin::{Begun, Due, Wish, key};
+use super::blockers::{Shown, Who};
 use super::config::Instance;
 use super::indexes::Advice;
+use super::kill::Sessions;
 use super::record::{Benchmark, Found, Item, Measured, Report, StepOutcome, StepReport, Truth};
 use crate::error::Error;
 use crate::outside::database::Engine;
+use crate::outside::database::sessions::Way;
 use crate::server::caller::caller;
 use crate::server::convert::{duration, maybe, planned, time};
 use crate::server::status::to_status;
 
 /// The service over databases.
 #[derive(Clone)]
-pub struct Service(pub Arc<Databases>);
+pub struct Service {
+    /// Care, and what is known in between.
+    pub databases: Arc<Databases>,
+    /// Who waits for whom.
+    pub sessions: Arc<Sessions>,
+}
 
 fn truth(truth: Truth) -> v1::Truth {
     match truth {
@@ -199,6 +207,36 @@ pub fn domain_status(databases: &Databases) -> Option<v1::DomainStatus> {
     })
 }
 
+fn blocking(shown: &Shown) -> v1::BlockingSession {
+    let common = v1::BlockingSession {
+        waits_for: shown.waits_for.clone(),
+        waiting: Some(duration(shown.waiting)),
+        holds_up: u32::try_from(shown.holds_up).unwrap_or(u32::MAX),
+        protected_by: shown.protected.clone().unwrap_or_default(),
+        ..v1::BlockingSession::default()
+    };
+    match &shown.who {
+        Who::Session(backend) => v1::BlockingSession {
+            pid: backend.pid,
+            backend_start: maybe(backend.backend_start),
+            xact_start: maybe(backend.xact_start),
+            user: backend.user.clone(),
+            application: backend.application.clone(),
+            client: backend.client.clone(),
+            state: backend.state.clone(),
+            query: backend.query.clone(),
+            ..common
+        },
+        Who::Prepared(prepared) => v1::BlockingSession {
+            user: prepared.owner.clone(),
+            xact_start: Some(time(prepared.since)),
+            state: "prepared".to_owned(),
+            prepared: prepared.name.clone(),
+            ..common
+        },
+    }
+}
+
 fn limit(limit: u32) -> Result<usize, Error> {
     match limit {
         0 => Ok(20),
@@ -213,10 +251,10 @@ impl Service {
         database: &str,
         wish: Wish,
     ) -> Result<v1::OptimizeDatabaseResponse, Error> {
-        let instance = self.0.instance(database)?;
+        let instance = self.databases.instance(database)?;
         let database = instance.target.name.clone();
         let (run_id, not_due, next_at): (_, _, Option<Timestamp>) =
-            match self.0.optimize(instance, wish).await? {
+            match self.databases.optimize(instance, wish).await? {
                 Begun::Run(started) => (started.id, false, None),
                 Begun::NotDue(next) => (String::new(), true, next),
             };
@@ -230,15 +268,15 @@ impl DatabaseService for Service {
         &self,
         _: Request<v1::ListDatabasesRequest>,
     ) -> Result<Response<v1::ListDatabasesResponse>, Status> {
-        Ok(Response::new(list_response(&self.0).map_err(to_status)?))
+        Ok(Response::new(list_response(&self.databases).map_err(to_status)?))
     }
 
     async fn check_preflight(
         &self,
         request: Request<v1::CheckPreflightRequest>,
     ) -> Result<Response<v1::CheckPreflightResponse>, Status> {
-        let instance = self.0.instance(&request.get_ref().database).map_err(to_status)?;
-        let (list, took) = self.0.check(&instance).await.map_err(to_status)?;
+        let instance = self.databases.instance(&request.get_ref().database).map_err(to_status)?;
+        let (list, took) = self.databases.check(&instance).await.map_err(to_status)?;
         Ok(Response::new(v1::CheckPreflightResponse {
             database: instance.target.name,
             clear: list.iter().all(Item::clear),
@@ -263,8 +301,8 @@ impl DatabaseService for Service {
         request: Request<v1::OptimizeDatabaseRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
         let v1::OptimizeDatabaseRequest { database, force, .. } = request.into_inner();
-        let instance = self.0.instance(&database).map_err(to_status)?;
-        planned(self.0.plan_optimize(&instance, &Wish { force, ..Wish::default() }).await)
+        let instance = self.databases.instance(&database).map_err(to_status)?;
+        planned(self.databases.plan_optimize(&instance, &Wish { force, ..Wish::default() }).await)
     }
 
     async fn optimize_database_despite(
@@ -289,22 +327,22 @@ impl DatabaseService for Service {
         request: Request<v1::OptimizeDatabaseDespiteRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
         let request = request.into_inner();
-        let instance = self.0.instance(&request.database).map_err(to_status)?;
+        let instance = self.databases.instance(&request.database).map_err(to_status)?;
         let wish = Wish {
             force: request.force,
             overrides: request.overrides,
             despite: true,
             ..Wish::default()
         };
-        planned(self.0.plan_optimize(&instance, &wish).await)
+        planned(self.databases.plan_optimize(&instance, &wish).await)
     }
 
     async fn get_database_health(
         &self,
         request: Request<v1::GetDatabaseHealthRequest>,
     ) -> Result<Response<v1::GetDatabaseHealthResponse>, Status> {
-        let instance = self.0.instance(&request.get_ref().database).map_err(to_status)?;
-        let health = self.0.health(&instance).await.map_err(to_status)?;
+        let instance = self.databases.instance(&request.get_ref().database).map_err(to_status)?;
+        let health = self.databases.health(&instance).await.map_err(to_status)?;
         let millis = |ms: f64| Some(duration(Duration::from_secs_f64((ms / 1_000.0).max(0.0))));
         let slow = health.slow.into_iter().map(|it| v1::SlowStatement {
             calls: it.calls.unsigned_abs(),
@@ -327,8 +365,8 @@ impl DatabaseService for Service {
         &self,
         request: Request<v1::AnalyzeIndexesRequest>,
     ) -> Result<Response<v1::AnalyzeIndexesResponse>, Status> {
-        let instance = self.0.instance(&request.get_ref().database).map_err(to_status)?;
-        let (list, count, since) = self.0.advice(&instance).await.map_err(to_status)?;
+        let instance = self.databases.instance(&request.get_ref().database).map_err(to_status)?;
+        let (list, count, since) = self.databases.advice(&instance).await.map_err(to_status)?;
         Ok(Response::new(v1::AnalyzeIndexesResponse {
             database: instance.target.name,
             advice: list.into_iter().map(advice).collect(),
@@ -341,34 +379,54 @@ impl DatabaseService for Service {
         &self,
         request: Request<v1::ListBlockersRequest>,
     ) -> Result<Response<v1::ListBlockersResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("to be joined"))
+        let instance = self.databases.instance(&request.get_ref().database).map_err(to_status)?;
+        let view = self.sessions.list(&instance).await.map_err(to_status)?;
+        Ok(Response::new(v1::ListBlockersResponse {
+            sessions: view.sessions.iter().map(blocking).collect(),
+            deadlocks: view.deadlocks,
+            database: view.database,
+        }))
     }
 
     async fn kill_session(
         &self,
         request: Request<v1::KillSessionRequest>,
     ) -> Result<Response<v1::KillSessionResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("to be joined"))
+        let who = caller(&request)?;
+        let v1::KillSessionRequest { database, pid, plan_hash } = request.get_ref();
+        let instance = self.databases.instance(database).map_err(to_status)?;
+        let told = (who.identity.as_str(), who.reason.as_str());
+        let killed = self.sessions.kill(&instance, *pid, plan_hash, told).await;
+        let killed = killed.map_err(to_status)?;
+        let by = match killed.by {
+            Way::Cancel => "cancelled",
+            Way::Terminate => "terminated",
+        };
+        Ok(Response::new(v1::KillSessionResponse {
+            database: instance.target.name,
+            pid: *pid,
+            by: by.to_owned(),
+            cleared: killed.cleared,
+        }))
     }
 
     async fn plan_kill_session(
         &self,
         request: Request<v1::KillSessionRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("to be joined"))
+        let v1::KillSessionRequest { database, pid, .. } = request.get_ref();
+        let instance = self.databases.instance(database).map_err(to_status)?;
+        planned(self.sessions.plan_kill(&instance, *pid).await)
     }
 
     async fn verify_database(
         &self,
         request: Request<v1::VerifyDatabaseRequest>,
     ) -> Result<Response<v1::VerifyDatabaseResponse>, Status> {
-        let instance = self.0.instance(&request.get_ref().database).map_err(to_status)?;
-        let since = self.0.outside.clock.monotonic();
-        let (list, benchmarks) = self.0.verify(&instance).await.map_err(to_status)?;
-        let took = self.0.outside.clock.monotonic().saturating_sub(since);
+        let instance = self.databases.instance(&request.get_ref().database).map_err(to_status)?;
+        let since = self.databases.outside.clock.monotonic();
+        let (list, benchmarks) = self.databases.verify(&instance).await.map_err(to_status)?;
+        let took = self.databases.outside.clock.monotonic().saturating_sub(since);
         Ok(Response::new(v1::VerifyDatabaseResponse {
             database: instance.target.name,
             clear: list.iter().all(Item::clear),
@@ -386,9 +444,9 @@ impl DatabaseService for Service {
         let most = limit(most).map_err(to_status)?;
         let name = match database.as_str() {
             "" => None,
-            name => Some(self.0.instance(name).map_err(to_status)?.target.name),
+            name => Some(self.databases.instance(name).map_err(to_status)?.target.name),
         };
-        let history = self.0.history(name.as_deref(), most).map_err(to_status)?;
+        let history = self.databases.history(name.as_deref(), most).map_err(to_status)?;
         let care = history.into_iter().map(care).collect();
         Ok(Response::new(v1::ListCareResponse { care }))
     }

@@ -13,24 +13,20 @@ use super::config::Instance;
 use super::indexes::Advice;
 use super::looks::Health;
 use super::preflight::{ACTIVE, BACKUP, DISK, Disk, TRADES};
-use super::record::{
-    Benchmark, Found, Item, Measured, Report, StepOutcome, StepReport, Truth, micros, size,
-};
+use super::record::{Benchmark, Item, Report, Truth, micros, size};
+use super::sqlite_care::{Care, measure};
 use super::survey::one_at_a_time;
 use super::{Databases, OPTIMIZE, verify};
 use crate::error::{Error, Result};
 use crate::lock;
-use crate::outside::database::Failure;
-use crate::outside::database::sqlite_file::{File, Pages, is_busy, is_stopped};
+use crate::outside::database::sqlite_file::{File, Pages};
+use crate::outside::database::{Failure, sqlite};
 use crate::plan::{Plan, PlanStep};
-use crate::runs::{Context, Progress};
 
 /// At least such a share of the pages holds nothing before all is rewritten.
 const FREE_PAGES: f64 = 0.2;
 /// VACUUM writes a copy and the changes: so many times the size must be free.
 const ROOM: f64 = 2.2;
-/// How often it is asked whether a long statement is to go on.
-const PACE: Duration = Duration::from_millis(100);
 
 /// What a look at a file found.
 struct Look {
@@ -55,7 +51,7 @@ impl Databases {
         let disk = self.disk_of(instance.data_dir.clone().unwrap_or(folder)).await;
         let wanted = if worth_it(&pages) { (pages.bytes() as f64 * ROOM) as u64 } else { 0 };
         let mut items = vec![
-            self.backup_sqlite(instance)?,
+            self.backup_sqlite(instance, path)?,
             self.active_sqlite(instance, path).await,
             Item::new(TRADES, trades.truth, trades.value, "0", trades.evidence),
             disk_item(instance, &disk, wanted),
@@ -76,9 +72,9 @@ impl Databases {
     }
 
     /// A care of SQLite makes its own backup before it changes anything.
-    fn backup_sqlite(&self, instance: &Instance) -> Result<Item> {
+    fn backup_sqlite(&self, instance: &Instance, path: &Path) -> Result<Item> {
         let own = "or made first by the care itself";
-        let evidence = match self.verified(instance, None)? {
+        let evidence = match self.verified(instance, Some(&system_of(path)))? {
             VerifiedBackup::Yes(record) => format!("backup {} of {}", record.id, record.started_at),
             VerifiedBackup::No(_) | VerifiedBackup::Unknown(_) => {
                 "the care copies the file and verifies the copy before it changes anything"
@@ -104,7 +100,7 @@ impl Databases {
     }
 
     /// Who has the file open, and whether these are all.
-    async fn openers(&self, path: &Path) -> Result<(Vec<u32>, bool), String> {
+    pub(super) async fn openers(&self, path: &Path) -> Result<(Vec<u32>, bool), String> {
         let (path, host) = (path.to_owned(), Arc::clone(&self.outside.host));
         let look = tokio::task::spawn_blocking(move || {
             let facts = std::fs::metadata(&path).map_err(|error| error.to_string())?;
@@ -238,7 +234,7 @@ impl Databases {
             "smaller than the file, or 64 MiB",
             journal.unwrap_or_default(),
         ));
-        items.push(self.backup_item(instance, "")?);
+        items.push(self.backup_item(instance, &system_of(path))?);
         let took = self.outside.clock.monotonic().saturating_sub(since);
         Ok(Health { version: version.unwrap_or_default(), bytes, items, slow: Vec::new(), took })
     }
@@ -304,10 +300,18 @@ impl Databases {
             ));
         }
         file.close().await;
-        let items =
-            vec![verify::queries(&benchmarks), integrity(&damage), self.backup_item(instance, "")?];
+        let items = vec![
+            verify::queries(&benchmarks),
+            integrity(&damage),
+            self.backup_item(instance, &system_of(path))?,
+        ];
         Ok((items, benchmarks))
     }
+}
+
+/// What tells the file from another one that takes its place; one that is gone is none.
+pub(super) fn system_of(path: &Path) -> String {
+    sqlite::identity(path).unwrap_or_default()
 }
 
 fn lock_path(path: &Path) -> PathBuf {
@@ -316,7 +320,7 @@ fn lock_path(path: &Path) -> PathBuf {
     lock.into()
 }
 
-fn words(pids: &[u32]) -> String {
+pub(super) fn words(pids: &[u32]) -> String {
     match pids {
         [] => "no other process".to_owned(),
         pids => {
@@ -330,11 +334,11 @@ fn free_share(pages: &Pages) -> f64 {
 }
 
 /// Whether rewriting all of it gains enough.
-fn worth_it(pages: &Pages) -> bool {
+pub(super) fn worth_it(pages: &Pages) -> bool {
     free_share(pages) >= FREE_PAGES
 }
 
-fn integrity(damage: &[String]) -> Item {
+pub(super) fn integrity(damage: &[String]) -> Item {
     match damage {
         [] => Item::new("integrity", Truth::Pass, "ok", "ok", ""),
         damage => Item::new("integrity", Truth::Fail, "damaged", "ok", damage.join("; ")),
@@ -382,275 +386,4 @@ fn plan_of(instance: &Instance, path: &Path, pages: &Pages, wish: &Wish) -> Plan
     steps.push(step("analyze", "statistics for the planner"));
     steps.push(step("verify", "integrity, queries, backup"));
     Plan::new(OPTIMIZE, &[&instance.target.name, &wish.overrides.join(",")], steps)
-}
-
-/// One care of a file.
-struct Care {
-    databases: Arc<Databases>,
-    instance: Instance,
-    path: PathBuf,
-    context: Context,
-    ends: Duration,
-    report: Report,
-}
-
-impl Care {
-    async fn run(&mut self, file: &mut File) -> Result<()> {
-        let before = self.measure_queries(file).await;
-        if !self.is_sound(file).await? {
-            return Ok(());
-        }
-        self.checkpoint(file).await?;
-        if self.back_up().await? {
-            self.vacuum(file).await?;
-            self.step(
-                "analyze",
-                async |_, file| {
-                    file.run("ANALYZE; PRAGMA optimize=0x10002").await?;
-                    Ok("analysed".to_owned())
-                },
-                file,
-            )
-            .await?;
-        }
-        let damage = file.damage(true).await.map_err(|it| self.about(it))?;
-        let after = self.measure_queries(file).await;
-        let benchmarks: Vec<_> = (self.instance.bench.iter().zip(before).zip(after))
-            .map(|((query, before), after)| verify::compare(query, before.ok(), after))
-            .collect();
-        let items = vec![
-            verify::queries(&benchmarks),
-            integrity(&damage),
-            self.databases.backup_item(&self.instance, "")?,
-        ];
-        self.report.findings.extend(verify::findings(&items, &benchmarks));
-        if !damage.is_empty() {
-            self.report.findings.push(corrupt(&self.path, &damage));
-        }
-        (self.report.verification, self.report.benchmarks) = (items, benchmarks);
-        Ok(())
-    }
-
-    fn about(&self, failure: Failure) -> Error {
-        failure.about(&self.instance.target.name)
-    }
-
-    async fn measure_queries(&self, file: &mut File) -> Vec<Result<Measured, String>> {
-        let mut measured = Vec::new();
-        for query in &self.instance.bench {
-            measured.push(measure(&self.databases, file, query).await);
-        }
-        measured
-    }
-
-    /// Whether the file is sound. If it is not, nothing may be changed: what is left of it may be all there is.
-    async fn is_sound(&mut self, file: &mut File) -> Result<bool> {
-        let mut damage = Vec::new();
-        let found = &mut damage;
-        self.step(
-            "quick-check",
-            async |_, file| {
-                *found = file.damage(false).await?;
-                match found.as_slice() {
-                    [] => Ok("sound".to_owned()),
-                    damage => Err(Failure::Odd(damage.join("; "))),
-                }
-            },
-            file,
-        )
-        .await?;
-        if damage.is_empty() {
-            return Ok(self.report.count(StepOutcome::Failed) == 0);
-        }
-        self.report.findings.push(corrupt(&self.path, &damage));
-        Ok(false)
-    }
-
-    async fn checkpoint(&mut self, file: &mut File) -> Result<()> {
-        let mut pinned = false;
-        let found = &mut pinned;
-        self.step(
-            "checkpoint",
-            async |_, file| {
-                *found = file.checkpoint().await?;
-                let said = if *found {
-                    "a reader keeps the log of changes"
-                } else {
-                    "the log of changes is empty"
-                };
-                Ok(said.to_owned())
-            },
-            file,
-        )
-        .await?;
-        if pinned {
-            let who = match self.databases.openers(&self.path).await {
-                Ok((pids, _)) => words(&pids),
-                Err(why) => why,
-            };
-            let message = format!(
-                "the log of changes could not be emptied, as somebody still reads from it: {who}"
-            );
-            let subject = self.path.display().to_string();
-            self.report.findings.push(Found::new("WAL_PINNED", subject, message));
-        }
-        Ok(())
-    }
-
-    /// Copies the file and verifies the copy; whether there is one.
-    async fn back_up(&mut self) -> Result<bool> {
-        self.context.safe_point()?;
-        let name = self.instance.target.name.clone();
-        let databases = Arc::clone(&self.databases);
-        let journal = self.context.begin("backup", &name).await?;
-        let since = databases.outside.clock.monotonic();
-        let made = databases.neighbours.back_up(&name, &self.context.id()).await;
-        let (outcome, detail) = match made {
-            Ok(detail) => (StepOutcome::Done, detail),
-            Err(why) => (StepOutcome::Failed, why),
-        };
-        self.keep("backup", outcome, (0, 0), since, detail.clone());
-        if outcome == StepOutcome::Done {
-            journal.done(detail).await?;
-            return Ok(true);
-        }
-        journal.failed(detail.clone()).await?;
-        self.report.findings.push(Found::new(
-            "BACKUP_FAILED",
-            name,
-            format!("so nothing was changed: {detail}"),
-        ));
-        Ok(false)
-    }
-
-    async fn vacuum(&mut self, file: &mut File) -> Result<()> {
-        let pages = file.pages().await.map_err(|it| self.about(it))?;
-        if !worth_it(&pages) {
-            return Ok(());
-        }
-        self.step(
-            "vacuum",
-            async |bytes, file| {
-                bytes.0 = pages.bytes();
-                file.run("VACUUM").await?;
-                let after = file.pages().await?;
-                bytes.1 = after.bytes();
-                match after.free {
-                    0 => Ok(format!("{} became {}", size(bytes.0), size(bytes.1))),
-                    free => Err(Failure::Odd(format!("{free} pages hold nothing still"))),
-                }
-            },
-            file,
-        )
-        .await
-    }
-
-    /// Carries a step out, journalled before and after, and ended when the window is over or the run cancelled.
-    async fn step<F>(&mut self, action: &str, act: F, file: &mut File) -> Result<()>
-    where
-        F: AsyncFnOnce(&mut (u64, u64), &mut File) -> Result<String, Failure>,
-    {
-        self.context.safe_point()?;
-        let clock = Arc::clone(&self.databases.outside.clock);
-        let target = self.path.display().to_string();
-        if clock.monotonic() >= self.ends {
-            self.keep(
-                action,
-                StepOutcome::Deferred,
-                (0, 0),
-                clock.monotonic(),
-                "the window is over".to_owned(),
-            );
-            return Ok(());
-        }
-        let journal = self.context.begin(action, &target).await?;
-        self.context.progress(Progress { message: action.to_owned(), ..Progress::default() });
-        let (since, mut bytes, stop) = (clock.monotonic(), (0, 0), file.stop());
-        let done = {
-            let mut acting = std::pin::pin!(act(&mut bytes, file));
-            loop {
-                tokio::select! {
-                    done = &mut acting => break done,
-                    () = clock.sleep(PACE) => {
-                        if clock.monotonic() >= self.ends || self.context.safe_point().is_err() {
-                            stop.now();
-                        }
-                    }
-                }
-            }
-        };
-        let (outcome, detail) = match done {
-            Ok(detail) => (StepOutcome::Done, detail),
-            Err(failure) if is_stopped(&failure) => {
-                (StepOutcome::Deferred, "its window is over, or it was cancelled".to_owned())
-            }
-            Err(failure) if is_busy(&failure) => {
-                (StepOutcome::Failed, format!("somebody else holds the file: {failure}"))
-            }
-            Err(failure) => (StepOutcome::Failed, failure.to_string()),
-        };
-        self.keep(action, outcome, bytes, since, detail.clone());
-        match outcome {
-            StepOutcome::Done => journal.done(detail).await?,
-            _ => journal.failed(detail).await?,
-        }
-        self.context.safe_point()
-    }
-
-    fn keep(
-        &mut self,
-        action: &str,
-        outcome: StepOutcome,
-        bytes: (u64, u64),
-        since: Duration,
-        detail: String,
-    ) {
-        let took = self.databases.outside.clock.monotonic().saturating_sub(since);
-        self.report.step(StepReport {
-            action: action.to_owned(),
-            target: self.path.display().to_string(),
-            outcome,
-            bytes_before: bytes.0,
-            bytes_after: bytes.1,
-            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            detail,
-        });
-    }
-}
-
-fn corrupt(path: &Path, damage: &[String]) -> Found {
-    let message = format!(
-        "the file is damaged, and nothing was changed: {}; copy it aside, then restore a backup (genesisctl runbook show database)",
-        damage.join("; ")
-    );
-    Found::new("SQLITE_CORRUPT", path.display().to_string(), message)
-}
-
-/// Runs a query 20 times, and reads its plan.
-async fn measure(
-    databases: &Databases,
-    file: &mut File,
-    query: &super::config::BenchQuery,
-) -> Result<Measured, String> {
-    let text = |failure: Failure| failure.to_string();
-    file.run("PRAGMA query_only = ON").await.map_err(text)?;
-    let measuring = async {
-        let plan = file.rows(&format!("EXPLAIN QUERY PLAN {}", query.sql)).await.map_err(text)?;
-        let shape: Vec<String> = plan.into_iter().filter_map(|mut row| row.pop()).collect();
-        let indexes = shape
-            .iter()
-            .filter_map(|line| Some(line.split_once("INDEX ")?.1.split(' ').next()?.to_owned()))
-            .collect();
-        let mut times = Vec::with_capacity(verify::TIMES);
-        for _ in 0..verify::TIMES {
-            let since = databases.outside.clock.monotonic();
-            file.rows(&query.sql).await.map_err(text)?;
-            times.push(micros(databases.outside.clock.monotonic().saturating_sub(since)));
-        }
-        let (p50_us, p95_us) = verify::percentiles(times);
-        Ok(Measured { name: query.name.clone(), p50_us, p95_us, shape, indexes })
-    };
-    let measured = measuring.await;
-    file.run("PRAGMA query_only = OFF").await.map_err(text)?;
-    measured
 }

@@ -58,7 +58,8 @@ impl Databases {
             let seen = self.neighbours.trades(name).await;
             (seen, clock.monotonic().saturating_sub(since))
         };
-        let (looked, (trades, trades_took)) = tokio::join!(looking, trades);
+        let (looked, (trades, trades_took), ()) =
+            tokio::join!(looking, trades, self.neighbours.refresh_backups(name));
         let (direct, standing, took, tables, indexes, (ours, foreign)) = looked.map_err(about)?;
         let disk = self.disk(instance, &standing).await;
         let recent = self.rebuilt(name)?;

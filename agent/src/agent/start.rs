@@ -1,0 +1,123 @@
+//! What comes first when an agent starts: its state is opened, the host identified, and what a crash cut off settled.
+
+use std::sync::Arc;
+
+use genesis_storage::{Identity, Intent, Options, Store};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::config::Places;
+use crate::error::{Error, Result};
+use crate::operations::Operations;
+use crate::operations::backup;
+use crate::operations::database::job::CareTable;
+use crate::operations::health::{self, RemediationTable};
+use crate::operations::logs::HostIdentity;
+use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
+use crate::operations::logs::rebuild::RebuildTable;
+use crate::operations::logs::rotate::RotationTable;
+use crate::outside::Outside;
+use crate::runs::{Reconcile, Runs, system_time};
+use crate::server;
+use crate::state::State;
+
+pub(super) fn process() -> String {
+    format!("pid {}", std::process::id())
+}
+
+pub(super) fn open_state(places: &Places) -> Result<State> {
+    let (newest, follow) = watch::channel(0);
+    let on_oplog = Box::new(move |sequence: u64| {
+        // Two writers may report in the other order.
+        newest.send_if_modified(|known| {
+            let newer = sequence > *known;
+            *known = sequence.max(*known);
+            newer
+        });
+    });
+    let options = Options { on_oplog: Some(on_oplog), ..Options::default() };
+    let store = Store::open(&places.database(), options).map_err(|error| {
+        let code = error.code();
+        Error::unavailable(code, "can't open the agent's state").caused_by(error)
+    })?;
+    Ok(State::new(Arc::new(store), follow))
+}
+
+/// The host's identity, made at first start; a changed name is recorded.
+pub(super) async fn identify(state: &State, outside: &Outside) -> Result<HostIdentity> {
+    let (now, name) = (outside.clock.now(), outside.host.hostname());
+    let known = state.read(|reading| Ok(reading.identity().get()?))?;
+    let identity = match known {
+        Some(identity) if identity.hostname == name => identity,
+        Some(identity) => {
+            let detail = format!("was {}", identity.hostname);
+            let renamed = Identity { hostname: name.clone(), ..identity };
+            write_identity(state, now, "host.renamed", &detail, renamed).await?
+        }
+        None => {
+            let host_id = ulid::Ulid::from_datetime(system_time(now)).to_string();
+            let identity = Identity { host_id, created_at: now, hostname: name.clone() };
+            write_identity(state, now, "host.identified", "", identity).await?
+        }
+    };
+    Ok(HostIdentity { id: identity.host_id, name })
+}
+
+async fn write_identity(
+    state: &State,
+    now: Timestamp,
+    action: &str,
+    detail: &str,
+    identity: Identity,
+) -> Result<Identity> {
+    let intent =
+        Intent::new(now, "system:agent", action).target(identity.hostname.clone()).detail(detail);
+    state
+        .write(intent, move |writing| {
+            writing.identity().put(&identity)?;
+            Ok(identity)
+        })
+        .await
+}
+
+/// What must be settled before anything new begins: the start is recorded, and what a crash cut off is
+/// brought to an end.
+pub(super) async fn history_first(
+    operations: &Operations,
+    state: &State,
+    runs: &Runs,
+) -> Result<()> {
+    let Operations {
+        logs,
+        health: _,
+        breaker: _,
+        database,
+        backup,
+        recovery: _,
+        storage: _,
+        config,
+        vitals: _,
+    } = operations;
+    let now = config.loaded_at();
+    let intent = Intent::new(now, "system:agent", "agent.started")
+        .target(process())
+        .detail(format!("version {}", server::agent_rpc::VERSION));
+    state.note(intent).await?;
+    config.record("system:agent", "start").await?;
+    backup.settle().await?;
+    let mut tables: Vec<Arc<dyn Reconcile>> = vec![
+        Arc::new(backup::MakeTable(Arc::clone(backup))),
+        Arc::new(backup::VerifyTable),
+        Arc::new(backup::RestoreTable),
+        Arc::new(RotationTable(Arc::clone(logs))),
+        Arc::new(RebuildTable),
+        Arc::new(ExpiryTable(CLEANUP)),
+        Arc::new(ExpiryTable(LOCAL_RETENTION)),
+        Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
+        Arc::new(CareTable(Arc::clone(database))),
+    ];
+    let actions = health::run_kinds().into_iter();
+    tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));
+    runs.reconcile(&tables).await?;
+    Ok(())
+}

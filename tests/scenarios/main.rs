@@ -15,6 +15,7 @@ mod alerts_sources;
 mod architecture;
 mod breaker;
 mod database;
+mod database_held;
 mod database_kill;
 mod database_sqlite;
 mod demo;

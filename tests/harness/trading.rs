@@ -19,6 +19,8 @@ use tonic::{Request, Response, Status};
 pub enum Says {
     /// So many.
     Count(u64),
+    /// None until it was asked so often, and one from then on.
+    NoneUntil(u64),
     /// An error.
     Fails,
     /// Nothing, for ever.
@@ -91,12 +93,12 @@ impl TradingControl for Service {
         &self,
         _: Request<CriticalTradesRequest>,
     ) -> Result<Response<CriticalTradesResponse>, Status> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        let asked = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let says = *self.0.says.lock().expect("never poisoned");
+        let told = |count: u64| CriticalTradesResponse { count, trades: Vec::new() };
         match says {
-            Says::Count(count) => {
-                Ok(Response::new(CriticalTradesResponse { count, trades: Vec::new() }))
-            }
+            Says::Count(count) => Ok(Response::new(told(count))),
+            Says::NoneUntil(times) => Ok(Response::new(told(u64::from(asked > times)))),
             Says::Fails => Err(Status::internal("the book is locked")),
             Says::Nothing => std::future::pending().await,
         }

@@ -142,6 +142,43 @@ fn trades_in_progress_or_unknown_hold_back_whatever_touches_trading() {
     assert_eq!(there(&clients, &server).iter().filter(|there| !**there).count(), 4);
 }
 
+#[test]
+fn a_trade_that_begins_meanwhile_holds_back_what_is_left() {
+    let server = server("");
+    let folder = tempfile::tempdir().unwrap();
+    // Three readings until an action begins, then one before each session.
+    let desk = TradingSystem::start(folder.path(), Says::NoneUntil(5));
+    let agent = agent(&server, &desk.probe("1s"), &[pool().text("cooldown", "10m")]);
+    agent.wait_for_looks("pool", 1);
+    let clients = exhaust(&server);
+    wait_until("an attempt", || agent.outcomes("pool").iter().any(|outcome| outcome == "FAILED"));
+    let gone = there(&clients, &server).iter().filter(|there| !**there).count();
+    assert!((1..4).contains(&gone), "{gone} were ended");
+    let journal = ended(&agent, "database.sessions.reset");
+    assert_eq!(journal.last().unwrap().0, "ACTION_REFUSED", "{journal:?}");
+    let detail = word(&agent.attempts("pool")[0], "detail");
+    assert!(detail.contains(&format!("{gone} idle connections ended")), "{detail}");
+    // Nobody more goes from now on.
+    agent.wait_for_looks("pool", 4);
+    assert_eq!(there(&clients, &server).iter().filter(|there| !**there).count(), gone);
+}
+
+#[test]
+fn an_agent_that_comes_too_late_for_a_connection_says_so() {
+    let server = server("");
+    let mut clients = exhaust(&server);
+    clients.push(Psql::connect(&server, "app", "late"));
+    let agent =
+        agent(&server, "\"none\"", &[pool().text("for", "0s"), check("up", "database-answers")]);
+    wait_until("an attempt in vain", || agent.outcomes("pool").contains(&"FAILED".to_owned()));
+    let attempt = &agent.attempts("pool")[0];
+    assert!(word(attempt, "before").contains("no connection is available"), "{attempt}");
+    assert!(word(attempt, "detail").contains("takes no more connections"), "{attempt}");
+    assert_eq!(there(&clients, &server), vec![true; clients.len()]);
+    let up = agent.seen("up");
+    assert_eq!(word(&up, "condition"), "OK", "it is there: {up}");
+}
+
 /// A -> B -> C: C waits for B, which waits for A.
 fn chain(server: &Postgres, root: &str) -> [Psql; 3] {
     let mut clients = ["a", "b", "c"].map(|name| Psql::connect(server, "app", name));
@@ -187,6 +224,27 @@ fn only_the_root_of_a_chain_is_ended_and_by_no_more_than_it_takes() {
     let expected = ["intent", "cancelled"].map(|outcome| (outcome.to_owned(), target.clone()));
     assert_eq!(ended(&guarded, "database.session.end"), expected);
     assert_eq!(server.sql("postgres", "SELECT sum(n) FROM t"), "3", "what the root did is undone");
+}
+
+#[test]
+fn what_holds_on_after_it_was_cancelled_is_terminated() {
+    let server = server("");
+    let mut root = Psql::connect(&server, "app", "root");
+    // A lock of the session outlives the statement, and even the transaction.
+    root.run("BEGIN; SELECT pg_advisory_lock(7)");
+    root.tell("SELECT pg_sleep(600)");
+    let mut waiter = Psql::connect(&server, "app", "waiter");
+    waiter.tell("SELECT pg_advisory_lock(7); SELECT 'through'");
+    waiter.wait_blocked(&server);
+    let agent = agent(&server, "\"none\"", &[locks()]);
+    wait_until("the lock", || !root.is_there(&server));
+    agent.wait_outcomes("locks", &["SUCCEEDED"]);
+    assert!(waiter.is_there(&server));
+    let target = format!("main pid {}", root.pid);
+    let expected = ["intent", "terminated"].map(|outcome| (outcome.to_owned(), target.clone()));
+    assert_eq!(ended(&agent, "database.session.end"), expected);
+    let log = server.log();
+    assert!(log.contains("canceling statement due to user request"), "first it was asked");
 }
 
 #[test]

@@ -268,6 +268,16 @@ pub fn while_idle(backend: &Backend) -> Option<Named> {
     Some(Named { still_since: Some(backend.state_change?), ..backend.named()? })
 }
 
+/// The session whose statement was cancelled, where it has begun nothing else and yet others wait for it: a lock of the
+/// session outlives its transaction. It is meant only while it goes on doing nothing.
+pub fn after_cancel(look: &Look, meant: &Named) -> Option<Named> {
+    let backend = look.backend(meant.pid)?;
+    let named = while_idle(backend)?;
+    let idles = backend.state.starts_with("idle");
+    let same = named.backend_start == meant.backend_start;
+    (idles && same && waited_for(look, meant.pid)).then_some(named)
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
@@ -441,6 +451,23 @@ mod tests {
             ("idle", &[Way::Terminate]),
         ] {
             assert_eq!(ways(&session(1, state, 5)), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn what_was_cancelled_is_meant_again_only_while_it_idles_and_holds_others_up() {
+        let meant = session(1, "active", 60).named().unwrap();
+        let aborted =
+            Backend { xact_start: None, ..session(1, "idle in transaction (aborted)", 3) };
+        let waiter = waits(2, &[1], 30);
+        let again = after_cancel(&look(vec![aborted.clone(), waiter.clone()]), &meant).unwrap();
+        assert_eq!((again.pid, again.xact_start, again.still_since), (1, None, ago(3)));
+        let active = session(1, "active", 1);
+        let other = Backend { backend_start: ago(5), ..aborted.clone() };
+        for backends in
+            [vec![aborted], vec![active, waiter.clone()], vec![other, waiter.clone()], vec![waiter]]
+        {
+            assert_eq!(after_cancel(&look(backends), &meant), None);
         }
     }
 

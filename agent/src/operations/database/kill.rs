@@ -188,8 +188,7 @@ impl Sessions {
         ways: &[Way],
         permission: Option<&dyn Permission>,
     ) -> Result<Killed> {
-        let name = known.name();
-        let mut last = None;
+        let (name, mut meant, mut last) = (known.name(), *meant, None);
         for way in ways {
             let permit = match permission {
                 Some(permission) => match permission.ask().await {
@@ -199,7 +198,7 @@ impl Sessions {
                 },
                 None => None,
             };
-            let sent = self.signal(known, meant, *way).await;
+            let sent = self.signal(known, &meant, *way).await;
             drop(permit);
             match (sent, last) {
                 (Ok(true), _) => {}
@@ -221,8 +220,17 @@ impl Sessions {
                 (Err(failure), _) => return Err(failure.about(name)),
             }
             last = Some(*way);
-            if self.is_over(known, meant, *way).await? {
-                return Ok(Killed { by: *way, cleared: true });
+            match self.see_it_end(known, &meant, *way).await {
+                Ok(None) => return Ok(Killed { by: *way, cleared: true }),
+                Ok(Some(look)) => meant = blockers::after_cancel(&look, &meant).unwrap_or(meant),
+                // It was sent; what came of it can't be told.
+                Err(error) => {
+                    tracing::error!(
+                        error = error.chain(),
+                        "whether a session has ended can't be told"
+                    );
+                    return Ok(Killed { by: *way, cleared: false });
+                }
             }
         }
         Ok(Killed { by: last.unwrap_or(Way::Terminate), cleared: false })
@@ -243,8 +251,8 @@ impl Sessions {
         sent
     }
 
-    /// Whether what `meant` did has ended, and nobody waits for it, within the time that it may take.
-    async fn is_over(&self, known: &Known, meant: &Named, way: Way) -> Result<bool> {
+    /// Waits until what `meant` did has ended, and nobody waits for it; the last look where that does not come in time.
+    async fn see_it_end(&self, known: &Known, meant: &Named, way: Way) -> Result<Option<Look>> {
         let clock = &self.outside.clock;
         let patience = if way == Way::Cancel { CANCELLED } else { TERMINATED };
         let until = clock.monotonic() + patience;
@@ -260,10 +268,10 @@ impl Sessions {
                 Way::Terminate => backend.backend_start == Some(meant.backend_start),
             });
             if !goes_on && !blockers::waited_for(&look, meant.pid) {
-                return Ok(true);
+                return Ok(None);
             }
             if clock.monotonic() >= until {
-                return Ok(false);
+                return Ok(Some(look));
             }
             clock.sleep(PACE).await;
         }

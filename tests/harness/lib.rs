@@ -9,6 +9,7 @@
 mod agent;
 pub mod alerts;
 pub mod backend;
+pub mod backups;
 pub mod binaries;
 mod client;
 pub mod clock;

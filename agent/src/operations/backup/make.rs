@@ -156,6 +156,7 @@ impl Backup {
     ) -> Result<Made> {
         self.room(hands, source, live)?;
         let step = context.begin("copy", &partial.display().to_string()).await?;
+        blocking(|| failpoint::pause("backup.before-copy")).await?;
         let description = hands.make(source, record, live, partial).await?;
         same_system(source, live, &description.system_identifier)?;
         failpoint::hit("backup.copied");
@@ -214,7 +215,7 @@ impl Backup {
         // Somebody reads one of them: the next run deletes.
         let Ok(_alone) = busy.try_write() else { return Ok(0) };
         let mut records = self.records(Some(&source.name))?;
-        records.retain(|record| record.tool == Tool::Builtin.name());
+        records.retain(|record| self.owns(record));
         let (actor, reason) = (context.actor(), context.reason());
         let mut deleted = 0;
         for id in plan::expired(&records, source.keep, source.level) {

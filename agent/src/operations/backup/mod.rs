@@ -3,7 +3,7 @@
 //! it is proven, and [`genesis_storage::verified_backup`] which one counts.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -164,6 +164,15 @@ impl Backup {
     /// The records of a source, or of all.
     fn records(&self, source: Option<&str>) -> Result<Vec<BackupRecord>> {
         self.state.read(|reading| Ok(reading.backups().list(source, usize::MAX)?))
+    }
+
+    /// Whether what a record names is the agent's to delete. An agent that was started on a restored state knows the
+    /// backups of the one that it was restored from, which may still be at work.
+    fn owns(&self, record: &BackupRecord) -> bool {
+        let (folder, place) = (self.config.load().folder.clone(), Path::new(&record.place));
+        record.tool == Tool::Builtin.name()
+            && place.starts_with(folder)
+            && place.file_name().is_some_and(|name| *name == *record.id)
     }
 
     /// Writes a record with its oplog entry.
@@ -376,7 +385,7 @@ impl Backup {
         let why = format!("by {}, then verified to {}", source.tool.name(), source.level);
         let mut steps = vec![PlanStep::new("back up", source.name.clone(), why)];
         let mut kept = self.records(Some(&source.name))?;
-        kept.retain(|record| record.tool == Tool::Builtin.name());
+        kept.retain(|record| self.owns(record));
         if source.tool == Tool::Builtin {
             // One more will be there, and verified.
             let keep = source.keep.saturating_sub(1).max(1);

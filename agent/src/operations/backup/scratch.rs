@@ -320,8 +320,7 @@ async fn ask(
     let mut session = loop {
         match Session::open(scratch, "scratch", limits).await {
             Ok(session) => break session,
-            // It answers, and with no: 57P03 is that it still starts.
-            Err(Failure::Unreachable(why)) if why.ends_with(')') && !why.ends_with("(57P03)") => {
+            Err(Failure::Unreachable(why)) if refused(&why) => {
                 return Proof::Unknown(format!("the scratch server refuses to be asked: {why}"));
             }
             Err(_) => clock.sleep(LOOK).await,
@@ -331,6 +330,15 @@ async fn ask(
     let proof = questions(&mut session, source, target, level).await;
     session.close().await;
     proof.unwrap_or_else(|error| Proof::Wrong(format!("the scratch server: {error}")))
+}
+
+/// Whether a server answers, and with no: the code of its refusal stands at the end. 57P03 is that it still starts.
+fn refused(why: &str) -> bool {
+    let code = why.strip_suffix(')').and_then(|why| why.rsplit_once('('));
+    code.is_some_and(|(_, code)| {
+        let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+        code.len() == 5 && code.bytes().all(plain) && code != "57P03"
+    })
 }
 
 async fn questions(

@@ -39,7 +39,9 @@ impl Backup {
         for record in self.records(None)? {
             match record.state {
                 BackupState::Running => self.settle_one(record).await?,
-                BackupState::Expired if own(&record) => remove(PathBuf::from(&record.place)).await,
+                BackupState::Expired if self.owns(&record) => {
+                    remove(PathBuf::from(&record.place)).await
+                }
                 _ => {}
             }
         }
@@ -73,10 +75,11 @@ impl Backup {
 
     async fn settle_one(&self, mut record: BackupRecord) -> Result<()> {
         let place = PathBuf::from(&record.place);
-        let description = act::description(&place).ok().filter(|it| it.id == record.id);
+        let owns = self.owns(&record);
+        let description = act::description(&place).ok().filter(|it| owns && it.id == record.id);
         let world = World {
             running: true,
-            partial: partial_of(&place).exists(),
+            partial: owns && partial_of(&place).exists(),
             whole: description.is_some(),
             elsewhere: record.tool != Tool::Builtin.name(),
         };
@@ -91,8 +94,8 @@ impl Backup {
                 record.detail = what.to_owned();
             }
             (Fate::Complete | Fate::Fail, _) => {
-                remove(partial_of(&place)).await;
-                if own(&record) {
+                if owns {
+                    remove(partial_of(&place)).await;
                     remove(place).await;
                 }
                 record.state = BackupState::Failed;
@@ -103,12 +106,6 @@ impl Backup {
         lock(&self.settled).insert(record.run_id.clone(), (verdict, what.to_owned()));
         self.put(&record, "backup.settled", WHO).await
     }
-}
-
-/// Whether the place of a record is one that the agent has made.
-fn own(record: &BackupRecord) -> bool {
-    let named = Path::new(&record.place).file_name().is_some_and(|name| *name == *record.id);
-    record.tool == Tool::Builtin.name() && named
 }
 
 async fn remove_all(folder: &Path, wanted: impl Fn(&str) -> bool) {

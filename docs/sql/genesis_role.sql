@@ -36,6 +36,10 @@ JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::reg
 WHERE (e.extname = 'amcheck' AND p.proname = 'bt_index_check')
    OR (e.extname = 'pgstattuple' AND p.proname IN ('pgstatindex', 'pgstattuple_approx')) \gexec
 
+-- Only where the agent makes the backups itself (pg_basebackup reads everything, as any backup does):
+--
+--   ALTER ROLE :"genesis_role" REPLICATION;
+--
 -- From 17 on, instead of membership: maintenance of everything, and no reading.
 --
 --   GRANT pg_maintain TO :"genesis_role";

@@ -193,7 +193,10 @@ fn program(name: &str) -> PathBuf {
 }
 
 /// Who owns the cluster: a server does not run as root.
-fn owner() -> (u32, u32) {
+///
+/// # Panics
+/// When there is no user "postgres".
+pub fn owner() -> (u32, u32) {
     let id = |what: &str| {
         let output = Command::new("id").args([what, "postgres"]).output().expect("id is there");
         said(&output).trim().parse().expect("a number")

@@ -21,6 +21,7 @@ mod database;
 mod database_held;
 mod database_kill;
 mod database_sqlite;
+mod database_tls;
 mod demo;
 mod docs;
 mod emergency;

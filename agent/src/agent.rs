@@ -305,6 +305,7 @@ impl Agent {
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
             database: Arc::clone(&database),
+            backup: Arc::clone(&backup),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,

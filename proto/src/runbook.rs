@@ -30,6 +30,7 @@ macro_rules! pages {
 pages! {
     "alerts"
     "api-degradation"
+    "backup"
     "cascade"
     "checker-suspect"
     "clock"

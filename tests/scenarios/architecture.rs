@@ -88,6 +88,7 @@ fn a_domain_never_imports_another() {
         "database",
         "health",
         "breaker",
+        "backup",
         "recovery",
         "storage",
         "config_history",

@@ -1,6 +1,7 @@
 //! Backups of a real PostgreSQL, of files of SQLite and of the agent itself: made, proven, restored, and found wrong.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,7 @@ use genesis_proto::v1::{BackupLevel, BackupState, RunState, Truth};
 use genesis_tests::backups::{Open, flip, sqlite};
 use genesis_tests::clock::wait_until;
 use genesis_tests::postgres::Postgres;
-use genesis_tests::{Ballast, LoopDisk, TestAgent, http};
+use genesis_tests::{LoopDisk, TestAgent, http};
 
 fn instance(name: &str, url: &str) -> String {
     format!("[[database.instance]]\nname = {name:?}\nurl = {url:?}\n")
@@ -157,6 +158,7 @@ fn damaged(damage: impl FnOnce(&Path), says: &str) {
     let alert = agent.firing("trades").unwrap();
     assert!(alert["title"].as_str().unwrap().contains("is broken"), "{alert}");
     assert!(alert["severity"].as_str().unwrap().to_lowercase().contains("critical"), "{alert}");
+    agent.ctl(&["status"]).exits(3).says(&["BACKUP_BROKEN", "BACKUP_UNVERIFIED"]);
 }
 
 #[test]
@@ -391,10 +393,11 @@ fn a_full_disk_fails_the_backup_and_leaves_nothing_of_it() {
     fs::write(&pause, "").unwrap();
     let run = agent.begin_backup("trades").unwrap();
     wait_until("the pause", || open.join("pause.reached").exists());
-    // All but what a beginning takes.
-    fs::write(disk.join("little"), vec![0; 4 << 20]).unwrap();
-    let ballast = Ballast::fill(disk.join("ballast"));
-    fs::remove_file(disk.join("little")).unwrap();
+    // All but the half of it.
+    let ballast = disk.join("ballast");
+    let mut file = fs::File::create(&ballast).unwrap();
+    while file.write_all(&[0; 1 << 20]).is_ok() {}
+    file.set_len(file.metadata().unwrap().len() - (15 << 20)).unwrap();
     fs::remove_file(&pause).unwrap();
     let run = agent.ended_run(&run.run_id);
     assert_eq!(
@@ -415,7 +418,8 @@ fn a_full_disk_fails_the_backup_and_leaves_nothing_of_it() {
         "{run:?}"
     );
     wait_until("people to hear of it", || agent.firing("trades").is_some());
-    ballast.release();
+    drop(file);
+    fs::remove_file(&ballast).unwrap();
     let (run, _) = agent.backup("trades");
     assert_eq!(run.state(), RunState::Succeeded, "{run:?}");
 }

@@ -175,3 +175,26 @@ fn killed_while_restoring_there_is_all_of_it_or_nothing() {
         }
     }
 }
+
+#[test]
+fn what_others_keep_where_scratch_instances_are_is_left_alone() {
+    let server = Postgres::start("");
+    // The folder of a server that runs, where the agent was told to make its own.
+    let scratch = server.socket().to_owned();
+    let mut agent = TestAgent::new(|_| {
+        format!(
+            "[backup]\nscratch = {scratch:?}\n[[database.instance]]\nname = \"trades\"\nurl = \"postgres:///postgres?host={}&user=postgres\"\n",
+            scratch.display()
+        )
+    });
+    agent.start();
+    assert_eq!(server.sql("postgres", "SELECT 1"), "1");
+    let (run, _) = agent.backup("trades");
+    assert_eq!(run.state(), RunState::Succeeded, "{run:?}");
+    // It is not the agent's own, so nothing is made in it.
+    let run = agent.verify_backup("trades", BackupLevel::Restored);
+    assert_eq!(run.state(), RunState::Unknown, "{run:?}");
+    agent.kill();
+    agent.start();
+    assert_eq!(server.sql("postgres", "SELECT 1"), "1");
+}

@@ -12,7 +12,7 @@ use genesis_tests::health::{self, Patient};
 use genesis_tests::{TestAgent, binaries, http, lines, source};
 
 /// Literals in UPPER_SNAKE that are no error codes: variables of the environment and of the build, and a state.
-const NO_CODES: [&str; 15] = [
+const NO_CODES: [&str; 17] = [
     "BREAKER_STATE",
     "CARGO_MANIFEST_DIR",
     "CARGO_PKG_RUST_VERSION",
@@ -21,9 +21,11 @@ const NO_CODES: [&str; 15] = [
     "GENESISCTL_NODES",
     "GENESIS_FAILPOINT",
     "GENESIS_PAUSE",
+    "GENESIS_PROGRAM",
     "HALF_OPEN",
     "LOG_TYPE",
     "NO_COLOR",
+    "PG_VERSION",
     "RUNTIME_DIRECTORY",
     "STATE_DIRECTORY",
     "XDG_CONFIG_HOME",
@@ -306,6 +308,7 @@ fn every_metric_of_the_monitoring_exists() {
     agent.start();
     patients.iter().for_each(|patient| patient.is(1));
     agent.ctl(&["breaker", "trip", "orders-api", "--reason", "to be seen"]).ok();
+    agent.backup("agent");
     let rotate = || {
         fs::write(agent.log("app.log"), lines::text(1..10)).unwrap();
         agent.ctl(&["logs", "rotate", "--log-type", "app"])

@@ -137,7 +137,7 @@ fn complaint(stderr: &[u8]) -> String {
     let error = |line: &&str| {
         ["error:", "FATAL:", "PANIC:", "Fatal:", "ERROR:"].iter().any(|word| line.contains(word))
     };
-    let found = lines().rfind(error).or_else(|| lines().last()).unwrap_or_default();
+    let found = lines().rfind(error).or_else(|| lines().next_back()).unwrap_or_default();
     found.chars().take(400).collect()
 }
 

@@ -14,9 +14,9 @@ pub fn mark(folder: &Path) -> String {
 }
 
 /// Ends each process that an agent of this folder has started: the mark is in its environment; or it is a server of
-/// PostgreSQL (which writes over its environment) at work in `scratch`, where nobody else's are. Those get `signal`.
-/// How many there are.
-pub fn end(folder: &Path, scratch: &Path, signal: Signal) -> usize {
+/// PostgreSQL (which writes over its environment) at work in a folder that `is_scratch`, where nobody else's are. Those
+/// get `signal`. How many there are.
+pub fn end(folder: &Path, is_scratch: &dyn Fn(&Path) -> bool, signal: Signal) -> usize {
     let own = std::process::id();
     let processes = procfs::process::all_processes().into_iter().flatten().filter_map(Result::ok);
     let others = processes.filter(|process| process.pid().cast_unsigned() != own);
@@ -25,7 +25,7 @@ pub fn end(folder: &Path, scratch: &Path, signal: Signal) -> usize {
         let Some(pid) = Pid::from_raw(process.pid()) else { continue };
         // Held from here on, so that no other process can get its number in between.
         let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-        if !is_ours(&process, folder, scratch) {
+        if !is_ours(&process, folder, is_scratch) {
             continue;
         }
         found += 1;
@@ -40,7 +40,11 @@ fn send(handle: &OwnedFd, signal: Signal) {
     }
 }
 
-fn is_ours(process: &procfs::process::Process, folder: &Path, scratch: &Path) -> bool {
+fn is_ours(
+    process: &procfs::process::Process,
+    folder: &Path,
+    is_scratch: &dyn Fn(&Path) -> bool,
+) -> bool {
     // One that has ended, and that nobody has waited for yet, has nothing left.
     if process.stat().is_ok_and(|stat| stat.state == 'Z') {
         return false;
@@ -54,7 +58,7 @@ fn is_ours(process: &procfs::process::Process, folder: &Path, scratch: &Path) ->
             let name = name.to_string_lossy();
             name.trim_end_matches(" (deleted)") == "postgres"
         });
-        named && process.cwd().is_ok_and(|at| at.starts_with(scratch) && at != scratch)
+        named && process.cwd().is_ok_and(|at| is_scratch(&at))
     };
     marked || server()
 }

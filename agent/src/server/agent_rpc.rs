@@ -16,6 +16,7 @@ use super::tls::Tls;
 use crate::alerts::{self, Alerts};
 use crate::config::reader::Problem;
 use crate::error::Result;
+use crate::operations::backup::{self, Backup};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::{self, Databases};
@@ -55,6 +56,8 @@ pub struct AgentView {
     pub breaker: Arc<Breakers>,
     /// Databases.
     pub database: Arc<Databases>,
+    /// Backups.
+    pub backup: Arc<Backup>,
     /// Configuration.
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
@@ -101,6 +104,7 @@ impl AgentView {
         domains.push(alerts::rpc::domain_status(&self.alerts));
         domains.extend(breaker::rpc::domain_status(&self.breaker));
         domains.extend(database::rpc::domain_status(&self.database));
+        domains.extend(backup::rpc::domain_status(&self.backup)?);
         domains.extend(self.emergency_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);

@@ -127,6 +127,7 @@ pub struct WantedBackup<'a> {
 
 /// Whether there is a verified backup, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // It is one answer, never a list of them.
 pub enum VerifiedBackup {
     /// There is.
     Yes(Box<BackupRecord>),

@@ -80,7 +80,7 @@ impl Config {
         let scratch = section.parsed(
             "scratch",
             Some(""),
-            "Where backups are restored to prove them, and removed again. Empty: \"scratch\" in folder; for an agent that \
+            "Where backups are restored to prove them, and removed again. Empty: \".scratch\" in folder; for an agent that \
              runs as root the state folder's name with \"-scratch\" behind it, since run_as can't enter that one.",
             optional,
         );
@@ -132,6 +132,14 @@ impl Config {
                 entry.problem("name", "is there twice");
             }
             entry.finish();
+        }
+        // Its backups would be where something else is.
+        for database in databases.iter().filter(|it| it.target.name.starts_with('.')) {
+            let name = &database.target.name;
+            section.problem(
+                "",
+                format!("database {name:?} can't be backed up: its name begins with a dot"),
+            );
         }
         section.finish();
         let mut sources = Vec::new();

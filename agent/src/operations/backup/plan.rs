@@ -299,6 +299,23 @@ pub fn target(
     }
 }
 
+/// Whether this is the name of a scratch instance's folder: an id. Whatever else somebody keeps beside it is theirs.
+pub fn is_scratch(name: &str) -> bool {
+    name.len() == 26 && ulid::Ulid::from_string(name).is_ok()
+}
+
+/// Whether this is the name of a backup that is being written.
+pub fn is_partial(name: &str) -> bool {
+    name.strip_suffix(".partial").is_some_and(is_scratch)
+}
+
+/// Whether this is where a scratch server works, below the folder of scratch instances.
+pub fn is_scratch_data(root: &Path, at: &Path) -> bool {
+    let Ok(below) = at.strip_prefix(root) else { return false };
+    let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+    matches!(parts.as_slice(), [id, data] if is_scratch(id) && *data == contents("postgres"))
+}
+
 /// What a crash left of a backup that was being made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct World {

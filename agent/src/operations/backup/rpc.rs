@@ -124,6 +124,36 @@ pub fn status_response(backups: &Backup) -> Result<v1::ListBackupsResponse> {
     response(backups, "", USUAL, false)
 }
 
+/// What is wrong with the backups, for the agent's page; `None` where nothing is.
+///
+/// # Errors
+/// `STORAGE_FAILED`.
+pub fn domain_status(backups: &Backup) -> Result<Option<v1::DomainStatus>> {
+    let findings: Vec<v1::Finding> = backups
+        .told()?
+        .into_iter()
+        .map(|condition| v1::Finding {
+            code: match condition.key.rsplit('/').next() {
+                Some("broken") => "BACKUP_BROKEN",
+                Some("failed") => "BACKUP_FAILED",
+                _ => "BACKUP_UNVERIFIED",
+            }
+            .to_owned(),
+            subject: condition.subject,
+            message: format!("{}: {}", condition.title, condition.details.join("; ")),
+        })
+        .collect();
+    if findings.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(v1::DomainStatus {
+        domain: "backup".into(),
+        condition: v1::Condition::Warn.into(),
+        summary: format!("{} thing(s) wrong with the backups", findings.len()),
+        findings,
+    }))
+}
+
 #[tonic::async_trait]
 impl BackupService for Service {
     async fn list_backups(

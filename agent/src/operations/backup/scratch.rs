@@ -62,7 +62,8 @@ impl Hands {
             return folder.clone();
         }
         if !rustix::process::geteuid().is_root() {
-            return self.config.folder.join("scratch");
+            // No database has a name like that.
+            return self.config.folder.join(".scratch");
         }
         let mut name = self.home.clone().into_os_string();
         name.push("-scratch");
@@ -267,17 +268,21 @@ fn make_folder(root: &Path, folder: &Path, owner: Option<(u32, u32)>) -> Result<
         if let Some(above) = root.parent() {
             files::create_folders(above)?;
         }
-        match make(root, 0o700) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let facts = fs::symlink_metadata(root)?;
-        if !facts.is_dir() || facts.uid() != rustix::process::geteuid().as_raw() {
-            return Err(std::io::Error::other("is not a folder of the agent's own"));
-        }
         // Others pass through, and see nothing.
         let mode = if owner.is_some() { 0o711 } else { 0o700 };
-        fs::set_permissions(root, fs::Permissions::from_mode(mode))?;
+        match make(root, mode) {
+            // Whatever the umask is.
+            Ok(()) => fs::set_permissions(root, fs::Permissions::from_mode(mode))?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let facts = fs::symlink_metadata(root)?;
+        let own = facts.uid() == rustix::process::geteuid().as_raw();
+        if !facts.is_dir() || !own || facts.mode() & 0o022 != 0 {
+            return Err(std::io::Error::other(
+                "is not a folder of the agent's own that nobody else may write to",
+            ));
+        }
         make(folder, 0o700)
     };
     made().map_err(|error| failed(&format!("the scratch folder {}", root.display()), error))?;

@@ -35,7 +35,7 @@ impl Backup {
     pub async fn settle(&self) -> Result<()> {
         self.end_leftovers().await;
         let scratch = self.hands().scratch();
-        remove_all(&scratch, |_| true).await;
+        remove_all(&scratch, plan::is_scratch).await;
         for record in self.records(None)? {
             match record.state {
                 BackupState::Running => self.settle_one(record).await?,
@@ -47,7 +47,7 @@ impl Backup {
         }
         let folder = self.config.load().folder.clone();
         for source in trees::names(&folder).unwrap_or_default() {
-            remove_all(&folder.join(source), |name| name.ends_with(".partial")).await;
+            remove_all(&folder.join(source), plan::is_partial).await;
         }
         Ok(())
     }
@@ -59,7 +59,10 @@ impl Backup {
         loop {
             let signal = if waited < PATIENCE { Signal::QUIT } else { Signal::KILL };
             let (home, scratch) = (home.clone(), scratch.clone());
-            let left = blocking(move || leftovers::end(&home, &scratch, signal)).await;
+            let left = blocking(move || {
+                leftovers::end(&home, &|at: &Path| plan::is_scratch_data(&scratch, at), signal)
+            });
+            let left = left.await;
             match left {
                 Ok(0) | Err(_) => return,
                 Ok(left) if waited >= PATIENCE * 2 => {

@@ -192,6 +192,22 @@ fn a_target_is_where_nothing_is_and_nothing_runs() {
 }
 
 #[test]
+fn only_what_is_named_as_the_agent_names_it_is_taken_for_its_own() {
+    let id = "01M8BCXZ7SNCZ4TZ3NX3VHW2W1";
+    assert!(plan::is_scratch(id) && plan::is_partial(&format!("{id}.partial")));
+    for name in ["", "x", "systemd-private-0123456789", "01M8BCXZ7SNCZ4TZ3NX3VHW2W", "lost+found"] {
+        assert!(!plan::is_scratch(name) && !plan::is_partial(&format!("{name}.partial")), "{name}");
+    }
+    let at = |path: String| plan::is_scratch_data(Path::new("/var/lib"), Path::new(&path));
+    assert!(at(format!("/var/lib/{id}/data")));
+    for other in
+        ["/var/lib/postgresql/15/main".to_owned(), format!("/var/lib/{id}"), format!("/{id}/data")]
+    {
+        assert!(!at(other.clone()), "{other}");
+    }
+}
+
+#[test]
 fn room_is_what_the_last_one_took_and_a_fifth_more() {
     assert_eq!(plan::wanted_room(Some(100 << 20), None), 120 << 20);
     assert_eq!(plan::wanted_room(Some(100 << 20), Some(200 << 20)), 240 << 20);
@@ -493,6 +509,7 @@ fn what_is_wrong_is_said() {
         ("[[backup.source]]\nname = \"orders\"\nlevel = \"L4\"\n", "L0, L1, L2, L3"),
         ("[backup]\nfolder = \"backups\"\n", "must be an absolute path"),
         ("[backup]\nkeep = \"0\"\n", "1 to 1000"),
+        ("[[database.instance]]\nname = \"..\"\nurl = \"sqlite:/x\"\n", "begins with a dot"),
         ("[backup]\nkept = \"1\"\n", "did you mean \"keep\""),
     ] {
         let (config, problems) = parsed(&format!("{DATABASES}{text}"));

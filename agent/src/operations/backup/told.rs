@@ -16,6 +16,22 @@ impl events::Source for Backup {
     }
 
     async fn conditions(&self) -> Result<Vec<Condition>> {
+        let look = self.look();
+        let found = self.asked.run(&(), move || look().ok()).await.ok().flatten();
+        found.ok_or_else(|| Error::unavailable("STORAGE_FAILED", "the backups can't be read"))
+    }
+}
+
+impl Backup {
+    /// What people should hear of now.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn told(&self) -> Result<Vec<Condition>> {
+        self.look()()
+    }
+
+    fn look(&self) -> impl FnOnce() -> Result<Vec<Condition>> + use<> {
         let (state, now, since) =
             (self.state.clone(), self.outside.clock.now(), self.host.created_at);
         let config = self.config.load_full();
@@ -24,19 +40,15 @@ impl events::Source for Backup {
             let system = |source: &Source| seen.get(&source.name)?.system.clone();
             config.sources.iter().map(system).collect()
         };
-        let look = move || {
-            let records = state.read(|reading| Ok(reading.backups().list(None, usize::MAX)?));
-            let records: Vec<BackupRecord> = records.ok()?;
+        move || {
+            let records: Vec<BackupRecord> =
+                state.read(|reading| Ok(reading.backups().list(None, usize::MAX)?))?;
             let each = config.sources.iter().zip(&known);
-            Some(
-                each.flat_map(|(source, system)| {
-                    told(source, &records, system.as_deref(), (now, since))
-                })
-                .collect(),
-            )
-        };
-        let found = self.asked.run(&(), look).await.ok().flatten();
-        found.ok_or_else(|| Error::unavailable("STORAGE_FAILED", "the backups can't be read"))
+            let told = |(source, system): (&Source, &Option<String>)| {
+                told(source, &records, system.as_deref(), (now, since))
+            };
+            Ok(each.flat_map(told).collect())
+        }
     }
 }
 
@@ -86,7 +98,7 @@ pub(super) fn told(
         let details = vec![record.detail.clone(), format!("genesisctl backup run {name}")];
         tell("failed", Severity::High, title, details, record.started_at, &["broken"]);
     }
-    let expected = own.first().is_some()
+    let expected = !own.is_empty()
         || source.schedule.as_ref().is_some_and(|schedule| {
             // The job has until its next look.
             schedule

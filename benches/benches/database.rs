@@ -4,13 +4,20 @@
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // Its output, and a benchmark reads the clock.
 
+// Of the tests' harness only this: all of it would be built with its many crates.
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[path = "../../tests/harness/clock.rs"]
+mod clock;
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[path = "../../tests/harness/postgres.rs"]
+mod postgres;
 mod support;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use genesis_tests::postgres::Postgres;
 use jiff::Timestamp;
+use postgres::Postgres;
 use serde_json::Value;
 use support::agent::Agent;
 use support::{Outcome, quantile};

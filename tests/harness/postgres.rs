@@ -21,6 +21,7 @@ const FAST: &str = "fsync = off\nfull_page_writes = off\nsynchronous_commit = of
 pub struct Postgres {
     child: Child,
     folder: TempDir,
+    port: String,
 }
 
 impl Postgres {
@@ -62,10 +63,16 @@ impl Postgres {
             .stderr(log)
             .spawn()
             .expect("postgres can be started");
-        let server = Self { child, folder };
+        let port = settings.lines().find_map(|line| line.strip_prefix("port = "));
+        let port = port.unwrap_or("5432").trim().to_owned();
+        let server = Self { child, folder, port };
         wait_until("PostgreSQL", || {
             let mut ready = Command::new(program("pg_isready"));
-            ready.arg("-q").arg("-h").arg(server.socket()).status().is_ok_and(|it| it.success())
+            ready
+                .args(["-q", "-p", &server.port, "-h"])
+                .arg(server.socket())
+                .status()
+                .is_ok_and(|it| it.success())
         });
         server
     }
@@ -96,7 +103,8 @@ impl Postgres {
     /// A program of PostgreSQL that talks to it as the superuser.
     pub fn client(&self, name: &str) -> Command {
         let mut command = Command::new(program(name));
-        command.arg("-h").arg(self.socket()).args(["-U", "postgres"]).stdin(Stdio::null());
+        command.env("PGPORT", &self.port).arg("-h").arg(self.socket());
+        command.args(["-U", "postgres"]).stdin(Stdio::null());
         command
     }
 

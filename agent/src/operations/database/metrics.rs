@@ -72,16 +72,74 @@ impl Metrics {
         if record.outcome == CareOutcome::Blocked {
             return;
         }
-        let report = super::reported(record.clone());
-        self.freed.get_or_create(&of).inc_by(report.freed());
-        self.findings
-            .get_or_create(&of)
-            .set(i64::try_from(report.findings.len()).unwrap_or(i64::MAX));
+        self.freed.get_or_create(&of).inc_by(super::reported(record.clone()).freed());
+        self.show(record);
+    }
+
+    /// What came of cares before this agent was started, the oldest first: a restart must not hide how long the last good
+    /// one is ago.
+    pub fn recall<'r>(&self, records: impl IntoIterator<Item = &'r CareRecord>) {
+        let ended = |record: &&CareRecord| {
+            !matches!(record.outcome, CareOutcome::Running | CareOutcome::Blocked)
+        };
+        records.into_iter().filter(ended).for_each(|record| self.show(record));
+    }
+
+    fn show(&self, record: &CareRecord) {
+        let of = OfDatabase { database: record.database.clone() };
+        let findings = super::reported(record.clone()).findings.len();
+        self.findings.get_or_create(&of).set(i64::try_from(findings).unwrap_or(i64::MAX));
         if let Some(ended) = record.ended_at {
             self.duration.get_or_create(&of).set(ended.duration_since(record.started_at).as_secs());
             if record.outcome == CareOutcome::Done {
                 self.last_success.get_or_create(&of).set(ended.as_second());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_restart_hides_neither_the_last_good_care_nor_what_the_last_one_found() {
+        let care = |second: i64, outcome, findings: usize| {
+            let at = Timestamp::from_second(second).unwrap();
+            let found = serde_json::json!({"code": "SNAPSHOT_OLD", "subject": "t", "message": "m"});
+            CareRecord {
+                id: String::new(),
+                database: "trades".to_owned(),
+                outcome,
+                actor: String::new(),
+                started_at: at,
+                ended_at: (outcome != CareOutcome::Running)
+                    .then(|| Timestamp::from_second(second + 7).unwrap()),
+                report: serde_json::json!({
+                    "preflight": [], "steps": [], "benchmarks": [], "verification": [],
+                    "findings": vec![found; findings],
+                }),
+            }
+        };
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.recall(&[
+            care(100, CareOutcome::Done, 0),
+            care(200, CareOutcome::Degraded, 2),
+            care(300, CareOutcome::Blocked, 0),
+            care(400, CareOutcome::Running, 0),
+        ]);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "genesis_database_last_success_timestamp_seconds{database=\"trades\"} 107",
+            "genesis_database_care_duration_seconds{database=\"trades\"} 7",
+            "genesis_database_findings{database=\"trades\"} 2",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}:\n{text}");
+        }
+        assert!(!text.contains("genesis_database_cares_total{"), "nothing is counted twice");
     }
 }

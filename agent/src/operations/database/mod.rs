@@ -104,7 +104,7 @@ impl Databases {
         (metrics, bell): (Metrics, Bell),
         neighbours: Arc<dyn Neighbours>,
     ) -> Self {
-        Self {
+        let databases = Self {
             state,
             outside,
             runs,
@@ -113,6 +113,23 @@ impl Databases {
             neighbours,
             bell,
             disks: Aside::default(),
+        };
+        databases.recall();
+        databases
+    }
+
+    /// Shows what came of the cares that are kept, as far as their databases are configured.
+    fn recall(&self) {
+        let kept = self.state.read(|reading| Ok(reading.care().list(None, KEPT)?));
+        match kept {
+            Ok(records) => {
+                let config = self.config();
+                let known = |record: &&CareRecord| config.instance(&record.database).is_some();
+                self.metrics.recall(records.iter().rev().filter(known));
+            }
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "the cares of before can't be read");
+            }
         }
     }
 

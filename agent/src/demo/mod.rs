@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use crate::error::{Error, Result};
 
+mod orders;
 mod writer;
 
 use writer::Writer;
@@ -74,6 +75,7 @@ impl Tour {
         let config = format!(
             "[listen]\nhttp = \"127.0.0.1:0\"\n\n[[logs.source]]\ntype = \"{LOG_TYPE}\"\npaths = [\"{}/app/*.log\"]\n\
              rotate_size = \"512KiB\"\nreopen = \"by-itself\"\n\n\
+             {orders}\
              # This machine's own state is not what is shown here.\n[health]\ndefaults = false\n\n\
              [[health.check]]\nid = \"queue\"\nprobe = \"queue-command\"\ncommand = [\"cat\", \"{depth}\"]\ncrit = \"100\"\n\
              interval = \"500ms\"\naction = {{ command = [\"cp\", \"{depth}.short\", \"{depth}\"] }}\n\n\
@@ -82,12 +84,14 @@ impl Tour {
              [alerts]\ncritical = [\"note\"]\n\n[alerts.channel.note]\nkind = \"command\"\n\
              command = {{ command = [\"sh\", \"-c\", \"cat >> '{told}'; echo >> '{told}'\"] }}\n",
             root.display(),
+            orders = orders::configuration(&root.join("orders.db")),
             depth = root.join("depth").display(),
             told = root.join("told").display(),
         );
         for (name, depth) in [("depth", "5\n"), ("depth.short", "3\n")] {
             fs::write(root.join(name), depth).map_err(io_failed("can't write a queue's depth"))?;
         }
+        orders::make(&root.join("orders.db"))?;
         fs::write(root.join("agent.toml"), config)
             .map_err(io_failed("can't write the configuration"))?;
         Ok(Self { folder: Some(folder), root, genesisctl, agent: None, writer: None })
@@ -119,6 +123,7 @@ impl Tour {
         self.ctl(&["logs", "rotate", "--log-type", LOG_TYPE], &[0])?;
         self.ctl(&["logs", "verify", "--depth", "full"], &[0])?;
         self.retrieve(written)?;
+        self.care_for_the_database()?;
         show(
             "# A queue gets too deep. It is seen, acted on, and the action has helped only when it stays short:",
         );
@@ -162,6 +167,26 @@ impl Tour {
         self.ctl(&["rollback", "components"], &[0])?;
         show("# Done.");
         Ok(())
+    }
+
+    fn care_for_the_database(&self) -> Result<()> {
+        show("# The database of a trading system: two thirds of its orders were deleted, and one index is there twice.");
+        show("# Whether care may begin is measured item by item, its trades among them:");
+        self.ctl(&["db", "health"], &[3])?;
+        self.ctl(&["db", "preflight"], &[0])?;
+        self.ctl(&["db", "indexes"], &[3])?;
+        self.ctl(&["db", "optimize", "--force", "--plan"], &[0])?;
+        show("# Copied and verified before anything is rewritten, and proven after:");
+        self.ctl(
+            &["db", "optimize", "--force", "--reason", "the old orders are deleted"],
+            &[0],
+        )?;
+        self.ctl(&["db", "history", "-v"], &[0])?;
+        self.ctl(&["db", "health"], &[0])?;
+        show("# That copy is a backup. It is restored to see that it can be:");
+        self.ctl(&["backup", "verify", orders::NAME, "--level", "L2"], &[0])?;
+        self.ctl(&["backup", "run", "agent"], &[0])?;
+        self.ctl(&["backup", "list"], &[0])
     }
 
     /// Gets every line back and holds it against what the writer wrote.

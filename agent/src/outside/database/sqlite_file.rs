@@ -214,6 +214,25 @@ impl File {
     }
 }
 
+/// Makes a file by this SQL, where nothing is yet.
+///
+/// # Errors
+/// [`Failure::Odd`] where something is there, else what SQLite says.
+pub async fn make(path: &Path, sql: &str) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::Odd(format!("{} is there already", path.display())));
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .disable_statement_logging();
+    let connected = SqliteConnection::connect_with(&options).await;
+    let mut connection = connected.map_err(|error| failure(&error))?;
+    let made = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
+    let closed = connection.close().await;
+    made.map(|_| ()).and(closed).map_err(|error| failure(&error))
+}
+
 /// The primary result code: SQLITE_BUSY is 5, SQLITE_CORRUPT 11, SQLITE_NOTADB 26, SQLITE_INTERRUPT 9.
 fn primary(failure: &Failure) -> i32 {
     failure.code().parse::<i32>().unwrap_or(0) & 0xff
@@ -241,5 +260,23 @@ fn failure(error: &sqlx::Error) -> Failure {
             message: refused.message().to_owned(),
         },
         other => Failure::Unreachable(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_made_and_none_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.db");
+        make(&path, "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)").await.unwrap();
+        let again = make(&path, "DROP TABLE t").await;
+        assert!(matches!(again, Err(Failure::Odd(_))), "{again:?}");
+        let mut file = File::open(&path, true, Duration::ZERO).await.unwrap();
+        assert_eq!(file.number("SELECT count(*) FROM t").await.unwrap(), 2);
+        file.close().await;
+        assert!(make(&folder.path().join("x.db"), "no SQL").await.is_err());
     }
 }

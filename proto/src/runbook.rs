@@ -35,6 +35,7 @@ pages! {
     "checker-suspect"
     "clock"
     "connection-pool"
+    "database"
     "database-lock"
     "disk-space"
     "health"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use genesis_agent::config::{Config, Places, reference};
+use genesis_agent::outside::database::sqlite_file;
 use genesis_tests::clock::wait_for;
 use genesis_tests::health::{self, Patient};
 use genesis_tests::{TestAgent, binaries, http, lines, source};
@@ -290,6 +291,17 @@ fn sample_names(metrics: &str) -> BTreeSet<String> {
     samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
 }
 
+/// Makes a small database; its part of the configuration.
+fn database(path: &Path) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(sqlite_file::make(path, "CREATE TABLE orders (id INTEGER)")).unwrap();
+    format!(
+        "[[database.instance]]\nname = \"orders\"\nurl = \"sqlite:{}\"\nschedule = \"never\"\nmin_free = \"0%\"\n\
+         trades_probe = \"none\"\n",
+        path.display()
+    )
+}
+
 #[test]
 fn every_metric_of_the_monitoring_exists() {
     let mut agent = TestAgent::new(|_| String::new());
@@ -303,12 +315,14 @@ fn every_metric_of_the_monitoring_exists() {
     ];
     let channel =
         "[alerts.channel.slack-critical]\nkind = \"command\"\ncommand = { command = [\"true\"] }\n";
-    let logs = source("app", &agent.log("app.log"), "1MB") + channel;
+    let database = database(&agent.folder().join("orders.db"));
+    let logs = source("app", &agent.log("app.log"), "1MB") + channel + &database;
     agent.configure(&format!("{logs}{}", health::config("", &checks)));
     agent.start();
     patients.iter().for_each(|patient| patient.is(1));
     agent.ctl(&["breaker", "trip", "orders-api", "--reason", "to be seen"]).ok();
     agent.backup("agent");
+    agent.ctl(&["db", "optimize", "--force"]).ok();
     let rotate = || {
         fs::write(agent.log("app.log"), lines::text(1..10)).unwrap();
         agent.ctl(&["logs", "rotate", "--log-type", "app"])

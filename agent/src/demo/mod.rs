@@ -170,17 +170,16 @@ impl Tour {
     }
 
     fn care_for_the_database(&self) -> Result<()> {
-        show("# The database of a trading system: two thirds of its orders were deleted, and one index is there twice.");
+        show(
+            "# The database of a trading system: two thirds of its orders were deleted, and one index is there twice.",
+        );
         show("# Whether care may begin is measured item by item, its trades among them:");
         self.ctl(&["db", "health"], &[3])?;
         self.ctl(&["db", "preflight"], &[0])?;
         self.ctl(&["db", "indexes"], &[3])?;
         self.ctl(&["db", "optimize", "--force", "--plan"], &[0])?;
         show("# Copied and verified before anything is rewritten, and proven after:");
-        self.ctl(
-            &["db", "optimize", "--force", "--reason", "the old orders are deleted"],
-            &[0],
-        )?;
+        self.ctl(&["db", "optimize", "--force", "--reason", "the old orders are deleted"], &[0])?;
         self.ctl(&["db", "history", "-v"], &[0])?;
         self.ctl(&["db", "health"], &[0])?;
         show("# That copy is a backup. It is restored to see that it can be:");

@@ -28,6 +28,7 @@ pub struct Shown {
 }
 
 /// A session, or what is left of one.
+#[allow(clippy::large_enum_variant)] // There are a few of them at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Who {
     /// A session.

@@ -77,7 +77,12 @@ impl Ballast {
     pub fn fill(path: PathBuf) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut file = OpenOptions::new().create(true).append(true).open(&path).expect("a file");
-        let mut fill = move || while file.write_all(&[0; 4_096]).is_ok() {};
+        // A small ext4 has blocks of a quarter of a page: the last of them take a piece of their own.
+        let mut fill = move || {
+            for size in [4_096, 512] {
+                while file.write_all(&vec![0; size]).is_ok() {}
+            }
+        };
         fill();
         let stopped = Arc::clone(&stop);
         let filler = std::thread::spawn(move || {

@@ -38,12 +38,16 @@ fn made(folder: &Path, more: &str) -> PathBuf {
     path
 }
 
-fn agent(path: &Path) -> TestAgent {
-    let text = format!(
+fn text(path: &Path) -> String {
+    format!(
         "[[database.instance]]\nname = \"trades\"\nurl = \"sqlite:{}\"\nschedule = \"never\"\ntrades_probe = \"none\"\nmin_free = \"0%\"\n\
          lock_timeout = \"500ms\"\n[[database.instance.bench]]\nname = \"by-price\"\nsql = \"SELECT count(*) FROM orders WHERE price = 5\"\n",
         path.display()
-    );
+    )
+}
+
+fn agent(path: &Path) -> TestAgent {
+    let text = text(path);
     TestAgent::started(move |_| text)
 }
 
@@ -104,26 +108,28 @@ fn a_damaged_file_is_left_alone_and_people_are_called() {
     agent.ctl(&["alerts", "list", "-o", "json"]).says(&["SEVERITY_CRITICAL"]);
 }
 
+/// Another process that has done this, and stays.
+fn held(path: &Path, script: &str) -> Child {
+    let mut child =
+        python(path, &format!("{script}\nprint('ready', flush=True)\nsys.stdin.read()"));
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    child
+}
+
 #[test]
 fn a_writer_holds_it_back_and_a_reader_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = made(folder.path(), "");
     let agent = agent(&path);
-    let hold = |script: &str| {
-        let mut child =
-            python(&path, &format!("{script}\nprint('ready', flush=True)\nsys.stdin.read()"));
-        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        child
-    };
-    let mut writer = hold("db.execute('BEGIN IMMEDIATE')");
+    let mut writer = held(&path, "db.execute('BEGIN IMMEDIATE')");
     optimize(&agent, &[]).exits(4).says(&["no-writer"]);
     writer.kill().unwrap();
     writer.wait().unwrap();
     let mut reader =
-        hold("db.execute('BEGIN')\ndb.execute('SELECT count(*) FROM orders').fetchall()");
+        held(&path, "db.execute('BEGIN')\ndb.execute('SELECT count(*) FROM orders').fetchall()");
     let changed = python(&path, "db.execute('UPDATE orders SET price = price + 1')").wait();
     assert!(changed.unwrap().success());
     optimize(&agent, &[]).exits(1);
@@ -133,4 +139,25 @@ fn a_writer_holds_it_back_and_a_reader_is_named() {
     reader.kill().unwrap();
     reader.wait().unwrap();
     optimize(&agent, &[]).ok();
+}
+
+#[test]
+fn what_a_writer_holds_back_is_tried_again_in_its_window() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = made(folder.path(), "");
+    let text = text(&path).replace("\"never\"", "\"* * * * *\"\nwindow = \"59s\"");
+    // A minute of its own: what begins late in one would not be tried again.
+    wait_until("the begin of a minute", || genesis_tests::clock::now().as_second() % 60 < 20);
+    let agent = TestAgent::started(move |_| text);
+    let mut writer = held(&path, "db.execute('BEGIN IMMEDIATE')");
+    let run = agent.ctl_command(&["schedule", "run", "database.care"]).spawn().unwrap();
+    let blocked = || {
+        let care = agent.ctl(&["db", "history", "-o", "json"]).response()["care"].clone();
+        care.to_string().contains("CARE_OUTCOME_BLOCKED")
+    };
+    wait_until("a care that is held back", blocked);
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert!(run.wait_with_output().unwrap().status.success());
+    assert_eq!(last(&agent)["outcome"], "CARE_OUTCOME_DONE");
 }

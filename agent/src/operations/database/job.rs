@@ -8,7 +8,8 @@ use genesis_storage::{
     CareOutcome, ReconciliationRecord, RunRecord, RunState, StepRecord, StepState, Verdict,
 };
 
-use super::begin::{Begun, Wish};
+use super::begin::{Begun, Due, Wish};
+use super::config::Instance;
 use super::{Databases, OPTIMIZE, ledger};
 use crate::error::{Error, Kind, Result};
 use crate::outside::database::postgres::{Limits, Session};
@@ -57,35 +58,55 @@ impl Job for Care {
     }
 
     async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
+        let mut waiting = self.0.config().instances.clone();
         let (mut told, mut proven, mut failed) = (Vec::new(), true, None);
-        for instance in self.0.config().instances.clone() {
-            context.safe_point()?;
-            let name = instance.target.name.clone();
-            let wish = Wish { actor: context.actor(), reason: context.reason(), ..Wish::default() };
-            let run = match self.0.optimize(instance, wish).await {
-                Ok(Begun::NotDue(_)) => continue,
-                Ok(Begun::Run(started)) => started.id,
-                Err(error) => {
-                    // Another agent that cares for it is as good.
-                    if error.code != "DATABASE_HELD" {
-                        failed.get_or_insert(error.kind);
+        loop {
+            // What holds a care back may be over in a while, and its window still open.
+            let mut held = Vec::new();
+            for instance in waiting {
+                context.safe_point()?;
+                let name = instance.target.name.clone();
+                let wish =
+                    Wish { actor: context.actor(), reason: context.reason(), ..Wish::default() };
+                let run = match self.0.optimize(instance.clone(), wish).await {
+                    Ok(Begun::NotDue(_)) => continue,
+                    Ok(Begun::Run(started)) => started.id,
+                    Err(error) if error.code == "PREFLIGHT_BLOCKED" => {
+                        held.push((instance, error));
+                        continue;
                     }
-                    told.push(format!("{name}: {}", error.chain()));
-                    continue;
+                    Err(error) => {
+                        // Another agent that cares for it is as good.
+                        if error.code != "DATABASE_HELD" {
+                            failed.get_or_insert(error.kind);
+                        }
+                        told.push(format!("{name}: {}", error.chain()));
+                        continue;
+                    }
+                };
+                let ended = tokio::select! {
+                    ended = self.0.runs.wait(&run) => ended?,
+                    () = context.cancelled() => {
+                        self.0.runs.cancel(&run, "").await?;
+                        self.0.runs.wait(&run).await?
+                    }
+                };
+                proven &= ended.state == RunState::Succeeded;
+                if ended.state == RunState::Failed {
+                    failed.get_or_insert(Kind::Unavailable);
                 }
-            };
-            let ended = tokio::select! {
-                ended = self.0.runs.wait(&run) => ended?,
-                () = context.cancelled() => {
-                    self.0.runs.cancel(&run, "").await?;
-                    self.0.runs.wait(&run).await?
-                }
-            };
-            proven &= ended.state == RunState::Succeeded;
-            if ended.state == RunState::Failed {
-                failed.get_or_insert(Kind::Unavailable);
+                told.push(format!("{name}: {} (run {run})", ended.summary));
             }
-            told.push(format!("{name}: {} (run {run})", ended.summary));
+            (waiting, held) = self.0.due_still(held)?;
+            for (instance, error) in held {
+                failed.get_or_insert(error.kind);
+                told.push(format!("{}: {}", instance.target.name, error.chain()));
+            }
+            let Some(pause) = waiting.iter().map(pause).min() else { break };
+            tokio::select! {
+                () = self.0.outside.clock.sleep(pause) => {}
+                () = context.cancelled() => context.safe_point()?,
+            }
         }
         let summary =
             if told.is_empty() { "no database is due".to_owned() } else { told.join("; ") };
@@ -93,6 +114,28 @@ impl Job for Care {
             Some(kind) => Err(Error::new(kind, "CARE_DEGRADED", summary)),
             None => Ok(Report { summary, proven }),
         }
+    }
+}
+
+/// Until a care that was held back is tried again.
+fn pause(instance: &Instance) -> Duration {
+    (instance.window / 6).clamp(Duration::from_secs(1), Duration::from_secs(300))
+}
+
+/// A database whose care was held back, and by what.
+type Held = (Instance, Error);
+
+impl Databases {
+    /// Of those that were held back, the ones whose window will still be open when they are tried again, and the rest.
+    fn due_still(&self, held: Vec<Held>) -> Result<(Vec<Instance>, Vec<Held>)> {
+        let (mut again, mut over) = (Vec::new(), Vec::new());
+        for (instance, error) in held {
+            match self.due(&instance)? {
+                Due::Now(left) if left > pause(&instance) => again.push(instance),
+                Due::Now(_) | Due::Later(_) => over.push((instance, error)),
+            }
+        }
+        Ok((again, over))
     }
 }
 

@@ -6,7 +6,7 @@ use genesis_tests::clock::wait_until;
 use genesis_tests::postgres::Postgres;
 use genesis_tests::{LoopDisk, TestAgent};
 
-use super::database::{back_up, codes, config, fill, last, optimize};
+use super::database::{back_up, codes, config, fill, last, optimize, slowly};
 
 const INVALID: &str = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
 const LEFT: &str = "SELECT count(*) FROM pg_class WHERE relname ~ '_cc(new|old)[0-9]*$'";
@@ -58,6 +58,40 @@ fn killed_in_the_middle_of_a_rebuild_it_is_cleared_up_and_done_the_second_time()
         optimize(&agent, &[]).ok();
         assert_eq!(server.sql("trades", INVALID), "0", "{point}");
     }
+}
+
+#[test]
+fn killed_while_it_builds_its_copy_is_dropped_as_the_ledger_proves_it() {
+    let server = Postgres::start("");
+    server.sql("postgres", "CREATE DATABASE trades");
+    // The only index there is, and it takes half a minute.
+    slowly(&server);
+    let text = config(&server, "").replace("\"30%\"", "\"1%\"");
+    let mut agent = TestAgent::started(|_| text);
+    back_up(&agent);
+    agent.terminate();
+    agent.start_with_failpoint("database.reindex-built", 1);
+    agent.wait_ready();
+    let mut asking = agent.ctl_command(&["db", "optimize", "--force"]).spawn().unwrap();
+    agent.wait_killed();
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    assert_eq!(server.sql("trades", LEFT), "1", "in the middle of it");
+    // Beside it somebody else's, which stays.
+    server.sql("trades", "CREATE TABLE other (a int); CREATE INDEX other_a_ccnew ON other (a)");
+    let invalid =
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'other_a_ccnew'::regclass";
+    server.sql("trades", invalid);
+    agent.start();
+    agent.ctl(&["run", "list"]).says(&["INTERRUPTED", "dropped"]);
+    let left = "SELECT relname FROM pg_class WHERE relname ~ '_cc(new|old)[0-9]*$'";
+    assert_eq!(server.sql("trades", left), "other_a_ccnew");
+    server.sql(
+        "trades",
+        "CREATE OR REPLACE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+    );
+    optimize(&agent, &[]).ok();
+    assert_eq!(server.sql("trades", left), "other_a_ccnew");
 }
 
 #[test]

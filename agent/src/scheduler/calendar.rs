@@ -75,6 +75,15 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// One that stands in the code, such as a default.
+    ///
+    /// # Panics
+    /// When it is none: each is made when a configuration is read or the jobs are listed, so every test finds it.
+    #[allow(clippy::expect_used)] // What is wrong with it is a defect, and no input reaches it.
+    pub fn constant(text: &'static str) -> Self {
+        Self::parse(text).expect("a constant schedule parses")
+    }
+
     /// Due whenever one of them is; `None` for none.
     pub fn any<'a>(schedules: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut whole: Option<Self> = None;

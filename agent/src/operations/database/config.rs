@@ -117,7 +117,7 @@ impl Config {
             "When care is due, UTC, where a database says nothing else.",
             Schedule::parse,
         );
-        let schedule = schedule.unwrap_or_else(weekly);
+        let schedule = schedule.unwrap_or_else(|| Schedule::constant("Sun 03:00"));
         let (mut instances, mut names) = (Vec::new(), BTreeSet::new());
         for entry in section.tables("instance", INSTANCE_LIMIT) {
             entry.entry_header();
@@ -147,11 +147,6 @@ fn name(text: &str) -> Result<String, String> {
         text if (1..=64).contains(&text.len()) && text.bytes().all(ok) => Ok(text.to_owned()),
         text => Err(format!("{text:?} is no name; use 1 to 64 of a-z, A-Z, 0-9 and -_.")),
     }
-}
-
-#[allow(clippy::expect_used)] // A constant, and every test that reads a configuration reads it.
-fn weekly() -> Schedule {
-    Schedule::parse("Sun 03:00").expect("a constant schedule parses")
 }
 
 fn read_instance(entry: &Section<'_>, name: Option<String>, usual: &Schedule) -> Option<Instance> {

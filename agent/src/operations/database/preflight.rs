@@ -154,11 +154,15 @@ fn active(instance: &Instance, busy: &[Who]) -> Item {
 }
 
 fn disk(instance: &Instance, disk: &Result<Disk, String>, largest: u64) -> Item {
-    let wanted = (largest as f64 * 1.3) as u64;
+    room(instance, disk, (largest as f64 * 1.3) as u64, "1.3 x the largest index to rebuild")
+}
+
+/// Whether a disk has more than its share free, and more than these bytes, which are `what`.
+pub fn room(instance: &Instance, disk: &Result<Disk, String>, wanted: u64, what: &str) -> Item {
     let percent = instance.min_free * 100.0;
     let limit = match wanted {
         0 => format!("> {percent} %"),
-        _ => format!("> {percent} % and {} (1.3 x the largest index to rebuild)", size(wanted)),
+        _ => format!("> {percent} % and {} ({what})", size(wanted)),
     };
     match disk {
         Err(why) => Item::new(DISK, Truth::Unknown, "", limit, why.as_str()),

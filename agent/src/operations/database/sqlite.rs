@@ -12,7 +12,7 @@ use super::begin::{Begun, Wish, blocked, overriding, request};
 use super::config::Instance;
 use super::indexes::Advice;
 use super::looks::Health;
-use super::preflight::{ACTIVE, BACKUP, DISK, Disk, TRADES};
+use super::preflight::{ACTIVE, BACKUP, TRADES, room};
 use super::record::{Benchmark, Item, Report, Truth, micros, size};
 use super::sqlite_care::{Care, measure};
 use super::survey::one_at_a_time;
@@ -54,7 +54,7 @@ impl Databases {
             self.backup_sqlite(instance, path)?,
             self.active_sqlite(instance, path).await,
             Item::new(TRADES, trades.truth, trades.value, "0", trades.evidence),
-            disk_item(instance, &disk, wanted),
+            room(instance, &disk, wanted, &format!("{ROOM} x the file")),
             match written {
                 true => Item::new(
                     "no-writer",
@@ -342,32 +342,6 @@ pub(super) fn integrity(damage: &[String]) -> Item {
     match damage {
         [] => Item::new("integrity", Truth::Pass, "ok", "ok", ""),
         damage => Item::new("integrity", Truth::Fail, "damaged", "ok", damage.join("; ")),
-    }
-}
-
-fn disk_item(instance: &Instance, disk: &Result<Disk, String>, wanted: u64) -> Item {
-    let percent = instance.min_free * 100.0;
-    let limit = match wanted {
-        0 => format!("> {percent} %"),
-        _ => format!("> {percent} % and {} ({ROOM} x the file)", size(wanted)),
-    };
-    match disk {
-        Err(why) => Item::new(DISK, Truth::Unknown, "", limit, why.as_str()),
-        Ok(Disk { total: 0, .. }) => {
-            Item::new(DISK, Truth::Unknown, "", limit, "the disk says that it has no size")
-        }
-        Ok(Disk { free, total }) => {
-            let enough = *free as f64 > instance.min_free * *total as f64 && *free > wanted;
-            let truth = if enough { Truth::Pass } else { Truth::Fail };
-            let value = format!("{:.1} %", *free as f64 * 100.0 / *total as f64);
-            Item::new(
-                DISK,
-                truth,
-                value,
-                limit,
-                format!("{} of {} are free", size(*free), size(*total)),
-            )
-        }
     }
 }
 

@@ -237,7 +237,5 @@ fn endpoint(text: &str) -> Result<Option<String>, String> {
 }
 
 fn daily() -> Schedule {
-    // Parsing a constant; the test of the defaults would fail first.
-    #[allow(clippy::expect_used)]
-    Schedule::parse("01:15").expect("a constant schedule parses")
+    Schedule::constant("01:15")
 }

@@ -46,7 +46,7 @@ fn seed(server: &Postgres) {
             "seed",
             &format!(
                 "CREATE TABLE t{table} (id int PRIMARY KEY, symbol text, price int) WITH (autovacuum_enabled = off);
-                 INSERT INTO t{table} SELECT i, 'S' || i % 97, i * 7919 % 100003 FROM generate_series(1, {ROWS}) i;
+                 INSERT INTO t{table} SELECT i, 'S' || i % 97, i::bigint * 7919 % 100003 FROM generate_series(1, {ROWS}) i;
                  CREATE INDEX ON t{table} (price); UPDATE t{table} SET price = price + 1 WHERE id % 5 = 0"
             ),
         );
@@ -70,11 +70,14 @@ fn copy(server: &Postgres) {
 
 /// Cares for it, whatever came of the verification.
 fn care(agent: &Agent) -> Outcome<Value> {
-    agent
-        .ctl(&["db", "optimize", "--force", "--override", "backup-verified", "--reason", "bench"])
-        .ok();
-    let run: Value = serde_json::from_slice(&agent.ctl(&["run", "show", "last", "-o", "json"])?)?;
-    Ok(run[0]["response"].clone())
+    let how = ["db", "optimize", "--force", "--override", "backup-verified", "--reason", "bench"];
+    let cared = agent.ctl(&how);
+    let shown: Value = serde_json::from_slice(&agent.ctl(&["run", "show", "last", "-o", "json"])?)?;
+    let run = &shown[0]["response"]["run"];
+    if run["steps"].as_array().is_none_or(Vec::is_empty) {
+        return Err(format!("no care: {cared:?}, {shown}").into());
+    }
+    Ok(run.clone())
 }
 
 /// From the begin of the first step of this name to the end of the last, in seconds.

@@ -45,6 +45,8 @@ WHERE (e.extname = 'amcheck' AND p.proname = 'bt_index_check')
 --   GRANT pg_maintain TO :"genesis_role";
 --
 -- or of single tables: GRANT MAINTAIN ON trades, positions TO :"genesis_role";
+-- Such a role may not see the statistics by which bloat is estimated: install pgstattuple, so that it is measured. And
+-- it may drop no index: what a rebuild leaves that was cut off is told, with the SQL, and the owner drops it.
 --
 -- From 16 on, so that the agent still gets in when all ordinary slots are taken (and reserved_connections is over 0):
 --

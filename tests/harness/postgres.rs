@@ -2,11 +2,10 @@
 //! its value.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -38,13 +37,26 @@ impl Postgres {
     /// # Panics
     /// As [`Postgres::start`].
     pub fn start_below(parent: &Path, settings: &str) -> Self {
-        let mut builder = tempfile::Builder::new();
-        let folder = builder.prefix("genesis-pg-").tempdir_in(parent).expect("a folder");
-        let (user, group) = owner();
-        chown(folder.path(), Some(user), Some(group)).expect("root may give it away");
+        Self::launch(folder_of_the_owner(parent), Path::new(PROGRAMS), settings)
+    }
+
+    /// Starts one of another version: of the programs in `bin` of this folder. Its clients stay those of Debian.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    pub fn start_of(version: &Path, settings: &str) -> Self {
+        let folder = folder_of_the_owner(&std::env::temp_dir());
+        // Where they are, its owner may see nothing.
+        let programs = folder.path().join("programs");
+        let copied = Command::new("cp").arg("-a").arg(version).arg(&programs).output();
+        said(&copied.expect("cp is there"));
+        Self::launch(folder, &programs.join("bin"), settings)
+    }
+
+    fn launch(folder: TempDir, programs: &Path, settings: &str) -> Self {
         let data = folder.path().join("data");
-        let mut initdb = as_owner(&program("initdb"));
-        initdb.args(["-A", "trust", "-U", "postgres", "-N", "--no-instructions"]).arg(&data);
+        let mut initdb = as_owner(&programs.join("initdb"));
+        initdb.args(["-A", "trust", "-U", "postgres", "-N", "--encoding=UTF8"]).arg(&data);
         said(&initdb.output().expect("initdb is there"));
         let config = data.join("postgresql.conf");
         let text = std::fs::read_to_string(&config).expect("initdb wrote it");
@@ -55,7 +67,7 @@ impl Postgres {
         );
         std::fs::write(&config, text + &own).expect("its folder is ours");
         let log = File::create(folder.path().join("log")).expect("a log");
-        let child = as_owner(&program("postgres"))
+        let child = as_owner(&programs.join("postgres"))
             .arg("-D")
             .arg(&data)
             .stdin(Stdio::null())
@@ -119,73 +131,6 @@ impl Postgres {
     }
 }
 
-/// A session that stays until it is dropped.
-pub struct Client {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    /// Its process in the server.
-    pub pid: i32,
-}
-
-impl Client {
-    /// Runs SQL and waits until it is done.
-    ///
-    /// # Panics
-    /// When it fails.
-    pub fn run(&mut self, sql: &str) -> String {
-        self.send(&format!("{sql}\n\\echo :ERROR done"));
-        let mut said = String::new();
-        loop {
-            let mut line = String::new();
-            self.output.read_line(&mut line).expect("psql lives");
-            match line.trim_end() {
-                "false done" => return said.trim_end().to_owned(),
-                "true done" | "" => panic!("{sql} failed: {said}"),
-                other => said.push_str(&format!("{other}\n")),
-            }
-        }
-    }
-
-    /// Sends SQL and waits for nothing.
-    ///
-    /// # Panics
-    /// When psql has ended.
-    pub fn send(&mut self, sql: &str) {
-        writeln!(self.input, "{sql}").expect("psql lives");
-        self.input.flush().expect("psql lives");
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Postgres {
-    /// Opens a session under this application's name.
-    ///
-    /// # Panics
-    /// When it can't be opened.
-    pub fn session(&self, database: &str, application: &str) -> Client {
-        let mut psql = self.client("psql");
-        psql.args(["-X", "-q", "-At", "-d", database]).env("PGAPPNAME", application);
-        let mut child = psql
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("psql is there");
-        let input = child.stdin.take().expect("it is piped");
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut client = Client { child, input, output, pid: 0 };
-        client.pid = client.run("SELECT pg_backend_pid();").parse().expect("a number");
-        client
-    }
-}
-
 impl Drop for Postgres {
     fn drop(&mut self) {
         // At once: nobody needs what is in it.
@@ -194,6 +139,14 @@ impl Drop for Postgres {
         }
         let _ = self.child.wait();
     }
+}
+
+fn folder_of_the_owner(parent: &Path) -> TempDir {
+    let folder =
+        tempfile::Builder::new().prefix("genesis-pg-").tempdir_in(parent).expect("a folder");
+    let (user, group) = owner();
+    chown(folder.path(), Some(user), Some(group)).expect("root may give it away");
+    folder
 }
 
 fn program(name: &str) -> PathBuf {

@@ -21,8 +21,16 @@ impl Psql {
     /// # Panics
     /// When it gets no connection.
     pub fn connect(server: &Postgres, role: &str, application: &str) -> Self {
+        Self::connect_to(server, "postgres", role, application)
+    }
+
+    /// The same in a database of its own.
+    ///
+    /// # Panics
+    /// As [`Psql::connect`].
+    pub fn connect_to(server: &Postgres, database: &str, role: &str, application: &str) -> Self {
         let mut command = server.client("psql");
-        command.args(["-U", role, "-d", "postgres"]).env("PGAPPNAME", application);
+        command.args(["-U", role, "-d", database]).env("PGAPPNAME", application);
         Self::spawn(command)
     }
 
@@ -77,11 +85,16 @@ impl Psql {
     /// Runs it, and waits until it is done.
     ///
     /// # Panics
-    /// When it does not come to an end.
+    /// When it fails, or does not come to an end.
     pub fn run(&mut self, sql: &str) {
-        self.tell(sql);
-        self.tell("SELECT 'done'");
-        while self.line() != "done" {}
+        self.tell(&format!("{sql};\n\\echo done :ERROR"));
+        loop {
+            match self.line().as_str() {
+                "done false;" => return,
+                "done true;" => panic!("{sql} failed"),
+                _ => {}
+            }
+        }
     }
 
     /// Whether its connection still stands.

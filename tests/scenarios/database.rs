@@ -5,6 +5,7 @@ use std::time::Duration;
 use genesis_tests::TestAgent;
 use genesis_tests::clock::{Watch, wait_until};
 use genesis_tests::postgres::Postgres;
+use genesis_tests::psql::Psql;
 use serde_json::Value;
 
 /// A database whose indexes are worth rebuilding however small they are.
@@ -142,8 +143,8 @@ fn ten_active_sessions_hold_it_back_and_nine_do_not() {
     let (server, agent) = bloated("", "");
     let mut busy: Vec<_> = (0..10)
         .map(|_| {
-            let mut client = server.session("trades", "strategy");
-            client.run("BEGIN; SELECT 1;");
+            let mut client = Psql::connect_to(&server, "trades", "postgres", "strategy");
+            client.run("BEGIN; SELECT 1");
             client
         })
         .collect();
@@ -170,8 +171,8 @@ fn an_index_whose_table_is_written_to_is_left_and_the_others_are_done() {
         "CREATE TABLE fills (id int PRIMARY KEY) WITH (autovacuum_enabled = off); INSERT INTO fills SELECT generate_series(1, 20000);
          DELETE FROM fills WHERE id % 10 <> 0; ANALYZE fills",
     );
-    let mut writer = server.session("trades", "writer");
-    writer.run("BEGIN; UPDATE fills SET id = id WHERE id = 10;");
+    let mut writer = Psql::connect_to(&server, "trades", "postgres", "writer");
+    writer.run("BEGIN; UPDATE fills SET id = id WHERE id = 10");
     let watch = Watch::start();
     optimize(&agent, &[]).exits(1).says(&["CARE_DEGRADED"]);
     assert!(watch.elapsed() < Duration::from_secs(30));
@@ -190,7 +191,7 @@ fn an_index_whose_table_is_written_to_is_left_and_the_others_are_done() {
     assert!(said.contains(&format!("pid {}", writer.pid)), "{said}");
     let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
     assert_eq!(server.sql("trades", invalid), "0");
-    writer.run("COMMIT;");
+    writer.run("COMMIT");
     optimize(&agent, &[]).ok();
 }
 
@@ -213,8 +214,8 @@ fn what_others_left_is_told_and_not_touched() {
 #[test]
 fn an_old_snapshot_is_named() {
     let (server, agent) = bloated("", "");
-    let mut reader = server.session("trades", "report");
-    reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM venues;");
+    let mut reader = Psql::connect_to(&server, "trades", "postgres", "report");
+    reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM venues");
     server.sql("trades", "UPDATE orders SET price = price + 1");
     optimize(&agent, &[]).exits(1);
     let care = last(&agent);
@@ -299,4 +300,67 @@ fn at_the_end_of_its_window_it_stops_within_two_seconds_and_is_clean() {
     let working = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'genesis-agent/%' AND state <> 'idle' AND query ~ 'REINDEX|VACUUM'";
     assert_eq!(server.sql("postgres", working), "0");
     assert_eq!(server.sql("trades", "SELECT count(*) FROM pg_index WHERE NOT indisvalid"), "0");
+}
+
+#[test]
+fn what_the_server_skips_is_not_taken_for_done() {
+    let pause = tempfile::tempdir().unwrap();
+    let file = pause.path().join("pause");
+    std::fs::write(&file, "").unwrap();
+    let server = Postgres::start("");
+    fill(&server);
+    server.sql("postgres", "CREATE ROLE agent LOGIN; GRANT pg_monitor TO agent; CREATE ROLE desk");
+    server.sql("trades", "ALTER TABLE orders OWNER TO agent; ALTER TABLE venues OWNER TO agent");
+    let text = config(&server, "jobs = \"1\"").replace("postgres://postgres@", "postgres://agent@");
+    let mut agent = TestAgent::new(move |_| text);
+    agent.environment("GENESIS_PAUSE", &format!("database.after-vacuum:{}", file.display()));
+    agent.start();
+    let how = ["db", "optimize", "--force", "--override", "backup-verified", "--reason", "test"];
+    let run = agent.ctl_command(&how).spawn().unwrap();
+    let reached = pause.path().join("pause.reached");
+    wait_until("the large table to be done", || reached.exists());
+    // To VACUUM a table of somebody else is no error, it only warns.
+    server.sql("trades", "ALTER TABLE venues OWNER TO desk");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(1));
+    let care = last(&agent);
+    assert!(codes(&care).contains(&"VACUUM_FAILED".to_owned()), "{care:#}");
+    let steps = care["steps"].as_array().unwrap();
+    let venues = steps.iter().find(|it| it["target"].as_str().unwrap().contains("venues")).unwrap();
+    assert_eq!(venues["outcome"], "failed", "{venues:#}");
+    assert_eq!(venues["detail"], "the server skipped \"public\".\"venues\"");
+}
+
+#[test]
+fn an_index_that_is_out_of_order_is_critical() {
+    let (server, agent) = bloated("", "bloat_most = \"0\"");
+    // As with a collation that another version of the C library sorts otherwise: what compares changes under the index.
+    server.sql(
+        "trades",
+        "CREATE EXTENSION amcheck;
+         CREATE FUNCTION compare(int, int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN btint4cmp($1, $2); END';
+         CREATE OPERATOR CLASS own FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+           FUNCTION 1 compare(int, int);
+         CREATE TABLE sorted (a int); INSERT INTO sorted SELECT generate_series(1, 1000);
+         DO 'BEGIN FOR i IN 1..30 LOOP EXECUTE format(''CREATE INDEX sorted_%s ON sorted (a own)'', i); END LOOP; END'",
+    );
+    let turns = "SELECT count(DISTINCT oid::int8 % 10) FROM pg_class WHERE relname LIKE 'sorted_%'";
+    assert_eq!(server.sql("trades", turns), "10", "one of them has its turn whatever week it is");
+    optimize(&agent, &[]).ok();
+    let care = last(&agent);
+    assert!(care["steps"].to_string().contains("sorted_"), "{care:#}");
+    server.sql(
+        "trades",
+        "CREATE OR REPLACE FUNCTION compare(int, int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN -btint4cmp($1, $2); END'",
+    );
+    optimize(&agent, &[]).exits(1).says(&["INDEX_CORRUPT"]);
+    let care = last(&agent);
+    let found = care["findings"].as_array().unwrap();
+    let corrupt = found.iter().find(|it| it["code"] == "INDEX_CORRUPT").unwrap();
+    assert!(corrupt["subject"].as_str().unwrap().contains("sorted_"), "{corrupt:#}");
+    assert!(corrupt["message"].as_str().unwrap().contains("item order invariant"), "{corrupt:#}");
+    wait_until("an alert", || {
+        let told = agent.ctl(&["alerts", "list"]).text();
+        told.lines().any(|it| it.contains("found corrupt data") && it.contains("CRITICAL"))
+    });
 }

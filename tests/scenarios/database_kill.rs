@@ -102,7 +102,10 @@ fn a_disk_that_fills_up_in_the_middle_leaves_nothing_behind() {
     std::fs::write(&file, "").unwrap();
     std::fs::set_permissions(disk.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
-    let server = Postgres::start_below(disk.path(), "max_wal_size = 32MB\nmin_wal_size = 32MB\n");
+    let server = Postgres::start_below(
+        disk.path(),
+        "max_wal_size = 32MB\nmin_wal_size = 32MB\nautovacuum = off\n",
+    );
     fill(&server);
     let text = config(&server, "");
     let mut agent = TestAgent::new(|_| text);
@@ -112,6 +115,9 @@ fn a_disk_that_fills_up_in_the_middle_leaves_nothing_behind() {
     let run = agent.ctl_command(&["db", "optimize", "--force"]).spawn().unwrap();
     let reached = pause.path().join("pause.reached");
     wait_until("care", || reached.exists());
+    // A segment of WAL that is not begun yet: without one the server itself would not live on.
+    server.sql("postgres", "SELECT pg_switch_wal()");
+    server.sql("postgres", "CHECKPOINT");
     // All but what a small write needs: the server lives on, and an index has no room.
     let ballast = disk.join("ballast");
     let free = rustix::fs::statvfs(disk.path()).unwrap();

@@ -1,19 +1,11 @@
-//! What is seen of databases, and who is meant when a session is ended.
+//! What checks see of databases.
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use genesis_agent::config::{Config, Places};
-use genesis_agent::operations::database::Config as Databases;
-use genesis_agent::operations::database::blockers::Who;
-use genesis_agent::operations::database::directory::Directory;
-use genesis_agent::operations::database::kill::Sessions;
-use genesis_agent::outside::Outside;
 use genesis_agent::outside::database::postgres::{Limits, Session};
-use genesis_agent::outside::database::sessions::{Look, Named, Way, end};
+use genesis_agent::outside::database::sessions::{Look, Way, end};
 use genesis_agent::outside::database::{Engine, Postgres as Target};
-use genesis_agent::state::State;
 use genesis_storage::{BackupLevel, BackupRecord, BackupState, Intent, Options, Store};
 use genesis_tests::TestAgent;
 use genesis_tests::clock::{now, wait_until};
@@ -47,133 +39,6 @@ fn wait_seen(agent: &TestAgent, check: &str, condition: &str, part: &str) {
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work)
-}
-
-fn configured(text: &str) -> Databases {
-    let places = Places { state: "/s".into(), socket: "/s/agent.sock".into() };
-    let checked = Config::parse(text, "test", &places);
-    let config = checked.config.unwrap_or_else(|| panic!("{:?}", checked.problems));
-    config.database
-}
-
-#[test]
-fn a_session_that_does_something_else_by_now_is_not_ended() {
-    let server = Postgres::start("");
-    server.sql("postgres", "CREATE TABLE t (i int PRIMARY KEY, n int)");
-    let mut root = Psql::connect(&server, "postgres", "root");
-    root.run("BEGIN; INSERT INTO t VALUES (1, 1)");
-    let target = Target { url: url(&server, "postgres"), password_file: None };
-    block_on(async {
-        let mut session = Session::open(&target, "test", Limits::LOOK).await.unwrap();
-        let look = Look::take(&mut session).await.unwrap();
-        let backend = look.backend(root.pid).unwrap().clone();
-        let meant = backend.named().unwrap();
-        let micro = |at: jiff::Timestamp| at + jiff::SignedDuration::from_micros(1);
-        let xact_start = meant.xact_start.unwrap();
-        for other in [
-            Named { backend_start: micro(meant.backend_start), ..meant },
-            Named { xact_start: Some(micro(xact_start)), ..meant },
-            Named { xact_start: None, ..meant },
-            Named { still_since: backend.state_change.map(micro), ..meant },
-            Named { pid: meant.pid + 100_000, ..meant },
-        ] {
-            for way in [Way::Cancel, Way::Terminate] {
-                assert_eq!(end(&mut session, &other, way).await, Ok(false), "{other:?}");
-            }
-        }
-        // The same session in its next transaction is another one too.
-        root.run("COMMIT; BEGIN; INSERT INTO t VALUES (2, 2)");
-        assert_eq!(end(&mut session, &meant, Way::Terminate).await, Ok(false));
-        assert!(root.is_there(&server));
-        let look = Look::take(&mut session).await.unwrap();
-        let backend = look.backend(root.pid).unwrap();
-        let meant = Named { still_since: backend.state_change, ..backend.named().unwrap() };
-        assert_eq!(end(&mut session, &meant, Way::Terminate).await, Ok(true));
-    });
-    wait_until("the session to end", || !root.is_there(&server));
-    assert_eq!(server.sql("postgres", "SELECT i FROM t"), "1");
-}
-
-#[test]
-fn people_see_who_is_at_the_root_and_end_that_session_and_no_other() {
-    let server = Postgres::start("max_prepared_transactions = 5\n");
-    server.sql(
-        "postgres",
-        "CREATE TABLE t (i int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0), (2, 0)",
-    );
-    server.sql("postgres", "CREATE ROLE app LOGIN; GRANT SELECT, UPDATE ON t TO app");
-    server
-        .sql("postgres", "BEGIN; UPDATE t SET n = 1 WHERE i = 2; PREPARE TRANSACTION 'two-phase'");
-    let mut clients = ["a", "b", "c"].map(|name| Psql::connect(&server, "app", name));
-    clients[0].run("BEGIN; UPDATE t SET n = 1 WHERE i = 1");
-    clients[1].tell("UPDATE t SET n = 2 WHERE i = 1; SELECT 'through'");
-    clients[2].tell("UPDATE t SET n = 2 WHERE i = 2; SELECT 'through'");
-    clients[1].wait_blocked(&server);
-    clients[2].wait_blocked(&server);
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("state.redb"), Options::default()).unwrap();
-    let state = State::new(Arc::new(store), tokio::sync::watch::channel(0).1);
-    let outside = Outside::real();
-    let config = configured(&instance(&url(&server, "postgres"), ""));
-    let main = config.instances[0].clone();
-    Directory(Arc::clone(&outside.databases)).fill(&config);
-    let sessions = Sessions::new(state.clone(), outside);
-    let why = ("olga", "it holds up the desk");
-    block_on(async {
-        let view = sessions.list(&main).await.unwrap();
-        let shown: Vec<(i32, usize)> = view
-            .sessions
-            .iter()
-            .map(|one| match &one.who {
-                Who::Session(backend) => (backend.pid, one.holds_up),
-                Who::Prepared(prepared) => {
-                    assert_eq!(prepared.name, "two-phase");
-                    assert!(one.protected.is_some());
-                    (0, one.holds_up)
-                }
-            })
-            .collect();
-        let [a, b, c] = [0, 1, 2].map(|client| clients[client].pid);
-        assert_eq!(shown, [(a, 1), (b, 0), (0, 1), (c, 0)]);
-
-        let plan = sessions.plan_kill(&main, a).await.unwrap();
-        let steps: Vec<&str> = plan.steps.iter().map(|step| step.action.as_str()).collect();
-        assert_eq!(steps, ["terminate"], "it has no statement to cancel");
-        let code = |error: genesis_agent::error::Error| error.code;
-        let none = i32::MAX;
-        assert_eq!(code(sessions.plan_kill(&main, none).await.unwrap_err()), "SESSION_NOT_FOUND");
-        let own = view.look.backends.iter().find(|backend| backend.is_ours()).unwrap().pid;
-        let refused = sessions.kill(&main, own, "", why).await.unwrap_err();
-        assert_eq!(
-            (refused.code, refused.unmet[0].code),
-            ("SESSION_PROTECTED", "SESSION_PROTECTED")
-        );
-        assert_eq!(
-            code(sessions.kill(&main, a, "", ("olga", "")).await.unwrap_err()),
-            "REASON_MISSING"
-        );
-        let other = sessions.kill(&main, a, "0123456789abcdef", why).await.unwrap_err();
-        assert_eq!(code(other), "PLAN_CHANGED");
-        // In another transaction it is another plan.
-        clients[0].run("ROLLBACK; BEGIN; UPDATE t SET n = n WHERE i = 1");
-        assert_eq!(
-            code(sessions.kill(&main, a, &plan.hash, why).await.unwrap_err()),
-            "PLAN_CHANGED"
-        );
-        assert!(clients[0].is_there(&server));
-        let killed = sessions.kill(&main, a, "", why).await.unwrap();
-        assert_eq!((killed.by, killed.cleared), (Way::Terminate, true));
-    });
-    wait_until("the session to end", || !clients[0].is_there(&server));
-    assert_eq!(clients[1].line(), "through");
-    let entries = state.read(|reading| Ok(reading.oplog().range(1, 100)?)).unwrap();
-    let told: Vec<(&str, &str, &str)> = entries
-        .iter()
-        .map(|stored| &stored.entry)
-        .filter(|entry| entry.action == "database.session.end")
-        .map(|entry| (entry.actor.as_str(), entry.outcome.as_str(), entry.reason.as_str()))
-        .collect();
-    assert_eq!(told, [("olga", "intent", why.1), ("olga", "terminated", why.1)]);
 }
 
 #[test]

@@ -173,9 +173,12 @@ pub fn verified_backup(
             ));
         }
         if age.unsigned_abs() > wanted.max_age {
+            let hours = [age.unsigned_abs(), wanted.max_age].map(|it| it.as_secs_f64() / 3_600.0);
             return VerifiedBackup::No(format!(
-                "the newest backup verified to {}, {id}, is {age:#} old, {:?} are allowed",
-                wanted.level, wanted.max_age
+                "the newest backup verified to {}, {id}, is {:.1} h old, {:.1} h are allowed",
+                wanted.level.name(),
+                hours[0],
+                hours[1]
             ));
         }
         return match wanted.system_identifier {

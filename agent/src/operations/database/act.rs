@@ -11,13 +11,15 @@ use super::record::{Item, Measured, StepOutcome, Truth, micros, size};
 use super::watch::Watching;
 use super::{ledger, preflight, verify};
 use crate::error::Result;
-use crate::outside::database::facts::{self, Index, Standing};
+use crate::outside::database::facts::{self, Index, Standing, Table};
 use crate::outside::database::postgres::Session;
 use crate::outside::database::{Failure, upkeep};
 use crate::outside::failpoint;
 
 /// So often it is looked for what a rebuild builds: as long as nothing is seen, and once it is.
 const LOOK_PACE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
+/// Servers up to version 14 tell up to half a second late what was vacuumed: they are asked again so often.
+const LATE: (Duration, u32) = (Duration::from_millis(100), 15);
 /// So often it is looked whether somebody is still in the way of a rebuild.
 const WAY_PACE: Duration = Duration::from_millis(200);
 
@@ -117,16 +119,17 @@ impl Care {
         let ran = ran.map_err(|failure| self.why(&failure, watching));
         let (mut done, mut bytes) = (0, (0, 0));
         let mut missed = Vec::new();
+        let mut looks = LATE.1;
         for table in batch {
-            let after = match facts::tables(session, Some(table.oid)).await {
+            let after = match self.after_vacuum(session, &table.before, &mut looks).await {
                 Ok(after) => after,
                 Err(failure) => return Done::new(StepOutcome::Failed, failure.to_string()),
             };
             // One that was dropped meanwhile needs no care.
-            let Some(after) = after.first() else { continue };
+            let Some(after) = after else { continue };
             bytes.0 += table.before.bytes.unsigned_abs();
             bytes.1 += after.bytes.unsigned_abs();
-            if after.vacuumed_us <= table.before.vacuumed_us {
+            if !after.vacuumed_since(&table.before) {
                 missed.push(table.name.as_str());
                 continue;
             }
@@ -151,6 +154,26 @@ impl Care {
             }
         };
         Done { outcome, bytes, detail }
+    }
+
+    /// A table after its vacuum, `None` where it was dropped. It is looked at again, at most `looks` times, until the
+    /// server tells of it.
+    async fn after_vacuum(
+        &self,
+        session: &mut Session,
+        before: &Table,
+        looks: &mut u32,
+    ) -> Result<Option<Table>, Failure> {
+        loop {
+            let after = facts::tables(session, Some(before.oid)).await?.pop();
+            match after {
+                Some(after) if !after.vacuumed_since(before) && *looks > 0 => {
+                    *looks -= 1;
+                    self.databases.outside.clock.sleep(LATE.0).await;
+                }
+                after => return Ok(after),
+            }
+        }
     }
 
     /// VACUUM ran and many dead rows are still there: somebody may see them.

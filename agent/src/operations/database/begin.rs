@@ -289,8 +289,9 @@ impl Databases {
             CareOutcome::Done => Ok(runs::Report::proven(summary)),
             _ => {
                 let first = report.findings.first();
-                let why =
-                    first.map_or_else(String::new, |it| format!(": {} {}", it.subject, it.message));
+                let why = first.map_or_else(String::new, |it| {
+                    format!(": {} {}: {}", it.code, it.subject, it.message)
+                });
                 Err(Error::unavailable("CARE_DEGRADED", format!("{summary}{why}")))
             }
         }

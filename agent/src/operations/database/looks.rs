@@ -8,15 +8,17 @@ use jiff::Timestamp;
 use super::config::Instance;
 use super::indexes::{self, Advice};
 use super::record::{Benchmark, Item, Measured, Truth};
-use super::{Databases, act, health, verify};
+use super::{Databases, act, health, plan, verify};
 use crate::error::Result;
-use crate::outside::database::facts;
+use crate::outside::database::facts::{self, Index};
 use crate::outside::database::postgres::{Limits, Session};
 use crate::outside::database::vitals::{self, Slow};
 use crate::outside::database::{Engine, Failure};
 
 /// Benchmark queries may take so long each when somebody asks.
 const BENCH: Duration = Duration::from_secs(60);
+/// So many bytes of indexes are read for their bloat where it can't be estimated.
+const MEASURED: u64 = 512 << 20;
 
 /// How a database is.
 #[derive(Debug)]
@@ -60,7 +62,9 @@ impl Databases {
             let standing = facts::standing(&mut session).await?;
             let figures = vitals::figures(&mut session).await?;
             let tables = facts::tables(&mut session, None).await?;
-            let indexes = facts::indexes(&mut session).await?;
+            let mut indexes = facts::indexes(&mut session).await?;
+            let unknown = plan::worth_asking(&indexes, &instance.bloat, MEASURED);
+            measure(&mut session, &mut indexes, unknown).await?;
             let slow = vitals::slow(&mut session).await?;
             session.close().await;
             let items = health::judge(instance, &standing, &figures, &tables, &indexes);
@@ -89,13 +93,8 @@ impl Databases {
             let standing = facts::standing(&mut session).await?;
             let figures = vitals::figures(&mut session).await?;
             let mut indexes = facts::indexes(&mut session).await?;
-            if let Some(schema) = facts::extension(&mut session, "pgstattuple").await? {
-                for oid in super::plan::worth_measuring(&indexes, &instance.bloat) {
-                    let measured = act::measured_bloat(&mut session, &schema, oid).await.ok();
-                    let index = indexes.iter_mut().find(|index| index.oid == oid);
-                    index.into_iter().for_each(|index| index.measured = measured);
-                }
-            }
+            let worth = plan::worth_measuring(&indexes, &instance.bloat);
+            measure(&mut session, &mut indexes, worth).await?;
             session.close().await;
             Ok::<_, Failure>((standing, figures, indexes))
         };
@@ -167,4 +166,22 @@ impl Databases {
             }
         })
     }
+}
+
+/// Measures the bloat of some indexes, where the server can.
+async fn measure(
+    session: &mut Session,
+    indexes: &mut [Index],
+    which: Vec<u32>,
+) -> Result<(), Failure> {
+    if which.is_empty() {
+        return Ok(());
+    }
+    let Some(schema) = facts::extension(session, "pgstattuple").await? else { return Ok(()) };
+    for oid in which {
+        let measured = act::measured_bloat(session, &schema, oid).await.ok();
+        let index = indexes.iter_mut().find(|index| index.oid == oid);
+        index.into_iter().for_each(|index| index.measured = measured);
+    }
+    Ok(())
 }

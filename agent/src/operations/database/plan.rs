@@ -73,6 +73,23 @@ pub fn worth_measuring(indexes: &[Index], limits: &Bloat) -> Vec<u32> {
     indexes.iter().filter(fits).map(|index| index.oid).collect()
 }
 
+/// The large indexes that nothing is known of, the largest first, as long as they are together within so many bytes.
+pub fn worth_asking(indexes: &[Index], limits: &Bloat, most: u64) -> Vec<u32> {
+    let unknown = |index: &&Index| index.method == "btree" && bloat(index).is_none();
+    let mut unknown: Vec<&Index> = indexes.iter().filter(unknown).collect();
+    unknown.retain(|index| index.bytes.unsigned_abs() >= limits.smallest);
+    unknown.sort_by_key(|index| (std::cmp::Reverse(index.bytes), index.oid));
+    let mut left = most;
+    unknown.retain(|index| match left.checked_sub(index.bytes.unsigned_abs()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    });
+    unknown.iter().map(|index| index.oid).collect()
+}
+
 fn eligible(index: &Index, limits: &Bloat) -> bool {
     let bytes = index.bytes.unsigned_abs();
     index.owned && index.valid && (limits.smallest..=limits.largest).contains(&bytes)
@@ -104,6 +121,15 @@ pub fn reindexes(
     wanted.sort_by(|a, b| b.bloat.total_cmp(&a.bloat).then(a.index.oid.cmp(&b.index.oid)));
     wanted.truncate(limits.most);
     wanted
+}
+
+/// The largest index that may be rebuilt, in bytes: of those nobody knows better of, all may.
+pub fn largest(indexes: &[Index], limits: &Bloat, chosen: &[Reindex]) -> u64 {
+    let unknown = indexes.iter().filter(|index| {
+        index.method == "btree" && eligible(index, limits) && bloat(index).is_none()
+    });
+    let all = unknown.chain(chosen.iter().map(|reindex| &reindex.index));
+    all.map(|index| index.bytes.unsigned_abs()).max().unwrap_or(0)
 }
 
 /// The tenth of the B-trees whose turn it is this week to be checked by amcheck.

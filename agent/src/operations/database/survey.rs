@@ -64,7 +64,7 @@ impl Databases {
         let disk = self.disk(instance, &standing).await;
         let recent = self.rebuilt(name)?;
         let chosen = plan::reindexes(&indexes, &instance.bloat, &recent, clock.now());
-        let largest = chosen.iter().map(|reindex| reindex.index.bytes.unsigned_abs()).max();
+        let largest = plan::largest(&indexes, &instance.bloat, &chosen);
         let backup = self.verified(instance, Some(&standing.system))?;
         let own: Vec<String> =
             ours.iter().map(|index| plan::qualified(&index.schema, &index.name)).collect();
@@ -74,7 +74,7 @@ impl Databases {
             backup: &backup,
             trades: &trades,
             disk,
-            largest: largest.unwrap_or(0),
+            largest,
             own_leftovers: &own,
             foreign_leftovers: &foreign,
         };

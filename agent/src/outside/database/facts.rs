@@ -158,8 +158,9 @@ pub async fn standing(session: &mut Session) -> Result<Standing, Failure> {
 /// The tables that are not the server's own, as `c` in schema `n`.
 const USER_TABLES: &str = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' \
                            AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'";
-/// Of `c`: this role may VACUUM and REINDEX it.
-const OWNED: &str = "pg_has_role(c.relowner, 'USAGE')";
+/// Of `c`: this role may VACUUM and REINDEX it. Up to version 16 that is for owners.
+const OWNED: &str = "CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') \
+                     ELSE pg_has_role(c.relowner, 'USAGE') END";
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -180,6 +181,8 @@ pub struct Table {
     pub live: i64,
     /// Without indexes, in bytes.
     pub bytes: i64,
+    /// How often it was vacuumed by hand since the server's statistics began.
+    pub vacuums: i64,
     /// When it was last vacuumed by hand, and analysed by anybody; 0: never.
     pub vacuumed_us: i64,
     /// See there.
@@ -188,6 +191,13 @@ pub struct Table {
     pub changed: i64,
     /// When autovacuum vacuumed it last; 0: never.
     pub autovacuumed_us: i64,
+}
+
+impl Table {
+    /// It was vacuumed since `before`, whatever was done to the server's clock meanwhile.
+    pub fn vacuumed_since(&self, before: &Self) -> bool {
+        self.vacuums > before.vacuums || self.vacuumed_us > before.vacuumed_us
+    }
 }
 
 const MICROS: &str = "coalesce((extract(epoch FROM {}) * 1000000)::bigint, 0)";
@@ -205,7 +215,7 @@ pub async fn tables(session: &mut Session, only: Option<u32>) -> Result<Vec<Tabl
     let item = format!(
         "json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname, 'partitioned', c.relkind = 'p', 'owned', {OWNED}, \
          'dead', coalesce(pg_stat_get_dead_tuples(c.oid), 0), 'live', coalesce(pg_stat_get_live_tuples(c.oid), 0), \
-         'bytes', CASE c.relkind WHEN 'p' THEN 0 ELSE pg_table_size(c.oid) END, 'vacuumed_us', {}, 'analyzed_us', {}, \
+         'bytes', CASE c.relkind WHEN 'p' THEN 0 ELSE pg_table_size(c.oid) END, 'vacuums', coalesce(pg_stat_get_vacuum_count(c.oid), 0), 'vacuumed_us', {}, 'analyzed_us', {}, \
          'changed', coalesce(pg_stat_get_mod_since_analyze(c.oid), 0), 'autovacuumed_us', {})",
         micros("pg_stat_get_last_vacuum_time(c.oid)"),
         micros(

@@ -60,6 +60,7 @@ fn table(oid: u32, dead: i64, bytes: i64) -> Table {
         dead,
         live: 1_000,
         bytes,
+        vacuums: 0,
         vacuumed_us: 0,
         analyzed_us: 0,
         changed: 0,

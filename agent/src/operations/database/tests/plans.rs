@@ -9,6 +9,7 @@ use super::{index, instance, table};
 use crate::operations::database::begin::{Due, due};
 use crate::operations::database::ledger::{Left, left};
 use crate::operations::database::plan;
+use crate::outside::database::facts::Index;
 use crate::outside::database::upkeep::Built;
 use crate::scheduler::calendar::Schedule;
 
@@ -185,4 +186,29 @@ fn care_is_due_once_in_its_window() {
     assert_eq!(any.next_after(at("2026-11-22T01:30:00Z")), Some(at("2026-11-22T03:00:00Z")));
     assert_eq!(any.last_until(at("2026-11-22T02:30:00Z")), Some(at("2026-11-22T01:00:00Z")));
     assert!(Schedule::any([]).is_none());
+}
+
+#[test]
+fn what_nobody_can_estimate_is_measured_within_a_budget_and_counts_as_large() {
+    let limits = instance("").bloat;
+    let unknown = |oid, bytes| Index { bloat: None, ..index(oid, bytes, 0.0) };
+    let mut hash = unknown(5, 90 * MIB);
+    hash.method = "hash".to_owned();
+    let indexes = [
+        unknown(1, 40 * MIB),
+        unknown(2, 60 * MIB),
+        index(3, 80 * MIB, 0.1),
+        unknown(4, MIB),
+        hash,
+        unknown(6, 30 * MIB),
+    ];
+    let asked = |most: i64| plan::worth_asking(&indexes, &limits, (most * MIB).unsigned_abs());
+    assert_eq!(asked(1_000), [2, 1, 6]);
+    assert_eq!(asked(99), [2, 6], "what does not fit is left, what fits after it is not");
+    assert_eq!(asked(29), Vec::<u32>::new());
+    let chosen = plan::reindexes(&indexes, &limits, &[], Timestamp::UNIX_EPOCH);
+    assert_eq!((chosen.len(), plan::largest(&indexes, &limits, &chosen)), (0, 60 << 20));
+    let known = [index(3, 80 * MIB, 0.9), unknown(4, MIB)];
+    let chosen = plan::reindexes(&known, &limits, &[], Timestamp::UNIX_EPOCH);
+    assert_eq!(plan::largest(&known, &limits, &chosen), 80 << 20);
 }

@@ -83,7 +83,7 @@ fn script(open: &Open, system: &str, makes: bool) -> PathBuf {
     let made = if makes { "touch \"$0.made\"" } else { "true" };
     let text = format!(
         "#!/bin/sh\ncase \"$1\" in\ninfo) if [ -e \"$0.made\" ]; then cat {after}; else cat {before}; fi ;;\n\
-         backup) {made} ;;\nverify) echo 'status: ok' ;;\nesac\n",
+         backup) {made} ;;\nverify) echo 'backup: 20260102-010000F, status: valid, total files checked: 9' ;;\nesac\n",
         after = open.join("after").display(),
         before = open.join("before").display(),
     );
@@ -122,8 +122,13 @@ fn a_tool_that_says_it_went_well_is_believed_only_when_its_list_says_so() {
         (backup.place.as_str(), backup.level()),
         ("20260102-010000F", BackupLevel::Checksums)
     );
-    let said = agent.begin_verify("trades", BackupLevel::Restored).unwrap_err();
+    let said = agent.begin_verify("trades", BackupLevel::Queried).unwrap_err();
     assert!(said.contains("LEVEL_NOT_POSSIBLE"), "{said}");
+    // What its check does not name is not proven.
+    let older =
+        agent.backups("trades").backups.into_iter().find(|it| it.place == "20260101-010000F");
+    let run = agent.verify_backup(&older.unwrap().id, BackupLevel::Checksums);
+    assert_eq!(run.state(), RunState::Unknown, "{run:?}");
     // What it does not list any more is gone.
     fs::remove_file(open.join("pgbackrest.made")).unwrap();
     agent.restart();
@@ -154,4 +159,99 @@ fn killed_once_the_tool_has_run_its_own_list_tells() {
         .collect();
     assert!(states.contains(&(BackupState::Complete, true)), "{states:?}");
     assert!(states.contains(&(BackupState::Failed, false)), "{states:?}");
+}
+
+/// A server that archives its WAL by the real pgBackRest, and how that is called.
+fn pgbackrest(open: &Open) -> (Postgres, Vec<String>) {
+    let (config, home) = (open.join("pgbackrest.conf"), open.join("pgbackrest"));
+    let (user, group) = genesis_tests::postgres::owner();
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(user), Some(group)).unwrap();
+    let call = format!("pgbackrest --config={} --stanza=main", config.display());
+    let server = Postgres::start(&format!(
+        "archive_mode = on\narchive_timeout = 0\narchive_command = '{call} archive-push %p'\n"
+    ));
+    let text = format!(
+        "[global]\nrepo1-path={home}/repo\nrepo1-retention-full=5\nlog-path={home}\nlock-path={home}/lock\nstart-fast=y\n\
+         log-level-console=warn\n[main]\npg1-path={}\npg1-socket-path={}\n",
+        server.data().display(),
+        server.socket().display(),
+        home = home.display(),
+    );
+    fs::write(&config, text).unwrap();
+    let user = format!("setpriv --reuid={user} --regid={group} --clear-groups");
+    let call: Vec<String> = format!("{user} {call}").split(' ').map(str::to_owned).collect();
+    let created = Command::new(&call[0]).args(&call[1..]).arg("stanza-create").output().unwrap();
+    assert!(created.status.success(), "{created:?}");
+    (server, call)
+}
+
+/// The largest file of a table in the repository.
+fn largest(folder: &Path) -> PathBuf {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => open.push(path),
+                path => found.push((entry.metadata().unwrap().len(), path)),
+            }
+        }
+    }
+    found.into_iter().max().unwrap().1
+}
+
+#[test]
+fn the_real_pgbackrest_is_believed_as_far_as_it_proves_and_restored_to_see() {
+    let open = Open::new();
+    let (server, call) = pgbackrest(&open);
+    server.sql("postgres", "CREATE TABLE orders AS SELECT generate_series(1, 1000) AS id");
+    let agent = TestAgent::started(|_| {
+        format!(
+            "[backup]\nscratch = {:?}\n[[database.instance]]\nname = \"trades\"\nurl = {:?}\n\
+             [[backup.source]]\nname = \"trades\"\ntool = \"pgbackrest\"\nlevel = \"L3\"\nrow_counts = [\"orders 1%\"]\n\
+             command = {call:?}\n",
+            open.join("s"),
+            server.url("postgres")
+        )
+    });
+    let (run, backup) = agent.backup("trades");
+    assert_eq!(run.state(), RunState::Succeeded, "{run:?}");
+    assert_eq!((backup.tool.as_str(), backup.level()), ("pgbackrest", BackupLevel::Queried));
+    let system = server.sql("postgres", "SELECT system_identifier FROM pg_control_system()");
+    assert_eq!(backup.system_identifier, system);
+    agent.assert_nothing_left(&open.join("s"));
+
+    // It is restored with the owner that a server has, and is of this system.
+    let into = open.join("restored");
+    let run = agent.begin_restore("trades", into.to_str().unwrap(), "to see").unwrap();
+    let run = agent.ended_run(&run);
+    assert_eq!(run.state(), RunState::Succeeded, "{run:?}");
+    let owner =
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(into.join("PG_VERSION")).unwrap());
+    assert_eq!(owner, genesis_tests::postgres::owner().0);
+
+    // A tablespace stands elsewhere; what is tried out stays away from there.
+    let space = open.join("pgbackrest/space");
+    let mut made = Command::new(&call[0]);
+    made.args(&call[1..4]).arg("mkdir").arg(&space);
+    assert!(made.status().unwrap().success());
+    server.sql("postgres", &format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
+    server.sql("postgres", "CREATE TABLE fills TABLESPACE space AS SELECT * FROM orders");
+    let (run, backup) = agent.backup("trades");
+    assert_eq!(run.state(), RunState::Succeeded, "{run:?}");
+    assert_eq!(backup.level(), BackupLevel::Queried);
+    assert_eq!(server.sql("postgres", "SELECT count(*) FROM fills"), "1000");
+    let timeline = "SELECT timeline_id FROM pg_control_checkpoint()";
+    assert_eq!(server.sql("postgres", timeline), "1", "nobody else has written its WAL");
+
+    // It exits with 0 whatever it finds: what it says is read.
+    let label = open.join("pgbackrest/repo/backup/main").join(&backup.place);
+    let file = largest(&label.join("pg_data/base"));
+    genesis_tests::backups::flip(&file);
+    let run = agent.verify_backup("trades", BackupLevel::Checksums);
+    assert_eq!(run.error_code, "BACKUP_BROKEN", "{run:?}");
+    assert!(run.summary.contains("invalid"), "{run:?}");
+    let preflight = agent.ctl(&["db", "preflight"]).exits(4);
+    preflight.says(&["backup-verified", "broken"]);
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::plan::{Kind, Source};
+use super::plan::{Kind, Source, Tool};
 use super::tools::{self, Listed};
 use crate::error::{Error, Result};
 use crate::outside::database::postgres::{Limits, Session};
@@ -134,7 +134,8 @@ impl Hands {
         match &source.kind {
             Kind::Postgres(target) => {
                 let facts = self.facts(target).await.map_err(|error| error.about(&source.name))?;
-                if facts.tablespaces > 0 {
+                let plain = matches!(source.tool, Tool::Builtin | Tool::Restic);
+                if plain && facts.tablespaces > 0 {
                     let message = format!(
                         "{} has {} tablespace(s) of its own, which a plain copy does not hold; use pgbackrest or wal-g",
                         source.name, facts.tablespaces

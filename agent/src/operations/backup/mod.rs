@@ -29,6 +29,7 @@ use crate::runs::{Request, Runs, SecondCaller, Started, system_time};
 use crate::state::State;
 
 pub mod act;
+mod asked;
 pub mod config;
 pub mod job;
 mod make;

@@ -163,9 +163,6 @@ impl Source {
             (Tool::WalG, _) => {
                 Some(format!("{tool} has no check of one backup; L0 is all there is"))
             }
-            (Tool::PgBackRest, BackupLevel::Restored | BackupLevel::Queried) => Some(format!(
-                "the WAL of {tool}'s backups is in its own archive; restore one with `genesisctl backup restore` to try it"
-            )),
             (_, BackupLevel::Queried) if self.kind == Kind::Agent => {
                 Some("the agent's own state is asked nothing beyond L2".to_owned())
             }

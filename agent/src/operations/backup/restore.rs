@@ -173,6 +173,7 @@ impl Backup {
     ) -> Result<PathBuf> {
         if matches!(source.tool, Tool::PgBackRest | Tool::WalG) {
             let to = staging.join(source.kind.contents());
+            hands.handed(source, staging, &to).await?;
             hands.tool(source, tools::restore(source, &record.place, &to)).await?;
             return Ok(to);
         }

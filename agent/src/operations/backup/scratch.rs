@@ -10,17 +10,14 @@ use genesis_storage::{BackupLevel, BackupRecord};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::act::{self, Hands, Proof, blocking};
+use super::asked;
 use super::plan::{self, Kind, Source, Tool};
 use super::tools;
 use crate::error::{Error, Result};
-use crate::outside::database::postgres::{Limits, Session};
-use crate::outside::database::sqlite::{self, Sqlite};
-use crate::outside::database::{Failure, Postgres, programs};
+use crate::outside::database::{Postgres, programs};
 use crate::outside::hooks::{self, Ran};
 use crate::outside::{Clock, failpoint, files, trees};
 
-/// Between two tries to reach a server that starts.
-const LOOK: Duration = Duration::from_millis(100);
 /// So long a server may take to stop when it is asked to, and then when it is told to.
 const STOP: [(Signal, Duration); 2] =
     [(Signal::INT, Duration::from_secs(10)), (Signal::QUIT, Duration::from_secs(10))];
@@ -138,7 +135,7 @@ impl Hands {
             Kind::Postgres(target) => {
                 self.server(clock, source, target, &contents, owner, level).await?
             }
-            Kind::Sqlite(live) => file(source, &contents, live, level).await,
+            Kind::Sqlite(live) => asked::file(source, &contents, live, level).await,
             Kind::Agent => act::own_state(contents).await,
         };
         Ok(proof)
@@ -153,6 +150,12 @@ impl Hands {
     ) -> Result<Result<PathBuf, Proof>> {
         let contents = source.kind.contents();
         let place = match source.tool {
+            Tool::PgBackRest => {
+                let to = folder.join(contents);
+                self.handed(source, folder, &to).await?;
+                self.tool(source, tools::restore_alone(source, &record.place, &to)).await?;
+                return Ok(Ok(to));
+            }
             Tool::Restic => {
                 let raw = folder.join("restic");
                 self.tool(source, tools::restore(source, &record.place, &raw)).await?;
@@ -186,6 +189,17 @@ impl Hands {
         }
     }
 
+    /// Makes a folder that a tool writes to as the user that owns what is restored.
+    pub async fn handed(&self, source: &Source, folder: &Path, to: &Path) -> Result<()> {
+        let owner = self.owner(source)?;
+        let (folder, to) = (folder.to_owned(), to.to_owned());
+        let made = blocking(move || {
+            fs::DirBuilder::new().mode(0o700).create(&to)?;
+            owner.map_or(Ok(()), |owner| trees::give(&folder, owner))
+        });
+        made.await?.map_err(|error| failed("the folder to restore to can't be made", error))
+    }
+
     async fn server(
         &self,
         clock: &dyn Clock,
@@ -203,10 +217,12 @@ impl Hands {
             Ok(control) => control,
             Err(error) => return Ok(Proof::Wrong(error.chain())),
         };
-        let (own, at) = (folder.clone(), data.to_owned());
-        let settled: std::io::Result<()> = blocking(move || settle(&own, &at, owner)).await?;
-        settled.map_err(|error| failed("the scratch instance can't be set up", error))?;
-        let mut program = self.program(source, self.arguments(&folder, data, major, &control));
+        let (own, at, tool) = (folder.clone(), data.to_owned(), source.tool);
+        let settled: std::io::Result<_> = blocking(move || settle(&own, &at, owner, tool)).await?;
+        let wal = settled.map_err(|error| failed("the scratch instance can't be set up", error))?;
+        let mut command = self.arguments(&folder, data, major, &control);
+        command.extend(wal.iter().flat_map(|setting| ["-c".to_owned(), setting.clone()]));
+        let mut program = self.program(source, command);
         program.owner = owner;
         // An immediate shutdown, in which it gives back its shared memory.
         program.last_word = "QUIT";
@@ -224,7 +240,7 @@ impl Hands {
                     Ok(ran) => Proof::Wrong(format!("no server starts on it: {}", ran.said)),
                 });
             }
-            asked = ask(clock, source, target, &scratch, level) => asked,
+            asked = asked::server(clock, source, target, &scratch, level) => asked,
         };
         stop(pid, serving).await;
         Ok(asked)
@@ -298,147 +314,38 @@ fn make_folder(root: &Path, folder: &Path, owner: Option<(u32, u32)>) -> Result<
     Ok(())
 }
 
-/// Makes a copy of a server's folder one that starts by itself and follows nobody.
-fn settle(folder: &Path, data: &Path, owner: Option<(u32, u32)>) -> std::io::Result<()> {
-    for name in ["standby.signal", "recovery.signal", "recovery.conf", "postmaster.pid"] {
+/// Makes a copy of a server's folder one that starts by itself and follows nobody; the settings by which it gets the WAL
+/// that its tool keeps elsewhere.
+fn settle(
+    folder: &Path,
+    data: &Path,
+    owner: Option<(u32, u32)>,
+    tool: Tool,
+) -> std::io::Result<Vec<String>> {
+    let settings = data.join("postgresql.auto.conf");
+    let mut wal = Vec::new();
+    if tool == Tool::PgBackRest
+        && let Some(command) = tools::restore_command(&fs::read_to_string(&settings)?)
+    {
+        wal.push(format!("restore_command={command}"));
+        // It answers once it is through, and asks for no more slots and senders than it has.
+        let own =
+            ["recovery_target=immediate", "recovery_target_action=promote", "hot_standby=off"];
+        wal.extend(own.map(Into::into));
+    } else {
+        files::remove(&data.join("recovery.signal"))?;
+    }
+    for name in ["standby.signal", "recovery.conf", "postmaster.pid"] {
         files::remove(&data.join(name))?;
     }
     // Read whatever the command line says, and after the file that it names.
-    fs::write(data.join("postgresql.auto.conf"), "")?;
+    fs::write(settings, "")?;
     fs::write(folder.join("postgresql.conf"), "")?;
     fs::write(folder.join("pg_hba.conf"), "local all all trust\n")?;
     fs::write(folder.join("pg_ident.conf"), "")?;
     fs::set_permissions(data, fs::Permissions::from_mode(0o700))?;
-    owner.map_or(Ok(()), |owner| trees::give(folder, owner))
-}
-
-/// Asks a scratch server as soon as it answers.
-async fn ask(
-    clock: &dyn Clock,
-    source: &Source,
-    target: &Postgres,
-    scratch: &Postgres,
-    level: BackupLevel,
-) -> Proof {
-    let limits = Limits { lock: Duration::from_secs(10), statement: source.timeout };
-    // Until its process ends, which the caller sees, or takes too long, which ends it.
-    let mut session = loop {
-        match Session::open(scratch, "scratch", limits).await {
-            Ok(session) => break session,
-            Err(Failure::Unreachable(why)) if refused(&why) => {
-                return Proof::Unknown(format!("the scratch server refuses to be asked: {why}"));
-            }
-            Err(_) => clock.sleep(LOOK).await,
-        }
-    };
-    failpoint::hit("backup.scratch-started");
-    let proof = questions(&mut session, source, target, level).await;
-    session.close().await;
-    proof.unwrap_or_else(|error| Proof::Wrong(format!("the scratch server: {error}")))
-}
-
-/// Whether a server answers, and with no: the code of its refusal stands at the end. 57P03 is that it still starts.
-fn refused(why: &str) -> bool {
-    let code = why.strip_suffix(')').and_then(|why| why.rsplit_once('('));
-    code.is_some_and(|(_, code)| {
-        let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
-        code.len() == 5 && code.bytes().all(plain) && code != "57P03"
-    })
-}
-
-async fn questions(
-    session: &mut Session,
-    source: &Source,
-    target: &Postgres,
-    level: BackupLevel,
-) -> Result<Proof, Failure> {
-    let one = session.text("SELECT 1").await?;
-    let tables = session.text("SELECT count(*) FROM pg_class").await?;
-    if one != "1" || tables.parse::<u64>().map_or(true, |count| count == 0) {
-        return Ok(Proof::Wrong(format!("it answers {one} for 1 and has {tables} relations")));
-    }
-    let started = format!("a scratch server started on it and has {tables} relations");
-    if level < BackupLevel::Queried {
-        return Ok(Proof::Sound(started));
-    }
-    for query in &source.queries {
-        let found = session.text(&query.sql).await?;
-        if !query.expect.is_empty() && found != query.expect {
-            let (name, wanted) = (&query.name, &query.expect);
-            return Ok(Proof::Wrong(format!(
-                "query {name} answers {found:?} instead of {wanted:?}"
-            )));
-        }
-    }
-    for count in &source.row_counts {
-        let sql = format!("SELECT count(*) FROM {}", sqlite::quote(&count.table));
-        let restored = session.text(&sql).await?.parse().unwrap_or(0);
-        let live = match count.within {
-            None => None,
-            Some(_) => match Session::open(target, "backup", Limits::LOOK).await {
-                Ok(mut live) => live.text(&sql).await.ok().and_then(|rows| rows.parse().ok()),
-                Err(_) => None,
-            },
-        };
-        if count.within.is_some() && live.is_none() {
-            return Ok(Proof::Unknown(format!(
-                "the live rows of {} can't be counted",
-                count.table
-            )));
-        }
-        if let Err(why) = plan::rows(count, restored, live) {
-            return Ok(Proof::Wrong(why));
-        }
-    }
-    Ok(Proof::Sound(format!("{started}; {}", questioned(source))))
-}
-
-fn questioned(source: &Source) -> String {
-    format!("{} queries and {} row counts are right", source.queries.len(), source.row_counts.len())
-}
-
-/// Asks a copy of a file of SQLite.
-async fn file(source: &Source, path: &Path, live: &Path, level: BackupLevel) -> Proof {
-    let asked = async {
-        let mut file = Sqlite::read(path).await?;
-        let tables = file.ask("SELECT count(*) FROM sqlite_schema").await?;
-        let found = file.integrity_check().await?;
-        if !found.is_empty() {
-            return Ok(Proof::Wrong(format!("integrity_check: {}", found.join("; "))));
-        }
-        let opened = format!("a copy of it opens, is sound and has {tables} tables and indexes");
-        if level < BackupLevel::Queried {
-            return Ok(Proof::Sound(opened));
-        }
-        for query in &source.queries {
-            let found = file.ask(&query.sql).await?;
-            if !query.expect.is_empty() && found != query.expect {
-                let (name, wanted) = (&query.name, &query.expect);
-                let why = format!("query {name} answers {found:?} instead of {wanted:?}");
-                return Ok(Proof::Wrong(why));
-            }
-        }
-        for count in &source.row_counts {
-            let sql = format!("SELECT count(*) FROM {}", sqlite::quote(&count.table));
-            let restored = file.ask(&sql).await?.parse().unwrap_or(0);
-            let live = match count.within {
-                None => None,
-                Some(_) => match Sqlite::read(live).await {
-                    Ok(mut live) => live.ask(&sql).await.ok().and_then(|rows| rows.parse().ok()),
-                    Err(_) => None,
-                },
-            };
-            if count.within.is_some() && live.is_none() {
-                let why = format!("the live rows of {} can't be counted", count.table);
-                return Ok(Proof::Unknown(why));
-            }
-            if let Err(why) = plan::rows(count, restored, live) {
-                return Ok(Proof::Wrong(why));
-            }
-        }
-        Ok::<_, Failure>(Proof::Sound(format!("{opened}; {}", questioned(source))))
-    };
-    asked.await.unwrap_or_else(|error| Proof::Wrong(format!("its copy: {error}")))
+    owner.map_or(Ok(()), |owner| trees::give(folder, owner))?;
+    Ok(wal)
 }
 
 /// Ends a scratch server: it is asked, then told, then killed by being dropped.

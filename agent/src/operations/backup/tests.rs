@@ -131,13 +131,13 @@ fn each_level_is_possible_or_says_why_not() {
     };
     let asked =
         Source { row_counts: vec![RowCount { table: "t".into(), within: None }], ..sqlite() };
-    use BackupLevel::{Checksums, Queried, Recorded, Restored};
+    use BackupLevel::{Queried, Recorded, Restored};
     for (what, source, deepest) in [
         ("nothing is asked", sqlite(), Restored),
         ("something is asked", asked, Queried),
         ("the agent", source(Kind::Agent, Tool::Builtin), Restored),
         ("restic", source(postgres(), Tool::Restic), Restored),
-        ("pgbackrest", source(postgres(), Tool::PgBackRest), Checksums),
+        ("pgbackrest", source(postgres(), Tool::PgBackRest), Restored),
         ("wal-g", source(postgres(), Tool::WalG), Recorded),
     ] {
         for level in BackupLevel::ALL {
@@ -321,6 +321,12 @@ fn tools_are_called_by_what_is_configured() {
     let call = |argv: Vec<String>| argv.join(" ");
     let (staged, into) = (Path::new("/b/x.partial"), Path::new("/into"));
     assert_eq!(tools::list(&of(Tool::Builtin)), None);
+    let alone = tools::restore_alone(&of(Tool::PgBackRest), "p", Path::new("/s/data"));
+    assert_eq!(
+        call(alone),
+        "tool --repo=1 restore --set=p --pg1-path=/s/data --type=immediate --target-action=promote \
+         --tablespace-map-all=/s/tablespaces"
+    );
     for (tool, list, make, restore) in [
         (
             Tool::PgBackRest,
@@ -393,7 +399,9 @@ fn only_what_a_tool_calls_wrong_is_wrong() {
     let sound = |proof| matches!(proof, Proof::Sound(_));
     let wrong = |proof| matches!(proof, Proof::Wrong(_));
     let unknown = |proof| matches!(proof, Proof::Unknown(_));
-    let check = |tool, ok, out: &str, said: &str| tools::checked(tool, ok, out.as_bytes(), said);
+    let check = |tool, ok, out: &str, said: &str| {
+        tools::checked(tool, "20260301-010000F", ok, out.as_bytes(), said)
+    };
     assert!(sound(check(Tool::Restic, true, "no errors were found", "")));
     assert!(wrong(check(
         Tool::Restic,
@@ -402,9 +410,37 @@ fn only_what_a_tool_calls_wrong_is_wrong() {
         "Fatal: repository contains errors"
     )));
     assert!(unknown(check(Tool::Restic, false, "", "Fatal: unable to open repository")));
-    assert!(sound(check(Tool::PgBackRest, true, "stanza: main\nstatus: ok", "")));
-    assert!(wrong(check(Tool::PgBackRest, true, "stanza: main\nstatus: error", "")));
     assert!(unknown(check(Tool::PgBackRest, false, "", "ERROR: [050]: unable to acquire lock")));
+    // It exits with 0 in each of these.
+    let pgbackrest = |out: &str| check(Tool::PgBackRest, true, out, "");
+    let wal =
+        "stanza: main\nstatus: ok\n  archiveId: 15-1, total WAL checked: 4, total valid WAL: 4\n";
+    let of = |label: &str, status: &str| {
+        format!(
+            "{wal}  backup: {label}, status: {status}, total files checked: 9, total valid files: 9\n    missing: 0\n"
+        )
+    };
+    assert!(sound(pgbackrest(&of("20260301-010000F", "valid"))));
+    assert!(wrong(pgbackrest(&of("20260301-010000F", "invalid"))));
+    assert!(unknown(pgbackrest(&of("20260301-010000F", "in-progress"))));
+    assert!(unknown(pgbackrest(&of("20260301-010000F_20260302-010000I", "valid"))), "another");
+    assert!(unknown(pgbackrest("")));
+    assert!(unknown(pgbackrest("stanza: main\nstatus: error\n  No usable backup.info file")));
+    let damaged = of("20260301-010000F", "valid").replace("valid WAL: 4", "valid WAL: 3");
+    assert!(wrong(pgbackrest(&damaged)));
+}
+
+#[test]
+fn what_a_server_gets_its_wal_by_is_what_was_restored() {
+    let settings = "# by hand\nwork_mem = '1MB'\nrestore_command = 'old'\n# Recovery settings\n\
+                    restore_command = 'pgbackrest --config=/a''b archive-get %f \"%p\"'\nrecovery_target = 'immediate'\n";
+    assert_eq!(
+        tools::restore_command(settings).unwrap(),
+        "pgbackrest --config=/a'b archive-get %f \"%p\""
+    );
+    for none in ["", "restore_command = 5", "#restore_command = 'x'", "restore_command"] {
+        assert_eq!(tools::restore_command(none), None, "{none}");
+    }
 }
 
 // What people hear.

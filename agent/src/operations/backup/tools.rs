@@ -60,9 +60,22 @@ pub fn make(source: &Source, staged: &Path, system: &str, data: &str) -> Vec<Str
 pub fn check(source: &Source) -> Option<Vec<String>> {
     match source.tool {
         Tool::Builtin | Tool::WalG => None,
-        Tool::PgBackRest => Some(argv(source, &["verify"])),
+        // Without them it says nothing of what it found, and exits with 0 all the same.
+        Tool::PgBackRest => Some(argv(source, &["verify", "--output=text", "--verbose"])),
         Tool::Restic => Some(argv(source, &["check", "--read-data"])),
     }
+}
+
+/// The call that writes a backup's contents to `into`, for a server that is to go no further than the backup itself, and
+/// has its tablespaces there, too.
+pub fn restore_alone(source: &Source, place: &str, into: &Path) -> Vec<String> {
+    let mut command = restore(source, place, into);
+    if source.tool == Tool::PgBackRest {
+        let tablespaces = into.with_file_name("tablespaces");
+        command.extend(["--type=immediate", "--target-action=promote"].map(str::to_owned));
+        command.push(format!("--tablespace-map-all={}", tablespaces.display()));
+    }
+    command
 }
 
 /// The call that writes a backup's contents to `into`.
@@ -281,25 +294,57 @@ pub fn differences(
     changed
 }
 
-/// What a tool's check came to. Only what it says is wrong is wrong: that it can't reach what it keeps says nothing of
-/// it.
-pub fn checked(tool: Tool, succeeded: bool, stdout: &[u8], said: &str) -> Proof {
+/// What a tool's check came to for the backup at `place`. Only what it says is wrong is wrong: that it can't reach what
+/// it keeps says nothing of it.
+pub fn checked(tool: Tool, place: &str, succeeded: bool, stdout: &[u8], said: &str) -> Proof {
     let printed = String::from_utf8_lossy(stdout);
-    let wrong = match tool {
-        Tool::Restic => said.contains("contains errors"),
-        Tool::PgBackRest => {
-            printed.contains("status: error") || printed.contains("checksum invalid")
-        }
-        Tool::Builtin | Tool::WalG => false,
-    };
-    match (wrong, succeeded) {
-        (true, _) => {
-            let lines =
-                printed.lines().filter(|line| line.contains("error") || line.contains("invalid"));
+    match tool {
+        Tool::Restic if said.contains("contains errors") => {
+            let lines = printed.lines().filter(|line| line.contains("error"));
             let found: Vec<&str> = lines.take(3).collect();
             Proof::Wrong(format!("{said}; {}", found.join("; ")))
         }
-        (false, true) => Proof::Sound(format!("{} found everything right", tool.name())),
-        (false, false) => Proof::Unknown(said.to_owned()),
+        Tool::Restic if succeeded => Proof::Sound("restic found everything right".to_owned()),
+        Tool::PgBackRest if succeeded => pgbackrest_verified(place, &printed),
+        _ => Proof::Unknown(said.to_owned()),
     }
+}
+
+/// What `pgbackrest verify --output=text --verbose` says of a backup. It exits with 0 whatever it found, so that nothing
+/// but the line of this very backup proves it.
+fn pgbackrest_verified(place: &str, printed: &str) -> Proof {
+    let mut lines = printed.lines().map(str::trim);
+    let number = |line: &str, what: &str| -> Option<u64> {
+        line.split(", ").find_map(|part| part.strip_prefix(what)?.trim().parse().ok())
+    };
+    for line in lines.clone().filter(|line| line.starts_with("archiveId: ")) {
+        let (all, valid) = (number(line, "total WAL checked:"), number(line, "total valid WAL:"));
+        if all != valid {
+            return Proof::Wrong(format!("WAL in its archive is damaged: {line}"));
+        }
+    }
+    let own = format!("backup: {place}, status: ");
+    let Some(status) = lines.find_map(|line| line.strip_prefix(&own)) else {
+        let first: Vec<&str> = printed.lines().map(str::trim).take(3).collect();
+        return Proof::Unknown(format!("pgBackRest says nothing of it: {}", first.join("; ")));
+    };
+    let counts = lines.next().unwrap_or_default();
+    match status.split(',').next() {
+        Some("valid") => Proof::Sound("pgBackRest found every file and the WAL right".to_owned()),
+        Some("invalid") => Proof::Wrong(format!("pgBackRest: {status}; {counts}")),
+        _ => Proof::Unknown(format!("pgBackRest: {status}")),
+    }
+}
+
+/// How a server gets the WAL that a backup of pgBackRest needs: what that wrote into the settings of what it restored.
+pub fn restore_command(settings: &str) -> Option<String> {
+    let lines = settings.lines().rev();
+    let value = lines
+        .filter_map(|line| line.trim().strip_prefix("restore_command"))
+        .next()?
+        .trim_start()
+        .strip_prefix('=')?
+        .trim();
+    let quoted = value.strip_prefix('\'')?.strip_suffix('\'')?;
+    Some(quoted.replace("''", "'"))
 }

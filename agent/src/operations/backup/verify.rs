@@ -193,6 +193,8 @@ async fn checked_by_tool(hands: &Hands, source: &Source, record: &BackupRecord) 
     }
     match hands.run(source, command).await {
         Err(error) => Proof::Unknown(error.chain()),
-        Ok(ran) => tools::checked(source.tool, ran.succeeded, &ran.stdout, &ran.said),
+        Ok(ran) => {
+            tools::checked(source.tool, &record.place, ran.succeeded, &ran.stdout, &ran.said)
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use genesis_agent::config::{Config, Places, reference};
-use genesis_agent::outside::database::sqlite_file;
+use genesis_agent::outside::database::sqlite;
 use genesis_tests::clock::wait_for;
 use genesis_tests::health::{self, Patient};
 use genesis_tests::{TestAgent, binaries, http, lines, source};
@@ -294,7 +294,7 @@ fn sample_names(metrics: &str) -> BTreeSet<String> {
 /// Makes a small database; its part of the configuration.
 fn database(path: &Path) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(sqlite_file::make(path, "CREATE TABLE orders (id INTEGER)")).unwrap();
+    runtime.block_on(sqlite::make(path, "CREATE TABLE orders (id INTEGER)")).unwrap();
     format!(
         "[[database.instance]]\nname = \"orders\"\nurl = \"sqlite:{}\"\nschedule = \"never\"\nmin_free = \"0%\"\n\
          trades_probe = \"none\"\n",

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::outside::database::sqlite_file;
+use crate::outside::database::sqlite;
 
 /// Its name in the configuration.
 pub(super) const NAME: &str = "trading";
@@ -25,7 +25,7 @@ pub(super) fn make(path: &Path) -> Result<()> {
     let failed = || Error::internal("DEMO_FAILED", "can't make a database");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed().caused_by(error))?;
-    runtime.block_on(sqlite_file::make(path, SQL)).map_err(|error| failed().caused_by(error))
+    runtime.block_on(sqlite::make(path, SQL)).map_err(|error| failed().caused_by(error))
 }
 
 /// Its part of the configuration.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use genesis_storage::{BackupRecord, DEFAULT_CACHE_BYTES, Store};
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use super::plan::{Kind, Source, Tool};
 use super::tools::{self, Listed};
 use crate::error::{Error, Result};
 use crate::outside::database::postgres::{Limits, Session};
-use crate::outside::database::sqlite::{self, Sqlite};
+use crate::outside::database::sqlite::{self, Access};
 use crate::outside::database::{Postgres, programs};
 use crate::outside::hooks::{self, Program, Ran};
 use crate::outside::{files, leftovers, trees};
@@ -22,6 +23,9 @@ use crate::state::State;
 const OUTPUT_LIMIT: usize = 8 << 20;
 /// The description of a backup, beside its contents.
 pub const DESCRIPTION: &str = "backup.json";
+
+/// So long a copy of a file of SQLite waits for whoever writes to it.
+const COPY_BUSY: Duration = Duration::from_secs(5);
 
 /// What everything here works with.
 #[derive(Clone)]
@@ -192,7 +196,8 @@ impl Hands {
                 succeeded(self.run(source, command).await?)?;
             }
             Kind::Sqlite(path) => {
-                let mut file = Sqlite::read(path).await.map_err(|it| it.about(&source.name))?;
+                let opened = sqlite::File::open(path, Access::Read, COPY_BUSY).await;
+                let mut file = opened.map_err(|it| it.about(&source.name))?;
                 let copied = file.copy_into(&contents).await;
                 file.close().await;
                 copied.map_err(|it| it.about(&source.name))?;
@@ -373,13 +378,7 @@ async fn same_hash(path: &Path, sha256: &str) -> Result<(), Proof> {
 
 /// What SQLite itself says of a file that nobody writes to.
 pub async fn integrity(path: &Path) -> Proof {
-    let mut file = match Sqlite::read_still(path).await {
-        Ok(file) => file,
-        Err(error) => return Proof::Wrong(error.to_string()),
-    };
-    let found = file.integrity_check().await;
-    file.close().await;
-    match found {
+    match sqlite::damage(path, Access::Still, true).await {
         Ok(found) if found.is_empty() => {
             Proof::Sound("its sha256 is right, and integrity_check finds nothing".to_owned())
         }

@@ -8,7 +8,7 @@ use genesis_storage::BackupLevel;
 use super::act::Proof;
 use super::plan::{self, Source};
 use crate::outside::database::postgres::{Limits, Session};
-use crate::outside::database::sqlite::{self, Sqlite};
+use crate::outside::database::sqlite::{self, Access, BUSY, File};
 use crate::outside::database::{Failure, Postgres};
 use crate::outside::{Clock, failpoint};
 
@@ -103,9 +103,9 @@ fn questioned(source: &Source) -> String {
 /// Asks a copy of a file of SQLite.
 pub(super) async fn file(source: &Source, path: &Path, live: &Path, level: BackupLevel) -> Proof {
     let asked = async {
-        let mut file = Sqlite::read(path).await?;
-        let tables = file.ask("SELECT count(*) FROM sqlite_schema").await?;
-        let found = file.integrity_check().await?;
+        let mut file = File::open(path, Access::Read, BUSY).await?;
+        let tables = file.value("SELECT count(*) FROM sqlite_schema").await?;
+        let found = file.damage(true).await?;
         if !found.is_empty() {
             return Ok(Proof::Wrong(format!("integrity_check: {}", found.join("; "))));
         }
@@ -114,7 +114,7 @@ pub(super) async fn file(source: &Source, path: &Path, live: &Path, level: Backu
             return Ok(Proof::Sound(opened));
         }
         for query in &source.queries {
-            let found = file.ask(&query.sql).await?;
+            let found = file.value(&query.sql).await?;
             if !query.expect.is_empty() && found != query.expect {
                 let (name, wanted) = (&query.name, &query.expect);
                 let why = format!("query {name} answers {found:?} instead of {wanted:?}");
@@ -123,11 +123,11 @@ pub(super) async fn file(source: &Source, path: &Path, live: &Path, level: Backu
         }
         for count in &source.row_counts {
             let sql = format!("SELECT count(*) FROM {}", sqlite::quote(&count.table));
-            let restored = file.ask(&sql).await?.parse().unwrap_or(0);
+            let restored = file.value(&sql).await?.parse().unwrap_or(0);
             let live = match count.within {
                 None => None,
-                Some(_) => match Sqlite::read(live).await {
-                    Ok(mut live) => live.ask(&sql).await.ok().and_then(|rows| rows.parse().ok()),
+                Some(_) => match File::open(live, Access::Read, BUSY).await {
+                    Ok(mut live) => live.value(&sql).await.ok().and_then(|rows| rows.parse().ok()),
                     Err(_) => None,
                 },
             };

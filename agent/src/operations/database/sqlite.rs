@@ -19,7 +19,7 @@ use super::survey::one_at_a_time;
 use super::{Databases, OPTIMIZE, verify};
 use crate::error::{Error, Result};
 use crate::lock;
-use crate::outside::database::sqlite_file::{File, Pages};
+use crate::outside::database::sqlite::{Access, File, Pages};
 use crate::outside::database::{Failure, sqlite};
 use crate::plan::{Plan, PlanStep};
 
@@ -35,8 +35,8 @@ struct Look {
 }
 
 impl Databases {
-    async fn open_sqlite(&self, instance: &Instance, path: &Path, read_only: bool) -> Result<File> {
-        let opened = File::open(path, read_only, instance.lock_timeout).await;
+    async fn open_sqlite(&self, instance: &Instance, path: &Path, access: Access) -> Result<File> {
+        let opened = File::open(path, access, instance.lock_timeout).await;
         opened.map_err(|failure| failure.about(&instance.target.name))
     }
 
@@ -119,7 +119,7 @@ impl Databases {
         path: &Path,
     ) -> Result<(Vec<Item>, Duration)> {
         let since = self.outside.clock.monotonic();
-        let mut file = self.open_sqlite(instance, path, false).await?;
+        let mut file = self.open_sqlite(instance, path, Access::Write).await?;
         let mut look = self.look_sqlite(instance, path, &mut file).await?;
         file.close().await;
         look.items.push(one_at_a_time(lock::take(&lock_path(path)).is_ok()));
@@ -132,7 +132,7 @@ impl Databases {
         path: &Path,
         wish: &Wish,
     ) -> Result<Plan> {
-        let mut file = self.open_sqlite(instance, path, false).await?;
+        let mut file = self.open_sqlite(instance, path, Access::Write).await?;
         let mut look = self.look_sqlite(instance, path, &mut file).await?;
         file.close().await;
         overriding(&mut look.items, &wish.overrides);
@@ -157,7 +157,7 @@ impl Databases {
             }
             _ => error,
         })?;
-        let mut file = self.open_sqlite(&instance, &path, false).await?;
+        let mut file = self.open_sqlite(&instance, &path, Access::Write).await?;
         let mut look = self.look_sqlite(&instance, &path, &mut file).await?;
         overriding(&mut look.items, &wish.overrides);
         if blocked(&name, &look.items).is_err() {
@@ -193,7 +193,7 @@ impl Databases {
         let since = self.outside.clock.monotonic();
         let name = &instance.target.name;
         let about = |failure: Failure| failure.about(name);
-        let mut file = self.open_sqlite(instance, path, true).await?;
+        let mut file = self.open_sqlite(instance, path, Access::Read).await?;
         let damage = file.damage(false).await.map_err(about)?;
         let pages = file.pages().await;
         let version =
@@ -248,7 +248,7 @@ impl Databases {
         instance: &Instance,
         path: &Path,
     ) -> Result<(Vec<Advice>, usize, Option<Timestamp>)> {
-        let mut file = self.open_sqlite(instance, path, true).await?;
+        let mut file = self.open_sqlite(instance, path, Access::Read).await?;
         let indexes = file.indexes().await.map_err(|it| it.about(&instance.target.name))?;
         file.close().await;
         let mut found = Vec::new();
@@ -288,7 +288,7 @@ impl Databases {
         path: &Path,
     ) -> Result<(Vec<Item>, Vec<Benchmark>)> {
         let name = &instance.target.name;
-        let mut file = self.open_sqlite(instance, path, true).await?;
+        let mut file = self.open_sqlite(instance, path, Access::Read).await?;
         let damage = file.damage(true).await.map_err(|it| it.about(name))?;
         let mut benchmarks = Vec::new();
         for query in &instance.bench {

@@ -11,7 +11,7 @@ use super::sqlite::{integrity, system_of, words, worth_it};
 use super::{Databases, verify};
 use crate::error::{Error, Result};
 use crate::outside::database::Failure;
-use crate::outside::database::sqlite_file::{File, is_busy, is_stopped};
+use crate::outside::database::sqlite::{File, is_busy, is_stopped};
 use crate::runs::{Context, Progress};
 
 /// How often it is asked whether a long statement is to go on.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::postgres::{Limits, Session};
-use super::{Engine, Failure, sqlite_look};
+use super::{Engine, Failure, sqlite};
 
 /// Waits for nobody, and takes no longer.
 const LIMITS: Limits = Limits { lock: Duration::from_secs(1), statement: Duration::from_secs(5) };
@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits { lock: Duration::from_secs(1), statement: Duratio
 pub async fn number(engine: &Engine, purpose: &str, sql: &str) -> Result<f64, String> {
     let said = match engine {
         Engine::Postgres(postgres) => text(postgres, purpose, sql).await,
-        Engine::Sqlite(path) => sqlite_look::value(path, sql).await,
+        Engine::Sqlite(path) => sqlite::value(path, sql).await,
     };
     parse(&said.map_err(|failure| failure.to_string())?)
 }

@@ -16,8 +16,6 @@ pub mod postgres;
 pub mod programs;
 pub mod sessions;
 pub mod sqlite;
-pub mod sqlite_file;
-pub mod sqlite_look;
 pub mod upkeep;
 pub mod vitals;
 

@@ -10,7 +10,7 @@ use crate::outside::database::directory::{DEADLOCKS_KEPT, Known};
 use crate::outside::database::pooler::Pools;
 use crate::outside::database::postgres::{Limits, Session};
 use crate::outside::database::sessions::{Backend, Look};
-use crate::outside::database::{Engine, Failure, figures, integrity, sqlite_look};
+use crate::outside::database::{Engine, Failure, figures, integrity, sqlite};
 use crate::outside::dial;
 
 /// So many sessions or faults are named.
@@ -54,7 +54,7 @@ async fn answers(clock: &dyn Clock, known: &Known) -> Outcome {
                 Err(failure) => Err(failure),
             }
         }
-        Engine::Sqlite(path) => sqlite_look::value(path, "SELECT 1").await.map(|_| ()),
+        Engine::Sqlite(path) => sqlite::value(path, "SELECT 1").await.map(|_| ()),
     };
     let took = clock.monotonic().saturating_sub(began);
     match said {
@@ -195,7 +195,7 @@ fn queries_of(log: &str) -> Vec<String> {
 async fn whole(known: &Known) -> Result<Measured, Failure> {
     let (count, faults, notes) = match &known.entry.target.engine {
         Engine::Sqlite(path) => {
-            let faults = sqlite_look::quick_check(path).await?;
+            let faults = sqlite::damage(path, sqlite::Access::Read, false).await?;
             (faults.len() as u64, faults, vec!["quick_check".to_owned()])
         }
         Engine::Postgres(postgres) => {

@@ -124,12 +124,17 @@ fn extent(analysis: &AnalyzeIndexesResponse) -> String {
 }
 
 fn advice_row(advice: &IndexAdvice) -> Vec<Cell> {
+    // SQLite does not tell how large an index is.
+    let size = |bytes: u64| match bytes {
+        0 => "-".to_owned(),
+        bytes => format::bytes(bytes),
+    };
     vec![
         Cell::from(advice.kind.as_str()),
         Cell::from(advice.index.as_str()),
         Cell::from(format::or_none(&advice.table)),
-        Cell::number(format::bytes(advice.bytes)),
-        Cell::number(format::bytes(advice.saves_bytes)),
+        Cell::number(size(advice.bytes)),
+        Cell::number(size(advice.saves_bytes)),
         Cell::from(advice.evidence.as_str()),
         Cell::from(format::or_none(&advice.caution)),
     ]

@@ -9,6 +9,7 @@ use genesis_storage::{ConfigGeneration, Intent};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::config_changes::changed_lines;
 use crate::config::{self, Config, Follower, Places};
 use crate::error::{Error, Result, Unmet};
 use crate::outside::{Outside, files};
@@ -241,32 +242,6 @@ fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text))
 }
 
-/// The keys, with their section, whose line differs between two texts in force.
-fn changed_lines(old: &str, new: &str) -> Vec<String> {
-    fn keys(text: &str) -> Vec<(String, String)> {
-        let mut section = String::new();
-        let mut found = Vec::new();
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix('[') {
-                section = name.trim_matches(['[', ']']).to_owned();
-            } else if let Some((key, value)) = line.split_once(" = ") {
-                found.push((format!("{section}.{key}"), value.to_owned()));
-            }
-        }
-        found
-    }
-    let (old, new) = (keys(old), keys(new));
-    let mut changed: Vec<String> =
-        new.iter().filter(|entry| !old.contains(entry)).map(|(key, _)| key.clone()).collect();
-    changed.extend(
-        old.iter()
-            .filter(|entry| !new.iter().any(|(key, _)| *key == entry.0))
-            .map(|(key, _)| key.clone()),
-    );
-    changed.dedup();
-    changed
-}
-
 /// A unified diff's body, by the longest common subsequence; configuration files are small.
 fn unified(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
@@ -433,12 +408,5 @@ mod tests {
     fn diff_shows_what_changes_and_what_stays() {
         assert_eq!(unified("a\nb\nc", "a\nx\nc\nd"), " a\n-b\n+x\n c\n+d\n");
         assert_eq!(unified("", "a"), "+a\n");
-    }
-
-    #[test]
-    fn changed_keys_carry_their_section() {
-        let old = "[logs]\na = 1\nb = 2\n\n[listen]\na = 1\n";
-        let new = "[logs]\na = 3\n\n[listen]\na = 1\n";
-        assert_eq!(changed_lines(old, new), ["logs.a", "logs.b"]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub mod backup;
 pub mod breaker;
+mod config_changes;
 pub mod config_history;
 pub mod database;
 pub mod health;

@@ -294,7 +294,7 @@ impl Hands {
     pub async fn checksums(&self, source: &Source, folder: &Path, id: &str) -> Proof {
         let description = match description(folder) {
             Ok(description) => description,
-            Err(why) => return Proof::Wrong(why),
+            Err(proof) => return proof,
         };
         if description.id != id {
             return Proof::Wrong(format!("it calls itself {}", description.id));
@@ -323,7 +323,7 @@ impl Hands {
         };
         let system = match self.system(source, data, major).await {
             Ok(system) => system.unwrap_or_default(),
-            Err(error) => return Proof::Wrong(error.chain()),
+            Err(error) => return uncontrolled(data, &error),
         };
         if system != made_of {
             let why = format!("its files are of system {system}, and it was made of {made_of}");
@@ -336,9 +336,23 @@ impl Hands {
                 Proof::Sound("pg_verifybackup found every file and its WAL right".to_owned())
             }
             Ok(ran) if could_not_look(&ran.said) => Proof::Unknown(ran.said),
-            Ok(ran) => Proof::Wrong(ran.said),
+            Ok(ran) if FOUND.iter().any(|found| ran.said.contains(found)) => Proof::Wrong(ran.said),
+            // It was ended, or says what nobody here has heard of.
+            Ok(ran) => Proof::Unknown(ran.said),
             Err(error) => Proof::Unknown(error.chain()),
         }
+    }
+}
+
+/// By what pg_verifybackup says that something is wrong.
+const FOUND: [&str; 6] =
+    ["on disk", "has size", "checksum", "manifest", "WAL parsing failed", "system identifier"];
+
+/// A folder of which pg_controldata tells nothing: wrong where its control file is gone.
+pub fn uncontrolled(data: &Path, error: &Error) -> Proof {
+    match data.join("global/pg_control").try_exists() {
+        Ok(false) => Proof::Wrong("it has no file global/pg_control".to_owned()),
+        Ok(true) | Err(_) => Proof::Unknown(error.chain()),
     }
 }
 
@@ -351,13 +365,18 @@ pub fn could_not_look(said: &str) -> bool {
         "Cannot allocate memory",
         "Too many open files",
         "No space left on device",
+        "could not create shared memory segment",
+        "unrecognized configuration parameter",
+        "insufficient parameter settings",
+        "incompatible with server",
+        "ended by signal",
     ]
     .iter()
     .any(|why| said.contains(why))
 }
 
 /// Whether a file is the one that was written.
-async fn same_hash(path: &Path, sha256: &str) -> Result<(), Proof> {
+pub async fn same_hash(path: &Path, sha256: &str) -> Result<(), Proof> {
     let own = path.to_owned();
     let found = match blocking(move || files::sha256(&own)).await {
         Ok(Ok(found)) => found,
@@ -383,7 +402,7 @@ pub async fn integrity(path: &Path) -> Proof {
             Proof::Sound("its sha256 is right, and integrity_check finds nothing".to_owned())
         }
         Ok(found) => Proof::Wrong(format!("integrity_check: {}", found.join("; "))),
-        Err(error) => Proof::Wrong(error.to_string()),
+        Err(error) => Proof::Unknown(error.to_string()),
     }
 }
 
@@ -402,11 +421,20 @@ pub async fn own_state(path: PathBuf) -> Proof {
 /// What a backup says of itself.
 ///
 /// # Errors
-/// Why that can't be read, in words.
-pub fn description(folder: &Path) -> Result<Description, String> {
+/// What that proves: nothing, where its disk may only be away.
+pub fn description(folder: &Path) -> Result<Description, Proof> {
     let path = folder.join(DESCRIPTION);
-    let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
+    let why = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| Proof::Wrong(why(&error))),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Proof::Unknown(why(&error)))
+        }
+        Err(error) => Err(match folder.parent().map(Path::try_exists) {
+            Some(Ok(true)) => Proof::Wrong(why(&error)),
+            _ => Proof::Unknown(format!("{}: is the disk of the backups there?", why(&error))),
+        }),
+    }
 }
 
 /// The major version of a folder of PostgreSQL.

@@ -35,9 +35,10 @@ pub(super) async fn server(
         }
     };
     failpoint::hit("backup.scratch-started");
-    let proof = questions(&mut session, source, target, level).await;
+    let mut asked = Asked { restored: Restored::Server(&mut session), live: Live::Server(target) };
+    let proof = asked.of_a_server(source, level).await;
     session.close().await;
-    proof.unwrap_or_else(|error| Proof::Wrong(format!("the scratch server: {error}")))
+    proof.unwrap_or_else(|proof| proof)
 }
 
 /// Whether a server answers, and with no: the code of its refusal stands at the end. 57P03 is that it still starts.
@@ -49,87 +50,100 @@ fn refused(why: &str) -> bool {
     })
 }
 
-async fn questions(
-    session: &mut Session,
-    source: &Source,
-    target: &Postgres,
-    level: BackupLevel,
-) -> Result<Proof, Failure> {
-    let one = session.text("SELECT 1").await?;
-    let tables = session.text("SELECT count(*) FROM pg_class").await?;
-    if one != "1" || tables.parse::<u64>().map_or(true, |count| count == 0) {
-        return Ok(Proof::Wrong(format!("it answers {one} for 1 and has {tables} relations")));
-    }
-    let started = format!("a scratch server started on it and has {tables} relations");
-    if level < BackupLevel::Queried {
-        return Ok(Proof::Sound(started));
-    }
-    for query in &source.queries {
-        let found = session.text(&query.sql).await?;
-        if !query.expect.is_empty() && found != query.expect {
-            let (name, wanted) = (&query.name, &query.expect);
-            return Ok(Proof::Wrong(format!(
-                "query {name} answers {found:?} instead of {wanted:?}"
-            )));
+/// What a role has set for itself, and where everybody's tables are.
+const IN_PUBLIC: &str =
+    "SELECT set_config('search_path', current_setting('search_path') || ', public', false)";
+
+/// What was restored.
+enum Restored<'a> {
+    Server(&'a mut Session),
+    File(&'a mut File),
+}
+
+/// What it was made of.
+enum Live<'a> {
+    Server(&'a Postgres),
+    File(&'a Path),
+}
+
+impl Live<'_> {
+    /// What it answers; `None`: it can't be asked, or fails.
+    async fn value(&self, sql: &str) -> Option<String> {
+        match self {
+            Self::Server(target) => {
+                let mut live = Session::open(target, "backup", Limits::LOOK).await.ok()?;
+                live.text(IN_PUBLIC).await.ok()?;
+                let value = live.text(sql).await.ok();
+                live.close().await;
+                value
+            }
+            Self::File(path) => sqlite::value(path, sql).await.ok(),
         }
     }
-    for count in &source.row_counts {
-        let sql = format!("SELECT count(*) FROM {}", sqlite::quote(&count.table));
-        let restored = session.text(&sql).await?.parse().unwrap_or(0);
-        let live = match count.within {
-            None => None,
-            Some(_) => match Session::open(target, "backup", Limits::LOOK).await {
-                Ok(mut live) => live.text(&sql).await.ok().and_then(|rows| rows.parse().ok()),
-                Err(_) => None,
-            },
+}
+
+/// Whether a failure says that what is on the disk is not what was written.
+fn is_corrupt(failure: &Failure) -> bool {
+    // data_corrupted, index_corrupted, undefined_file, io_error.
+    matches!(failure.code(), "XX001" | "XX002" | "58P01" | "58030") || sqlite::is_damage(failure)
+}
+
+struct Asked<'a> {
+    restored: Restored<'a>,
+    live: Live<'a>,
+}
+
+impl Asked<'_> {
+    /// The one value that it answers. What fails there and not in the live database is wrong; what fails in both, or
+    /// where nobody can tell, is no fault of the backup.
+    async fn value(&mut self, sql: &str) -> Result<String, Proof> {
+        let answered = match &mut self.restored {
+            Restored::Server(session) => session.text(sql).await,
+            Restored::File(file) => file.value(sql).await,
         };
-        if count.within.is_some() && live.is_none() {
-            return Ok(Proof::Unknown(format!(
-                "the live rows of {} can't be counted",
-                count.table
-            )));
-        }
-        if let Err(why) = plan::rows(count, restored, live) {
-            return Ok(Proof::Wrong(why));
+        match answered {
+            Ok(value) => Ok(value),
+            Err(failure) if is_corrupt(&failure) => Err(Proof::Wrong(failure.to_string())),
+            Err(failure) => Err(match self.live.value(sql).await {
+                Some(_) => Proof::Wrong(format!("{failure}, and the live database answers")),
+                None => {
+                    Proof::Unknown(format!("{failure}, as in the live database, if it answers"))
+                }
+            }),
         }
     }
-    Ok(Proof::Sound(format!("{started}; {}", questioned(source))))
-}
 
-fn questioned(source: &Source) -> String {
-    format!("{} queries and {} row counts are right", source.queries.len(), source.row_counts.len())
-}
-
-/// Asks a copy of a file of SQLite.
-pub(super) async fn file(source: &Source, path: &Path, live: &Path, level: BackupLevel) -> Proof {
-    let asked = async {
-        let mut file = File::open(path, Access::Read, BUSY).await?;
-        let tables = file.value("SELECT count(*) FROM sqlite_schema").await?;
-        let found = file.damage(true).await?;
-        if !found.is_empty() {
-            return Ok(Proof::Wrong(format!("integrity_check: {}", found.join("; "))));
+    async fn of_a_server(&mut self, source: &Source, level: BackupLevel) -> Result<Proof, Proof> {
+        let one = self.value("SELECT 1").await?;
+        let tables = self.value("SELECT count(*) FROM pg_class").await?;
+        if one != "1" || tables.parse::<u64>().map_or(true, |count| count == 0) {
+            return Ok(Proof::Wrong(format!("it answers {one} for 1 and has {tables} relations")));
         }
-        let opened = format!("a copy of it opens, is sound and has {tables} tables and indexes");
+        let started = format!("a scratch server started on it and has {tables} relations");
         if level < BackupLevel::Queried {
-            return Ok(Proof::Sound(opened));
+            return Ok(Proof::Sound(started));
         }
+        self.value(IN_PUBLIC).await?;
+        self.questions(source, &started).await
+    }
+
+    /// What is configured to be asked.
+    async fn questions(&mut self, source: &Source, before: &str) -> Result<Proof, Proof> {
         for query in &source.queries {
-            let found = file.value(&query.sql).await?;
+            let found = self.value(&query.sql).await?;
             if !query.expect.is_empty() && found != query.expect {
                 let (name, wanted) = (&query.name, &query.expect);
-                let why = format!("query {name} answers {found:?} instead of {wanted:?}");
-                return Ok(Proof::Wrong(why));
+                return Ok(Proof::Wrong(format!(
+                    "query {name} answers {found:?} instead of {wanted:?}"
+                )));
             }
         }
         for count in &source.row_counts {
             let sql = format!("SELECT count(*) FROM {}", sqlite::quote(&count.table));
-            let restored = file.value(&sql).await?.parse().unwrap_or(0);
+            let restored = self.value(&sql).await?.parse().unwrap_or(0);
             let live = match count.within {
                 None => None,
-                Some(_) => match File::open(live, Access::Read, BUSY).await {
-                    Ok(mut live) => live.value(&sql).await.ok().and_then(|rows| rows.parse().ok()),
-                    Err(_) => None,
-                },
+                Some(_) => self.live.value(&sql).await.and_then(|rows| rows.parse().ok()),
             };
             if count.within.is_some() && live.is_none() {
                 let why = format!("the live rows of {} can't be counted", count.table);
@@ -139,7 +153,32 @@ pub(super) async fn file(source: &Source, path: &Path, live: &Path, level: Backu
                 return Ok(Proof::Wrong(why));
             }
         }
-        Ok::<_, Failure>(Proof::Sound(format!("{opened}; {}", questioned(source))))
+        let (queries, counts) = (source.queries.len(), source.row_counts.len());
+        Ok(Proof::Sound(format!("{before}; {queries} queries and {counts} row counts are right")))
+    }
+}
+
+/// Asks a copy of a file of SQLite.
+pub(super) async fn file(source: &Source, path: &Path, live: &Path, level: BackupLevel) -> Proof {
+    match sqlite::damage(path, Access::Read, true).await {
+        Err(failure) => return Proof::Unknown(format!("its copy: {failure}")),
+        Ok(found) if found.is_empty() => {}
+        Ok(found) => return Proof::Wrong(format!("integrity_check: {}", found.join("; "))),
+    }
+    let mut file = match File::open(path, Access::Read, BUSY).await {
+        Ok(file) => file,
+        Err(failure) => return Proof::Unknown(format!("its copy: {failure}")),
     };
-    asked.await.unwrap_or_else(|error| Proof::Wrong(format!("its copy: {error}")))
+    let mut asked = Asked { restored: Restored::File(&mut file), live: Live::File(live) };
+    let asking = async {
+        let tables = asked.value("SELECT count(*) FROM sqlite_schema").await?;
+        let opened = format!("a copy of it opens, is sound and has {tables} tables and indexes");
+        match level < BackupLevel::Queried {
+            true => Ok(Proof::Sound(opened)),
+            false => asked.questions(source, &opened).await,
+        }
+    };
+    let proof = asking.await.unwrap_or_else(|proof| proof);
+    file.close().await;
+    proof
 }

@@ -84,6 +84,13 @@ impl Config {
              runs as root the state folder's name with \"-scratch\" behind it, since run_as can't enter that one.",
             optional,
         );
+        if let (Some(folder), Some(Some(scratch))) = (&folder, &scratch)
+            && (folder.starts_with(scratch)
+                || (scratch.starts_with(folder) && *scratch != folder.join(".scratch")))
+        {
+            // What is in the one is removed at each start.
+            section.problem("scratch", "must not be where the backups are kept, nor around that");
+        }
         let schedule = section.parsed(
             "schedule",
             Some("01:00"),

@@ -218,7 +218,7 @@ impl Backup {
         records.retain(|record| self.owns(record));
         let (actor, reason) = (context.actor(), context.reason());
         let mut deleted = 0;
-        for id in plan::expired(&records, source.keep, source.level) {
+        for id in plan::expired(&records, source.keep, source.level, self.outside.clock.now()) {
             context.safe_point()?;
             let Some(record) = records.iter().find(|record| record.id == id) else { continue };
             let step = context.begin("expire", &record.place).await?;

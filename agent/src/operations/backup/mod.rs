@@ -390,7 +390,7 @@ impl Backup {
         if source.tool == Tool::Builtin {
             // One more will be there, and verified.
             let keep = source.keep.saturating_sub(1).max(1);
-            let over = plan::expired(&kept, keep, source.level);
+            let over = plan::expired(&kept, keep, source.level, self.outside.clock.now());
             steps.extend(over.into_iter().map(|id| {
                 PlanStep::new(
                     "delete",

@@ -221,9 +221,16 @@ pub fn room(free: u64, wanted: u64, folder: &Path) -> Result<()> {
 
 /// Which backups of a source are over, by what is kept of it. The newest that is verified as deeply as is configured
 /// stays, or where there is none the most deeply verified: it may be all that can be relied on.
-pub fn expired(records: &[BackupRecord], keep: usize, level: BackupLevel) -> Vec<String> {
+/// Those of a time that is still to come, made by a clock that was ahead, are left: they say nothing of the others.
+pub fn expired(
+    records: &[BackupRecord],
+    keep: usize,
+    level: BackupLevel,
+    now: Timestamp,
+) -> Vec<String> {
     let there = |record: &&BackupRecord| {
         matches!(record.state, BackupState::Complete | BackupState::Broken)
+            && record.started_at <= now
     };
     let mut own: Vec<_> = records.iter().filter(there).collect();
     own.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));

@@ -3,14 +3,15 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use genesis_storage::BackupRecord;
+use genesis_storage::{BackupRecord, BackupState};
 use serde_json::json;
 
 use super::act::{self, Hands, Proof, blocking};
 use super::make::clear;
 use super::plan::{self, Kind, Source, Standing, Tool};
-use super::{Backup, RESTORE, tools};
+use super::{Backup, RESTORE, scratch, tools};
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::outside::{failpoint, files, trees};
@@ -22,7 +23,9 @@ impl Backup {
         let records = self.records(None)?;
         let record = plan::find(&records, backup)?;
         plan::readable(record)?;
-        let (source, into) = (self.source_of(record), PathBuf::from(into));
+        // Two ways to write a path are one place.
+        let into: PathBuf = Path::new(into).components().collect();
+        let source = self.source_of(record);
         plan::target(&record.engine, &into, standing(&into), &self.occupied(&into))?;
         Ok((record.clone(), source, into))
     }
@@ -91,11 +94,13 @@ impl Backup {
         };
         let own = Arc::clone(self);
         let body = move |context: Context| async move {
+            let own_copy = AtomicBool::new(false);
             let done = tokio::select! {
-                done = own.restore_to(&source, &record, &into, &staging, &context) => done,
+                done = own.restore_to(&source, &record, &into, (&staging, &own_copy), &context) => done,
                 () = context.cancelled() => Err(Error::cancelled()),
             };
-            if done.is_err() {
+            // What another run has made there is its own.
+            if done.is_err() && own_copy.load(Ordering::Acquire) {
                 clear(&staging).await;
             }
             done
@@ -108,7 +113,7 @@ impl Backup {
         source: &Source,
         record: &BackupRecord,
         into: &Path,
-        staging: &Path,
+        (staging, own_copy): (&Path, &AtomicBool),
         context: &Context,
     ) -> Result<Report> {
         let busy = self.busy(&record.source);
@@ -120,27 +125,46 @@ impl Backup {
         plan::room(free, plan::wanted_room(Some(record.bytes), None), &above)?;
         let step = context.begin("restore", &staging.display().to_string()).await?;
         let made = staging.to_owned();
+        let owner = hands.owner(source)?;
+        let (below, at) = (above.clone(), into.to_owned());
+        blocking(move || {
+            files::create_folders(&below)?;
+            match owner.and_then(|owner| trees::barred(&below, owner)) {
+                None => Ok(()),
+                Some(barred) => Err(std::io::Error::other(format!(
+                    "whoever runs a server on {} can't pass through {}: chmod it, or take another place",
+                    at.display(),
+                    barred.display()
+                ))),
+            }
+        })
+        .await?
+        .map_err(|error| act::failed("it can't be put there", error))?;
         blocking(move || {
             files::create_folders(&above)?;
             std::fs::DirBuilder::new().mode(0o700).create(&made)
         })
         .await?
         .map_err(|error| act::failed("the copy can't be begun", error))?;
+        own_copy.store(true, Ordering::Release);
         let contents = self.copy(&hands, source, record, staging).await?;
         failpoint::hit("backup.restore-copied");
         step.done(plan::size(record.bytes)).await?;
         let step = context.begin("verify", &contents.display().to_string()).await?;
-        let how = match read_back(&hands, source, record, &contents).await {
+        let how = match read_back(&hands, source, record, (staging, &contents)).await {
             Proof::Sound(how) => how,
-            Proof::Wrong(why) | Proof::Unknown(why) => {
+            proof @ (Proof::Wrong(_) | Proof::Unknown(_)) => {
+                let (Proof::Wrong(why) | Proof::Unknown(why) | Proof::Sound(why)) = &proof;
                 step.failed(why.clone()).await?;
                 let message = format!("the copy of backup {} is not sound: {why}", record.id);
+                if matches!(proof, Proof::Wrong(_)) {
+                    self.found_broken(record, why, context).await?;
+                }
                 return Err(Error::unavailable("BACKUP_BROKEN", message));
             }
         };
         step.done(how.clone()).await?;
         let step = context.begin("put", &into.display().to_string()).await?;
-        let owner = hands.owner(source)?;
         let (from, to, agent) = (contents, into.to_owned(), source.kind == Kind::Agent);
         let put: std::io::Result<()> = blocking(move || {
             if let Some(owner) = owner {
@@ -162,6 +186,23 @@ impl Backup {
             record.started_at,
             next(source, into)
         )))
+    }
+
+    /// Keeps that a backup was found to be wrong, so that nobody relies on it any more.
+    async fn found_broken(
+        &self,
+        record: &BackupRecord,
+        why: &str,
+        context: &Context,
+    ) -> Result<()> {
+        let broken = BackupRecord {
+            state: BackupState::Broken,
+            level: None,
+            detail: format!("while it was restored: {why}"),
+            ..record.clone()
+        };
+        let (actor, reason) = (context.actor(), context.reason());
+        self.put(&broken, "backup.verified", (&actor, &reason)).await
     }
 
     async fn copy(
@@ -187,11 +228,34 @@ impl Backup {
     }
 }
 
-/// Reads back what was restored.
-async fn read_back(hands: &Hands, source: &Source, record: &BackupRecord, at: &Path) -> Proof {
+/// Reads back what was restored, which stands in `staging`.
+async fn read_back(
+    hands: &Hands,
+    source: &Source,
+    record: &BackupRecord,
+    (staging, at): (&Path, &Path),
+) -> Proof {
     match (&source.kind, source.tool) {
-        (Kind::Agent, _) => act::own_state(at.to_owned()).await,
-        (Kind::Sqlite(_), _) => act::integrity(at).await,
+        (Kind::Agent | Kind::Sqlite(_), tool) => {
+            // It says itself what it must be, where it is kept or where the tool has put it.
+            let raw = staging.join("restic");
+            let place = match tool {
+                Tool::Restic => scratch::described(&raw).unwrap_or(raw),
+                _ => PathBuf::from(&record.place),
+            };
+            let described = match act::description(&place) {
+                Ok(described) if described.id == record.id => described,
+                Ok(described) => return Proof::Wrong(format!("it calls itself {}", described.id)),
+                Err(proof) => return proof,
+            };
+            if let Err(proof) = act::same_hash(at, &described.sha256).await {
+                return proof;
+            }
+            match source.kind {
+                Kind::Agent => act::own_state(at.to_owned()).await,
+                _ => act::integrity(at).await,
+            }
+        }
         (Kind::Postgres(_), Tool::Builtin | Tool::Restic) => {
             hands.manifest(source, at, &record.system_identifier).await
         }

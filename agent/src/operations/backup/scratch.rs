@@ -215,7 +215,7 @@ impl Hands {
         };
         let control = match self.control(source, data, major).await {
             Ok(control) => control,
-            Err(error) => return Ok(Proof::Wrong(error.chain())),
+            Err(error) => return Ok(act::uncontrolled(data, &error)),
         };
         let (own, at, tool) = (folder.clone(), data.to_owned(), source.tool);
         let settled: std::io::Result<_> = blocking(move || settle(&own, &at, owner, tool)).await?;
@@ -362,7 +362,7 @@ async fn stop(pid: Option<u32>, mut serving: Serving) {
 }
 
 /// The folder of a backup somewhere below `folder`.
-fn described(folder: &Path) -> Option<PathBuf> {
+pub(super) fn described(folder: &Path) -> Option<PathBuf> {
     let mut found = None;
     files::walk(folder, &mut |path| {
         if path.file_name().is_some_and(|name| name == act::DESCRIPTION) && found.is_none() {

@@ -46,8 +46,13 @@ impl Backup {
             }
         }
         let folder = self.config.load().folder.clone();
+        // Another host may keep its own beside them: only what is recorded here was begun here.
+        let begun: Vec<String> = self.records(None)?.into_iter().map(|record| record.id).collect();
+        let own = |name: &str| {
+            plan::is_partial(name) && begun.iter().any(|id| name.starts_with(id.as_str()))
+        };
         for source in trees::names(&folder).unwrap_or_default() {
-            remove_all(&folder.join(source), plan::is_partial).await;
+            remove_all(&folder.join(source), own).await;
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ fn broken(hours: i64) -> BackupRecord {
 #[test]
 fn what_is_over_goes_but_never_the_last_verified_one() {
     let hours = |records: &[BackupRecord], keep| {
-        let over = plan::expired(records, keep, BackupLevel::Checksums);
+        let over = plan::expired(records, keep, BackupLevel::Checksums, at(NOW));
         over.iter().map(|id| 9_999 - id.parse::<i64>().unwrap()).collect::<Vec<_>>()
     };
     for (what, records, keep, over) in [
@@ -87,6 +87,13 @@ fn what_is_over_goes_but_never_the_last_verified_one() {
         ("more", vec![good(4), good(1), good(3), good(2)], 2, vec![3, 4]),
         ("the last verified is old", vec![recorded(1), recorded(2), good(3), good(4)], 2, vec![4]),
         ("none is verified", vec![recorded(1), recorded(2), recorded(3)], 1, vec![2, 3]),
+        (
+            "those that are still to come take nobody's place",
+            vec![good(-3), good(-2), good(1)],
+            1,
+            vec![],
+        ),
+        ("nor are they over", vec![good(-3), good(-2), good(1), good(2)], 1, vec![2]),
         ("a broken one is newer", vec![broken(1), good(2), good(3)], 1, vec![3]),
         ("a broken one is older", vec![good(1), broken(2), good(3)], 2, vec![2]),
         ("only broken ones", vec![broken(1), broken(2)], 1, vec![]),
@@ -374,10 +381,18 @@ fn records_follow_the_list_of_a_tool() {
         record("known", BackupState::Complete),
         record("gone", BackupState::Complete),
         record("long gone", BackupState::Expired),
+        record("there again", BackupState::Expired),
+        record("gone bad", BackupState::Complete),
         // The agent's own are not the tool's.
         BackupRecord { tool: "builtin".to_owned(), ..record("here", BackupState::Complete) },
     ];
-    let list = [listed("known", ""), listed("new", ""), listed("bad", "wrong pages")];
+    let list = [
+        listed("known", ""),
+        listed("new", ""),
+        listed("bad", "wrong pages"),
+        listed("there again", ""),
+        listed("gone bad", "wrong pages"),
+    ];
     let mut number = 0;
     let changed = tools::differences(&source, &records, &list, |_| {
         number += 1;
@@ -389,6 +404,8 @@ fn records_follow_the_list_of_a_tool() {
         [
             ("new", BackupState::Complete, Some(BackupLevel::Recorded)),
             ("bad", BackupState::Broken, None),
+            ("there again", BackupState::Complete, Some(BackupLevel::Recorded)),
+            ("gone bad", BackupState::Broken, None),
             ("gone", BackupState::Expired, Some(BackupLevel::Recorded)),
         ]
     );

@@ -258,7 +258,9 @@ pub fn differences(
     let own = || records.iter().filter(|record| record.tool == source.tool.name());
     let mut changed = Vec::new();
     for found in listed {
-        if own().any(|record| record.place == found.place) {
+        let known = own().find(|record| record.place == found.place);
+        if let Some(record) = known {
+            changed.extend(told_anew(record, found, source.tool));
             continue;
         }
         let (state, detail) = match found.wrong.as_str() {
@@ -292,6 +294,22 @@ pub fn differences(
         ..record.clone()
     }));
     changed
+}
+
+/// What its list says that a record does not: a backup that was missing from it is there again, one has gone bad.
+fn told_anew(record: &BackupRecord, found: &Listed, tool: Tool) -> Option<BackupRecord> {
+    let (state, level, detail) = match (record.state, found.wrong.as_str()) {
+        (BackupState::Expired, "") => (
+            BackupState::Complete,
+            Some(BackupLevel::Recorded),
+            format!("{} lists it again", tool.name()),
+        ),
+        (BackupState::Expired | BackupState::Complete, wrong) if !wrong.is_empty() => {
+            (BackupState::Broken, None, wrong.to_owned())
+        }
+        _ => return None,
+    };
+    Some(BackupRecord { state, level, verified_at: None, detail, ..record.clone() })
 }
 
 /// What a tool's check came to for the backup at `place`. Only what it says is wrong is wrong: that it can't reach what

@@ -55,6 +55,7 @@ WHERE (e.extname = 'amcheck' AND p.proname = 'bt_index_check')
 -- Up to 15 it keeps one connection open for that.
 --
 -- Only where trades_probe or a check of yours asks tables: GRANT SELECT ON open_orders TO :"genesis_role";
+-- and name them with their schema, as this role looks nowhere by itself.
 --
 -- Only to have the queries of deadlocks told from the server's log; it lets the role read every file of the server:
 --

@@ -23,11 +23,19 @@ impl PgBouncer {
     /// # Panics
     /// When it is missing (`tests/run` installs it), or does not start.
     pub fn start(server: &Postgres, size: u32) -> Self {
+        Self::start_with(server, size, "pool_mode = session")
+    }
+
+    /// The same with these lines of its configuration.
+    ///
+    /// # Panics
+    /// As [`PgBouncer::start`].
+    pub fn start_with(server: &Postgres, size: u32, settings: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("genesis-pgb-").tempdir().expect("a folder");
         let text = format!(
             "[databases]\npostgres = host={} pool_size={size}\n\
              [pgbouncer]\nlisten_addr =\nlisten_port = {PORT}\nunix_socket_dir = {}\nauth_type = trust\n\
-             auth_file = {}\nstats_users = stats\nmax_client_conn = 50\npool_mode = session\n",
+             auth_file = {}\nstats_users = stats\nmax_client_conn = 50\n{settings}\n",
             server.socket().display(),
             folder.path().display(),
             folder.path().join("users").display(),

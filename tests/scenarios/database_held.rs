@@ -8,6 +8,7 @@ use genesis_tests::TestAgent;
 use genesis_tests::clock::{Watch, wait_until};
 use genesis_tests::pgbouncer::PgBouncer;
 use genesis_tests::postgres::Postgres;
+use genesis_tests::psql::Psql;
 use genesis_tests::trading::{Says, TradingSystem};
 
 use super::database::{back_up, bloated, codes, config, fill, last, maintenance, optimize, slowly};
@@ -145,6 +146,55 @@ fn a_pool_is_no_server_to_care_for() {
     let output = optimize(&agent, &[]);
     assert!(matches!(output.code, 4 | 7), "{}", output.stderr);
     assert_eq!(maintenance(&server), Vec::<String>::new());
+}
+
+#[test]
+fn through_a_pool_nothing_is_set_that_would_stay_with_others() {
+    let server = Postgres::start("");
+    server.sql("postgres", "CREATE ROLE app LOGIN IN ROLE pg_monitor");
+    let settings =
+        "pool_mode = transaction\nignore_startup_parameters = options,extra_float_digits";
+    let pool = PgBouncer::start_with(&server, 1, settings);
+    let through = pool.console().replace("stats@", "app@").replace("/pgbouncer?", "/postgres?");
+    let text = config(&server, "").replace(&server.url("trades"), &through);
+    let agent = TestAgent::started(|_| text);
+    agent.ctl(&["db", "preflight"]).exits(4).says(&["direct-connection", "a pool"]);
+    agent.ctl(&["db", "health"]);
+    let log = server.log();
+    assert!(log.contains("genesis-agent/"), "it has come that far");
+    assert!(!log.contains("SET lock_timeout"), "{log}");
+}
+
+#[test]
+fn a_table_that_somebody_locks_is_named_and_nothing_waits_for_it() {
+    let (server, agent) = bloated("", "");
+    let mut admin = Psql::connect_to(&server, "trades", "postgres", "migration");
+    admin.run("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
+    let pid = format!("pid {}", admin.pid);
+    agent.ctl(&["db", "preflight"]).exits(4).says(&["no-foreign-ddl", &pid, "migration"]);
+    optimize(&agent, &[]).exits(4).says(&["no-foreign-ddl", &pid]);
+    assert_eq!(last(&agent)["outcome"], "CARE_OUTCOME_BLOCKED");
+    agent.ctl(&["db", "health"]).says(&["wraparound", "bloat"]);
+    agent.ctl(&["db", "indexes"]).says(&["orders"]);
+    admin.run("ROLLBACK");
+    agent.ctl(&["db", "preflight"]).ok();
+}
+
+#[test]
+fn a_query_that_fails_is_told_and_the_care_goes_on() {
+    let bench = "[[database.instance.bench]]\nname = \"gone\"\nsql = \"SELECT count(*) FROM no_such_table\"\n\
+                 [[database.instance.bench]]\nname = \"remark\"\nsql = \"SELECT 1 -- one\"\n";
+    let (_server, agent) = bloated("", bench);
+    agent.ctl(&["db", "verify"]).exits(5).says(&["gone", "no_such_table"]);
+    optimize(&agent, &[]).exits(1).says(&["VERIFICATION_UNKNOWN", "gone"]);
+    let care = last(&agent);
+    let steps = care["steps"].as_array().unwrap();
+    assert!(
+        steps.iter().any(|it| it["action"] == "reindex" && it["outcome"] == "done"),
+        "{care:#}"
+    );
+    let remark = care["benchmarks"].as_array().unwrap().iter().find(|it| it["name"] == "remark");
+    assert_eq!(remark.unwrap()["truth"], "TRUTH_PASS", "{care:#}");
 }
 
 #[test]

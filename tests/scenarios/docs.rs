@@ -360,7 +360,12 @@ fn every_metric_of_the_monitoring_exists() {
 
 #[test]
 fn the_dashboards_are_json_and_each_panel_asks_something() {
-    let boards = [("logs", "Log Management"), ("health", "Health"), ("alerts", "Alerts"), ("databases", "Databases")];
+    let boards = [
+        ("logs", "Log Management"),
+        ("health", "Health"),
+        ("alerts", "Alerts"),
+        ("databases", "Databases"),
+    ];
     for (name, title) in boards {
         let text = read(&format!("docs/monitoring/genesis-{name}.dashboard.json"));
         let board: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -6,20 +6,18 @@ use genesis_storage::{LedgerRecord, VerifiedBackup};
 use serde_json::Value;
 
 use super::care::{Care, Done};
-use super::plan::{self, Reindex, Vacuum, qualified};
+use super::plan::{self, Reindex, qualified};
 use super::record::{Item, Measured, StepOutcome, Truth, micros, size};
 use super::watch::Watching;
 use super::{ledger, preflight, verify};
-use crate::error::Result;
-use crate::outside::database::facts::{self, Index, Standing, Table};
+use crate::error::{Error, Result};
+use crate::outside::database::facts::{self, Index, Standing};
 use crate::outside::database::postgres::Session;
 use crate::outside::database::{Failure, upkeep};
 use crate::outside::failpoint;
 
 /// So often it is looked for what a rebuild builds: as long as nothing is seen, and once it is.
 const LOOK_PACE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
-/// Servers up to version 14 tell up to half a second late what was vacuumed: they are asked again so often.
-const LATE: (Duration, u32) = (Duration::from_millis(100), 15);
 /// So often it is looked whether somebody is still in the way of a rebuild.
 const WAY_PACE: Duration = Duration::from_millis(200);
 
@@ -102,94 +100,8 @@ impl Care {
         Done::new(StepOutcome::Done, detail)
     }
 
-    /// Vacuums and analyses some tables in one statement, and reads back that each was.
-    pub(super) async fn vacuum_batch(
-        &self,
-        session: &mut Session,
-        batch: &[Vacuum],
-        watching: &Watching,
-    ) -> Done {
-        if let Err(failure) = session.limit(self.limits()).await {
-            return Done::new(StepOutcome::Failed, failure.to_string());
-        }
-        let names: Vec<&str> = batch.iter().map(|table| table.name.as_str()).collect();
-        let sql = format!("VACUUM (ANALYZE, PARALLEL {}) {}", self.instance.jobs, names.join(", "));
-        let ran = session.run(&sql).await;
-        failpoint::pause("database.after-vacuum");
-        let ran = ran.map_err(|failure| self.why(&failure, watching));
-        let (mut done, mut bytes) = (0, (0, 0));
-        let mut missed = Vec::new();
-        let mut looks = LATE.1;
-        for table in batch {
-            let after = match self.after_vacuum(session, &table.before, &mut looks).await {
-                Ok(after) => after,
-                Err(failure) => return Done::new(StepOutcome::Failed, failure.to_string()),
-            };
-            // One that was dropped meanwhile needs no care.
-            let Some(after) = after else { continue };
-            bytes.0 += table.before.bytes.unsigned_abs();
-            bytes.1 += after.bytes.unsigned_abs();
-            if !after.vacuumed_since(&table.before) {
-                missed.push(table.name.as_str());
-                continue;
-            }
-            done += 1;
-            let (was, is) = (table.before.dead, after.dead);
-            if is > 0 && (is * 2 >= was || is * 5 >= after.live) {
-                self.removed_nothing(session, table, is).await;
-            }
-        }
-        let detail = match (ran, missed.as_slice()) {
-            (Ok(()), []) => format!("{done} vacuumed and analysed"),
-            (Ok(()), missed) => format!("the server skipped {}", missed.join(", ")),
-            (Err(why), []) => why,
-            (Err(why), missed) => format!("{why}; not done: {}", missed.join(", ")),
-        };
-        let outcome = match missed.is_empty() {
-            true => StepOutcome::Done,
-            false if self.left().is_zero() => StepOutcome::Deferred,
-            false => {
-                self.find("VACUUM_FAILED", &plan::words(batch), detail.clone());
-                StepOutcome::Failed
-            }
-        };
-        Done { outcome, bytes, detail }
-    }
-
-    /// A table after its vacuum, `None` where it was dropped. It is looked at again, at most `looks` times, until the
-    /// server tells of it.
-    async fn after_vacuum(
-        &self,
-        session: &mut Session,
-        before: &Table,
-        looks: &mut u32,
-    ) -> Result<Option<Table>, Failure> {
-        loop {
-            let after = facts::tables(session, Some(before.oid)).await?.pop();
-            match after {
-                Some(after) if !after.vacuumed_since(before) && *looks > 0 => {
-                    *looks -= 1;
-                    self.databases.outside.clock.sleep(LATE.0).await;
-                }
-                after => return Ok(after),
-            }
-        }
-    }
-
-    /// VACUUM ran and many dead rows are still there: somebody may see them.
-    async fn removed_nothing(&self, session: &mut Session, table: &Vacuum, dead: i64) {
-        let who = match facts::standing(session).await {
-            Ok(standing) if standing.pinning.is_empty() => return,
-            Ok(standing) => preflight::named(&standing.pinning),
-            Err(failure) => format!("who keeps them can't be told: {failure}"),
-        };
-        let message =
-            format!("{dead} dead rows could not be removed, as somebody may still see them: {who}");
-        self.find("SNAPSHOT_OLD", &table.name, message);
-    }
-
     /// In words why a statement failed: what we know of it first.
-    fn why(&self, failure: &Failure, watching: &Watching) -> String {
+    pub(super) fn why(&self, failure: &Failure, watching: &Watching) -> String {
         match watching.cut() {
             Some(cut) if failure.cancelled() => cut,
             _ if failure.cancelled() && self.left().is_zero() => "its window is over".to_owned(),
@@ -205,6 +117,22 @@ impl Care {
         self.tell(0, 0, format!("REINDEX INDEX CONCURRENTLY {}", reindex.name));
         self.step("reindex", &reindex.name, async || self.rebuild(reindex).await).await?;
         Ok(())
+    }
+
+    /// Why an index is not rebuilt: its new copy has no room beside it, or nobody can tell.
+    pub(super) async fn lacks_room(&self, reindex: &Reindex) -> Option<String> {
+        if self.overrides.iter().any(|item| item == preflight::DISK) {
+            return None;
+        }
+        let index = &reindex.index;
+        let disk = match &index.tablespace {
+            None => self.databases.disk(&self.instance, &self.standing).await,
+            Some(_) if !self.standing.local => Err("its tablespace is on another host".to_owned()),
+            Some(place) => self.databases.disk_of(place.into()).await,
+        };
+        let item = preflight::disk(&self.instance, &disk, index.bytes.unsigned_abs());
+        (!item.clear())
+            .then(|| format!("{} free (must be {}): {}", item.value, item.limit, item.evidence))
     }
 
     async fn rebuild(&self, reindex: &Reindex) -> Done {
@@ -433,6 +361,7 @@ impl Care {
         ];
         let mut report = self.report();
         report.findings.extend(verify::findings(&items, &benchmarks));
+        report.notes.extend(verify::notes(&benchmarks));
         (report.verification, report.benchmarks) = (items, benchmarks);
         Ok(())
     }
@@ -450,7 +379,11 @@ impl Care {
                 return Ok(Item::new("backup-integrity", Truth::Unknown, "", limit, why));
             }
         };
-        Ok(match self.databases.neighbours.reverify(&record.id).await {
+        let verified = tokio::select! {
+            verified = self.databases.neighbours.reverify(&record.id) => verified,
+            () = self.context.cancelled() => return Err(Error::cancelled()),
+        };
+        Ok(match verified {
             Ok(detail) => Item::new("backup-integrity", Truth::Pass, record.id, limit, detail),
             Err(why) => Item::new("backup-integrity", Truth::Fail, record.id, limit, why),
         })
@@ -463,14 +396,30 @@ pub async fn measure(
     session: &mut Session,
     query: &super::config::BenchQuery,
 ) -> Result<Measured, String> {
+    let measured = try_measure(databases, session, query).await;
+    if measured.is_err() {
+        // What failed has left its transaction open, in which nobody is answered.
+        let _ = session.run("ROLLBACK").await;
+    }
+    measured
+}
+
+async fn try_measure(
+    databases: &super::Databases,
+    session: &mut Session,
+    query: &super::config::BenchQuery,
+) -> Result<Measured, String> {
     let text = |failure: Failure| failure.to_string();
-    let explain =
-        format!("BEGIN READ ONLY; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}; ROLLBACK", query.sql);
+    let explain = format!(
+        "BEGIN READ ONLY; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}\n; ROLLBACK",
+        query.sql
+    );
     let plan: Value = session.ask(&explain).await.map_err(text)?;
     let (shape, indexes) = verify::shape(&plan);
     let clock = &databases.outside.clock;
     let mut times = Vec::with_capacity(verify::TIMES);
-    let sql = format!("BEGIN READ ONLY; {}; ROLLBACK", query.sql);
+    // What begins with -- in it ends with its line.
+    let sql = format!("BEGIN READ ONLY; {}\n; ROLLBACK", query.sql);
     for _ in 0..verify::TIMES {
         let since = clock.monotonic();
         session.run(&sql).await.map_err(text)?;

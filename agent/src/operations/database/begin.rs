@@ -14,7 +14,7 @@ use super::record::{Item, Report, StepOutcome, Truth};
 use super::survey::Survey;
 use super::{Databases, OPTIMIZE, plan};
 use crate::emergency::Stance;
-use crate::error::{Error, Result, Unmet};
+use crate::error::{Error, Kind, Result, Unmet};
 use crate::outside::database::postgres::{Limits, Session};
 use crate::outside::database::{Engine, Postgres, upkeep};
 use crate::plan::{Plan, PlanStep, demand_reason};
@@ -58,7 +58,7 @@ pub fn due(
     let next = schedule.next_after(now);
     let Some(last) = schedule.last_until(now) else { return Due::Later(next) };
     let since = now.duration_since(last).unsigned_abs();
-    if since >= window || tried.is_some_and(|tried| tried >= last) {
+    if since >= window || tried.is_some_and(|tried| tried >= last && tried <= now) {
         return Due::Later(next);
     }
     Due::Now(window - since)
@@ -175,7 +175,7 @@ impl Databases {
         let name = instance.target.name.clone();
         let opened = Session::open(&target, "turn", Limits::LOOK).await;
         let mut turn = opened.map_err(|failure| failure.about(&name))?;
-        if !turn.direct().await.map_err(|failure| failure.about(&name))? {
+        if !turn.direct() {
             // A lock through a pool would be left to whoever gets the connection next.
             let item = super::preflight::pooled();
             return self.refuse(&instance, &wish, vec![item]).await;
@@ -197,23 +197,23 @@ impl Databases {
         let request = request(&instance, &wish);
         let started = self.runs.start(request, move |context| async move {
             let report = Report { preflight: survey.items.clone(), ..Report::default() };
-            let system = survey.standing.system.clone();
             let care = Care::new(
                 Arc::clone(&databases),
                 (instance, target),
                 context.clone(),
                 wish.overrides,
-                (ends, system),
+                (ends, survey.standing),
+                turn,
                 report,
             );
             let care = Arc::new(care);
             let database = care.instance.target.name.clone();
             let announced = care.report().clone();
             databases.begun(&context, &database, &announced).await?;
-            let ended = care.run(&survey.standing).await;
+            let ended = care.run().await;
             let report = care.report().clone();
             // Its lock ends with it.
-            turn.close().await;
+            care.end_turn().await;
             databases.ended(&context, &database, report, ended).await
         });
         Ok(Begun::Run(started.await?))
@@ -278,6 +278,7 @@ impl Databases {
         ended: Result<()>,
     ) -> Result<runs::Report> {
         let outcome = match &ended {
+            Err(error) if error.kind == Kind::Cancelled => CareOutcome::Interrupted,
             Err(_) => CareOutcome::Failed,
             Ok(()) if went_well(&report) => CareOutcome::Done,
             Ok(()) => CareOutcome::Degraded,

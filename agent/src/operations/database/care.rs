@@ -1,6 +1,5 @@
 //! One care of a PostgreSQL database: what it does, in its order, as long as it may.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::watch::{self, Watched};
 use super::{Databases, plan};
 use crate::error::{Error, Result};
 use crate::outside::database::facts::{self, Index, Standing};
-use crate::outside::database::postgres::{Limits, Session};
+use crate::outside::database::postgres::{LOOK, Limits, Session};
 use crate::outside::database::{Failure, Postgres};
 use crate::runs::{Context, Progress};
 
@@ -33,7 +32,11 @@ pub struct Care {
     pub(super) ends: Duration,
     pub(super) report: Mutex<Report>,
     pub(super) watched: Arc<Watched>,
+    /// How the server stood when it began.
+    pub(super) standing: Standing,
     pub(super) system: String,
+    /// The session that keeps others from caring for it meanwhile.
+    turn: tokio::sync::Mutex<Option<Session>>,
     /// The last reading of what holds care back, and when it was made.
     held: tokio::sync::Mutex<(Option<Duration>, Option<String>)>,
 }
@@ -54,9 +57,11 @@ impl Care {
         (instance, target): (Instance, Postgres),
         context: Context,
         overrides: Vec<String>,
-        (ends, system): (Duration, String),
+        (ends, standing): (Duration, Standing),
+        turn: Session,
         report: Report,
     ) -> Self {
+        let system = standing.system.clone();
         Self {
             databases,
             instance,
@@ -67,6 +72,8 @@ impl Care {
             report: Mutex::new(report),
             watched: Arc::default(),
             system,
+            standing,
+            turn: tokio::sync::Mutex::new(Some(turn)),
             held: tokio::sync::Mutex::default(),
         }
     }
@@ -98,6 +105,18 @@ impl Care {
         Limits { lock: self.instance.lock_timeout, statement: self.left() }
     }
 
+    /// For what must be looked at and cleared up even when the window is over.
+    pub(super) fn patience(&self) -> Limits {
+        Limits { lock: self.instance.lock_timeout, statement: self.left().max(LOOK) }
+    }
+
+    /// Lets others care for it again.
+    pub async fn end_turn(&self) {
+        if let Some(turn) = self.turn.lock().await.take() {
+            turn.close().await;
+        }
+    }
+
     pub(super) async fn open(&self, purpose: &str) -> Result<Session> {
         Session::open(&self.target, purpose, self.limits())
             .await
@@ -112,7 +131,8 @@ impl Care {
     ///
     /// # Errors
     /// When it was cancelled, or the server can't be reached any more.
-    pub async fn run(self: &Arc<Self>, before: &Standing) -> Result<()> {
+    pub async fn run(self: &Arc<Self>) -> Result<()> {
+        let before = &self.standing;
         let care = Arc::clone(self);
         let watching = watch::serve(
             Arc::clone(&care.watched),
@@ -123,6 +143,7 @@ impl Care {
         );
         let _watching = Abort(tokio::spawn(watching));
         let mut look = self.open("care").await?;
+        self.settle_down(&mut look).await?;
         self.clear_leftovers(&mut look).await?;
         self.note_foreign(&mut look).await?;
         let indexes_before = facts::indexes(&mut look).await.map_err(|it| self.failed(it))?;
@@ -133,7 +154,10 @@ impl Care {
         let chosen = self.choose_indexes(&mut look).await?;
         for (place, reindex) in chosen.iter().enumerate() {
             match self.may_go_on().await? {
-                None => self.reindex(reindex).await?,
+                None => match self.lacks_room(reindex).await {
+                    None => self.reindex(reindex).await?,
+                    Some(why) => self.defer("reindex", &reindex.name, &why),
+                },
                 Some(why) => {
                     let rest = chosen.iter().skip(place);
                     rest.for_each(|left| self.defer("reindex", &left.name, &why));
@@ -142,13 +166,20 @@ impl Care {
             }
         }
         // What could not be dropped while somebody was in the way may be by now.
+        self.settle_down(&mut look).await?;
         self.clear_leftovers(&mut look).await?;
         let tables = facts::tables(&mut look, None).await.map_err(|it| self.failed(it))?;
         self.analyze(&mut look, plan::analyzes(&tables, began_us)).await?;
+        self.settle_down(&mut look).await?;
         self.amcheck(&mut look).await?;
         self.verify(&mut look, before, &indexes_before, measured).await?;
         look.close().await;
         Ok(())
+    }
+
+    /// Steps limit the session to what is left of the window; looks in between need not much, but that.
+    async fn settle_down(&self, look: &mut Session) -> Result<()> {
+        look.limit(self.patience()).await.map_err(|it| self.failed(it))
     }
 
     /// Why no further step may begin; waits a while for that to end.
@@ -191,13 +222,20 @@ impl Care {
             session.close().await;
             standing
         };
+        if let Some(turn) = self.turn.lock().await.as_mut()
+            && let Err(failure) = turn.run("SELECT 1").await
+        {
+            return Some(format!(
+                "the session is lost that keeps others from caring for it: {failure}"
+            ));
+        }
         let name = &self.instance.target.name;
         let (standing, trades) = tokio::join!(standing, self.databases.neighbours.trades(name));
         match standing {
             Err(failure) => Some(failure.to_string()),
             Ok(standing) => {
                 let disk = self.databases.disk(&self.instance, &standing).await;
-                preflight::hold(&self.instance, &standing.busy, &trades, &disk, &self.overrides)
+                preflight::hold(&self.instance, &standing, &trades, &disk, &self.overrides)
             }
         }
     }
@@ -245,71 +283,6 @@ impl Care {
             StepOutcome::Failed | StepOutcome::Deferred => journal.failed(done.detail).await?,
         }
         Ok(done.outcome)
-    }
-
-    /// Vacuums tables, `jobs` at a time.
-    async fn vacuum(self: &Arc<Self>, tables: Vec<plan::Vacuum>) -> Result<()> {
-        let batches = plan::batches(tables);
-        let total = batches.len();
-        let queue: Arc<Mutex<VecDeque<Vec<plan::Vacuum>>>> = Arc::new(Mutex::new(batches.into()));
-        let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..self.instance.jobs.min(u32::try_from(total).unwrap_or(u32::MAX)) {
-            let (care, queue) = (Arc::clone(self), Arc::clone(&queue));
-            workers.spawn(async move { care.vacuum_some(&queue, total).await });
-        }
-        let mut first = Ok(());
-        while let Some(ended) = workers.join_next().await {
-            let ended = ended.unwrap_or_else(|_| {
-                Err(Error::internal(
-                    "RUN_PANICKED",
-                    "a worker hit a defect of the agent; see its log",
-                ))
-            });
-            if first.is_ok() {
-                first = ended;
-            }
-        }
-        let rest = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let why =
-            self.report().steps.iter().rev().find_map(|step| {
-                (step.outcome == StepOutcome::Deferred).then(|| step.detail.clone())
-            });
-        let why = why.unwrap_or_else(|| "the workers ended before".to_owned());
-        for table in rest.iter().flatten() {
-            self.defer("vacuum", &table.name, &why);
-        }
-        first
-    }
-
-    async fn vacuum_some(
-        &self,
-        queue: &Mutex<VecDeque<Vec<plan::Vacuum>>>,
-        total: usize,
-    ) -> Result<()> {
-        let mut session = self.open("vacuum").await?;
-        let pid = facts::own(&mut session).await.map_err(|it| self.failed(it))?.0;
-        loop {
-            if let Some(why) = self.may_go_on().await? {
-                let next =
-                    queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front();
-                next.into_iter().flatten().for_each(|left| self.defer("vacuum", &left.name, &why));
-                break;
-            }
-            let (next, left) = {
-                let mut queue = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                (queue.pop_front(), queue.len())
-            };
-            let Some(batch) = next else { break };
-            let target = plan::words(&batch);
-            self.tell(total - left - 1, total, format!("VACUUM {target}"));
-            let watching = self.watched.watch(pid, &target);
-            self.step("vacuum", &target, async || {
-                self.vacuum_batch(&mut session, &batch, &watching).await
-            })
-            .await?;
-        }
-        session.close().await;
-        Ok(())
     }
 
     /// The indexes to rebuild, measured where the server can.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::Instance;
-use super::preflight::{named, word};
+use super::preflight::{self, named, word};
 use super::record::{Item, Truth, size};
 use super::{plan, verify};
 use crate::config::units::human;
@@ -25,7 +25,7 @@ pub fn judge(
     tables: &[Table],
     indexes: &[Index],
 ) -> Vec<Item> {
-    vec![
+    let mut items = vec![
         verify::pool(standing),
         cache(figures),
         wraparound(figures),
@@ -36,7 +36,9 @@ pub fn judge(
         autovacuum(figures),
         checksums(figures),
         waiting(figures),
-    ]
+    ];
+    preflight::unseen(&mut items, standing.sees_all);
+    items
 }
 
 fn item(name: &str, good: bool, value: String, limit: &str, evidence: String) -> Item {
@@ -144,9 +146,9 @@ fn checksums(figures: &Figures) -> Item {
     match figures.checksum_failures {
         None => Item::new(
             "checksums",
-            Truth::Unknown,
+            Truth::Fail,
             "off",
-            "0 failures",
+            "on, 0 failures",
             "the server keeps no checksums, so that a rotten block is found only when it hurts: pg_checksums --enable",
         ),
         Some(failures) => item(

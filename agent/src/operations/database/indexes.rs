@@ -30,12 +30,13 @@ pub struct Advice {
     pub caution: String,
 }
 
-/// Reads what is known of the indexes. `counted_since` is when the server began to count their use.
+/// Reads what is known of the indexes. `counted_since` is when the server began to count their use, `replicas` whether
+/// others use them, too, and count for themselves.
 pub fn advise(
     indexes: &[Index],
     invalid: &[Invalid],
     limits: &Bloat,
-    counted_since: Option<Timestamp>,
+    (counted_since, replicas): (Option<Timestamp>, bool),
     now: Timestamp,
 ) -> Vec<Advice> {
     let mut found = Vec::new();
@@ -48,7 +49,7 @@ pub fn advise(
         if let Some(other) = twin(index, indexes) {
             found.push(duplicate(index, other));
         } else {
-            found.extend(unused(index, counted_since, now));
+            found.extend(unused(index, (counted_since, replicas), now));
         }
     }
     found.sort_by(|a, b| b.saves.cmp(&a.saves).then(a.index.cmp(&b.index)));
@@ -117,9 +118,9 @@ fn bloated(index: &Index, limits: &Bloat) -> Option<Advice> {
 }
 
 /// Another index of the same table on the same, of which this one is the one to go: the other keeps rows apart or serves
-/// a constraint, or is the older.
+/// a constraint, is used more, or is the older.
 fn twin<'a>(index: &Index, indexes: &'a [Index]) -> Option<&'a Index> {
-    let keeps = |it: &Index| (it.constraint, it.unique, std::cmp::Reverse(it.oid));
+    let keeps = |it: &Index| (it.constraint, it.unique, it.scans, std::cmp::Reverse(it.oid));
     indexes.iter().find(|other| {
         other.oid != index.oid
             && other.valid
@@ -141,20 +142,28 @@ fn keeps_rows(index: &Index) -> Option<&'static str> {
     match index {
         Index { constraint: true, .. } => Some("a constraint needs it"),
         Index { unique: true, .. } => Some("it keeps rows apart"),
+        Index { attached: true, .. } => Some("the index of the partitioned table needs it"),
         _ => None,
     }
 }
 
-fn unused(index: &Index, counted_since: Option<Timestamp>, now: Timestamp) -> Option<Advice> {
+fn unused(
+    index: &Index,
+    (counted_since, replicas): (Option<Timestamp>, bool),
+    now: Timestamp,
+) -> Option<Advice> {
     if index.scans > 0 || keeps_rows(index).is_some() {
         return None;
     }
     let days = counted_since.map(|since| now.duration_since(since).as_hours() / 24);
-    let since = days.map_or_else(|| "an unknown time".to_owned(), |days| format!("{days} days"));
-    let evidence = format!("not used in {since} that the server has counted");
+    let evidence = match days {
+        Some(days) => format!("not used in the {days} days that the server has counted"),
+        None => "not used since the server counts, and it does not say since when".to_owned(),
+    };
     let mut told = advice("unused", index, index.bytes.unsigned_abs(), evidence, drop_sql(index));
     let caution = match days {
         _ if index.supports_key => "a foreign key looks rows up by it",
+        _ if replicas => "replicas may use it, which count for themselves",
         Some(days) if days >= SETTLED_DAYS => "",
         _ => "counted for less than 30 days: it may be for the end of a month",
     };

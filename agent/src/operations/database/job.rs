@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 use genesis_storage::{
     CareOutcome, ReconciliationRecord, RunRecord, RunState, StepRecord, StepState, Verdict,
 };
 
 use super::begin::{Begun, Due, Wish};
 use super::config::Instance;
+use super::record::{StepOutcome, StepReport};
 use super::{Databases, OPTIMIZE, ledger};
 use crate::error::{Error, Kind, Result};
 use crate::outside::database::postgres::{Limits, Session};
@@ -20,6 +22,10 @@ use crate::scheduler::calendar::Schedule;
 
 /// The name of the job.
 pub const CARE: &str = "database.care";
+/// So many databases are cared for at once. They have one window, mostly, and each its own server.
+const AT_ONCE: usize = 4;
+/// What may be over in a while.
+const HELD: [&str; 3] = ["PREFLIGHT_BLOCKED", "DATABASE_UNREACHABLE", "DATABASE_FAILED"];
 /// What clearing up at the start of the agent may take for one index.
 const CLEARING: Duration = Duration::from_secs(20);
 
@@ -58,44 +64,28 @@ impl Job for Care {
     }
 
     async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
-        let mut waiting = self.0.config().instances.clone();
+        let mut waiting = Vec::new();
+        for instance in &self.0.config().instances {
+            if matches!(self.0.due(instance)?, Due::Now(_)) {
+                waiting.push(instance.clone());
+            }
+        }
         let (mut told, mut proven, mut failed) = (Vec::new(), true, None);
         loop {
+            context.safe_point()?;
+            let cares = waiting.into_iter().map(|instance| self.care(instance, &context));
+            let ended: Vec<Result<One>> = stream::iter(cares).buffered(AT_ONCE).collect().await;
             // What holds a care back may be over in a while, and its window still open.
             let mut held = Vec::new();
-            for instance in waiting {
-                context.safe_point()?;
-                let name = instance.target.name.clone();
-                let wish =
-                    Wish { actor: context.actor(), reason: context.reason(), ..Wish::default() };
-                let run = match self.0.optimize(instance.clone(), wish).await {
-                    Ok(Begun::NotDue(_)) => continue,
-                    Ok(Begun::Run(started)) => started.id,
-                    Err(error) if error.code == "PREFLIGHT_BLOCKED" => {
-                        held.push((instance, error));
-                        continue;
+            for one in ended {
+                match one? {
+                    One::Held(instance, error) => held.push((*instance, error)),
+                    One::Ended { said, succeeded, failure } => {
+                        told.push(said);
+                        proven &= succeeded;
+                        failed = failed.or(failure);
                     }
-                    Err(error) => {
-                        // Another agent that cares for it is as good.
-                        if error.code != "DATABASE_HELD" {
-                            failed.get_or_insert(error.kind);
-                        }
-                        told.push(format!("{name}: {}", error.chain()));
-                        continue;
-                    }
-                };
-                let ended = tokio::select! {
-                    ended = self.0.runs.wait(&run) => ended?,
-                    () = context.cancelled() => {
-                        self.0.runs.cancel(&run, "").await?;
-                        self.0.runs.wait(&run).await?
-                    }
-                };
-                proven &= ended.state == RunState::Succeeded;
-                if ended.state == RunState::Failed {
-                    failed.get_or_insert(Kind::Unavailable);
                 }
-                told.push(format!("{name}: {} (run {run})", ended.summary));
             }
             (waiting, held) = self.0.due_still(held)?;
             for (instance, error) in held {
@@ -114,6 +104,53 @@ impl Job for Care {
             Some(kind) => Err(Error::new(kind, "CARE_DEGRADED", summary)),
             None => Ok(Report { summary, proven }),
         }
+    }
+}
+
+/// What became of one database that was due.
+enum One {
+    /// It is held back, or can't be reached.
+    Held(Box<Instance>, Error),
+    /// It was cared for, or never will be in this window.
+    Ended { said: String, succeeded: bool, failure: Option<Kind> },
+}
+
+impl Care {
+    /// Cares for one that was due when its window opened.
+    async fn care(&self, instance: Instance, context: &Context) -> Result<One> {
+        let name = instance.target.name.clone();
+        let wish = Wish { actor: context.actor(), reason: context.reason(), ..Wish::default() };
+        let run = match self.0.optimize(instance.clone(), wish).await {
+            Ok(Begun::Run(started)) => started.id,
+            Ok(Begun::NotDue(_)) => {
+                let said = format!(
+                    "{name}: its window closed while others were cared for; give it another schedule"
+                );
+                return Ok(One::Ended { said, succeeded: false, failure: Some(Kind::Unavailable) });
+            }
+            Err(error) if HELD.contains(&error.code) => {
+                return Ok(One::Held(Box::new(instance), error));
+            }
+            // Another agent that cares for it, or somebody who did not wait for us, is as good.
+            Err(error) => {
+                let other = matches!(error.code, "DATABASE_HELD" | "RUN_HELD");
+                let failure = (!other).then_some(error.kind);
+                let said = format!("{name}: {}", error.chain());
+                return Ok(One::Ended { said, succeeded: true, failure });
+            }
+        };
+        let ended = tokio::select! {
+            ended = self.0.runs.wait(&run) => ended?,
+            () = context.cancelled() => {
+                self.0.runs.cancel(&run, "").await?;
+                self.0.runs.wait(&run).await?
+            }
+        };
+        Ok(One::Ended {
+            said: format!("{name}: {} (run {run})", ended.summary),
+            succeeded: ended.state == RunState::Succeeded,
+            failure: (ended.state == RunState::Failed).then_some(Kind::Unavailable),
+        })
     }
 }
 
@@ -152,7 +189,7 @@ impl Reconcile for CareTable {
     async fn reconcile(&self, record: &RunRecord, steps: &[StepRecord]) -> ReconciliationRecord {
         let name = record.parameters.get("database").and_then(|it| it.as_str()).unwrap_or_default();
         let cleared = self.0.clear_up(name).await;
-        if let Err(error) = self.0.interrupted(&record.id, name).await {
+        if let Err(error) = self.0.interrupted(&record.id, name, steps).await {
             tracing::error!(error = error.chain(), "a care that was cut off is not marked as such");
         }
         let begun = steps.iter().find(|step| step.state == StepState::Intent);
@@ -212,13 +249,33 @@ impl Databases {
         Ok(dropped)
     }
 
-    async fn interrupted(&self, run: &str, name: &str) -> Result<()> {
+    /// Keeps that a care was cut off, and what it had done until then.
+    async fn interrupted(&self, run: &str, name: &str, steps: &[StepRecord]) -> Result<()> {
         let records = self.state.read(|reading| Ok(reading.care().list(Some(name), 10)?))?;
         let Some(mut record) = records.into_iter().find(|record| record.id == run) else {
             return Ok(());
         };
         record.outcome = CareOutcome::Interrupted;
         record.ended_at = Some(self.outside.clock.now());
+        let mut report = super::reported(record.clone());
+        for step in steps {
+            let (outcome, detail) = match step.state {
+                StepState::Done => (StepOutcome::Done, step.detail.clone()),
+                StepState::Intent => (StepOutcome::Deferred, "the agent stopped in it".to_owned()),
+                _ => (StepOutcome::Failed, step.detail.clone()),
+            };
+            let took = step.ended_at.map(|ended| ended.duration_since(step.started_at));
+            report.step(StepReport {
+                action: step.name.clone(),
+                target: step.target.clone(),
+                outcome,
+                bytes_before: 0,
+                bytes_after: 0,
+                took_ms: took.map_or(0, |took| took.unsigned_abs().as_millis() as u64),
+                detail,
+            });
+        }
+        record.report = serde_json::to_value(report).unwrap_or_default();
         self.keep(record).await
     }
 }

@@ -47,6 +47,7 @@ pub mod survey;
 #[cfg(test)]
 mod tests;
 mod told;
+mod vacuum;
 pub mod verify;
 pub mod watch;
 

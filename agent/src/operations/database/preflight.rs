@@ -86,7 +86,7 @@ pub struct Situation<'a> {
 /// Judges each item.
 pub fn judge(instance: &Instance, now: &Situation<'_>) -> Vec<Item> {
     let standing = now.standing;
-    vec![
+    let mut items = vec![
         backup(instance, now.backup),
         active(instance, &standing.busy),
         Item::new(TRADES, now.trades.truth, &*now.trades.value, "0", &*now.trades.evidence),
@@ -104,22 +104,43 @@ pub fn judge(instance: &Instance, now: &Situation<'_>) -> Vec<Item> {
         old_snapshots(&standing.pinning),
         replication(instance, standing),
         leftovers(now),
-    ]
+    ];
+    unseen(&mut items, standing.sees_all);
+    items
+}
+
+/// What is read from what other sessions do is not known to a role that may not see that.
+pub fn unseen(items: &mut [Item], sees_all: bool) {
+    const OTHERS: [&str; 7] = [
+        ACTIVE,
+        "no-foreign-ddl",
+        "old-snapshots",
+        "replication-lag",
+        "replication",
+        "connection-pool",
+        "longest-transaction",
+    ];
+    for item in items.iter_mut().filter(|item| !sees_all && OTHERS.contains(&item.name.as_str())) {
+        item.truth = Truth::Unknown;
+        "this role may not see other sessions: grant it pg_monitor".clone_into(&mut item.evidence);
+        item.value.clear();
+    }
 }
 
 /// A reading of the four that are looked at before each step as well: the first that holds it back, in words.
 pub fn hold(
     instance: &Instance,
-    busy: &[Who],
+    standing: &Standing,
     trades: &TradesSeen,
     disk_now: &Result<Disk, String>,
     overrides: &[String],
 ) -> Option<String> {
-    let items = [
-        active(instance, busy),
+    let mut items = [
+        active(instance, &standing.busy),
         Item::new(TRADES, trades.truth, &*trades.value, "0", &*trades.evidence),
         disk(instance, disk_now, 0),
     ];
+    unseen(&mut items, standing.sees_all);
     let held = items.into_iter().find(|item| !item.clear() && !overrides.contains(&item.name))?;
     Some(format!("{} is {} (must be {}): {}", held.name, held.value, held.limit, held.evidence))
 }
@@ -153,7 +174,8 @@ fn active(instance: &Instance, busy: &[Who]) -> Item {
     Item::new(ACTIVE, truth, busy.len().to_string(), limit, named(busy))
 }
 
-fn disk(instance: &Instance, disk: &Result<Disk, String>, largest: u64) -> Item {
+/// Whether a disk has room for the new copy of an index of so many bytes.
+pub fn disk(instance: &Instance, disk: &Result<Disk, String>, largest: u64) -> Item {
     room(instance, disk, (largest as f64 * 1.3) as u64, "1.3 x the largest index to rebuild")
 }
 

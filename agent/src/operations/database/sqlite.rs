@@ -260,7 +260,11 @@ impl Databases {
                 *at != place && keeps && other.table == index.table && other.on == index.on
             });
             let Some((_, twin)) = twin else { continue };
-            let caution = if index.constraint { "a constraint needs it" } else { "" };
+            let caution = match (index.constraint, index.unique) {
+                (true, _) => "a constraint needs it",
+                (false, true) => "it keeps rows apart",
+                (false, false) => "",
+            };
             found.push(Advice {
                 kind: "duplicate",
                 index: index.name.clone(),

@@ -11,7 +11,7 @@ use super::sqlite::{integrity, system_of, words, worth_it};
 use super::{Databases, verify};
 use crate::error::{Error, Result};
 use crate::outside::database::Failure;
-use crate::outside::database::sqlite::{File, is_busy, is_stopped};
+use crate::outside::database::sqlite::{Access, File, is_busy, is_stopped};
 use crate::runs::{Context, Progress};
 
 /// How often it is asked whether a long statement is to go on.
@@ -47,8 +47,12 @@ impl Care {
             )
             .await?;
         }
-        let damage = file.damage(true).await.map_err(|it| self.about(it))?;
-        let after = self.measure_queries(file).await;
+        // What was cut off ends its session; that the file is sound is proven all the same.
+        let opened = File::open(&self.path, Access::Write, self.instance.lock_timeout).await;
+        let mut fresh = opened.map_err(|it| self.about(it))?;
+        let damage = fresh.damage(true).await.map_err(|it| self.about(it))?;
+        let after = self.measure_queries(&mut fresh).await;
+        fresh.close().await;
         let benchmarks: Vec<_> = (self.instance.bench.iter().zip(before).zip(after))
             .map(|((query, before), after)| verify::compare(query, before.ok(), after))
             .collect();
@@ -58,6 +62,7 @@ impl Care {
             self.databases.backup_item(&self.instance, &system_of(&self.path))?,
         ];
         self.report.findings.extend(verify::findings(&items, &benchmarks));
+        self.report.notes.extend(verify::notes(&benchmarks));
         if !damage.is_empty() {
             self.report.findings.push(corrupt(&self.path, &damage));
         }
@@ -79,25 +84,26 @@ impl Care {
 
     /// Whether the file is sound. If it is not, nothing may be changed: what is left of it may be all there is.
     async fn is_sound(&mut self, file: &mut File) -> Result<bool> {
-        let mut damage = Vec::new();
+        let mut damage = None;
         let found = &mut damage;
         self.step(
             "quick-check",
-            async |_, file| {
-                *found = file.damage(false).await?;
-                match found.as_slice() {
-                    [] => Ok("sound".to_owned()),
-                    damage => Err(Failure::Odd(damage.join("; "))),
-                }
+            async |_, file| match found.insert(file.damage(false).await?).as_slice() {
+                [] => Ok("sound".to_owned()),
+                damage => Err(Failure::Odd(damage.join("; "))),
             },
             file,
         )
         .await?;
-        if damage.is_empty() {
-            return Ok(self.report.count(StepOutcome::Failed) == 0);
+        match damage {
+            // One that was cut off has proven nothing.
+            None => Ok(false),
+            Some(damage) if damage.is_empty() => Ok(true),
+            Some(damage) => {
+                self.report.findings.push(corrupt(&self.path, &damage));
+                Ok(false)
+            }
         }
-        self.report.findings.push(corrupt(&self.path, &damage));
-        Ok(false)
     }
 
     async fn checkpoint(&mut self, file: &mut File) -> Result<()> {

@@ -37,7 +37,7 @@ impl Databases {
         let clock = &self.outside.clock;
         let since = clock.monotonic();
         let looking = async {
-            let direct = session.direct().await?;
+            let direct = session.direct();
             let standing = facts::standing(session).await?;
             let took = clock.monotonic().saturating_sub(since);
             let tables = facts::tables(session, None).await?;

@@ -22,8 +22,15 @@ impl Health {
             .read(|reading| Ok(reading.backups().list(Some(source), LOOKED_AT)?))
             .map_err(|error| error.chain())?;
         if records.is_empty() {
-            let detail = format!("there is no backup of {source}");
-            return Ok(Measured { value: f64::INFINITY, detail });
+            // On a new host nobody can have made one yet: it is as bad as if the last one was made before that.
+            let since =
+                self.state.read(|reading| Ok(reading.identity().get()?.map(|it| it.created_at)));
+            let since = since.map_err(|error| error.chain())?;
+            let age = since.map(|since| self.outside.clock.now().duration_since(since));
+            let value = age.map_or(f64::INFINITY, |age| age.unsigned_abs().as_secs_f64() / 3_600.0);
+            let detail =
+                format!("there is no backup of {source}, {value:.1} h after the first start");
+            return Ok(Measured { value, detail });
         }
         let system = self.system_of(source, &records).await?;
         let wanted = WantedBackup {

@@ -83,7 +83,7 @@ impl Known {
     pub fn postgres(&self) -> Result<&Postgres, Failure> {
         match &self.entry.target.engine {
             Engine::Postgres(postgres) => Ok(postgres),
-            Engine::Sqlite(_) => Err(Failure::Odd("it is no PostgreSQL".to_owned())),
+            Engine::Sqlite(_) => Err(Failure::Odd("a file of SQLite has no sessions".to_owned())),
         }
     }
 

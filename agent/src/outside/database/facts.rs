@@ -70,6 +70,8 @@ pub struct Standing {
     pub replicas: Vec<Replica>,
     /// Indexes that are not valid.
     pub invalid: Vec<Invalid>,
+    /// This role sees what other sessions do; else it knows nothing of them.
+    pub sees_all: bool,
     /// The server's data folder; empty: this role may not know.
     pub data_dir: String,
     /// It is reached through a socket or a loopback address.
@@ -145,7 +147,8 @@ pub async fn standing(session: &mut Session) -> Result<Standing, Failure> {
             "SELECT json_build_object('version', current_setting('server_version'), 'version_num', current_setting('server_version_num')::int, \
              'system', (SELECT system_identifier::text FROM pg_control_system()), 'database', current_database(), \
              'in_recovery', pg_is_in_recovery(), 'busy', {busy}, 'pinning', {pinning}, 'ddl', {ddl}, 'replicas', {replicas}, \
-             'invalid', {invalid}, 'data_dir', coalesce(current_setting('data_directory', true), ''), \
+             'invalid', {invalid}, 'data_dir', coalesce((SELECT setting FROM pg_settings WHERE name = 'data_directory'), ''), \
+             'sees_all', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR pg_has_role('pg_read_all_stats', 'USAGE'), \
              'local', inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', \
              'maintainable', (SELECT count(*) FROM {USER_TABLES} AND {OWNED}), 'tables', (SELECT count(*) FROM {USER_TABLES}), \
              'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
@@ -193,6 +196,23 @@ pub struct Table {
     pub autovacuumed_us: i64,
 }
 
+/// The relations that somebody holds, or wants, for himself alone: whoever asked for their size would wait.
+const TAKEN: &str = "ARRAY(SELECT l.relation FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock')";
+
+/// Whether one of these is among them.
+fn taken(parts: &[&str]) -> String {
+    let each: Vec<String> = parts.iter().map(|part| format!("{part} = ANY({TAKEN})")).collect();
+    format!("({})", each.join(" OR "))
+}
+
+/// Of `c`, of which nothing of `parts` may be taken: its size by `function`, else as VACUUM has seen it last.
+fn bytes(function: &str, parts: &[&str]) -> String {
+    format!(
+        "(CASE WHEN {} THEN c.relpages::int8 * current_setting('block_size')::int8 ELSE coalesce({function}(c.oid), 0) END)",
+        taken(parts)
+    )
+}
+
 impl Table {
     /// It was vacuumed since `before`, whatever was done to the server's clock meanwhile.
     pub fn vacuumed_since(&self, before: &Self) -> bool {
@@ -215,8 +235,9 @@ pub async fn tables(session: &mut Session, only: Option<u32>) -> Result<Vec<Tabl
     let item = format!(
         "json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname, 'partitioned', c.relkind = 'p', 'owned', {OWNED}, \
          'dead', coalesce(pg_stat_get_dead_tuples(c.oid), 0), 'live', coalesce(pg_stat_get_live_tuples(c.oid), 0), \
-         'bytes', CASE c.relkind WHEN 'p' THEN 0 ELSE pg_table_size(c.oid) END, 'vacuums', coalesce(pg_stat_get_vacuum_count(c.oid), 0), 'vacuumed_us', {}, 'analyzed_us', {}, \
+         'bytes', CASE c.relkind WHEN 'p' THEN 0 ELSE {} END, 'vacuums', coalesce(pg_stat_get_vacuum_count(c.oid), 0), 'vacuumed_us', {}, 'analyzed_us', {}, \
          'changed', coalesce(pg_stat_get_mod_since_analyze(c.oid), 0), 'autovacuumed_us', {})",
+        bytes("pg_table_size", &["c.oid", "c.reltoastrelid"]),
         micros("pg_stat_get_last_vacuum_time(c.oid)"),
         micros(
             "greatest(pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid))"
@@ -260,6 +281,10 @@ pub struct Index {
     pub definition: String,
     /// In bytes.
     pub bytes: i64,
+    /// The folder of its tablespace; `None`: it is with the server's data.
+    pub tablespace: Option<String>,
+    /// It is part of a partitioned index, which needs it.
+    pub attached: bool,
     /// How often it was used since the statistics began.
     pub scans: i64,
     /// The share of it that is bloat, 0 to 1, estimated; `None`: it can't be.
@@ -280,9 +305,11 @@ pub async fn indexes(session: &mut Session) -> Result<Vec<Index>, Failure> {
                 (s.tablename = t.relname AND s.attname = pg_get_indexdef(i.indexrelid, k.attnum, true) OR \
                  s.tablename = c.relname AND s.attname = k.attname) WHERE k.attrelid = i.indexrelid AND k.attnum > 0)";
     let fill = "coalesce((SELECT substring(o FROM 'fillfactor=([0-9]+)')::float8 FROM unnest(c.reloptions) o WHERE o LIKE 'fillfactor=%'), 90) / 100";
+    let parts = ["c.oid", "t.oid"];
+    let (bytes, taken) = (bytes("pg_relation_size", &parts), taken(&parts));
     let bloat = format!(
-        "CASE WHEN m.amname = 'btree' AND c.reltuples >= 0 AND pg_relation_size(c.oid) > 0 AND t.reltuples > 0 THEN \
-         greatest(0, 1 - (1 + ceil(c.reltuples * (12 + ceil({keys} / 8) * 8) / (8152 * {fill}))) * 8192 / pg_relation_size(c.oid)) END"
+        "CASE WHEN {taken} THEN NULL WHEN m.amname = 'btree' AND c.reltuples >= 0 AND {bytes} > 0 AND t.reltuples > 0 THEN \
+         greatest(0, 1 - (1 + ceil(c.reltuples * (12 + ceil({keys} / 8) * 8) / (8152 * {fill}))) * 8192 / {bytes}) END"
     );
     let item = format!(
         "json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname, 'table_oid', t.oid::int8, 'table_schema', tn.nspname, \
@@ -290,8 +317,11 @@ pub async fn indexes(session: &mut Session) -> Result<Vec<Index>, Failure> {
          'constraint', EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid), \
          'supports_key', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = t.oid AND k.conkey[1] = i.indkey[0]), \
          'special', i.indexprs IS NOT NULL OR i.indpred IS NOT NULL, \
-         'definition', concat_ws(' ', m.amname, i.indkey, i.indclass, i.indcollation, i.indoption, pg_get_expr(i.indexprs, t.oid), pg_get_expr(i.indpred, t.oid)), \
-         'bytes', pg_relation_size(c.oid), 'scans', coalesce(pg_stat_get_numscans(c.oid), 0), 'bloat', {bloat})"
+         'definition', concat_ws(' ', m.amname, i.indkey, i.indclass, i.indcollation, i.indoption, \
+         CASE WHEN {taken} THEN i.indexprs::text ELSE pg_get_expr(i.indexprs, t.oid) END, \
+         CASE WHEN {taken} THEN i.indpred::text ELSE pg_get_expr(i.indpred, t.oid) END), \
+         'bytes', {bytes}, 'tablespace', (SELECT nullif(pg_tablespace_location(c.reltablespace), '') WHERE c.reltablespace <> 0), \
+         'attached', EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid), 'scans', coalesce(pg_stat_get_numscans(c.oid), 0), 'bloat', {bloat})"
     );
     let from = "pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_am m ON m.oid = c.relam \
                 JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace WHERE c.relkind = 'i' AND t.relkind IN ('r', 'm') \

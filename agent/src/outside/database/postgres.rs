@@ -21,6 +21,10 @@ const ANSWER_LIMIT: usize = 16 << 20;
 /// Beyond a statement's own limit, so long until a server that says nothing counts as gone.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// Servers end what idles, or lasts, in their own way, and would end a care in its middle: its limits are its own.
+const PATIENT: &str = "SELECT set_config(name, '0', false) FROM pg_settings \
+                       WHERE name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0'";
+
 /// How long a session's statements may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -40,6 +44,8 @@ impl Limits {
 pub struct Session {
     connection: PgConnection,
     statement: Duration,
+    /// It reaches the server itself. Through a pool nothing is set: that would stay with whoever comes next.
+    direct: bool,
 }
 
 /// Checks an address as the configuration has it.
@@ -80,6 +86,10 @@ impl Session {
     pub async fn open(target: &Postgres, purpose: &str, limits: Limits) -> Result<Self, Failure> {
         let options = options(target, purpose).map_err(Failure::Unreachable)?;
         let mut session = Self::connect(&options).await?;
+        session.direct = session.reaches_the_server().await?;
+        if session.direct {
+            session.run(PATIENT).await?;
+        }
         session.limit(limits).await?;
         Ok(session)
     }
@@ -107,7 +117,7 @@ impl Session {
             })?,
             Err(_) => return Err(unreachable(format!("no connection within {CONNECT:?}"))),
         };
-        Ok(Self { connection, statement: LOOK })
+        Ok(Self { connection, statement: LOOK, direct: false })
     }
 
     /// Sets how long its statements may take from now on.
@@ -115,6 +125,10 @@ impl Session {
     /// # Errors
     /// What the server says.
     pub async fn limit(&mut self, limits: Limits) -> Result<(), Failure> {
+        if !self.direct {
+            self.statement = limits.statement.min(LOOK);
+            return Ok(());
+        }
         self.statement = LOOK;
         // In the statement log it is to be seen. The last one ends what runs when the agent is killed.
         let sql = format!(
@@ -197,10 +211,11 @@ impl Session {
     }
 
     /// Whether it reaches the server itself, and not a pool, which would hand its locks to others.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub async fn direct(&mut self) -> Result<bool, Failure> {
+    pub fn direct(&self) -> bool {
+        self.direct
+    }
+
+    async fn reaches_the_server(&mut self) -> Result<bool, Failure> {
         let said =
             self.text("SELECT coalesce(current_setting('genesis.direct', true), '')").await?;
         Ok(said == "on")

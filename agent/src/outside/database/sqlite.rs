@@ -216,7 +216,7 @@ impl File {
     pub async fn indexes(&mut self) -> Result<Vec<Index>, Failure> {
         let rows = self
             .rows(
-                "SELECT i.name, t.name, i.origin, i.\"unique\", (SELECT group_concat(coalesce(x.name, '(expression)') || CASE x.desc WHEN 1 THEN ' DESC' ELSE '' END || ' ' || x.coll, ', ') \
+                "SELECT i.name, t.name, i.origin, i.\"unique\", (SELECT group_concat(coalesce(x.name, '(expression of ' || i.name || ')') || CASE x.desc WHEN 1 THEN ' DESC' ELSE '' END || ' ' || x.coll, ', ') \
                  FROM pragma_index_xinfo(i.name) x WHERE x.key = 1) || CASE i.partial WHEN 1 THEN ' where ' || coalesce((SELECT sql FROM sqlite_master m WHERE m.name = i.name), '') ELSE '' END \
                  FROM sqlite_master t, pragma_index_list(t.name) i WHERE t.type = 'table'",
             )

@@ -13,7 +13,7 @@ fn told(
 ) -> Vec<(String, String, String)> {
     let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
     let since = days.map(|days| now - SignedDuration::from_hours(24 * days));
-    let advice = advise(indexes, invalid, &instance("").bloat, since, now);
+    let advice = advise(indexes, invalid, &instance("").bloat, (since, false), now);
     advice.into_iter().map(|it| (format!("{} {}", it.kind, it.index), it.sql, it.caution)).collect()
 }
 
@@ -86,4 +86,16 @@ fn bloat_and_what_is_broken_come_with_their_sql() {
     let kinds: Vec<&str> = advice.iter().map(|it| it.0.as_str()).collect();
     assert_eq!(kinds, ["leftover \"public\".\"i2_ccnew\"", "invalid \"public\".\"i2\""]);
     assert_eq!(told(&[broken.clone()], &[invalid(&broken, true)], None), [], "it is being built");
+}
+
+#[test]
+fn what_replicas_or_a_partitioned_table_may_need_is_not_called_free() {
+    let now: Timestamp = "2026-11-22T03:00:00Z".parse().unwrap();
+    let since = Some(now - SignedDuration::from_hours(24 * 90));
+    let advised =
+        |index, replicas| advise(&[index], &[], &instance("").bloat, (since, replicas), now);
+    let advice = advised(index(1, 100, 0.0), true);
+    assert!(advice[0].caution.contains("replicas"), "{advice:?}");
+    assert_eq!(advised(index(1, 100, 0.0), false)[0].caution, "");
+    assert_eq!(advised(Index { attached: true, ..index(1, 100, 0.0) }, false), []);
 }

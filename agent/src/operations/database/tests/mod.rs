@@ -36,6 +36,7 @@ fn standing() -> Standing {
         tables: 3,
         connections: 5,
         max_connections: 100,
+        sees_all: true,
         now_us: 0,
     }
 }
@@ -85,6 +86,8 @@ fn index(oid: u32, bytes: i64, bloat: f64) -> Index {
         special: false,
         definition: format!("btree {oid}"),
         bytes,
+        tablespace: None,
+        attached: false,
         scans: 0,
         bloat: Some(bloat),
         measured: None,

@@ -175,6 +175,12 @@ fn care_is_due_once_in_its_window() {
             Some("2026-11-21T23:00:00Z"),
             Due::Now(Duration::from_secs(1_200)),
         ),
+        // By a clock that was ahead.
+        (
+            "2026-11-22T03:10:00Z",
+            Some("2026-12-24T03:01:00Z"),
+            Due::Now(Duration::from_secs(1_200)),
+        ),
     ] {
         let tried = tried.map(at);
         assert_eq!(due(Some(&schedule), window, tried, at(now)), wanted, "{now}");

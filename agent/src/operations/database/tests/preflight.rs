@@ -151,7 +151,8 @@ fn before_each_step_the_same_limits_hold_but_for_what_was_overridden() {
     let seen = |truth| TradesSeen { truth, value: "1".into(), evidence: "order 5".into() };
     let room = Ok(Disk { free: 500, total: 1_000 });
     let hold = |busy: &[_], truth, disk, overrides: &[String]| {
-        preflight::hold(&given.instance, busy, &seen(truth), disk, overrides)
+        let standing = Standing { busy: busy.to_vec(), ..given.standing.clone() };
+        preflight::hold(&given.instance, &standing, &seen(truth), disk, overrides)
     };
     assert_eq!(hold(&none, Truth::Pass, &room, &[]), None);
     assert!(hold(&busy, Truth::Pass, &room, &[]).unwrap().contains("active-connections is 10"));
@@ -159,4 +160,20 @@ fn before_each_step_the_same_limits_hold_but_for_what_was_overridden() {
     assert!(hold(&none, Truth::Fail, &room, &[]).unwrap().contains("order 5"));
     assert!(hold(&none, Truth::Unknown, &room, &[]).is_some());
     assert!(hold(&none, Truth::Pass, &Err("gone".into()), &[]).unwrap().contains("gone"));
+}
+
+#[test]
+fn a_role_that_sees_no_other_session_knows_nothing_of_them() {
+    let mut given = given();
+    given.standing.sees_all = false;
+    let unknown: Vec<String> = judge(&given)
+        .into_iter()
+        .filter(|item| item.truth == Truth::Unknown)
+        .map(|item| item.name)
+        .collect();
+    assert_eq!(unknown, [ACTIVE, "no-foreign-ddl", "old-snapshots", "replication-lag"]);
+    let room = Ok(Disk { free: 500, total: 1_000 });
+    let none = TradesSeen { truth: Truth::Pass, value: "0".into(), evidence: String::new() };
+    let held = preflight::hold(&given.instance, &given.standing, &none, &room, &[]).unwrap();
+    assert!(held.contains("grant it pg_monitor"), "{held}");
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use genesis_proto::v1::{BackupLevel, BackupState, RunState, reconciliation::Verdict};
 use genesis_tests::TestAgent;
 use genesis_tests::backups::{Open, sqlite};
+use genesis_tests::clock::{Watch, wait_until};
 use genesis_tests::postgres::Postgres;
 use genesis_tests::random::Random;
 
@@ -121,7 +122,9 @@ fn killed_at_random_moments_nothing_is_left_either() {
     let (server, open) = (Postgres::start(""), Open::new());
     let mut agent = server_host(&server, &open);
     let mut random = Random::new(7);
-    for round in 0..8 {
+    // `GENESIS_LONG=1` runs many more.
+    let long = std::env::var_os("GENESIS_LONG").is_some_and(|value| value == "1");
+    for round in 0..if long { 60 } else { 8 } {
         agent.start();
         agent.assert_nothing_left(&open.join("s"));
         let sound =
@@ -131,7 +134,8 @@ fn killed_at_random_moments_nothing_is_left_either() {
             false => agent.begin_backup("trades").map(|it| it.run_id),
         };
         begun.unwrap();
-        std::thread::sleep(Duration::from_millis(random.within(0, 2_500)));
+        let (moment, watch) = (Duration::from_millis(random.within(0, 2_500)), Watch::start());
+        wait_until("the moment", || watch.elapsed() >= moment);
         agent.kill();
     }
     agent.start();

@@ -264,9 +264,10 @@ fn read_source(entry: &Section<'_>, common: &Common, engine: Option<&Engine>) ->
         "" => Ok(common.keep),
         text => keep(text),
     });
+    let asked = std::cell::Cell::new(None);
     let level = entry.parsed("level", Some(""), "As in [backup].", |text| match text {
         "" => Ok(common.level),
-        text => BackupLevel::parse(text),
+        text => BackupLevel::parse(text).inspect(|level| asked.set(Some(*level))),
     });
     let max_age = entry.parsed(
         "max_age",
@@ -287,10 +288,23 @@ fn read_source(entry: &Section<'_>, common: &Common, engine: Option<&Engine>) ->
     let row_counts = counts
         .iter()
         .filter_map(|text| row_count(text).map_err(|why| entry.problem("row_counts", why)).ok());
-    let row_counts = row_counts.collect();
+    let row_counts: Vec<RowCount> = row_counts.collect();
     let mut queries = Vec::new();
     for query in entry.tables("query", QUERY_LIMIT) {
         queries.extend(read_query(query));
+    }
+    // Of [backup] each source takes what it can; what is asked of one by itself must be possible.
+    match (asked.get(), tool) {
+        (Some(level), Some(Tool::WalG)) if level > BackupLevel::Recorded => {
+            entry.problem("level", "WAL-G has no check of one backup; L0 is all there is");
+        }
+        (Some(BackupLevel::Queried), _) if queries.is_empty() && row_counts.is_empty() => {
+            entry.problem(
+                "level",
+                "L3 asks what is configured: give row_counts, or a [[backup.source.query]]",
+            );
+        }
+        _ => {}
     }
     Some(Own {
         enabled,

@@ -564,6 +564,13 @@ fn what_is_wrong_is_said() {
         ("[backup]\nkeep = \"0\"\n", "1 to 1000"),
         ("[[database.instance]]\nname = \"..\"\nurl = \"sqlite:/x\"\n", "begins with a dot"),
         ("[backup]\nkept = \"1\"\n", "did you mean \"keep\""),
+        ("[[backup.source]]\nname = \"orders\"\nlevel = \"L3\"\n", "L3 asks what is configured"),
+        (
+            "[[backup.source]]\nname = \"trades\"\ntool = \"wal-g\"\ncommand = [\"x\"]\nlevel = \"L1\"\n",
+            "L0 is all there is",
+        ),
+        ("[backup]\nfolder = \"/b\"\nscratch = \"/b/orders\"\n", "where the backups are kept"),
+        ("[backup]\nfolder = \"/b/c\"\nscratch = \"/b\"\n", "where the backups are kept"),
     ] {
         let (config, problems) = parsed(&format!("{DATABASES}{text}"));
         assert!(config.is_none() && problems.contains(said), "{text}: {problems}");

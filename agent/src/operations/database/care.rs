@@ -295,7 +295,7 @@ impl Care {
 
     async fn measure_bloat(&self, look: &mut Session, indexes: &mut [Index]) {
         let Ok(Some(schema)) = facts::extension(look, "pgstattuple").await else { return };
-        for oid in plan::worth_measuring(indexes, &self.instance.bloat) {
+        for oid in plan::worth_measuring(indexes, &self.instance.bloat, u64::MAX) {
             if self.left().is_zero() || self.context.safe_point().is_err() {
                 return;
             }

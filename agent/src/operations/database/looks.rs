@@ -17,6 +17,8 @@ use crate::outside::database::{Engine, Failure};
 
 /// Benchmark queries may take so long each when somebody asks.
 const BENCH: Duration = Duration::from_secs(60);
+/// So many bytes of indexes are read for advice about them.
+const ADVISED: u64 = 16 << 30;
 /// So many bytes of indexes are read for their bloat where it can't be estimated.
 const MEASURED: u64 = 512 << 20;
 
@@ -97,7 +99,7 @@ impl Databases {
             let standing = facts::standing(&mut session).await?;
             let figures = vitals::figures(&mut session).await?;
             let mut indexes = facts::indexes(&mut session).await?;
-            let worth = plan::worth_measuring(&indexes, &instance.bloat);
+            let worth = plan::worth_measuring(&indexes, &instance.bloat, ADVISED);
             measure(&mut session, &mut indexes, worth).await?;
             session.close().await;
             Ok::<_, Failure>((standing, figures, indexes))

@@ -67,10 +67,28 @@ pub fn bloat(index: &Index) -> Option<(f64, bool)> {
     index.measured.map(|share| (share, true)).or_else(|| index.bloat.map(|share| (share, false)))
 }
 
-/// The indexes worth a look by pgstattuple, which reads all of them.
-pub fn worth_measuring(indexes: &[Index], limits: &Bloat) -> Vec<u32> {
+/// The indexes worth a look by pgstattuple, which reads all of them: the most bloated by estimate first, as long as they
+/// are together within so many bytes.
+pub fn worth_measuring(indexes: &[Index], limits: &Bloat, most: u64) -> Vec<u32> {
     let fits = |index: &&Index| index.method == "btree" && eligible(index, limits);
-    indexes.iter().filter(fits).map(|index| index.oid).collect()
+    let mut worth: Vec<&Index> = indexes.iter().filter(fits).collect();
+    // Of which nothing is known comes before all.
+    let estimate = |index: &Index| index.bloat.unwrap_or(f64::INFINITY);
+    worth.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)).then(a.oid.cmp(&b.oid)));
+    within(worth, most)
+}
+
+/// Those of them, in their order, that are together within so many bytes.
+fn within(mut indexes: Vec<&Index>, most: u64) -> Vec<u32> {
+    let mut left = most;
+    indexes.retain(|index| match left.checked_sub(index.bytes.unsigned_abs()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    });
+    indexes.iter().map(|index| index.oid).collect()
 }
 
 /// The large indexes that nothing is known of, the largest first, as long as they are together within so many bytes.
@@ -79,15 +97,7 @@ pub fn worth_asking(indexes: &[Index], limits: &Bloat, most: u64) -> Vec<u32> {
     let mut unknown: Vec<&Index> = indexes.iter().filter(unknown).collect();
     unknown.retain(|index| index.bytes.unsigned_abs() >= limits.smallest);
     unknown.sort_by_key(|index| (std::cmp::Reverse(index.bytes), index.oid));
-    let mut left = most;
-    unknown.retain(|index| match left.checked_sub(index.bytes.unsigned_abs()) {
-        Some(rest) => {
-            left = rest;
-            true
-        }
-        None => false,
-    });
-    unknown.iter().map(|index| index.oid).collect()
+    within(unknown, most)
 }
 
 fn eligible(index: &Index, limits: &Bloat) -> bool {

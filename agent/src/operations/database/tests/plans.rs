@@ -214,6 +214,10 @@ fn what_nobody_can_estimate_is_measured_within_a_budget_and_counts_as_large() {
     assert_eq!(asked(29), Vec::<u32>::new());
     let chosen = plan::reindexes(&indexes, &limits, &[], Timestamp::UNIX_EPOCH);
     assert_eq!((chosen.len(), plan::largest(&indexes, &limits, &chosen)), (0, 60 << 20));
+    let measured =
+        |most: i64| plan::worth_measuring(&indexes, &limits, (most * MIB).unsigned_abs());
+    assert_eq!(measured(1_000), [1, 2, 6, 3], "of which nothing is known comes first");
+    assert_eq!(measured(130), [1, 2, 6]);
     let known = [index(3, 80 * MIB, 0.9), unknown(4, MIB)];
     let chosen = plan::reindexes(&known, &limits, &[], Timestamp::UNIX_EPOCH);
     assert_eq!(plan::largest(&known, &limits, &chosen), 80 << 20);

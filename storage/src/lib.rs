@@ -18,6 +18,7 @@ mod intent;
 mod moment;
 mod open;
 mod record;
+mod reserve;
 mod schema;
 mod store;
 mod tables;

@@ -13,6 +13,7 @@ use crate::capability::{Bookkeeping, Reading, Writing};
 use crate::error::{OpenError, StorageError, failure};
 use crate::intent::Intent;
 use crate::open;
+use crate::reserve::Reserve;
 use crate::tables::{oplog, series};
 use crate::view::Sink;
 
@@ -54,6 +55,8 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     /// The engine refuses to go on until the file is reopened.
     failed: AtomicBool,
+    /// So that a full disk does not stop it at once.
+    reserve: Reserve,
 }
 
 /// How far a compaction got.
@@ -72,7 +75,9 @@ impl Store {
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let database = open::open_or_create(path, options.cache_bytes)?;
         let (path, database) = (path.to_owned(), RwLock::new(Some(database)));
-        Ok(Self { path, options, database, failed: AtomicBool::new(false) })
+        let reserve = Reserve::of(&path);
+        reserve.fill();
+        Ok(Self { path, options, database, failed: AtomicBool::new(false), reserve })
     }
 
     /// The file.
@@ -141,6 +146,7 @@ impl Store {
         if let Some(database) = database.as_mut() {
             database.compact().map_err(|error| failure(&self.failed, "compact", error))?;
         }
+        self.reserve.fill();
         Ok(Compaction { before_bytes, after_bytes: self.file_bytes() })
     }
 
@@ -170,6 +176,7 @@ impl Store {
             match f(&transaction) {
                 Ok(value) => {
                     transaction.commit().map_err(|error| failure(&self.failed, "commit", error))?;
+                    self.reserve.fill();
                     Ok(value)
                 }
                 Err(error) => {

@@ -202,12 +202,15 @@ fn it_is_cared_for_by_itself_once_in_its_window() {
     let (server, agent) = bloated("", "");
     agent.ctl(&["schedule", "run", "database.care"]).ok().says(&["no database is due"]);
     agent.ctl(&["db", "optimize"]).ok().says(&["by hand only"]);
-    // Due every minute, for a minute.
-    agent.configure(&config(&server, "window = \"59s\"").replace("\"never\"", "\"* * * * *\""));
+    // It has been due for a minute, and is for an hour.
+    let due = jiff::Timestamp::now().in_tz("UTC").unwrap() - jiff::Span::new().minutes(1);
+    let schedule = format!("{} {} * * *", due.minute(), due.hour());
+    let text = config(&server, "window = \"1h\"").replace("\"never\"", &format!("\"{schedule}\""));
+    agent.configure(&text);
     agent.ctl(&["config", "reload"]).ok();
     agent.ctl(&["schedule", "run", "database.care"]).ok().says(&["trades"]);
     assert_eq!(last(&agent)["outcome"], "CARE_OUTCOME_DONE");
-    agent.ctl(&["schedule", "list"]).ok().says(&["database.care", "* * * * *"]);
+    agent.ctl(&["schedule", "list"]).ok().says(&["database.care", &schedule]);
     agent.ctl(&["db", "list"]).ok().says(&["trades"]);
     agent.ctl(&["db", "health"]).says(&["wraparound", "cache-hits", "checksums"]);
     agent.ctl(&["db", "verify"]).ok().says(&["backup-integrity"]);

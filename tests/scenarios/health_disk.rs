@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use genesis_storage::{Intent, Options, Store};
 use genesis_tests::clock::wait_until;
 use genesis_tests::health::{Check, Patient, config, word};
 use genesis_tests::random::mix;
@@ -257,4 +258,29 @@ fn a_disk_without_a_byte_left_on_which_the_agents_own_state_is_gets_room() {
     agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
     drop(agent);
     drop(disk);
+}
+
+#[test]
+fn what_the_agent_notes_has_room_that_nobody_else_takes() {
+    let disk = LoopDisk::ext4(16);
+    let store = Store::open(&disk.join("genesis.redb"), Options::default()).unwrap();
+    let begin = || store.ingest(Intent::new(jiff::Timestamp::UNIX_EPOCH, "test", "stream"));
+    let at = |round| jiff::Timestamp::from_second(round).unwrap();
+    // 4 KiB a round.
+    let points = |round: i64| -> Vec<_> {
+        (round * 200..(round + 1) * 200).map(|second| (at(second), 1.0)).collect()
+    };
+    let note = |round| begin()?.append("cpu", &points(round));
+    note(0).unwrap();
+    fill(&disk, 0);
+    assert_eq!(room(&disk).0, 0);
+    let noted = (1..100_000).take_while(|&round| note(round).is_ok()).count();
+    assert!(noted >= 100, "{noted}");
+    // It is bounded, and what was noted stays.
+    assert!(noted < 99_999, "{noted}");
+    std::fs::remove_file(disk.join("filler")).unwrap();
+    note(100_000).unwrap();
+    let there =
+        store.read(|tables| tables.series().range("cpu", at(0), at(100_000 * 201), usize::MAX));
+    assert!(there.unwrap().len() >= (noted + 2) * 200);
 }

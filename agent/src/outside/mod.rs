@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub mod acme;
 pub mod allocator;
 pub mod archive;
 pub mod aside;

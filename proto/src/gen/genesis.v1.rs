@@ -11595,6 +11595,2305 @@ pub mod breaker_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A certificate and its key, as they were at some time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateGeneration {
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    #[prost(enumeration = "CertificateOrigin", tag = "2")]
+    pub origin: i32,
+    /// The CA's name in the configuration; empty: none.
+    #[prost(string, tag = "3")]
+    pub ca: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub identifiers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As X.509 writes it, in hexadecimal.
+    #[prost(string, tag = "5")]
+    pub serial: ::prost::alloc::string::String,
+    /// SHA-256 of the certificate, in hexadecimal.
+    #[prost(string, tag = "6")]
+    pub fingerprint: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub issuer: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "8")]
+    pub not_before: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "9")]
+    pub not_after: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "10")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last seen to be served; unset: never.
+    #[prost(message, optional, tag = "11")]
+    pub proven_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether it is in force.
+    #[prost(bool, tag = "12")]
+    pub current: bool,
+    /// Whether it may be put into service now, and why not.
+    #[prost(bool, tag = "13")]
+    pub usable: bool,
+    #[prost(string, tag = "14")]
+    pub unusable_why: ::prost::alloc::string::String,
+    /// Unset: nobody said that its key is known to others.
+    #[prost(message, optional, tag = "15")]
+    pub compromised_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Unset: its CA has not revoked it, as far as is known.
+    #[prost(message, optional, tag = "16")]
+    pub revoked_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A place that the certificate is copied to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateDeployment {
+    /// "fullchain", "chain", "certificate", "key", "combined".
+    #[prost(string, tag = "1")]
+    pub content: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+/// A managed certificate.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Certificate {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "CertificateState", tag = "3")]
+    pub state: i32,
+    /// In words: why it is in that state, and what comes next.
+    #[prost(string, tag = "4")]
+    pub summary: ::prost::alloc::string::String,
+    /// The generation in force; unset where there is none.
+    #[prost(message, optional, tag = "5")]
+    pub current: ::core::option::Option<CertificateGeneration>,
+    /// The others, newest first.
+    #[prost(message, repeated, tag = "6")]
+    pub earlier: ::prost::alloc::vec::Vec<CertificateGeneration>,
+    /// The one for need; unset where there is none.
+    #[prost(message, optional, tag = "7")]
+    pub backup: ::core::option::Option<CertificateGeneration>,
+    /// Time left until it ends; negative once it has.
+    #[prost(message, optional, tag = "8")]
+    pub left: ::core::option::Option<::prost_types::Duration>,
+    /// When it is due.
+    #[prost(message, optional, tag = "9")]
+    pub due_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether the CA asked for that time (ARI), and the page on which it says why.
+    #[prost(bool, tag = "10")]
+    pub due_by_ca: bool,
+    #[prost(string, tag = "11")]
+    pub due_explanation: ::prost::alloc::string::String,
+    /// When the next attempt may begin; unset: whenever it is due.
+    #[prost(message, optional, tag = "12")]
+    pub held_until: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "CertificateTrouble", tag = "13")]
+    pub trouble: i32,
+    /// What the last attempt failed with; empty: it did not.
+    #[prost(string, tag = "14")]
+    pub last_error: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "15")]
+    pub last_attempt_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint32, tag = "16")]
+    pub failures: u32,
+    /// Set while it is pinned.
+    #[prost(message, optional, tag = "17")]
+    pub pinned_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "18")]
+    pub pinned_by: ::prost::alloc::string::String,
+    /// In the order in which they are asked.
+    #[prost(string, repeated, tag = "19")]
+    pub cas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// "http-01", "dns-01", "tls-alpn-01".
+    #[prost(string, tag = "20")]
+    pub challenge: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "21")]
+    pub deployments: ::prost::alloc::vec::Vec<CertificateDeployment>,
+    /// Where what is served is looked at; empty: nowhere.
+    #[prost(string, tag = "22")]
+    pub probe: ::prost::alloc::string::String,
+    /// Whether what is served is what is on the disk, and the evidence.
+    #[prost(enumeration = "Truth", tag = "23")]
+    pub served: i32,
+    #[prost(string, tag = "24")]
+    pub served_evidence: ::prost::alloc::string::String,
+    /// What was found out about the last failed attempt, each with what to do.
+    #[prost(message, repeated, tag = "25")]
+    pub diagnosis: ::prost::alloc::vec::Vec<Finding>,
+    /// The run going on; empty: none.
+    #[prost(string, tag = "26")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Since when a self-signed one is in service.
+    #[prost(message, optional, tag = "27")]
+    pub self_signed_since: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCertificatesRequest {
+    /// A name or a domain; empty: all.
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCertificatesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub certificates: ::prost::alloc::vec::Vec<Certificate>,
+    /// When the daily check is next.
+    #[prost(message, optional, tag = "2")]
+    pub next_check_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How much later than its schedule this host makes it.
+    #[prost(message, optional, tag = "3")]
+    pub splay: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewCertificateRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    /// Also when it is not due, or waits after a failure.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewCertificateResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Empty: it is not due, and nothing was begun.
+    #[prost(string, tag = "2")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub attached: bool,
+    /// When it is due, where nothing was begun, and why then.
+    #[prost(message, optional, tag = "4")]
+    pub due_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "5")]
+    pub why: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyCertificatesRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+}
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateCheck {
+    /// "current", "key", "chain", "names", "expiry", "permissions", "deployed", "served", "pending".
+    #[prost(string, tag = "1")]
+    pub item: ::prost::alloc::string::String,
+    #[prost(enumeration = "Truth", tag = "2")]
+    pub truth: i32,
+    #[prost(string, tag = "3")]
+    pub evidence: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifiedCertificate {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The worst of the items.
+    #[prost(enumeration = "Truth", tag = "2")]
+    pub truth: i32,
+    #[prost(message, repeated, tag = "3")]
+    pub checks: ::prost::alloc::vec::Vec<CertificateCheck>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyCertificatesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub certificates: ::prost::alloc::vec::Vec<VerifiedCertificate>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackCertificateRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    /// 0: the newest earlier one that may be used.
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackCertificateResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub from: u32,
+    #[prost(uint32, tag = "3")]
+    pub to: u32,
+    /// Whether it was seen to be served.
+    #[prost(enumeration = "Truth", tag = "4")]
+    pub served: i32,
+    #[prost(string, tag = "5")]
+    pub evidence: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCertificateHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    /// At most so many, up to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateEvent {
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Such as "ordered", "issued", "deployed", "proven", "failed", "rolled-back", "self-signed".
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub ca: ::prost::alloc::string::String,
+    /// 0: none.
+    #[prost(uint32, tag = "5")]
+    pub generation: u32,
+    #[prost(string, tag = "6")]
+    pub detail: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub actor: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCertificateHistoryResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<CertificateEvent>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCertificateBudgetRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+}
+/// One limit, and how far it is used.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateBudget {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub ca: ::prost::alloc::string::String,
+    /// "identifier-set", "registered-domain", "orders", "failed-authorizations".
+    #[prost(string, tag = "3")]
+    pub limit: ::prost::alloc::string::String,
+    /// What it counts for: the set, the domain, the account.
+    #[prost(string, tag = "4")]
+    pub subject: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "5")]
+    pub used: u32,
+    #[prost(uint32, tag = "6")]
+    pub allowed: u32,
+    #[prost(message, optional, tag = "7")]
+    pub window: ::core::option::Option<::prost_types::Duration>,
+    /// When one more is allowed; unset: now.
+    #[prost(message, optional, tag = "8")]
+    pub next_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetCertificateBudgetResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub budgets: ::prost::alloc::vec::Vec<CertificateBudget>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstallBackupCertificateRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    /// PEM: the certificate and its intermediates.
+    #[prost(bytes = "vec", tag = "2")]
+    pub fullchain: ::prost::alloc::vec::Vec<u8>,
+    /// PEM: its key. It is kept with mode 0600, and told to nobody.
+    #[prost(bytes = "vec", tag = "3")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstallBackupCertificateResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub backup: ::core::option::Option<CertificateGeneration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportCertificateRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    /// A folder of this host with fullchain.pem and privkey.pem, or with cert.pem, chain.pem and privkey.pem.
+    #[prost(string, tag = "2")]
+    pub folder: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportCertificateResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+    #[prost(enumeration = "Truth", tag = "3")]
+    pub served: i32,
+    #[prost(string, tag = "4")]
+    pub evidence: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinCertificateRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinCertificateResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnpinCertificateRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnpinCertificateResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether it was pinned.
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MarkCertificateCompromisedRequest {
+    #[prost(string, tag = "1")]
+    pub domain: ::prost::alloc::string::String,
+    /// 0: the one in force.
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MarkCertificateCompromisedResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+    /// What replaces it: a run that orders anew, where one could be begun; empty: none.
+    #[prost(string, tag = "3")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// Where a certificate is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CertificateState {
+    Unspecified = 0,
+    /// There is none yet.
+    Absent = 1,
+    /// One is being ordered.
+    Ordering = 2,
+    /// A new one is on the disk and is not in service.
+    Staged = 3,
+    /// It is in force on the disk; that it is served is not proven.
+    Deployed = 4,
+    /// What is served is what is on the disk.
+    Proven = 5,
+    /// It is due to be renewed.
+    Due = 6,
+    /// The last attempt failed, and the next waits.
+    Backoff = 7,
+    /// No other could be had: a self-signed one is in service, which clients don't trust.
+    DegradedSelfSigned = 8,
+}
+impl CertificateState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CERTIFICATE_STATE_UNSPECIFIED",
+            Self::Absent => "CERTIFICATE_STATE_ABSENT",
+            Self::Ordering => "CERTIFICATE_STATE_ORDERING",
+            Self::Staged => "CERTIFICATE_STATE_STAGED",
+            Self::Deployed => "CERTIFICATE_STATE_DEPLOYED",
+            Self::Proven => "CERTIFICATE_STATE_PROVEN",
+            Self::Due => "CERTIFICATE_STATE_DUE",
+            Self::Backoff => "CERTIFICATE_STATE_BACKOFF",
+            Self::DegradedSelfSigned => "CERTIFICATE_STATE_DEGRADED_SELF_SIGNED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CERTIFICATE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CERTIFICATE_STATE_ABSENT" => Some(Self::Absent),
+            "CERTIFICATE_STATE_ORDERING" => Some(Self::Ordering),
+            "CERTIFICATE_STATE_STAGED" => Some(Self::Staged),
+            "CERTIFICATE_STATE_DEPLOYED" => Some(Self::Deployed),
+            "CERTIFICATE_STATE_PROVEN" => Some(Self::Proven),
+            "CERTIFICATE_STATE_DUE" => Some(Self::Due),
+            "CERTIFICATE_STATE_BACKOFF" => Some(Self::Backoff),
+            "CERTIFICATE_STATE_DEGRADED_SELF_SIGNED" => Some(Self::DegradedSelfSigned),
+            _ => None,
+        }
+    }
+}
+/// Why an attempt failed, by what is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CertificateTrouble {
+    Unspecified = 0,
+    /// The CA, or the agent's own count of what it allows, says that it is too often.
+    RateLimited = 1,
+    /// The CA could not see that the host has the domain.
+    Authorization = 2,
+    /// The CA can't be reached, or fails.
+    Server = 3,
+    /// The CA refuses for a reason that time does not mend; the configuration must change.
+    Policy = 4,
+    /// Something on this host failed: a port, a hook, a disk.
+    Local = 5,
+    /// The clock of this host, or of the CA, is wrong.
+    Clock = 6,
+}
+impl CertificateTrouble {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CERTIFICATE_TROUBLE_UNSPECIFIED",
+            Self::RateLimited => "CERTIFICATE_TROUBLE_RATE_LIMITED",
+            Self::Authorization => "CERTIFICATE_TROUBLE_AUTHORIZATION",
+            Self::Server => "CERTIFICATE_TROUBLE_SERVER",
+            Self::Policy => "CERTIFICATE_TROUBLE_POLICY",
+            Self::Local => "CERTIFICATE_TROUBLE_LOCAL",
+            Self::Clock => "CERTIFICATE_TROUBLE_CLOCK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CERTIFICATE_TROUBLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CERTIFICATE_TROUBLE_RATE_LIMITED" => Some(Self::RateLimited),
+            "CERTIFICATE_TROUBLE_AUTHORIZATION" => Some(Self::Authorization),
+            "CERTIFICATE_TROUBLE_SERVER" => Some(Self::Server),
+            "CERTIFICATE_TROUBLE_POLICY" => Some(Self::Policy),
+            "CERTIFICATE_TROUBLE_LOCAL" => Some(Self::Local),
+            "CERTIFICATE_TROUBLE_CLOCK" => Some(Self::Clock),
+            _ => None,
+        }
+    }
+}
+/// Where a generation came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CertificateOrigin {
+    Unspecified = 0,
+    /// Ordered from a CA.
+    Acme = 1,
+    /// Taken over from another client.
+    Imported = 2,
+    /// The one that people installed for need.
+    Backup = 3,
+    /// Made by the agent itself; no client trusts it.
+    SelfSigned = 4,
+}
+impl CertificateOrigin {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CERTIFICATE_ORIGIN_UNSPECIFIED",
+            Self::Acme => "CERTIFICATE_ORIGIN_ACME",
+            Self::Imported => "CERTIFICATE_ORIGIN_IMPORTED",
+            Self::Backup => "CERTIFICATE_ORIGIN_BACKUP",
+            Self::SelfSigned => "CERTIFICATE_ORIGIN_SELF_SIGNED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CERTIFICATE_ORIGIN_UNSPECIFIED" => Some(Self::Unspecified),
+            "CERTIFICATE_ORIGIN_ACME" => Some(Self::Acme),
+            "CERTIFICATE_ORIGIN_IMPORTED" => Some(Self::Imported),
+            "CERTIFICATE_ORIGIN_BACKUP" => Some(Self::Backup),
+            "CERTIFICATE_ORIGIN_SELF_SIGNED" => Some(Self::SelfSigned),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod certificate_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The managed certificates of this host. A certificate is named by its name in the configuration, or by a domain that
+    /// it is for; empty stands for the only one.
+    #[derive(Debug, Clone)]
+    pub struct CertificateServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl CertificateServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> CertificateServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> CertificateServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            CertificateServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The managed certificates: what is in force, when it ends, when it is due, what holds it back. Fails with
+        /// CERTIFICATE_NOT_FOUND.
+        pub async fn list_certificates(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCertificatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/ListCertificates",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "ListCertificates"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Orders a certificate anew if it is due, and puts it into service. A second caller is attached to the run going on.
+        /// One that is not due is not ordered, and the answer says when it will be. With force it is ordered all the same, within
+        /// what the CA allows. Fails with CERTIFICATE_NOT_FOUND, CERTIFICATE_PINNED, BUDGET_EXHAUSTED, CERTIFICATE_HELD_BACK,
+        /// CLOCK_SUSPECT.
+        pub async fn renew_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/RenewCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "RenewCertificate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RenewCertificate would do. Fails as it does.
+        pub async fn plan_renew_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PlanRenewCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanRenewCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Looks at what is on the disk, at the deployed copies and at what is served, and says of each item whether it is as it
+        /// should be. Fails with CERTIFICATE_NOT_FOUND.
+        pub async fn verify_certificates(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyCertificatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyCertificatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/VerifyCertificates",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "VerifyCertificates",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts an earlier generation back into service and pins it. Without a generation: the newest earlier one that may be
+        /// used. Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, GENERATION_UNUSABLE, CERTIFICATE_BUSY, DEPLOY_FAILED.
+        pub async fn rollback_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/RollbackCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "RollbackCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RollbackCertificate would do. Fails as it does.
+        pub async fn plan_rollback_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PlanRollbackCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanRollbackCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What happened to certificates, newest first. Fails with CERTIFICATE_NOT_FOUND, LIMIT_INVALID.
+        pub async fn list_certificate_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCertificateHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificateHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/ListCertificateHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "ListCertificateHistory",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the CAs still allow, by what this host has used. Fails with CERTIFICATE_NOT_FOUND.
+        pub async fn get_certificate_budget(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCertificateBudgetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCertificateBudgetResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/GetCertificateBudget",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "GetCertificateBudget",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps a certificate and its key beside the generations, for when no other can be had. Fails with
+        /// CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE.
+        pub async fn install_backup_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InstallBackupCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InstallBackupCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/InstallBackupCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "InstallBackupCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What InstallBackupCertificate would do. Fails as it does.
+        pub async fn plan_install_backup_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InstallBackupCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PlanInstallBackupCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanInstallBackupCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes over a certificate that another client ordered, from a folder of this host such as
+        /// /etc/letsencrypt/live/NAME, as a new generation. Fails with CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE,
+        /// CERTIFICATE_BUSY, DEPLOY_FAILED.
+        pub async fn import_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/ImportCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "ImportCertificate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ImportCertificate would do. Fails as it does.
+        pub async fn plan_import_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PlanImportCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanImportCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps the generation in force in service: nothing is ordered, and no other takes its place while it may be used.
+        /// Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND.
+        pub async fn pin_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PinCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PinCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PinCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "PinCertificate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What PinCertificate would do. Fails as it does.
+        pub async fn plan_pin_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PinCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PlanPinCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanPinCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a pin. Fails with CERTIFICATE_NOT_FOUND.
+        pub async fn unpin_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnpinCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnpinCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/UnpinCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "UnpinCertificate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What UnpinCertificate would do. Fails as it does.
+        pub async fn plan_unpin_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnpinCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PlanUnpinCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanUnpinCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says that the key of a generation is known to others: it never comes into service again, and is replaced where it is.
+        /// Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, REASON_MISSING.
+        pub async fn mark_certificate_compromised(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MarkCertificateCompromisedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MarkCertificateCompromisedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/MarkCertificateCompromised",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "MarkCertificateCompromised",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What MarkCertificateCompromised would do. Fails as it does, but asks for no reason.
+        pub async fn plan_mark_certificate_compromised(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MarkCertificateCompromisedRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.CertificateService/PlanMarkCertificateCompromised",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanMarkCertificateCompromised",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod certificate_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with CertificateServiceServer.
+    #[async_trait]
+    pub trait CertificateService: std::marker::Send + std::marker::Sync + 'static {
+        /// The managed certificates: what is in force, when it ends, when it is due, what holds it back. Fails with
+        /// CERTIFICATE_NOT_FOUND.
+        async fn list_certificates(
+            &self,
+            request: tonic::Request<super::ListCertificatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificatesResponse>,
+            tonic::Status,
+        >;
+        /// Orders a certificate anew if it is due, and puts it into service. A second caller is attached to the run going on.
+        /// One that is not due is not ordered, and the answer says when it will be. With force it is ordered all the same, within
+        /// what the CA allows. Fails with CERTIFICATE_NOT_FOUND, CERTIFICATE_PINNED, BUDGET_EXHAUSTED, CERTIFICATE_HELD_BACK,
+        /// CLOCK_SUSPECT.
+        async fn renew_certificate(
+            &self,
+            request: tonic::Request<super::RenewCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewCertificateResponse>,
+            tonic::Status,
+        >;
+        /// What RenewCertificate would do. Fails as it does.
+        async fn plan_renew_certificate(
+            &self,
+            request: tonic::Request<super::RenewCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Looks at what is on the disk, at the deployed copies and at what is served, and says of each item whether it is as it
+        /// should be. Fails with CERTIFICATE_NOT_FOUND.
+        async fn verify_certificates(
+            &self,
+            request: tonic::Request<super::VerifyCertificatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyCertificatesResponse>,
+            tonic::Status,
+        >;
+        /// Puts an earlier generation back into service and pins it. Without a generation: the newest earlier one that may be
+        /// used. Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, GENERATION_UNUSABLE, CERTIFICATE_BUSY, DEPLOY_FAILED.
+        async fn rollback_certificate(
+            &self,
+            request: tonic::Request<super::RollbackCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackCertificateResponse>,
+            tonic::Status,
+        >;
+        /// What RollbackCertificate would do. Fails as it does.
+        async fn plan_rollback_certificate(
+            &self,
+            request: tonic::Request<super::RollbackCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// What happened to certificates, newest first. Fails with CERTIFICATE_NOT_FOUND, LIMIT_INVALID.
+        async fn list_certificate_history(
+            &self,
+            request: tonic::Request<super::ListCertificateHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificateHistoryResponse>,
+            tonic::Status,
+        >;
+        /// What the CAs still allow, by what this host has used. Fails with CERTIFICATE_NOT_FOUND.
+        async fn get_certificate_budget(
+            &self,
+            request: tonic::Request<super::GetCertificateBudgetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCertificateBudgetResponse>,
+            tonic::Status,
+        >;
+        /// Keeps a certificate and its key beside the generations, for when no other can be had. Fails with
+        /// CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE.
+        async fn install_backup_certificate(
+            &self,
+            request: tonic::Request<super::InstallBackupCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InstallBackupCertificateResponse>,
+            tonic::Status,
+        >;
+        /// What InstallBackupCertificate would do. Fails as it does.
+        async fn plan_install_backup_certificate(
+            &self,
+            request: tonic::Request<super::InstallBackupCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Takes over a certificate that another client ordered, from a folder of this host such as
+        /// /etc/letsencrypt/live/NAME, as a new generation. Fails with CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE,
+        /// CERTIFICATE_BUSY, DEPLOY_FAILED.
+        async fn import_certificate(
+            &self,
+            request: tonic::Request<super::ImportCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportCertificateResponse>,
+            tonic::Status,
+        >;
+        /// What ImportCertificate would do. Fails as it does.
+        async fn plan_import_certificate(
+            &self,
+            request: tonic::Request<super::ImportCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Keeps the generation in force in service: nothing is ordered, and no other takes its place while it may be used.
+        /// Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND.
+        async fn pin_certificate(
+            &self,
+            request: tonic::Request<super::PinCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PinCertificateResponse>,
+            tonic::Status,
+        >;
+        /// What PinCertificate would do. Fails as it does.
+        async fn plan_pin_certificate(
+            &self,
+            request: tonic::Request<super::PinCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Ends a pin. Fails with CERTIFICATE_NOT_FOUND.
+        async fn unpin_certificate(
+            &self,
+            request: tonic::Request<super::UnpinCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnpinCertificateResponse>,
+            tonic::Status,
+        >;
+        /// What UnpinCertificate would do. Fails as it does.
+        async fn plan_unpin_certificate(
+            &self,
+            request: tonic::Request<super::UnpinCertificateRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Says that the key of a generation is known to others: it never comes into service again, and is replaced where it is.
+        /// Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, REASON_MISSING.
+        async fn mark_certificate_compromised(
+            &self,
+            request: tonic::Request<super::MarkCertificateCompromisedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MarkCertificateCompromisedResponse>,
+            tonic::Status,
+        >;
+        /// What MarkCertificateCompromised would do. Fails as it does, but asks for no reason.
+        async fn plan_mark_certificate_compromised(
+            &self,
+            request: tonic::Request<super::MarkCertificateCompromisedRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// The managed certificates of this host. A certificate is named by its name in the configuration, or by a domain that
+    /// it is for; empty stands for the only one.
+    #[derive(Debug)]
+    pub struct CertificateServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> CertificateServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for CertificateServiceServer<T>
+    where
+        T: CertificateService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.CertificateService/ListCertificates" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCertificatesSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ListCertificatesRequest>
+                    for ListCertificatesSvc<T> {
+                        type Response = super::ListCertificatesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCertificatesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::list_certificates(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCertificatesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/RenewCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RenewCertificateRequest>
+                    for RenewCertificateSvc<T> {
+                        type Response = super::RenewCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::renew_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PlanRenewCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRenewCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RenewCertificateRequest>
+                    for PlanRenewCertificateSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::plan_renew_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRenewCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/VerifyCertificates" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyCertificatesSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::VerifyCertificatesRequest>
+                    for VerifyCertificatesSvc<T> {
+                        type Response = super::VerifyCertificatesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyCertificatesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::verify_certificates(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyCertificatesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/RollbackCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RollbackCertificateRequest>
+                    for RollbackCertificateSvc<T> {
+                        type Response = super::RollbackCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::rollback_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PlanRollbackCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRollbackCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RollbackCertificateRequest>
+                    for PlanRollbackCertificateSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::plan_rollback_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRollbackCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/ListCertificateHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCertificateHistorySvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ListCertificateHistoryRequest>
+                    for ListCertificateHistorySvc<T> {
+                        type Response = super::ListCertificateHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCertificateHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::list_certificate_history(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCertificateHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/GetCertificateBudget" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCertificateBudgetSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::GetCertificateBudgetRequest>
+                    for GetCertificateBudgetSvc<T> {
+                        type Response = super::GetCertificateBudgetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCertificateBudgetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::get_certificate_budget(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCertificateBudgetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/InstallBackupCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct InstallBackupCertificateSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::InstallBackupCertificateRequest>
+                    for InstallBackupCertificateSvc<T> {
+                        type Response = super::InstallBackupCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::InstallBackupCertificateRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::install_backup_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InstallBackupCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PlanInstallBackupCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanInstallBackupCertificateSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::InstallBackupCertificateRequest>
+                    for PlanInstallBackupCertificateSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::InstallBackupCertificateRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::plan_install_backup_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanInstallBackupCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/ImportCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ImportCertificateRequest>
+                    for ImportCertificateSvc<T> {
+                        type Response = super::ImportCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::import_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PlanImportCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanImportCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ImportCertificateRequest>
+                    for PlanImportCertificateSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::plan_import_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanImportCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PinCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PinCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::PinCertificateRequest>
+                    for PinCertificateSvc<T> {
+                        type Response = super::PinCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PinCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::pin_certificate(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PinCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PlanPinCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanPinCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::PinCertificateRequest>
+                    for PlanPinCertificateSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PinCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::plan_pin_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanPinCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/UnpinCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnpinCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::UnpinCertificateRequest>
+                    for UnpinCertificateSvc<T> {
+                        type Response = super::UnpinCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnpinCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::unpin_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnpinCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PlanUnpinCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanUnpinCertificateSvc<T: CertificateService>(pub Arc<T>);
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::UnpinCertificateRequest>
+                    for PlanUnpinCertificateSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnpinCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::plan_unpin_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanUnpinCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/MarkCertificateCompromised" => {
+                    #[allow(non_camel_case_types)]
+                    struct MarkCertificateCompromisedSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<
+                        super::MarkCertificateCompromisedRequest,
+                    > for MarkCertificateCompromisedSvc<T> {
+                        type Response = super::MarkCertificateCompromisedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::MarkCertificateCompromisedRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::mark_certificate_compromised(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MarkCertificateCompromisedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.CertificateService/PlanMarkCertificateCompromised" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanMarkCertificateCompromisedSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<
+                        super::MarkCertificateCompromisedRequest,
+                    > for PlanMarkCertificateCompromisedSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::MarkCertificateCompromisedRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CertificateService>::plan_mark_certificate_compromised(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanMarkCertificateCompromisedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for CertificateServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.CertificateService";
+    impl<T> tonic::server::NamedService for CertificateServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// One piece of a log, from one cut to the next.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Segment {

@@ -47,6 +47,8 @@ pub struct Outside {
     pub databases: Arc<database::directory::Databases>,
     /// The trading system.
     pub market: Arc<dyn market::Market>,
+    /// Certificate authorities.
+    pub acme: Arc<dyn acme::Acme>,
 }
 
 impl Outside {
@@ -67,6 +69,7 @@ impl Outside {
             web,
             databases,
             market: Arc::new(market::RealMarket::default()),
+            acme: Arc::new(acme::RealAcme::new(Arc::clone(&clock) as _)),
             clock,
         }
     }

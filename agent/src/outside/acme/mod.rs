@@ -10,6 +10,20 @@ use jiff::Timestamp;
 
 use super::hooks::Hook;
 
+mod account;
+mod answers;
+mod ari;
+mod call;
+mod client;
+mod finish;
+mod order;
+mod real;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+pub use real::RealAcme;
+
 /// A CA, as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Authority {

@@ -19,6 +19,7 @@ use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::backup::{self, Backup};
 use crate::operations::breaker::{self, Breakers};
+use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
 use crate::operations::database::directory::Directory;
 use crate::operations::database::kill::Sessions;
@@ -146,6 +147,7 @@ impl Agent {
         let database_metrics = database::Metrics::register(&mut registry);
         let breaker_metrics = breaker::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
+        let certificate_metrics = certificates::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
             state.clone(),
             outside.clone(),
@@ -196,6 +198,14 @@ impl Agent {
             backup_metrics,
             bell.clone(),
         )?;
+        let certificates = Certificates::open(
+            state.clone(),
+            outside.clone(),
+            runs.clone(),
+            (config.certificates.clone(), places.certificates()),
+            certificate_metrics,
+            bell.clone(),
+        )?;
         let database = Arc::new(Databases::new(
             state.clone(),
             outside.clone(),
@@ -240,6 +250,7 @@ impl Agent {
                 Arc::clone(&breaker) as Arc<dyn Follower>,
                 Arc::clone(&database) as Arc<dyn Follower>,
                 Arc::clone(&backup) as Arc<dyn Follower>,
+                Arc::clone(&certificates) as Arc<dyn Follower>,
             ],
             tls.clone(),
         ));
@@ -257,6 +268,7 @@ impl Agent {
             breaker,
             database,
             backup,
+            certificates,
             recovery: Arc::new(recovery),
             storage: Arc::new(StorageCare::new(state.clone(), outside.clone())),
             config: history,
@@ -277,6 +289,7 @@ impl Agent {
             breaker,
             database,
             backup,
+            certificates,
             recovery,
             storage: _,
             config,
@@ -289,6 +302,7 @@ impl Agent {
             Arc::clone(&breaker) as Arc<dyn Source>,
             Arc::clone(&database) as Arc<dyn Source>,
             Arc::clone(&backup) as Arc<dyn Source>,
+            Arc::new(certificates::Told(Arc::clone(&certificates))),
             Arc::new(scheduler.clone()),
         ];
         sources.extend(tls.clone().map(|tls| tls as Arc<dyn Source>));
@@ -306,6 +320,7 @@ impl Agent {
             breaker: Arc::clone(&breaker),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
+            certificates: Arc::clone(&certificates),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,
@@ -322,6 +337,7 @@ impl Agent {
             breaker: Arc::clone(&breaker),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
+            certificates: Arc::clone(&certificates),
             scheduler: scheduler.clone(),
             state: state.clone(),
             agent: view.clone(),
@@ -340,6 +356,7 @@ impl Agent {
             breaker: Arc::clone(&breaker),
             database: database::rpc::Service { databases: Arc::clone(&database), sessions },
             backup,
+            certificates: Arc::clone(&certificates),
         };
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
         let (http, plaintext, grpc) = (
@@ -363,6 +380,7 @@ impl Agent {
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),
             tokio::spawn(breaker.serve()),
+            tokio::spawn(certificates.serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
         ];

@@ -10,6 +10,7 @@ use crate::alerts;
 use crate::error::{Error, Result, Unmet};
 use crate::operations::backup;
 use crate::operations::breaker;
+use crate::operations::certificates;
 use crate::operations::database;
 use crate::operations::health;
 use crate::operations::logs;
@@ -90,6 +91,8 @@ pub struct Config {
     pub database: database::Config,
     /// Backups.
     pub backup: backup::Config,
+    /// Certificates.
+    pub certificates: certificates::Config,
     /// Where it came from; empty: built-in defaults.
     pub source: String,
     /// Its text as it was read.
@@ -136,6 +139,7 @@ impl Config {
         let breaker = breaker::Config::read(&root);
         let database = database::Config::read(&root);
         let backup = backup::Config::read(&root, places, &backed_up(&database));
+        let certificates = certificates::Config::read(&root, places);
         root.finish();
         let (problems, keys, effective) = record.finish();
         let config = problems.is_empty().then(|| Self {
@@ -150,6 +154,7 @@ impl Config {
             breaker,
             database,
             backup,
+            certificates,
             source: source.to_owned(),
             text: text.to_owned(),
             effective: effective.trim_start().to_owned(),
@@ -161,7 +166,8 @@ impl Config {
     /// this reads a text with one of each.
     pub fn keys(places: &Places) -> Vec<KeyDoc> {
         let text = "[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n[alerts.channel.NAME]\n\
-             [[database.instance]]\n[[database.instance.bench]]\n[[backup.source]]\n[[backup.source.query]]\n";
+             [[database.instance]]\n[[database.instance.bench]]\n[[backup.source]]\n[[backup.source.query]]\n[[certificates.acme]]\n\
+             [[certificates.certificate]]\n[[certificates.certificate.deploy]]\n";
         Self::parse(text, "", places).keys
     }
 

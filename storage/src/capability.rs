@@ -11,6 +11,7 @@ use crate::tables::alerts::{Alerts, AlertsBookkeeping, AlertsWriting};
 use crate::tables::backups::{Backups, BackupsWriting};
 use crate::tables::breakers::{Breakers, BreakersBookkeeping, BreakersWriting};
 use crate::tables::care::{Care, CareWriting};
+use crate::tables::certificates::{Certificates, CertificatesBookkeeping, CertificatesWriting};
 use crate::tables::configs::{Configs, ConfigsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
@@ -101,6 +102,11 @@ impl<'t> Reading<'t> {
     /// Backups.
     pub fn backups(&self) -> Backups<'t> {
         Backups::new(self.source)
+    }
+
+    /// The managed certificates.
+    pub fn certificates(&self) -> Certificates<'t> {
+        Certificates::new(self.source)
     }
 
     /// What was done for databases.
@@ -202,6 +208,11 @@ impl<'t> Writing<'t> {
         BackupsWriting::new(self.sink)
     }
 
+    /// The managed certificates.
+    pub fn certificates(&self) -> CertificatesWriting<'t> {
+        CertificatesWriting::new(self.sink)
+    }
+
     /// What was done for databases.
     pub fn care(&self) -> CareWriting<'t> {
         CareWriting::new(self.sink)
@@ -268,6 +279,11 @@ impl<'t> Bookkeeping<'t> {
     /// What is usual for the operations behind circuit breakers.
     pub fn breakers(&self) -> BreakersBookkeeping<'t> {
         BreakersBookkeeping::new(self.sink)
+    }
+
+    /// When CAs are asked again.
+    pub fn certificates(&self) -> CertificatesBookkeeping<'t> {
+        CertificatesBookkeeping::new(self.sink)
     }
 
     /// Alerts, and what became of their messages.

@@ -10,6 +10,7 @@ use crate::config::Places;
 use crate::error::{Error, Result};
 use crate::operations::Operations;
 use crate::operations::backup;
+use crate::operations::certificates::job::RenewTable;
 use crate::operations::database::job::CareTable;
 use crate::operations::health::{self, RemediationTable};
 use crate::operations::logs::HostIdentity;
@@ -93,6 +94,7 @@ pub(super) async fn history_first(
         breaker: _,
         database,
         backup,
+        certificates: _,
         recovery: _,
         storage: _,
         config,
@@ -115,6 +117,7 @@ pub(super) async fn history_first(
         Arc::new(ExpiryTable(LOCAL_RETENTION)),
         Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
         Arc::new(CareTable(Arc::clone(database))),
+        Arc::new(RenewTable),
     ];
     let actions = health::run_kinds().into_iter();
     tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));

@@ -81,6 +81,11 @@ impl Places {
         self.state.join("pki")
     }
 
+    /// The generations of the managed certificates, with their keys.
+    pub fn certificates(&self) -> PathBuf {
+        self.state.join("certs")
+    }
+
     /// The lock that holds the agent's process id.
     pub fn lock(&self) -> PathBuf {
         self.state.join("agent.lock")

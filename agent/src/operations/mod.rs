@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub mod backup;
 pub mod breaker;
+pub mod certificates;
 mod config_changes;
 pub mod config_history;
 pub mod database;
@@ -29,6 +30,8 @@ pub struct Operations {
     pub database: Arc<database::Databases>,
     /// Backups.
     pub backup: Arc<backup::Backup>,
+    /// Certificates.
+    pub certificates: Arc<certificates::Certificates>,
     /// Emergency and rollback.
     pub recovery: Arc<recovery::Recovery>,
     /// Care of the embedded database.
@@ -48,6 +51,7 @@ impl Operations {
             breaker: _,
             database,
             backup,
+            certificates,
             recovery: _,
             storage,
             config: _,
@@ -56,6 +60,7 @@ impl Operations {
         let mut jobs = logs::job::jobs(logs);
         jobs.extend(database::job::jobs(database));
         jobs.push(Arc::new(backup::job::Due(Arc::clone(backup))));
+        jobs.push(Arc::new(certificates::job::Check(Arc::clone(certificates))));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
         jobs
     }
@@ -68,6 +73,7 @@ impl Operations {
         stances.extend(database::RUN_KINDS);
         stances.extend(health::run_kinds());
         stances.extend(backup::RUN_KINDS);
+        stances.extend(certificates::RUN_KINDS);
         stances.extend(recovery::BY_HAND);
         stances.sort_unstable_by_key(|(kind, _)| *kind);
         stances

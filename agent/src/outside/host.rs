@@ -249,6 +249,46 @@ fn holds(
     Ok(false)
 }
 
+/// The addresses of this host's interfaces, as the kernel lists them in /proc; those that can't be read are not there.
+pub fn addresses() -> Vec<std::net::IpAddr> {
+    let mut found: Vec<std::net::IpAddr> = Vec::new();
+    // "|-- 192.0.2.1" and below it "/32 host LOCAL".
+    let text = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let mut last = None;
+    for line in text.lines() {
+        let line = line.trim_start();
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.trim().parse::<std::net::Ipv4Addr>().ok();
+        } else if line.starts_with("/32 host LOCAL") {
+            found.extend(last.map(std::net::IpAddr::from));
+        }
+    }
+    let text = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let six = text.lines().filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
+    found.extend(six.map(|bits| std::net::IpAddr::from(std::net::Ipv6Addr::from(bits))));
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The id of the user of this name, as /etc/passwd has it.
+pub fn user_id(name: &str) -> Option<u32> {
+    third_field("/etc/passwd", name)
+}
+
+/// The id of the group of this name, as /etc/group has it.
+pub fn group_id(name: &str) -> Option<u32> {
+    third_field("/etc/group", name)
+}
+
+fn third_field(file: &str, name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -18,6 +18,7 @@ use crate::config::reader::Problem;
 use crate::error::Result;
 use crate::operations::backup::{self, Backup};
 use crate::operations::breaker::{self, Breakers};
+use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::{self, Databases};
 use crate::operations::health::{self, Health};
@@ -58,6 +59,8 @@ pub struct AgentView {
     pub database: Arc<Databases>,
     /// Backups.
     pub backup: Arc<Backup>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
     /// Configuration.
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
@@ -105,6 +108,7 @@ impl AgentView {
         domains.extend(breaker::rpc::domain_status(&self.breaker));
         domains.extend(database::rpc::domain_status(&self.database));
         domains.extend(backup::rpc::domain_status(&self.backup)?);
+        domains.extend(certificates::rpc::domain_status(&self.certificates)?);
         domains.extend(self.emergency_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);

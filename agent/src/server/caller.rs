@@ -87,15 +87,6 @@ impl Groups for SystemGroups {
     }
 }
 
-/// The group id of a group's name.
-pub fn group_id(group: &str) -> Option<u32> {
-    let text = std::fs::read_to_string("/etc/group").ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next()? == group).then(|| fields.nth(1)?.parse().ok())?
-    })
-}
-
 impl Rules {
     /// The role of a peer of the socket: root and the agent's own user are admins, members of the
     /// configured group are operators, others have none.

@@ -21,6 +21,7 @@ use crate::alerts::{self, Alerts};
 use crate::error::{Error, Result};
 use crate::operations::backup::{self, Backup};
 use crate::operations::breaker::{self, Breakers};
+use crate::operations::certificates::{self, Certificates};
 use crate::operations::database::{self, Databases};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, Logs};
@@ -52,6 +53,8 @@ pub struct Pages {
     pub database: Arc<Databases>,
     /// Backups.
     pub backup: Arc<Backup>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
     /// The scheduler.
     pub scheduler: scheduler::Scheduler,
     /// For the oplog.
@@ -162,7 +165,7 @@ fn router(pages: Pages) -> Router {
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
      /api/operations/alerts/status\n/api/operations/breaker/status\n\
-     /api/operations/database/status\n/api/operations/backup/status\n\
+     /api/operations/database/status\n/api/operations/backup/status\n/api/operations/certificates/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
 }
@@ -179,6 +182,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
     let read =
         read.and_then(|head| pages.health.gauge().map(|()| pages.alerts.gauge()).map(|()| head));
     let read = read.and_then(|head| pages.backup.gauge().map(|()| head));
+    let read = read.and_then(|head| pages.certificates.gauge().map(|()| head));
     match read.and_then(|head| pages.logs.status().map(|_| head)) {
         Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
         Err(error) => {
@@ -202,7 +206,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, database, backup, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, database, backup, certificates, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -236,6 +240,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "backup" => genesis_proto::to_json(
             "genesis.v1.ListBackupsResponse",
             &backup::rpc::status_response(&pages.backup)?,
+        ),
+        "certificates" => genesis_proto::to_json(
+            "genesis.v1.ListCertificatesResponse",
+            &certificates::rpc::status_response(&pages.certificates)?,
         ),
         "schedule" => genesis_proto::to_json(
             "genesis.v1.ListJobsResponse",

@@ -14,10 +14,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::caller;
 use super::connection::{Connection, Connections, GREETING, Slot, Stream, Who};
 use super::tls::{Tls, identity};
 use crate::error::{Error, Result};
+use crate::outside::host;
 
 /// Who has not said hello by then is sent away.
 const HELLO: Duration = Duration::from_secs(3);
@@ -119,7 +119,7 @@ fn bind_socket(socket: &Path, group: &str) -> std::io::Result<UnixListener> {
     let temporary = socket.with_extension("new");
     let _ = std::fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary)?;
-    let mode = match caller::group_id(group) {
+    let mode = match host::group_id(group) {
         Some(gid) => {
             std::os::unix::fs::chown(&temporary, None, Some(gid))?;
             0o660

@@ -7,6 +7,7 @@ use genesis_proto::v1::agent_service_server::AgentServiceServer;
 use genesis_proto::v1::alerts_service_server::AlertsServiceServer;
 use genesis_proto::v1::backup_service_server::BackupServiceServer;
 use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
+use genesis_proto::v1::certificate_service_server::CertificateServiceServer;
 use genesis_proto::v1::database_service_server::DatabaseServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
@@ -79,6 +80,8 @@ pub struct Services {
     pub database: operations::database::rpc::Service,
     /// Backups.
     pub backup: Arc<operations::backup::Backup>,
+    /// Certificates.
+    pub certificates: Arc<operations::certificates::Certificates>,
 }
 
 /// What the connections are held to.
@@ -117,6 +120,9 @@ pub async fn serve(
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     reporter.set_serving::<DatabaseServiceServer<operations::database::rpc::Service>>().await;
     reporter.set_serving::<BackupServiceServer<operations::backup::rpc::Service>>().await;
+    reporter
+        .set_serving::<CertificateServiceServer<operations::certificates::rpc::Service>>()
+        .await;
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(genesis_proto::FILE_DESCRIPTOR_SET)
@@ -146,6 +152,7 @@ pub async fn serve(
         breaker,
         database,
         backup,
+        certificates,
     } = services;
     let mut server = Server::builder()
         .max_concurrent_streams(STREAMS)
@@ -169,7 +176,10 @@ pub async fn serve(
             breaker
         ))))
         .add_service(limited!(DatabaseServiceServer::new(database)))
-        .add_service(limited!(BackupServiceServer::new(operations::backup::rpc::Service(backup))));
+        .add_service(limited!(BackupServiceServer::new(operations::backup::rpc::Service(backup))))
+        .add_service(limited!(CertificateServiceServer::new(
+            operations::certificates::rpc::Service(certificates)
+        )));
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };

@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod backups;
 pub(crate) mod breakers;
 pub(crate) mod care;
+pub(crate) mod certificates;
 pub(crate) mod configs;
 pub(crate) mod emergency;
 pub(crate) mod health;

@@ -45,6 +45,7 @@ pub(super) struct Index {
 #[serde(rename_all = "camelCase", default)]
 struct Meta {
     profiles: HashMap<String, serde_json::Value>,
+    caa_identities: Vec<String>,
     external_account_required: bool,
 }
 
@@ -55,6 +56,12 @@ impl Index {
         names.sort();
         names.truncate(PROFILES);
         names
+    }
+
+    /// The names by which CAA records allow the CA, in lower case.
+    fn caa_identities(&self) -> Vec<String> {
+        let names = self.meta.caa_identities.iter().take(PROFILES);
+        names.map(|it| clean(it, 253).to_lowercase()).collect()
     }
 }
 
@@ -117,6 +124,7 @@ impl Accounts {
             date: heard.date,
             renewal_info: index.renewal_info.is_some(),
             profiles: index.profiles(),
+            caa_identities: index.caa_identities(),
             external_account_required: index.meta.external_account_required,
         })
     }

@@ -268,7 +268,8 @@ impl Drive<'_> {
             if let Some((kind, why)) = failure_of(&authorization) {
                 let identifier = authorization.identifier().to_string();
                 said.push(format!("{identifier}: {why}"));
-                (identifiers.push(identifier), kinds.push(kind));
+                identifiers.push(identifier);
+                kinds.push(kind);
             }
         }
         let attempted = format!("{}: the order", self.ca.name);

@@ -119,6 +119,8 @@ pub struct Directory {
     pub renewal_info: bool,
     /// The names of its profiles.
     pub profiles: Vec<String>,
+    /// The names by which CAA records allow it (RFC 8659).
+    pub caa_identities: Vec<String>,
     /// Whether it wants an external account.
     pub external_account_required: bool,
 }

@@ -1,0 +1,386 @@
+//! A generation comes into service: the link, the copies, whoever serves it, and a look at what is served. What can't be
+//! seen to be served is taken back.
+
+use std::time::Duration;
+
+use genesis_storage::{CertificateOrigin, GenerationRecord};
+use serde_json::json;
+
+use super::config::{Ca, Certificate};
+use super::record::{Event, Who};
+use super::renew::disk_failed;
+use super::verify::Served;
+use super::{Certificates, disk, lock, material, plan};
+use crate::error::{Error, Result};
+use crate::outside::{failpoint, handshake, hooks};
+
+/// Whoever serves it is asked so often to take it.
+const ASKED: usize = 3;
+/// After each time it is looked so long whether it did: a server that begins anew is not there at once.
+const LOOKS: Duration = Duration::from_secs(3);
+/// The pause between two looks, at first; it doubles.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A look may take so long.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployed {
+    /// Whether it is served; `None`: nobody looks.
+    pub seen: Option<bool>,
+    /// In words.
+    pub evidence: String,
+}
+
+impl Certificates {
+    /// Puts a generation into service, unless the one in force is pinned.
+    ///
+    /// # Errors
+    /// `CERTIFICATE_PINNED`, `GENERATION_UNUSABLE`, `DEPLOY_FAILED` when what was in service is in service again.
+    pub(super) async fn deploy(
+        &self,
+        certificate: &Certificate,
+        number: u32,
+        who: &Who,
+    ) -> Result<Deployed> {
+        let turn = self.turn(&certificate.name);
+        let _turn = turn.lock().await;
+        let standing = self.standing(&certificate.name)?;
+        let sound = standing
+            .current()
+            .is_some_and(|it| plan::usable(it, &certificate.identifiers, self.now()).is_ok());
+        if standing.record.pin.is_some() && sound {
+            let message = format!(
+                "generation {} of {} is pinned; `genesisctl cert unpin` ends that",
+                standing.record.generation, certificate.name
+            );
+            return Err(Error::refused("CERTIFICATE_PINNED", message, Vec::new()));
+        }
+        self.place_in_turn(certificate, number, (who, "deployed", None)).await
+    }
+
+    /// Puts a generation into service; the caller has the turn. With `pin`, it is kept there.
+    pub(super) async fn place_in_turn(
+        &self,
+        certificate: &Certificate,
+        number: u32,
+        (who, kind, pin): (&Who, &'static str, Option<genesis_storage::PinRecord>),
+    ) -> Result<Deployed> {
+        let name = certificate.name.clone();
+        let standing = self.standing(&name)?;
+        let Some(generation) = standing.generation(number).cloned() else {
+            return Err(Error::not_found(
+                "GENERATION_NOT_FOUND",
+                format!("{name} has no generation {number}"),
+            ));
+        };
+        let material = self.read_back(certificate, &generation)?;
+        let before = standing.record.generation;
+        // From here on a crash is gone on from.
+        let event = Event {
+            kind: "deploying",
+            ca: generation.ca.clone(),
+            generation: number,
+            detail: format!("in place of generation {before}"),
+            ..Event::default()
+        };
+        self.change(&name, who, event, move |record| {
+            record.deploying = Some(number);
+            Vec::new()
+        })
+        .await?;
+        failpoint::hit("certificates.deploying");
+        let placed = self.serve_files(certificate, number, &material).await;
+        let outcome = match placed {
+            Ok(()) => self.make_them_take_it(certificate, &generation).await,
+            Err(why) => Err(why),
+        };
+        failpoint::hit("certificates.placed");
+        match outcome {
+            Ok(deployed) => {
+                self.note_deployed(certificate, generation, &deployed, (who, kind, pin)).await?;
+                Ok(deployed)
+            }
+            Err(why) => self.take_back(certificate, (before, number), why, who).await,
+        }
+    }
+
+    /// What is on the disk of a generation, once it was looked at.
+    fn read_back(
+        &self,
+        certificate: &Certificate,
+        generation: &GenerationRecord,
+    ) -> Result<(Vec<u8>, Vec<u8>)> {
+        let name = &certificate.name;
+        let unusable = |why: String| {
+            Error::refused(
+                "GENERATION_UNUSABLE",
+                format!("generation {} of {name} can't be in service: {why}", generation.number),
+                Vec::new(),
+            )
+        };
+        plan::usable(generation, &certificate.identifiers, self.now()).map_err(unusable)?;
+        let (fullchain, key) = self.folder(name).read(generation.number).map_err(unusable)?;
+        let ca = self.config.load().ca(&generation.ca).cloned();
+        let roots = match (generation.origin, ca) {
+            (CertificateOrigin::Acme, Some(ca)) => Some(self.roots(&ca).map_err(unusable)?),
+            _ => None,
+        };
+        let (leaf, checks) = material::preflight(
+            (&fullchain, &key),
+            &certificate.identifiers,
+            roots.as_ref(),
+            None,
+            self.now(),
+        )
+        .map_err(unusable)?;
+        let wrong: Vec<String> = checks.into_iter().filter_map(|it| it.outcome.err()).collect();
+        if !wrong.is_empty() {
+            return Err(unusable(wrong.join("; ")));
+        }
+        if leaf.fingerprint != generation.fingerprint {
+            return Err(unusable("the certificate on the disk is another one".to_owned()));
+        }
+        Ok((fullchain, key))
+    }
+
+    /// The roots that what a CA issues must lead to.
+    pub(super) fn roots(&self, ca: &Ca) -> Result<rustls::RootCertStore, String> {
+        let mut roots = rustls::RootCertStore::empty();
+        match &ca.issuer_roots {
+            Some(path) => {
+                let text =
+                    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let read =
+                    material::chain(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+                roots.add_parsable_certificates(read);
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        match roots.is_empty() {
+            true => Err("there are no roots that it could lead to".to_owned()),
+            false => Ok(roots),
+        }
+    }
+
+    /// The link and the copies.
+    async fn serve_files(
+        &self,
+        certificate: &Certificate,
+        number: u32,
+        (fullchain, key): &(Vec<u8>, Vec<u8>),
+    ) -> Result<(), String> {
+        let (folder, copies) = (self.folder(&certificate.name), certificate.deployments.clone());
+        let (fullchain, key) = (fullchain.clone(), key.clone());
+        let placed = tokio::task::spawn_blocking(move || {
+            folder.switch(number).map_err(|error| format!("the link can't be set: {error}"))?;
+            failpoint::hit("certificates.switched");
+            for copy in &copies {
+                disk::deploy(copy, &fullchain, &key)?;
+                failpoint::hit("certificates.copied");
+            }
+            Ok(())
+        });
+        let placed = placed.await.unwrap_or_else(|_| Err("the work was cut off".to_owned()));
+        // Also after a failure: the link may have been set.
+        self.changed.send_modify(|changes| *changes += 1);
+        placed
+    }
+
+    /// Asks whoever serves it to take it, until it is seen.
+    async fn make_them_take_it(
+        &self,
+        certificate: &Certificate,
+        generation: &GenerationRecord,
+    ) -> Result<Deployed, String> {
+        let mut why = String::new();
+        for _ in 0..ASKED {
+            if let Some(hook) = &certificate.hook {
+                let input = hook_input(certificate, generation, &self.folder(&certificate.name));
+                let variables = [
+                    ("CERTIFICATE", certificate.name.clone()),
+                    ("GENERATION", generation.number.to_string()),
+                ];
+                if let Err(error) = hooks::run(hook, &input, &variables).await {
+                    why = error.chain();
+                    continue;
+                }
+            }
+            match self.wait_until_served(certificate, generation).await {
+                Ok(evidence) => return Ok(evidence),
+                Err(seen) => why = seen,
+            }
+            if certificate.hook.is_none() {
+                break;
+            }
+        }
+        Err(why)
+    }
+
+    async fn wait_until_served(
+        &self,
+        certificate: &Certificate,
+        generation: &GenerationRecord,
+    ) -> Result<Deployed, String> {
+        if certificate.probe.is_none() {
+            let evidence = "nothing is configured by which to see what is served".to_owned();
+            return Ok(Deployed { seen: None, evidence });
+        }
+        let (begun, mut pause) = (self.outside.clock.monotonic(), PAUSE);
+        loop {
+            let served = self.look_at(certificate).await;
+            let right = served.is_current(Some(generation));
+            let evidence = served.evidence(Some(generation));
+            lock(&self.served).insert(certificate.name.clone(), served);
+            if right {
+                return Ok(Deployed { seen: Some(true), evidence });
+            }
+            if self.outside.clock.monotonic().saturating_sub(begun) >= LOOKS {
+                return Err(evidence);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    /// Looks at what is served.
+    pub(super) async fn look_at(&self, certificate: &Certificate) -> Served {
+        let at = self.now();
+        let Some(probe) = &certificate.probe else { return Served { at, shown: None } };
+        let resolver = crate::outside::dial::Resolver::default();
+        let seen = handshake::shown(&resolver, &probe.address, &probe.server_name, LOOK).await;
+        let shown = seen.map(|der| material::fingerprint(&der));
+        Served { at, shown: Some(shown) }
+    }
+
+    async fn note_deployed(
+        &self,
+        certificate: &Certificate,
+        mut generation: GenerationRecord,
+        deployed: &Deployed,
+        (who, kind, pin): (&Who, &'static str, Option<genesis_storage::PinRecord>),
+    ) -> Result<()> {
+        let (now, moment, number) = (self.now(), self.moment(), generation.number);
+        let event = Event {
+            kind,
+            ca: generation.ca.clone(),
+            generation: number,
+            identifiers: generation.identifiers.clone(),
+            detail: deployed.evidence.clone(),
+            ..Event::default()
+        };
+        if deployed.seen == Some(true) {
+            generation.proven_at = Some(now);
+        }
+        let self_signed = generation.origin == CertificateOrigin::SelfSigned;
+        self.change(&certificate.name, who, event, move |record| {
+            record.generation = number;
+            record.deploying = None;
+            record.deployed_at = Some(now);
+            record.pin = pin;
+            match self_signed {
+                true => record.self_signed_since = record.self_signed_since.take().or(Some(moment)),
+                false => {
+                    record.self_signed_since = None;
+                    record.backoff = None;
+                }
+            }
+            vec![generation]
+        })
+        .await?;
+        self.metrics.deployed(&certificate.name);
+        self.tidy(certificate).await
+    }
+
+    /// Puts what was in service before back, since what was to be is not served.
+    async fn take_back(
+        &self,
+        certificate: &Certificate,
+        (before, number): (u32, u32),
+        why: String,
+        who: &Who,
+    ) -> Result<Deployed> {
+        let name = certificate.name.clone();
+        let standing = self.standing(&name)?;
+        let previous = standing.generation(before).filter(|it| it.not_after > self.now()).cloned();
+        let (back, still) = match &previous {
+            // There is nothing that could be better.
+            None => {
+                (format!("generation {number} stays in place, there is no other"), Some(number))
+            }
+            Some(previous) => {
+                let material = self.folder(&name).read(before).map_err(disk_failed)?;
+                let placed = self.serve_files(certificate, before, &material).await;
+                let seen = match placed {
+                    Ok(()) => {
+                        self.make_them_take_it(certificate, previous).await.map(|it| it.evidence)
+                    }
+                    Err(why) => Err(why),
+                };
+                let how = match seen {
+                    Ok(evidence) => format!("generation {before} is in service again: {evidence}"),
+                    Err(why) => format!("generation {before} is in place again, but {why}"),
+                };
+                (how, None)
+            }
+        };
+        let event = Event {
+            kind: "deploy-failed",
+            generation: number,
+            detail: format!("{why}; {back}"),
+            outcome: "DEPLOY_FAILED",
+            ..Event::default()
+        };
+        self.metrics.taken_back(&name);
+        self.change(&name, who, event, move |record| {
+            record.deploying = still;
+            Vec::new()
+        })
+        .await?;
+        Err(Error::internal(
+            "DEPLOY_FAILED",
+            format!("generation {number} of {name} is not served: {why}; {back}"),
+        ))
+    }
+
+    /// Removes generations that are not needed any more.
+    async fn tidy(&self, certificate: &Certificate) -> Result<()> {
+        let (keep, name) = (self.config.load().keep, certificate.name.clone());
+        let standing = self.standing(&name)?;
+        for number in plan::surplus(&standing.record, &standing.generations, keep) {
+            let folder = self.folder(&name);
+            super::renew::blocking(move || folder.remove(number)).await?;
+            let intent = genesis_storage::Intent::new(
+                self.now(),
+                "system:certificates",
+                "certificate.removed",
+            )
+            .target(format!("{name}/gen-{number}"));
+            let name = name.clone();
+            self.state
+                .write(intent, move |writing| {
+                    writing.certificates().remove_generation(&name, number)?;
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a hook gets on its standard input: paths, and nothing secret.
+fn hook_input(
+    certificate: &Certificate,
+    generation: &GenerationRecord,
+    folder: &disk::Folder,
+) -> serde_json::Value {
+    let place = folder.generation(generation.number);
+    json!({
+        "certificate": certificate.name, "generation": generation.number, "identifiers": generation.identifiers,
+        "notAfter": generation.not_after.to_string(), "sha256": generation.fingerprint,
+        "fullchain": place.join("fullchain.pem"), "key": place.join("key.pem"),
+        "deployed": certificate.deployments.iter().map(|copy| json!({ "content": copy.content.name(), "path": copy.path })).collect::<Vec<_>>(),
+    })
+}

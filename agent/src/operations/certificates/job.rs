@@ -1,0 +1,121 @@
+//! The daily check: every certificate is looked at, where it is served too, and what is due is renewed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+use genesis_storage::{ReconciliationRecord, RunRecord, RunState, StepRecord, Verdict};
+
+use super::renew::Wish;
+use super::verify::Truth;
+use super::{CHECK, Certificates, RENEW};
+use crate::emergency::Stance;
+use crate::error::{Error, Result};
+use crate::runs::{Context, Reconcile, Report};
+use crate::scheduler::Job;
+use crate::scheduler::calendar::Schedule;
+
+/// So many are renewed at a time.
+const AT_ONCE: usize = 4;
+
+/// Looks at the certificates once a day.
+pub struct Check(pub Arc<Certificates>);
+
+#[async_trait]
+impl Job for Check {
+    fn name(&self) -> &'static str {
+        CHECK
+    }
+
+    fn description(&self) -> &'static str {
+        "looks at every certificate, where it is served too, and renews what is due"
+    }
+
+    fn schedule(&self) -> Schedule {
+        self.0.config.load().schedule.clone()
+    }
+
+    fn spread(&self) -> Duration {
+        self.0.config.load().splay
+    }
+
+    fn stance(&self) -> Stance {
+        // Who has to get out needs to be let in.
+        Stance::GoOn
+    }
+
+    async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
+        let own = &self.0;
+        let mut wrong = Vec::new();
+        for verified in own.verify("").await? {
+            let bad =
+                verified.items.iter().filter(|it| it.truth == Truth::Fail && it.item != "current");
+            wrong.extend(bad.map(|it| format!("{}: {}: {}", verified.name, it.item, it.evidence)));
+        }
+        own.ask_when().await?;
+        let wanted = own.wanted(true)?;
+        let count = wanted.len();
+        let each = wanted.into_iter().map(|name| {
+            let context = context.clone();
+            async move {
+                context.safe_point()?;
+                let who = (context.actor(), context.reason());
+                let wish = Wish { force: false, checking: true };
+                let started = own.start(&name, wish, who).await?;
+                let ended = own.runs.wait(&started.id).await?;
+                Ok::<_, Error>((name, ended))
+            }
+        });
+        let ended: Vec<Result<_>> = stream::iter(each).buffer_unordered(AT_ONCE).collect().await;
+        let mut renewed = Vec::new();
+        for one in ended {
+            let (name, ended) = one?;
+            match ended.state {
+                RunState::Succeeded | RunState::Unknown => renewed.push(name),
+                _ => wrong.push(format!("{name}: {}", ended.summary)),
+            }
+        }
+        let done = match count {
+            0 => "nothing is due".to_owned(),
+            _ => format!("{} of {count} that were due: {}", renewed.len(), renewed.join(", ")),
+        };
+        match wrong.is_empty() {
+            true => Ok(Report::proven(done)),
+            false => {
+                wrong.truncate(20);
+                Err(Error::unavailable(
+                    "CERTIFICATES_WRONG",
+                    format!("{done}; {}", wrong.join("; ")),
+                ))
+            }
+        }
+    }
+}
+
+/// What becomes of a renewal that a crash cut off: the state has what was placed, issued or being deployed, and the first
+/// look goes on from there.
+pub struct RenewTable;
+
+#[async_trait]
+impl Reconcile for RenewTable {
+    fn kind(&self) -> &'static str {
+        RENEW
+    }
+
+    async fn reconcile(&self, _: &RunRecord, steps: &[StepRecord]) -> ReconciliationRecord {
+        match steps.last() {
+            None => ReconciliationRecord {
+                verdict: Verdict::NothingDone,
+                detail: "it had not begun a step".to_owned(),
+            },
+            Some(step) => ReconciliationRecord {
+                verdict: Verdict::Finished,
+                detail: format!(
+                    "it was at {} {}; the next run goes on from there",
+                    step.name, step.target
+                ),
+            },
+        }
+    }
+}

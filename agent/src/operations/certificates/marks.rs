@@ -1,0 +1,192 @@
+//! What people say of generations: that one is to stay in service, that one must never be again.
+
+use std::sync::Arc;
+
+use genesis_storage::{CertificateOrigin, PinRecord};
+
+use super::Certificates;
+use super::config::Certificate;
+use super::record::{Event, Who};
+use super::renew::Wish;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, PlanStep, demand_reason};
+
+impl Certificates {
+    /// What pinning would do.
+    ///
+    /// # Errors
+    /// `CERTIFICATE_NOT_FOUND`, `GENERATION_NOT_FOUND`.
+    pub fn plan_pin(&self, domain: &str) -> Result<Plan> {
+        let certificate = self.named(domain)?;
+        let standing = self.standing(&certificate.name)?;
+        let Some(current) = standing.current() else {
+            return Err(Error::not_found(
+                "GENERATION_NOT_FOUND",
+                format!("{} has none to pin", certificate.name),
+            ));
+        };
+        let why =
+            format!("nothing is ordered until it is unpinned; it ends at {}", current.not_after);
+        let step =
+            PlanStep::new("pin", format!("{}/gen-{}", certificate.name, current.number), why);
+        Ok(Plan::new("certificate.pin", &[], vec![step]))
+    }
+
+    /// Keeps the generation in force in service.
+    ///
+    /// # Errors
+    /// Those of [`Certificates::plan_pin`], `PLAN_CHANGED`.
+    pub async fn pin(
+        &self,
+        domain: &str,
+        plan_hash: &str,
+        who: (String, String),
+    ) -> Result<(String, u32)> {
+        self.plan_pin(domain)?.accept(plan_hash)?;
+        let name = self.named(domain)?.name;
+        let number = self.standing(&name)?.record.generation;
+        let pin = PinRecord { at: self.now(), by: who.0.clone(), reason: who.1.clone() };
+        let event =
+            Event { kind: "pinned", generation: number, detail: who.1.clone(), ..Event::default() };
+        let who = Who { actor: who.0, reason: who.1, run: String::new() };
+        self.change(&name, &who, event, move |record| {
+            record.pin.get_or_insert(pin);
+            Vec::new()
+        })
+        .await?;
+        Ok((name, number))
+    }
+
+    /// What ending a pin would do.
+    ///
+    /// # Errors
+    /// `CERTIFICATE_NOT_FOUND`.
+    pub fn plan_unpin(&self, domain: &str) -> Result<Plan> {
+        let certificate = self.named(domain)?;
+        let standing = self.standing(&certificate.name)?;
+        let steps = match &standing.record.pin {
+            None => Vec::new(),
+            Some(pin) => {
+                let why =
+                    format!("pinned by {} at {}; the next look does what is due", pin.by, pin.at);
+                vec![PlanStep::new("unpin", certificate.name.clone(), why)]
+            }
+        };
+        Ok(Plan::new("certificate.unpin", &[&certificate.name], steps))
+    }
+
+    /// Ends a pin; whether there was one.
+    ///
+    /// # Errors
+    /// `CERTIFICATE_NOT_FOUND`, `PLAN_CHANGED`.
+    pub async fn unpin(
+        &self,
+        domain: &str,
+        plan_hash: &str,
+        who: (String, String),
+    ) -> Result<(String, bool)> {
+        self.plan_unpin(domain)?.accept(plan_hash)?;
+        let name = self.named(domain)?.name;
+        let standing = self.standing(&name)?;
+        if standing.record.pin.is_none() {
+            return Ok((name, false));
+        }
+        let event =
+            Event { kind: "unpinned", generation: standing.record.generation, ..Event::default() };
+        let who = Who { actor: who.0, reason: who.1, run: String::new() };
+        self.change(&name, &who, event, |record| {
+            record.pin = None;
+            Vec::new()
+        })
+        .await?;
+        self.wake.notify_one();
+        Ok((name, true))
+    }
+
+    /// What marking a generation would do; the certificate and the generation's number beside.
+    ///
+    /// # Errors
+    /// `CERTIFICATE_NOT_FOUND`, `GENERATION_NOT_FOUND`.
+    pub fn plan_mark(&self, domain: &str, number: u32) -> Result<(Certificate, u32, Plan)> {
+        let certificate = self.named(domain)?;
+        let standing = self.standing(&certificate.name)?;
+        let number = if number == 0 { standing.record.generation } else { number };
+        let name = &certificate.name;
+        let Some(found) = standing.generation(number) else {
+            let message = format!("{name} has no generation {number}");
+            return Err(Error::not_found("GENERATION_NOT_FOUND", message));
+        };
+        let mut steps = vec![PlanStep::new(
+            "mark compromised",
+            format!("{name}/gen-{number}"),
+            "it never comes into service again",
+        )];
+        if found.origin == CertificateOrigin::Acme {
+            steps.push(PlanStep::new("revoke", found.serial.clone(), format!("at {}", found.ca)));
+        }
+        if number == standing.record.generation {
+            steps.push(PlanStep::new(
+                "replace",
+                name.clone(),
+                "it is in service: by another generation, or a new one",
+            ));
+        }
+        let plan = Plan::new("certificate.mark", &[&number.to_string()], steps);
+        Ok((certificate, number, plan))
+    }
+
+    /// Marks a generation as compromised, has its CA revoke it, and begins to replace it where it is in service. The run
+    /// that does, and what became of the revocation.
+    ///
+    /// # Errors
+    /// Those of [`Certificates::plan_mark`], `REASON_MISSING`, `PLAN_CHANGED`.
+    pub async fn mark(
+        self: &Arc<Self>,
+        domain: &str,
+        (number, plan_hash): (u32, &str),
+        (actor, reason): (String, String),
+    ) -> Result<(String, u32, Option<String>, String)> {
+        demand_reason(&reason, "how a key became known is said")?;
+        let (certificate, number, plan) = self.plan_mark(domain, number)?;
+        plan.accept(plan_hash)?;
+        let (name, now) = (certificate.name.clone(), self.now());
+        let standing = self.standing(&name)?;
+        let Some(mut generation) = standing.generation(number).cloned() else {
+            return Err(Error::not_found(
+                "GENERATION_NOT_FOUND",
+                format!("{name} has no generation {number}"),
+            ));
+        };
+        generation.compromised_at.get_or_insert(now);
+        let event = Event {
+            kind: "compromised",
+            generation: number,
+            detail: reason.clone(),
+            ..Event::default()
+        };
+        let who = Who { actor: actor.clone(), reason: reason.clone(), run: String::new() };
+        let (ca, acme) = (generation.ca.clone(), generation.origin == CertificateOrigin::Acme);
+        self.change(&name, &who, event, move |record| {
+            record.pin.take_if(|_| record.generation == number);
+            vec![generation]
+        })
+        .await?;
+        let detail = match (acme, self.config.load().ca(&ca), self.leaf_of(&name, number)) {
+            (true, Some(ca), Some(leaf)) => {
+                match self.outside.acme.revoke(&ca.authority, &leaf).await {
+                    Ok(()) => format!("revoked at {}", ca.authority.name),
+                    Err(trouble) => format!(
+                        "it could not be revoked at {}: {}",
+                        ca.authority.name, trouble.message
+                    ),
+                }
+            }
+            _ => String::new(),
+        };
+        let run = match number == standing.record.generation {
+            true => Some(self.start(&name, Wish::default(), (actor, reason)).await?.id),
+            false => None,
+        };
+        Ok((name, number, run, detail))
+    }
+}

@@ -1,0 +1,237 @@
+//! Certificates: each is ordered before the one in force ends, looked at before it comes into service, and seen to be
+//! served before it counts. What was in service before is kept, to go back to within a second; where nothing else is to be
+//! had, the agent makes one itself, and calls people.
+//!
+//! The state says what is meant to be; the disk has the generations; the world shows what is served. A run goes on from
+//! wherever a crash left it: each round asks [`plan::decide`] what is to be done next.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use genesis_storage::{Identity, Moment};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::config::Follower;
+use crate::emergency::Stance;
+use crate::error::{Error, Result};
+use crate::events::{Bell, Condition};
+use crate::outside::Outside;
+use crate::outside::aside::Aside;
+use crate::runs::Runs;
+use crate::state::State;
+
+pub mod budget;
+mod clock;
+pub mod config;
+mod deploy;
+mod diagnose;
+pub mod disk;
+mod foreign;
+pub mod job;
+mod marks;
+pub mod material;
+pub mod metrics;
+mod order;
+pub mod plan;
+mod record;
+mod renew;
+pub mod rpc;
+#[cfg(test)]
+mod tests;
+mod told;
+mod verbs;
+mod verify;
+pub mod view;
+mod watch_loop;
+
+use config::Certificate;
+pub use config::Config;
+use metrics::Metrics;
+pub use record::Standing;
+pub use told::Told;
+use verify::Served;
+
+/// The kind of a run that brings one certificate to where it should be.
+pub const RENEW: &str = "certificates.renew";
+/// The daily check.
+pub const CHECK: &str = "certificates.check";
+
+/// What people start by hand beside the job. All of it goes on in an emergency: who has to get out needs to be let in.
+pub const RUN_KINDS: [(&str, Stance); 1] = [(RENEW, Stance::GoOn)];
+
+/// The certificates of this host.
+pub struct Certificates {
+    state: State,
+    outside: Outside,
+    runs: Runs,
+    config: ArcSwap<Config>,
+    home: PathBuf,
+    host: Identity,
+    metrics: Metrics,
+    bell: Bell,
+    /// What was last seen to be served, by certificate.
+    served: Mutex<HashMap<String, Served>>,
+    /// Held by whoever changes what of a certificate is in service.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// What is known of the clock.
+    clock: Mutex<clock::Trust>,
+    /// Rung by whoever wants the certificates looked at now.
+    wake: Notify,
+    /// How often what is in service was changed: the agent's own listeners follow it.
+    changed: watch::Sender<u64>,
+    /// What people should hear of is read aside, so that a disk that hangs keeps nobody waiting.
+    asked: Aside<(), Option<Vec<Condition>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is complete in itself, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Certificates {
+    /// The certificates that the state knows.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn open(
+        state: State,
+        outside: Outside,
+        runs: Runs,
+        (config, home): (Config, PathBuf),
+        metrics: Metrics,
+        bell: Bell,
+    ) -> Result<Arc<Self>> {
+        let unknown = || Error::internal("STORAGE_FAILED", "the host has no identity yet");
+        let host = state.read(|reading| Ok(reading.identity().get()?))?.ok_or_else(unknown)?;
+        Ok(Arc::new(Self {
+            state,
+            outside,
+            runs,
+            config: ArcSwap::from_pointee(config),
+            home,
+            host,
+            metrics,
+            bell,
+            served: Mutex::default(),
+            turns: Mutex::default(),
+            clock: Mutex::default(),
+            wake: Notify::new(),
+            changed: watch::Sender::new(0),
+            asked: Aside::default(),
+        }))
+    }
+
+    /// Where the chain and the key of a certificate are that is in force.
+    pub fn files_of(home: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let folder = home.join(name).join("current");
+        (folder.join("fullchain.pem"), folder.join("key.pem"))
+    }
+
+    /// Changes whenever another generation comes into service.
+    pub fn follow_changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.outside.clock.now()
+    }
+
+    fn moment(&self) -> Moment {
+        self.outside.clock.moment()
+    }
+
+    /// Who changes what of this certificate is in service takes its turn.
+    fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(lock(&self.turns).entry(name.to_owned()).or_default())
+    }
+
+    fn folder(&self, name: &str) -> disk::Folder {
+        disk::Folder::of(&self.home, name)
+    }
+
+    /// The configured certificate that a name or a domain stands for; empty: the only one.
+    ///
+    /// # Errors
+    /// `CERTIFICATE_NOT_FOUND`.
+    fn named(&self, domain: &str) -> Result<Certificate> {
+        let config = self.config.load();
+        let none = |why: String| Err(Error::not_found("CERTIFICATE_NOT_FOUND", why));
+        let names = || {
+            let names: Vec<&str> =
+                config.certificates.iter().map(|it| it.name.as_str()).take(20).collect();
+            names.join(", ")
+        };
+        if config.certificates.is_empty() {
+            return none(
+                "no certificate is managed here: configure a [[certificates.certificate]]".into(),
+            );
+        }
+        if domain.is_empty() {
+            return match config.certificates.as_slice() {
+                [one] => Ok(one.clone()),
+                _ => none(format!("name one of: {}", names())),
+            };
+        }
+        let lower = domain.to_ascii_lowercase();
+        if let Some(found) = config.certificates.iter().find(|it| it.name == domain) {
+            return Ok(found.clone());
+        }
+        let by = |f: &dyn Fn(&&Certificate) -> bool| -> Vec<&Certificate> {
+            config.certificates.iter().filter(f).collect()
+        };
+        // One that names the domain itself comes before one whose wildcard covers it.
+        let mut found = by(&|it| it.identifiers.contains(&lower));
+        if found.is_empty() {
+            found = by(&|it| plan::covers(&it.identifiers, &lower));
+        }
+        match found.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => {
+                let shown: String = domain.chars().filter(|c| !c.is_control()).take(64).collect();
+                none(format!("no certificate is for {shown:?}; there are: {}", names()))
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|it| it.name.as_str()).collect();
+                none(format!("several are for it, name one of: {}", names.join(", ")))
+            }
+        }
+    }
+
+    /// Those that a name or a domain stands for; empty: all.
+    fn those(&self, domain: &str) -> Result<Vec<Certificate>> {
+        match domain {
+            "" => Ok(self.config.load().certificates.clone()),
+            domain => Ok(vec![self.named(domain)?]),
+        }
+    }
+
+    /// When the daily check is next, and how much later this host makes it.
+    fn next_check(&self) -> (Option<Timestamp>, Duration) {
+        let config = self.config.load();
+        let splay = crate::scheduler::calendar::splay(&self.host.host_id, CHECK, config.splay);
+        let from = plan::minus(self.now(), splay);
+        (config.schedule.next_after(from).map(|at| plan::plus(at, splay)), splay)
+    }
+}
+
+/// What a run is told by: two of one certificate never go on together.
+fn key(name: &str) -> String {
+    format!("{RENEW}/{name}")
+}
+
+#[async_trait]
+impl Follower for Certificates {
+    async fn follow(&self, config: &crate::config::Config) {
+        self.config.store(Arc::new(config.certificates.clone()));
+        let names: BTreeMap<&str, ()> =
+            config.certificates.certificates.iter().map(|it| (it.name.as_str(), ())).collect();
+        lock(&self.served).retain(|name, _| names.contains_key(name.as_str()));
+        self.bell.ring();
+        self.wake.notify_one();
+    }
+}

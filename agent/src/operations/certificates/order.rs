@@ -1,0 +1,474 @@
+//! An order: what the CA still allows is asked first, the key is on the disk before the order, the order is in the state
+//! before it goes on, and what is issued is looked at before anything else knows of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::{CertificateOrigin, CertificateTrouble, OrderRecord};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+
+use super::config::{Ca, Certificate};
+use super::record::{Event, Who};
+use super::renew::{Failed, blocking, disk_failed, elsewhere, issued, said, unusable};
+use super::{Certificates, Standing, budget, material, plan};
+use crate::error::{Error, Result, Unmet};
+use crate::outside::acme::{Class, Directory, Trouble, Wanted};
+use crate::runs::Context;
+
+/// From the order to the certificate a CA gets so long; what takes longer is gone on with in the next attempt.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Certificates {
+    /// Orders a certificate from the first of the CAs that issues it, and puts it into service.
+    pub(super) async fn order(
+        self: &Arc<Self>,
+        certificate: &Certificate,
+        cas: usize,
+        (forced, who): (bool, &Who),
+        context: &Context,
+    ) -> Result<(String, bool)> {
+        let config = self.config.load_full();
+        let mut last = None;
+        for ca in certificate.cas.iter().take(cas).filter_map(|name| config.ca(name)) {
+            context.safe_point()?;
+            match self.order_from(certificate, ca, (forced, who), context).await {
+                Ok(number) => {
+                    let step = context
+                        .begin("deploy", &format!("{}/gen-{number}", certificate.name))
+                        .await?;
+                    return match self.deploy(certificate, number, who).await {
+                        Ok(deployed) => {
+                            step.done(deployed.evidence.clone()).await?;
+                            let (said, seen) = said(number, &deployed);
+                            Ok((format!("{} issued it; {said}", ca.authority.name), seen))
+                        }
+                        Err(error) => {
+                            step.failed(error.chain()).await?;
+                            if error.code != "CERTIFICATE_PINNED" {
+                                let failed =
+                                    Failed::local(Error::internal(error.code, error.chain()));
+                                self.hold(certificate, &failed, who).await?;
+                            }
+                            Err(error)
+                        }
+                    };
+                }
+                Err(failed) => {
+                    let go_on = elsewhere(&failed);
+                    let code = failed.error.code;
+                    tracing::warn!(
+                        certificate = certificate.name,
+                        ca = ca.authority.name,
+                        code,
+                        error = failed.error.chain(),
+                        "an order came to nothing"
+                    );
+                    last = Some(failed);
+                    if !go_on {
+                        break;
+                    }
+                }
+            }
+        }
+        let Some(failed) = last else {
+            return Err(Error::not_found("CA_NOT_CONFIGURED", "no CA is configured for it"));
+        };
+        if failed.error.code != "CANCELLED" {
+            self.hold(certificate, &failed, who).await?;
+        }
+        Err(*failed.error)
+    }
+
+    /// Orders from one CA; the number of the generation that it issued.
+    async fn order_from(
+        &self,
+        certificate: &Certificate,
+        ca: &Ca,
+        (forced, who): (bool, &Who),
+        context: &Context,
+    ) -> Result<u32, Failed> {
+        let name = &certificate.name;
+        let directory = self.directory(ca).await?;
+        let mut order = self.open_order(certificate, ca)?;
+        // Of an order that the CA knows no more, or that has failed there, another is placed, once.
+        for again in [true, false] {
+            let placed = match order.take() {
+                Some(order) => order,
+                None => {
+                    self.place_order(certificate, ca, (&directory, forced), who, context).await?
+                }
+            };
+            let step = context.begin("issue", &placed.url).await?;
+            let csr = self.request(certificate, placed.generation).await?;
+            let finished = self
+                .outside
+                .acme
+                .finish(&ca.authority, &placed.url, &certificate.answer, &csr, PATIENCE)
+                .await;
+            match finished {
+                Ok(fullchain) => {
+                    step.done(format!("{} bytes", fullchain.len())).await?;
+                    return self.stage(certificate, ca, (&placed, fullchain), who, context).await;
+                }
+                Err(trouble) => {
+                    step.failed(trouble.message.clone()).await?;
+                    let _ = self.heard(trouble.date);
+                    // What failed once can't be gone on with; what is only late can.
+                    let over = matches!(
+                        trouble.class,
+                        Class::OrderGone | Class::Authorization | Class::Policy
+                    );
+                    if over {
+                        self.forget_order(name, &placed, (who, &trouble)).await?;
+                    }
+                    if trouble.class != Class::OrderGone || !again {
+                        return Err(Failed::at(ca, trouble));
+                    }
+                }
+            }
+        }
+        Err(Failed::local(Error::internal("CA_UNAVAILABLE", "two orders in a row are gone")))
+    }
+
+    /// What the CA says of itself; the clock is compared with its.
+    async fn directory(&self, ca: &Ca) -> Result<Directory, Failed> {
+        let directory = match self.outside.acme.directory(&ca.authority).await {
+            Ok(directory) => directory,
+            Err(trouble) => {
+                let _ = self.heard(trouble.date);
+                return Err(Failed::at(ca, trouble));
+            }
+        };
+        match self.heard(directory.date) {
+            None => Ok(directory),
+            Some(why) => Err(Failed {
+                trouble: CertificateTrouble::Clock,
+                error: Box::new(Error::refused(
+                    "CLOCK_SUSPECT",
+                    format!("{why}; nothing is ordered"),
+                    vec![Unmet {
+                        code: "CLOCK_SUSPECT",
+                        subject: ca.authority.name.clone(),
+                        message: format!(
+                            "{why}: set the clock right, and look why time synchronisation did not"
+                        ),
+                    }],
+                )),
+                retry_after: None,
+                identifiers: Vec::new(),
+            }),
+        }
+    }
+
+    /// The order that was placed with this CA for the same names, and has not ended.
+    fn open_order(
+        &self,
+        certificate: &Certificate,
+        ca: &Ca,
+    ) -> Result<Option<OrderRecord>, Failed> {
+        let standing = self.standing(&certificate.name)?;
+        let same = |order: &OrderRecord| {
+            order.ca == ca.authority.name
+                && order.identifiers == certificate.identifiers
+                // CAs keep one for a week.
+                && plan::plus(order.at, Duration::from_secs(6 * 86_400)) > self.now()
+        };
+        Ok(standing.record.order.filter(same))
+    }
+
+    async fn place_order(
+        &self,
+        certificate: &Certificate,
+        ca: &Ca,
+        (directory, forced): (&Directory, bool),
+        who: &Who,
+        context: &Context,
+    ) -> Result<OrderRecord, Failed> {
+        let name = certificate.name.clone();
+        let standing = self.standing(&name)?;
+        // One of the same CA is replaced, where that CA has renewal information; no limit counts it then.
+        let replaces = match standing.current() {
+            Some(it)
+                if directory.renewal_info
+                    && it.origin == CertificateOrigin::Acme
+                    && it.ca == ca.authority.name =>
+            {
+                self.leaf_of(&name, it.number)
+            }
+            _ => None,
+        };
+        let replacement = replaces.is_some();
+        self.check_budget(certificate, ca, replacement && !forced)?;
+        let number = standing.record.greatest + 1;
+        let step = context.begin("order", &format!("{} from {}", name, ca.authority.name)).await?;
+        let (folder, p384) = (self.folder(&name), certificate.p384);
+        blocking(move || {
+            let key = new_key(p384).map_err(std::io::Error::other)?;
+            folder.begin(number, key.as_bytes())
+        })
+        .await?;
+        let mut wanted = Wanted {
+            identifiers: certificate.identifiers.clone(),
+            profile: ca.profile.clone(),
+            replaces,
+        };
+        let mut placed = self.outside.acme.order(&ca.authority, &wanted).await;
+        if placed.as_ref().is_err_and(|trouble| trouble.class == Class::Replaces) {
+            // It was replaced already, or the CA thinks so. It counts like any other then.
+            self.check_budget(certificate, ca, false)?;
+            wanted.replaces = None;
+            placed = self.outside.acme.order(&ca.authority, &wanted).await;
+        }
+        let placed = match placed {
+            Ok(placed) => placed,
+            Err(trouble) => {
+                step.failed(trouble.message.clone()).await?;
+                let _ = self.heard(trouble.date);
+                return Err(Failed::at(ca, trouble));
+            }
+        };
+        let order = OrderRecord {
+            ca: ca.authority.name.clone(),
+            url: placed.url.clone(),
+            generation: number,
+            identifiers: certificate.identifiers.clone(),
+            at: self.now(),
+            forced,
+        };
+        let event = Event {
+            kind: budget::ORDERED,
+            ca: ca.authority.name.clone(),
+            generation: number,
+            identifiers: certificate.identifiers.clone(),
+            exempt: placed.replaces && !forced,
+            detail: if placed.replaces { "as a replacement" } else { "" }.to_owned(),
+            ..Event::default()
+        };
+        let noted = order.clone();
+        let at = self.now();
+        self.change(&name, who, event, move |record| {
+            record.order = Some(noted);
+            record.attempted_at = Some(at);
+            Vec::new()
+        })
+        .await?;
+        step.done(placed.url).await?;
+        Ok(order)
+    }
+
+    /// What the CA allows, by what this host has used.
+    ///
+    /// # Errors
+    /// `BUDGET_EXHAUSTED` with the time at which one more is allowed.
+    fn check_budget(
+        &self,
+        certificate: &Certificate,
+        ca: &Ca,
+        replacement: bool,
+    ) -> Result<(), Failed> {
+        match self.budget_refusal(certificate, ca, replacement)? {
+            None => Ok(()),
+            Some((error, next)) => {
+                let wait = next.duration_since(self.now());
+                Err(Failed {
+                    trouble: CertificateTrouble::RateLimited,
+                    error: Box::new(error),
+                    retry_after: Some(Duration::try_from(wait).unwrap_or_default()),
+                    identifiers: Vec::new(),
+                })
+            }
+        }
+    }
+
+    /// Why the CA would refuse an order, and when it would not.
+    pub(super) fn budget_refusal(
+        &self,
+        certificate: &Certificate,
+        ca: &Ca,
+        replacement: bool,
+    ) -> Result<Option<(Error, jiff::Timestamp)>> {
+        let (config, now) = (self.config.load(), self.now());
+        let name = &ca.authority.name;
+        let events = self.counted(&config, name)?;
+        let used = budget::used(ca.limits, &events, &certificate.identifiers, now);
+        let Some(held) = budget::held(&used, replacement) else { return Ok(None) };
+        let Some(next) = held.next_at else { return Ok(None) };
+        let message = format!(
+            "{name} allows {} of {} in {}, {} are used: the next at {next}; nothing was sent",
+            held.allowed,
+            held.limit,
+            super::view::span(held.window),
+            held.used,
+        );
+        let unmet = Unmet {
+            code: "BUDGET_EXHAUSTED",
+            subject: held.subject.clone(),
+            message: message.clone(),
+        };
+        let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
+        let error = Error::refused("BUDGET_EXHAUSTED", message, vec![unmet]).retry_after(wait);
+        Ok(Some((error, next)))
+    }
+
+    /// The signing request for the key of a generation, in DER.
+    async fn request(&self, certificate: &Certificate, number: u32) -> Result<Vec<u8>, Failed> {
+        let (folder, identifiers) =
+            (self.folder(&certificate.name), certificate.identifiers.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let pem = folder.key(number).map_err(disk_failed)?;
+            signing_request(&identifiers, &pem).map_err(unusable)
+        });
+        Ok(made.await.map_err(|error| {
+            Error::internal("CERTIFICATE_DISK_FAILED", "the work was cut off").caused_by(error)
+        })??)
+    }
+
+    async fn forget_order(
+        &self,
+        name: &str,
+        order: &OrderRecord,
+        (who, trouble): (&Who, &Trouble),
+    ) -> Result<()> {
+        let event = Event {
+            kind: "order-ended",
+            ca: order.ca.clone(),
+            generation: order.generation,
+            detail: trouble.message.clone(),
+            outcome: "CA_REFUSED",
+            ..Event::default()
+        };
+        let (url, number) = (order.url.clone(), order.generation);
+        self.change(name, who, event, move |record| {
+            record.order.take_if(|order| order.url == url);
+            Vec::new()
+        })
+        .await?;
+        // The next order has a key of its own.
+        let folder = self.folder(name);
+        match self.standing(name)?.generation(number) {
+            Some(_) => Ok(()),
+            None => blocking(move || folder.remove(number)).await,
+        }
+    }
+
+    /// Looks at what was issued, writes it to the disk, and notes it.
+    async fn stage(
+        &self,
+        certificate: &Certificate,
+        ca: &Ca,
+        (order, fullchain): (&OrderRecord, String),
+        who: &Who,
+        context: &Context,
+    ) -> Result<u32, Failed> {
+        let (name, number) = (certificate.name.clone(), order.generation);
+        let step = context.begin("stage", &format!("{name}/gen-{number}")).await?;
+        let standing = self.standing(&name)?;
+        let staged = self.check_issued(certificate, ca, (&standing, number), fullchain.as_bytes());
+        let record = match staged {
+            Ok(record) => issued(record, order.forced),
+            Err(why) => {
+                step.failed(why.clone()).await?;
+                let trouble = Trouble {
+                    class: Class::Policy,
+                    message: format!("what was issued can't be used: {why}"),
+                    kind: String::new(),
+                    retry_after: None,
+                    identifiers: Vec::new(),
+                    date: None,
+                };
+                self.forget_order(&name, order, (who, &trouble)).await?;
+                // It was issued all the same, and counts.
+                return Err(Failed::at(ca, trouble));
+            }
+        };
+        let (folder, written) = (self.folder(&name), record.clone());
+        blocking(move || folder.complete(fullchain.as_bytes(), &written)).await?;
+        let event = Event {
+            kind: budget::ISSUED,
+            ca: ca.authority.name.clone(),
+            generation: number,
+            identifiers: certificate.identifiers.clone(),
+            exempt: self.was_exempt(&name, number)?,
+            detail: format!("until {}, sha256 {}", record.not_after, &record.fingerprint[..16]),
+            ..Event::default()
+        };
+        let detail = event.detail.clone();
+        self.change(&name, who, event, move |standing| {
+            standing.greatest = standing.greatest.max(number);
+            standing.order = None;
+            standing.backoff = None;
+            vec![record]
+        })
+        .await?;
+        self.metrics.issued(&name);
+        step.done(detail).await?;
+        Ok(number)
+    }
+
+    /// Whether the order of a generation was taken for a replacement.
+    fn was_exempt(&self, name: &str, number: u32) -> Result<bool> {
+        let of = |event: &genesis_storage::CertificateEventRecord| {
+            event.name == name && event.generation == number && event.kind == budget::ORDERED
+        };
+        let events = self.state.read(|reading| Ok(reading.certificates().events(1, of)?))?;
+        Ok(events.first().is_some_and(|event| event.exempt))
+    }
+
+    fn check_issued(
+        &self,
+        certificate: &Certificate,
+        ca: &Ca,
+        (standing, number): (&Standing, u32),
+        fullchain: &[u8],
+    ) -> Result<genesis_storage::GenerationRecord, String> {
+        let key = self.folder(&certificate.name).key(number)?;
+        let roots = self.roots(ca)?;
+        let current = standing.current().filter(|it| it.origin == CertificateOrigin::Acme);
+        let now = self.now();
+        let (leaf, checks) = material::preflight(
+            (fullchain, &key),
+            &certificate.identifiers,
+            Some(&roots),
+            current,
+            now,
+        )?;
+        let wrong: Vec<String> = checks.into_iter().filter_map(|it| it.outcome.err()).collect();
+        match wrong.is_empty() {
+            true => {
+                let from = (CertificateOrigin::Acme, ca.authority.name.as_str());
+                let mut record = material::record((&certificate.name, number), &leaf, from, now);
+                // As it is configured, so that the same set is known again.
+                record.identifiers.clone_from(&certificate.identifiers);
+                Ok(record)
+            }
+            false => Err(wrong.join("; ")),
+        }
+    }
+
+    /// The leaf of a generation, in DER.
+    pub(super) fn leaf_of(&self, name: &str, number: u32) -> Option<Vec<u8>> {
+        let (fullchain, _) = self.folder(name).read(number).ok()?;
+        let chain = material::chain(&fullchain).ok()?;
+        chain.first().map(|leaf| leaf.as_ref().to_vec())
+    }
+}
+
+fn new_key(p384: bool) -> Result<String, rcgen::Error> {
+    let algorithm =
+        if p384 { &rcgen::PKCS_ECDSA_P384_SHA384 } else { &rcgen::PKCS_ECDSA_P256_SHA256 };
+    Ok(KeyPair::generate_for(algorithm)?.serialize_pem())
+}
+
+fn signing_request(identifiers: &[String], key: &[u8]) -> Result<Vec<u8>, String> {
+    let text = String::from_utf8_lossy(key);
+    let key =
+        KeyPair::from_pem(&text).map_err(|_| "the key of the order can't be read".to_owned())?;
+    let made = || -> Result<_, rcgen::Error> {
+        let mut params = CertificateParams::new(identifiers.to_vec())?;
+        params.distinguished_name = DistinguishedName::new();
+        params.serialize_request(&key)
+    };
+    made()
+        .map(|request| request.der().to_vec())
+        .map_err(|error| format!("no request can be made: {error}"))
+}

@@ -1,0 +1,439 @@
+//! When a certificate is due, what is done about a failure, and what takes the place of one that can't be used. Pure: the
+//! state and the time are arguments.
+
+use std::time::Duration;
+
+use genesis_storage::{CertificateOrigin, CertificateRecord, CertificateTrouble, GenerationRecord};
+use jiff::{SignedDuration, Timestamp};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// A life up to here is short: half of it is kept, where others keep a third.
+pub const SHORT: Duration = Duration::from_secs(10 * 86_400);
+/// Two issuances for the same names are never closer.
+const CLOSEST: Duration = HOUR;
+/// A check that did not come is not waited for longer than that.
+const OVERDUE: Duration = DAY;
+/// A self-signed certificate lives so long, and is made anew a day before its end.
+pub const SELF_SIGNED_LIFE: Duration = Duration::from_secs(7 * 86_400);
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// Later by so much.
+pub fn plus(at: Timestamp, duration: Duration) -> Timestamp {
+    at.saturating_add(signed(duration)).unwrap_or(Timestamp::MAX)
+}
+
+/// Earlier by so much.
+pub fn minus(at: Timestamp, duration: Duration) -> Timestamp {
+    at.saturating_sub(signed(duration)).unwrap_or(Timestamp::MIN)
+}
+
+/// How long a generation lives in all.
+pub fn lifetime(generation: &GenerationRecord) -> Duration {
+    let span = generation.not_after.duration_since(generation.not_before);
+    Duration::try_from(span).unwrap_or(Duration::ZERO)
+}
+
+/// So long before its end it is renewed, where its CA names no time: a third of its life, or half of a short one, and at
+/// most `renew_before`. Thirty days before the end of every one would order those of the CA's 45- and 6-day profiles for
+/// ever.
+pub fn margin(generation: &GenerationRecord, renew_before: Duration) -> Duration {
+    let life = lifetime(generation);
+    if life <= SHORT { life / 2 } else { renew_before.min(life / 3) }
+}
+
+/// The warnings before its end: what each is called, and how long before.
+pub fn warnings(generation: &GenerationRecord) -> [(&'static str, Duration); 3] {
+    let life = lifetime(generation);
+    [
+        ("30d", (DAY * 30).min(life / 3)),
+        ("7d", (DAY * 7).min(life * 7 / 90)),
+        ("1d", DAY.min(life / 90)),
+    ]
+}
+
+/// Whether a generation may be in service; else why not.
+///
+/// # Errors
+/// In words.
+pub fn usable(
+    generation: &GenerationRecord,
+    identifiers: &[String],
+    now: Timestamp,
+) -> Result<(), String> {
+    if let Some(at) = generation.compromised_at {
+        return Err(format!("its key was said to be compromised at {at}"));
+    }
+    if let Some(at) = generation.revoked_at {
+        return Err(format!("its CA has revoked it, as was seen at {at}"));
+    }
+    if generation.not_after <= now {
+        return Err(format!("it ended at {}", generation.not_after));
+    }
+    if generation.not_before > plus(now, Duration::from_secs(300)) {
+        return Err(format!("it begins at {}", generation.not_before));
+    }
+    match identifiers.iter().find(|wanted| !covers(&generation.identifiers, wanted)) {
+        Some(missing) => Err(format!("it is not for {missing}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether one of these names stands for `wanted`, itself or as a wildcard.
+pub fn covers(names: &[String], wanted: &str) -> bool {
+    names.iter().any(|name| {
+        name == wanted
+            || (!wanted.starts_with("*.")
+                && name.strip_prefix("*.").is_some_and(|zone| {
+                    wanted.split_once('.').is_some_and(|(_, above)| above == zone)
+                }))
+    })
+}
+
+/// What is asked about one certificate.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// What it is for.
+    pub identifiers: &'a [String],
+    /// See the configuration.
+    pub renew_before: Duration,
+    /// How many CAs may be asked.
+    pub cas: usize,
+    /// How it stands.
+    pub record: &'a CertificateRecord,
+    /// Its generations, the newest first, without the one for need.
+    pub generations: &'a [GenerationRecord],
+    /// The one for need.
+    pub backup: Option<&'a GenerationRecord>,
+    /// What names its configuration.
+    pub configuration: &'a str,
+    /// Why the clock is not to be trusted; `None`: it is.
+    pub clock: Option<&'a str>,
+    /// Whether this is the daily check.
+    pub checking: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl<'a> Situation<'a> {
+    /// The generation in force.
+    pub fn current(&self) -> Option<&'a GenerationRecord> {
+        self.generation(self.record.generation)
+    }
+
+    fn generation(&self, number: u32) -> Option<&'a GenerationRecord> {
+        self.generations.iter().find(|it| it.number == number)
+    }
+
+    fn is_usable(&self, generation: &GenerationRecord) -> bool {
+        usable(generation, self.identifiers, self.now).is_ok()
+    }
+
+    /// The generation in force, where it came from somebody whom clients trust and may be in service.
+    pub fn sound(&self) -> Option<&'a GenerationRecord> {
+        self.current().filter(|it| it.origin != CertificateOrigin::SelfSigned && self.is_usable(it))
+    }
+
+    /// Whether the last failure holds the next attempt back, and until when (`None`: until the configuration is another).
+    pub fn held(&self) -> Option<Option<Timestamp>> {
+        let backoff = self.record.backoff.as_ref()?;
+        if backoff.configuration != self.configuration {
+            return None;
+        }
+        match backoff.until {
+            Some(until) if until <= self.now => None,
+            until => Some(until),
+        }
+    }
+}
+
+/// When a certificate is due, and why then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// When.
+    pub at: Timestamp,
+    /// Whether the CA named the time.
+    pub by_ca: bool,
+    /// In words.
+    pub why: String,
+}
+
+/// When it is due. What has none, or none that can be used, is due now.
+pub fn due(situation: &Situation<'_>) -> Due {
+    let now = situation.now;
+    let Some(current) = situation.sound() else {
+        let why = match situation.current() {
+            None => "there is none yet".to_owned(),
+            Some(it) if it.origin == CertificateOrigin::SelfSigned => {
+                "a self-signed one is in service".to_owned()
+            }
+            Some(it) => usable(it, situation.identifiers, now).err().unwrap_or_default(),
+        };
+        return spaced(situation, Due { at: now, by_ca: false, why });
+    };
+    let own = minus(current.not_after, margin(current, situation.renew_before));
+    let by_ca = situation
+        .record
+        .renewal
+        .as_ref()
+        .filter(|it| it.fingerprint == current.fingerprint)
+        .and_then(|it| it.window);
+    let due = match by_ca {
+        // A CA may want it sooner, and later; never so late that nothing is left to try again in.
+        Some((_, _, chosen)) => Due {
+            at: chosen.min(minus(current.not_after, lifetime(current) / 50)),
+            by_ca: true,
+            why: "its CA asks for that time".to_owned(),
+        },
+        None => Due {
+            at: own,
+            by_ca: false,
+            why: format!(
+                "{} before its end",
+                super::view::span(margin(current, situation.renew_before))
+            ),
+        },
+    };
+    spaced(situation, due)
+}
+
+/// Not sooner than a tenth of a life after the last issuance for the same names, whatever asks for it.
+fn spaced(situation: &Situation<'_>, due: Due) -> Due {
+    let last = situation
+        .generations
+        .iter()
+        .filter(|it| it.origin == CertificateOrigin::Acme)
+        .filter(|it| it.identifiers == situation.identifiers)
+        // One that may never come into service again does not keep its successor waiting.
+        .filter(|it| it.compromised_at.is_none() && it.revoked_at.is_none())
+        .max_by_key(|it| it.created_at);
+    let Some(last) = last else { return due };
+    let from = plus(last.created_at.min(situation.now), (lifetime(last) / 10).max(CLOSEST));
+    if due.at >= from || situation.now >= from {
+        return due;
+    }
+    Due {
+        at: from,
+        why: format!(
+            "{}, but not sooner than {} after the last one",
+            due.why,
+            super::view::span((lifetime(last) / 10).max(CLOSEST))
+        ),
+        ..due
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing.
+    Nothing,
+    /// Put a generation into service that is on the disk.
+    Deploy(u32),
+    /// Put the one for need into service.
+    DeployBackup,
+    /// Make one ourselves, and put it into service.
+    SelfSign,
+    /// Go on with the order that was placed, or place one; the first so many CAs may be asked.
+    Order {
+        /// See there.
+        cas: usize,
+    },
+}
+
+/// What is to be done about a certificate now. Orders wait; what is in service does not: where the one in force may not be,
+/// another takes its place first, and the order comes after.
+pub fn decide(situation: &Situation<'_>) -> Decision {
+    // With a wrong clock everything looks ended, or not begun. What is in service is what was right before.
+    if situation.clock.is_some() {
+        return Decision::Nothing;
+    }
+    let (record, now) = (situation.record, situation.now);
+    let held = situation.held().is_some();
+    if let Some(number) = record.deploying
+        && situation.generation(number).is_some()
+    {
+        return if held { Decision::Nothing } else { Decision::Deploy(number) };
+    }
+    let sound = situation.sound();
+    if sound.is_none()
+        && let Some(decision) = in_place(situation)
+    {
+        return decision;
+    }
+    if sound.is_some() && record.pin.is_some() {
+        return Decision::Nothing;
+    }
+    if held {
+        return Decision::Nothing;
+    }
+    // Issued, and a crash or a failed hook kept it from service.
+    let newer = situation.generations.iter().find(|it| {
+        it.number > record.generation
+            && it.origin != CertificateOrigin::SelfSigned
+            && situation.is_usable(it)
+            && sound.is_none_or(|sound| it.not_after > sound.not_after)
+    });
+    if let Some(newer) = newer {
+        return Decision::Deploy(newer.number);
+    }
+    if situation.cas == 0 {
+        return Decision::Nothing;
+    }
+    let cas = cas(situation);
+    if record.order.is_some() {
+        return Decision::Order { cas };
+    }
+    let due = due(situation);
+    if due.at > now {
+        return Decision::Nothing;
+    }
+    let waits_for_check = sound.is_some_and(|it| lifetime(it) > SHORT)
+        && !due.by_ca
+        && record.backoff.is_none()
+        && now < plus(due.at, OVERDUE);
+    match waits_for_check && !situation.checking {
+        true => Decision::Nothing,
+        false => Decision::Order { cas },
+    }
+}
+
+/// What takes the place of one that may not be in service: the newest other generation, the one for need, one that we make
+/// ourselves. A service gets none later than that: an order is placed once something is in service.
+fn in_place(situation: &Situation<'_>) -> Option<Decision> {
+    let (record, now) = (situation.record, situation.now);
+    let trusted = |it: &&GenerationRecord| {
+        it.origin != CertificateOrigin::SelfSigned && situation.is_usable(it)
+    };
+    if let Some(other) = situation.generations.iter().find(trusted) {
+        return Some(Decision::Deploy(other.number));
+    }
+    if situation.backup.is_some_and(|it| situation.is_usable(it)) {
+        return Some(Decision::DeployBackup);
+    }
+    match situation.current() {
+        // The first order has its turn before a certificate is made that nobody trusts.
+        None if record.backoff.is_none() && situation.cas > 0 => None,
+        Some(it)
+            if it.origin == CertificateOrigin::SelfSigned
+                && situation.is_usable(it)
+                && plus(now, DAY) < it.not_after =>
+        {
+            None
+        }
+        _ => Some(Decision::SelfSign),
+    }
+}
+
+/// So many CAs may be asked, in their order: the first one alone until half of the time for a renewal has gone by.
+fn cas(situation: &Situation<'_>) -> usize {
+    let Some(sound) = situation.sound() else { return situation.cas };
+    let margin = margin(sound, situation.renew_before);
+    let half = minus(sound.not_after, margin / 2);
+    let policy = |it: &genesis_storage::BackoffRecord| it.trouble == CertificateTrouble::Policy;
+    match situation.now >= half || situation.record.backoff.as_ref().is_some_and(policy) {
+        true => situation.cas,
+        false => situation.cas.min(1),
+    }
+}
+
+/// How long the next attempt waits.
+struct Wait {
+    trouble: CertificateTrouble,
+    first: Duration,
+    longest: Duration,
+}
+
+/// What is done about each sort of failure.
+const WAITS: [Wait; 5] = [
+    Wait { trouble: CertificateTrouble::RateLimited, first: HOUR, longest: DAY },
+    // At most two in an hour for one name: five would bar it.
+    Wait {
+        trouble: CertificateTrouble::Authorization,
+        first: Duration::from_secs(1_800),
+        longest: Duration::from_secs(6 * 3_600),
+    },
+    Wait {
+        trouble: CertificateTrouble::Server,
+        first: Duration::from_secs(60),
+        longest: Duration::from_secs(6 * 3_600),
+    },
+    Wait { trouble: CertificateTrouble::Local, first: Duration::from_secs(60), longest: HOUR },
+    Wait {
+        trouble: CertificateTrouble::Clock,
+        first: Duration::from_secs(300),
+        longest: Duration::from_secs(300),
+    },
+];
+/// With less than a day left, or nothing trusted in service, a CA that fails is asked again after that time.
+const URGENT: Duration = Duration::from_secs(900);
+
+/// Until when the next attempt waits after so many failures in a row; `None`: until the configuration is another. What the
+/// CA says is obeyed. `seed` spreads hosts that failed together.
+pub fn wait_until(
+    trouble: CertificateTrouble,
+    failures: u32,
+    retry_after: Option<Duration>,
+    (urgent, seed): (bool, &str),
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let wait = WAITS.iter().find(|wait| wait.trouble == trouble)?;
+    let doublings = failures.saturating_sub(1).min(16);
+    let mut pause = wait.first.saturating_mul(1 << doublings).min(wait.longest);
+    if urgent && matches!(trouble, CertificateTrouble::Server | CertificateTrouble::Local) {
+        pause = pause.min(URGENT);
+    }
+    let digest = blake3::hash(format!("{seed}\0{failures}").as_bytes());
+    let share = u32::from(digest.as_bytes()[0]);
+    pause += pause / 4 * share / 256;
+    // What a CA asks for is not longer than what it could mean.
+    let asked = retry_after.map(|asked| asked.min(DAY * 8));
+    Some(plus(
+        now,
+        asked.map_or(pause, |asked| {
+            asked.max(if trouble == CertificateTrouble::RateLimited {
+                Duration::from_secs(1)
+            } else {
+                pause
+            })
+        }),
+    ))
+}
+
+/// The instant within a window, by a number that stays the same for a certificate and a window.
+pub fn choose(start: Timestamp, end: Timestamp, seed: &str) -> Timestamp {
+    let digest = blake3::hash(seed.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.as_bytes()[..8]);
+    let span = Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO);
+    let share = u64::from_le_bytes(first) % span.as_secs().saturating_add(1);
+    plus(start, Duration::from_secs(share))
+}
+
+/// When a CA is asked again for its window: as it says, from a minute to a day; six hours where it says nothing.
+pub fn ask_again(now: Timestamp, asked: Option<Duration>) -> Timestamp {
+    let pause = asked.map_or(HOUR * 6, |asked| asked.clamp(Duration::from_secs(60), DAY));
+    plus(now, pause)
+}
+
+/// The generations that may go: beyond `keep` of them, the oldest that are neither in force nor on their way.
+pub fn surplus(
+    record: &CertificateRecord,
+    generations: &[GenerationRecord],
+    keep: usize,
+) -> Vec<u32> {
+    let busy = [
+        Some(record.generation),
+        record.deploying,
+        record.order.as_ref().map(|order| order.generation),
+    ];
+    generations
+        .iter()
+        .skip(keep)
+        .map(|it| it.number)
+        .filter(|number| !busy.contains(&Some(*number)))
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! How certificates stand, in the state: read, and changed together with what happened.
+
+use genesis_storage::{CertificateEventRecord, CertificateRecord, GenerationRecord, Intent};
+use jiff::Timestamp;
+
+use super::budget::COUNTED;
+use super::config::Certificate;
+use super::plan::{Situation, minus};
+use super::{Certificates, Config};
+use crate::error::Result;
+use crate::runs::system_time;
+
+/// So many events are kept beside those that limits count.
+const EVENTS: usize = 2_000;
+
+/// How a certificate stands.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Its record.
+    pub record: CertificateRecord,
+    /// Its generations, the newest first.
+    pub generations: Vec<GenerationRecord>,
+    /// The one for need.
+    pub backup: Option<GenerationRecord>,
+}
+
+impl Standing {
+    /// The generation in force.
+    pub fn current(&self) -> Option<&GenerationRecord> {
+        self.generation(self.record.generation)
+    }
+
+    /// The generation of this number; 0: the one for need.
+    pub fn generation(&self, number: u32) -> Option<&GenerationRecord> {
+        match number {
+            0 => None,
+            number => self.generations.iter().find(|it| it.number == number),
+        }
+    }
+
+    /// What is asked of the plan.
+    pub fn situation<'a>(
+        &'a self,
+        certificate: &'a Certificate,
+        configuration: &'a str,
+        (clock, checking): (Option<&'a str>, bool),
+        now: Timestamp,
+    ) -> Situation<'a> {
+        Situation {
+            identifiers: &certificate.identifiers,
+            renew_before: certificate.renew_before,
+            cas: certificate.cas.len(),
+            record: &self.record,
+            generations: &self.generations,
+            backup: self.backup.as_ref(),
+            configuration,
+            clock,
+            checking,
+            now,
+        }
+    }
+}
+
+/// Who does something, why, and in which run.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Who {
+    pub(super) actor: String,
+    pub(super) reason: String,
+    pub(super) run: String,
+}
+
+impl Who {
+    pub(super) fn system() -> Self {
+        Self { actor: "system:certificates".to_owned(), ..Self::default() }
+    }
+}
+
+/// What happened, in the words of the history.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Event {
+    pub(super) kind: &'static str,
+    pub(super) ca: String,
+    pub(super) generation: u32,
+    pub(super) identifiers: Vec<String>,
+    pub(super) exempt: bool,
+    pub(super) detail: String,
+    /// "ok", or an error's code.
+    pub(super) outcome: &'static str,
+}
+
+impl Certificates {
+    /// How a certificate stands.
+    pub(super) fn standing(&self, name: &str) -> Result<Standing> {
+        self.state.read(|reading| {
+            let table = reading.certificates();
+            let record = table.get(name)?.unwrap_or_else(|| CertificateRecord {
+                name: name.to_owned(),
+                ..CertificateRecord::default()
+            });
+            let mut generations = table.generations(name)?;
+            let backup = generations.pop_if(|it| it.number == 0);
+            Ok(Standing { record, generations, backup })
+        })
+    }
+
+    /// Changes how a certificate stands, together with its generations and the history.
+    pub(super) async fn change(
+        &self,
+        name: &str,
+        who: &Who,
+        event: Event,
+        f: impl FnOnce(&mut CertificateRecord) -> Vec<GenerationRecord> + Send + 'static,
+    ) -> Result<()> {
+        let now = self.now();
+        let outcome = if event.outcome.is_empty() { "ok" } else { event.outcome };
+        let intent = Intent::new(now, who.actor.clone(), format!("certificate.{}", event.kind))
+            .target(match event.generation {
+                0 => name.to_owned(),
+                number => format!("{name}/gen-{number}"),
+            })
+            .reason(who.reason.clone())
+            .outcome(outcome)
+            .detail(event.detail.clone())
+            .correlation_id(who.run.clone());
+        let told = CertificateEventRecord {
+            id: ulid::Ulid::from_datetime(system_time(now)).to_string(),
+            at: now,
+            name: name.to_owned(),
+            kind: event.kind.to_owned(),
+            ca: event.ca,
+            generation: event.generation,
+            identifiers: event.identifiers,
+            exempt: event.exempt,
+            detail: event.detail,
+            actor: who.actor.clone(),
+        };
+        let name = name.to_owned();
+        self.state
+            .write(intent, move |writing| {
+                let table = writing.certificates();
+                let mut record = table.get(&name)?.unwrap_or_else(|| CertificateRecord {
+                    name: name.clone(),
+                    ..CertificateRecord::default()
+                });
+                for generation in f(&mut record) {
+                    table.put_generation(&generation)?;
+                }
+                table.put(&record)?;
+                table.put_event(&told, minus(now, COUNTED), EVENTS)?;
+                Ok(())
+            })
+            .await?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// What counts for the limits of a CA. Two that are one by their directory have one account and one count.
+    pub(super) fn counted(&self, config: &Config, ca: &str) -> Result<Vec<CertificateEventRecord>> {
+        let directory = config.ca(ca).map(|ca| ca.authority.directory.as_str());
+        let same: Vec<&str> = config
+            .authorities
+            .iter()
+            .filter(|it| Some(it.authority.directory.as_str()) == directory)
+            .map(|it| it.authority.name.as_str())
+            .collect();
+        let from = minus(self.now(), COUNTED);
+        self.state.read(|reading| {
+            Ok(reading.certificates().events(usize::MAX, |event| {
+                event.at > from && (event.ca == ca || same.contains(&event.ca.as_str()))
+            })?)
+        })
+    }
+}

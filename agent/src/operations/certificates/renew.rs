@@ -1,0 +1,395 @@
+//! A run that brings one certificate to where it should be: it asks the plan what is to be done, does that, and asks again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::{BackoffRecord, CertificateOrigin, CertificateTrouble, GenerationRecord};
+use jiff::Timestamp;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use serde_json::json;
+
+use super::config::{Ca, Certificate};
+use super::deploy::Deployed;
+use super::plan::{self, Decision};
+use super::record::{Event, Who};
+use super::{Certificates, RENEW, budget, key, material};
+use crate::emergency::Stance;
+use crate::error::{Error, Kind, Result};
+use crate::outside::acme::{Class, Trouble};
+use crate::runs::{Context, Report, Request, SecondCaller, Started};
+
+/// So often in a run it is asked what is to be done.
+const ROUNDS: usize = 6;
+/// A CA is asked for the time so long.
+const TIME: Duration = Duration::from_secs(10);
+
+/// What is asked of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wish {
+    /// Order also what is not due, and what waits after a failure.
+    pub(super) force: bool,
+    /// It is the daily check.
+    pub(super) checking: bool,
+}
+
+/// Why an attempt came to nothing.
+pub(super) struct Failed {
+    pub(super) trouble: CertificateTrouble,
+    pub(super) error: Box<Error>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) identifiers: Vec<String>,
+}
+
+impl Failed {
+    pub(super) fn local(error: Error) -> Self {
+        Self {
+            trouble: CertificateTrouble::Local,
+            error: Box::new(error),
+            retry_after: None,
+            identifiers: Vec::new(),
+        }
+    }
+
+    pub(super) fn at(ca: &Ca, trouble: Trouble) -> Self {
+        let (sort, code) = match trouble.class {
+            Class::RateLimited => (CertificateTrouble::RateLimited, "CA_RATE_LIMITED"),
+            Class::Authorization => (CertificateTrouble::Authorization, "CA_NOT_AUTHORIZED"),
+            Class::Policy | Class::Replaces => (CertificateTrouble::Policy, "CA_REFUSED"),
+            Class::Server | Class::OrderGone => (CertificateTrouble::Server, "CA_UNAVAILABLE"),
+            Class::Local => (CertificateTrouble::Local, "CERTIFICATE_ANSWER_FAILED"),
+        };
+        let message = format!("{}: {}", ca.authority.name, trouble.message);
+        Self {
+            trouble: sort,
+            error: Box::new(Error::unavailable(code, message)),
+            retry_after: trouble.retry_after,
+            identifiers: trouble.identifiers,
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::local(error)
+    }
+}
+
+impl Certificates {
+    /// Starts bringing a certificate to where it should be, or attaches to the run that does.
+    ///
+    /// # Errors
+    /// Those of starting a run.
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        name: &str,
+        wish: Wish,
+        (actor, reason): (String, String),
+    ) -> Result<Started> {
+        let request = Request {
+            kind: RENEW,
+            actor,
+            reason,
+            parameters: json!({ "certificate": name, "force": wish.force }),
+            key: key(name),
+            second: SecondCaller::Attach,
+            stance: Stance::GoOn,
+        };
+        let (own, name) = (Arc::clone(self), name.to_owned());
+        self.runs
+            .start(request, move |context| async move { own.run(&name, wish, context).await })
+            .await
+    }
+
+    async fn run(self: Arc<Self>, name: &str, wish: Wish, context: Context) -> Result<Report> {
+        let who = Who { actor: context.actor(), reason: context.reason(), run: context.id() };
+        let (mut force, mut did, mut proven) = (wish.force, Vec::new(), true);
+        for _ in 0..ROUNDS {
+            context.safe_point()?;
+            let certificate = self.named(name)?;
+            let decision = self.decision(&certificate, wish.checking, force).await?;
+            let (said, seen) = match decision {
+                Decision::Nothing => break,
+                Decision::Order { cas } => {
+                    let forced = std::mem::take(&mut force);
+                    self.order(&certificate, cas, (forced, &who), &context).await?
+                }
+                placed => self.place(&certificate, placed, (&context, &who)).await?,
+            };
+            did.push(said);
+            proven &= seen;
+        }
+        let summary = match did.is_empty() {
+            true => format!("{name}: nothing is due"),
+            false => format!("{name}: {}", did.join("; ")),
+        };
+        Ok(if proven { Report::proven(summary) } else { Report::unknown(summary) })
+    }
+
+    /// What is to be done now. Before one that looks ended is replaced, a CA is asked what time it is.
+    pub(super) async fn decision(
+        &self,
+        certificate: &Certificate,
+        checking: bool,
+        force: bool,
+    ) -> Result<Decision> {
+        let look = |clock: Option<String>| {
+            let config = self.config.load();
+            let standing = self.standing(&certificate.name)?;
+            let digest = certificate.digest(&config);
+            let clock = clock.or_else(|| self.clock_for(&standing));
+            let now = self.now();
+            let situation =
+                standing.situation(certificate, &digest, (clock.as_deref(), checking), now);
+            let decision = match force && clock.is_none() && situation.cas > 0 {
+                true => Decision::Order { cas: situation.cas },
+                false => plan::decide(&situation),
+            };
+            Ok::<_, Error>(decision)
+        };
+        let decision = look(None)?;
+        match decision {
+            Decision::SelfSign | Decision::DeployBackup | Decision::Deploy(_) => {
+                look(self.ask_the_time(certificate).await)
+            }
+            decision => Ok(decision),
+        }
+    }
+
+    /// Why the clock is not to be trusted, as the CAs say; `None`: it is, or nobody says anything.
+    async fn ask_the_time(&self, certificate: &Certificate) -> Option<String> {
+        let config = self.config.load_full();
+        for ca in certificate.cas.iter().filter_map(|name| config.ca(name)) {
+            let asked = self.outside.acme.directory(&ca.authority);
+            if let Ok(Ok(directory)) = tokio::time::timeout(TIME, asked).await
+                && directory.date.is_some()
+            {
+                return self.heard(directory.date);
+            }
+        }
+        None
+    }
+
+    /// Puts something into service that needs no CA.
+    async fn place(
+        self: &Arc<Self>,
+        certificate: &Certificate,
+        decision: Decision,
+        (context, who): (&Context, &Who),
+    ) -> Result<(String, bool)> {
+        let name = &certificate.name;
+        let number = match decision {
+            Decision::Deploy(number) => number,
+            Decision::DeployBackup => {
+                let step = context.begin("take-backup", name).await?;
+                let number = self.take_backup(certificate, who).await?;
+                step.done(format!("as generation {number}")).await?;
+                number
+            }
+            Decision::SelfSign => {
+                let step = context.begin("self-sign", name).await?;
+                let number = self.self_sign(certificate, who).await?;
+                step.done(format!("as generation {number}")).await?;
+                number
+            }
+            Decision::Nothing | Decision::Order { .. } => return Ok((String::new(), true)),
+        };
+        let step = context.begin("deploy", &format!("{name}/gen-{number}")).await?;
+        match self.deploy(certificate, number, who).await {
+            Ok(deployed) => {
+                step.done(deployed.evidence.clone()).await?;
+                Ok(said(number, &deployed))
+            }
+            Err(error) => {
+                step.failed(error.chain()).await?;
+                // Pinned meanwhile: whoever did that wanted this.
+                if error.code != "CERTIFICATE_PINNED" {
+                    self.hold(
+                        certificate,
+                        &Failed::local(Error::internal("DEPLOY_FAILED", error.chain())),
+                        who,
+                    )
+                    .await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the one for need over as a generation.
+    async fn take_backup(&self, certificate: &Certificate, who: &Who) -> Result<u32> {
+        let folder = self.folder(&certificate.name);
+        let (fullchain, key) = folder.read(0).map_err(disk_failed)?;
+        self.adopt(certificate, (fullchain, key), (CertificateOrigin::Backup, ""), who).await
+    }
+
+    /// Makes a certificate that nobody trusts, but that a service can start with.
+    async fn self_sign(&self, certificate: &Certificate, who: &Who) -> Result<u32> {
+        let now = self.now();
+        let (fullchain, key) = self_signed(&certificate.identifiers, now)
+            .map_err(|why| Error::internal("CERTIFICATE_UNUSABLE", why))?;
+        self.adopt(certificate, (fullchain, key), (CertificateOrigin::SelfSigned, ""), who).await
+    }
+
+    /// Writes a chain and its key as a new generation; its number.
+    pub(super) async fn adopt(
+        &self,
+        certificate: &Certificate,
+        (fullchain, key): (Vec<u8>, Vec<u8>),
+        (origin, ca): (CertificateOrigin, &str),
+        who: &Who,
+    ) -> Result<u32> {
+        let name = certificate.name.clone();
+        let number = self.standing(&name)?.record.greatest + 1;
+        let chain = material::chain(&fullchain).map_err(unusable)?;
+        let leaf = material::leaf(&chain[0]).map_err(unusable)?;
+        let record = material::record((&name, number), &leaf, (origin, ca), self.now());
+        let (folder, written) = (self.folder(&name), record.clone());
+        blocking(move || folder.install((&fullchain, &key), &written)).await?;
+        let kind = match origin {
+            CertificateOrigin::SelfSigned => "self-signed",
+            CertificateOrigin::Backup => "backup-taken",
+            _ => "imported",
+        };
+        let event = Event {
+            kind,
+            generation: number,
+            identifiers: record.identifiers.clone(),
+            detail: format!("until {}, sha256 {}", record.not_after, &record.fingerprint[..16]),
+            ..Event::default()
+        };
+        self.change(&name, who, event, move |standing| {
+            standing.greatest = standing.greatest.max(number);
+            vec![record]
+        })
+        .await?;
+        Ok(number)
+    }
+
+    /// Notes that an attempt failed, and until when the next waits.
+    pub(super) async fn hold(
+        &self,
+        certificate: &Certificate,
+        failed: &Failed,
+        who: &Who,
+    ) -> Result<()> {
+        let (config, now, name) = (self.config.load_full(), self.now(), certificate.name.clone());
+        let standing = self.standing(&name)?;
+        let configuration = certificate.digest(&config);
+        // Failures in a row are of one sort: a CA that was down says nothing of a hook.
+        let before = standing
+            .record
+            .backoff
+            .as_ref()
+            .filter(|it| it.trouble == failed.trouble && it.configuration == configuration);
+        let failures = before.map_or(0, |it| it.failures) + 1;
+        let urgent = standing.current().is_none_or(|it| {
+            it.origin == CertificateOrigin::SelfSigned
+                || it.not_after < plan::plus(now, Duration::from_secs(86_400))
+        });
+        let seed = format!("{}/{name}", self.host.host_id);
+        let until =
+            plan::wait_until(failed.trouble, failures, failed.retry_after, (urgent, &seed), now);
+        let diagnosis = self.diagnose(certificate, failed).await;
+        let error = failed.error.chain();
+        let backoff = BackoffRecord {
+            until,
+            trouble: failed.trouble,
+            failures,
+            error: error.clone(),
+            diagnosis,
+            at: now,
+            configuration,
+            ca: String::new(),
+        };
+        let kind = match failed.trouble {
+            CertificateTrouble::Authorization => budget::UNAUTHORIZED,
+            _ => "failed",
+        };
+        let ca = standing.record.order.as_ref().map_or_else(
+            || certificate.cas.first().cloned().unwrap_or_default(),
+            |order| order.ca.clone(),
+        );
+        let event = Event {
+            kind,
+            ca,
+            identifiers: failed.identifiers.clone(),
+            detail: match until {
+                Some(until) => format!("{error}; tried again at {until}"),
+                None => error,
+            },
+            outcome: failed.error.code,
+            ..Event::default()
+        };
+        self.metrics.failed(&name, failed.trouble);
+        self.change(&name, who, event, move |record| {
+            record.backoff = Some(backoff);
+            Vec::new()
+        })
+        .await
+    }
+}
+
+/// What is said of a generation that came into service, and whether it was seen.
+pub(super) fn said(number: u32, deployed: &Deployed) -> (String, bool) {
+    let how = match deployed.seen {
+        Some(true) => "served",
+        Some(false) => "not served",
+        None => "in force, not looked at",
+    };
+    (format!("generation {number} {how}"), deployed.seen != Some(false))
+}
+
+pub(super) fn unusable(why: String) -> Error {
+    Error::refused("CERTIFICATE_UNUSABLE", why, Vec::new())
+}
+
+pub(super) fn disk_failed(why: String) -> Error {
+    Error::internal("CERTIFICATE_DISK_FAILED", why)
+}
+
+/// Runs what may wait for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            Err(disk_failed("the generation can't be written".into()).caused_by(error))
+        }
+        Err(error) => {
+            Err(Error::internal("CERTIFICATE_DISK_FAILED", "the work was cut off").caused_by(error))
+        }
+    }
+}
+
+/// A certificate in PEM that signs itself, and its key.
+fn self_signed(identifiers: &[String], now: Timestamp) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let made = || -> Result<_, rcgen::Error> {
+        let mut params = CertificateParams::new(identifiers.to_vec())?;
+        let time = |at: Timestamp| {
+            time::OffsetDateTime::from_unix_timestamp(at.as_second())
+                .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+        };
+        params.not_before = time(plan::minus(now, Duration::from_secs(60)));
+        params.not_after = time(plan::plus(now, plan::SELF_SIGNED_LIFE));
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "GENESIS self-signed, not trusted");
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?;
+        Ok((certificate.pem().into_bytes(), key.serialize_pem().into_bytes()))
+    };
+    made().map_err(|error| format!("a self-signed certificate can't be made: {error}"))
+}
+
+/// Whether another CA may help.
+pub(super) fn elsewhere(failed: &Failed) -> bool {
+    use CertificateTrouble::{Clock, Local};
+    !matches!(failed.trouble, Clock | Local) && failed.error.kind != Kind::Cancelled
+}
+
+/// A generation that is in the record and whose issuance was asked for by somebody.
+pub(super) fn issued(mut record: GenerationRecord, forced: bool) -> GenerationRecord {
+    record.forced = forced;
+    record
+}

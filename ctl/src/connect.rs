@@ -143,6 +143,12 @@ impl<'a> Session<'a> {
         Bar::new(visible, what)
     }
 
+    /// A node to which all that is sent goes in plain text over TCP, if there is one.
+    pub(crate) fn in_plain_text(&self) -> Option<&Node> {
+        let tcp = |node: &&Node| matches!(node, Node::Tcp { .. });
+        if self.tls.is_some() { None } else { self.nodes.iter().find(tcp) }
+    }
+
     /// The command needs exactly one node.
     pub(crate) fn one_node(&self, command: &str) -> Result<(), Halt> {
         match self.nodes.len() {

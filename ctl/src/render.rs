@@ -10,8 +10,8 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use genesis_client::v1::{
-    AttemptOutcome, BackupState, CareOutcome, Condition, Finding, IncidentState, IssueState,
-    RunState, Severity, Truth,
+    AttemptOutcome, BackupState, CareOutcome, CertificateState, Condition, Finding, IncidentState,
+    IssueState, RunState, Severity, Truth,
 };
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
@@ -144,6 +144,18 @@ impl Cell {
             S::Running | S::Expired => Tone::Plain,
         };
         Self { tone, ..Self::from(format::short_name(state.as_str_name(), "BACKUP_STATE_")) }
+    }
+
+    pub(crate) fn certificate_state(state: CertificateState) -> Self {
+        use CertificateState as S;
+        let tone = match state {
+            S::Proven => Tone::Good,
+            S::Absent | S::DegradedSelfSigned => Tone::Bad,
+            S::Backoff => Tone::Warning,
+            S::Unspecified => Tone::Unsure,
+            S::Ordering | S::Staged | S::Deployed | S::Due => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "CERTIFICATE_STATE_")) }
     }
 
     /// One that says something bad, or else something good.

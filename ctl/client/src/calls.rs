@@ -42,6 +42,7 @@ const AGENT: &str = "genesis.v1.AgentService";
 const ALERTS: &str = "genesis.v1.AlertsService";
 const BACKUP: &str = "genesis.v1.BackupService";
 const BREAKER: &str = "genesis.v1.BreakerService";
+const CERTIFICATES: &str = "genesis.v1.CertificateService";
 const DATABASE: &str = "genesis.v1.DatabaseService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
@@ -88,6 +89,24 @@ pub(crate) const CALLS: &[Call] = &[
     urgent(reads(BREAKER, "PlanTripBreaker")),
     urgent(changes(BREAKER, "ResetBreaker")),
     urgent(reads(BREAKER, "PlanResetBreaker")),
+    reads(CERTIFICATES, "ListCertificates"),
+    changes(CERTIFICATES, "RenewCertificate"),
+    reads(CERTIFICATES, "PlanRenewCertificate"),
+    reads(CERTIFICATES, "VerifyCertificates"),
+    changes(CERTIFICATES, "RollbackCertificate"),
+    reads(CERTIFICATES, "PlanRollbackCertificate"),
+    reads(CERTIFICATES, "ListCertificateHistory"),
+    reads(CERTIFICATES, "GetCertificateBudget"),
+    changes(CERTIFICATES, "InstallBackupCertificate"),
+    reads(CERTIFICATES, "PlanInstallBackupCertificate"),
+    changes(CERTIFICATES, "ImportCertificate"),
+    reads(CERTIFICATES, "PlanImportCertificate"),
+    changes(CERTIFICATES, "PinCertificate"),
+    reads(CERTIFICATES, "PlanPinCertificate"),
+    changes(CERTIFICATES, "UnpinCertificate"),
+    reads(CERTIFICATES, "PlanUnpinCertificate"),
+    destroys(CERTIFICATES, "MarkCertificateCompromised"),
+    reads(CERTIFICATES, "PlanMarkCertificateCompromised"),
     reads(DATABASE, "ListDatabases"),
     reads(DATABASE, "CheckPreflight"),
     changes(DATABASE, "OptimizeDatabase"),

@@ -8,6 +8,7 @@ use genesis_proto::v1::agent_service_client::AgentServiceClient;
 use genesis_proto::v1::alerts_service_client::AlertsServiceClient;
 use genesis_proto::v1::backup_service_client::BackupServiceClient;
 use genesis_proto::v1::breaker_service_client::BreakerServiceClient;
+use genesis_proto::v1::certificate_service_client::CertificateServiceClient;
 use genesis_proto::v1::database_service_client::DatabaseServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
@@ -184,6 +185,10 @@ impl Client {
     service! {
         /// Circuit breakers.
         breaker, BreakerServiceClient
+    }
+    service! {
+        /// Certificates: when they end, renewal, earlier generations.
+        certificates, CertificateServiceClient
     }
     service! {
         /// Care of databases.

@@ -378,6 +378,25 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "BACKUP_NOT_FOUND" | "BACKUP_SOURCE_NOT_FOUND") => {
             "list backups and their sources with `genesisctl backup list`"
         }
+        (_, "CERTIFICATE_NOT_FOUND") => "list the certificates with `genesisctl cert list`",
+        (_, "CERTIFICATE_PINNED") => {
+            "end the pin with `genesisctl cert unpin` once nothing speaks against a new one"
+        }
+        (_, "BUDGET_EXHAUSTED") => "see when one more is allowed with `genesisctl cert budget`",
+        (_, "CERTIFICATE_HELD_BACK") => {
+            "see what failed, and until when it waits, with `genesisctl cert show`; --force does not wait"
+        }
+        (_, "CERTIFICATE_BUSY") => {
+            "see what works on it with `genesisctl cert show`, and wait for its end"
+        }
+        (_, "CERTIFICATE_UNUSABLE") => "correct what the message names, and give it again",
+        (_, "GENERATION_NOT_FOUND" | "GENERATION_UNUSABLE") => {
+            "list the generations, and which may be used, with `genesisctl cert show`"
+        }
+        (_, "DEPLOY_FAILED") => {
+            "see what is in service now with `genesisctl cert verify`, and mend what the message names"
+        }
+        (_, "CLOCK_SUSPECT") => "set the clock of the agent's host right, then try again",
         (_, "PLAN_CHANGED") => "look at the new plan with `--plan`, then pass its hash",
         (_, "CONFIG_INVALID") => "list every problem with `genesisctl config check`",
         (_, "RUN_ENDED") => "look at how it ended with `genesisctl run show`",

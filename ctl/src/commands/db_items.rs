@@ -71,9 +71,12 @@ pub(super) fn benchmarks(title: String, results: &[BenchmarkResult]) -> Option<P
 
 /// How many items are in each state, such as "9 items: 8 PASS, 1 UNKNOWN".
 pub(super) fn tally(items: &[DatabaseItem]) -> String {
-    let count = |wanted: &[Truth]| {
-        items.iter().filter(|item| wanted.contains(&item.truth())).count() as u64
-    };
+    tally_of(&items.iter().map(DatabaseItem::truth).collect::<Vec<_>>())
+}
+
+/// [`tally`], of anything that was looked at.
+pub(super) fn tally_of(items: &[Truth]) -> String {
+    let count = |wanted: &[Truth]| items.iter().filter(|item| wanted.contains(item)).count() as u64;
     let counts = [
         (count(&[Truth::Pass]), Truth::Pass),
         (count(&[Truth::Fail]), Truth::Fail),

@@ -6,6 +6,7 @@ mod backup;
 mod backup_list;
 mod backup_restore;
 mod breaker;
+mod cert;
 mod config;
 pub(crate) mod context;
 mod db;
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     /// Make, verify and restore backups of the databases and of the agent itself.
     #[command(subcommand)]
     Backup(backup::Verb),
+    /// See certificates and when they end, renew them, prove what is served, and take them back.
+    #[command(subcommand)]
+    Cert(cert::Verb),
     /// Show what secures the agent's TCP listener, and for how long.
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -148,6 +152,7 @@ impl Command {
             Self::Logs(verb) => verb.changes(),
             Self::Db(verb) => verb.changes(),
             Self::Backup(verb) => verb.changes(),
+            Self::Cert(verb) => verb.changes(),
         }
     }
 }
@@ -207,6 +212,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Logs(verb) => logs::dispatch(verb, session).await,
         Command::Db(verb) => db::dispatch(verb, session).await,
         Command::Backup(verb) => backup::dispatch(verb, session).await,
+        Command::Cert(verb) => cert::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,
         Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Context(_)

@@ -245,6 +245,12 @@ async fn gather(
     for backup in backups.iter().flat_map(|list| &list.backups) {
         redactor.know(What::Id, &backup.system_identifier);
     }
+    let all = ListCertificatesRequest::default();
+    let managed =
+        ask!("certificates.json", certificates, list_certificates, all, "ListCertificatesResponse");
+    for certificate in managed.iter().flat_map(|list| &list.certificates) {
+        learn_domains(certificate, redactor);
+    }
     let history = ListHealthHistoryRequest { limit: HISTORY, ..Default::default() };
     ask!("health-history.json", health, list_health_history, history, "ListHealthHistoryResponse");
     let own_log = ReadOwnLogRequest { limit_bytes: OWN_LOG_BYTES };
@@ -334,6 +340,25 @@ fn learn_place(place: &str, redactor: &mut Redactor) {
     match host.unwrap_or_default() {
         host if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() => {}
         host => redactor.know(What::Host, host),
+    }
+}
+
+/// What a certificate is for and where it is served. Each is a host's name as a whole, of which the first part alone is
+/// often a word, such as "api".
+fn learn_domains(certificate: &Certificate, redactor: &mut Redactor) {
+    let generations = certificate.current.iter().chain(&certificate.earlier);
+    let identifiers = generations.chain(&certificate.backup).flat_map(|one| &one.identifiers);
+    let probe = certificate.probe.rsplit_once(':').map(|(host, _)| host.to_owned());
+    // A certificate is often called by its domain.
+    let name = Some(&certificate.name).filter(|name| name.contains('.'));
+    let names = certificate.domains.iter().chain(identifiers).chain(name).chain(&probe);
+    let is_name =
+        |text: &&str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    for domain in names.map(|name| name.strip_prefix("*.").unwrap_or(name)).filter(is_name) {
+        match domain.contains('.') {
+            true => redactor.learn(&format!("https://{domain}/")),
+            false => redactor.know(What::Host, domain),
+        }
     }
 }
 

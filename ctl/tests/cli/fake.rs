@@ -3,6 +3,7 @@
 pub(crate) mod alerts;
 pub(crate) mod backup;
 mod breaker;
+pub(crate) mod cert;
 pub(crate) mod database;
 pub(crate) mod health;
 mod services;
@@ -15,11 +16,13 @@ use std::time::Duration;
 
 pub(crate) use alerts::Alerts;
 pub(crate) use backup::Backups;
+pub(crate) use cert::Certificates;
 pub(crate) use database::Databases;
 use genesis_client::v1::agent_service_server::AgentServiceServer;
 use genesis_client::v1::alerts_service_server::AlertsServiceServer;
 use genesis_client::v1::backup_service_server::BackupServiceServer;
 use genesis_client::v1::breaker_service_server::BreakerServiceServer;
+use genesis_client::v1::certificate_service_server::CertificateServiceServer;
 use genesis_client::v1::database_service_server::DatabaseServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
@@ -69,6 +72,7 @@ pub(crate) struct Script {
     pub(crate) breakers: Vec<Breaker>,
     pub(crate) databases: Databases,
     pub(crate) backups: Backups,
+    pub(crate) certificates: Certificates,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -187,6 +191,7 @@ impl Fake {
                 let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
                     .add_service(BackupServiceServer::from_arc(served.clone()))
+                    .add_service(CertificateServiceServer::from_arc(served.clone()))
                     .add_service(DatabaseServiceServer::from_arc(served.clone()))
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))

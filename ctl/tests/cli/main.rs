@@ -6,6 +6,8 @@
 mod alerts;
 mod backups;
 mod breaker;
+mod cert;
+mod cert_changes;
 mod contexts;
 mod databases;
 mod databases_changes;

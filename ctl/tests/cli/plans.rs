@@ -1,17 +1,19 @@
 //! `--plan`, `--plan-hash` and `--request-id` on every command that changes something, and on those that
 //! change nothing.
 
+use std::os::unix::fs::PermissionsExt;
+
 use genesis_client::v1::*;
 use genesisctl::Exit;
 
-use crate::fake::{Backups, Fake, Health, REQUEST_ID, Script};
+use crate::fake::{Backups, Certificates, Fake, Health, REQUEST_ID, Script};
 use crate::{Outcome, at, ctl, folder, well};
 
 const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 35] = [
+const CHANGES: [(&[&str], &str, &str); 42] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -88,10 +90,25 @@ const CHANGES: [(&[&str], &str, &str); 35] = [
         "RestoreBackup",
         "orders /r",
     ),
+    (&["cert", "renew", "--domain", "a.b", "--force"], "RenewCertificate", "a.b force"),
+    (&["cert", "rollback", "--to", "3"], "RollbackCertificate", "3"),
+    (
+        &["cert", "install-backup", "--fullchain", "@chain.pem", "--key", "@key.pem"],
+        "InstallBackupCertificate",
+        "28+28",
+    ),
+    (&["cert", "import", "--from", "/etc/le"], "ImportCertificate", "/etc/le"),
+    (&["cert", "pin", "--domain", "a.b"], "PinCertificate", "a.b"),
+    (&["cert", "unpin"], "UnpinCertificate", ""),
+    (
+        &["cert", "mark", "--compromised", "--reason", "r", "--yes"],
+        "MarkCertificateCompromised",
+        "",
+    ),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 42] = [
+const READS: [&[&str]; 47] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -132,6 +149,11 @@ const READS: [&[&str]; 42] = [
     &["db", "verify"],
     &["db", "history"],
     &["backup", "list"],
+    &["cert", "list"],
+    &["cert", "show", "a.b"],
+    &["cert", "verify"],
+    &["cert", "history"],
+    &["cert", "budget"],
     &["incident", "list"],
     &["incident", "show", "last"],
 ];
@@ -168,6 +190,7 @@ fn agent() -> (tempfile::TempDir, Fake) {
     let script = Script {
         health,
         backups: Backups { listed, ..Default::default() },
+        certificates: Certificates { served: Truth::Pass, ..Default::default() },
         breakers: vec![Breaker { name: "a".into(), ..Default::default() }],
         status: well(),
         any_plan: PlanResponse { plan: plan() },
@@ -184,18 +207,43 @@ fn agent() -> (tempfile::TempDir, Fake) {
         jobs: vec![Job { name: "j".into(), ..Default::default() }],
         ..Default::default()
     };
+    for (name, text) in [
+        ("chain.pem", "-----BEGIN CERTIFICATE-----\n"),
+        ("key.pem", "-----BEGIN PRIVATE KEY-----\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let owners = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(folder.path().join("key.pem"), owners).unwrap();
     let fake = Fake::start(folder.path(), script);
     (folder, fake)
 }
 
+/// A command whose files are in the folder of `fake`.
+fn spelled(fake: &Fake, command: &[&str]) -> Vec<String> {
+    let node = fake.node();
+    let folder = node.strip_prefix("unix:").and_then(|path| path.strip_suffix("agent.sock"));
+    let word = |word: &&str| match word.strip_prefix('@') {
+        Some(file) => format!("{}{file}", folder.unwrap()),
+        None => (*word).to_owned(),
+    };
+    command.iter().map(word).collect()
+}
+
 fn on(fake: &Fake, command: &[&str], flags: &[&str]) -> Outcome {
-    ctl(&[command, flags, &["-n", &fake.node()]].concat())
+    on_nodes(&fake.node(), fake, command, flags)
+}
+
+fn on_nodes(nodes: &str, fake: &Fake, command: &[&str], flags: &[&str]) -> Outcome {
+    let command = spelled(fake, command);
+    let command: Vec<_> = command.iter().map(String::as_str).collect();
+    ctl(&[&command, flags, &["-n", nodes]].concat())
 }
 
 /// The first calls to methods that are neither `WatchRun`, by which a run is followed to its end, nor `ListBackups`,
-/// by which a backup's source is known.
+/// by which a backup's source is known, nor `ListCertificates`, by which it is known whether anybody looks.
 fn sent(fake: &Fake) -> Vec<String> {
-    let others = ["WatchRun", "ListBackups"];
+    let others = ["WatchRun", "ListBackups", "ListCertificates"];
     let calls = fake.calls().into_iter();
     calls.filter(|call| !others.iter().any(|other| call.starts_with(other))).collect()
 }
@@ -234,6 +282,7 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["breaker", verb, ..] => &["breaker", verb, "a"],
             ["db", "kill", ..] => &["db", "kill", "4711"],
             ["db", "optimize", "--override", ..] => &["db", "optimize", "--override", "trades"],
+            ["cert", "mark", ..] => &["cert", "mark", "--compromised"],
             ["backup", "restore", ..] => &["backup", "restore", "orders", "--into", "/r"],
             command => command,
         };
@@ -264,7 +313,7 @@ fn plans_of_several_nodes_need_no_consent() {
         let ((_a, one), (_b, two)) = (agent(), agent());
         let command: Vec<_> = command.iter().copied().filter(|word| *word != "--yes").collect();
         let nodes = format!("{},{}", one.node(), two.node());
-        let outcome = ctl(&[&command[..], &["--plan", "-n", &nodes]].concat());
+        let outcome = on_nodes(&nodes, &one, &command, &["--plan"]);
         assert_eq!(outcome.exit, Exit::Ok, "{command:?}: {}", outcome.stderr);
         assert_eq!(outcome.out().matches("plan hash: c0ffee").count(), 2, "{}", outcome.out());
         for fake in [&one, &two] {
@@ -311,8 +360,8 @@ fn a_hash_is_for_one_node() {
         let nodes = format!("{},{}", one.node(), two.node());
         let command: Vec<_> = command.iter().copied().filter(|word| *word != "--yes").collect();
         for yes in [&[][..], &["--yes"]] {
-            let flags = ["--plan-hash", "c0ffee", "-n", &nodes];
-            let outcome = ctl(&[&command, &flags[..], yes].concat());
+            let flags = [&["--plan-hash", "c0ffee"][..], yes].concat();
+            let outcome = on_nodes(&nodes, &one, &command, &flags);
             assert_eq!(outcome.exit, Exit::Usage, "{command:?}");
             assert!(outcome.stderr.contains("of one node"), "{command:?}: {}", outcome.stderr);
         }

@@ -14,15 +14,16 @@ use genesisctl::Exit;
 use prost::Message;
 use tonic::Status;
 
-use crate::fake::{Alerts, Backups, Databases, Fake, Health, Script};
+use crate::fake::{Alerts, Backups, Certificates, Databases, Fake, Health, Script};
 use crate::{Outcome, ctl, ctl_with, folder, well};
 
-const PARTS: [&str; 20] = [
+const PARTS: [&str; 21] = [
     "MANIFEST",
     "alerts-sent.json",
     "alerts.json",
     "backups.json",
     "breakers.json",
+    "certificates.json",
     "client.json",
     "config.toml",
     "databases.json",
@@ -162,6 +163,12 @@ fn saying(text: &str) -> Script {
     let mut backups: ListBackupsResponse = filled("ListBackupsResponse", text);
     backups.backups[0].system_identifier = SYSTEM.into();
     backups.backups[0].detail = format!("{text}; made of {SYSTEM} at ledgerbox");
+    let mut certificates: ListCertificatesResponse = filled("ListCertificatesResponse", text);
+    let certificate = &mut certificates.certificates[0];
+    certificate.name = "orders.tradehouse.capital".into();
+    certificate.domains = vec!["*.tradehouse.capital".into(), "mercury".into()];
+    certificate.probe = "edge7.tradehouse.capital:443".into();
+    certificate.summary = format!("{text}; mercury and orders.tradehouse.capital are served");
     Script {
         status,
         emergency,
@@ -182,6 +189,7 @@ fn saying(text: &str) -> Script {
         breakers: vec![filled("Breaker", text)],
         databases: Databases { databases: vec![database], ..Databases::default() },
         backups: Backups { listed: backups, ..Backups::default() },
+        certificates: Certificates { listed: certificates, ..Certificates::default() },
         jobs: vec![filled("Job", text)],
         runs: vec![filled("Run", text)],
         entries: vec![filled("OplogEntry", text)],
@@ -342,6 +350,7 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         "ListBreakers",
         "ListDatabases",
         "ListBackups",
+        "ListCertificates",
         "ListHealthHistory",
         "ReadOwnLog",
     ];
@@ -357,8 +366,8 @@ fn what_is_missing_is_named_with_its_reason_and_without_secrets() {
         let files = bundle.files();
         assert_clean(&files, text);
         let missing = files["MANIFEST"].lines().filter(|line| line.contains("\tmissing: ")).count();
-        assert_eq!(missing, 14, "{}", files["MANIFEST"]);
-        assert_eq!(files.len(), PARTS.len() - 14);
+        assert_eq!(missing, 15, "{}", files["MANIFEST"]);
+        assert_eq!(files.len(), PARTS.len() - 15);
         assert!(
             bundle.outcome.stderr.contains("error[BUNDLE_INCOMPLETE]"),
             "{}",
@@ -457,6 +466,21 @@ fn of_databases_neither_hosts_nor_sessions_nor_statements_are_told() {
     let system = backup["systemIdentifier"].as_str().unwrap();
     assert!(system.starts_with("id-"), "{system}");
     assert!(backup["detail"].as_str().unwrap().contains(system), "{backup}");
+}
+
+#[test]
+fn of_certificates_no_domain_is_told_and_no_word_is_taken_for_one() {
+    let files = Bundle::of(saying("the orders are late"), &[]).files();
+    for (name, text) in &files {
+        for secret in ["tradehouse", "mercury", "edge7"] {
+            assert!(!text.contains(secret), "{name} has {secret}: {text}");
+        }
+    }
+    let list: serde_json::Value = serde_json::from_str(&files["certificates.json"]).unwrap();
+    let one = &list["certificates"][0];
+    let (name, other) = (one["name"].as_str().unwrap(), one["domains"][1].as_str().unwrap());
+    assert!(name.starts_with("host-") && other.starts_with("host-"), "{one}");
+    assert_eq!(one["summary"], format!("the orders are late; {other} and {name} are served"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use genesis_tests::TestAgent;
-use genesis_tests::clock::{Watch, wait_until};
+use genesis_tests::clock::{Watch, now, wait_until};
 use genesis_tests::pgbouncer::PgBouncer;
 use genesis_tests::postgres::Postgres;
 use genesis_tests::psql::Psql;
@@ -203,7 +203,7 @@ fn it_is_cared_for_by_itself_once_in_its_window() {
     agent.ctl(&["schedule", "run", "database.care"]).ok().says(&["no database is due"]);
     agent.ctl(&["db", "optimize"]).ok().says(&["by hand only"]);
     // It has been due for a minute, and is for an hour.
-    let due = jiff::Timestamp::now().in_tz("UTC").unwrap() - jiff::Span::new().minutes(1);
+    let due = now().in_tz("UTC").unwrap() - jiff::Span::new().minutes(1);
     let schedule = format!("{} {} * * *", due.minute(), due.hour());
     let text = config(&server, "window = \"1h\"").replace("\"never\"", &format!("\"{schedule}\""));
     agent.configure(&text);

@@ -18,9 +18,22 @@ pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
 /// # Panics
 /// As [`get`].
 pub fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("the agent listens on HTTP");
+    send(address, method, path, "")
+}
+
+/// POSTs a body to `path`; returns the status and the body of the answer.
+///
+/// # Panics
+/// As [`get`].
+pub fn post(address: SocketAddr, path: &str, body: &str) -> (u16, String) {
+    send(address, "POST", path, &format!("content-length: {}\r\n\r\n{body}", body.len()))
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, rest: &str) -> (u16, String) {
+    let rest = if rest.is_empty() { "\r\n" } else { rest };
+    let mut stream = TcpStream::connect(address).expect("somebody listens on HTTP");
     stream.set_read_timeout(Some(LIMIT)).expect("a limit that is not zero");
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{rest}")
         .expect("the request is taken");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer in UTF-8");

@@ -6,6 +6,7 @@
 // This library is test code throughout; a panic is how it reports.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod acme;
 mod agent;
 pub mod alerts;
 pub mod backend;
@@ -13,6 +14,7 @@ pub mod backups;
 pub mod binaries;
 mod client;
 pub mod clock;
+mod daemon;
 mod disk;
 pub mod health;
 pub mod http;
@@ -23,12 +25,16 @@ pub mod mail_server;
 pub mod older;
 pub mod pgbouncer;
 pub mod pki;
+pub mod ports;
 pub mod postgres;
+pub mod private_ca;
 pub mod psql;
 pub mod random;
 pub mod s3;
 mod segment;
 pub mod smtp;
+pub mod tls_client;
+pub mod tls_server;
 pub mod trading;
 mod writer;
 

@@ -3,6 +3,7 @@
 // Helpers of tests are not in a `#[test]` function, which is all that clippy's allowance covers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod acme_harness;
 mod agent_basics;
 mod alerts_channels;
 mod alerts_faults;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use super::client::{Files, Http, Transport, hearing, read};
-use super::trouble::{clean, local, told, trouble};
+use super::trouble::{clean, local, outright, told, trouble};
 use super::{Authority, Class, Directory, ExternalAccount, Trouble};
 use crate::outside::dial::Resolver;
 use crate::outside::{Clock, files};
@@ -292,7 +292,8 @@ impl Accounts {
         let (account, credentials) = super::call::asked!(&attempted, {
             let builder = Account::builder_with_http(Box::new(http.clone()));
             builder.create(&wanted, ca.directory.clone(), external.as_ref())
-        })?
+        })
+        .map_err(outright)?
         .0;
         let (directory, contact) = (ca.directory.clone(), ca.contact.clone());
         write(path, &Kept { directory, contact, credentials }).await.map_err(local)?;

@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use super::account::{Accounts, Session};
 use super::call::{NONCES, bad_nonce};
 use super::client::{Heard, Transport, hearing};
-use super::trouble::{clean, told, trouble};
+use super::trouble::{outright, told, trouble};
 use super::{Authority, Class, Ordered, Trouble, Wanted, ari};
 
 /// Places an order, once more under a new account if the CA does not know ours.
@@ -59,9 +59,12 @@ async fn attempt(session: &Session, ca: &Authority, wanted: &Wanted) -> Result<O
                 if let Some(url) = made_all_the_same(&error, &heard, asks_to_replace) {
                     return Ok(Ordered { url, replaces: false });
                 }
-                let mut found = trouble(&attempted, &error, &heard);
-                found.class = class_of(&found, heard.status, asks_to_replace);
-                return Err(found);
+                let found = trouble(&attempted, &error, &heard);
+                return Err(match is_about_replacing(&found, heard.status, asks_to_replace) {
+                    true => Trouble { class: Class::Replaces, ..found },
+                    // No name was looked at yet.
+                    false => outright(found),
+                });
             }
         }
     }
@@ -96,23 +99,15 @@ fn made_all_the_same(
     heard.location.clone().filter(|_| made)
 }
 
-/// What a refused order means.
-fn class_of(found: &Trouble, status: Option<u16>, asks_to_replace: bool) -> Class {
+/// Whether an order is refused because of what it is to replace.
+fn is_about_replacing(found: &Trouble, status: Option<u16>, asks_to_replace: bool) -> bool {
     let said = found.message.to_lowercase();
     let about_it = said.contains("replac") || said.contains("certid") || said.contains("ari ");
     let refused = matches!(status, Some(400 | 403 | 404))
         || matches!(found.kind.as_str(), "unauthorized" | "malformed");
-    if asks_to_replace
+    asks_to_replace
         && found.class != Class::RateLimited
         && (found.class == Class::Replaces || status == Some(409) || (refused && about_it))
-    {
-        return Class::Replaces;
-    }
-    match found.class {
-        // No name was looked at yet: it is our account that may not, or what was sent.
-        Class::Authorization | Class::OrderGone | Class::Replaces => Class::Policy,
-        class => class,
-    }
 }
 
 /// Has a certificate revoked, as one whose key is known to others.
@@ -131,14 +126,7 @@ pub(super) async fn revoke(
     match super::call::asked!(&attempted, session.account.revoke(&request)) {
         Ok(((), _)) => Ok(()),
         Err(trouble) if trouble.kind == "alreadyRevoked" => Ok(()),
-        Err(trouble) => Err(Trouble {
-            class: match trouble.class {
-                Class::Authorization | Class::OrderGone | Class::Replaces => Class::Policy,
-                class => class,
-            },
-            message: clean(&trouble.message, 1_000),
-            ..trouble
-        }),
+        Err(trouble) => Err(outright(trouble)),
     }
 }
 
@@ -154,27 +142,28 @@ mod tests {
     fn what_is_refused_because_of_what_it_replaces_is_told_apart() {
         let policy = Class::Policy;
         for (class, kind, message, status, asks, expected) in [
-            (Class::Replaces, "alreadyReplaced", "x", 409, true, Class::Replaces),
-            (policy, "conflict", "x", 409, true, Class::Replaces),
-            (policy, "malformed", "parsing ARI CertID failed", 400, true, Class::Replaces),
-            (policy, "", "the certificate being replaced is not known", 404, true, Class::Replaces),
+            (Class::Replaces, "alreadyReplaced", "x", 409, true, true),
+            (policy, "conflict", "x", 409, true, true),
+            (policy, "malformed", "parsing ARI CertID failed", 400, true, true),
+            (policy, "", "the certificate being replaced is not known", 404, true, true),
             (
                 Class::Authorization,
                 "unauthorized",
                 "requester account did not request the certificate being replaced by this order",
                 403,
                 true,
-                Class::Replaces,
+                true,
             ),
-            (policy, "malformed", "bad identifier", 400, true, policy),
-            (policy, "conflict", "x", 409, false, policy),
-            (policy, "malformed", "replaces", 400, false, policy),
-            (Class::RateLimited, "rateLimited", "replaces", 429, true, Class::RateLimited),
-            (Class::Authorization, "unauthorized", "account is deactivated", 403, true, policy),
-            (Class::Server, "serverInternal", "replaces", 500, true, Class::Server),
+            (policy, "malformed", "bad identifier", 400, true, false),
+            (policy, "conflict", "x", 409, false, false),
+            (policy, "malformed", "replaces", 400, false, false),
+            (Class::RateLimited, "rateLimited", "replaces", 429, true, false),
+            (Class::Authorization, "unauthorized", "account is deactivated", 403, true, false),
+            (Class::Server, "serverInternal", "replaces", 500, true, false),
         ] {
             let found = found(class, kind, message);
-            assert_eq!(class_of(&found, Some(status), asks), expected, "{kind} {message}");
+            let about = is_about_replacing(&found, Some(status), asks);
+            assert_eq!(about, expected, "{kind} {message}");
         }
     }
 

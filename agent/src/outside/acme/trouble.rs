@@ -107,6 +107,15 @@ pub(super) fn local(message: impl Into<String>) -> Trouble {
     told(Class::Local, message)
 }
 
+/// The trouble of a call that is about no name: there it is our account that may not, or what was sent.
+pub(super) fn outright(trouble: Trouble) -> Trouble {
+    let class = match trouble.class {
+        Class::Authorization | Class::OrderGone | Class::Replaces => Class::Policy,
+        class => class,
+    };
+    Trouble { class, ..trouble }
+}
+
 /// What was asked of the CA takes too long.
 pub(super) fn late(attempted: &str, after: Duration) -> Trouble {
     told(Class::Server, format!("{attempted}: not done within {} s", after.as_secs_f64()))

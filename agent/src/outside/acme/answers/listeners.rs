@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 /// So many connections at a time; CAs look from a handful of places.
 const CONNECTIONS: usize = 64;
@@ -43,12 +43,14 @@ pub(super) type Serve<V> = fn(TcpStream, Arc<Entries<V>>) -> BoxFuture<'static, 
 /// An open listener; it is closed with the last that holds it.
 struct Open<V> {
     entries: Arc<Entries<V>>,
-    accepting: AbortHandle,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl<V> Drop for Open<V> {
     fn drop(&mut self) {
-        self.accepting.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
     }
 }
 
@@ -60,19 +62,39 @@ pub(super) struct Listeners<V> {
 
 /// Something that is to be seen until this is dropped.
 pub(super) struct Seen<V: Clone> {
-    open: Arc<Open<V>>,
+    /// Until it is closed.
+    open: Option<Arc<Open<V>>>,
     name: String,
 }
 
-impl<V: Clone> Drop for Seen<V> {
-    fn drop(&mut self) {
-        let mut entries = self.open.entries.lock();
+impl<V: Clone> Seen<V> {
+    /// Ends it; where it was the last, the address is free when this returns.
+    pub(super) async fn close(mut self) {
+        let last = self.hide().and_then(Arc::into_inner);
+        if let Some(accepting) = last.and_then(|mut open| open.accepting.take()) {
+            accepting.abort();
+            // It was told to end, and has ended: what it says of that does not matter.
+            let _ = accepting.await;
+        }
+    }
+
+    fn hide(&mut self) -> Option<Arc<Open<V>>> {
+        let open = self.open.take()?;
+        let mut entries = open.entries.lock();
         if let Some((_, orders)) = entries.get_mut(&self.name) {
-            *orders -= 1;
+            *orders = orders.saturating_sub(1);
             if *orders == 0 {
                 entries.remove(&self.name);
             }
         }
+        drop(entries);
+        Some(open)
+    }
+}
+
+impl<V: Clone> Drop for Seen<V> {
+    fn drop(&mut self) {
+        drop(self.hide());
     }
 }
 
@@ -108,7 +130,7 @@ impl<V: Clone + Send + Sync + 'static> Listeners<V> {
             let entry = entries.entry(name.clone()).or_insert_with(|| (value.clone(), 0));
             (entry.0, entry.1) = (value, entry.1 + 1);
         }
-        Ok(Seen { open, name })
+        Ok(Seen { open: Some(open), name })
     }
 
     fn opened(&self, listener: TcpListener) -> Open<V> {
@@ -132,7 +154,7 @@ impl<V: Clone + Send + Sync + 'static> Listeners<V> {
                 }
             }
         });
-        Open { entries, accepting: accepting.abort_handle() }
+        Open { entries, accepting: Some(accepting) }
     }
 }
 
@@ -187,10 +209,8 @@ mod tests {
             assert_eq!(said(free).await, Some(vec![1, 2]), "another order needs it");
             drop(again);
             assert_eq!(said(free).await, Some(vec![2]));
-            drop(two);
-            while said(free).await.is_some() {
-                tokio::task::yield_now().await;
-            }
+            two.close().await;
+            assert_eq!(said(free).await, None);
         }
         let taken = std::net::TcpListener::bind(free).unwrap();
         assert!(listeners.show(free, "one".into(), 1).await.is_err());

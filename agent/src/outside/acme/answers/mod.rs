@@ -66,8 +66,8 @@ enum Removal {
 
 /// An answer that is there.
 enum Shown {
-    Http { _until: Seen<Bytes> },
-    Tls { _until: Seen<Arc<CertifiedKey>> },
+    Http(Seen<Bytes>),
+    Tls(Seen<Arc<CertifiedKey>>),
     Kept { need: Need, removal: Removal },
 }
 
@@ -142,7 +142,7 @@ impl Answers {
                 let text = Bytes::from(proof.authorization.clone());
                 let shown = self.http.show(*address, proof.token.clone(), text).await;
                 let until = shown.map_err(|error| format!("can't listen at {address}: {error}"))?;
-                presented.shown.push(Shown::Http { _until: until });
+                presented.shown.push(Shown::Http(until));
                 Ok(())
             }
             Answer::TlsAlpn(address) => {
@@ -150,7 +150,7 @@ impl Answers {
                 let name = tls_alpn::asked_as(&proof.identifier);
                 let shown = self.tls.show(*address, name, certificate).await;
                 let until = shown.map_err(|error| format!("can't listen at {address}: {error}"))?;
-                presented.shown.push(Shown::Tls { _until: until });
+                presented.shown.push(Shown::Tls(until));
                 Ok(())
             }
             Answer::HttpWebroot(root) => {
@@ -233,20 +233,27 @@ async fn seen(answer: &Answer, proof: &Proof, presented: &Presented) -> Result<(
 impl Presented {
     /// Takes the answers away, and waits until they are.
     pub(super) async fn remove(mut self) {
-        if let Some(removing) = self.begin() {
+        let removing = self.begin();
+        for listener in std::mem::take(&mut self.shown) {
+            match listener {
+                Shown::Http(seen) => seen.close().await,
+                Shown::Tls(seen) => seen.close().await,
+                Shown::Kept { .. } => {}
+            }
+        }
+        if let Some(removing) = removing {
             // What it could not remove, it has told.
             let _ = removing.await;
         }
     }
 
-    /// Begins to take them away; that goes on when nobody waits for it.
+    /// Begins to take away what somebody else keeps; that goes on when nobody waits for it.
     fn begin(&mut self) -> Option<JoinHandle<()>> {
         let mut kept = Vec::new();
         for shown in std::mem::take(&mut self.shown) {
             match shown {
-                // Gone with this.
-                Shown::Http { .. } | Shown::Tls { .. } => {}
                 Shown::Kept { need, removal } => kept.push((need, removal)),
+                listener => self.shown.push(listener),
             }
         }
         if kept.is_empty() {

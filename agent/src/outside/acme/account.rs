@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use super::client::{Files, Http, Transport, hearing, read};
-use super::trouble::{clean, local, outright, told, trouble};
+use super::trouble::{clean, local, outright, told, trouble, without_document};
 use super::{Authority, Class, Directory, ExternalAccount, Trouble};
 use crate::outside::dial::Resolver;
 use crate::outside::{Clock, files};
@@ -323,10 +323,8 @@ async fn fetched(http: &Http, url: &str, attempted: &str) -> Result<(Index, Byte
     let (answer, heard) = hearing(http.get(url)).await;
     let answer = answer.map_err(|error| trouble(attempted, &error.into(), &heard))?;
     if answer.status != 200 {
-        let mut found = told(
-            super::trouble::classify("", Some(answer.status)),
-            format!("{attempted}: HTTP {}", answer.status),
-        );
+        let mut found =
+            told(without_document(answer.status), format!("{attempted}: HTTP {}", answer.status));
         (found.retry_after, found.date) = (heard.retry_after, heard.date);
         return Err(found);
     }

@@ -12,9 +12,12 @@ pub(super) fn bad_nonce(error: &instant_acme::Error) -> bool {
 }
 
 /// Evaluates a call of instant-acme, again while the nonce is not taken: what it returns and what was heard with it, or
-/// the trouble. A macro, since the calls borrow what they are called on.
+/// the trouble, as `$means` sees it with the status. A macro, since the calls borrow what they are called on.
 macro_rules! asked {
-    ($attempted:expr, $call:expr) => {{
+    ($attempted:expr, $call:expr) => {
+        $crate::outside::acme::call::asked!($attempted, $call, |trouble, _| trouble)
+    };
+    ($attempted:expr, $call:expr, $means:expr) => {{
         let mut again = $crate::outside::acme::call::NONCES;
         loop {
             let (returned, heard) =
@@ -26,7 +29,7 @@ macro_rules! asked {
                 }
                 Err(error) => {
                     let trouble = $crate::outside::acme::trouble::trouble;
-                    break Err(trouble($attempted, &error, &heard));
+                    break Err($means(trouble($attempted, &error, &heard), heard.status));
                 }
             }
         }

@@ -22,6 +22,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 const ASKED_FOR: Duration = Duration::from_secs(10);
 /// So many names are in one order, at most.
 const NAMES: usize = 1_000;
+/// So many looks in a row may fail: whoever gives up takes the answers away while the CA may be looking at them.
+const FAILURES: u32 = 3;
+/// After a look that has failed, the next one is not before this.
+const RECOVERY: Duration = Duration::from_millis(200);
 
 /// Where an order is, for who has to tell that it takes too long.
 #[derive(Default)]
@@ -79,9 +83,9 @@ impl Drive<'_> {
         let attempted = format!("{}: the order", self.ca.name);
         let account = &self.session.account;
         let looked: Result<(Order, Heard), Trouble> =
-            asked!(&attempted, account.order(url.to_owned()));
-        let (mut order, mut heard) = looked.map_err(gone)?;
-        let (mut answered, mut handed_in, mut first) = (false, false, true);
+            asked!(&attempted, account.order(url.to_owned()), gone);
+        let (mut order, mut heard) = looked?;
+        let (mut answered, mut handed_in, mut first, mut failures) = (false, false, true, 0);
         let (mut pause, longest) = PAUSES;
         loop {
             match order.state().status {
@@ -123,10 +127,16 @@ impl Drive<'_> {
             tokio::time::sleep(heard.retry_after.unwrap_or(pause).min(ASKED_FOR)).await;
             pause = (pause * 3 / 2).min(longest);
             let looked: Result<((), Heard), Trouble> =
-                asked!(&attempted, async { order.refresh().await.map(drop) });
+                asked!(&attempted, async { order.refresh().await.map(drop) }, gone);
             match looked {
-                Ok(((), said)) => heard = said,
-                Err(trouble) => return Err(gone(trouble)),
+                Ok(((), said)) => (heard, failures) = (said, 0),
+                Err(trouble) if may_pass(&trouble) && failures < FAILURES => {
+                    tracing::debug!("{trouble}");
+                    failures += 1;
+                    pause = pause.max(RECOVERY);
+                    heard = Heard { retry_after: trouble.retry_after, ..Heard::default() };
+                }
+                Err(trouble) => return Err(trouble),
             }
         }
     }
@@ -210,23 +220,24 @@ impl Drive<'_> {
         if order.state().authorizations.len() > NAMES {
             return Err(told(Class::Server, format!("{attempted}: more than {NAMES}")));
         }
-        let loaded: Result<((), Heard), Trouble> = asked!(&attempted, async {
+        let fetch = async |order: &mut Order| {
             // Those that are there already are not fetched again.
             let mut all = order.authorizations();
             while let Some(next) = all.next().await {
                 next?;
             }
             Ok(())
-        });
-        loaded.map(drop).map_err(gone)
+        };
+        let loaded: Result<((), Heard), Trouble> = asked!(&attempted, fetch(order), gone);
+        loaded.map(drop)
     }
 
     async fn download(&self, order: &mut Order) -> Result<String, Trouble> {
         self.stage.set("fetching the certificate", Vec::new());
         let attempted = format!("{}: the certificate", self.ca.name);
         let fetched: Result<(Option<String>, Heard), Trouble> =
-            asked!(&attempted, order.certificate());
-        let pem = fetched.map_err(gone)?.0.unwrap_or_default();
+            asked!(&attempted, order.certificate(), gone);
+        let pem = fetched?.0.unwrap_or_default();
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         match chain {
             Ok(chain) if !chain.is_empty() => Ok(pem),
@@ -274,7 +285,9 @@ impl Drive<'_> {
         }
         let attempted = format!("{}: the order", self.ca.name);
         if !said.is_empty() {
-            let message = format!("{attempted}: {}", clean(&said.join("; "), 2_000));
+            // Some CAs repeat what they expected to see.
+            let said = said.join("; ").replace(self.session.account.key_thumbprint(), "***");
+            let message = format!("{attempted}: {}", clean(&said, 2_000));
             let kind = kinds.into_iter().find(|kind| !kind.is_empty()).unwrap_or_default();
             return Trouble { kind, identifiers, ..told(Class::Authorization, message) };
         }
@@ -292,6 +305,11 @@ impl Drive<'_> {
             ..told(class, format!("{attempted} has failed: {kind}: {said}"))
         }
     }
+}
+
+/// Whether a look that has failed may succeed the next time.
+fn may_pass(trouble: &Trouble) -> bool {
+    matches!(trouble.class, Class::Server | Class::RateLimited)
 }
 
 /// Why an authorization has failed: the problem's type, and what was said; `None`: it has not.
@@ -315,12 +333,14 @@ fn failure_of(authorization: &AuthorizationState) -> Option<(String, String)> {
 }
 
 /// What it means that an order can't be looked at: the CA knows it no more, or it is another account's.
-fn gone(trouble: Trouble) -> Trouble {
-    let known = ["malformed", "unauthorized", "accountDoesNotExist", "orderNotReady"];
+fn gone(trouble: Trouble, status: Option<u16>) -> Trouble {
+    let kinds = ["malformed", "unauthorized", "accountDoesNotExist", "orderNotReady"];
+    // Some CAs say no more than the status.
+    let nowhere = matches!(status, Some(404 | 410)) && trouble.class != Class::RateLimited;
     let class = match trouble.class {
+        _ if nowhere => Class::OrderGone,
         class @ (Class::RateLimited | Class::Server | Class::Local) => class,
-        _ if known.contains(&trouble.kind.as_str()) || trouble.kind.is_empty() => Class::OrderGone,
-        _ if trouble.message.to_lowercase().contains("not found") => Class::OrderGone,
+        _ if kinds.contains(&trouble.kind.as_str()) => Class::OrderGone,
         class => class,
     };
     Trouble { class, ..trouble }
@@ -340,19 +360,24 @@ fn refused(trouble: Trouble) -> Trouble {
 mod tests {
     use super::*;
 
-    fn of(class: Class, kind: &str) -> Class {
-        gone(Trouble { kind: kind.to_owned(), ..told(class, "x") }).class
-    }
-
     #[test]
     fn an_order_that_can_t_be_looked_at_is_gone_unless_the_ca_is_what_fails() {
-        for kind in ["malformed", "accountDoesNotExist", ""] {
-            assert_eq!(of(Class::Policy, kind), Class::OrderGone, "{kind}");
-        }
-        assert_eq!(of(Class::Authorization, "unauthorized"), Class::OrderGone);
-        assert_eq!(of(Class::Policy, "userActionRequired"), Class::Policy);
-        for class in [Class::Server, Class::RateLimited, Class::Local] {
-            assert_eq!(of(class, "malformed"), class);
+        let (policy, server) = (Class::Policy, Class::Server);
+        for (class, kind, status, expected) in [
+            (policy, "malformed", 400, Class::OrderGone),
+            (policy, "accountDoesNotExist", 400, Class::OrderGone),
+            (Class::Authorization, "unauthorized", 403, Class::OrderGone),
+            (policy, "neverHeardOf", 404, Class::OrderGone),
+            (server, "", 404, Class::OrderGone),
+            (server, "", 410, Class::OrderGone),
+            (policy, "userActionRequired", 403, policy),
+            (server, "", 403, server),
+            (server, "serverInternal", 500, server),
+            (Class::RateLimited, "rateLimited", 429, Class::RateLimited),
+            (Class::Local, "", 0, Class::Local),
+        ] {
+            let trouble = Trouble { kind: kind.to_owned(), ..told(class, "x") };
+            assert_eq!(gone(trouble, Some(status)).class, expected, "{kind} {status}");
         }
     }
 

@@ -57,6 +57,12 @@ pub(super) fn classify(kind: &str, status: Option<u16>) -> Class {
     }
 }
 
+/// What a status alone means. A refusal of the CA comes with a document: whoever sends none is a proxy, or a server that
+/// is not well, and time may mend that.
+pub(super) fn without_document(status: u16) -> Class {
+    if status == 429 { Class::RateLimited } else { Class::Server }
+}
+
 /// A problem type without its prefix.
 pub(super) fn kind_of(problem: &instant_acme::Problem) -> String {
     let kind = problem.r#type.as_deref().unwrap_or_default();
@@ -140,11 +146,10 @@ pub(super) fn trouble(attempted: &str, error: &instant_acme::Error, heard: &Hear
             trouble.kind = kind;
             trouble
         }
-        // Whatever it sent, it was no answer of ACME; the status may still say what it meant.
         Error::Json(_) => match heard.status {
             Some(status @ 400..) => {
-                let class = classify("", Some(status));
-                told(class, format!("{attempted}: HTTP {status} without a problem document"))
+                let message = format!("{attempted}: HTTP {status} without a problem document");
+                told(without_document(status), message)
             }
             _ => told(Class::Server, format!("{attempted}: the answer makes no sense: {error}")),
         },
@@ -164,7 +169,7 @@ pub(super) fn trouble(attempted: &str, error: &instant_acme::Error, heard: &Hear
         }
         other => {
             let status = heard.status.filter(|status| *status >= 400);
-            let class = status.map_or(Class::Server, |status| classify("", Some(status)));
+            let class = status.map_or(Class::Server, without_document);
             let said = clean(&other.to_string(), SAID);
             let shown = status.map(|status| format!("HTTP {status}: ")).unwrap_or_default();
             told(class, format!("{attempted}: {shown}{said}"))

@@ -104,7 +104,13 @@ async fn own(name: &Name) -> Result<(Name, Vec<SocketAddr>), String> {
     let mut builder = TokioResolver::builder_tokio().map_err(said)?;
     let options = builder.options_mut();
     (options.timeout, options.attempts, options.cache_size) = (LOOKUP, 2, 0);
-    let resolver = builder.build().map_err(said)?;
+    found_by(&builder.build().map_err(said)?, name).await
+}
+
+async fn found_by(
+    resolver: &TokioResolver,
+    name: &Name,
+) -> Result<(Name, Vec<SocketAddr>), String> {
     let mut name = name.clone();
     for _ in 0..wire::ALIASES {
         // That there is none is the usual answer.
@@ -128,10 +134,8 @@ async fn own(name: &Name) -> Result<(Name, Vec<SocketAddr>), String> {
         zone = zone.base_name();
     }
     servers.truncate(SERVERS);
-    let found = join_all(servers.into_iter().map(|server| {
-        let resolver = &resolver;
-        async move { resolver.lookup_ip(server).await }
-    }));
+    let found =
+        join_all(servers.into_iter().map(|server| async move { resolver.lookup_ip(server).await }));
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for found in found.await.into_iter().flatten() {
         addresses.extend(found.iter().take(2).map(|address| SocketAddr::new(address, 53)));
@@ -141,4 +145,21 @@ async fn own(name: &Name) -> Result<(Name, Vec<SocketAddr>), String> {
         [] => Err(format!("the servers of {name}'s zone are not to be found")),
         _ => Ok((name, addresses)),
     }
+}
+
+#[cfg(test)]
+pub(in crate::outside::acme) async fn servers_of(
+    name: &str,
+    by: SocketAddr,
+) -> Result<(String, Vec<SocketAddr>), String> {
+    use hickory_net::runtime::TokioRuntimeProvider;
+    use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+
+    let mut server = NameServerConfig::udp_and_tcp(by.ip());
+    server.connections.iter_mut().for_each(|connection| connection.port = by.port());
+    let config = ResolverConfig::from_name_servers(vec![server]);
+    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let resolver = builder.build().map_err(|error| error.to_string())?;
+    let (name, servers) = found_by(&resolver, &wire::name(name)?).await?;
+    Ok((name.to_string(), servers))
 }

@@ -1,7 +1,7 @@
 //! What shows a CA that a name is this host's, and that it is taken away again, whatever becomes of the order.
 
 mod dns;
-mod dns_hook;
+pub(super) mod dns_hook;
 mod http;
 mod listeners;
 mod tls_alpn;

@@ -79,7 +79,7 @@ impl Bind {
         std::fs::write(&file, config).unwrap();
         server::secret(&folder.path().join("key"), KEY);
         let mut command = Command::new("/usr/sbin/named");
-        command.args(["-f", "-n", "1", "-c"]).arg(&file);
+        command.args(["-f", "-n", "1", "-c"]).arg(&file).stdout(std::process::Stdio::null());
         let server = server::Server::start(&mut command, address);
         Self { address, folder, _server: server }
     }
@@ -116,6 +116,21 @@ async fn a_name_server_takes_signed_updates() {
     if let Ok(dig) = dig {
         assert_eq!(String::from_utf8_lossy(&dig.stdout), "");
     }
+
+    // The zone's own servers, as this host's resolver would find them.
+    for (asked, name) in [
+        ("_acme-challenge.a.one.test", "_acme-challenge.a.one.test."),
+        ("_acme-challenge.moved.one.test", "moved.updates.test."),
+    ] {
+        let (found, servers) = answers::dns_hook::servers_of(asked, bind.address).await.unwrap();
+        assert_eq!(
+            (found.as_str(), servers.as_slice()),
+            (name, &[([127, 0, 0, 1], 53).into()][..])
+        );
+    }
+    assert!(
+        answers::dns_hook::servers_of("_acme-challenge.x.nowhere", bind.address).await.is_err()
+    );
 
     let other = bind.folder.path().join("other");
     server::secret(&other, "b3RoZXIgdGhhbiB0aGUga2V5");

@@ -1,6 +1,7 @@
 //! Against Debian's pebble, with its name server, and a real BIND.
 
 mod dns;
+mod fake;
 mod orders;
 mod server;
 mod trouble;

@@ -67,7 +67,7 @@ async fn a_folder_of_a_web_server_answers() {
     let root = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("python3");
     command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]).arg(root.path());
-    command.arg(pebble.http.port().to_string());
+    command.arg(pebble.http.port().to_string()).stdout(std::process::Stdio::null());
     let _web = server::Server::start(&mut command, pebble.http);
     let answer = Answer::HttpWebroot(root.path().to_owned());
     issued(&acme, &pebble.ca(), &["one.test", "two.test"], &answer).await;

@@ -127,7 +127,7 @@ pub(super) fn secret(path: &std::path::Path, text: &str) {
 }
 
 /// An authority, and a certificate by it for this host.
-fn certify(folder: &TempDir) {
+pub(super) fn certify(folder: &TempDir) {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
     let key = KeyPair::generate().unwrap();

@@ -102,15 +102,14 @@ impl Drive<'_> {
                     let handed: Result<((), Heard), Trouble> =
                         asked!(&attempted, order.finalize_csr(self.csr));
                     match handed {
-                        Ok(((), said)) => heard = said,
-                        // Somebody has handed it in already, or it went back to pending: a look tells.
+                        Ok(((), said)) => (heard, pause) = (said, PAUSES.0),
+                        // It was handed in already, or not all of the CA knows yet that it is ready: a look tells.
                         Err(trouble) if trouble.kind == "orderNotReady" => {
                             tracing::debug!("{trouble}");
-                            heard = Heard::default();
+                            (heard, handed_in) = (Heard::default(), false);
                         }
                         Err(trouble) => return Err(refused(trouble)),
                     }
-                    (pause, _) = PAUSES;
                     // Some CAs issue at once.
                     if order.state().status != OrderStatus::Ready {
                         continue;
@@ -168,6 +167,7 @@ impl Drive<'_> {
             let digest = <[u8; 32]>::try_from(key.digest().as_ref());
             proofs.push(Proof {
                 identifier: shown.strip_prefix("*.").unwrap_or(&shown).to_owned(),
+                shown: shown.clone(),
                 token: challenge.token.clone(),
                 authorization: key.as_str().to_owned(),
                 digest: digest.map_err(|_| told(Class::Local, "no digest of 32 bytes"))?,
@@ -177,7 +177,7 @@ impl Drive<'_> {
         if proofs.is_empty() {
             return Ok(());
         }
-        let identifiers: Vec<String> = proofs.iter().map(|it| it.identifier.clone()).collect();
+        let identifiers: Vec<String> = proofs.iter().map(|it| it.shown.clone()).collect();
         self.stage.set("putting the answers in place", identifiers.clone());
         self.answers.present(self.answer, &proofs, &self.accounts.files, presented).await?;
         self.stage.set("waiting for the CA to look at the answers", identifiers);

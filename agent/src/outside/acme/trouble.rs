@@ -13,7 +13,7 @@ const SAID: usize = 400;
 const SUBPROBLEMS: usize = 10;
 
 /// What a problem type means, whatever the status (RFC 8555, section 6.7; RFC 9773; the profiles draft).
-const KINDS: [(&str, Class); 25] = [
+const KINDS: [(&str, Class); 26] = [
     ("accountDoesNotExist", Class::Policy),
     ("alreadyReplaced", Class::Replaces),
     ("alreadyRevoked", Class::Policy),
@@ -39,13 +39,11 @@ const KINDS: [(&str, Class); 25] = [
     ("unauthorized", Class::Authorization),
     ("unsupportedContact", Class::Policy),
     ("unsupportedIdentifier", Class::Policy),
+    ("userActionRequired", Class::Policy),
 ];
 
 /// What to do about a problem of this type (without its prefix; empty: none was given) and HTTP status.
 pub(super) fn classify(kind: &str, status: Option<u16>) -> Class {
-    if kind == "userActionRequired" {
-        return Class::Policy;
-    }
     if let Some((_, class)) = KINDS.iter().find(|(known, _)| *known == kind) {
         return *class;
     }

@@ -34,6 +34,8 @@ const TOKEN: usize = 256;
 pub(super) struct Proof {
     /// The name or address, without "*.".
     pub(super) identifier: String,
+    /// As it was ordered.
+    pub(super) shown: String,
     /// By which it asks.
     pub(super) token: String,
     /// What it is answered with over HTTP.
@@ -115,8 +117,8 @@ impl Answers {
         presented: &mut Presented,
     ) -> Result<(), Trouble> {
         let failed = |proof: &Proof, why: String| Trouble {
-            identifiers: vec![proof.identifier.clone()],
-            ..local(format!("the answer for {}: {why}", proof.identifier))
+            identifiers: vec![proof.shown.clone()],
+            ..local(format!("the answer for {}: {why}", proof.shown))
         };
         for proof in proofs {
             let put = self.put(answer, proof, files, presented).await;
@@ -321,6 +323,7 @@ mod tests {
     fn proof(token: &str) -> Proof {
         Proof {
             identifier: "a.example".into(),
+            shown: "a.example".into(),
             token: token.into(),
             authorization: format!("{token}.thumb"),
             digest: [0; 32],

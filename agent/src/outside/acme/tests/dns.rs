@@ -67,11 +67,14 @@ impl Bind {
                           _acme-challenge.moved CNAME moved.updates.test.\n",
             ),
             ("updates.test", "@ A 127.0.0.1\n"),
+            // So that it asks nobody else.
+            (".", ""),
         ];
         for (zone, records) in zones {
-            std::fs::write(folder.path().join(zone), format!("{head}{records}")).unwrap();
+            let file = format!("{zone}.zone");
+            std::fs::write(folder.path().join(&file), format!("{head}{records}")).unwrap();
             config.push_str(&format!(
-                "zone \"{zone}\" {{ type primary; file \"{zone}\"; \
+                "zone \"{zone}\" {{ type primary; file \"{file}\"; \
                  update-policy {{ grant genesis zonesub TXT; }}; }};\n"
             ));
         }
@@ -134,7 +137,7 @@ async fn a_name_server_takes_signed_updates() {
 
     let other = bind.folder.path().join("other");
     server::secret(&other, "b3RoZXIgdGhhbiB0aGUga2V5");
-    let open = bind.folder.path().join("one.test");
+    let open = bind.folder.path().join("one.test.zone");
     for (wrong, said) in [
         (DnsUpdate { key_file: other.clone(), ..bind.update() }, "refuses the key: BadSig"),
         (DnsUpdate { key_name: "nobody".into(), ..bind.update() }, "refuses the key: BadKey"),

@@ -27,6 +27,8 @@ use crate::outside::hooks::Hook;
 
 /// Taking one answer away takes no longer, whatever time a hook has.
 const REMOVAL: Duration = Duration::from_secs(120);
+/// All of an order are waited for no longer; those that take longer are taken away in the background.
+const REMOVALS: Duration = Duration::from_secs(60);
 /// A token is no longer than this.
 const TOKEN: usize = 256;
 
@@ -233,7 +235,7 @@ async fn seen(answer: &Answer, proof: &Proof, presented: &Presented) -> Result<(
 }
 
 impl Presented {
-    /// Takes the answers away, and waits until they are.
+    /// Takes the answers away, and waits until they are, for at most a minute.
     pub(super) async fn remove(mut self) {
         let removing = self.begin();
         for listener in std::mem::take(&mut self.shown) {
@@ -244,8 +246,8 @@ impl Presented {
             }
         }
         if let Some(removing) = removing {
-            // What it could not remove, it has told.
-            let _ = removing.await;
+            // What it could not remove, it has told; and it goes on when nobody waits.
+            let _ = tokio::time::timeout(REMOVALS, removing).await;
         }
     }
 

@@ -12,6 +12,7 @@ pub mod alerts;
 pub mod backend;
 pub mod backups;
 pub mod binaries;
+pub mod certificates;
 mod client;
 pub mod clock;
 mod daemon;

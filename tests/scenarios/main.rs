@@ -18,6 +18,7 @@ mod backup;
 mod backup_kill;
 mod backup_tools;
 mod breaker;
+mod certificates;
 mod database;
 mod database_clock;
 mod database_held;

@@ -37,13 +37,20 @@ impl Folder {
         }
     }
 
+    fn make(&self) -> io::Result<()> {
+        if let Some(home) = self.0.parent() {
+            private_folder(home)?;
+        }
+        private_folder(&self.0)
+    }
+
     /// Makes the folder of a generation with its key in it. A key that is there stays: an order may have been placed for it.
     ///
     /// # Errors
     /// What the disk says.
     pub fn begin(&self, number: u32, key: &[u8]) -> io::Result<()> {
         let folder = self.generation(number);
-        private_folder(&self.0)?;
+        self.make()?;
         private_folder(&folder)?;
         let path = folder.join("key.pem");
         match path.symlink_metadata() {
@@ -79,9 +86,10 @@ impl Folder {
         record: &GenerationRecord,
     ) -> io::Result<()> {
         let place = self.generation(record.number);
-        private_folder(&self.0)?;
+        self.make()?;
         let beside = self.0.join(format!(".new-{}", record.number));
         trees::remove(&beside)?;
+        private_folder(&beside)?;
         let staging = Self(beside.clone());
         staging.begin(record.number, key)?;
         staging.complete(fullchain, record)?;

@@ -78,6 +78,9 @@ pub struct Certificates {
     served: Mutex<HashMap<String, Served>>,
     /// Held by whoever changes what of a certificate is in service.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// After a run that failed, no other is begun by itself for a while: how many failed in a row, and until when on the
+    /// monotonic clock.
+    pauses: Mutex<HashMap<String, (u32, Duration)>>,
     /// What is known of the clock.
     clock: Mutex<clock::Trust>,
     /// Rung by whoever wants the certificates looked at now.
@@ -119,6 +122,7 @@ impl Certificates {
             bell,
             served: Mutex::default(),
             turns: Mutex::default(),
+            pauses: Mutex::default(),
             clock: Mutex::default(),
             wake: Notify::new(),
             changed: watch::Sender::new(0),

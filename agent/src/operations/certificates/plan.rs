@@ -275,7 +275,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         it.number > record.generation
             && it.origin != CertificateOrigin::SelfSigned
             && situation.is_usable(it)
-            && sound.is_none_or(|sound| it.not_after > sound.not_after)
+            && sound.is_none_or(|sound| it.not_after >= sound.not_after)
     });
     if let Some(newer) = newer {
         return Decision::Deploy(newer.number);

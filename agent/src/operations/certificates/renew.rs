@@ -12,7 +12,7 @@ use super::config::{Ca, Certificate};
 use super::deploy::Deployed;
 use super::plan::{self, Decision};
 use super::record::{Event, Who};
-use super::{Certificates, RENEW, budget, key, material};
+use super::{Certificates, RENEW, budget, key, lock, material};
 use crate::emergency::Stance;
 use crate::error::{Error, Kind, Result};
 use crate::outside::acme::{Class, Trouble};
@@ -20,6 +20,10 @@ use crate::runs::{Context, Report, Request, SecondCaller, Started};
 
 /// So often in a run it is asked what is to be done.
 const ROUNDS: usize = 6;
+/// After a run that failed, no other is begun by itself for so long; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Up to that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(40);
 /// A CA is asked for the time so long.
 const TIME: Duration = Duration::from_secs(10);
 
@@ -95,9 +99,31 @@ impl Certificates {
             stance: Stance::GoOn,
         };
         let (own, name) = (Arc::clone(self), name.to_owned());
-        self.runs
-            .start(request, move |context| async move { own.run(&name, wish, context).await })
-            .await
+        let body = move |context| async move {
+            let ended = Arc::clone(&own).run(&name, wish, context).await;
+            own.pause_after(&name, ended.is_err());
+            ended
+        };
+        self.runs.start(request, body).await
+    }
+
+    /// What the plan wants at once may fail at once, and again: a disk that is full is not asked every few seconds.
+    fn pause_after(&self, name: &str, failed: bool) {
+        let mut pauses = lock(&self.pauses);
+        if !failed {
+            pauses.remove(name);
+            return;
+        }
+        let failures = pauses.get(name).map_or(0, |(failures, _)| *failures) + 1;
+        let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
+        let until = self.outside.clock.monotonic() + pause;
+        pauses.insert(name.to_owned(), (failures, until));
+    }
+
+    /// Whether the last run failed just now.
+    pub(super) fn pauses(&self, name: &str) -> bool {
+        let now = self.outside.clock.monotonic();
+        lock(&self.pauses).get(name).is_some_and(|(_, until)| *until > now)
     }
 
     async fn run(self: Arc<Self>, name: &str, wish: Wish, context: Context) -> Result<Report> {

@@ -44,7 +44,7 @@ impl Certificates {
         self.confirm_the_time().await;
         let wanted = self.wanted(false)?;
         for name in wanted {
-            if self.runs.active_with_key(&super::key(&name)).is_some() {
+            if self.runs.active_with_key(&super::key(&name)).is_some() || self.pauses(&name) {
                 continue;
             }
             if self.going_on() >= AT_ONCE {

@@ -1,0 +1,102 @@
+//! Certificates from a real CA: ordered, deployed, seen to be served, renewed, taken back.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use genesis_tests::TestAgent;
+use genesis_tests::acme::Pebble;
+use genesis_tests::certificates::{Served, certificate, pebble};
+use genesis_tests::tls_client::{certificates, fingerprint, handshake};
+use genesis_tests::tls_server::TlsServer;
+
+/// The name that most of these certificates are for.
+pub const DOMAIN: &str = "gw.example.test";
+
+/// A host with one certificate, which a server serves.
+pub struct Host {
+    pub pebble: Pebble,
+    pub server: TlsServer,
+    pub served: Served,
+    pub agent: TestAgent,
+    _folder: tempfile::TempDir,
+}
+
+impl Host {
+    /// `more` is what `[certificates]` says, `ca` what `[[certificates.acme]]` says besides.
+    pub fn new(pebble_: Pebble, more: &str, ca: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let served = Served::in_folder(folder.path(), &[DOMAIN]);
+        let server = served.server();
+        let own = certificate(&pebble_, "gw", &[DOMAIN], &served.deployed_to(Some(&server)));
+        let text = format!("[certificates]\n{more}\n{}{own}", pebble(&pebble_, ca));
+        let agent = TestAgent::new(|_| text);
+        Self { pebble: pebble_, server, served, agent, _folder: folder }
+    }
+
+    pub fn started(pebble: Pebble) -> Self {
+        let mut host = Self::new(pebble, "", "");
+        host.agent.start();
+        host.agent.wait_certificate("gw", "PROVEN");
+        host
+    }
+
+    /// The fingerprint of what is served.
+    pub fn shown(&self) -> String {
+        fingerprint(&handshake(self.server.address(), DOMAIN, None))
+    }
+
+    /// The fingerprint of a generation on the disk.
+    pub fn generation(&self, number: u32) -> String {
+        let file = self.agent.certificate_folder("gw").join(format!("gen-{number}/fullchain.pem"));
+        fingerprint(&certificates(&file)[0])
+    }
+
+    pub fn renew(&self) {
+        self.agent.ctl(&["cert", "renew", "--force"]).ok();
+    }
+}
+
+pub fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn one_is_ordered_deployed_and_proven_by_itself_and_renewed_by_force() {
+    let host = Host::started(Pebble::start());
+    let agent = &host.agent;
+    assert_eq!(host.shown(), host.generation(1));
+    handshake(host.server.address(), DOMAIN, Some(host.pebble.issuer_roots_file()));
+    let folder = agent.certificate_folder("gw");
+    assert_eq!(mode(&folder.join("gen-1/key.pem")), 0o600);
+    assert_eq!(mode(&folder.join("gen-1")), 0o700);
+    assert_eq!((mode(&host.served.key), mode(&host.served.fullchain)), (0o640, 0o644));
+    assert_eq!(std::fs::read_link(folder.join("current")).unwrap(), Path::new("gen-1"));
+    agent.ctl(&["cert", "renew"]).ok().says(&["is due at"]);
+    agent.ctl(&["cert", "verify"]).ok().says(&["served", "chain", "PASS"]);
+    assert_eq!(host.pebble.orders(), 1);
+    host.renew();
+    assert_eq!(host.shown(), host.generation(2));
+    assert_ne!(host.generation(1), host.generation(2));
+    let keys = [1, 2].map(|it| std::fs::read(folder.join(format!("gen-{it}/key.pem"))).unwrap());
+    assert_ne!(keys[0], keys[1], "each has a key of its own");
+    assert_eq!((host.pebble.orders(), host.pebble.issued().len()), (2, 2));
+    agent.ctl(&["oplog", "verify"]).ok();
+}
+
+#[test]
+fn a_rollback_is_pinned_until_it_is_unpinned() {
+    let host = Host::started(Pebble::start());
+    host.renew();
+    let agent = &host.agent;
+    agent.ctl(&["cert", "rollback"]).ok().says(&["2", "1", "pinned"]);
+    assert_eq!(host.shown(), host.generation(1));
+    agent.ctl(&["schedule", "run", "certificates.check"]).ok();
+    assert_eq!(host.shown(), host.generation(1));
+    agent.ctl(&["cert", "renew", "--force"]).exits(4).says(&["CERTIFICATE_PINNED"]);
+    agent.ctl(&["cert", "unpin"]).ok();
+    agent.wait_certificate("gw", "PROVEN");
+    genesis_tests::clock::wait_until("the newest to be served", || {
+        host.shown() == host.generation(2)
+    });
+    assert_eq!(host.pebble.orders(), 2);
+}

@@ -73,6 +73,13 @@ async fn ring_in_emergencies(mut emergency: watch::Receiver<Option<EmergencyReco
     }
 }
 
+/// The agent's own listeners take over a managed certificate as soon as it comes into service.
+async fn swap_at_once(tls: Arc<Tls>, mut changes: watch::Receiver<u64>) {
+    while changes.changed().await.is_ok() {
+        tls.look_now();
+    }
+}
+
 /// How many files the process may open.
 fn open_files() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -100,6 +107,8 @@ pub struct Setup {
 pub struct Agent {
     /// The address of HTTP, its port chosen.
     pub http: SocketAddr,
+    /// The address of HTTP over TLS, if it is on.
+    pub https: Option<SocketAddr>,
     /// The address of plaintext gRPC, if it is on.
     pub plaintext: Option<SocketAddr>,
     /// The address of gRPC over TLS, if it is on.
@@ -220,6 +229,7 @@ impl Agent {
             plaintext: config.listen.plaintext_grpc,
             tls: config.tls.is_some().then_some(config.listen.grpc),
             http: config.listen.http,
+            https: config.listen.https,
         })
         .await?;
         let rules = Rules {
@@ -233,6 +243,11 @@ impl Agent {
             let listen = listeners.tls_address().unwrap_or(config.listen.grpc).to_string();
             Tls::open(files, listen, Arc::clone(&clock), Arc::clone(&connections))
         });
+        if let (Some(tls), Some(name)) =
+            (&tls, config.tls.as_ref().and_then(|it| it.managed.clone()))
+        {
+            certificates.is_served_by_us(name, tls.listen.clone());
+        }
         let (contacts, own_log_path, pki) =
             (config.contacts.clone(), places.own_log(), places.pki());
         let history = Arc::new(ConfigHistory::new(
@@ -358,7 +373,9 @@ impl Agent {
             backup,
             certificates: Arc::clone(&certificates),
         };
+        let shared_rules = Arc::new(rules.clone());
         let gate = Arc::new(Gate::new(rules, state.clone(), Arc::clone(&clock)));
+        let https = listeners.https_address();
         let (http, plaintext, grpc) = (
             listeners.http_address().map_err(|error| {
                 Error::unavailable("LISTEN_FAILED", "can't find out the address of HTTP")
@@ -370,7 +387,8 @@ impl Agent {
         let stop = CancellationToken::new();
         let local = Connections::new(room(LOCAL_CONNECTIONS, 4), Arc::clone(&clock));
         let visitors = Connections::new(room(server::http::CONNECTIONS, 8), Arc::clone(&clock));
-        let secured = Secured { tls: tls.clone(), connections, local, visitors };
+        let secured =
+            Secured { tls: tls.clone(), connections, local, visitors, rules: shared_rules };
         let server =
             tokio::spawn(server::serve(services, gate, listeners, secured, pages, stop.clone()));
         let mut tasks = vec![
@@ -380,14 +398,16 @@ impl Agent {
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),
             tokio::spawn(breaker.serve()),
-            tokio::spawn(certificates.serve()),
+            tokio::spawn(Arc::clone(&certificates).serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
         ];
-        tasks.extend(tls.map(|tls| tokio::spawn(tls.serve())));
+        tasks.extend(tls.clone().map(|tls| tokio::spawn(tls.serve())));
+        tasks.extend(tls.map(|tls| tokio::spawn(swap_at_once(tls, certificates.follow_changes()))));
         let socket = places.socket.clone();
         Ok(Self {
             http,
+            https,
             plaintext,
             grpc,
             socket,

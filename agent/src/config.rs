@@ -36,6 +36,8 @@ const FILE_LIMIT: u64 = 1 << 20;
 pub struct Listen {
     /// Loopback address for /metrics and /api.
     pub http: SocketAddr,
+    /// Address of HTTP over TLS, for clients with a certificate; `None`: off.
+    pub https: Option<SocketAddr>,
     /// Address of gRPC over TLS; served once `[tls]` is configured.
     pub grpc: SocketAddr,
     /// So many TCP connections are held at a time.
@@ -55,6 +57,8 @@ pub struct TlsFiles {
     pub client_ca: PathBuf,
     /// Revocation lists of those CAs, PEM; `None`: nothing is ever revoked.
     pub revocation_list: Option<PathBuf>,
+    /// The managed certificate that certificate and key are of; `None`: files of the operator.
+    pub managed: Option<String>,
 }
 
 /// `[agent]`: the agent itself.
@@ -128,7 +132,7 @@ impl Config {
             record.problem(error.span(), "", error.message().replace('\n', " "));
         }
         let root = Section::root(&record, table.get_ref());
-        let tls = read_tls(&root);
+        let tls = read_tls(&root, places, &named::certificates(table.get_ref()));
         let listen = read_listen(&root, tls.is_some());
         let agent = read_agent(&root);
         let fleet = read_fleet(&root);
@@ -199,6 +203,7 @@ impl Config {
             }
         };
         differs("listen.http", self.listen.http != other.listen.http);
+        differs("listen.https", self.listen.https != other.listen.https);
         differs("listen.grpc", self.listen.grpc != other.listen.grpc);
         differs(
             "listen.max_connections",
@@ -287,9 +292,21 @@ fn backed_up(database: &database::Config) -> Vec<backup::Database> {
     each.collect()
 }
 
-fn read_tls(root: &Section<'_>) -> Option<TlsFiles> {
+fn read_tls(root: &Section<'_>, places: &Places, managed_names: &[String]) -> Option<TlsFiles> {
     let section = root.table("tls");
     let given = ["certificate", "key", "client_ca"].map(|key| section.has(key));
+    let managed = section.parsed(
+        "managed",
+        Some(""),
+        "The name of a [[certificates.certificate]] that is used in place of certificate and key, and swapped while \
+         connections go on. Empty: none.",
+        |text| match text {
+            "" => Ok(None),
+            text if managed_names.iter().any(|name| name == text) => Ok(Some(text.to_owned())),
+            text => Err(format!("there is no [[certificates.certificate]] named {text:?}")),
+        },
+    );
+    let managed = managed.flatten();
     let path = |key: &'static str, help: &'static str| {
         let parsed = section.parsed(key, Some(""), help, |text| match Path::new(text) {
             path if text.is_empty() || path.is_absolute() => Ok(path.to_owned()),
@@ -305,11 +322,34 @@ fn read_tls(root: &Section<'_>) -> Option<TlsFiles> {
         "revocation_list",
         "Revocation lists of those CAs, PEM: one for each, else its clients are refused. Empty: nothing is revoked.",
     );
-    if (given.contains(&true) || revocation_list.is_some()) && given.contains(&false) {
-        section.problem("", "gRPC over TLS needs certificate, key and client_ca, all three");
+    let [own_certificate, own_key, own_ca] = given;
+    let any = own_certificate || own_key || own_ca || revocation_list.is_some();
+    match &managed {
+        Some(_) if own_certificate || own_key => {
+            section.problem("managed", "takes the place of certificate and key: give either");
+        }
+        Some(_) if !own_ca => section.problem("", "gRPC over TLS needs client_ca"),
+        None if any && given.contains(&false) => {
+            section.problem("", "gRPC over TLS needs certificate, key and client_ca, all three");
+        }
+        _ => {}
     }
     section.finish();
-    Some(TlsFiles { certificate: certificate?, key: key?, client_ca: client_ca?, revocation_list })
+    let (certificate, key) = match &managed {
+        Some(name) => {
+            let (certificate, key) =
+                certificates::Certificates::files_of(&places.certificates(), name);
+            (Some(certificate), Some(key))
+        }
+        None => (certificate, key),
+    };
+    Some(TlsFiles {
+        certificate: certificate?,
+        key: key?,
+        client_ca: client_ca?,
+        revocation_list,
+        managed,
+    })
 }
 
 fn read_fleet(root: &Section<'_>) -> String {
@@ -338,6 +378,18 @@ fn read_listen(root: &Section<'_>, secured: bool) -> Listen {
         Some("127.0.0.1:7480"),
         "Loopback address of the HTTP listener: /metrics and /api/operations/DOMAIN/status, GET only. Port 0 takes a free one.",
         loopback,
+    );
+    let https = section.parsed(
+        "https",
+        Some(""),
+        "Address of the same pages over TLS, such as \"0.0.0.0:7481\", for clients with a certificate that gRPC would take \
+         too; needs [tls]. Empty: off.",
+        |text| match text.parse::<SocketAddr>() {
+            _ if text.is_empty() => Ok(None),
+            Ok(address) if secured => Ok(Some(address)),
+            Ok(_) => Err(format!("{text:?} needs [tls]: configure client_ca, and certificate and key or managed")),
+            Err(_) => Err(format!("{text:?} is no address and port, such as \"0.0.0.0:7481\"")),
+        },
     );
     let secure = section.parsed(
         "grpc",
@@ -369,6 +421,7 @@ fn read_listen(root: &Section<'_>, secured: bool) -> Listen {
     section.finish();
     Listen {
         http: http.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        https: https.flatten(),
         grpc: secure.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7443))),
         max_connections: max_connections.unwrap_or(1_024),
         plaintext_grpc: grpc.flatten(),

@@ -148,6 +148,7 @@ async fn until_signal(setup: Setup) -> Result<()> {
             .grpc
             .map(|address| format!(", grpc {address}"))
             .into_iter()
+            .chain(agent.https.map(|address| format!(", https {address}")))
             .chain(agent.plaintext.map(|address| format!(", plaintext grpc {address}")))
             .collect::<String>(),
     ));

@@ -37,6 +37,7 @@ struct Process {
     http: Option<SocketAddr>,
     plaintext: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
+    https: Option<SocketAddr>,
 }
 
 /// How an agent ended.
@@ -204,6 +205,14 @@ impl TestAgent {
         self.process().grpc.expect("the agent said its address of gRPC over TLS")
     }
 
+    /// The address of its HTTP over TLS.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn https(&self) -> SocketAddr {
+        self.process().https.expect("the agent said its address of HTTP over TLS")
+    }
+
     /// The agent's process id.
     ///
     /// # Panics
@@ -274,6 +283,7 @@ impl TestAgent {
                 process.http = address_behind(&line, "http ");
                 process.plaintext = address_behind(&line, ", plaintext grpc ");
                 process.grpc = address_behind(&line, ", grpc ");
+                process.https = address_behind(&line, ", https ");
                 Ok(())
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.wait()),
@@ -320,6 +330,7 @@ impl TestAgent {
             http: None,
             plaintext: None,
             grpc: None,
+            https: None,
         });
     }
 

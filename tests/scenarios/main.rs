@@ -19,6 +19,7 @@ mod backup_kill;
 mod backup_tools;
 mod breaker;
 mod certificates;
+mod certificates_own;
 mod database;
 mod database_clock;
 mod database_held;

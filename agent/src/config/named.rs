@@ -1,4 +1,4 @@
-//! The databases that other sections mean by name, as far as those need to know them before their own section is read.
+//! The databases and certificates that other sections mean by name, as far as those need to know them before their own section is read.
 
 use genesis_storage::BackupLevel;
 use toml::de::{DeTable, DeValue};
@@ -16,11 +16,21 @@ pub struct NamedDatabase {
     pub backup_level: BackupLevel,
 }
 
+fn get<'v>(table: &'v DeTable<'_>, key: &str) -> Option<&'v DeValue<'v>> {
+    table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value.get_ref())
+}
+
+/// The names of the certificates of a text, whatever else is wrong with them.
+pub fn certificates(text: &DeTable<'_>) -> Vec<String> {
+    let section = get(text, "certificates").and_then(|value| value.as_table());
+    let entries = section.and_then(|table| get(table, "certificate")?.as_array());
+    let name = |item: &DeTable<'_>| get(item, "name")?.as_str().map(str::to_owned);
+    let tables = entries.into_iter().flat_map(|array| array.iter());
+    tables.filter_map(|item| name(item.get_ref().as_table()?)).collect()
+}
+
 /// Those of a text, whatever else is wrong with their section: that is said where it is read.
 pub fn databases(text: &DeTable<'_>) -> Vec<NamedDatabase> {
-    fn get<'v>(table: &'v DeTable<'_>, key: &str) -> Option<&'v DeValue<'v>> {
-        table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value.get_ref())
-    }
     let section = get(text, "database").and_then(|value| value.as_table());
     let instances = section.and_then(|table| get(table, "instance")?.as_array());
     let read = |table: &DeTable<'_>| {

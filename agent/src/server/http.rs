@@ -1,5 +1,7 @@
 //! HTTP on loopback, GET only: metrics for Prometheus and each domain's status as JSON.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +15,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::server::Connected;
 
 use crate::alerts::{self, Alerts};
 use crate::error::{Error, Result};
@@ -28,7 +32,10 @@ use crate::operations::logs::{self, Logs};
 use crate::operations::recovery;
 use crate::outside::Host;
 use crate::server::agent_rpc::AgentView;
-use crate::server::connection::{Connection, Connections, GREETING, Stream, Who};
+use crate::server::caller::Rules;
+use crate::server::connection::{Connection, Connections, GREETING, Slot, Stream, Who};
+use crate::server::listen::shake;
+use crate::server::tls::Tls;
 use crate::state::State;
 use crate::{oplog, scheduler};
 
@@ -112,10 +119,20 @@ const HEAD: Duration = Duration::from_secs(30);
 /// How long accepting pauses when the host has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`, then lets requests in flight end.
+/// Who may read the pages over TLS: whoever has a role over gRPC.
+#[derive(Clone)]
+pub struct Secure {
+    /// What secures the connections.
+    pub tls: Arc<Tls>,
+    /// What roles are given by.
+    pub rules: Arc<Rules>,
+}
+
+/// Serves until `stop`, then lets requests in flight end; over TLS where `secure` is given.
 pub async fn serve(
     listener: TcpListener,
     pages: Pages,
+    secure: Option<Secure>,
     places: Arc<Connections>,
     stop: CancellationToken,
 ) {
@@ -132,10 +149,18 @@ pub async fn serve(
         };
         let Some(slot) = places.admit() else { continue };
         let greeting = Box::pin(tokio::time::sleep(GREETING));
-        let who = Who::Plaintext(address);
-        let connection = Connection::new(Stream::Tcp(stream), who, slot, greeting);
-        let (service, stop) = (service.clone(), stop.clone());
+        let (service, stop, secure) = (service.clone(), stop.clone(), secure.clone());
         going.spawn(async move {
+            let connection = match secure {
+                None => {
+                    let who = Who::Plaintext(address);
+                    Connection::new(Stream::Tcp(stream), who, slot, greeting)
+                }
+                Some(secure) => match secure.shake(stream, address, slot, greeting).await {
+                    Some(connection) => connection,
+                    None => return,
+                },
+            };
             let serving = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
@@ -151,6 +176,35 @@ pub async fn serve(
     }
     going.close();
     going.wait().await;
+}
+
+impl Secure {
+    /// The connection of somebody who has a role; `None`: it has none, which is in the log.
+    async fn shake(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        slot: Slot,
+        greeting: Pin<Box<Sleep>>,
+    ) -> Option<Connection> {
+        let (deadline, cut) = (greeting.deadline(), slot.cut());
+        let shaken = shake(stream, address, (&self.tls, true), slot, greeting);
+        let outcome = tokio::select! {
+            // Its place was given to another.
+            () = cut.cancelled() => return None,
+            outcome = tokio::time::timeout_at(deadline, shaken) => outcome.ok()?,
+        };
+        let connection = outcome
+            .inspect_err(|error| tracing::info!(%address, %error, "an HTTPS client was refused"))
+            .ok()?;
+        let caller = self.rules.identify(Some(&connection.connect_info()));
+        if caller.role.is_none() {
+            let (identity, why) = (caller.identity, caller.granted_by);
+            tracing::info!(%address, identity, why, "an HTTPS client has no role");
+            return None;
+        }
+        Some(connection)
+    }
 }
 
 /// The routes.

@@ -38,6 +38,8 @@ pub struct Addresses<'a> {
     pub tls: Option<SocketAddr>,
     /// HTTP.
     pub http: SocketAddr,
+    /// HTTP over TLS.
+    pub https: Option<SocketAddr>,
 }
 
 /// Accepted connections, as tonic takes them.
@@ -49,6 +51,7 @@ pub struct Listeners {
     pub(super) plaintext: Option<TcpListener>,
     pub(super) tls: Option<TcpListener>,
     pub(super) http: TcpListener,
+    pub(super) https: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -57,7 +60,7 @@ impl Listeners {
     /// # Errors
     /// `LISTEN_FAILED` with the address and, for a taken port, what to do.
     pub async fn bind(addresses: Addresses<'_>) -> Result<Self> {
-        let Addresses { socket, group, plaintext, tls, http } = addresses;
+        let Addresses { socket, group, plaintext, tls, http, https } = addresses;
         let failed = |what: String, error: std::io::Error| {
             let hint = if error.kind() == std::io::ErrorKind::AddrInUse {
                 "; another program has it: stop that, or name another address in [listen]"
@@ -77,9 +80,17 @@ impl Listeners {
             None => Ok(None),
         };
         let (plaintext, tls) = (port(plaintext).await?, port(tls).await?);
+        let https = match https {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|error| failed(format!("https {address}"), error))?,
+            ),
+            None => None,
+        };
         let unix = bind_socket(socket, group)
             .map_err(|error| failed(format!("unix:{}", socket.display()), error))?;
-        Ok(Self { unix, plaintext, tls, http: http_listener })
+        Ok(Self { unix, plaintext, tls, http: http_listener, https })
     }
 
     /// The address of HTTP, its port chosen.
@@ -88,6 +99,11 @@ impl Listeners {
     /// When the system can't say.
     pub fn http_address(&self) -> std::io::Result<SocketAddr> {
         self.http.local_addr()
+    }
+
+    /// The address of HTTP over TLS, its port chosen.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// The address of gRPC over TLS, its port chosen.
@@ -190,7 +206,7 @@ pub fn tcp(
             let sender = sender.clone();
             tokio::spawn(async move {
                 let (deadline, cut) = (greeting.deadline(), slot.cut());
-                let shaken = shake(stream, address, &tls, slot, greeting);
+                let shaken = shake(stream, address, (&tls, false), slot, greeting);
                 let outcome = tokio::select! {
                     // Its place was given to another.
                     () = cut.cancelled() => return,
@@ -211,10 +227,14 @@ pub fn tcp(
     ReceiverStream::new(incoming)
 }
 
-async fn shake(
+/// The TLS handshake of a client, who has a certificate that is good now.
+///
+/// # Errors
+/// Why there is no connection.
+pub(super) async fn shake(
     stream: TcpStream,
     address: SocketAddr,
-    tls: &Tls,
+    (tls, http): (&Tls, bool),
     slot: Slot,
     greeting: Pin<Box<Sleep>>,
 ) -> io::Result<Connection> {
@@ -223,8 +243,8 @@ async fn shake(
     let hello = tokio::time::timeout(HELLO, hello)
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it said nothing"))??;
-    let config =
-        tls.server_config().ok_or_else(|| io::Error::other("there is no usable certificate"))?;
+    let config = if http { tls.http_config() } else { tls.server_config() };
+    let config = config.ok_or_else(|| io::Error::other("there is no usable certificate"))?;
     let stream = hello.into_stream(config).await?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
     let identity = match chain.first() {

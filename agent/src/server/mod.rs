@@ -94,6 +94,8 @@ pub struct Secured {
     pub local: Arc<Connections>,
     /// The places of HTTP.
     pub visitors: Arc<Connections>,
+    /// What roles are given by.
+    pub rules: Arc<caller::Rules>,
 }
 
 /// Serves until `stop`, then lets calls in flight end.
@@ -183,8 +185,8 @@ pub async fn serve(
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };
-    let Listeners { unix, plaintext, tls, http } = listeners;
-    let Secured { tls: material, connections, local, visitors } = secured;
+    let Listeners { unix, plaintext, tls, http, https } = listeners;
+    let Secured { tls: material, connections, local, visitors, rules } = secured;
     let over_tcp = |listener: Option<TcpListener>, tls: Option<Arc<Tls>>| {
         let (router, places, stop) = (router.clone(), Arc::clone(&connections), stop.clone());
         async move {
@@ -197,8 +199,14 @@ pub async fn serve(
             }
         }
     };
+    // A client that is not let in any more is cut off here too, so they share their places.
+    let secure = https.zip(material.clone()).map(|(listener, tls)| {
+        let secure = http::Secure { tls, rules };
+        http::serve(listener, pages.clone(), Some(secure), Arc::clone(&connections), stop.clone())
+    });
     let (plaintext, tls) = (over_tcp(plaintext, None), over_tcp(tls, material));
-    let pages = http::serve(http, pages, visitors, stop.clone());
+    let pages = http::serve(http, pages, None, visitors, stop.clone());
+    let pages = async { tokio::join!(pages, futures_util::future::OptionFuture::from(secure)).0 };
     let incoming = listen::unix(unix, local, stop.clone());
     let unix = router.clone().serve_with_incoming_shutdown(incoming, stop.cancelled());
     let (unix, plaintext, tls, ()) = tokio::join!(unix, plaintext, tls, pages);

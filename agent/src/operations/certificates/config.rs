@@ -419,13 +419,10 @@ fn read_certificate(
         "The name that is asked for there. Empty: the first of the domains.",
     );
     let deployments = read_deployments(entry, paths);
-    let first = identifiers.iter().find(|it| !it.starts_with("*.")).cloned();
     let probe = address?.map(|address| Probe {
         address,
         server_name: match server_name.as_str() {
-            "" => first
-                .or_else(|| identifiers.first().map(|it| it.replacen('*', "probe", 1)))
-                .unwrap_or_default(),
+            "" => asked_for(&identifiers).unwrap_or_default(),
             _ => server_name,
         },
     });
@@ -440,6 +437,12 @@ fn read_certificate(
         hook,
         probe,
     })
+}
+
+/// The name by which what is served for these is asked for; of a wildcard one that it covers.
+pub fn asked_for(identifiers: &[String]) -> Option<String> {
+    let plain = identifiers.iter().find(|it| !it.starts_with("*.")).cloned();
+    plain.or_else(|| identifiers.first().map(|it| it.replacen('*', "probe", 1)))
 }
 
 fn read_deployments(entry: &Section<'_>, paths: &RefCell<Vec<PathBuf>>) -> Vec<Deployment> {

@@ -224,7 +224,7 @@ impl Certificates {
         certificate: &Certificate,
         generation: &GenerationRecord,
     ) -> Result<Deployed, String> {
-        if certificate.probe.is_none() {
+        if self.probe(certificate).is_none() {
             let evidence = "nothing is configured by which to see what is served".to_owned();
             return Ok(Deployed { seen: None, evidence });
         }
@@ -248,7 +248,7 @@ impl Certificates {
     /// Looks at what is served.
     pub(super) async fn look_at(&self, certificate: &Certificate) -> Served {
         let at = self.now();
-        let Some(probe) = &certificate.probe else { return Served { at, shown: None } };
+        let Some(probe) = self.probe(certificate) else { return Served { at, shown: None } };
         let resolver = crate::outside::dial::Resolver::default();
         let seen = handshake::shown(&resolver, &probe.address, &probe.server_name, LOOK).await;
         let shown = seen.map(|der| material::fingerprint(&der));

@@ -53,6 +53,7 @@ impl Job for Check {
                 verified.items.iter().filter(|it| it.truth == Truth::Fail && it.item != "current");
             wrong.extend(bad.map(|it| format!("{}: {}: {}", verified.name, it.item, it.evidence)));
         }
+        own.look_for_revoked().await?;
         own.ask_when().await?;
         let wanted = own.wanted(true)?;
         let count = wanted.len();

@@ -159,24 +159,49 @@ pub fn verifies(
     roots: &rustls::RootCertStore,
     at: Timestamp,
 ) -> Result<(), String> {
-    let Some((leaf, intermediates)) = chain.split_first() else {
-        return Err("there is no certificate".to_owned());
-    };
-    let end = webpki::EndEntityCert::try_from(leaf)
-        .map_err(|error| format!("the certificate can't be used: {error}"))?;
+    verified(chain, roots, None, at)
+        .map_err(|error| format!("the chain leads to no root that is trusted: {error}"))
+}
+
+/// Whether a list (DER) of the CA has revoked the leaf of a chain. The list must be of that CA, and in force.
+///
+/// # Errors
+/// In words, where it says nothing.
+pub fn is_revoked(
+    chain: &[CertificateDer<'static>],
+    roots: &rustls::RootCertStore,
+    list: &[u8],
+    at: Timestamp,
+) -> Result<bool, String> {
+    let list = webpki::OwnedCertRevocationList::from_der(list)
+        .map_err(|error| format!("it is no revocation list: {error}"))?;
+    let lists = [&webpki::CertRevocationList::from(list)];
+    let options = webpki::RevocationOptionsBuilder::new(&lists)
+        .map_err(|_| "there is no list".to_owned())?
+        .with_depth(webpki::RevocationCheckDepth::EndEntity)
+        .with_status_policy(webpki::UnknownStatusPolicy::Deny)
+        .with_expiration_policy(webpki::ExpirationPolicy::Enforce)
+        .build();
+    match verified(chain, roots, Some(options), at) {
+        Ok(()) => Ok(false),
+        Err(webpki::Error::CertRevoked) => Ok(true),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn verified(
+    chain: &[CertificateDer<'static>],
+    roots: &rustls::RootCertStore,
+    revocation: Option<webpki::RevocationOptions<'_>>,
+    at: Timestamp,
+) -> Result<(), webpki::Error> {
+    let (leaf, intermediates) = chain.split_first().ok_or(webpki::Error::BadDer)?;
+    let end = webpki::EndEntityCert::try_from(leaf)?;
     let seconds = u64::try_from(at.as_second()).unwrap_or(0);
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    end.verify_for_usage(
-        webpki::ALL_VERIFICATION_ALGS,
-        &roots.roots,
-        intermediates,
-        at,
-        webpki::KeyUsage::server_auth(),
-        None,
-        None,
-    )
-    .map(|_| ())
-    .map_err(|error| format!("the chain leads to no root that is trusted: {error}"))
+    let usage = webpki::KeyUsage::server_auth();
+    let known = webpki::ALL_VERIFICATION_ALGS;
+    end.verify_for_usage(known, &roots.roots, intermediates, at, usage, revocation, None).map(|_| ())
 }
 
 /// Whether the certificate is for a name.

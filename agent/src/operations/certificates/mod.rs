@@ -40,6 +40,7 @@ mod order;
 pub mod plan;
 mod record;
 mod renew;
+mod revoked;
 pub mod rpc;
 #[cfg(test)]
 mod tests;
@@ -85,6 +86,8 @@ pub struct Certificates {
     clock: Mutex<clock::Trust>,
     /// Rung by whoever wants the certificates looked at now.
     wake: Notify,
+    /// The certificate that the agent's own listener serves, and where.
+    own: Mutex<Option<(String, String)>>,
     /// How often what is in service was changed: the agent's own listeners follow it.
     changed: watch::Sender<u64>,
     /// What people should hear of is read aside, so that a disk that hangs keeps nobody waiting.
@@ -125,6 +128,7 @@ impl Certificates {
             pauses: Mutex::default(),
             clock: Mutex::default(),
             wake: Notify::new(),
+            own: Mutex::default(),
             changed: watch::Sender::new(0),
             asked: Aside::default(),
         }))
@@ -139,6 +143,30 @@ impl Certificates {
     /// Changes whenever another generation comes into service.
     pub fn follow_changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// The agent's own listener at `address` serves this certificate.
+    pub fn is_served_by_us(&self, name: String, address: String) {
+        *lock(&self.own) = Some((name, address));
+    }
+
+    /// Where what is served of a certificate is looked at: as configured, or at the agent's own listener.
+    fn probe(&self, certificate: &Certificate) -> Option<config::Probe> {
+        if let Some(probe) = &certificate.probe {
+            return Some(probe.clone());
+        }
+        let own = lock(&self.own);
+        let (name, address) = own.as_ref()?;
+        // One that listens on every address is reached on its own.
+        let address = match address.parse::<std::net::SocketAddr>() {
+            Ok(at) if at.ip().is_unspecified() && at.is_ipv4() => {
+                format!("127.0.0.1:{}", at.port())
+            }
+            Ok(at) if at.ip().is_unspecified() => format!("[::1]:{}", at.port()),
+            _ => address.clone(),
+        };
+        let server_name = config::asked_for(&certificate.identifiers)?;
+        (*name == certificate.name).then_some(config::Probe { address, server_name })
     }
 
     fn now(&self) -> Timestamp {

@@ -156,7 +156,7 @@ impl Certificates {
                 }
             }
         }
-        if certificate.probe.is_some() {
+        if self.probe(certificate).is_some() {
             let served = self.look_at(certificate).await;
             let evidence = served.evidence(Some(&current));
             let truth = match served.truth(Some(&current)) {

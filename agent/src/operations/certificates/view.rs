@@ -148,19 +148,11 @@ impl Certificates {
             .map(|it| plan::usable(it, &certificate.identifiers, now))
             .collect();
         let left = current.map(|it| left(it, now));
-        let summary = summary(&standing, life, (&due, held), (clock, certificate), now);
-        Ok(View {
-            certificate: certificate.clone(),
-            life,
-            summary,
-            usable,
-            due,
-            left,
-            served,
-            run,
-            held,
-            standing,
-        })
+        let mut certificate = certificate.clone();
+        // Where it is looked at, whoever said so.
+        certificate.probe = self.probe(&certificate);
+        let summary = summary(&standing, life, (&due, held), (clock, &certificate), now);
+        Ok(View { certificate, life, summary, usable, due, left, served, run, held, standing })
     }
 }
 

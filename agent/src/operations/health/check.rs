@@ -105,6 +105,7 @@ pub fn unit(probe: &Probe) -> &'static str {
         | Probe::DatabasePool { .. }
         | Probe::DatabasePooler { .. } => "%",
         Probe::BackupAge { .. } => "h",
+        Probe::Certificate { .. } => "d",
         Probe::Tcp { .. }
         | Probe::Http { .. }
         | Probe::GrpcHealth { .. }
@@ -248,7 +249,7 @@ impl Check {
                 ProcessRef::Pidfile(path) => path.display().to_string(),
                 ProcessRef::Name(name) => name.clone(),
             },
-            Probe::Tcp { address } => address.clone(),
+            Probe::Tcp { address } | Probe::Certificate { address, .. } => address.clone(),
             Probe::Http { url, .. } | Probe::Scrape { url, .. } => url.clone(),
             Probe::GrpcHealth { target, .. } => target.clone(),
             Probe::HostMemory
@@ -287,6 +288,7 @@ pub fn runbook(row: &Row, probe: &Probe) -> &'static str {
         | Probe::DatabaseAnswers { .. }
         | Probe::Process { .. } => "service-down",
         Probe::Clock => "clock",
+        Probe::Certificate { .. } => "certificates",
         Probe::Secrets { .. } => "secrets",
         _ => row.runbook,
     }
@@ -331,6 +333,8 @@ pub fn usual_limits(probe: &Probe) -> Limits {
         // The server itself has ended them; what is left is that they come.
         Probe::DatabaseDeadlocks { .. } => limits(Worse::Above, Some(0.0), None, None),
         Probe::BackupAge { .. } => limits(Worse::Above, None, Some(26.0), None),
+        // The objective is more than a week; one of a few days has limits of its own.
+        Probe::Certificate { .. } => limits(Worse::Below, Some(7.0), Some(1.0), None),
         Probe::Process { .. } => limits(Worse::Below, None, Some(1.0), None),
         // High load is no fault by itself.
         Probe::Load => limits(Worse::Above, Some(400.0), None, None),

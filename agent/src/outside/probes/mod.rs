@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use genesis_storage::BackupLevel;
 
+mod certificate;
 pub(super) mod channel;
 pub mod clock;
 mod database;
@@ -150,6 +151,13 @@ pub enum Probe {
         /// At least.
         level: BackupLevel,
     },
+    /// Days until the certificate ends that is served somewhere; negative once it has.
+    Certificate {
+        /// "host:port".
+        address: String,
+        /// The name that is asked for.
+        server_name: String,
+    },
     /// The agent itself. Who asks knows it better than anybody who could be asked: [`Prober::measure`] does not
     /// answer.
     Agent,
@@ -226,6 +234,9 @@ impl fmt::Display for Probe {
             Self::DatabaseIntegrity { database } => write!(f, "integrity of {database}"),
             Self::Sql { database, .. } => write!(f, "a query in {database}"),
             Self::BackupAge { source, .. } => write!(f, "backup of {source}"),
+            Self::Certificate { address, server_name } => {
+                write!(f, "certificate of {server_name} at {address}")
+            }
             Self::Agent => f.write_str("the agent"),
         }
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::channel::Authorities;
 use super::{Outcome, Probe, Prober, ProcessRef};
-use super::{clock, database, disk, grpc, memory, net, processes, queue, secrets};
+use super::{certificate, clock, database, disk, grpc, memory, net, processes, queue, secrets};
 use crate::outside::Clock;
 use crate::outside::aside::Aside;
 use crate::outside::database::directory::Databases;
@@ -51,6 +51,9 @@ impl Prober for HostProber {
             Probe::GrpcHealth { target, service, ca } => {
                 let ca = ca.as_deref();
                 grpc::health(time, resolver, &self.authorities, target, service, ca).await
+            }
+            Probe::Certificate { address, server_name } => {
+                certificate::days_left(time, resolver, address, server_name).await
             }
             Probe::Command { command, timeout } => queue::command(command, *timeout).await,
             Probe::Scrape { url, metric } => queue::scrape(&self.web, url, metric).await,
@@ -100,6 +103,7 @@ fn of_host(probe: &Probe) -> Outcome {
         Probe::Tcp { .. }
         | Probe::Http { .. }
         | Probe::GrpcHealth { .. }
+        | Probe::Certificate { .. }
         | Probe::Command { .. }
         | Probe::Scrape { .. }
         | Probe::DatabaseAnswers { .. }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ const FILE_LIMIT: u64 = 4 << 20;
 pub struct Material {
     /// What new connections are accepted with.
     pub config: Arc<ServerConfig>,
+    /// And those of HTTP.
+    pub http: Arc<ServerConfig>,
     /// What clients are checked by.
     pub verifier: Arc<dyn ClientCertVerifier>,
     /// What it was made from.
@@ -78,11 +80,19 @@ impl Raw {
     /// # Errors
     /// `TLS_FILE_UNREADABLE`, `TLS_KEY_OPEN_TO_OTHERS`.
     pub fn read(files: &TlsFiles) -> Result<Self> {
-        paths(files)
-            .iter()
-            .map(|path| read(path, *path == files.key))
-            .collect::<Result<_>>()
-            .map(Self)
+        // A managed certificate is reached by a link: the key and the chain are read of one generation.
+        let folder = files.managed.as_ref().and(files.key.parent());
+        let resolved = folder.and_then(|folder| std::fs::canonicalize(folder).ok());
+        let read_one = |path: &PathBuf| {
+            let inside =
+                folder.zip(resolved.as_ref()).filter(|(folder, _)| path.starts_with(folder));
+            let place = match (inside, path.file_name()) {
+                (Some((_, resolved)), Some(name)) => resolved.join(name),
+                _ => path.clone(),
+            };
+            read(&place, *path == files.key)
+        };
+        paths(files).iter().map(read_one).collect::<Result<_>>().map(Self)
     }
 
     /// Tells sets apart.
@@ -151,7 +161,10 @@ impl Raw {
         // A resumed session skips the check of the client's certificate, so none is ever resumed.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Material { config: Arc::new(config), verifier, items, loaded_at: now })
+        let mut http = config.clone();
+        http.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (config, http) = (Arc::new(config), Arc::new(http));
+        Ok(Material { config, http, verifier, items, loaded_at: now })
     }
 }
 

@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::sync::Notify;
 
 use crate::config::TlsFiles;
 use crate::error::{Error, Result, Unmet};
@@ -36,6 +37,8 @@ pub struct Tls {
     /// The files as they were last read, good or not; only another set is tried again.
     tried: Mutex<Option<[u8; 32]>>,
     fault: Mutex<Option<Unmet>>,
+    /// Rung by whoever has changed the files.
+    changed: Notify,
 }
 
 impl Tls {
@@ -54,11 +57,17 @@ impl Tls {
             material: ArcSwapOption::empty(),
             tried: Mutex::default(),
             fault: Mutex::default(),
+            changed: Notify::new(),
         });
         if let Err(error) = tls.reload() {
             tracing::error!(error = error.chain(), "no client can connect over TLS");
         }
         tls
+    }
+
+    /// The files have changed: they are looked at now.
+    pub fn look_now(&self) {
+        self.changed.notify_one();
     }
 
     /// What is in force.
@@ -69,6 +78,11 @@ impl Tls {
     /// What new connections are accepted with.
     pub fn server_config(&self) -> Option<Arc<ServerConfig>> {
         self.material.load().as_ref().map(|material| Arc::clone(&material.config))
+    }
+
+    /// What new connections of HTTP are accepted with.
+    pub fn http_config(&self) -> Option<Arc<ServerConfig>> {
+        self.material.load().as_ref().map(|material| Arc::clone(&material.http))
     }
 
     /// Why the files as they are now are not in force, if they are not.
@@ -177,7 +191,10 @@ impl Tls {
     pub async fn serve(self: Arc<Self>) {
         let mut said = None;
         loop {
-            self.clock.sleep(LOOK).await;
+            tokio::select! {
+                () = self.clock.sleep(LOOK) => {}
+                () = self.changed.notified() => {}
+            }
             let tls = Arc::clone(&self);
             let looked = tokio::task::spawn_blocking(move || {
                 let reloaded = tls.reload();
@@ -206,6 +223,6 @@ fn unix_time(at: Timestamp) -> UnixTime {
 
 /// The files of a set, in order.
 fn paths(files: &TlsFiles) -> Vec<PathBuf> {
-    let TlsFiles { certificate, key, client_ca, revocation_list } = files.clone();
+    let TlsFiles { certificate, key, client_ca, revocation_list, managed: _ } = files.clone();
     [certificate, key, client_ca].into_iter().chain(revocation_list).collect()
 }

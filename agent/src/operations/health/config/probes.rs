@@ -15,14 +15,14 @@ const PROBE_HELP: &str = "What is looked at: disk-bytes, disk-inodes (free %), m
                           queue-command, queue-scrape, queue-sql (a number), clock (ms), secrets (how many are open to others), agent (ms of a \
                           commit), database-answers (ms; down is worse than any), database-pool, database-pooler (free %), \
                           database-blocked (how many wait), database-deadlocks (how many within 5 minutes), database-integrity \
-                          (how many faults), backup-age (hours).";
+                          (how many faults), backup-age (hours), certificate (days until the one that is served ends).";
 
 pub(super) fn read_probe(section: &Section<'_>, databases: &[NamedDatabase]) -> Option<Probe> {
     let kind = section.parsed("probe", None, PROBE_HELP, |text| Ok(text.to_owned()));
     let target = section.text(
         "target",
         Some(""),
-        "Of what: a path (disk-*, memory-cgroup), host:port (tcp), a URL (http, queue-scrape; grpc-health also unix:/path), a pidfile's \
+        "Of what: a path (disk-*, memory-cgroup), host:port (tcp, certificate), a URL (http, queue-scrape; grpc-health also unix:/path), a pidfile's \
          path or a process name (process, memory-process).",
     );
     let of = section.parsed(
@@ -47,6 +47,11 @@ pub(super) fn read_probe(section: &Section<'_>, databases: &[NamedDatabase]) -> 
                 _ => Err(format!("{text:?} is no HTTP status")),
             },
         },
+    );
+    let server_name = section.text(
+        "server_name",
+        Some(""),
+        "certificate: the name that is asked for. Empty: the host of target.",
     );
     let service =
         section.text("service", Some(""), "grpc-health: of which service. Empty: the server.");
@@ -120,12 +125,16 @@ pub(super) fn read_probe(section: &Section<'_>, databases: &[NamedDatabase]) -> 
         "memory-host" => Some(Probe::HostMemory),
         "memory-process" => Some(Probe::ProcessMemory { process: process()?, of: of.flatten() }),
         "memory-cgroup" => Some(Probe::GroupMemory { group: path()? }),
-        "tcp" => match target.rsplit_once(':') {
+        "tcp" | "certificate" => match target.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Some(Probe::Tcp { address: target })
+                Some(match (kind.as_str(), server_name.as_str()) {
+                    ("tcp", _) => Probe::Tcp { address: target },
+                    (_, "") => Probe::Certificate { server_name: host.to_owned(), address: target },
+                    _ => Probe::Certificate { address: target, server_name },
+                })
             }
             _ => {
-                section.problem("target", "must be host:port for \"tcp\"");
+                section.problem("target", format!("must be host:port for {kind:?}"));
                 None
             }
         },

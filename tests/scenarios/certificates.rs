@@ -100,3 +100,39 @@ fn a_rollback_is_pinned_until_it_is_unpinned() {
     });
     assert_eq!(host.pebble.orders(), 2);
 }
+
+#[test]
+fn its_figures_are_in_the_metrics_on_the_page_and_in_health() {
+    let mut host = Host::new(Pebble::start(), "", "");
+    let check = format!(
+        "[[health.check]]\nid = \"shown\"\nprobe = \"certificate\"\ntarget = {:?}\nserver_name = {DOMAIN:?}\ninterval = \"1s\"\n\
+         timeout = \"900ms\"\n",
+        host.server.address().to_string()
+    );
+    let text = std::fs::read_to_string(host.agent.config()).unwrap();
+    std::fs::write(host.agent.config(), format!("{text}\n{check}")).unwrap();
+    host.agent.start();
+    let agent = &host.agent;
+    agent.wait_certificate("gw", "PROVEN");
+    let (_, metrics) = genesis_tests::http::get(agent.http(), "/metrics");
+    for line in [
+        "genesis_certificates_generation{name=\"gw\"} 1",
+        "genesis_certificates_served{name=\"gw\"} 1",
+        "genesis_certificates_last_outcome{name=\"gw\"} 1",
+        "genesis_certificates_self_signed{name=\"gw\"} 0",
+        "genesis_certificates_attempts_total{outcome=\"issued\"} 1",
+        "genesis_certificates_attempts_total{outcome=\"deployed\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    assert!(metrics.contains("genesis_certificates_expiry_seconds{name=\"gw\"} 77"), "{metrics}");
+    let (_, page) = genesis_tests::http::get(agent.http(), "/api/operations/certificates/status");
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["certificates"][0]["state"], "CERTIFICATE_STATE_PROVEN", "{page:#}");
+    assert!(page["splay"].is_string() && page["nextCheckAt"].is_string(), "{page:#}");
+    agent.ctl(&["schedule", "list"]).ok().says(&["certificates.check", "02:00"]);
+    genesis_tests::clock::wait_until("the check", || {
+        let said = agent.ctl(&["health", "check", "--level", "deep"]).text();
+        said.contains("shown") && said.contains("89.")
+    });
+}

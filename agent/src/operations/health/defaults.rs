@@ -61,6 +61,7 @@ impl Watched {
         secrets.extend(logs.archive.secrets());
         secrets.extend(config.alerts.secrets());
         secrets.extend(config.database.secrets());
+        secrets.extend(config.certificates.secrets());
         let databases = config.database.instances.iter().map(|instance| Database {
             name: instance.target.name.clone(),
             postgres: matches!(instance.target.engine, Engine::Postgres(_)),

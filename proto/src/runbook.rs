@@ -32,6 +32,7 @@ pages! {
     "api-degradation"
     "backup"
     "cascade"
+    "certificates"
     "checker-suspect"
     "clock"
     "connection-pool"

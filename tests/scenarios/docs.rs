@@ -227,7 +227,8 @@ fn the_reference_of_the_configuration_is_generated() {
 #[test]
 fn every_configuration_that_is_shown_is_valid() {
     let places = Places { state: "/var/lib/genesis".into(), socket: "/run/agent.sock".into() };
-    let mut text = read("README.md") + &read("docs/configuration.md");
+    let mut text =
+        read("README.md") + &read("docs/configuration.md") + &read("docs/certificates.md");
     for page in files(&root().join("docs/runbook"), "md") {
         text += &fs::read_to_string(page).unwrap();
     }
@@ -316,7 +317,10 @@ fn every_metric_of_the_monitoring_exists() {
     let channel =
         "[alerts.channel.slack-critical]\nkind = \"command\"\ncommand = { command = [\"true\"] }\n";
     let database = database(&agent.folder().join("orders.db"));
-    let logs = source("app", &agent.log("app.log"), "1MB") + channel + &database;
+    // Without a CA a self-signed one comes into service.
+    let certificate =
+        "[[certificates.certificate]]\nname = \"gw\"\ndomains = [\"gw.example.test\"]\n";
+    let logs = source("app", &agent.log("app.log"), "1MB") + channel + &database + certificate;
     agent.configure(&format!("{logs}{}", health::config("", &checks)));
     agent.start();
     patients.iter().for_each(|patient| patient.is(1));
@@ -365,6 +369,7 @@ fn the_dashboards_are_json_and_each_panel_asks_something() {
         ("health", "Health"),
         ("alerts", "Alerts"),
         ("databases", "Databases"),
+        ("certificates", "Certificates"),
     ];
     for (name, title) in boards {
         let text = read(&format!("docs/monitoring/genesis-{name}.dashboard.json"));

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, and what they share.
 
 mod backups;
+mod certificates;
 mod copy;
 mod crashes;
 pub(crate) mod faults;

@@ -14,8 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 pub const ORDERED: &str = "ordered";
 /// A certificate was issued.
 pub const ISSUED: &str = "issued";
-/// The CA could not see that a domain is this host's.
+/// One was issued that can't be used. The CA counts it all the same.
+pub const UNUSABLE: &str = "unusable";
+/// An order came to nothing: the CA could not see that a domain is this host's.
 pub const UNAUTHORIZED: &str = "unauthorized";
+/// An order came to nothing for another reason.
+pub const ENDED: &str = "order-ended";
 
 /// The longest that any limit counts.
 pub const COUNTED: Duration = Duration::from_secs(8 * 86_400);
@@ -146,20 +150,20 @@ pub fn used(
 /// The events that stand for a certificate: it was issued, or it is ordered and may be. One that is issued counts once,
 /// not for its order too.
 fn open_and_issued(events: &[CertificateEventRecord]) -> BTreeSet<&str> {
-    let mut newest: Vec<&CertificateEventRecord> = events.iter().collect();
-    newest.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    let mut in_order: Vec<&CertificateEventRecord> = events.iter().collect();
+    in_order.sort_by(|a, b| a.id.cmp(&b.id));
     let (mut counted, mut open) = (BTreeSet::new(), BTreeMap::<&str, &str>::new());
-    for event in newest {
+    for event in in_order {
         match event.kind.as_str() {
             ORDERED => {
                 // A later one of the same certificate: the order before it has come to nothing.
                 open.insert(&event.name, &event.id);
             }
-            ISSUED => {
+            ISSUED | UNUSABLE => {
                 open.remove(event.name.as_str());
                 counted.insert(event.id.as_str());
             }
-            "failed" | UNAUTHORIZED => {
+            ENDED | UNAUTHORIZED => {
                 open.remove(event.name.as_str());
             }
             _ => {}

@@ -11,6 +11,8 @@ use super::{Certificates, Standing, lock};
 
 /// The clock of a CA and this one's may differ by so much.
 const DIFFERENCE: Duration = Duration::from_secs(300);
+/// While the clock is doubted, a CA is asked again after that time.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
 /// What a CA has said of the time counts for so long.
 const HEARD: Duration = Duration::from_secs(6 * 3_600);
 
@@ -24,6 +26,8 @@ pub(super) struct Trust {
     stepped: Option<(jiff::SignedDuration, Moment)>,
     /// What a CA's clock said last: its time and ours.
     heard: Option<(Timestamp, Moment)>,
+    /// When a CA was asked last because of the step.
+    asked: Option<Moment>,
 }
 
 impl Trust {
@@ -38,6 +42,9 @@ impl Trust {
             let before =
                 self.stepped.as_ref().map_or(jiff::SignedDuration::ZERO, |(step, _)| *step);
             let sum = before.saturating_add(step);
+            if self.stepped.is_none() {
+                self.asked = None;
+            }
             self.stepped = (sum.unsigned_abs() > DIFFERENCE)
                 .then(|| (sum, self.stepped.take().map_or_else(|| now.clone(), |(_, at)| at)));
         }
@@ -76,9 +83,14 @@ impl Trust {
         self.heard = Some((theirs, now.clone()));
     }
 
-    /// Whether a CA should be asked for the time.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.stepped.is_some()
+    /// Whether a CA should be asked for the time now; then it counts as asked.
+    pub(super) fn is_to_be_asked(&mut self, now: &Moment) -> bool {
+        let due = self.stepped.is_some()
+            && self.asked.as_ref().is_none_or(|at| now.since(at) >= ASK_AGAIN);
+        if due {
+            self.asked = Some(now.clone());
+        }
+        due
     }
 }
 

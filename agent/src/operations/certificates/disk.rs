@@ -270,7 +270,10 @@ pub fn deploy(deployment: &Deployment, fullchain: &[u8], key: &[u8]) -> Result<(
     );
     let bytes = content(deployment.content, fullchain, key);
     // A link there is somebody's choice; what it leads to is written.
-    let place = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let place = fs::canonicalize(path)
+        // Also where nothing is there yet.
+        .or_else(|_| fs::read_link(path).map(|to| path.with_file_name("").join(to)))
+        .unwrap_or_else(|_| path.clone());
     let owner = (owner != (None, None)).then_some(owner);
     write(&place, &bytes, deployment.mode, owner)
         .map_err(|error| format!("{}: {error}", path.display()))

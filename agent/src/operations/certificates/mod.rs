@@ -84,6 +84,8 @@ pub struct Certificates {
     pauses: Mutex<HashMap<String, (u32, Duration)>>,
     /// What is known of the clock.
     clock: Mutex<clock::Trust>,
+    /// The ids of events: what happened later has the greater one, also within a millisecond.
+    ids: Mutex<ulid::Generator>,
     /// Rung by whoever wants the certificates looked at now.
     wake: Notify,
     /// The certificate that the agent's own listener serves, and where.
@@ -127,6 +129,7 @@ impl Certificates {
             turns: Mutex::default(),
             pauses: Mutex::default(),
             clock: Mutex::default(),
+            ids: Mutex::new(ulid::Generator::new()),
             wake: Notify::new(),
             own: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -175,6 +178,13 @@ impl Certificates {
 
     fn moment(&self) -> Moment {
         self.outside.clock.moment()
+    }
+
+    fn new_id(&self) -> String {
+        let at = crate::runs::system_time(self.now());
+        let mut ids = lock(&self.ids);
+        // 2^80 ids in one millisecond; a fresh random one is as good.
+        ids.generate_from_datetime(at).unwrap_or_else(|_| ulid::Ulid::from_datetime(at)).to_string()
     }
 
     /// Who changes what of this certificate is in service takes its turn.

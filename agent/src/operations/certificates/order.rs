@@ -119,7 +119,11 @@ impl Certificates {
                         Class::OrderGone | Class::Authorization | Class::Policy
                     );
                     if over {
-                        self.forget_order(name, &placed, (who, &trouble)).await?;
+                        let kind = match trouble.class {
+                            Class::Authorization => budget::UNAUTHORIZED,
+                            _ => budget::ENDED,
+                        };
+                        self.forget_order(name, &placed, kind, (who, &trouble)).await?;
                     }
                     if trouble.class != Class::OrderGone || !again {
                         return Err(Failed::at(ca, trouble));
@@ -327,12 +331,20 @@ impl Certificates {
         &self,
         name: &str,
         order: &OrderRecord,
+        kind: &'static str,
         (who, trouble): (&Who, &Trouble),
     ) -> Result<()> {
+        // A CA that does not say which names it means may mean any of them.
+        let identifiers = match trouble.identifiers.is_empty() {
+            true => order.identifiers.clone(),
+            false => trouble.identifiers.clone(),
+        };
         let event = Event {
-            kind: "order-ended",
+            kind,
             ca: order.ca.clone(),
             generation: order.generation,
+            identifiers,
+            exempt: kind == budget::UNUSABLE && self.was_exempt(name, order.generation)?,
             detail: trouble.message.clone(),
             outcome: "CA_REFUSED",
             ..Event::default()
@@ -376,8 +388,8 @@ impl Certificates {
                     identifiers: Vec::new(),
                     date: None,
                 };
-                self.forget_order(&name, order, (who, &trouble)).await?;
                 // It was issued all the same, and counts.
+                self.forget_order(&name, order, budget::UNUSABLE, (who, &trouble)).await?;
                 return Err(Failed::at(ca, trouble));
             }
         };

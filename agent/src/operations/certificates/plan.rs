@@ -174,6 +174,10 @@ pub fn due(situation: &Situation<'_>) -> Due {
         };
         return spaced(situation, Due { at: now, by_ca: false, why });
     };
+    if current.origin == CertificateOrigin::Backup {
+        let why = "the one for need is in service".to_owned();
+        return spaced(situation, Due { at: now, by_ca: false, why });
+    }
     let own = minus(current.not_after, margin(current, situation.renew_before));
     let by_ca = situation
         .record
@@ -253,8 +257,9 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     }
     let (record, now) = (situation.record, situation.now);
     let held = situation.held().is_some();
+    // One that has ended on its way is waited for no more.
     if let Some(number) = record.deploying
-        && situation.generation(number).is_some()
+        && situation.generation(number).is_some_and(|it| situation.is_usable(it))
     {
         return if held { Decision::Nothing } else { Decision::Deploy(number) };
     }
@@ -273,6 +278,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     // Issued, and a crash or a failed hook kept it from service.
     let newer = situation.generations.iter().find(|it| {
         it.number > record.generation
+            // An order that was placed first may have come last.
+            && situation.current().is_none_or(|current| it.created_at >= current.created_at)
             && it.origin != CertificateOrigin::SelfSigned
             && situation.is_usable(it)
             && sound.is_none_or(|sound| it.not_after >= sound.not_after)
@@ -291,7 +298,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if due.at > now {
         return Decision::Nothing;
     }
-    let waits_for_check = sound.is_some_and(|it| lifetime(it) > SHORT)
+    let waits_for_check = sound
+        .is_some_and(|it| lifetime(it) > SHORT && it.origin != CertificateOrigin::Backup)
         && !due.by_ca
         && record.backoff.is_none()
         && now < plus(due.at, OVERDUE);
@@ -314,23 +322,30 @@ fn in_place(situation: &Situation<'_>) -> Option<Decision> {
     if situation.backup.is_some_and(|it| situation.is_usable(it)) {
         return Some(Decision::DeployBackup);
     }
+    let lasts = |it: &&GenerationRecord| {
+        it.origin == CertificateOrigin::SelfSigned
+            && situation.is_usable(it)
+            && plus(now, DAY) < it.not_after
+    };
     match situation.current() {
         // The first order has its turn before a certificate is made that nobody trusts.
         None if record.backoff.is_none() && situation.cas > 0 => None,
-        Some(it)
-            if it.origin == CertificateOrigin::SelfSigned
-                && situation.is_usable(it)
-                && plus(now, DAY) < it.not_after =>
-        {
-            None
-        }
-        _ => Some(Decision::SelfSign),
+        Some(it) if lasts(&it) => None,
+        // One that was made and did not come into service is as good as another.
+        _ => Some(
+            situation
+                .generations
+                .iter()
+                .find(lasts)
+                .map_or(Decision::SelfSign, |it| Decision::Deploy(it.number)),
+        ),
     }
 }
 
 /// So many CAs may be asked, in their order: the first one alone until half of the time for a renewal has gone by.
 fn cas(situation: &Situation<'_>) -> usize {
-    let Some(sound) = situation.sound() else { return situation.cas };
+    let sound = situation.sound().filter(|it| it.origin != CertificateOrigin::Backup);
+    let Some(sound) = sound else { return situation.cas };
     let margin = margin(sound, situation.renew_before);
     let half = minus(sound.not_after, margin / 2);
     let policy = |it: &genesis_storage::BackoffRecord| it.trouble == CertificateTrouble::Policy;

@@ -8,7 +8,6 @@ use super::config::Certificate;
 use super::plan::{Situation, minus};
 use super::{Certificates, Config};
 use crate::error::Result;
-use crate::runs::system_time;
 
 /// So many events are kept beside those that limits count.
 const EVENTS: usize = 2_000;
@@ -123,7 +122,7 @@ impl Certificates {
             .detail(event.detail.clone())
             .correlation_id(who.run.clone());
         let told = CertificateEventRecord {
-            id: ulid::Ulid::from_datetime(system_time(now)).to_string(),
+            id: self.new_id(),
             at: now,
             name: name.to_owned(),
             kind: event.kind.to_owned(),

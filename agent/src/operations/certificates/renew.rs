@@ -12,7 +12,7 @@ use super::config::{Ca, Certificate};
 use super::deploy::Deployed;
 use super::plan::{self, Decision};
 use super::record::{Event, Who};
-use super::{Certificates, RENEW, budget, key, lock, material};
+use super::{Certificates, RENEW, key, lock, material};
 use crate::emergency::Stance;
 use crate::error::{Error, Kind, Result};
 use crate::outside::acme::{Class, Trouble};
@@ -265,7 +265,10 @@ impl Certificates {
         who: &Who,
     ) -> Result<u32> {
         let name = certificate.name.clone();
-        let number = self.standing(&name)?.record.greatest + 1;
+        let record = self.standing(&name)?.record;
+        // An order that has not ended has its key in a folder of its own.
+        let ordered = record.order.map_or(0, |order| order.generation);
+        let number = record.greatest.max(ordered) + 1;
         let chain = material::chain(&fullchain).map_err(unusable)?;
         let leaf = material::leaf(&chain[0]).map_err(unusable)?;
         let record = material::record((&name, number), &leaf, (origin, ca), self.now());
@@ -327,16 +330,12 @@ impl Certificates {
             configuration,
             ca: String::new(),
         };
-        let kind = match failed.trouble {
-            CertificateTrouble::Authorization => budget::UNAUTHORIZED,
-            _ => "failed",
-        };
         let ca = standing.record.order.as_ref().map_or_else(
             || certificate.cas.first().cloned().unwrap_or_default(),
             |order| order.ca.clone(),
         );
         let event = Event {
-            kind,
+            kind: "failed",
             ca,
             identifiers: failed.identifiers.clone(),
             detail: match until {

@@ -23,8 +23,25 @@ const AT_ONCE: usize = 8;
 const ASKED: usize = 4;
 
 impl Certificates {
-    /// Looks at the certificates, for ever.
+    /// Looks at the certificates, for ever. The CAs are asked for their times beside that: one that hangs keeps no
+    /// certificate waiting that ends.
     pub async fn serve(self: Arc<Self>) {
+        tokio::join!(self.look_on(), self.ask_on());
+    }
+
+    async fn ask_on(&self) {
+        loop {
+            if let Err(error) = self.ask_when().await {
+                tracing::error!(
+                    error = error.chain(),
+                    "the CAs could not be asked for their times"
+                );
+            }
+            self.outside.clock.sleep(LOOK).await;
+        }
+    }
+
+    async fn look_on(self: &Arc<Self>) {
         loop {
             if let Err(error) = self.look_once().await {
                 tracing::error!(error = error.chain(), "the certificates could not be looked at");
@@ -56,7 +73,7 @@ impl Certificates {
                 break;
             }
         }
-        self.ask_when().await
+        Ok(())
     }
 
     /// The certificates about which something is to be done, the most urgent first. Costs microseconds for each.
@@ -87,9 +104,8 @@ impl Certificates {
 
     /// A clock that was set is compared with a CA's.
     async fn confirm_the_time(&self) {
-        let doubtful = super::lock(&self.clock).is_doubtful();
         let _ = self.clock_trouble();
-        if !doubtful {
+        if !super::lock(&self.clock).is_to_be_asked(&self.moment()) {
             return;
         }
         let config = self.config.load_full();

@@ -77,6 +77,10 @@ pub(super) fn read_answer(entry: &Section<'_>, identifiers: &[String]) -> Option
     if challenge != "dns-01" && identifiers.iter().any(|it| it.starts_with("*.")) {
         entry.problem("challenge", "must be \"dns-01\": a wildcard can't be shown otherwise");
     }
+    if challenge == "dns-01" && identifiers.iter().any(|it| it.parse::<std::net::IpAddr>().is_ok())
+    {
+        entry.problem("challenge", "can't be \"dns-01\": no record shows an address (RFC 8738)");
+    }
     let standard = |port: u16| SocketAddr::from(([0, 0, 0, 0], port));
     match challenge.as_str() {
         "http-01" => Some(match webroot {

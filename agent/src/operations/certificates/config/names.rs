@@ -51,7 +51,11 @@ pub(super) fn url(text: &str) -> Result<String, String> {
         {
             Ok(text.to_owned())
         }
-        Ok(_) => Err(format!("{text:?} must begin with https:// and hold no user or password")),
+        // It may hold a password.
+        Ok(url) => Err(format!(
+            "the URL at {:?} must begin with https:// and hold no user or password",
+            url.host_str().unwrap_or_default()
+        )),
         Err(why) => Err(format!("{text:?} is no URL: {why}")),
     }
 }

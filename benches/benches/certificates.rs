@@ -64,7 +64,8 @@ fn orders() -> Outcome<bool> {
     for _ in 0..ORDERS {
         ours.push(timed(&["cert", "renew", "--force"])?);
     }
-    let (median, most) = shown("ordered, deployed and seen to be served, by the client's clock", &mut ours);
+    let (median, most) =
+        shown("ordered, deployed and seen to be served, by the client's clock", &mut ours);
     let mut back = Vec::new();
     for round in 0..ORDERS {
         let to = if round % 2 == 0 { ORDERS } else { ORDERS + 1 };
@@ -88,7 +89,13 @@ fn certbot(authority: &Pebble, folder: &Path) -> Outcome<Option<f64>> {
     for round in 0..6 {
         let began = Instant::now();
         let ended = Command::new("certbot")
-            .args(["certonly", "--standalone", "--non-interactive", "--agree-tos", "--force-renewal"])
+            .args([
+                "certonly",
+                "--standalone",
+                "--non-interactive",
+                "--agree-tos",
+                "--force-renewal",
+            ])
             .args(["--register-unsafely-without-email", "--no-random-sleep-on-renew", "-d", DOMAIN])
             .args(["--server", &authority.directory()])
             .args(["--http-01-port", &authority.http_port().to_string()])
@@ -148,7 +155,10 @@ fn a_thousand() -> Outcome<bool> {
         }
         std::thread::sleep(Duration::from_secs(2));
     }
-    println!("{CERTIFICATES} made, looked at and deployed within {:.0} s", began.elapsed().as_secs_f64());
+    println!(
+        "{CERTIFICATES} made, looked at and deployed within {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
     std::thread::sleep(Duration::from_secs(20));
     let with = watch(&agent)?;
     println!(

@@ -76,8 +76,6 @@ pub struct BackoffRecord {
     pub at: Timestamp,
     /// The configuration that it failed with: another one is tried at once.
     pub configuration: String,
-    /// The CA that said to wait; empty: none did.
-    pub ca: String,
 }
 
 /// When the CA wants a certificate to be renewed.
@@ -129,6 +127,9 @@ pub struct CertificateRecord {
     pub self_signed_since: Option<Moment>,
     /// When an attempt was last begun.
     pub attempted_at: Option<Timestamp>,
+    /// The CAs that said until when nothing is to be ordered from them.
+    #[serde(default)]
+    pub waits: Vec<(String, Timestamp)>,
 }
 
 impl Record for CertificateRecord {

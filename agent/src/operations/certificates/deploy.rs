@@ -106,7 +106,7 @@ impl Certificates {
     }
 
     /// What is on the disk of a generation, once it was looked at.
-    fn read_back(
+    pub(super) fn read_back(
         &self,
         certificate: &Certificate,
         generation: &GenerationRecord,
@@ -304,7 +304,9 @@ impl Certificates {
     ) -> Result<Deployed> {
         let name = certificate.name.clone();
         let standing = self.standing(&name)?;
-        let previous = standing.generation(before).filter(|it| it.not_after > self.now()).cloned();
+        let usable =
+            |it: &&GenerationRecord| plan::usable(it, &certificate.identifiers, self.now()).is_ok();
+        let previous = standing.generation(before).filter(usable).cloned();
         let (back, still) = match &previous {
             // There is nothing that could be better.
             None => {

@@ -16,6 +16,12 @@ use crate::outside::{failpoint, trees};
 
 /// The link to the generation in force.
 const CURRENT: &str = "current";
+/// What a generation is; written last.
+const META: &str = "meta.json";
+/// What becomes that link.
+const BESIDE: &str = ".current.new";
+/// The end of the name of what is being written.
+const HALF: &str = ".genesis-new";
 /// The folder of the one for need.
 const BACKUP: &str = "backup";
 
@@ -73,7 +79,7 @@ impl Folder {
             "notBefore": record.not_before.to_string(), "notAfter": record.not_after.to_string(),
         });
         let meta = format!("{meta:#}\n");
-        write(&folder.join("meta.json"), meta.as_bytes(), 0o600, None)
+        write(&folder.join(META), meta.as_bytes(), 0o600, None)
     }
 
     /// Writes a whole generation in one go; what was in its place goes.
@@ -137,7 +143,7 @@ impl Folder {
     /// # Errors
     /// What the disk says.
     pub fn switch(&self, number: u32) -> io::Result<()> {
-        let (link, beside) = (self.0.join(CURRENT), self.0.join(".current.new"));
+        let (link, beside) = (self.0.join(CURRENT), self.0.join(BESIDE));
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -160,17 +166,32 @@ impl Folder {
         trees::remove(&folder)
     }
 
-    /// The numbers of the generations whose folders are there.
+    /// Removes what a crash has left: generations that are not whole and that nobody knows of, and what was not written to
+    /// its end. What is whole stays: the state may be an older one than the disk.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn numbers(&self) -> io::Result<Vec<u32>> {
-        let names = match trees::names(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            names => names?,
-        };
-        let number = |name: String| name.strip_prefix("gen-")?.parse().ok();
-        Ok(names.into_iter().filter_map(number).collect())
+    pub fn clear_away(&self, known: &[u32]) -> io::Result<()> {
+        for name in trees::names(&self.0)? {
+            let number = name.strip_prefix("gen-").and_then(|number| number.parse().ok());
+            let whole = || self.0.join(&name).join(META).exists();
+            match number {
+                Some(number) if !known.contains(&number) && !whole() => self.remove(number)?,
+                None if name.starts_with(".new-") || name == BESIDE => {
+                    trees::remove(&self.0.join(name))?;
+                }
+                Some(_) => self.clear_halves(&name)?,
+                None if name == BACKUP => self.clear_halves(&name)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_halves(&self, folder: &str) -> io::Result<()> {
+        let folder = self.0.join(folder);
+        let halves = trees::names(&folder)?.into_iter().filter(|name| name.ends_with(HALF));
+        halves.map(|name| trees::remove(&folder.join(name))).collect()
     }
 
     /// What of the permissions is wider than it should be.
@@ -210,7 +231,7 @@ fn write(
     owner: Option<(Option<u32>, Option<u32>)>,
 ) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let beside = path.with_file_name(format!(".{name}.genesis-new"));
+    let beside = path.with_file_name(format!(".{name}{HALF}"));
     let written = (|| {
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -201,7 +201,8 @@ fn verified(
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     let usage = webpki::KeyUsage::server_auth();
     let known = webpki::ALL_VERIFICATION_ALGS;
-    end.verify_for_usage(known, &roots.roots, intermediates, at, usage, revocation, None).map(|_| ())
+    end.verify_for_usage(known, &roots.roots, intermediates, at, usage, revocation, None)
+        .map(|_| ())
 }
 
 /// Whether the certificate is for a name.

@@ -48,6 +48,7 @@ mod told;
 mod verbs;
 mod verify;
 pub mod view;
+mod waits;
 mod watch_loop;
 
 use config::Certificate;
@@ -116,7 +117,7 @@ impl Certificates {
     ) -> Result<Arc<Self>> {
         let unknown = || Error::internal("STORAGE_FAILED", "the host has no identity yet");
         let host = state.read(|reading| Ok(reading.identity().get()?))?.ok_or_else(unknown)?;
-        Ok(Arc::new(Self {
+        let own = Arc::new(Self {
             state,
             outside,
             runs,
@@ -134,7 +135,24 @@ impl Certificates {
             own: Mutex::default(),
             changed: watch::Sender::new(0),
             asked: Aside::default(),
-        }))
+        });
+        own.clear_away()?;
+        Ok(own)
+    }
+
+    /// Removes what a crash has left on the disk, before anybody begins something new.
+    fn clear_away(&self) -> Result<()> {
+        for certificate in &self.config.load().certificates {
+            let name = &certificate.name;
+            let standing = self.standing(name)?;
+            let ordered = standing.record.order.as_ref().map(|order| order.generation);
+            let known: Vec<u32> =
+                standing.generations.iter().map(|it| it.number).chain(ordered).collect();
+            if let Err(error) = self.folder(name).clear_away(&known) {
+                tracing::warn!(certificate = name, %error, "what a crash has left can't be removed");
+            }
+        }
+        Ok(())
     }
 
     /// Where the chain and the key of a certificate are that is in force.

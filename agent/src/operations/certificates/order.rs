@@ -31,6 +31,10 @@ impl Certificates {
         let mut last = None;
         for ca in certificate.cas.iter().take(cas).filter_map(|name| config.ca(name)) {
             context.safe_point()?;
+            if let Err(waits) = self.may_be_asked(certificate, ca) {
+                last.get_or_insert(waits);
+                continue;
+            }
             match self.order_from(certificate, ca, (forced, who), context).await {
                 Ok(number) => {
                     let step = context
@@ -55,6 +59,7 @@ impl Certificates {
                 }
                 Err(failed) => {
                     let go_on = elsewhere(&failed);
+                    self.note_wait(&certificate.name, ca, (&failed, who)).await?;
                     let code = failed.error.code;
                     tracing::warn!(
                         certificate = certificate.name,

@@ -137,6 +137,31 @@ impl<'a> Situation<'a> {
         self.current().filter(|it| it.origin != CertificateOrigin::SelfSigned && self.is_usable(it))
     }
 
+    /// The sound one, unless it is the one for need: that stands in for what is still to be had.
+    fn ordinary(&self) -> Option<&'a GenerationRecord> {
+        self.sound().filter(|it| it.origin != CertificateOrigin::Backup)
+    }
+
+    /// The one that was issued, and that a crash or a failed hook kept from service.
+    pub fn staged(&self) -> Option<&'a GenerationRecord> {
+        let sound = self.ordinary();
+        self.generations.iter().find(|it| {
+            it.number > self.record.generation
+                // An order that was placed first may have come last.
+                && self.current().is_none_or(|current| it.created_at >= current.created_at)
+                && it.origin != CertificateOrigin::SelfSigned
+                && it.origin != CertificateOrigin::Backup
+                && self.is_usable(it)
+                && sound.is_none_or(|sound| it.not_after >= sound.not_after)
+        })
+    }
+
+    /// Until when this CA wants no order, as it has said itself.
+    pub fn waits(&self, ca: &str) -> Option<Timestamp> {
+        let waits = self.record.waits.iter().filter(|(name, _)| name == ca);
+        waits.map(|(_, until)| *until).filter(|until| *until > self.now).max()
+    }
+
     /// Whether the last failure holds the next attempt back, and until when (`None`: until the configuration is another).
     pub fn held(&self) -> Option<Option<Timestamp>> {
         let backoff = self.record.backoff.as_ref()?;
@@ -164,8 +189,11 @@ pub struct Due {
 /// When it is due. What has none, or none that can be used, is due now.
 pub fn due(situation: &Situation<'_>) -> Due {
     let now = situation.now;
-    let Some(current) = situation.sound() else {
+    let Some(current) = situation.ordinary() else {
         let why = match situation.current() {
+            Some(it) if it.origin == CertificateOrigin::Backup && situation.is_usable(it) => {
+                "the one for need is in service".to_owned()
+            }
             None => "there is none yet".to_owned(),
             Some(it) if it.origin == CertificateOrigin::SelfSigned => {
                 "a self-signed one is in service".to_owned()
@@ -275,17 +303,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if held {
         return Decision::Nothing;
     }
-    // Issued, and a crash or a failed hook kept it from service.
-    let newer = situation.generations.iter().find(|it| {
-        it.number > record.generation
-            // An order that was placed first may have come last.
-            && situation.current().is_none_or(|current| it.created_at >= current.created_at)
-            && it.origin != CertificateOrigin::SelfSigned
-            && situation.is_usable(it)
-            && sound.is_none_or(|sound| it.not_after >= sound.not_after)
-    });
-    if let Some(newer) = newer {
-        return Decision::Deploy(newer.number);
+    if let Some(staged) = situation.staged() {
+        return Decision::Deploy(staged.number);
     }
     if situation.cas == 0 {
         return Decision::Nothing;
@@ -298,8 +317,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if due.at > now {
         return Decision::Nothing;
     }
-    let waits_for_check = sound
-        .is_some_and(|it| lifetime(it) > SHORT && it.origin != CertificateOrigin::Backup)
+    let waits_for_check = situation.ordinary().is_some_and(|it| lifetime(it) > SHORT)
         && !due.by_ca
         && record.backoff.is_none()
         && now < plus(due.at, OVERDUE);
@@ -344,8 +362,7 @@ fn in_place(situation: &Situation<'_>) -> Option<Decision> {
 
 /// So many CAs may be asked, in their order: the first one alone until half of the time for a renewal has gone by.
 fn cas(situation: &Situation<'_>) -> usize {
-    let sound = situation.sound().filter(|it| it.origin != CertificateOrigin::Backup);
-    let Some(sound) = sound else { return situation.cas };
+    let Some(sound) = situation.ordinary() else { return situation.cas };
     let margin = margin(sound, situation.renew_before);
     let half = minus(sound.not_after, margin / 2);
     let policy = |it: &genesis_storage::BackoffRecord| it.trouble == CertificateTrouble::Policy;
@@ -386,6 +403,14 @@ const WAITS: [Wait; 5] = [
 /// With less than a day left, or nothing trusted in service, a CA that fails is asked again after that time.
 const URGENT: Duration = Duration::from_secs(900);
 
+/// What a CA asks for is not longer than what it could mean.
+const LONGEST: Duration = Duration::from_secs(8 * 86_400);
+
+/// Until when a CA wants to be left alone that said so now.
+pub fn asked_for(now: Timestamp, asked: Duration) -> Timestamp {
+    plus(now, asked.min(LONGEST))
+}
+
 /// Until when the next attempt waits after so many failures in a row; `None`: until the configuration is another. What the
 /// CA says is obeyed. `seed` spreads hosts that failed together.
 pub fn wait_until(
@@ -404,8 +429,7 @@ pub fn wait_until(
     let digest = blake3::hash(format!("{seed}\0{failures}").as_bytes());
     let share = u32::from(digest.as_bytes()[0]);
     pause += pause / 4 * share / 256;
-    // What a CA asks for is not longer than what it could mean.
-    let asked = retry_after.map(|asked| asked.min(DAY * 8));
+    let asked = retry_after.map(|asked| asked.min(LONGEST));
     Some(plus(
         now,
         asked.map_or(pause, |asked| {

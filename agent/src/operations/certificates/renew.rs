@@ -12,7 +12,7 @@ use super::config::{Ca, Certificate};
 use super::deploy::Deployed;
 use super::plan::{self, Decision};
 use super::record::{Event, Who};
-use super::{Certificates, RENEW, key, lock, material};
+use super::{Certificates, RENEW, Standing, key, lock, material};
 use crate::emergency::Stance;
 use crate::error::{Error, Kind, Result};
 use crate::outside::acme::{Class, Trouble};
@@ -139,7 +139,10 @@ impl Certificates {
                     let forced = std::mem::take(&mut force);
                     self.order(&certificate, cas, (forced, &who), &context).await?
                 }
-                placed => self.place(&certificate, placed, (&context, &who)).await?,
+                placed => {
+                    force = false;
+                    self.place(&certificate, placed, (&context, &who)).await?
+                }
             };
             did.push(said);
             proven &= seen;
@@ -166,11 +169,10 @@ impl Certificates {
             let now = self.now();
             let situation =
                 standing.situation(certificate, &digest, (clock.as_deref(), checking), now);
-            let decision = match force && clock.is_none() && situation.cas > 0 {
-                true => Decision::Order { cas: situation.cas },
+            Ok::<_, Error>(match force && clock.is_none() {
+                true => self.forced(certificate, &standing, &situation),
                 false => plan::decide(&situation),
-            };
-            Ok::<_, Error>(decision)
+            })
         };
         let decision = look(None)?;
         match decision {
@@ -178,6 +180,25 @@ impl Certificates {
                 look(self.ask_the_time(certificate).await)
             }
             decision => Ok(decision),
+        }
+    }
+
+    /// What is done by force: what was issued already and is no worse for it comes into service before another is ordered.
+    pub(super) fn forced(
+        &self,
+        certificate: &Certificate,
+        standing: &Standing,
+        situation: &plan::Situation<'_>,
+    ) -> Decision {
+        if situation.cas == 0 {
+            return plan::decide(situation);
+        }
+        let staged = situation
+            .staged()
+            .filter(|it| standing.record.pin.is_none() && self.read_back(certificate, it).is_ok());
+        match staged {
+            Some(staged) => Decision::Deploy(staged.number),
+            None => Decision::Order { cas: situation.cas },
         }
     }
 
@@ -328,7 +349,6 @@ impl Certificates {
             diagnosis,
             at: now,
             configuration,
-            ca: String::new(),
         };
         let ca = standing.record.order.as_ref().map_or_else(
             || certificate.cas.first().cloned().unwrap_or_default(),

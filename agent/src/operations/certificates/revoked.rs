@@ -65,13 +65,20 @@ impl Certificates {
             match material::is_revoked(&chain, &roots, list, self.now()) {
                 Ok(true) => return self.note_revoked(name, generation.clone(), ca).await,
                 Ok(false) => {}
-                Err(why) => tracing::info!(certificate = name, url, why, "a revocation list says nothing"),
+                Err(why) => {
+                    tracing::info!(certificate = name, url, why, "a revocation list says nothing")
+                }
             }
         }
         Ok(())
     }
 
-    async fn note_revoked(&self, name: &str, mut generation: GenerationRecord, ca: &Ca) -> Result<()> {
+    async fn note_revoked(
+        &self,
+        name: &str,
+        mut generation: GenerationRecord,
+        ca: &Ca,
+    ) -> Result<()> {
         generation.revoked_at = Some(self.now());
         let event = Event {
             kind: "revoked",

@@ -13,6 +13,7 @@ use super::plan::{self, Decision};
 use super::record::Who;
 use super::renew::Wish;
 use super::view::View;
+use super::waits::held_by_ca;
 use super::{Certificates, Standing};
 use crate::error::{Error, Result, Unmet};
 use crate::plan::{Plan, PlanStep};
@@ -96,9 +97,9 @@ impl Certificates {
         let config = self.config.load_full();
         let digest = certificate.digest(&config);
         let situation = view.standing.situation(&certificate, &digest, (None, true), self.now());
-        let decision = match (force, certificate.cas.is_empty()) {
-            (true, false) => Decision::Order { cas: certificate.cas.len() },
-            _ => plan::decide(&situation),
+        let decision = match force {
+            true => self.forced(&certificate, &view.standing, &situation),
+            false => plan::decide(&situation),
         };
         let situation = [name.as_str(), &view.standing.record.generation.to_string()];
         let plan = |steps| Some(Plan::new("certificate.renew", &situation, steps));
@@ -143,13 +144,22 @@ impl Certificates {
         (cas, force): (usize, bool),
     ) -> Result<Vec<PlanStep>> {
         let config = self.config.load_full();
-        let name = &certificate.name;
-        if let Some(order) = &view.standing.record.order {
+        let (name, now) = (&certificate.name, self.now());
+        let situation = view.standing.situation(certificate, "", (None, false), now);
+        if let Some(order) = &view.standing.record.order
+            && situation.waits(&order.ca).is_none()
+        {
             let why = format!("it was placed with {} at {}", order.ca, order.at);
             return Ok(vec![PlanStep::new("go on with the order", order.url.clone(), why)]);
         }
         let mut refusal = None;
         for ca in certificate.cas.iter().take(cas).filter_map(|name| config.ca(name)) {
+            if let Some(until) = situation.waits(&ca.authority.name) {
+                if refusal.as_ref().is_none_or(|(_, earlier)| until < *earlier) {
+                    refusal = Some((held_by_ca(ca, until, now), until));
+                }
+                continue;
+            }
             let current = view.standing.current();
             let replacement = !force && current.is_some_and(|it| it.ca == ca.authority.name);
             match self.budget_refusal(certificate, ca, replacement)? {
@@ -358,6 +368,8 @@ fn held_back(view: &View, until: Option<Timestamp>, now: Timestamp) -> Error {
         Some(until) => format!("it is tried again at {until}"),
         None => "it is tried again when the configuration is another".to_owned(),
     };
+    let asked = view.standing.record.waits.iter().any(|(_, until)| *until > now);
+    let forced = if asked { "" } else { ", or at once with --force" };
     let mut unmet = vec![Unmet {
         code: "CERTIFICATE_HELD_BACK",
         subject: view.certificate.name.clone(),
@@ -368,7 +380,7 @@ fn held_back(view: &View, until: Option<Timestamp>, now: Timestamp) -> Error {
         subject: subject.clone(),
         message: message.clone(),
     }));
-    let message = format!("the last attempt failed: {why}; {then}, or at once with --force");
+    let message = format!("the last attempt failed: {why}; {then}{forced}");
     let error = Error::refused("CERTIFICATE_HELD_BACK", message, unmet);
     match until.and_then(|until| Duration::try_from(until.duration_since(now)).ok()) {
         Some(wait) => error.retry_after(wait),

@@ -105,3 +105,12 @@ impl Case {
         }
     }
 }
+
+/// The numbers of the generations whose folders are there.
+fn numbers(folder: &super::disk::Folder) -> Vec<u32> {
+    let names = crate::outside::trees::names(&folder.0).unwrap_or_default();
+    let mut numbers: Vec<u32> =
+        names.iter().filter_map(|name| name.strip_prefix("gen-")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}

@@ -28,7 +28,6 @@ fn failed(trouble: CertificateTrouble, until: Option<i64>) -> Option<BackoffReco
         diagnosis: Vec::new(),
         at: at(0),
         configuration: "one".to_owned(),
-        ca: String::new(),
     })
 }
 

@@ -72,7 +72,7 @@ async fn those_of_six_days_are_renewed_every_three_for_a_month() {
     assert_eq!(host.ca.ordered(), 11);
     // None of their folders is left but those that are kept.
     let folder = host.certificates.folder("gw");
-    assert_eq!(folder.numbers().unwrap().len(), 5);
+    assert_eq!(numbers(&folder).len(), 5);
     assert_eq!(folder.current(), Ok(Some(11)));
 }
 

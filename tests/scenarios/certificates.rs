@@ -4,36 +4,61 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use genesis_tests::TestAgent;
-use genesis_tests::acme::Pebble;
-use genesis_tests::certificates::{Served, certificate, pebble};
+use genesis_tests::acme::{FaultProxy, Pebble};
+use genesis_tests::certificates::{Served, certificate, pebble, proxied};
 use genesis_tests::tls_client::{certificates, fingerprint, handshake};
 use genesis_tests::tls_server::TlsServer;
 
 /// The name that most of these certificates are for.
-pub const DOMAIN: &str = "gw.example.test";
+pub(crate) const DOMAIN: &str = "gw.example.test";
 
 /// A host with one certificate, which a server serves.
-pub struct Host {
-    pub pebble: Pebble,
-    pub server: TlsServer,
-    pub served: Served,
-    pub agent: TestAgent,
-    _folder: tempfile::TempDir,
+pub(crate) struct Host {
+    pub(crate) pebble: Pebble,
+    pub(crate) server: TlsServer,
+    pub(crate) served: Served,
+    pub(crate) agent: TestAgent,
+    folder: tempfile::TempDir,
 }
 
 impl Host {
     /// `more` is what `[certificates]` says, `ca` what `[[certificates.acme]]` says besides.
-    pub fn new(pebble_: Pebble, more: &str, ca: &str) -> Self {
+    pub(crate) fn new(pebble_: Pebble, more: &str, ca: &str) -> Self {
+        let ca = pebble(&pebble_, ca);
+        Self::of_cas(pebble_, more, &ca)
+    }
+
+    /// As [`Host::new`], with the proxy between the agent and Pebble.
+    pub(crate) fn proxied(pebble: Pebble, more: &str, ca: &str) -> (Self, FaultProxy) {
+        let proxy = FaultProxy::start(&pebble);
+        let ca = proxied(&pebble, &proxy, ca);
+        (Self::of_cas(pebble, more, &ca), proxy)
+    }
+
+    /// A host with these `[[certificates.acme]]`; Pebble asks it for answers.
+    pub(crate) fn of_cas(pebble: Pebble, more: &str, cas: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let served = Served::in_folder(folder.path(), &[DOMAIN]);
         let server = served.server();
-        let own = certificate(&pebble_, "gw", &[DOMAIN], &served.deployed_to(Some(&server)));
-        let text = format!("[certificates]\n{more}\n{}{own}", pebble(&pebble_, ca));
-        let agent = TestAgent::new(|_| text);
-        Self { pebble: pebble_, server, served, agent, _folder: folder }
+        let agent = TestAgent::new(|_| String::new());
+        let host = Self { pebble, server, served, agent, folder };
+        host.configure(more, cas, "");
+        host
     }
 
-    pub fn started(pebble: Pebble) -> Self {
+    /// Rewrites the configuration; `own` is what the certificate says besides.
+    pub(crate) fn configure(&self, more: &str, cas: &str, own: &str) {
+        let own = format!("{own}\n{}", self.served.deployed_to(Some(&self.server)));
+        let own = certificate(&self.pebble, "gw", &[DOMAIN], &own);
+        self.agent.configure(&format!("[certificates]\n{more}\n{cas}{own}"));
+    }
+
+    /// The folder in which the service has its copies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn started(pebble: Pebble) -> Self {
         let mut host = Self::new(pebble, "", "");
         host.agent.start();
         host.agent.wait_certificate("gw", "PROVEN");
@@ -41,22 +66,22 @@ impl Host {
     }
 
     /// The fingerprint of what is served.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         fingerprint(&handshake(self.server.address(), DOMAIN, None))
     }
 
     /// The fingerprint of a generation on the disk.
-    pub fn generation(&self, number: u32) -> String {
+    pub(crate) fn generation(&self, number: u32) -> String {
         let file = self.agent.certificate_folder("gw").join(format!("gen-{number}/fullchain.pem"));
         fingerprint(&certificates(&file)[0])
     }
 
-    pub fn renew(&self) {
+    pub(crate) fn renew(&self) {
         self.agent.ctl(&["cert", "renew", "--force"]).ok();
     }
 }
 
-pub fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 

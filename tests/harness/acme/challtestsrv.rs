@@ -48,6 +48,11 @@ impl Challtestsrv {
         self.dns
     }
 
+    /// Where it is told what to answer, by HTTP.
+    pub fn management(&self) -> SocketAddr {
+        self.management
+    }
+
     /// The address (A, or AAAA) of a name, in place of what it had.
     pub fn set_a(&self, host: &str, ip: IpAddr) {
         let kind = if ip.is_ipv4() { "a" } else { "aaaa" };

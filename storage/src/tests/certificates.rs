@@ -32,11 +32,11 @@ fn trouble() -> impl Strategy<Value = CertificateTrouble> {
 
 prop_compose! {
     fn any_backoff()(
-        until in maybe_time(), trouble in trouble(), failures in any::<u32>(), texts in prop::array::uniform3(text()),
+        until in maybe_time(), trouble in trouble(), failures in any::<u32>(), texts in prop::array::uniform2(text()),
         diagnosis in prop::collection::vec((text(), text(), text()), 0..3), at in time(),
     ) -> BackoffRecord {
-        let [error, configuration, ca] = texts;
-        BackoffRecord { until, trouble, failures, error, diagnosis, at, configuration, ca }
+        let [error, configuration] = texts;
+        BackoffRecord { until, trouble, failures, error, diagnosis, at, configuration }
     }
 }
 
@@ -53,6 +53,7 @@ prop_compose! {
 prop_compose! {
     fn any_certificate()(
         name in "[a-z0-9.-]{1,12}", numbers in any::<(u32, u32, Option<u32>)>(), times in prop::array::uniform2(maybe_time()),
+        waits in prop::collection::vec((text(), time()), 0..3),
         pin in prop::option::of((time(), text(), text())), order in prop::option::of(any_order()), backoff in prop::option::of(any_backoff()),
         renewal in prop::option::of((text(), prop::option::of((time(), time(), time())), time(), text())),
         since in prop::option::of((time(), text(), any::<u32>())),
@@ -63,7 +64,7 @@ prop_compose! {
             pin: pin.map(|(at, by, reason)| PinRecord { at, by, reason }), order, backoff,
             renewal: renewal.map(|(fingerprint, window, ask_at, explanation)| RenewalRecord { fingerprint, window, ask_at, explanation }),
             self_signed_since: since.map(|(wall, boot, seconds)| Moment { wall, boot, since_boot: std::time::Duration::from_secs(seconds.into()) }),
-            attempted_at,
+            attempted_at, waits,
         }
     }
 }

@@ -91,14 +91,15 @@ impl TestAgent {
         listed["certificates"][0].clone()
     }
 
-    /// Waits until a certificate is in this state, such as "PROVEN"; how it stands then.
+    /// Waits until a certificate is in this state, such as "PROVEN", and nothing is being done about it; how it stands then.
     ///
     /// # Panics
     /// When it does not get there in time.
     pub fn wait_certificate(&self, name: &str, state: &str) -> Value {
         wait_for(&format!("{name} to be {state}"), || {
             let found = self.certificate(name);
-            (found["state"] == format!("CERTIFICATE_STATE_{state}")).then_some(found)
+            let idle = found["runId"].as_str().unwrap_or_default().is_empty();
+            (idle && found["state"] == format!("CERTIFICATE_STATE_{state}")).then_some(found)
         })
     }
 

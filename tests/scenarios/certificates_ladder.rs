@@ -168,5 +168,31 @@ fn with_nothing_else_left_people_are_called_once_again_after_a_while_and_no_more
     wait_until_within(Duration::from_secs(90), "nothing to fire", || {
         host.agent.firing("gw").is_none()
     });
-    assert_eq!((called(), again()), (calls, 1), "{:#?}", pager.heard());
+    assert_eq!((called(), again()), (1, 1), "{:#?}", pager.heard());
+}
+
+#[test]
+fn what_is_damaged_on_the_disk_is_passed_over_and_the_ladder_goes_on() {
+    let host = Host::started(Pebble::start());
+    let backup = PrivateCa::new();
+    let backup = (backup.issue("backup", &[DOMAIN]), backup);
+    let files = [&backup.0.fullchain, &backup.0.key].map(|file| file.to_str().unwrap().to_owned());
+    let install = ["cert", "install-backup", "--yes", "--fullchain", &files[0], "--key", &files[1]];
+    host.agent.ctl(&install).ok();
+    host.renew();
+    let folder = host.agent.certificate_folder("gw");
+    std::fs::write(folder.join("gen-1/key.pem"), "").unwrap();
+    std::fs::remove_file(folder.join("backup/key.pem")).unwrap();
+    let mark = ["cert", "mark", "--compromised", "--reason", "it was in a ticket", "--yes"];
+    host.agent.ctl(&mark);
+    wait_until("a new one", || {
+        let stands = host.agent.certificate("gw");
+        stands["current"]["origin"] == "CERTIFICATE_ORIGIN_ACME"
+            && stands["current"]["number"].as_u64().unwrap() > 2
+    });
+    host.agent.wait_certificate("gw", "PROVEN");
+    assert_eq!(host.pebble.orders(), 3);
+    let back = host.agent.ctl(&["cert", "rollback", "--to", "1", "--yes"]);
+    back.exits(4).says(&["GENERATION_UNUSABLE"]);
+    host.agent.ctl(&["cert", "verify"]).ok();
 }

@@ -83,6 +83,8 @@ pub struct Certificates {
     /// After a run that failed, no other is begun by itself for a while: how many failed in a row, and until when on the
     /// monotonic clock.
     pauses: Mutex<HashMap<String, (u32, Duration)>>,
+    /// Generations whose files were found to be no use, and until when on the monotonic clock they are passed over.
+    unfit: Mutex<HashMap<(String, u32), Duration>>,
     /// What is known of the clock.
     clock: Mutex<clock::Trust>,
     /// The ids of events: what happened later has the greater one, also within a millisecond.
@@ -129,6 +131,7 @@ impl Certificates {
             served: Mutex::default(),
             turns: Mutex::default(),
             pauses: Mutex::default(),
+            unfit: Mutex::default(),
             clock: Mutex::default(),
             ids: Mutex::new(ulid::Generator::new()),
             wake: Notify::new(),

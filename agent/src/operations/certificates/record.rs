@@ -1,16 +1,21 @@
 //! How certificates stand, in the state: read, and changed together with what happened.
 
+use std::time::Duration;
+
 use genesis_storage::{CertificateEventRecord, CertificateRecord, GenerationRecord, Intent};
 use jiff::Timestamp;
 
 use super::budget::COUNTED;
 use super::config::Certificate;
 use super::plan::{Situation, minus};
-use super::{Certificates, Config};
+use super::{Certificates, Config, lock};
 use crate::error::Result;
 
 /// So many events are kept beside those that limits count.
 const EVENTS: usize = 2_000;
+
+/// What is no use is looked at again after that time.
+const UNFIT: Duration = Duration::from_secs(3_600);
 
 /// How a certificate stands.
 #[derive(Debug, Clone, Default)]
@@ -100,6 +105,24 @@ impl Certificates {
             let backup = generations.pop_if(|it| it.number == 0);
             Ok(Standing { record, generations, backup })
         })
+    }
+
+    /// A generation whose files are no use is passed over for a while: another may do, or a new one has to be had.
+    pub(super) fn pass_over(&self, name: &str, number: u32) {
+        let until = self.outside.clock.monotonic() + UNFIT;
+        lock(&self.unfit).insert((name.to_owned(), number), until);
+    }
+
+    /// How a certificate stands without the generations that are passed over.
+    pub(super) fn fit(&self, mut standing: Standing) -> Standing {
+        let now = self.outside.clock.monotonic();
+        let mut unfit = lock(&self.unfit);
+        unfit.retain(|_, until| *until > now);
+        let (name, current) = (standing.record.name.clone(), standing.record.generation);
+        let fit = |number: u32| number == current || !unfit.contains_key(&(name.clone(), number));
+        standing.generations.retain(|it| fit(it.number));
+        standing.backup.take_if(|_| unfit.contains_key(&(name.clone(), 0)));
+        standing
     }
 
     /// Changes how a certificate stands, together with its generations and the history.

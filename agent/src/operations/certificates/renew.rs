@@ -62,7 +62,11 @@ impl Failed {
             Class::Server | Class::OrderGone => (CertificateTrouble::Server, "CA_UNAVAILABLE"),
             Class::Local => (CertificateTrouble::Local, "CERTIFICATE_ANSWER_FAILED"),
         };
-        let message = format!("{}: {}", ca.authority.name, trouble.message);
+        let named = format!("{}: ", ca.authority.name);
+        let message = match trouble.message.starts_with(&named) {
+            true => trouble.message,
+            false => named + &trouble.message,
+        };
         Self {
             trouble: sort,
             error: Box::new(Error::unavailable(code, message)),
@@ -163,7 +167,7 @@ impl Certificates {
     ) -> Result<Decision> {
         let look = |clock: Option<String>| {
             let config = self.config.load();
-            let standing = self.standing(&certificate.name)?;
+            let standing = self.fit(self.standing(&certificate.name)?);
             let digest = certificate.digest(&config);
             let clock = clock.or_else(|| self.clock_for(&standing));
             let now = self.now();
@@ -248,6 +252,9 @@ impl Certificates {
             }
             Err(error) => {
                 step.failed(error.chain()).await?;
+                if error.code == "GENERATION_UNUSABLE" {
+                    self.pass_over(name, number);
+                }
                 // Pinned meanwhile: whoever did that wanted this.
                 if error.code != "CERTIFICATE_PINNED" {
                     self.hold(
@@ -265,8 +272,26 @@ impl Certificates {
     /// Takes the one for need over as a generation.
     async fn take_backup(&self, certificate: &Certificate, who: &Who) -> Result<u32> {
         let folder = self.folder(&certificate.name);
-        let (fullchain, key) = folder.read(0).map_err(disk_failed)?;
-        self.adopt(certificate, (fullchain, key), (CertificateOrigin::Backup, ""), who).await
+        let read = folder.read(0).and_then(|(fullchain, key)| {
+            material::preflight(
+                (&fullchain, &key),
+                &certificate.identifiers,
+                None,
+                None,
+                self.now(),
+            )
+            .and_then(|(_, checks)| {
+                checks.into_iter().find_map(|it| it.outcome.err()).map_or(Ok(()), Err)
+            })
+            .map(|()| (fullchain, key))
+        });
+        match read {
+            Ok(read) => self.adopt(certificate, read, (CertificateOrigin::Backup, ""), who).await,
+            Err(why) => {
+                self.pass_over(&certificate.name, 0);
+                Err(disk_failed(format!("the one for need is no use: {why}")))
+            }
+        }
     }
 
     /// Makes a certificate that nobody trusts, but that a service can start with.

@@ -82,7 +82,7 @@ impl Certificates {
         let clock = self.clock_trouble();
         let mut wanted = Vec::new();
         for certificate in &config.certificates {
-            let standing = self.standing(&certificate.name)?;
+            let standing = self.fit(self.standing(&certificate.name)?);
             let clock = clock.clone().or_else(|| self.clock_for(&standing));
             let digest = certificate.digest(&config);
             let situation =

@@ -252,17 +252,15 @@ impl Certificates {
             }
             Err(error) => {
                 step.failed(error.chain()).await?;
-                if error.code == "GENERATION_UNUSABLE" {
-                    self.pass_over(name, number);
-                }
-                // Pinned meanwhile: whoever did that wanted this.
-                if error.code != "CERTIFICATE_PINNED" {
-                    self.hold(
-                        certificate,
-                        &Failed::local(Error::internal("DEPLOY_FAILED", error.chain())),
-                        who,
-                    )
-                    .await?;
+                let failed = Failed::local(Error::internal("DEPLOY_FAILED", error.chain()));
+                match error.code {
+                    // Pinned meanwhile: whoever did that wanted this.
+                    "CERTIFICATE_PINNED" => {}
+                    // Whatever else there is has its turn at once.
+                    "GENERATION_UNUSABLE" if number != self.standing(name)?.record.generation => {
+                        self.pass_over(name, number);
+                    }
+                    _ => self.hold(certificate, &failed, who).await?,
                 }
                 Err(error)
             }

@@ -124,6 +124,7 @@ fn at_its_end_the_one_for_need_takes_over_within_seconds_until_a_ca_issues_anoth
     assert_eq!(triggers(&pager.heard(), "longer than"), 0);
     assert_eq!(host.pebble.orders(), 0);
     // It only stands in: what is to be had is ordered as soon as it is.
+    host.agent.wait_certificate("gw", "BACKOFF");
     proxy.heal();
     clock.ahead(SignedDuration::from_mins(4));
     host.agent.wait_certificate("gw", "PROVEN");

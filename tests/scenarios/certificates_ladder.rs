@@ -138,11 +138,15 @@ fn at_its_end_the_one_for_need_takes_over_within_seconds_until_a_ca_issues_anoth
 #[test]
 fn with_nothing_else_left_people_are_called_once_again_after_a_while_and_no_more_when_it_is_over() {
     let (mut host, proxy, pager, clock) = without_a_ca("self_signed_for = \"60s\"");
+    proxy.heal();
     host.agent.start();
-    host.agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");
+    host.agent.wait_certificate("gw", "PROVEN");
+    proxy.fail_always(Kind::Any, Fault::Status(503));
     let ca = PrivateCa::new();
     let (ending, ends) = ends_in(&ca, 12);
     import(&host, &ending);
+    let mark = ["cert", "mark", "--compromised", "--reason", "it was in a ticket", "--yes"];
+    host.agent.ctl(&[&mark[..], &["--generation", "1"]].concat());
     wait_until("its end", || now() >= ends);
     wait_until("another to be served", || host.shown() != of(&ending));
     let stands = host.agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");

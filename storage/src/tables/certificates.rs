@@ -76,6 +76,9 @@ pub struct BackoffRecord {
     pub at: Timestamp,
     /// The configuration that it failed with: another one is tried at once.
     pub configuration: String,
+    /// The CAs that failed, and until when each is not asked again; `None`: until the configuration is another.
+    #[serde(default)]
+    pub waits: Vec<(String, Option<Timestamp>)>,
 }
 
 /// When the CA wants a certificate to be renewed.

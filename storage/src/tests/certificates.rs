@@ -33,10 +33,10 @@ fn trouble() -> impl Strategy<Value = CertificateTrouble> {
 prop_compose! {
     fn any_backoff()(
         until in maybe_time(), trouble in trouble(), failures in any::<u32>(), texts in prop::array::uniform2(text()),
-        diagnosis in prop::collection::vec((text(), text(), text()), 0..3), at in time(),
+        waits in prop::collection::vec((text(), maybe_time()), 0..3), diagnosis in prop::collection::vec((text(), text(), text()), 0..3), at in time(),
     ) -> BackoffRecord {
         let [error, configuration] = texts;
-        BackoffRecord { until, trouble, failures, error, diagnosis, at, configuration }
+        BackoffRecord { until, trouble, failures, error, diagnosis, at, configuration, waits }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use genesis_storage::{CertificateOrigin, GenerationRecord};
 use jiff::Timestamp;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
@@ -304,4 +305,32 @@ fn lasts(
         }
         _ => Ok(format!("until {}", leaf.not_after)),
     }
+}
+
+/// A new key, in PEM; on P-256, or on P-384.
+///
+/// # Errors
+/// When none can be made.
+pub fn new_key(p384: bool) -> Result<String, rcgen::Error> {
+    let algorithm =
+        if p384 { &rcgen::PKCS_ECDSA_P384_SHA384 } else { &rcgen::PKCS_ECDSA_P256_SHA256 };
+    Ok(KeyPair::generate_for(algorithm)?.serialize_pem())
+}
+
+/// The signing request for these names with a key in PEM, in DER.
+///
+/// # Errors
+/// In words, without the key.
+pub fn signing_request(identifiers: &[String], key: &[u8]) -> Result<Vec<u8>, String> {
+    let text = String::from_utf8_lossy(key);
+    let key =
+        KeyPair::from_pem(&text).map_err(|_| "the key of the order can't be read".to_owned())?;
+    let made = || -> Result<_, rcgen::Error> {
+        let mut params = CertificateParams::new(identifiers.to_vec())?;
+        params.distinguished_name = DistinguishedName::new();
+        params.serialize_request(&key)
+    };
+    made()
+        .map(|request| request.der().to_vec())
+        .map_err(|error| format!("no request can be made: {error}"))
 }

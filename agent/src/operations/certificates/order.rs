@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_storage::{CertificateOrigin, CertificateTrouble, OrderRecord};
-use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use super::config::{Ca, Certificate};
 use super::record::{Event, Who};
@@ -28,11 +27,23 @@ impl Certificates {
         context: &Context,
     ) -> Result<(String, bool)> {
         let config = self.config.load_full();
-        let mut last = None;
-        for ca in certificate.cas.iter().take(cas).filter_map(|name| config.ca(name)) {
+        let digest = certificate.digest(&config);
+        let standing = self.standing(&certificate.name)?;
+        let situation = standing.situation(certificate, &digest, (None, false), self.now());
+        let waits = if forced { Vec::new() } else { situation.waits() };
+        let (mut failures, mut silent, mut refused) = (Vec::<Failed>::new(), None, false);
+        for (place, ca) in certificate.cas.iter().filter_map(|name| config.ca(name)).enumerate() {
+            // One that refuses for good has the next one asked in its place.
+            if place >= cas && !refused {
+                break;
+            }
+            if let Some((_, until)) = waits.iter().find(|(name, _)| *name == ca.authority.name) {
+                refused = until.is_none();
+                continue;
+            }
             context.safe_point()?;
             if let Err(waits) = self.may_be_asked(certificate, ca) {
-                last.get_or_insert(waits);
+                silent.get_or_insert(waits);
                 continue;
             }
             match self.order_from(certificate, ca, (forced, who), context).await {
@@ -51,7 +62,7 @@ impl Certificates {
                             if error.code != "CERTIFICATE_PINNED" {
                                 let failed =
                                     Failed::local(Error::internal(error.code, error.chain()));
-                                self.hold(certificate, &failed, who).await?;
+                                self.hold(certificate, &[failed], who).await?;
                             }
                             Err(error)
                         }
@@ -68,20 +79,27 @@ impl Certificates {
                         error = failed.error.chain(),
                         "an order came to nothing"
                     );
-                    last = Some(failed);
+                    refused = failed.trouble == CertificateTrouble::Policy;
+                    failures.push(failed);
                     if !go_on {
                         break;
                     }
                 }
             }
         }
-        let Some(failed) = last else {
-            return Err(Error::not_found("CA_NOT_CONFIGURED", "no CA is configured for it"));
-        };
-        if failed.error.code != "CANCELLED" {
-            self.hold(certificate, &failed, who).await?;
+        // That one wants no order yet counts where no other could be asked.
+        if failures.is_empty() {
+            failures.extend(silent);
         }
-        Err(*failed.error)
+        if failures.last().is_some_and(|failed| failed.error.code != "CANCELLED") {
+            self.hold(certificate, &failures, who).await?;
+        }
+        match failures.pop() {
+            Some(failed) => Err(*failed.error),
+            None => {
+                Err(Error::refused("CA_NOT_CONFIGURED", "no CA may be asked for it", Vec::new()))
+            }
+        }
     }
 
     /// Orders from one CA; the number of the generation that it issued.
@@ -163,6 +181,7 @@ impl Certificates {
                         ),
                     }],
                 )),
+                ca: String::new(),
                 retry_after: None,
                 identifiers: Vec::new(),
             }),
@@ -211,8 +230,14 @@ impl Certificates {
         let number = standing.record.greatest + 1;
         let step = context.begin("order", &format!("{} from {}", name, ca.authority.name)).await?;
         let (folder, p384) = (self.folder(&name), certificate.p384);
+        // The key of an order that is given up goes.
+        let given_up = standing.record.order.as_ref().map(|order| order.generation);
+        let given_up = given_up.filter(|it| *it != number && standing.generation(*it).is_none());
         blocking(move || {
-            let key = new_key(p384).map_err(std::io::Error::other)?;
+            if let Some(given_up) = given_up {
+                folder.remove(given_up)?;
+            }
+            let key = material::new_key(p384).map_err(std::io::Error::other)?;
             folder.begin(number, key.as_bytes())
         })
         .await?;
@@ -282,6 +307,7 @@ impl Certificates {
                 Err(Failed {
                     trouble: CertificateTrouble::RateLimited,
                     error: Box::new(error),
+                    ca: ca.authority.name.clone(),
                     retry_after: Some(Duration::try_from(wait).unwrap_or_default()),
                     identifiers: Vec::new(),
                 })
@@ -325,7 +351,7 @@ impl Certificates {
             (self.folder(&certificate.name), certificate.identifiers.clone());
         let made = tokio::task::spawn_blocking(move || {
             let pem = folder.key(number).map_err(disk_failed)?;
-            signing_request(&identifiers, &pem).map_err(unusable)
+            material::signing_request(&identifiers, &pem).map_err(unusable)
         });
         Ok(made.await.map_err(|error| {
             Error::internal("CERTIFICATE_DISK_FAILED", "the work was cut off").caused_by(error)
@@ -352,7 +378,6 @@ impl Certificates {
             exempt: kind == budget::UNUSABLE && self.was_exempt(name, order.generation)?,
             detail: trouble.message.clone(),
             outcome: "CA_REFUSED",
-            ..Event::default()
         };
         let (url, number) = (order.url.clone(), order.generation);
         self.change(name, who, event, move |record| {
@@ -468,24 +493,4 @@ impl Certificates {
         let chain = material::chain(&fullchain).ok()?;
         chain.first().map(|leaf| leaf.as_ref().to_vec())
     }
-}
-
-fn new_key(p384: bool) -> Result<String, rcgen::Error> {
-    let algorithm =
-        if p384 { &rcgen::PKCS_ECDSA_P384_SHA384 } else { &rcgen::PKCS_ECDSA_P256_SHA256 };
-    Ok(KeyPair::generate_for(algorithm)?.serialize_pem())
-}
-
-fn signing_request(identifiers: &[String], key: &[u8]) -> Result<Vec<u8>, String> {
-    let text = String::from_utf8_lossy(key);
-    let key =
-        KeyPair::from_pem(&text).map_err(|_| "the key of the order can't be read".to_owned())?;
-    let made = || -> Result<_, rcgen::Error> {
-        let mut params = CertificateParams::new(identifiers.to_vec())?;
-        params.distinguished_name = DistinguishedName::new();
-        params.serialize_request(&key)
-    };
-    made()
-        .map(|request| request.der().to_vec())
-        .map_err(|error| format!("no request can be made: {error}"))
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use genesis_storage::{CertificateOrigin, CertificateRecord, CertificateTrouble, GenerationRecord};
+use genesis_storage::{
+    BackoffRecord, CertificateOrigin, CertificateRecord, CertificateTrouble, GenerationRecord,
+};
 use jiff::{SignedDuration, Timestamp};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -100,8 +102,8 @@ pub struct Situation<'a> {
     pub identifiers: &'a [String],
     /// See the configuration.
     pub renew_before: Duration,
-    /// How many CAs may be asked.
-    pub cas: usize,
+    /// The CAs that may be asked, in their order.
+    pub cas: &'a [String],
     /// How it stands.
     pub record: &'a CertificateRecord,
     /// Its generations, the newest first, without the one for need.
@@ -157,7 +159,7 @@ impl<'a> Situation<'a> {
     }
 
     /// Until when this CA wants no order, as it has said itself.
-    pub fn waits(&self, ca: &str) -> Option<Timestamp> {
+    pub fn asked_to_wait(&self, ca: &str) -> Option<Timestamp> {
         let waits = self.record.waits.iter().filter(|(name, _)| name == ca);
         waits.map(|(_, until)| *until).filter(|until| *until > self.now).max()
     }
@@ -172,6 +174,25 @@ impl<'a> Situation<'a> {
             Some(until) if until <= self.now => None,
             until => Some(until),
         }
+    }
+
+    /// Of what the last attempt failed with, the CAs that are not to be asked yet, and until when.
+    pub fn waits(&self) -> Vec<(String, Option<Timestamp>)> {
+        let same = |it: &&BackoffRecord| it.configuration == self.configuration;
+        let waits = self.record.backoff.as_ref().filter(same).map(|it| it.waits.clone());
+        let mut waits = waits.unwrap_or_default();
+        waits.retain(|(_, until)| until.is_none_or(|until| until > self.now));
+        waits
+    }
+
+    /// Whether there is one of the CAs that may be asked now which has not failed.
+    fn has_another(&self) -> bool {
+        use CertificateTrouble::{Clock, Local};
+        let of_a_ca =
+            |it: &BackoffRecord| !it.waits.is_empty() && !matches!(it.trouble, Clock | Local);
+        let waits = self.waits();
+        self.record.backoff.as_ref().is_some_and(of_a_ca)
+            && self.cas.iter().take(cas(self)).any(|ca| waits.iter().all(|(name, _)| name != ca))
     }
 }
 
@@ -300,13 +321,13 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if sound.is_some() && record.pin.is_some() {
         return Decision::Nothing;
     }
-    if held {
+    if held && !situation.has_another() {
         return Decision::Nothing;
     }
-    if let Some(staged) = situation.staged() {
+    if let Some(staged) = situation.staged().filter(|_| !held) {
         return Decision::Deploy(staged.number);
     }
-    if situation.cas == 0 {
+    if situation.cas.is_empty() {
         return Decision::Nothing;
     }
     let cas = cas(situation);
@@ -347,7 +368,7 @@ fn in_place(situation: &Situation<'_>) -> Option<Decision> {
     };
     match situation.current() {
         // The first order has its turn before a certificate is made that nobody trusts.
-        None if record.backoff.is_none() && situation.cas > 0 => None,
+        None if record.backoff.is_none() && !situation.cas.is_empty() => None,
         Some(it) if lasts(&it) => None,
         // One that was made and did not come into service is as good as another.
         _ => Some(
@@ -362,14 +383,17 @@ fn in_place(situation: &Situation<'_>) -> Option<Decision> {
 
 /// So many CAs may be asked, in their order: the first one alone until half of the time for a renewal has gone by.
 fn cas(situation: &Situation<'_>) -> usize {
-    let Some(sound) = situation.ordinary() else { return situation.cas };
+    let Some(sound) = situation.ordinary() else { return situation.cas.len() };
     let margin = margin(sound, situation.renew_before);
     let half = minus(sound.not_after, margin / 2);
-    let policy = |it: &genesis_storage::BackoffRecord| it.trouble == CertificateTrouble::Policy;
-    match situation.now >= half || situation.record.backoff.as_ref().is_some_and(policy) {
-        true => situation.cas,
-        false => situation.cas.min(1),
+    if situation.now >= half {
+        return situation.cas.len();
     }
+    // One that refuses for good has the next one asked in its place.
+    let waits = situation.waits();
+    let refuses = |ca: &&String| waits.iter().any(|(name, until)| name == *ca && until.is_none());
+    let refusing = situation.cas.iter().take_while(refuses).count();
+    situation.cas.len().min(refusing + 1)
 }
 
 /// How long the next attempt waits.

@@ -53,7 +53,7 @@ impl Standing {
         Situation {
             identifiers: &certificate.identifiers,
             renew_before: certificate.renew_before,
-            cas: certificate.cas.len(),
+            cas: &certificate.cas,
             record: &self.record,
             generations: &self.generations,
             backup: self.backup.as_ref(),

@@ -40,6 +40,8 @@ pub(super) struct Wish {
 pub(super) struct Failed {
     pub(super) trouble: CertificateTrouble,
     pub(super) error: Box<Error>,
+    /// At this CA; empty: at none.
+    pub(super) ca: String,
     pub(super) retry_after: Option<Duration>,
     pub(super) identifiers: Vec<String>,
 }
@@ -49,6 +51,7 @@ impl Failed {
         Self {
             trouble: CertificateTrouble::Local,
             error: Box::new(error),
+            ca: String::new(),
             retry_after: None,
             identifiers: Vec::new(),
         }
@@ -70,6 +73,7 @@ impl Failed {
         Self {
             trouble: sort,
             error: Box::new(Error::unavailable(code, message)),
+            ca: ca.authority.name.clone(),
             retry_after: trouble.retry_after,
             identifiers: trouble.identifiers,
         }
@@ -194,7 +198,7 @@ impl Certificates {
         standing: &Standing,
         situation: &plan::Situation<'_>,
     ) -> Decision {
-        if situation.cas == 0 {
+        if situation.cas.is_empty() {
             return plan::decide(situation);
         }
         let staged = situation
@@ -202,7 +206,7 @@ impl Certificates {
             .filter(|it| standing.record.pin.is_none() && self.read_back(certificate, it).is_ok());
         match staged {
             Some(staged) => Decision::Deploy(staged.number),
-            None => Decision::Order { cas: situation.cas },
+            None => Decision::Order { cas: situation.cas.len() },
         }
     }
 
@@ -260,7 +264,7 @@ impl Certificates {
                     "GENERATION_UNUSABLE" if number != self.standing(name)?.record.generation => {
                         self.pass_over(name, number);
                     }
-                    _ => self.hold(certificate, &failed, who).await?,
+                    _ => self.hold(certificate, &[failed], who).await?,
                 }
                 Err(error)
             }
@@ -338,13 +342,14 @@ impl Certificates {
         Ok(number)
     }
 
-    /// Notes that an attempt failed, and until when the next waits.
+    /// Notes that an attempt failed, at each of the CAs that were asked, and until when the next waits.
     pub(super) async fn hold(
         &self,
         certificate: &Certificate,
-        failed: &Failed,
+        each: &[Failed],
         who: &Who,
     ) -> Result<()> {
+        let Some(failed) = each.last() else { return Ok(()) };
         let (config, now, name) = (self.config.load_full(), self.now(), certificate.name.clone());
         let standing = self.standing(&name)?;
         let configuration = certificate.digest(&config);
@@ -360,8 +365,19 @@ impl Certificates {
                 || it.not_after < plan::plus(now, Duration::from_secs(86_400))
         });
         let seed = format!("{}/{name}", self.host.host_id);
-        let until =
-            plan::wait_until(failed.trouble, failures, failed.retry_after, (urgent, &seed), now);
+        let wait = |failed: &Failed| {
+            plan::wait_until(failed.trouble, failures, failed.retry_after, (urgent, &seed), now)
+        };
+        let situation = standing.situation(certificate, &configuration, (None, false), now);
+        let mut waits = situation.waits();
+        waits.retain(|(name, _)| each.iter().all(|failed| failed.ca != *name));
+        let asked = each.iter().filter(|failed| !failed.ca.is_empty());
+        waits.extend(asked.map(|failed| (failed.ca.clone(), wait(failed))));
+        // Then the first of them may be asked again.
+        let until = match failed.ca.is_empty() {
+            true => wait(failed),
+            false => waits.iter().filter_map(|(_, until)| *until).min(),
+        };
         let diagnosis = self.diagnose(certificate, failed).await;
         let error = failed.error.chain();
         let backoff = BackoffRecord {
@@ -372,11 +388,9 @@ impl Certificates {
             diagnosis,
             at: now,
             configuration,
+            waits,
         };
-        let ca = standing.record.order.as_ref().map_or_else(
-            || certificate.cas.first().cloned().unwrap_or_default(),
-            |order| order.ca.clone(),
-        );
+        let ca = failed.ca.clone();
         let event = Event {
             kind: "failed",
             ca,

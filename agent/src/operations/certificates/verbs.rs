@@ -147,14 +147,14 @@ impl Certificates {
         let (name, now) = (&certificate.name, self.now());
         let situation = view.standing.situation(certificate, "", (None, false), now);
         if let Some(order) = &view.standing.record.order
-            && situation.waits(&order.ca).is_none()
+            && situation.asked_to_wait(&order.ca).is_none()
         {
             let why = format!("it was placed with {} at {}", order.ca, order.at);
             return Ok(vec![PlanStep::new("go on with the order", order.url.clone(), why)]);
         }
         let mut refusal = None;
         for ca in certificate.cas.iter().take(cas).filter_map(|name| config.ca(name)) {
-            if let Some(until) = situation.waits(&ca.authority.name) {
+            if let Some(until) = situation.asked_to_wait(&ca.authority.name) {
                 if refusal.as_ref().is_none_or(|(_, earlier)| until < *earlier) {
                     refusal = Some((held_by_ca(ca, until, now), until));
                 }

@@ -17,9 +17,10 @@ impl Certificates {
         let standing = self.standing(&certificate.name)?;
         let now = self.now();
         let situation = standing.situation(certificate, "", (None, false), now);
-        let Some(until) = situation.waits(&ca.authority.name) else { return Ok(()) };
+        let Some(until) = situation.asked_to_wait(&ca.authority.name) else { return Ok(()) };
         Err(Failed {
             trouble: CertificateTrouble::RateLimited,
+            ca: ca.authority.name.clone(),
             error: Box::new(held_by_ca(ca, until, now)),
             retry_after: Duration::try_from(until.duration_since(now)).ok(),
             identifiers: Vec::new(),

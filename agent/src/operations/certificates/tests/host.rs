@@ -36,7 +36,7 @@ pub(super) struct Mood {
     pub(super) life: Duration,
     /// It can't be reached.
     pub(super) down: bool,
-    /// An order is refused with this.
+    /// An order is refused with this, by the CA of that name; another one does not.
     pub(super) refuses: Option<Trouble>,
     /// An order does not get on.
     pub(super) stuck: Option<Trouble>,
@@ -144,12 +144,12 @@ impl Acme for Ca {
         Ok(Directory { date: Some(self.now()), renewal_info, ..Directory::default() })
     }
 
-    async fn order(&self, _: &Authority, wanted: &Wanted) -> Result<Ordered, Trouble> {
+    async fn order(&self, ca: &Authority, wanted: &Wanted) -> Result<Ordered, Trouble> {
         let _open = self.gate.read().await;
         self.there()?;
         self.orders.lock().unwrap().push(self.now());
         let mood = self.mood.lock().unwrap();
-        if let Some(refusal) = &mood.refuses {
+        if let Some(refusal) = mood.refuses.as_ref().filter(|_| ca.name == "ca") {
             return Err(refusal.clone());
         }
         let replaces = mood.replaces && wanted.replaces.is_some();

@@ -65,7 +65,7 @@ struct Case {
     record: CertificateRecord,
     generations: Vec<GenerationRecord>,
     backup: Option<GenerationRecord>,
-    cas: usize,
+    cas: Vec<String>,
     clock: Option<&'static str>,
     checking: bool,
 }
@@ -84,7 +84,7 @@ impl Case {
             },
             generations,
             backup: None,
-            cas: 2,
+            cas: vec!["ca".to_owned(), "second".to_owned()],
             clock: None,
             checking: false,
         }
@@ -94,7 +94,7 @@ impl Case {
         Situation {
             identifiers: &self.identifiers,
             renew_before: days(30),
-            cas: self.cas,
+            cas: &self.cas,
             record: &self.record,
             generations: &self.generations,
             backup: self.backup.as_ref(),

@@ -294,3 +294,24 @@ async fn the_first_order_of_a_host_with_a_wrong_clock_is_not_placed() {
     assert_eq!(host.ca.ordered(), 0);
     assert!(host.told().contains(&"clock".to_owned()));
 }
+
+#[tokio::test]
+async fn each_ca_is_left_alone_as_long_as_it_wants_while_another_is_asked() {
+    let second = "[[certificates.acme]]\nname = \"second\"\ndirectory = \"https://second.example/\"\nterms_agreed = true\n";
+    for (class, retry_after) in [(Class::Policy, None), (Class::RateLimited, Some(days(2)))] {
+        // The second has no roots here that its certificates lead to.
+        let host = Host::with(days(6), &format!("{second}\n{GW}"), false).await;
+        host.ca.set(|mood| mood.refuses = Some(trouble(class, retry_after)));
+        host.look().await;
+        assert_eq!(host.ca.ordered(), 2, "one after the other: {class:?}");
+        let waits = host.standing().record.backoff.map(|it| it.waits).unwrap();
+        let names: Vec<&str> = waits.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["ca", "second"], "what the second issued leads to no root here");
+        assert_eq!(waits[0].1, retry_after.map(|it| super::super::plan::plus(at(0), it)));
+        until(&host, DAY, HOUR).await;
+        assert_eq!(host.ca.ordered(), 2, "neither is asked again");
+        until(&host, 3 * DAY, HOUR).await;
+        let again = if class == Class::RateLimited { 3 } else { 2 };
+        assert_eq!(host.ca.ordered(), again, "{class:?}");
+    }
+}

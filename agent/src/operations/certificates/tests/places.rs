@@ -136,9 +136,9 @@ fn each_copy_holds_what_it_should_and_ends_in_one_newline() {
             crlf(format!("{leaf}\n{rest}\n")),
             format!("{key}\r\n"),
             crlf(leaf.clone()),
-            crlf(rest.clone()),
+            crlf(rest),
         ),
-        ("the leaf alone", format!("{leaf}\n"), format!("{key}\n"), leaf.clone(), String::new()),
+        ("the leaf alone", format!("{leaf}\n"), format!("{key}\n"), leaf, String::new()),
     ] {
         let of = |sort| String::from_utf8(content(sort, chain.as_bytes(), key.as_bytes())).unwrap();
         let line = |text: &str| if text.is_empty() { String::new() } else { format!("{text}\n") };
@@ -182,7 +182,7 @@ fn a_copy_gets_its_mode_and_owner_and_nothing_is_left_beside_it() {
     let why = deploy(&nobody, b"chain", b"key").unwrap_err();
     assert!(why.contains("no user \"no-such-user\""), "{why}");
     let nobody =
-        Deployment { group: "no-such-group".to_owned(), ..copy(path.clone(), Content::Key, 0o600) };
+        Deployment { group: "no-such-group".to_owned(), ..copy(path, Content::Key, 0o600) };
     assert!(deploy(&nobody, b"chain", b"key").unwrap_err().contains("no group"));
     // A folder is in its place.
     let taken = home.path().join("taken");

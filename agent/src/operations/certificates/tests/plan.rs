@@ -28,6 +28,7 @@ fn failed(trouble: CertificateTrouble, until: Option<i64>) -> Option<BackoffReco
         diagnosis: Vec::new(),
         at: at(0),
         configuration: "one".to_owned(),
+        waits: Vec::new(),
     })
 }
 
@@ -169,7 +170,7 @@ fn the_next_cas_are_asked_after_half_of_the_time_or_when_nothing_is_sound() {
     assert_eq!(cas(&case, HOUR), 2, "the one for need: orders go on");
     // With none configured nothing is ordered.
     let mut case = fresh();
-    (case.cas, case.checking) = (0, true);
+    (case.cas, case.checking) = (Vec::new(), true);
     assert_eq!(decide(&case.situation(DUE)), Decision::Nothing);
 }
 
@@ -311,7 +312,7 @@ fn the_first_order_has_its_turn_before_one_signs_itself() {
     assert_eq!(decide(&case.situation(0)), Decision::DeployBackup);
     // Where nobody can be asked, at once.
     let mut case = Case::new(Vec::new());
-    case.cas = 0;
+    case.cas.clear();
     assert_eq!(decide(&case.situation(0)), Decision::SelfSign);
 }
 
@@ -335,4 +336,31 @@ fn what_goes_is_never_in_use() {
         assert_eq!(surplus(&record, &generations, keep), expected, "{what}");
     }
     assert!(surplus(&record(0, None, None), &[], 5).is_empty());
+}
+
+#[test]
+fn a_ca_that_waits_is_passed_over_for_the_next_one_once_that_may_be_asked() {
+    let mut case = fresh();
+    let waits = |case: &mut Case, trouble, until: Option<i64>, waits: &[(&str, Option<i64>)]| {
+        let each = waits.iter().map(|(ca, until)| ((*ca).to_owned(), until.map(at)));
+        case.record.backoff =
+            failed(trouble, until).map(|it| BackoffRecord { waits: each.collect(), ..it });
+    };
+    let half = DUE + 15 * DAY;
+    // The first wants to be left alone for long: the second has its turn after half of the time.
+    waits(&mut case, CertificateTrouble::RateLimited, Some(LIFE), &[("ca", Some(LIFE))]);
+    assert_eq!(decide(&case.situation(half - 1)), Decision::Nothing);
+    assert_eq!(decide(&case.situation(half)), Decision::Order { cas: 2 });
+    let both = [("ca", Some(LIFE)), ("second", Some(half + 60))];
+    waits(&mut case, CertificateTrouble::Server, Some(half + 60), &both);
+    assert_eq!(decide(&case.situation(half + 59)), Decision::Nothing);
+    assert_eq!(decide(&case.situation(half + 60)), Decision::Order { cas: 2 });
+    // It refuses for good: the second has its turn at once.
+    waits(&mut case, CertificateTrouble::Policy, None, &[("ca", None)]);
+    assert_eq!(decide(&case.situation(DUE)), Decision::Order { cas: 2 });
+    waits(&mut case, CertificateTrouble::Policy, None, &[("ca", None), ("second", None)]);
+    assert_eq!(decide(&case.situation(half)), Decision::Nothing);
+    // What fails on this host fails with any of them.
+    waits(&mut case, CertificateTrouble::Local, Some(LIFE), &[]);
+    assert_eq!(decide(&case.situation(half)), Decision::Nothing);
 }

@@ -46,9 +46,7 @@ impl Certificates {
         let turn = self.turn(&certificate.name);
         let _turn = turn.lock().await;
         let standing = self.standing(&certificate.name)?;
-        let sound = standing
-            .current()
-            .is_some_and(|it| plan::usable(it, &certificate.identifiers, self.now()).is_ok());
+        let sound = standing.current().is_some_and(|it| plan::good(it, self.now()).is_ok());
         if standing.record.pin.is_some() && sound {
             let message = format!(
                 "generation {} of {} is pinned; `genesisctl cert unpin` ends that",
@@ -57,6 +55,21 @@ impl Certificates {
             return Err(Error::refused("CERTIFICATE_PINNED", message, Vec::new()));
         }
         self.place_in_turn(certificate, number, (who, "deployed", None)).await
+    }
+
+    /// Puts the one in force where it should be: a copy was added, or somebody has changed one.
+    ///
+    /// # Errors
+    /// As [`Certificates::deploy`].
+    pub(super) async fn deploy_again(
+        &self,
+        certificate: &Certificate,
+        who: &Who,
+    ) -> Result<Deployed> {
+        let turn = self.turn(&certificate.name);
+        let _turn = turn.lock().await;
+        let record = self.standing(&certificate.name)?.record;
+        self.place_in_turn(certificate, record.generation, (who, "deployed", record.pin)).await
     }
 
     /// Puts a generation into service; the caller has the turn. With `pin`, it is kept there.
@@ -304,9 +317,8 @@ impl Certificates {
     ) -> Result<Deployed> {
         let name = certificate.name.clone();
         let standing = self.standing(&name)?;
-        let usable =
-            |it: &&GenerationRecord| plan::usable(it, &certificate.identifiers, self.now()).is_ok();
-        let previous = standing.generation(before).filter(usable).cloned();
+        let good = |it: &&GenerationRecord| plan::good(it, self.now()).is_ok();
+        let previous = standing.generation(before).filter(good).cloned();
         let (back, still) = match &previous {
             // There is nothing that could be better.
             None => {
@@ -338,6 +350,8 @@ impl Certificates {
         self.metrics.taken_back(&name);
         self.change(&name, who, event, move |record| {
             record.deploying = still;
+            // What stays in place is in force.
+            record.generation = still.unwrap_or(record.generation);
             Vec::new()
         })
         .await?;

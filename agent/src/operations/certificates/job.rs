@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use genesis_storage::{ReconciliationRecord, RunRecord, RunState, StepRecord, Verdict};
 
+use super::record::Who;
 use super::renew::Wish;
-use super::verify::Truth;
+use super::verify::{NONE, Truth};
 use super::{CHECK, Certificates, RENEW};
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
@@ -47,10 +48,24 @@ impl Job for Check {
 
     async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
         let own = &self.0;
-        let mut wrong = Vec::new();
+        let (mut wrong, mut put_right) = (Vec::new(), Vec::new());
         for verified in own.verify("").await? {
-            let bad =
-                verified.items.iter().filter(|it| it.truth == Truth::Fail && it.item != "current");
+            let mut items: Vec<_> =
+                verified.items.into_iter().filter(|it| it.truth == Truth::Fail).collect();
+            // What was never there is ordered below.
+            items.retain(|it| it.item != "current" || it.evidence != NONE);
+            if items.iter().any(|it| matches!(it.item, "current" | "deployed" | "served")) {
+                let who = Who { run: context.id(), ..Who::system() };
+                let certificate = own.named(&verified.name)?;
+                match own.deploy_again(&certificate, &who).await {
+                    Ok(_) => {
+                        items.retain(|it| !matches!(it.item, "current" | "deployed" | "served"));
+                        put_right.push(verified.name.clone());
+                    }
+                    Err(error) => wrong.push(format!("{}: {}", verified.name, error.chain())),
+                }
+            }
+            let bad = items.iter();
             wrong.extend(bad.map(|it| format!("{}: {}: {}", verified.name, it.item, it.evidence)));
         }
         own.look_for_revoked().await?;
@@ -77,10 +92,13 @@ impl Job for Check {
                 _ => wrong.push(format!("{name}: {}", ended.summary)),
             }
         }
-        let done = match count {
+        let mut done = match count {
             0 => "nothing is due".to_owned(),
             _ => format!("{} of {count} that were due: {}", renewed.len(), renewed.join(", ")),
         };
+        if !put_right.is_empty() {
+            done = format!("{done}; put where they should be: {}", put_right.join(", "));
+        }
         match wrong.is_empty() {
             true => Ok(Report::proven(done)),
             false => {

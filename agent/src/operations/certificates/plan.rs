@@ -44,28 +44,30 @@ pub fn lifetime(generation: &GenerationRecord) -> Duration {
 /// ever.
 pub fn margin(generation: &GenerationRecord, renew_before: Duration) -> Duration {
     let life = lifetime(generation);
-    if life <= SHORT { life / 2 } else { renew_before.min(life / 3) }
+    whole(if life <= SHORT { life / 2 } else { renew_before.min(life / 3) })
+}
+
+/// In whole seconds, as certificates count.
+fn whole(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
 }
 
 /// The warnings before its end: what each is called, and how long before.
 pub fn warnings(generation: &GenerationRecord) -> [(&'static str, Duration); 3] {
     let life = lifetime(generation);
     [
-        ("30d", (DAY * 30).min(life / 3)),
-        ("7d", (DAY * 7).min(life * 7 / 90)),
-        ("1d", DAY.min(life / 90)),
+        ("30d", whole((DAY * 30).min(life / 3))),
+        ("7d", whole((DAY * 7).min(life * 7 / 90))),
+        ("1d", whole(DAY.min(life / 90))),
     ]
 }
 
-/// Whether a generation may be in service; else why not.
+/// Whether a generation is good in itself; else why not. What it is for is another matter: a name that was added to the
+/// configuration makes the one in force no worse than it was.
 ///
 /// # Errors
 /// In words.
-pub fn usable(
-    generation: &GenerationRecord,
-    identifiers: &[String],
-    now: Timestamp,
-) -> Result<(), String> {
+pub fn good(generation: &GenerationRecord, now: Timestamp) -> Result<(), String> {
     if let Some(at) = generation.compromised_at {
         return Err(format!("its key was said to be compromised at {at}"));
     }
@@ -78,6 +80,19 @@ pub fn usable(
     if generation.not_before > plus(now, Duration::from_secs(300)) {
         return Err(format!("it begins at {}", generation.not_before));
     }
+    Ok(())
+}
+
+/// Whether a generation may come into service; else why not.
+///
+/// # Errors
+/// In words.
+pub fn usable(
+    generation: &GenerationRecord,
+    identifiers: &[String],
+    now: Timestamp,
+) -> Result<(), String> {
+    good(generation, now)?;
     match identifiers.iter().find(|wanted| !covers(&generation.identifiers, wanted)) {
         Some(missing) => Err(format!("it is not for {missing}")),
         None => Ok(()),
@@ -136,7 +151,8 @@ impl<'a> Situation<'a> {
 
     /// The generation in force, where it came from somebody whom clients trust and may be in service.
     pub fn sound(&self) -> Option<&'a GenerationRecord> {
-        self.current().filter(|it| it.origin != CertificateOrigin::SelfSigned && self.is_usable(it))
+        self.current()
+            .filter(|it| it.origin != CertificateOrigin::SelfSigned && good(it, self.now).is_ok())
     }
 
     /// The sound one, unless it is the one for need: that stands in for what is still to be had.
@@ -225,6 +241,10 @@ pub fn due(situation: &Situation<'_>) -> Due {
     };
     if current.origin == CertificateOrigin::Backup {
         let why = "the one for need is in service".to_owned();
+        return spaced(situation, Due { at: now, by_ca: false, why });
+    }
+    // Only its names can be missing.
+    if let Err(why) = usable(current, situation.identifiers, now) {
         return spaced(situation, Due { at: now, by_ca: false, why });
     }
     let own = minus(current.not_after, margin(current, situation.renew_before));
@@ -338,10 +358,11 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if due.at > now {
         return Decision::Nothing;
     }
-    let waits_for_check = situation.ordinary().is_some_and(|it| lifetime(it) > SHORT)
-        && !due.by_ca
-        && record.backoff.is_none()
-        && now < plus(due.at, OVERDUE);
+    let waits_for_check =
+        situation.ordinary().is_some_and(|it| lifetime(it) > SHORT && situation.is_usable(it))
+            && !due.by_ca
+            && record.backoff.is_none()
+            && now < plus(due.at, OVERDUE);
     match waits_for_check && !situation.checking {
         true => Decision::Nothing,
         false => Decision::Order { cas },

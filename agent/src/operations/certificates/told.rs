@@ -79,7 +79,7 @@ impl Certificates {
                         mut details: Vec<String>,
                         since,
                         behind: &[&str]| {
-            details.push(format!("genesisctl cert show --domain {name}"));
+            details.push(format!("genesisctl cert show {name}"));
             all.push(Condition {
                 key: format!("certificate/{name}/{what}"),
                 subject: name.clone(),
@@ -206,7 +206,7 @@ impl Certificates {
                 Some(until) => format!("tried again at {until}"),
                 None => "tried again when the configuration is another".to_owned(),
             });
-            let title = format!("{name} can't be renewed: {}", trouble(backoff.trouble));
+            let title = format!("{name} can't be renewed");
             tell(
                 "failed",
                 if sound { Severity::Medium } else { Severity::High },

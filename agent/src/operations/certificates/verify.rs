@@ -48,6 +48,9 @@ impl Served {
     }
 }
 
+/// What is said of a certificate that has no generation in force.
+pub const NONE: &str = "there is none";
+
 /// How an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Truth {
@@ -111,7 +114,7 @@ impl Certificates {
         let standing = self.standing(&name)?;
         let (folder, number) = (self.folder(&name), standing.record.generation);
         let Some(current) = standing.current().cloned() else {
-            let evidence = Err("there is none".to_owned());
+            let evidence = Err(NONE.to_owned());
             return Ok(Verified { name, items: vec![item("current", evidence)] });
         };
         let mut items = vec![item(

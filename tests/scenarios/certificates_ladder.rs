@@ -94,7 +94,7 @@ fn what_certbot_has_ordered_comes_into_service_as_a_generation() {
     assert_eq!((host.shown(), host.pebble.orders()), (host.generation(1), 1));
     // Its key in another's place is noticed before anything is written.
     let other = ca.issue("other", &[DOMAIN]);
-    let mixed = Leaf { fullchain: leaf.fullchain.clone(), key: other.key };
+    let mixed = Leaf { fullchain: leaf.fullchain, key: other.key };
     let live = certbot(host.folder(), &mixed);
     host.agent.ctl(&["cert", "unpin"]).ok();
     let refused = host.agent.ctl(&["cert", "import", "--from", live.to_str().unwrap(), "--yes"]);

@@ -190,8 +190,8 @@ impl Folder {
 
     fn clear_halves(&self, folder: &str) -> io::Result<()> {
         let folder = self.0.join(folder);
-        let halves = trees::names(&folder)?.into_iter().filter(|name| name.ends_with(HALF));
-        halves.map(|name| trees::remove(&folder.join(name))).collect()
+        let mut halves = trees::names(&folder)?.into_iter().filter(|name| name.ends_with(HALF));
+        halves.try_for_each(|name| trees::remove(&folder.join(name)))
     }
 
     /// What of the permissions is wider than it should be.

@@ -136,6 +136,28 @@ fn at_its_end_the_one_for_need_takes_over_within_seconds_until_a_ca_issues_anoth
 }
 
 #[test]
+fn a_ca_that_hangs_in_the_middle_of_an_order_keeps_nothing_from_service() {
+    let (mut host, proxy, _pager, _clock) = without_a_ca("");
+    host.agent.start();
+    host.agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");
+    let ca = PrivateCa::new();
+    let (ending, ends) = ends_in(&ca, 40);
+    import(&host, &ending);
+    proxy.heal();
+    proxy.fail_always(Kind::Authz, Fault::Hangs);
+    let waiting = host.agent.ctl_command(&["cert", "renew", "--force"]).spawn();
+    proxy.wait_requests(Kind::Authz, 1);
+    wait_until_within(Duration::from_secs(60), "its end", || now() >= ends);
+    wait_until_within(Duration::from_secs(20), "another to be served", || {
+        host.shown() != of(&ending)
+    });
+    assert!(now() < ends + SignedDuration::from_secs(20));
+    let mut waiting = waiting.unwrap();
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+}
+
+#[test]
 fn with_nothing_else_left_people_are_called_once_again_after_a_while_and_no_more_when_it_is_over() {
     let (mut host, proxy, pager, clock) = without_a_ca("self_signed_for = \"60s\"");
     proxy.heal();

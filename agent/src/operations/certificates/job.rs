@@ -77,7 +77,7 @@ impl Job for Check {
             async move {
                 context.safe_point()?;
                 let who = (context.actor(), context.reason());
-                let wish = Wish { force: false, checking: true };
+                let wish = Wish { checking: true, ..Wish::default() };
                 let started = own.start(&name, wish, who).await?;
                 let ended = own.runs.wait(&started.id).await?;
                 Ok::<_, Error>((name, ended))

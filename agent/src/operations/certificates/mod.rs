@@ -25,6 +25,7 @@ use crate::outside::aside::Aside;
 use crate::runs::Runs;
 use crate::state::State;
 
+pub mod backoff;
 pub mod budget;
 mod clock;
 pub mod config;

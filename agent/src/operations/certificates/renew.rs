@@ -12,7 +12,7 @@ use super::config::{Ca, Certificate};
 use super::deploy::Deployed;
 use super::plan::{self, Decision};
 use super::record::{Event, Who};
-use super::{Certificates, RENEW, Standing, key, lock, material};
+use super::{Certificates, RENEW, Standing, backoff, key, lock, material};
 use crate::emergency::Stance;
 use crate::error::{Error, Kind, Result};
 use crate::outside::acme::{Class, Trouble};
@@ -34,6 +34,8 @@ pub(super) struct Wish {
     pub(super) force: bool,
     /// It is the daily check.
     pub(super) checking: bool,
+    /// Only what needs no CA, beside a run that waits for one.
+    pub(super) beside: bool,
 }
 
 /// Why an attempt came to nothing.
@@ -102,7 +104,7 @@ impl Certificates {
             actor,
             reason,
             parameters: json!({ "certificate": name, "force": wish.force }),
-            key: key(name),
+            key: if wish.beside { format!("{}/beside", key(name)) } else { key(name) },
             second: SecondCaller::Attach,
             stance: Stance::GoOn,
         };
@@ -143,6 +145,7 @@ impl Certificates {
             let decision = self.decision(&certificate, wish.checking, force).await?;
             let (said, seen) = match decision {
                 Decision::Nothing => break,
+                Decision::Order { .. } if wish.beside => break,
                 Decision::Order { cas } => {
                     let forced = std::mem::take(&mut force);
                     self.order(&certificate, cas, (forced, &who), &context).await?
@@ -366,7 +369,7 @@ impl Certificates {
         });
         let seed = format!("{}/{name}", self.host.host_id);
         let wait = |failed: &Failed| {
-            plan::wait_until(failed.trouble, failures, failed.retry_after, (urgent, &seed), now)
+            backoff::wait_until(failed.trouble, failures, failed.retry_after, (urgent, &seed), now)
         };
         let situation = standing.situation(certificate, &configuration, (None, false), now);
         let mut waits = situation.waits();

@@ -226,7 +226,7 @@ impl Certificates {
             return Ok((name, Renewed::NotDue { at: view.due.at, why: view.due.why }));
         };
         plan.accept(plan_hash)?;
-        let wish = Wish { force, checking: true };
+        let wish = Wish { force, checking: true, ..Wish::default() };
         let started = self.start(&name, wish, (actor, reason)).await?;
         Ok((name, Renewed::Run(started)))
     }

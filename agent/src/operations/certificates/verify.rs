@@ -49,7 +49,7 @@ impl Served {
 }
 
 /// What is said of a certificate that has no generation in force.
-pub const NONE: &str = "there is none";
+pub(super) const NONE: &str = "there is none";
 
 /// How an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

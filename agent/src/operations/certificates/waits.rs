@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::config::{Ca, Certificate};
 use super::record::{Event, Who};
 use super::renew::Failed;
-use super::{Certificates, plan};
+use super::{Certificates, backoff};
 use crate::error::{Error, Unmet};
 
 impl Certificates {
@@ -37,7 +37,7 @@ impl Certificates {
         let asked = failed.retry_after.filter(|_| failed.error.code == "CA_RATE_LIMITED");
         let Some(asked) = asked else { return Ok(()) };
         let (ca, now) = (ca.authority.name.clone(), self.now());
-        let until = plan::asked_for(now, asked);
+        let until = backoff::asked_for(now, asked);
         let event = Event {
             kind: "rate-limited",
             ca: ca.clone(),

@@ -11,12 +11,14 @@ use super::config::{Ca, Certificate};
 use super::plan::{self, Decision};
 use super::record::{Event, Who};
 use super::renew::Wish;
-use super::{Certificates, Standing};
+use super::{Certificates, Standing, backoff};
 use crate::error::Result;
 use crate::outside::acme::Class;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(5);
+/// A run that goes on for longer waits for a CA.
+const WAITED: Duration = Duration::from_secs(20);
 /// So many runs are begun by a look, and so many go on at a time.
 const AT_ONCE: usize = 8;
 /// So many CAs are asked at a time when they want a certificate renewed.
@@ -61,7 +63,11 @@ impl Certificates {
         self.confirm_the_time().await;
         let wanted = self.wanted(false)?;
         for name in wanted {
-            if self.runs.active_with_key(&super::key(&name)).is_some() || self.pauses(&name) {
+            if self.pauses(&name) {
+                continue;
+            }
+            if let Some(run) = self.runs.active_with_key(&super::key(&name)) {
+                self.place_beside(&name, &run).await?;
                 continue;
             }
             if self.going_on() >= AT_ONCE {
@@ -74,6 +80,25 @@ impl Certificates {
             }
         }
         Ok(())
+    }
+
+    /// A run that waits for a CA does not keep another certificate from coming into service when the one in force ends.
+    async fn place_beside(self: &Arc<Self>, name: &str, run: &str) -> Result<()> {
+        let Ok(going) = self.runs.find(run) else { return Ok(()) };
+        if self.now() < plan::plus(going.record.started_at, WAITED) {
+            return Ok(());
+        }
+        let (config, certificate) = (self.config.load_full(), self.named(name)?);
+        let (standing, digest) = (self.standing(name)?, certificate.digest(&config));
+        let clock = self.clock_for(&standing);
+        let seen = (clock.as_deref(), false);
+        let situation = standing.situation(&certificate, &digest, seen, self.now());
+        if matches!(plan::decide(&situation), Decision::Nothing | Decision::Order { .. }) {
+            return Ok(());
+        }
+        let wish = Wish { beside: true, ..Wish::default() };
+        let who = ("system:certificates".to_owned(), String::new());
+        self.start(name, wish, who).await.map(|_| ())
     }
 
     /// The certificates about which something is to be done, the most urgent first. Costs microseconds for each.
@@ -158,12 +183,12 @@ impl Certificates {
                     .and_then(|it| it.window)
                     .filter(|(start, end, _)| (*start, *end) == (info.start, info.end));
                 let seed = format!("{}/{}/{}", self.host.host_id, current.fingerprint, info.start);
-                let chosen =
-                    same.map_or_else(|| plan::choose(info.start, info.end, &seed), |(_, _, at)| at);
+                let chosen = same
+                    .map_or_else(|| backoff::choose(info.start, info.end, &seed), |(_, _, at)| at);
                 RenewalRecord {
                     fingerprint: current.fingerprint.clone(),
                     window: Some((info.start, info.end, chosen)),
-                    ask_at: plan::ask_again(now, info.ask_again),
+                    ask_at: backoff::ask_again(now, info.ask_again),
                     explanation: info.explanation.unwrap_or_default(),
                 }
             }
@@ -186,7 +211,7 @@ impl Certificates {
                 RenewalRecord {
                     fingerprint: current.fingerprint.clone(),
                     window,
-                    ask_at: plan::ask_again(now, pause),
+                    ask_at: backoff::ask_again(now, pause),
                     explanation: before.map(|it| it.explanation.clone()).unwrap_or_default(),
                 }
             }

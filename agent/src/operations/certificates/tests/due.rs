@@ -6,7 +6,8 @@ use genesis_storage::{CertificateOrigin, CertificateTrouble, RenewalRecord};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::super::plan::{self, due, margin, warnings};
+use super::super::backoff;
+use super::super::plan::{due, margin, warnings};
 use super::*;
 
 fn renewal(fingerprint: String, window: Option<(i64, i64, i64)>) -> RenewalRecord {
@@ -133,7 +134,7 @@ fn what_can_t_be_used_is_due_now() {
 
 fn waits(trouble: CertificateTrouble, asked: Option<Duration>, urgent: bool) -> Vec<i64> {
     let until = |failures| {
-        plan::wait_until(trouble, failures, asked, (urgent, "host/gw"), at(0))
+        backoff::wait_until(trouble, failures, asked, (urgent, "host/gw"), at(0))
             .map_or(-1, |until| until.duration_since(at(0)).as_secs())
     };
     (1..=40).map(until).collect()
@@ -182,7 +183,7 @@ fn what_a_ca_asks_for_is_obeyed() {
 fn hosts_that_failed_together_do_not_come_back_together() {
     let until = |host: usize| {
         let seed = format!("{host}/gw");
-        plan::wait_until(CertificateTrouble::Server, 9, None, (false, &seed), at(0)).unwrap()
+        backoff::wait_until(CertificateTrouble::Server, 9, None, (false, &seed), at(0)).unwrap()
     };
     let different: std::collections::BTreeSet<Timestamp> = (0..100).map(until).collect();
     assert!(different.len() > 60, "{}", different.len());
@@ -192,14 +193,14 @@ proptest! {
     #[test]
     fn the_instant_chosen_is_in_its_window_and_stays(start in -5_000_000i64..5_000_000, span in -10i64..3_000_000, seed in ".{0,12}") {
         let (from, until) = (at(start), at(start + span));
-        let chosen = plan::choose(from, until, &seed);
+        let chosen = backoff::choose(from, until, &seed);
         prop_assert!(from <= chosen && chosen <= until.max(from));
-        prop_assert_eq!(chosen, plan::choose(from, until, &seed));
+        prop_assert_eq!(chosen, backoff::choose(from, until, &seed));
     }
 
     #[test]
     fn a_ca_is_asked_again_within_a_minute_and_a_day(asked in prop::option::of(0u64..u64::MAX)) {
-        let again = plan::ask_again(at(0), asked.map(Duration::from_secs)).duration_since(at(0)).as_secs();
+        let again = backoff::ask_again(at(0), asked.map(Duration::from_secs)).duration_since(at(0)).as_secs();
         prop_assert!((60..=DAY).contains(&again));
         match asked {
             None => prop_assert_eq!(again, 6 * HOUR),
@@ -227,7 +228,9 @@ proptest! {
 #[test]
 fn the_instant_is_spread_over_the_window() {
     let chosen: Vec<i64> = (0..200)
-        .map(|host| plan::choose(at(0), at(100), &host.to_string()).duration_since(at(0)).as_secs())
+        .map(|host| {
+            backoff::choose(at(0), at(100), &host.to_string()).duration_since(at(0)).as_secs()
+        })
         .collect();
     assert!(chosen.iter().any(|it| *it < 10) && chosen.iter().any(|it| *it > 90));
 }

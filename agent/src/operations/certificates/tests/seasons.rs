@@ -193,7 +193,7 @@ async fn two_that_begin_at_a_time_order_once() {
     let host = Host::new(days(90)).await;
     let shut = host.ca.gate.write().await;
     let who = || ("alice".to_owned(), String::new());
-    let force = Wish { force: true, checking: true };
+    let force = Wish { force: true, checking: true, ..Wish::default() };
     let (one, two) = tokio::join!(
         tokio::spawn({
             let own = Arc::clone(&host.certificates);

@@ -11773,7 +11773,7 @@ pub struct VerifyCertificatesRequest {
 /// One thing that was looked at.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CertificateCheck {
-    /// "current", "key", "chain", "names", "expiry", "permissions", "deployed", "served", "pending".
+    /// "current", "key", "chain", "names", "expiry", "trust", "permissions", "deployed", "served", "pending".
     #[prost(string, tag = "1")]
     pub item: ::prost::alloc::string::String,
     #[prost(enumeration = "Truth", tag = "2")]
@@ -11834,7 +11834,7 @@ pub struct CertificateEvent {
     pub at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// Such as "ordered", "issued", "deployed", "proven", "failed", "rolled-back", "self-signed".
+    /// Such as "ordered", "issued", "deployed", "deploy-failed", "failed", "unauthorized", "rolled-back", "self-signed".
     #[prost(string, tag = "3")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]

@@ -1,7 +1,7 @@
 //! What a CA still allows, by what this host has used: so that the limit is met here and not there, where a refusal may
 //! last a week. Pure: events and the time are arguments.
 //!
-//! The numbers are those that Let's Encrypt publishes (https://letsencrypt.org/docs/rate-limits/). It counts in token
+//! The numbers are those that Let's Encrypt publishes (<https://letsencrypt.org/docs/rate-limits/>). It counts in token
 //! buckets; a reader of "5 per week" counts in a sliding window. Both must allow an order.
 
 use std::collections::{BTreeMap, BTreeSet};

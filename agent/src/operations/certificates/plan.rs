@@ -390,6 +390,15 @@ fn in_place(situation: &Situation<'_>) -> Option<Decision> {
     match situation.current() {
         // The first order has its turn before a certificate is made that nobody trusts.
         None if record.backoff.is_none() && !situation.cas.is_empty() => None,
+        // So has the one that replaces what is barred and has not ended: nobody trusts one of our own any more than that.
+        Some(it)
+            if it.origin != CertificateOrigin::SelfSigned
+                && it.not_after > situation.now
+                && record.backoff.is_none()
+                && !situation.cas.is_empty() =>
+        {
+            None
+        }
         Some(it) if lasts(&it) => None,
         // One that was made and did not come into service is as good as another.
         _ => Some(

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use genesis_storage::{CertificateEventRecord, Identity, Options, RunRecord, Store};
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams,
+    CertificateSigningRequestParams, CrlDistributionPoint, DistinguishedName, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -44,6 +45,8 @@ pub(super) struct Mood {
     pub(super) window: Option<(Timestamp, Timestamp)>,
     /// It takes orders for replacements.
     pub(super) replaces: bool,
+    /// What it issues says that its list is there.
+    pub(super) list: Option<String>,
 }
 
 pub(super) struct Ca {
@@ -86,6 +89,29 @@ pub(super) fn root(until: Timestamp) -> (Issuer<'static, KeyPair>, String) {
     (Issuer::new(params, key), pem)
 }
 
+/// What a CA has revoked, in DER.
+pub(super) fn list_of(
+    issuer: &Issuer<'static, KeyPair>,
+    serials: &[&str],
+    from: Timestamp,
+) -> Vec<u8> {
+    let revoked = |serial: &&str| RevokedCertParams {
+        serial_number: SerialNumber::from(hex::decode(serial).unwrap()),
+        revocation_time: time_of(from),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: time_of(from),
+        next_update: time_of(plus(from, seconds(86_400))),
+        crl_number: SerialNumber::from(1u64),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(issuer).unwrap().der().to_vec()
+}
+
 impl Ca {
     fn new(clock: &Arc<ManualClock>, life: Duration) -> Self {
         let (issuer, root) = root(at(4_000 * 86_400));
@@ -101,6 +127,7 @@ impl Ca {
                 stuck: None,
                 window: None,
                 replaces: false,
+                list: None,
             }),
             orders: Mutex::default(),
             issued: Mutex::default(),
@@ -128,6 +155,11 @@ impl Ca {
     pub(super) fn issued(&self) -> Vec<i64> {
         let from = self.origin.0;
         self.issued.lock().unwrap().iter().map(|it| it.duration_since(from).as_secs()).collect()
+    }
+
+    /// Its list of what it has revoked, in DER: these serials (hexadecimal), good for a day from `from` on.
+    pub(super) fn list(&self, serials: &[&str], from: Timestamp) -> Vec<u8> {
+        list_of(&self.issuer, serials, from)
     }
 
     pub(super) fn ordered(&self) -> usize {
@@ -165,9 +197,9 @@ impl Acme for Ca {
         _: Duration,
     ) -> Result<String, Trouble> {
         self.there()?;
-        let (life, stuck) = {
+        let (life, stuck, list) = {
             let mood = self.mood.lock().unwrap();
-            (mood.life, mood.stuck.clone())
+            (mood.life, mood.stuck.clone(), mood.list.clone())
         };
         if let Some(trouble) = stuck {
             return Err(trouble);
@@ -177,6 +209,8 @@ impl Acme for Ca {
         request.params.not_before = time_of(from);
         request.params.not_after = time_of(plus(from, life));
         request.params.distinguished_name = DistinguishedName::new();
+        request.params.crl_distribution_points =
+            list.into_iter().map(|uri| CrlDistributionPoint { uris: vec![uri] }).collect();
         let issued = request.signed_by(&self.issuer).unwrap();
         self.issued.lock().unwrap().push(self.now());
         Ok(issued.pem())

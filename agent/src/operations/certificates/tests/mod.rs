@@ -9,6 +9,7 @@ mod material;
 mod outages;
 mod places;
 mod plan;
+mod revoked;
 mod seasons;
 
 use std::time::Duration;

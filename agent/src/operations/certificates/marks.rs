@@ -15,7 +15,7 @@ impl Certificates {
     /// What pinning would do.
     ///
     /// # Errors
-    /// `CERTIFICATE_NOT_FOUND`, `GENERATION_NOT_FOUND`.
+    /// `CERTIFICATE_NOT_FOUND`, `GENERATION_NOT_FOUND`, `GENERATION_UNUSABLE`.
     pub fn plan_pin(&self, domain: &str) -> Result<Plan> {
         let certificate = self.named(domain)?;
         let standing = self.standing(&certificate.name)?;
@@ -25,6 +25,13 @@ impl Certificates {
                 format!("{} has none to pin", certificate.name),
             ));
         };
+        if current.origin == CertificateOrigin::SelfSigned {
+            let message = format!(
+                "generation {} of {} signs itself: it is replaced as soon as another can be had",
+                current.number, certificate.name
+            );
+            return Err(Error::refused("GENERATION_UNUSABLE", message, Vec::new()));
+        }
         let why =
             format!("nothing is ordered until it is unpinned; it ends at {}", current.not_after);
         let step =

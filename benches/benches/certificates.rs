@@ -14,10 +14,17 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use genesis_agent::config::TlsFiles;
+use genesis_agent::operations::certificates::disk::Folder;
+use genesis_agent::outside::{Clock, SystemClock};
+use genesis_agent::server::connection::Connections;
+use genesis_agent::server::tls::Tls;
 use genesis_tests::acme::Pebble;
 use genesis_tests::certificates::{Served, certificate, pebble};
+use genesis_tests::private_ca::PrivateCa;
 use support::agent::Agent;
 use support::cpu::Cpu;
 use support::{Outcome, quantile};
@@ -32,10 +39,13 @@ const LOOK: f64 = 5.0;
 /// Seconds.
 const ORDER_GOAL: f64 = 2.0;
 const ROLLBACK_GOAL: f64 = 1.0;
+const SWAPS: usize = 500;
+const SWAP_GOAL: f64 = 0.001;
 const LOOK_GOAL: f64 = 0.2;
 
 fn main() -> Outcome<ExitCode> {
-    let mut good = orders()?;
+    let mut good = swaps()?;
+    good &= orders()?;
     good &= a_thousand()?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -44,6 +54,56 @@ fn shown(what: &str, samples: &mut [f64]) -> (f64, f64) {
     let (median, most) = (quantile(samples, 0.5), quantile(samples, 1.0));
     println!("{what}: {:.0} ms median, {:.0} ms at most", median * 1e3, most * 1e3);
     (median, most)
+}
+
+/// Another generation comes into force at the agent's own listener: its files are read and checked, and take the place of
+/// the ones before. The link's switch, which waits for the disk, is shown by itself.
+fn swaps() -> Outcome<bool> {
+    let (ca, state) = (PrivateCa::new(), tempfile::tempdir()?);
+    let folder = Folder::of(state.path(), "own");
+    for number in [1, 2] {
+        let leaf = ca.issue(&format!("gen-{number}"), &[DOMAIN]);
+        let place = folder.generation(number);
+        fs::create_dir_all(&place)?;
+        fs::copy(&leaf.fullchain, place.join("fullchain.pem"))?;
+        fs::copy(&leaf.key, place.join("key.pem"))?;
+    }
+    folder.switch(1)?;
+    let current = folder.0.join("current");
+    let files = TlsFiles {
+        certificate: current.join("fullchain.pem"),
+        key: current.join("key.pem"),
+        client_ca: ca.roots_file().to_owned(),
+        revocation_list: None,
+        managed: Some("own".to_owned()),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let connections = Connections::new(16, Arc::clone(&clock));
+    let tls = Tls::open(files, "127.0.0.1:0".to_owned(), clock, connections);
+    let (mut links, mut swaps) = (Vec::new(), Vec::new());
+    for round in 0..SWAPS {
+        let began = Instant::now();
+        folder.switch(if round % 2 == 0 { 2 } else { 1 })?;
+        links.push(began.elapsed().as_secs_f64());
+        let began = Instant::now();
+        if !tls.reload()? {
+            return Err("the other generation was not taken over".into());
+        }
+        swaps.push(began.elapsed().as_secs_f64());
+    }
+    let micros = |samples: &mut [f64], share| quantile(samples, share) * 1e6;
+    println!(
+        "the link switched and flushed: {:.0} us median, {:.0} us p99",
+        micros(&mut links, 0.5),
+        micros(&mut links, 0.99)
+    );
+    println!(
+        "swapped at the listener: {:.0} us median, {:.0} us p99, {:.0} us at most",
+        micros(&mut swaps, 0.5),
+        micros(&mut swaps, 0.99),
+        micros(&mut swaps, 1.0)
+    );
+    Ok(quantile(&mut swaps, 0.99) < SWAP_GOAL)
 }
 
 fn orders() -> Outcome<bool> {

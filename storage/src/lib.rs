@@ -51,7 +51,7 @@ pub use tables::care::{Care, CareOutcome, CareRecord, CareWriting, LedgerRecord}
 pub use tables::certificates::{
     BackoffRecord, CertificateEventRecord, CertificateOrigin, CertificateRecord,
     CertificateTrouble, Certificates, CertificatesBookkeeping, CertificatesWriting,
-    GenerationRecord, OrderRecord, PinRecord, RenewalRecord,
+    DeployingRecord, GenerationRecord, OrderRecord, PinRecord, RenewalRecord,
 };
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};

@@ -59,6 +59,20 @@ pub struct OrderRecord {
     pub forced: bool,
 }
 
+/// A generation that is being put into service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployingRecord {
+    /// Its number.
+    pub generation: u32,
+    /// Whether somebody goes back to it.
+    pub rolled_back: bool,
+    /// Who keeps it in service once it is there.
+    pub pin: Option<PinRecord>,
+    /// Whether it is in place and could not be seen to be served, while there is nothing better. Otherwise somebody is at
+    /// it, or was cut off.
+    pub failed: bool,
+}
+
 /// Why the next attempt waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackoffRecord {
@@ -79,6 +93,9 @@ pub struct BackoffRecord {
     /// The CAs that failed, and until when each is not asked again; `None`: until the configuration is another.
     #[serde(default)]
     pub waits: Vec<(String, Option<Timestamp>)>,
+    /// Whether it was a generation that could not be brought into service.
+    #[serde(default)]
+    pub placing: bool,
 }
 
 /// When the CA wants a certificate to be renewed.
@@ -115,13 +132,13 @@ pub struct CertificateRecord {
     /// The greatest number that a generation ever had.
     pub greatest: u32,
     /// A generation that is being put into service: the one before it is in `generation`.
-    pub deploying: Option<u32>,
+    pub deploying: Option<DeployingRecord>,
     /// When the one in force was deployed.
     pub deployed_at: Option<Timestamp>,
     /// Whether it is kept in service.
     pub pin: Option<PinRecord>,
-    /// The order that has not ended.
-    pub order: Option<OrderRecord>,
+    /// The orders that have not ended, at most one with each CA, the newest last.
+    pub orders: Vec<OrderRecord>,
     /// Why the next attempt waits.
     pub backoff: Option<BackoffRecord>,
     /// When the CA wants it to be renewed.
@@ -228,6 +245,23 @@ impl<'t> Certificates<'t> {
         row.map(|row| decode(&name, row.value())).transpose()
     }
 
+    /// How the certificate of this name stands; as a new one does, where nothing is known of it.
+    pub fn get_or_new(&self, name: &str) -> Result<CertificateRecord, StorageError> {
+        let new = || CertificateRecord { name: name.to_owned(), ..CertificateRecord::default() };
+        Ok(self.get(name)?.unwrap_or_else(new))
+    }
+
+    /// A generation; number 0 is the one for need.
+    pub fn generation(
+        &self,
+        name: &str,
+        number: u32,
+    ) -> Result<Option<GenerationRecord>, StorageError> {
+        let view = self.source.view(CERTIFICATE_GENERATIONS)?;
+        let row = view.get((name, number))?;
+        row.map(|row| decode(&format!("{name}/{number}"), row.value())).transpose()
+    }
+
     /// All of them, by name.
     pub fn all(&self) -> Result<Vec<CertificateRecord>, StorageError> {
         self.source.view(CERTIFICATES)?.with_prefix("", usize::MAX)
@@ -330,5 +364,29 @@ impl<'t> CertificatesBookkeeping<'t> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Sets a number aside for a generation that somebody is about to make: greater than each that was, and than
+    /// `others`. Nobody else gets it, also after a crash.
+    pub fn reserve(&self, name: &str, others: u32) -> Result<u32, StorageError> {
+        let mut record = self.writing.get_or_new(name)?;
+        record.greatest = record.greatest.max(others).saturating_add(1);
+        self.writing.put(&record)?;
+        Ok(record.greatest)
+    }
+
+    /// What was found out about the failure that was noted at this time.
+    pub fn diagnosed(
+        &self,
+        name: &str,
+        at: Timestamp,
+        diagnosis: Vec<(String, String, String)>,
+    ) -> Result<(), StorageError> {
+        let mut record = self.writing.get_or_new(name)?;
+        match record.backoff.as_mut().filter(|it| it.at == at) {
+            Some(backoff) => backoff.diagnosis = diagnosis,
+            None => return Ok(()),
+        }
+        self.writing.put(&record)
     }
 }

@@ -33,10 +33,10 @@ fn trouble() -> impl Strategy<Value = CertificateTrouble> {
 prop_compose! {
     fn any_backoff()(
         until in maybe_time(), trouble in trouble(), failures in any::<u32>(), texts in prop::array::uniform2(text()),
-        waits in prop::collection::vec((text(), maybe_time()), 0..3), diagnosis in prop::collection::vec((text(), text(), text()), 0..3), at in time(),
+        waits in prop::collection::vec((text(), maybe_time()), 0..3), diagnosis in prop::collection::vec((text(), text(), text()), 0..3), at in time(), placing in any::<bool>(),
     ) -> BackoffRecord {
         let [error, configuration] = texts;
-        BackoffRecord { until, trouble, failures, error, diagnosis, at, configuration, waits }
+        BackoffRecord { until, trouble, failures, error, diagnosis, at, configuration, waits, placing }
     }
 }
 
@@ -50,18 +50,23 @@ prop_compose! {
     }
 }
 
+fn pin() -> impl Strategy<Value = Option<PinRecord>> {
+    let parts = prop::option::of((time(), text(), text()));
+    parts.prop_map(|pin| pin.map(|(at, by, reason)| PinRecord { at, by, reason }))
+}
+
 prop_compose! {
     fn any_certificate()(
-        name in "[a-z0-9.-]{1,12}", numbers in any::<(u32, u32, Option<u32>)>(), times in prop::array::uniform2(maybe_time()),
+        name in "[a-z0-9.-]{1,12}", numbers in any::<(u32, u32)>(), times in prop::array::uniform2(maybe_time()),
         waits in prop::collection::vec((text(), time()), 0..3),
-        pin in prop::option::of((time(), text(), text())), order in prop::option::of(any_order()), backoff in prop::option::of(any_backoff()),
+        pin in pin(), deploying in prop::option::of((any::<(u32, bool, bool)>(), pin())), orders in prop::collection::vec(any_order(), 0..3), backoff in prop::option::of(any_backoff()),
         renewal in prop::option::of((text(), prop::option::of((time(), time(), time())), time(), text())),
         since in prop::option::of((time(), text(), any::<u32>())),
     ) -> CertificateRecord {
         let [deployed_at, attempted_at] = times;
         CertificateRecord {
-            name, generation: numbers.0, greatest: numbers.1, deploying: numbers.2, deployed_at,
-            pin: pin.map(|(at, by, reason)| PinRecord { at, by, reason }), order, backoff,
+            name, generation: numbers.0, greatest: numbers.1, deployed_at, pin, orders, backoff,
+            deploying: deploying.map(|((generation, rolled_back, failed), pin)| DeployingRecord { generation, rolled_back, pin, failed }),
             renewal: renewal.map(|(fingerprint, window, ask_at, explanation)| RenewalRecord { fingerprint, window, ask_at, explanation }),
             self_signed_since: since.map(|(wall, boot, seconds)| Moment { wall, boot, since_boot: std::time::Duration::from_secs(seconds.into()) }),
             attempted_at, waits,

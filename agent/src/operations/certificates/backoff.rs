@@ -42,7 +42,7 @@ const WAITS: [Wait; 5] = [
 const URGENT: Duration = Duration::from_secs(900);
 
 /// What a CA asks for is not longer than what it could mean.
-const LONGEST: Duration = Duration::from_secs(8 * 86_400);
+pub const LONGEST: Duration = Duration::from_secs(8 * 86_400);
 
 /// Until when a CA wants to be left alone that said so now.
 pub fn asked_for(now: Timestamp, asked: Duration) -> Timestamp {

@@ -152,19 +152,21 @@ pub fn used(
 fn open_and_issued(events: &[CertificateEventRecord]) -> BTreeSet<&str> {
     let mut in_order: Vec<&CertificateEventRecord> = events.iter().collect();
     in_order.sort_by(|a, b| a.id.cmp(&b.id));
-    let (mut counted, mut open) = (BTreeSet::new(), BTreeMap::<&str, &str>::new());
+    let (mut counted, mut open) = (BTreeSet::new(), BTreeMap::<(&str, u32), &str>::new());
     for event in in_order {
+        // Each order has a generation of its own. One that was given up and of which the CA did not say that it has come
+        // to nothing may have been issued all the same.
+        let order = (event.name.as_str(), event.generation);
         match event.kind.as_str() {
             ORDERED => {
-                // A later one of the same certificate: the order before it has come to nothing.
-                open.insert(&event.name, &event.id);
+                open.insert(order, &event.id);
             }
             ISSUED | UNUSABLE => {
-                open.remove(event.name.as_str());
+                open.remove(&order);
                 counted.insert(event.id.as_str());
             }
             ENDED | UNAUTHORIZED => {
-                open.remove(event.name.as_str());
+                open.remove(&order);
             }
             _ => {}
         }

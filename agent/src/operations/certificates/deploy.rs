@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use genesis_storage::{CertificateOrigin, GenerationRecord};
+use genesis_storage::{CertificateOrigin, DeployingRecord, GenerationRecord, PinRecord};
 use serde_json::json;
 
 use super::config::{Ca, Certificate};
@@ -46,7 +46,14 @@ impl Certificates {
         let turn = self.turn(&certificate.name);
         let _turn = turn.lock().await;
         let standing = self.standing(&certificate.name)?;
-        let sound = standing.current().is_some_and(|it| plan::good(it, self.now()).is_ok());
+        let cut_off = standing.record.deploying.clone().filter(|it| it.generation == number);
+        if let Some(deploying) = cut_off {
+            return self.place_in_turn(certificate, who, deploying).await;
+        }
+        // One that signs itself is replaced, whoever wanted to keep it.
+        let sound = standing.current().is_some_and(|it| {
+            it.origin != CertificateOrigin::SelfSigned && plan::good(it, self.now()).is_ok()
+        });
         if standing.record.pin.is_some() && sound {
             let message = format!(
                 "generation {} of {} is pinned; `genesisctl cert unpin` ends that",
@@ -54,10 +61,11 @@ impl Certificates {
             );
             return Err(Error::refused("CERTIFICATE_PINNED", message, Vec::new()));
         }
-        self.place_in_turn(certificate, number, (who, "deployed", None)).await
+        self.place_in_turn(certificate, who, on_its_way(number, None)).await
     }
 
-    /// Puts the one in force where it should be: a copy was added, or somebody has changed one.
+    /// Puts the one in force where it should be, or the one on its way to be: a copy was added, or somebody has changed
+    /// one.
     ///
     /// # Errors
     /// As [`Certificates::deploy`].
@@ -69,17 +77,19 @@ impl Certificates {
         let turn = self.turn(&certificate.name);
         let _turn = turn.lock().await;
         let record = self.standing(&certificate.name)?.record;
-        self.place_in_turn(certificate, record.generation, (who, "deployed", record.pin)).await
+        let deploying =
+            record.deploying.unwrap_or_else(|| on_its_way(record.generation, record.pin));
+        self.place_in_turn(certificate, who, deploying).await
     }
 
-    /// Puts a generation into service; the caller has the turn. With `pin`, it is kept there.
+    /// Puts a generation into service; the caller has the turn.
     pub(super) async fn place_in_turn(
         &self,
         certificate: &Certificate,
-        number: u32,
-        (who, kind, pin): (&Who, &'static str, Option<genesis_storage::PinRecord>),
+        who: &Who,
+        deploying: DeployingRecord,
     ) -> Result<Deployed> {
-        let name = certificate.name.clone();
+        let (name, number) = (certificate.name.clone(), deploying.generation);
         let standing = self.standing(&name)?;
         let Some(generation) = standing.generation(number).cloned() else {
             return Err(Error::not_found(
@@ -89,7 +99,7 @@ impl Certificates {
         };
         let material = self.read_back(certificate, &generation)?;
         let before = standing.record.generation;
-        // From here on a crash is gone on from.
+        // From here on a crash is gone on from, and what was wanted of it holds.
         let event = Event {
             kind: "deploying",
             ca: generation.ca.clone(),
@@ -97,8 +107,9 @@ impl Certificates {
             detail: format!("in place of generation {before}"),
             ..Event::default()
         };
+        let noted = DeployingRecord { failed: false, ..deploying.clone() };
         self.change(&name, who, event, move |record| {
-            record.deploying = Some(number);
+            record.deploying = Some(noted);
             Vec::new()
         })
         .await?;
@@ -109,12 +120,15 @@ impl Certificates {
             Err(why) => Err(why),
         };
         failpoint::hit("certificates.placed");
-        match outcome {
+        // That may take a while, and somebody may have barred it meanwhile.
+        let standing = self.standing(&name)?;
+        let barred = standing.generation(number).map(|it| plan::good(it, self.now()));
+        match outcome.and_then(|deployed| barred.unwrap_or(Ok(())).map(|()| deployed)) {
             Ok(deployed) => {
-                self.note_deployed(certificate, generation, &deployed, (who, kind, pin)).await?;
+                self.note_deployed(certificate, generation, &deployed, (who, deploying)).await?;
                 Ok(deployed)
             }
-            Err(why) => self.take_back(certificate, (before, number), why, who).await,
+            Err(why) => self.take_back(certificate, (before, deploying), why, who).await,
         }
     }
 
@@ -271,53 +285,65 @@ impl Certificates {
     async fn note_deployed(
         &self,
         certificate: &Certificate,
-        mut generation: GenerationRecord,
+        generation: GenerationRecord,
         deployed: &Deployed,
-        (who, kind, pin): (&Who, &'static str, Option<genesis_storage::PinRecord>),
+        (who, deploying): (&Who, DeployingRecord),
     ) -> Result<()> {
         let (now, moment, number) = (self.now(), self.moment(), generation.number);
         let event = Event {
-            kind,
+            kind: if deploying.rolled_back { "rolled-back" } else { "deployed" },
             ca: generation.ca.clone(),
             generation: number,
             identifiers: generation.identifiers.clone(),
             detail: deployed.evidence.clone(),
             ..Event::default()
         };
-        if deployed.seen == Some(true) {
-            generation.proven_at = Some(now);
-        }
-        let self_signed = generation.origin == CertificateOrigin::SelfSigned;
-        self.change(&certificate.name, who, event, move |record| {
+        let (proven, name) = (deployed.seen == Some(true), &certificate.name);
+        self.change_generation((name, number), who, event, move |record, generation| {
+            let another = record.generation != number;
             record.generation = number;
             record.deploying = None;
             record.deployed_at = Some(now);
-            record.pin = pin;
-            match self_signed {
-                true => record.self_signed_since = record.self_signed_since.take().or(Some(moment)),
-                false => {
-                    record.self_signed_since = None;
-                    record.backoff = None;
-                }
+            record.pin = deploying.pin;
+            if proven {
+                generation.proven_at = Some(now);
             }
-            vec![generation]
+            record.self_signed_since = match generation.origin {
+                CertificateOrigin::SelfSigned => record.self_signed_since.take().or(Some(moment)),
+                _ => None,
+            };
+            // What a CA has refused it refuses still: that something is put right, or stands in, is no reason to ask again.
+            let instead = another
+                && !deploying.rolled_back
+                && generation.origin == CertificateOrigin::Imported;
+            record.backoff.take_if(|it| it.placing || instead);
         })
         .await?;
-        self.metrics.deployed(&certificate.name);
-        self.tidy(certificate).await
+        self.metrics.deployed(name);
+        if let Err(error) = self.tidy(certificate).await {
+            // It is in service all the same.
+            let error = error.chain();
+            tracing::warn!(certificate = name, error, "old generations can't be removed");
+        }
+        Ok(())
     }
 
     /// Puts what was in service before back, since what was to be is not served.
     async fn take_back(
         &self,
         certificate: &Certificate,
-        (before, number): (u32, u32),
+        (before, mut deploying): (u32, DeployingRecord),
         why: String,
         who: &Who,
     ) -> Result<Deployed> {
-        let name = certificate.name.clone();
+        let (name, number) = (certificate.name.clone(), deploying.generation);
         let standing = self.standing(&name)?;
-        let good = |it: &&GenerationRecord| plan::good(it, self.now()).is_ok();
+        let signs_itself = |it: &GenerationRecord| it.origin == CertificateOrigin::SelfSigned;
+        let itself = standing.generation(number).is_some_and(signs_itself);
+        // Nobody trusts one that signs itself: it is not put in the place of one that a CA has issued.
+        let good = |it: &&GenerationRecord| {
+            plan::good(it, self.now()).is_ok() && (itself || !signs_itself(it))
+        };
         let previous = standing.generation(before).filter(good).cloned();
         let (back, still) = match &previous {
             // There is nothing that could be better.
@@ -348,10 +374,15 @@ impl Certificates {
             ..Event::default()
         };
         self.metrics.taken_back(&name);
+        let moment = self.moment();
         self.change(&name, who, event, move |record| {
-            record.deploying = still;
             // What stays in place is in force.
             record.generation = still.unwrap_or(record.generation);
+            if itself && still.is_some() {
+                record.self_signed_since.get_or_insert(moment);
+            }
+            deploying.failed = true;
+            record.deploying = still.map(|_| deploying);
             Vec::new()
         })
         .await?;
@@ -384,6 +415,11 @@ impl Certificates {
         }
         Ok(())
     }
+}
+
+/// What is to be noted of a generation that is put into service.
+pub(super) fn on_its_way(generation: u32, pin: Option<PinRecord>) -> DeployingRecord {
+    DeployingRecord { generation, rolled_back: false, pin, failed: false }
 }
 
 /// What a hook gets on its standard input: paths, and nothing secret.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use genesis_storage::CertificateTrouble;
 
 use super::config::Certificate;
-use super::renew::Failed;
+use super::failed::Failed;
 use super::{Certificates, plan};
 use crate::outside::acme::Answer;
 use crate::outside::names::Names;

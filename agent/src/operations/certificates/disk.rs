@@ -35,6 +35,37 @@ impl Folder {
         Self(home.join(name))
     }
 
+    /// The greatest number of which there is a generation; 0: none. One of a state that was lost is there still.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn greatest(&self) -> io::Result<u32> {
+        let names = match fs::read_dir(&self.0) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let mut greatest = 0;
+        for name in names {
+            let name = name?.file_name();
+            let number = name.to_str().and_then(|it| it.strip_prefix("gen-")?.parse().ok());
+            greatest = greatest.max(number.unwrap_or(0));
+        }
+        Ok(greatest)
+    }
+
+    /// Whether the key of a generation is there.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn has_key(&self, number: u32) -> io::Result<bool> {
+        match self.generation(number).join("key.pem").symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where a generation is; 0 is the one for need.
     pub fn generation(&self, number: u32) -> PathBuf {
         match number {

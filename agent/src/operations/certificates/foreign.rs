@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use genesis_storage::{CertificateOrigin, GenerationRecord};
 
 use super::config::Certificate;
+use super::deploy::on_its_way;
 use super::material::PEM_LIMIT;
 use super::record::{Event, Who};
 use super::renew::{blocking, unusable};
@@ -132,7 +133,7 @@ impl Certificates {
         }
         let from = (CertificateOrigin::Imported, "");
         let to = self.adopt(&certificate, (fullchain, key), from, &who).await?;
-        let deployed = self.place_in_turn(&certificate, to, (&who, "deployed", None)).await?;
+        let deployed = self.place_in_turn(&certificate, &who, on_its_way(to, None)).await?;
         Ok(Moved { name: certificate.name, from: standing.record.generation, to, deployed })
     }
 }

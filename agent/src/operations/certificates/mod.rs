@@ -32,6 +32,7 @@ pub mod config;
 mod deploy;
 mod diagnose;
 pub mod disk;
+mod failed;
 mod foreign;
 pub mod job;
 mod marks;
@@ -43,6 +44,7 @@ mod record;
 mod renew;
 mod revoked;
 pub mod rpc;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -149,7 +151,7 @@ impl Certificates {
         for certificate in &self.config.load().certificates {
             let name = &certificate.name;
             let standing = self.standing(name)?;
-            let ordered = standing.record.order.as_ref().map(|order| order.generation);
+            let ordered = standing.record.orders.iter().map(|order| order.generation);
             let known: Vec<u32> =
                 standing.generations.iter().map(|it| it.number).chain(ordered).collect();
             if let Err(error) = self.folder(name).clear_away(&known) {

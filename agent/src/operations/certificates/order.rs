@@ -7,9 +7,10 @@ use std::time::Duration;
 use genesis_storage::{CertificateOrigin, CertificateTrouble, OrderRecord};
 
 use super::config::{Ca, Certificate};
+use super::failed::{Failed, elsewhere};
 use super::record::{Event, Who};
-use super::renew::{Failed, blocking, disk_failed, elsewhere, issued, said, unusable};
-use super::{Certificates, Standing, budget, material, plan};
+use super::renew::{blocking, disk_failed, said, unusable};
+use super::{Certificates, budget, material};
 use crate::error::{Error, Result, Unmet};
 use crate::outside::acme::{Class, Directory, Trouble, Wanted};
 use crate::runs::Context;
@@ -61,8 +62,8 @@ impl Certificates {
                             step.failed(error.chain()).await?;
                             if error.code != "CERTIFICATE_PINNED" {
                                 let failed =
-                                    Failed::local(Error::internal(error.code, error.chain()));
-                                self.hold(certificate, &[failed], who).await?;
+                                    Failed::placing(Error::internal(error.code, error.chain()));
+                                self.hold(certificate, (&digest, &[failed]), who).await?;
                             }
                             Err(error)
                         }
@@ -92,7 +93,7 @@ impl Certificates {
             failures.extend(silent);
         }
         if failures.last().is_some_and(|failed| failed.error.code != "CANCELLED") {
-            self.hold(certificate, &failures, who).await?;
+            self.hold(certificate, (&digest, &failures), who).await?;
         }
         match failures.pop() {
             Some(failed) => Err(*failed.error),
@@ -111,8 +112,12 @@ impl Certificates {
         context: &Context,
     ) -> Result<u32, Failed> {
         let name = &certificate.name;
+        // Without them nothing that is issued could be looked at.
+        self.roots(ca).map_err(disk_failed)?;
         let directory = self.directory(ca).await?;
-        let mut order = self.open_order(certificate, ca)?;
+        let standing = self.standing(name)?;
+        let situation = standing.situation(certificate, "", (None, false), self.now());
+        let mut order = situation.open_order(&ca.authority.name).cloned();
         // Of an order that the CA knows no more, or that has failed there, another is placed, once.
         for again in [true, false] {
             let placed = match order.take() {
@@ -121,6 +126,11 @@ impl Certificates {
                     self.place_order(certificate, ca, (&directory, forced), who, context).await?
                 }
             };
+            let (folder, number) = (self.folder(name), placed.generation);
+            if !blocking(move || folder.has_key(number)).await? {
+                self.forget_order(name, &placed, budget::ENDED, (who, &key_gone())).await?;
+                continue;
+            }
             let step = context.begin("issue", &placed.url).await?;
             let csr = self.request(certificate, placed.generation).await?;
             let finished = self
@@ -184,24 +194,9 @@ impl Certificates {
                 ca: String::new(),
                 retry_after: None,
                 identifiers: Vec::new(),
+                placing: false,
             }),
         }
-    }
-
-    /// The order that was placed with this CA for the same names, and has not ended.
-    fn open_order(
-        &self,
-        certificate: &Certificate,
-        ca: &Ca,
-    ) -> Result<Option<OrderRecord>, Failed> {
-        let standing = self.standing(&certificate.name)?;
-        let same = |order: &OrderRecord| {
-            order.ca == ca.authority.name
-                && order.identifiers == certificate.identifiers
-                // CAs keep one for a week.
-                && plan::plus(order.at, Duration::from_secs(6 * 86_400)) > self.now()
-        };
-        Ok(standing.record.order.filter(same))
     }
 
     async fn place_order(
@@ -227,16 +222,10 @@ impl Certificates {
         };
         let replacement = replaces.is_some();
         self.check_budget(certificate, ca, replacement && !forced)?;
-        let number = standing.record.greatest + 1;
+        let number = self.reserve(&name).await?;
         let step = context.begin("order", &format!("{} from {}", name, ca.authority.name)).await?;
         let (folder, p384) = (self.folder(&name), certificate.p384);
-        // The key of an order that is given up goes.
-        let given_up = standing.record.order.as_ref().map(|order| order.generation);
-        let given_up = given_up.filter(|it| *it != number && standing.generation(*it).is_none());
         blocking(move || {
-            if let Some(given_up) = given_up {
-                folder.remove(given_up)?;
-            }
             let key = material::new_key(p384).map_err(std::io::Error::other)?;
             folder.begin(number, key.as_bytes())
         })
@@ -281,12 +270,16 @@ impl Certificates {
         let noted = order.clone();
         let at = self.now();
         self.change(&name, who, event, move |record| {
-            record.order = Some(noted);
+            record.orders.retain(|it| it.ca != noted.ca);
+            record.orders.push(noted);
             record.attempted_at = Some(at);
             Vec::new()
         })
         .await?;
         step.done(placed.url).await?;
+        // What was placed there before for other names, or too long ago, is given up.
+        let same = |it: &&OrderRecord| it.ca == order.ca;
+        self.remove_keys(&name, standing.record.orders.iter().filter(same)).await?;
         Ok(order)
     }
 
@@ -310,6 +303,7 @@ impl Certificates {
                     ca: ca.authority.name.clone(),
                     retry_after: Some(Duration::try_from(wait).unwrap_or_default()),
                     identifiers: Vec::new(),
+                    placing: false,
                 })
             }
         }
@@ -357,140 +351,16 @@ impl Certificates {
             Error::internal("CERTIFICATE_DISK_FAILED", "the work was cut off").caused_by(error)
         })??)
     }
+}
 
-    async fn forget_order(
-        &self,
-        name: &str,
-        order: &OrderRecord,
-        kind: &'static str,
-        (who, trouble): (&Who, &Trouble),
-    ) -> Result<()> {
-        // A CA that does not say which names it means may mean any of them.
-        let identifiers = match trouble.identifiers.is_empty() {
-            true => order.identifiers.clone(),
-            false => trouble.identifiers.clone(),
-        };
-        let event = Event {
-            kind,
-            ca: order.ca.clone(),
-            generation: order.generation,
-            identifiers,
-            exempt: kind == budget::UNUSABLE && self.was_exempt(name, order.generation)?,
-            detail: trouble.message.clone(),
-            outcome: "CA_REFUSED",
-        };
-        let (url, number) = (order.url.clone(), order.generation);
-        self.change(name, who, event, move |record| {
-            record.order.take_if(|order| order.url == url);
-            Vec::new()
-        })
-        .await?;
-        // The next order has a key of its own.
-        let folder = self.folder(name);
-        match self.standing(name)?.generation(number) {
-            Some(_) => Ok(()),
-            None => blocking(move || folder.remove(number)).await,
-        }
-    }
-
-    /// Looks at what was issued, writes it to the disk, and notes it.
-    async fn stage(
-        &self,
-        certificate: &Certificate,
-        ca: &Ca,
-        (order, fullchain): (&OrderRecord, String),
-        who: &Who,
-        context: &Context,
-    ) -> Result<u32, Failed> {
-        let (name, number) = (certificate.name.clone(), order.generation);
-        let step = context.begin("stage", &format!("{name}/gen-{number}")).await?;
-        let standing = self.standing(&name)?;
-        let staged = self.check_issued(certificate, ca, (&standing, number), fullchain.as_bytes());
-        let record = match staged {
-            Ok(record) => issued(record, order.forced),
-            Err(why) => {
-                step.failed(why.clone()).await?;
-                let trouble = Trouble {
-                    class: Class::Policy,
-                    message: format!("what was issued can't be used: {why}"),
-                    kind: String::new(),
-                    retry_after: None,
-                    identifiers: Vec::new(),
-                    date: None,
-                };
-                // It was issued all the same, and counts.
-                self.forget_order(&name, order, budget::UNUSABLE, (who, &trouble)).await?;
-                return Err(Failed::at(ca, trouble));
-            }
-        };
-        let (folder, written) = (self.folder(&name), record.clone());
-        blocking(move || folder.complete(fullchain.as_bytes(), &written)).await?;
-        let event = Event {
-            kind: budget::ISSUED,
-            ca: ca.authority.name.clone(),
-            generation: number,
-            identifiers: certificate.identifiers.clone(),
-            exempt: self.was_exempt(&name, number)?,
-            detail: format!("until {}, sha256 {}", record.not_after, &record.fingerprint[..16]),
-            ..Event::default()
-        };
-        let detail = event.detail.clone();
-        self.change(&name, who, event, move |standing| {
-            standing.greatest = standing.greatest.max(number);
-            standing.order = None;
-            standing.backoff = None;
-            vec![record]
-        })
-        .await?;
-        self.metrics.issued(&name);
-        step.done(detail).await?;
-        Ok(number)
-    }
-
-    /// Whether the order of a generation was taken for a replacement.
-    fn was_exempt(&self, name: &str, number: u32) -> Result<bool> {
-        let of = |event: &genesis_storage::CertificateEventRecord| {
-            event.name == name && event.generation == number && event.kind == budget::ORDERED
-        };
-        let events = self.state.read(|reading| Ok(reading.certificates().events(1, of)?))?;
-        Ok(events.first().is_some_and(|event| event.exempt))
-    }
-
-    fn check_issued(
-        &self,
-        certificate: &Certificate,
-        ca: &Ca,
-        (standing, number): (&Standing, u32),
-        fullchain: &[u8],
-    ) -> Result<genesis_storage::GenerationRecord, String> {
-        let key = self.folder(&certificate.name).key(number)?;
-        let roots = self.roots(ca)?;
-        let current = standing.current().filter(|it| it.origin == CertificateOrigin::Acme);
-        let now = self.now();
-        let (leaf, checks) = material::preflight(
-            (fullchain, &key),
-            &certificate.identifiers,
-            Some(&roots),
-            current,
-            now,
-        )?;
-        let wrong: Vec<String> = checks.into_iter().filter_map(|it| it.outcome.err()).collect();
-        match wrong.is_empty() {
-            true => {
-                let from = (CertificateOrigin::Acme, ca.authority.name.as_str());
-                let mut record = material::record((&certificate.name, number), &leaf, from, now);
-                // As it is configured, so that the same set is known again.
-                record.identifiers.clone_from(&certificate.identifiers);
-                Ok(record)
-            }
-            false => Err(wrong.join("; ")),
-        }
-    }
-
-    /// The leaf of a generation, in DER.
-    pub(super) fn leaf_of(&self, name: &str, number: u32) -> Option<Vec<u8>> {
-        let (fullchain, _) = self.folder(name).read(number).ok()?;
-        let chain = material::chain(&fullchain).ok()?;
-        chain.first().map(|leaf| leaf.as_ref().to_vec())
+/// What a CA would say of an order whose key is not there any more.
+fn key_gone() -> Trouble {
+    Trouble {
+        class: Class::OrderGone,
+        message: "its key is not on the disk any more".to_owned(),
+        kind: String::new(),
+        retry_after: None,
+        identifiers: Vec::new(),
+        date: None,
     }
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use genesis_storage::{
     BackoffRecord, CertificateOrigin, CertificateRecord, CertificateTrouble, GenerationRecord,
+    OrderRecord,
 };
 use jiff::{SignedDuration, Timestamp};
+
+use super::backoff;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -16,6 +19,10 @@ pub const SHORT: Duration = Duration::from_secs(10 * 86_400);
 const CLOSEST: Duration = HOUR;
 /// A check that did not come is not waited for longer than that.
 const OVERDUE: Duration = DAY;
+/// CAs keep an order for a week.
+const ORDER_LASTS: Duration = Duration::from_secs(6 * 86_400);
+/// What was noted later than that from now was noted by a clock that was ahead.
+const AHEAD: Duration = Duration::from_secs(300);
 /// A self-signed certificate lives so long, and is made anew a day before its end.
 pub const SELF_SIGNED_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
@@ -77,7 +84,7 @@ pub fn good(generation: &GenerationRecord, now: Timestamp) -> Result<(), String>
     if generation.not_after <= now {
         return Err(format!("it ended at {}", generation.not_after));
     }
-    if generation.not_before > plus(now, Duration::from_secs(300)) {
+    if generation.not_before > plus(now, AHEAD) {
         return Err(format!("it begins at {}", generation.not_before));
     }
     Ok(())
@@ -170,14 +177,39 @@ impl<'a> Situation<'a> {
                 && it.origin != CertificateOrigin::SelfSigned
                 && it.origin != CertificateOrigin::Backup
                 && self.is_usable(it)
-                && sound.is_none_or(|sound| it.not_after >= sound.not_after)
+                // A CA's other profile may make it end sooner.
+                && sound.is_none_or(|sound| it.not_before >= sound.not_before)
+        })
+    }
+
+    /// What somebody who asks for it gets without an order: what is on its way into service, or was issued for it.
+    pub fn waiting(&self) -> Option<&'a GenerationRecord> {
+        let on_its_way = self.record.deploying.as_ref();
+        let on_its_way = on_its_way.and_then(|it| self.generation(it.generation));
+        on_its_way
+            .filter(|it| self.is_usable(it))
+            .or_else(|| self.staged().filter(|_| self.record.pin.is_none()))
+    }
+
+    /// The order that was placed with this CA for these names, and has not ended.
+    pub fn open_order(&self, ca: &str) -> Option<&'a OrderRecord> {
+        self.record.orders.iter().find(|order| {
+            order.ca == ca
+                && order.identifiers == self.identifiers
+                && plus(order.at, ORDER_LASTS) > self.now
         })
     }
 
     /// Until when this CA wants no order, as it has said itself.
     pub fn asked_to_wait(&self, ca: &str) -> Option<Timestamp> {
         let waits = self.record.waits.iter().filter(|(name, _)| name == ca);
-        waits.map(|(_, until)| *until).filter(|until| *until > self.now).max()
+        let longest = plus(self.now, backoff::LONGEST + HOUR);
+        waits.map(|(_, until)| *until).filter(|it| *it > self.now && *it <= longest).max()
+    }
+
+    /// Whether a failure was noted by a clock that was ahead: its times mean nothing.
+    fn noted_ahead(&self, backoff: &BackoffRecord) -> bool {
+        backoff.at > plus(self.now, AHEAD)
     }
 
     /// Whether the last failure holds the next attempt back, and until when (`None`: until the configuration is another).
@@ -187,18 +219,24 @@ impl<'a> Situation<'a> {
             return None;
         }
         match backoff.until {
-            Some(until) if until <= self.now => None,
+            Some(until) if until <= self.now || self.noted_ahead(backoff) => None,
             until => Some(until),
         }
+    }
+
+    /// Whether it is held back because a generation could not be brought into service.
+    fn is_held_by_placing(&self) -> bool {
+        self.record.backoff.as_ref().is_some_and(|it| it.placing) && self.held().is_some()
     }
 
     /// Of what the last attempt failed with, the CAs that are not to be asked yet, and until when.
     pub fn waits(&self) -> Vec<(String, Option<Timestamp>)> {
         let same = |it: &&BackoffRecord| it.configuration == self.configuration;
-        let waits = self.record.backoff.as_ref().filter(same).map(|it| it.waits.clone());
-        let mut waits = waits.unwrap_or_default();
-        waits.retain(|(_, until)| until.is_none_or(|until| until > self.now));
-        waits
+        let Some(backoff) = self.record.backoff.as_ref().filter(same) else { return Vec::new() };
+        let ahead = self.noted_ahead(backoff);
+        let waits = |until: Timestamp| until > self.now && !ahead;
+        let waits = backoff.waits.iter().filter(|(_, until)| until.is_none_or(waits));
+        waits.cloned().collect()
     }
 
     /// Whether there is one of the CAs that may be asked now which has not failed.
@@ -326,13 +364,24 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     }
     let (record, now) = (situation.record, situation.now);
     let held = situation.held().is_some();
-    // One that has ended on its way is waited for no more.
-    if let Some(number) = record.deploying
-        && situation.generation(number).is_some_and(|it| situation.is_usable(it))
+    // One that has ended on its way is waited for no more. What was cut off is gone on with at once, whatever a CA says:
+    // link and copies may be of two generations.
+    if let Some(deploying) = &record.deploying
+        && situation.generation(deploying.generation).is_some_and(|it| situation.is_usable(it))
     {
-        return if held { Decision::Nothing } else { Decision::Deploy(number) };
+        return match deploying.failed && situation.is_held_by_placing() {
+            true => Decision::Nothing,
+            false => Decision::Deploy(deploying.generation),
+        };
     }
     let sound = situation.sound();
+    // What could not be shown a moment ago can't be now: nobody is asked again and again to take it.
+    if sound.is_none()
+        && situation.is_held_by_placing()
+        && situation.current().is_some_and(|it| good(it, now).is_ok())
+    {
+        return Decision::Nothing;
+    }
     if sound.is_none()
         && let Some(decision) = in_place(situation)
     {
@@ -351,7 +400,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         return Decision::Nothing;
     }
     let cas = cas(situation);
-    if record.order.is_some() {
+    if situation.cas.iter().take(cas).any(|ca| situation.open_order(ca).is_some()) {
         return Decision::Order { cas };
     }
     let due = due(situation);
@@ -432,15 +481,15 @@ pub fn surplus(
     generations: &[GenerationRecord],
     keep: usize,
 ) -> Vec<u32> {
-    let busy = [
-        Some(record.generation),
-        record.deploying,
-        record.order.as_ref().map(|order| order.generation),
-    ];
+    let busy: Vec<u32> = [record.generation]
+        .into_iter()
+        .chain(record.deploying.iter().map(|it| it.generation))
+        .chain(record.orders.iter().map(|order| order.generation))
+        .collect();
     generations
         .iter()
         .skip(keep)
         .map(|it| it.number)
-        .filter(|number| !busy.contains(&Some(*number)))
+        .filter(|number| !busy.contains(number))
         .collect()
 }

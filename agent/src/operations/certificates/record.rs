@@ -97,10 +97,7 @@ impl Certificates {
     pub(super) fn standing(&self, name: &str) -> Result<Standing> {
         self.state.read(|reading| {
             let table = reading.certificates();
-            let record = table.get(name)?.unwrap_or_else(|| CertificateRecord {
-                name: name.to_owned(),
-                ..CertificateRecord::default()
-            });
+            let record = table.get_or_new(name)?;
             let mut generations = table.generations(name)?;
             let backup = generations.pop_if(|it| it.number == 0);
             Ok(Standing { record, generations, backup })
@@ -125,13 +122,43 @@ impl Certificates {
         standing
     }
 
-    /// Changes how a certificate stands, together with its generations and the history.
+    /// Changes how a certificate stands, together with the history; the new generations that `f` returns come to it.
     pub(super) async fn change(
         &self,
         name: &str,
         who: &Who,
         event: Event,
         f: impl FnOnce(&mut CertificateRecord) -> Vec<GenerationRecord> + Send + 'static,
+    ) -> Result<()> {
+        self.change_all((name, None), who, event, |record, _| f(record)).await
+    }
+
+    /// Changes how a certificate stands and what is known of one of its generations, as it is now: what somebody else has
+    /// noted of it meanwhile stays.
+    pub(super) async fn change_generation(
+        &self,
+        (name, number): (&str, u32),
+        who: &Who,
+        event: Event,
+        f: impl FnOnce(&mut CertificateRecord, &mut GenerationRecord) + Send + 'static,
+    ) -> Result<()> {
+        self.change_all((name, Some(number)), who, event, move |record, generation| {
+            if let Some(generation) = generation {
+                f(record, generation);
+            }
+            Vec::new()
+        })
+        .await
+    }
+
+    async fn change_all(
+        &self,
+        (name, number): (&str, Option<u32>),
+        who: &Who,
+        event: Event,
+        f: impl FnOnce(&mut CertificateRecord, Option<&mut GenerationRecord>) -> Vec<GenerationRecord>
+        + Send
+        + 'static,
     ) -> Result<()> {
         let now = self.now();
         let outcome = if event.outcome.is_empty() { "ok" } else { event.outcome };
@@ -160,11 +187,12 @@ impl Certificates {
         self.state
             .write(intent, move |writing| {
                 let table = writing.certificates();
-                let mut record = table.get(&name)?.unwrap_or_else(|| CertificateRecord {
-                    name: name.clone(),
-                    ..CertificateRecord::default()
-                });
-                for generation in f(&mut record) {
+                let mut record = table.get_or_new(&name)?;
+                let mut known = match number {
+                    Some(number) => table.generation(&name, number)?,
+                    None => None,
+                };
+                for generation in f(&mut record, known.as_mut()).into_iter().chain(known) {
                     table.put_generation(&generation)?;
                 }
                 table.put(&record)?;

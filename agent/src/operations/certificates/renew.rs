@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{BackoffRecord, CertificateOrigin, CertificateTrouble, GenerationRecord};
+use genesis_storage::{CertificateOrigin, GenerationRecord};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::json;
 
-use super::config::{Ca, Certificate};
+use super::config::Certificate;
 use super::deploy::Deployed;
+use super::failed::Failed;
 use super::plan::{self, Decision};
 use super::record::{Event, Who};
-use super::{Certificates, RENEW, Standing, backoff, key, lock, material};
+use super::{Certificates, RENEW, key, lock, material};
 use crate::emergency::Stance;
-use crate::error::{Error, Kind, Result};
-use crate::outside::acme::{Class, Trouble};
+use crate::error::{Error, Result};
 use crate::runs::{Context, Report, Request, SecondCaller, Started};
 
 /// So often in a run it is asked what is to be done.
@@ -36,56 +36,8 @@ pub(super) struct Wish {
     pub(super) checking: bool,
     /// Only what needs no CA, beside a run that waits for one.
     pub(super) beside: bool,
-}
-
-/// Why an attempt came to nothing.
-pub(super) struct Failed {
-    pub(super) trouble: CertificateTrouble,
-    pub(super) error: Box<Error>,
-    /// At this CA; empty: at none.
-    pub(super) ca: String,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) identifiers: Vec<String>,
-}
-
-impl Failed {
-    pub(super) fn local(error: Error) -> Self {
-        Self {
-            trouble: CertificateTrouble::Local,
-            error: Box::new(error),
-            ca: String::new(),
-            retry_after: None,
-            identifiers: Vec::new(),
-        }
-    }
-
-    pub(super) fn at(ca: &Ca, trouble: Trouble) -> Self {
-        let (sort, code) = match trouble.class {
-            Class::RateLimited => (CertificateTrouble::RateLimited, "CA_RATE_LIMITED"),
-            Class::Authorization => (CertificateTrouble::Authorization, "CA_NOT_AUTHORIZED"),
-            Class::Policy | Class::Replaces => (CertificateTrouble::Policy, "CA_REFUSED"),
-            Class::Server | Class::OrderGone => (CertificateTrouble::Server, "CA_UNAVAILABLE"),
-            Class::Local => (CertificateTrouble::Local, "CERTIFICATE_ANSWER_FAILED"),
-        };
-        let named = format!("{}: ", ca.authority.name);
-        let message = match trouble.message.starts_with(&named) {
-            true => trouble.message,
-            false => named + &trouble.message,
-        };
-        Self {
-            trouble: sort,
-            error: Box::new(Error::unavailable(code, message)),
-            ca: ca.authority.name.clone(),
-            retry_after: trouble.retry_after,
-            identifiers: trouble.identifiers,
-        }
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::local(error)
-    }
+    /// Somebody asks for it: what waits to come into service is not waited for.
+    pub(super) by_hand: bool,
 }
 
 impl Certificates {
@@ -138,22 +90,21 @@ impl Certificates {
 
     async fn run(self: Arc<Self>, name: &str, wish: Wish, context: Context) -> Result<Report> {
         let who = Who { actor: context.actor(), reason: context.reason(), run: context.id() };
-        let (mut force, mut did, mut proven) = (wish.force, Vec::new(), true);
+        let (mut wish, mut did, mut proven) = (wish, Vec::new(), true);
         for _ in 0..ROUNDS {
             context.safe_point()?;
             let certificate = self.named(name)?;
-            let decision = self.decision(&certificate, wish.checking, force).await?;
+            let decision = self.decision(&certificate, wish).await?;
+            // Once is what was asked for.
+            let force = std::mem::take(&mut wish.force);
+            wish.by_hand = false;
             let (said, seen) = match decision {
                 Decision::Nothing => break,
                 Decision::Order { .. } if wish.beside => break,
                 Decision::Order { cas } => {
-                    let forced = std::mem::take(&mut force);
-                    self.order(&certificate, cas, (forced, &who), &context).await?
+                    self.order(&certificate, cas, (force, &who), &context).await?
                 }
-                placed => {
-                    force = false;
-                    self.place(&certificate, placed, (&context, &who)).await?
-                }
+                placed => self.place(&certificate, placed, (&context, &who)).await?,
             };
             did.push(said);
             proven &= seen;
@@ -166,12 +117,7 @@ impl Certificates {
     }
 
     /// What is to be done now. Before one that looks ended is replaced, a CA is asked what time it is.
-    pub(super) async fn decision(
-        &self,
-        certificate: &Certificate,
-        checking: bool,
-        force: bool,
-    ) -> Result<Decision> {
+    pub(super) async fn decision(&self, certificate: &Certificate, wish: Wish) -> Result<Decision> {
         let look = |clock: Option<String>| {
             let config = self.config.load();
             let standing = self.fit(self.standing(&certificate.name)?);
@@ -179,9 +125,9 @@ impl Certificates {
             let clock = clock.or_else(|| self.clock_for(&standing));
             let now = self.now();
             let situation =
-                standing.situation(certificate, &digest, (clock.as_deref(), checking), now);
-            Ok::<_, Error>(match force && clock.is_none() {
-                true => self.forced(certificate, &standing, &situation),
+                standing.situation(certificate, &digest, (clock.as_deref(), wish.checking), now);
+            Ok::<_, Error>(match (wish.force || wish.by_hand) && clock.is_none() {
+                true => self.by_hand(certificate, &situation, wish.force),
                 false => plan::decide(&situation),
             })
         };
@@ -194,22 +140,22 @@ impl Certificates {
         }
     }
 
-    /// What is done by force: what was issued already and is no worse for it comes into service before another is ordered.
-    pub(super) fn forced(
+    /// What is done for somebody who asks: what was issued already and is no worse for it comes into service before another
+    /// is ordered, also while it would wait after a failure.
+    pub(super) fn by_hand(
         &self,
         certificate: &Certificate,
-        standing: &Standing,
         situation: &plan::Situation<'_>,
+        force: bool,
     ) -> Decision {
         if situation.cas.is_empty() {
             return plan::decide(situation);
         }
-        let staged = situation
-            .staged()
-            .filter(|it| standing.record.pin.is_none() && self.read_back(certificate, it).is_ok());
-        match staged {
-            Some(staged) => Decision::Deploy(staged.number),
-            None => Decision::Order { cas: situation.cas.len() },
+        let waiting = situation.waiting().filter(|it| self.read_back(certificate, it).is_ok());
+        match waiting {
+            Some(waiting) => Decision::Deploy(waiting.number),
+            None if force => Decision::Order { cas: situation.cas.len() },
+            None => plan::decide(situation),
         }
     }
 
@@ -252,6 +198,7 @@ impl Certificates {
             Decision::Nothing | Decision::Order { .. } => return Ok((String::new(), true)),
         };
         let step = context.begin("deploy", &format!("{name}/gen-{number}")).await?;
+        let digest = certificate.digest(&self.config.load());
         match self.deploy(certificate, number, who).await {
             Ok(deployed) => {
                 step.done(deployed.evidence.clone()).await?;
@@ -259,7 +206,7 @@ impl Certificates {
             }
             Err(error) => {
                 step.failed(error.chain()).await?;
-                let failed = Failed::local(Error::internal("DEPLOY_FAILED", error.chain()));
+                let failed = Failed::placing(Error::internal("DEPLOY_FAILED", error.chain()));
                 match error.code {
                     // Pinned meanwhile: whoever did that wanted this.
                     "CERTIFICATE_PINNED" => {}
@@ -267,7 +214,7 @@ impl Certificates {
                     "GENERATION_UNUSABLE" if number != self.standing(name)?.record.generation => {
                         self.pass_over(name, number);
                     }
-                    _ => self.hold(certificate, &[failed], who).await?,
+                    _ => self.hold(certificate, (&digest, &[failed]), who).await?,
                 }
                 Err(error)
             }
@@ -316,10 +263,7 @@ impl Certificates {
         who: &Who,
     ) -> Result<u32> {
         let name = certificate.name.clone();
-        let record = self.standing(&name)?.record;
-        // An order that has not ended has its key in a folder of its own.
-        let ordered = record.order.map_or(0, |order| order.generation);
-        let number = record.greatest.max(ordered) + 1;
+        let number = self.reserve(&name).await?;
         let chain = material::chain(&fullchain).map_err(unusable)?;
         let leaf = material::leaf(&chain[0]).map_err(unusable)?;
         let record = material::record((&name, number), &leaf, (origin, ca), self.now());
@@ -337,80 +281,16 @@ impl Certificates {
             detail: format!("until {}, sha256 {}", record.not_after, &record.fingerprint[..16]),
             ..Event::default()
         };
-        self.change(&name, who, event, move |standing| {
-            standing.greatest = standing.greatest.max(number);
-            vec![record]
-        })
-        .await?;
+        self.change(&name, who, event, move |_| vec![record]).await?;
         Ok(number)
     }
 
-    /// Notes that an attempt failed, at each of the CAs that were asked, and until when the next waits.
-    pub(super) async fn hold(
-        &self,
-        certificate: &Certificate,
-        each: &[Failed],
-        who: &Who,
-    ) -> Result<()> {
-        let Some(failed) = each.last() else { return Ok(()) };
-        let (config, now, name) = (self.config.load_full(), self.now(), certificate.name.clone());
-        let standing = self.standing(&name)?;
-        let configuration = certificate.digest(&config);
-        // Failures in a row are of one sort: a CA that was down says nothing of a hook.
-        let before = standing
-            .record
-            .backoff
-            .as_ref()
-            .filter(|it| it.trouble == failed.trouble && it.configuration == configuration);
-        let failures = before.map_or(0, |it| it.failures) + 1;
-        let urgent = standing.current().is_none_or(|it| {
-            it.origin == CertificateOrigin::SelfSigned
-                || it.not_after < plan::plus(now, Duration::from_secs(86_400))
-        });
-        let seed = format!("{}/{name}", self.host.host_id);
-        let wait = |failed: &Failed| {
-            backoff::wait_until(failed.trouble, failures, failed.retry_after, (urgent, &seed), now)
-        };
-        let situation = standing.situation(certificate, &configuration, (None, false), now);
-        let mut waits = situation.waits();
-        waits.retain(|(name, _)| each.iter().all(|failed| failed.ca != *name));
-        let asked = each.iter().filter(|failed| !failed.ca.is_empty());
-        waits.extend(asked.map(|failed| (failed.ca.clone(), wait(failed))));
-        // Then the first of them may be asked again.
-        let until = match failed.ca.is_empty() {
-            true => wait(failed),
-            false => waits.iter().filter_map(|(_, until)| *until).min(),
-        };
-        let diagnosis = self.diagnose(certificate, failed).await;
-        let error = failed.error.chain();
-        let backoff = BackoffRecord {
-            until,
-            trouble: failed.trouble,
-            failures,
-            error: error.clone(),
-            diagnosis,
-            at: now,
-            configuration,
-            waits,
-        };
-        let ca = failed.ca.clone();
-        let event = Event {
-            kind: "failed",
-            ca,
-            identifiers: failed.identifiers.clone(),
-            detail: match until {
-                Some(until) => format!("{error}; tried again at {until}"),
-                None => error,
-            },
-            outcome: failed.error.code,
-            ..Event::default()
-        };
-        self.metrics.failed(&name, failed.trouble);
-        self.change(&name, who, event, move |record| {
-            record.backoff = Some(backoff);
-            Vec::new()
-        })
-        .await
+    /// A number for a new generation, which no other has or gets.
+    pub(super) async fn reserve(&self, name: &str) -> Result<u32> {
+        let folder = self.folder(name);
+        let others = blocking(move || folder.greatest()).await?;
+        let name = name.to_owned();
+        self.state.bookkeep(move |books| Ok(books.certificates().reserve(&name, others)?)).await
     }
 }
 
@@ -465,12 +345,6 @@ fn self_signed(identifiers: &[String], now: Timestamp) -> Result<(Vec<u8>, Vec<u
         Ok((certificate.pem().into_bytes(), key.serialize_pem().into_bytes()))
     };
     made().map_err(|error| format!("a self-signed certificate can't be made: {error}"))
-}
-
-/// Whether another CA may help.
-pub(super) fn elsewhere(failed: &Failed) -> bool {
-    use CertificateTrouble::{Clock, Local};
-    !matches!(failed.trouble, Clock | Local) && failed.error.kind != Kind::Cancelled
 }
 
 /// A generation that is in the record and whose issuance was asked for by somebody.

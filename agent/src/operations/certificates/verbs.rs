@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{CertificateOrigin, GenerationRecord, PinRecord};
+use genesis_storage::{CertificateOrigin, DeployingRecord, GenerationRecord, PinRecord};
 use jiff::Timestamp;
 
 use super::budget::{self, Used};
@@ -45,6 +45,9 @@ pub struct Moved {
     /// How it went.
     pub deployed: Deployed,
 }
+
+/// So many generations are told why they may not be in service.
+const REASONS: usize = 5;
 
 impl Certificates {
     /// The certificates that a name or a domain stands for; empty: all.
@@ -97,10 +100,7 @@ impl Certificates {
         let config = self.config.load_full();
         let digest = certificate.digest(&config);
         let situation = view.standing.situation(&certificate, &digest, (None, true), self.now());
-        let decision = match force {
-            true => self.forced(&certificate, &view.standing, &situation),
-            false => plan::decide(&situation),
-        };
+        let decision = self.by_hand(&certificate, &situation, force);
         let situation = [name.as_str(), &view.standing.record.generation.to_string()];
         let plan = |steps| Some(Plan::new("certificate.renew", &situation, steps));
         let steps = match decision {
@@ -146,14 +146,14 @@ impl Certificates {
         let config = self.config.load_full();
         let (name, now) = (&certificate.name, self.now());
         let situation = view.standing.situation(certificate, "", (None, false), now);
-        if let Some(order) = &view.standing.record.order
-            && situation.asked_to_wait(&order.ca).is_none()
-        {
-            let why = format!("it was placed with {} at {}", order.ca, order.at);
-            return Ok(vec![PlanStep::new("go on with the order", order.url.clone(), why)]);
-        }
         let mut refusal = None;
         for ca in certificate.cas.iter().take(cas).filter_map(|name| config.ca(name)) {
+            if let Some(order) = situation.open_order(&ca.authority.name)
+                && situation.asked_to_wait(&order.ca).is_none()
+            {
+                let why = format!("it was placed with {} at {}", order.ca, order.at);
+                return Ok(vec![PlanStep::new("go on with the order", order.url.clone(), why)]);
+            }
             if let Some(until) = situation.asked_to_wait(&ca.authority.name) {
                 if refusal.as_ref().is_none_or(|(_, earlier)| until < *earlier) {
                     refusal = Some((held_by_ca(ca, until, now), until));
@@ -226,7 +226,7 @@ impl Certificates {
             return Ok((name, Renewed::NotDue { at: view.due.at, why: view.due.why }));
         };
         plan.accept(plan_hash)?;
-        let wish = Wish { force, checking: true, ..Wish::default() };
+        let wish = Wish { force, checking: true, by_hand: true, ..Wish::default() };
         let started = self.start(&name, wish, (actor, reason)).await?;
         Ok((name, Renewed::Run(started)))
     }
@@ -234,16 +234,32 @@ impl Certificates {
     /// The generation that a rollback goes to.
     fn target(&self, certificate: &Certificate, standing: &Standing, to: u32) -> Result<u32> {
         let (name, now) = (&certificate.name, self.now());
-        let may = |it: &&GenerationRecord| {
-            it.number != standing.record.generation
-                && it.origin != CertificateOrigin::SelfSigned
-                && plan::usable(it, &certificate.identifiers, now).is_ok()
+        let may_be = |it: &GenerationRecord| {
+            plan::usable(it, &certificate.identifiers, now)?;
+            // Where a CA is asked, one that signs itself only stands in: it is no place to stay.
+            match it.origin == CertificateOrigin::SelfSigned && !certificate.cas.is_empty() {
+                true => Err("it signs itself".to_owned()),
+                false => Ok(()),
+            }
         };
-        let candidates: Vec<String> =
-            standing.generations.iter().filter(may).map(|it| it.number.to_string()).collect();
-        let there = match candidates.is_empty() {
-            true => "there is no other that may be".to_owned(),
-            false => format!("those that may be: {}", candidates.join(", ")),
+        let may =
+            |it: &&GenerationRecord| it.number != standing.record.generation && may_be(it).is_ok();
+        let others = standing.generations.iter();
+        let others = others.filter(|it| it.number != standing.record.generation);
+        let (mut candidates, mut reasons) = (Vec::new(), Vec::new());
+        for it in others {
+            match may_be(it) {
+                Ok(()) => candidates.push(it.number.to_string()),
+                Err(why) => reasons.push(format!("{} ({why})", it.number)),
+            }
+        }
+        let there = match (candidates.is_empty(), reasons.is_empty()) {
+            (false, _) => format!("those that may be: {}", candidates.join(", ")),
+            (true, true) => "there is no other".to_owned(),
+            (true, false) => {
+                reasons.truncate(REASONS);
+                format!("none of the others may be: {}", reasons.join(", "))
+            }
         };
         if to == 0 {
             let before = |it: &&GenerationRecord| it.number < standing.record.generation && may(it);
@@ -262,7 +278,7 @@ impl Certificates {
                 format!("{name} has no generation {to}; there are: {}", numbers.join(", "));
             return Err(Error::not_found("GENERATION_NOT_FOUND", message));
         };
-        match plan::usable(wanted, &certificate.identifiers, now) {
+        match may_be(wanted) {
             Ok(()) => Ok(to),
             Err(why) => {
                 let message =
@@ -314,8 +330,9 @@ impl Certificates {
         let to = self.target(&certificate, &standing, to)?;
         let pin = PinRecord { at: self.now(), by: actor.clone(), reason: reason.clone() };
         let who = Who { actor, reason, run: String::new() };
-        let deployed =
-            self.place_in_turn(&certificate, to, (&who, "rolled-back", Some(pin))).await?;
+        let deploying =
+            DeployingRecord { generation: to, rolled_back: true, pin: Some(pin), failed: false };
+        let deployed = self.place_in_turn(&certificate, &who, deploying).await?;
         Ok(Moved { name: certificate.name, from: standing.record.generation, to, deployed })
     }
 

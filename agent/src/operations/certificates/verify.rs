@@ -173,8 +173,9 @@ impl Certificates {
                 self.bell.ring();
             }
         }
-        if let Some(deploying) = standing.record.deploying {
-            let evidence = format!("generation {deploying} is on its way into service");
+        if let Some(deploying) = &standing.record.deploying {
+            let evidence =
+                format!("generation {} is on its way into service", deploying.generation);
             items.push(Item { item: "pending", truth: Truth::Unknown, evidence });
         }
         Ok(Verified { name, items })

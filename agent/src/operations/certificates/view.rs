@@ -126,7 +126,7 @@ impl Certificates {
         let self_signed = current.is_some_and(|it| it.origin == CertificateOrigin::SelfSigned);
         let life = if self_signed {
             Life::SelfSigned
-        } else if run.is_some() && standing.record.order.is_some() {
+        } else if run.is_some() && !standing.record.orders.is_empty() {
             Life::Ordering
         } else if standing.record.deploying.is_some() || (newer && standing.record.pin.is_none()) {
             Life::Staged
@@ -186,7 +186,7 @@ fn summary(
             "there is none; no CA is configured: import one, or install one for need".to_owned()
         }
         Life::Absent => "there is none yet".to_owned(),
-        Life::Ordering => match &standing.record.order {
+        Life::Ordering => match standing.record.orders.last() {
             Some(order) => format!("ordered from {} at {}", order.ca, order.at),
             None => "being ordered".to_owned(),
         },

@@ -6,8 +6,8 @@ use genesis_storage::CertificateTrouble;
 use jiff::Timestamp;
 
 use super::config::{Ca, Certificate};
+use super::failed::Failed;
 use super::record::{Event, Who};
-use super::renew::Failed;
 use super::{Certificates, backoff};
 use crate::error::{Error, Unmet};
 
@@ -24,6 +24,7 @@ impl Certificates {
             error: Box::new(held_by_ca(ca, until, now)),
             retry_after: Duration::try_from(until.duration_since(now)).ok(),
             identifiers: Vec::new(),
+            placing: false,
         })
     }
 

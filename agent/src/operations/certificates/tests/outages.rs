@@ -164,7 +164,7 @@ async fn an_order_that_is_late_keeps_its_key_while_another_takes_the_place() {
     // Long enough that what is in force ends; an order is kept for six days.
     until(&host, 6 * DAY, HOUR).await;
     let standing = host.standing();
-    let order = standing.record.order.clone().unwrap();
+    let order = standing.record.orders[0].clone();
     let current = standing.current().unwrap();
     assert_eq!(current.origin, CertificateOrigin::SelfSigned);
     assert_ne!(current.number, order.generation);
@@ -173,7 +173,7 @@ async fn an_order_that_is_late_keeps_its_key_while_another_takes_the_place() {
     assert_eq!(host.ca.ordered(), 2, "the same order was gone on with");
     let standing = host.standing();
     assert_eq!(standing.record.generation, order.generation);
-    assert_eq!(standing.record.order, None);
+    assert_eq!(standing.record.orders, []);
     let items = host.certificates.verify("").await.unwrap().remove(0).items;
     assert!(items.iter().all(|it| it.truth == super::super::verify::Truth::Pass), "{items:?}");
     // What took its place is not put back, and the next one has a number of its own.
@@ -195,7 +195,7 @@ async fn an_order_that_failed_is_placed_anew_once_with_a_key_of_its_own() {
     assert_eq!(host.ca.ordered(), 2);
     assert_eq!((host.events(ORDERED).len(), host.events(ENDED).len()), (2, 2));
     assert_eq!(host.certificates.budget("").unwrap()[0].2.used, 0, "nothing was issued");
-    assert_eq!(host.standing().record.order, None);
+    assert_eq!(host.standing().record.orders, []);
 }
 
 #[tokio::test]

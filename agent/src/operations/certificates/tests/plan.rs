@@ -1,7 +1,8 @@
 //! What is done about a certificate: every branch.
 
 use genesis_storage::{
-    BackoffRecord, CertificateOrigin, CertificateTrouble, OrderRecord, PinRecord, RenewalRecord,
+    BackoffRecord, CertificateOrigin, CertificateTrouble, DeployingRecord, OrderRecord, PinRecord,
+    RenewalRecord,
 };
 
 use super::super::plan::{Decision, covers, decide, surplus, usable};
@@ -29,22 +30,32 @@ fn failed(trouble: CertificateTrouble, until: Option<i64>) -> Option<BackoffReco
         at: at(0),
         configuration: "one".to_owned(),
         waits: Vec::new(),
+        placing: false,
     })
+}
+
+/// A generation could not be brought into service, and nobody is asked to take it until then.
+fn not_placed(until: i64) -> Option<BackoffRecord> {
+    failed(CertificateTrouble::Local, Some(until)).map(|it| BackoffRecord { placing: true, ..it })
+}
+
+fn deploying(generation: u32, failed: bool) -> Option<DeployingRecord> {
+    Some(DeployingRecord { generation, rolled_back: false, pin: None, failed })
 }
 
 fn pin() -> Option<PinRecord> {
     Some(PinRecord { at: at(0), by: "alice".to_owned(), reason: String::new() })
 }
 
-fn ordered() -> Option<OrderRecord> {
-    Some(OrderRecord {
+fn ordered() -> OrderRecord {
+    OrderRecord {
         ca: "ca".to_owned(),
         url: "u".to_owned(),
         generation: 2,
         identifiers: names(&["gw.example.com"]),
         at: at(0),
         forced: false,
-    })
+    }
 }
 
 #[test]
@@ -209,25 +220,44 @@ fn what_was_begun_is_gone_on_with() {
     // On its way into service.
     let mut case = fresh();
     case.generations.insert(0, generation(2, DAY, LIFE));
-    case.record.deploying = Some(2);
+    case.record.deploying = deploying(2, false);
     assert_eq!(decide(&case.situation(2 * DAY)), Decision::Deploy(2));
-    case.record.backoff = failed(CertificateTrouble::Local, Some(3 * DAY));
+    // What was cut off in the middle waits for nobody: neither for a CA, nor after what failed before.
+    for before in [failed(CertificateTrouble::Policy, None), not_placed(3 * DAY)] {
+        case.record.backoff = before;
+        assert_eq!(decide(&case.situation(2 * DAY)), Decision::Deploy(2));
+    }
+    // What is in place and could not be shown is tried again in its time.
+    case.record.deploying = deploying(2, true);
     assert_eq!(decide(&case.situation(2 * DAY)), Decision::Nothing);
     assert_eq!(decide(&case.situation(3 * DAY)), Decision::Deploy(2));
+    // A CA that refuses does not keep it from that.
+    case.record.backoff = failed(CertificateTrouble::Policy, None);
+    assert_eq!(decide(&case.situation(2 * DAY)), Decision::Deploy(2));
     // A generation that is there no more is not waited for.
-    case.record.deploying = Some(7);
+    case.record.deploying = deploying(7, false);
     case.record.backoff = None;
     assert_eq!(decide(&case.situation(2 * DAY)), Decision::Deploy(2), "as the newer one");
     // An order.
     let mut case = fresh();
-    case.record.order = ordered();
+    case.record.orders = vec![ordered()];
     assert_eq!(decide(&case.situation(DAY)), Decision::Order { cas: 1 });
+    // Not one for other names, of a CA that is not to be asked, or too long ago: no other is placed for it.
+    let other = OrderRecord { identifiers: names(&["old.example.com"]), ..ordered() };
+    for order in [other, OrderRecord { ca: "second".to_owned(), ..ordered() }] {
+        case.record.orders = vec![order];
+        assert_eq!(decide(&case.situation(DAY)), Decision::Nothing);
+    }
+    case.record.orders = vec![ordered()];
+    assert_eq!(decide(&case.situation(6 * DAY)), Decision::Nothing);
     // Issued and not in service.
     let mut case = fresh();
     case.generations.insert(0, generation(2, DAY, LIFE));
     assert_eq!(decide(&case.situation(2 * DAY)), Decision::Deploy(2));
-    // But not one that ends sooner than the one in force.
+    // Also one of a shorter life. But not one that is older than the one in force.
     case.generations[0] = generation(2, DAY, LIFE / 2);
+    assert_eq!(decide(&case.situation(2 * DAY)), Decision::Deploy(2));
+    case.generations[0] = generation(2, -DAY, LIFE);
     assert_eq!(decide(&case.situation(2 * DAY)), Decision::Nothing);
 }
 
@@ -236,16 +266,56 @@ fn one_that_ended_on_its_way_into_service_is_not_waited_for() {
     // A hook that has failed for its whole life.
     let mut case = Case::new(vec![generation(1, 0, 6 * DAY)]);
     case.record.generation = 0;
-    case.record.deploying = Some(1);
-    case.record.backoff = failed(CertificateTrouble::Local, Some(6 * DAY + HOUR));
+    case.record.deploying = deploying(1, true);
+    case.record.backoff = not_placed(6 * DAY + HOUR);
     assert_eq!(decide(&case.situation(6 * DAY - 1)), Decision::Nothing);
     assert_eq!(decide(&case.situation(6 * DAY)), Decision::SelfSign);
     // One that was marked on its way.
     let mut case = fresh();
     let marked = GenerationRecord { compromised_at: Some(at(DAY)), ..generation(2, DAY, LIFE) };
     case.generations.insert(0, marked);
-    case.record.deploying = Some(2);
+    case.record.deploying = deploying(2, false);
     assert_eq!(decide(&case.situation(2 * DAY)), Decision::Nothing);
+}
+
+#[test]
+fn who_could_not_take_one_is_not_asked_again_at_once_while_one_that_signs_itself_serves() {
+    let own = of(CertificateOrigin::SelfSigned, generation(1, 0, 7 * DAY));
+    let mut case = Case::new(vec![generation(2, 0, LIFE), own]);
+    case.record.generation = 1;
+    assert_eq!(decide(&case.situation(HOUR)), Decision::Deploy(2));
+    case.record.backoff = not_placed(2 * HOUR);
+    assert_eq!(decide(&case.situation(HOUR)), Decision::Nothing);
+    assert_eq!(decide(&case.situation(2 * HOUR)), Decision::Deploy(2));
+    // Something that ends is replaced all the same.
+    case.record.backoff = not_placed(8 * DAY);
+    assert_eq!(decide(&case.situation(7 * DAY)), Decision::Deploy(2));
+    // Another failure on this host says nothing of it.
+    case.record.backoff = failed(CertificateTrouble::Local, Some(2 * HOUR));
+    assert_eq!(decide(&case.situation(HOUR)), Decision::Deploy(2));
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_has_noted_holds_nothing_back() {
+    // Sixty days ahead, an attempt failed; the clock was set right since.
+    let ahead = 60 * DAY;
+    let mut case = Case::new(Vec::new());
+    case.cas.truncate(1);
+    let waits = vec![("ca".to_owned(), Some(at(ahead + HOUR)))];
+    case.record.backoff = failed(CertificateTrouble::Server, Some(ahead + HOUR))
+        .map(|it| BackoffRecord { at: at(ahead), waits, ..it });
+    case.generations = vec![of(CertificateOrigin::SelfSigned, generation(1, 0, 7 * DAY))];
+    case.record.generation = 1;
+    assert_eq!(decide(&case.situation(HOUR)), Decision::Order { cas: 1 });
+    assert_eq!(decide(&case.situation(ahead)), Decision::SelfSign, "as it looks then");
+    // What waits for another configuration waits.
+    case.record.backoff =
+        failed(CertificateTrouble::Policy, None).map(|it| BackoffRecord { at: at(ahead), ..it });
+    assert_eq!(decide(&case.situation(HOUR)), Decision::Nothing);
+    // Nor does what a CA asked for then; it means a week at most.
+    case.record.waits = vec![("ca".to_owned(), at(ahead + HOUR))];
+    assert_eq!(case.situation(HOUR).asked_to_wait("ca"), None);
+    assert_eq!(case.situation(ahead - 7 * DAY).asked_to_wait("ca"), Some(at(ahead + HOUR)));
 }
 
 #[test]
@@ -323,14 +393,16 @@ fn what_goes_is_never_in_use() {
     let record = |generation, deploying, ordered: Option<u32>| CertificateRecord {
         generation,
         deploying,
-        order: ordered
-            .and_then(|generation| self::ordered().map(|it| OrderRecord { generation, ..it })),
+        orders: ordered
+            .map(|generation| OrderRecord { generation, ..self::ordered() })
+            .into_iter()
+            .collect(),
         ..CertificateRecord::default()
     };
     for (what, record, keep, expected) in [
         ("the oldest go", record(10, None, None), 5, vec![5, 4, 3, 2, 1]),
         ("not the one in force", record(2, None, None), 5, vec![5, 4, 3, 1]),
-        ("nor one on its way", record(10, Some(4), Some(3)), 5, vec![5, 2, 1]),
+        ("nor one on its way", record(10, deploying(4, false), Some(3)), 5, vec![5, 2, 1]),
         ("none is over", record(10, None, None), 10, vec![]),
     ] {
         assert_eq!(surplus(&record, &generations, keep), expected, "{what}");

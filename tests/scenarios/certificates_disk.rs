@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use genesis_tests::acme::{Fault, Kind, Pebble};
-use genesis_tests::clock::wait_until;
 use genesis_tests::tls_client::{certificates, fingerprint};
 use genesis_tests::{Ballast, LoopDisk};
 use std::time::Duration;
@@ -63,8 +62,10 @@ fn a_disk_that_fills_up_leaves_what_is_in_force_alone_and_the_renewal_goes_throu
     }
     let orders = host.pebble.orders();
     host.agent.ctl(&["cert", "renew", "--force"]).ok();
-    wait_until("the second to be served", || host.shown() == host.generation(2));
-    host.agent.wait_certificate("gw", "PROVEN");
+    let stands = host.agent.wait_certificate("gw", "PROVEN");
+    let number = stands["current"]["number"].as_u64().unwrap();
+    assert!(number > 1, "{stands:#}");
+    assert_eq!(host.shown(), host.generation(number.try_into().unwrap()));
     assert_eq!((host.pebble.orders(), host.pebble.issued().len()), (orders, 2));
     assert_eq!(orders, 2, "the order of the second attempt is gone on with");
     assert_eq!(empty_files(&folder), Vec::<std::path::PathBuf>::new());

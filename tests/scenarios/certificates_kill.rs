@@ -67,13 +67,14 @@ fn current_is_whole(agent: &TestAgent) {
     assert_eq!(meta["sha256"], fingerprint(&certificates(&current.join("fullchain.pem"))[0]));
 }
 
-/// All is as if nothing had happened.
+/// All is as if nothing had happened, with a generation after this one, or, with `same`, with this one. Its number.
 #[track_caller]
-fn sound(host: &Host, number: u64) {
+fn sound(host: &Host, before: u64, same: bool) -> u64 {
     let agent = &host.agent;
-    let stands = wait_for(&format!("generation {number}"), || {
+    let (stands, number) = wait_for(&format!("generation {before}, same: {same}"), || {
         let stands = agent.wait_certificate("gw", "PROVEN");
-        (stands["current"]["number"] == number).then_some(stands)
+        let number = stands["current"]["number"].as_u64().unwrap();
+        ((number == before) == same && number >= before).then_some((stands, number))
     });
     let folder = agent.certificate_folder("gw");
     let link = std::fs::read_link(folder.join("current")).unwrap();
@@ -95,6 +96,7 @@ fn sound(host: &Host, number: u64) {
     let left = names(host.folder()).into_iter().filter(|name| name.contains("new"));
     assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
     agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
+    number
 }
 
 fn renewing(agent: &TestAgent) -> Child {
@@ -111,7 +113,7 @@ fn a_first_order_that_is_cut_off_anywhere_is_gone_on_with() {
         current_is_whole(&host.agent);
         host.agent.start();
         println!("{point}:{nth}");
-        sound(&host, 1);
+        sound(&host, 0, false);
         assert_eq!((host.pebble.orders(), host.pebble.issued().len()), (1, 1), "{point}:{nth}");
     }
 }
@@ -121,6 +123,7 @@ fn a_renewal_that_is_cut_off_anywhere_is_gone_on_with() {
     let mut host = Host::new(Pebble::start(), "keep = \"100\"", "limits = \"none\"");
     host.agent.start();
     host.agent.wait_certificate("gw", "PROVEN");
+    let mut number = 1;
     for (point, nth, placed) in POINTS {
         println!("{point}:{nth}");
         let (orders, before) = (host.pebble.orders(), host.shown());
@@ -135,11 +138,56 @@ fn a_renewal_that_is_cut_off_anywhere_is_gone_on_with() {
         current_is_whole(&host.agent);
         handshake(host.server.address(), DOMAIN, Some(host.pebble.issuer_roots_file()));
         host.agent.start();
-        sound(&host, (orders + usize::from(placed)) as u64);
+        number = sound(&host, number, !placed);
         assert_eq!(host.pebble.orders(), orders + usize::from(placed), "{point}:{nth}");
         assert_eq!(host.pebble.issued().len(), host.pebble.orders(), "{point}:{nth}");
         assert_eq!(host.shown() != before, placed, "{point}:{nth}");
     }
+}
+
+#[test]
+fn a_rollback_that_is_cut_off_anywhere_is_gone_on_with_and_stays() {
+    let (mut host, proxy) = Host::proxied(Pebble::start(), "", "limits = \"none\"");
+    host.agent.start();
+    host.agent.wait_certificate("gw", "PROVEN");
+    host.renew();
+    sound(&host, 2, true);
+    // A CA that fails, so that the next attempt waits, keeps nothing from service.
+    proxy.fail_always(Kind::Any, Fault::Status(503));
+    host.agent.ctl(&["cert", "renew", "--force"]).exits(1);
+    host.agent.wait_certificate("gw", "BACKOFF");
+    for (point, nth) in [
+        ("certificates.deploying", 1),
+        ("certificates.switched", 1),
+        ("certificates.copied", 1),
+        ("certificates.copied", 2),
+        ("certificates.placed", 1),
+    ] {
+        println!("{point}:{nth}");
+        host.agent.terminate();
+        host.agent.start_with_failpoint(point, nth);
+        host.agent.wait_ready();
+        let mut rollback = host.agent.ctl_command(&["cert", "rollback", "--yes"]);
+        let rollback = rollback.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(!rollback.success());
+        host.agent.wait_killed();
+        current_is_whole(&host.agent);
+        host.agent.start();
+        let stands = wait_for("generation 1", || {
+            let stands = host.agent.wait_certificate("gw", "BACKOFF");
+            (stands["current"]["number"] == 1).then_some(stands)
+        });
+        assert!(stands["pinnedAt"].is_string(), "{stands:#}");
+        fits(&host.served.fullchain, &host.served.key);
+        host.agent.ctl(&["schedule", "run", "certificates.check"]);
+        assert_eq!(host.shown(), host.generation(1));
+        let events = host.agent.certificate_events("gw");
+        assert_eq!(events.last().map(String::as_str), Some("rolled-back"), "{events:?}");
+        host.agent.ctl(&["cert", "unpin"]).ok();
+        wait_until("the newest", || host.shown() == host.generation(2));
+        wait_until("it to be noted", || host.agent.certificate("gw")["current"]["number"] == 2);
+    }
+    assert_eq!(host.pebble.orders(), 2);
 }
 
 #[test]
@@ -152,7 +200,7 @@ fn an_order_whose_answer_was_lost_with_the_agent_is_placed_once_more_and_its_key
     wait_until("the order", || host.pebble.orders() == 1);
     host.agent.kill();
     host.agent.start();
-    sound(&host, 1);
+    let number = sound(&host, 1, false);
     assert_eq!((host.pebble.orders(), host.pebble.issued().len()), (2, 1));
 
     proxy.fail(Kind::NewOrder, 1, Fault::HoldsAnswer);
@@ -161,11 +209,12 @@ fn an_order_whose_answer_was_lost_with_the_agent_is_placed_once_more_and_its_key
     host.agent.kill();
     asking.kill().unwrap();
     asking.wait().unwrap();
-    assert!(host.agent.certificate_folder("gw").join("gen-2/key.pem").exists());
+    let key = format!("gen-{}/key.pem", number + 1);
+    assert!(host.agent.certificate_folder("gw").join(key).exists());
     host.agent.start();
-    sound(&host, 1);
+    sound(&host, number, true);
     host.renew();
-    sound(&host, 2);
+    sound(&host, number, false);
     assert_eq!((host.pebble.orders(), host.pebble.issued().len()), (4, 2));
 }
 
@@ -181,5 +230,5 @@ fn what_a_crash_may_have_left_is_cleared_away_and_what_is_whole_stays() {
     std::fs::write(folder.join("gen-1/.fullchain.pem.genesis-new"), "half").unwrap();
     std::os::unix::fs::symlink("gen-9", folder.join(".current.new")).unwrap();
     host.agent.start();
-    sound(&host, 1);
+    sound(&host, 1, true);
 }

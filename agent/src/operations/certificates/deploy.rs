@@ -344,7 +344,8 @@ impl Certificates {
         let good = |it: &&GenerationRecord| {
             plan::good(it, self.now()).is_ok() && (itself || !signs_itself(it))
         };
-        let previous = standing.generation(before).filter(good).cloned();
+        let other = (before != number).then_some(before);
+        let previous = other.and_then(|it| standing.generation(it)).filter(good).cloned();
         let (back, still) = match &previous {
             // There is nothing that could be better.
             None => {

@@ -9,6 +9,7 @@ use super::record::{Event, Who};
 use super::{Certificates, backoff, plan};
 use crate::error::{Error, Kind, Result};
 use crate::outside::acme::{Class, Trouble};
+use crate::runs::Context;
 
 /// A CA that limits how often it is asked is left alone for so long at least; it doubles.
 const SOON: Duration = Duration::from_secs(5);
@@ -81,6 +82,9 @@ impl From<Error> for Failed {
     }
 }
 
+/// What a diagnosis says of what is as it should be.
+pub(super) const FINE: [&str; 2] = ["CA_REACHABLE", "DNS_FITS"];
+
 impl Certificates {
     /// Notes that an attempt failed, at each of the CAs that were asked, and until when the next waits. `configuration` is what
     /// it failed with: another one may be in force by now.
@@ -88,7 +92,7 @@ impl Certificates {
         &self,
         certificate: &Certificate,
         (configuration, each): (&str, &[Failed]),
-        who: &Who,
+        (who, context): (&Who, &Context),
     ) -> Result<()> {
         let Some(failed) = each.last() else { return Ok(()) };
         let (now, name) = (self.now(), certificate.name.clone());
@@ -151,12 +155,20 @@ impl Certificates {
         .await?;
         // That takes a while, and the wait is there already when something cuts it off.
         let diagnosis = self.diagnose(certificate, failed).await;
+        let wrong = |code: &str| !FINE.contains(&code) && code != "BACKUP_CERTIFICATE";
+        let advice = diagnosis.iter().filter(|(code, _, _)| wrong(code) && !failed.placing);
+        let advice: Vec<_> = advice.cloned().collect();
         let noted = self.state.bookkeep(move |books| {
             books.certificates().diagnosed(&name, now, diagnosis)?;
             Ok(())
         });
         noted.await?;
         self.bell.ring();
+        // Whoever waits for the run gets it with the answer.
+        for (code, subject, message) in advice {
+            let step = context.begin("diagnose", &subject).await?;
+            step.failed(format!("{code}: {message}")).await?;
+        }
         Ok(())
     }
 }

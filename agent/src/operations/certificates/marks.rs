@@ -49,8 +49,11 @@ impl Certificates {
         plan_hash: &str,
         who: (String, String),
     ) -> Result<(String, u32)> {
-        self.plan_pin(domain)?.accept(plan_hash)?;
         let name = self.named(domain)?.name;
+        // What is in service may be changed just now.
+        let turn = self.turn(&name);
+        let _turn = turn.lock().await;
+        self.plan_pin(domain)?.accept(plan_hash)?;
         let number = self.standing(&name)?.record.generation;
         let pin = PinRecord { at: self.now(), by: who.0.clone(), reason: who.1.clone() };
         let event =
@@ -92,8 +95,10 @@ impl Certificates {
         plan_hash: &str,
         who: (String, String),
     ) -> Result<(String, bool)> {
-        self.plan_unpin(domain)?.accept(plan_hash)?;
         let name = self.named(domain)?.name;
+        let turn = self.turn(&name);
+        let _turn = turn.lock().await;
+        self.plan_unpin(domain)?.accept(plan_hash)?;
         let standing = self.standing(&name)?;
         if standing.record.pin.is_none() {
             return Ok((name, false));

@@ -63,7 +63,8 @@ impl Certificates {
                             if error.code != "CERTIFICATE_PINNED" {
                                 let failed =
                                     Failed::placing(Error::internal(error.code, error.chain()));
-                                self.hold(certificate, (&digest, &[failed]), who).await?;
+                                self.hold(certificate, (&digest, &[failed]), (who, context))
+                                    .await?;
                             }
                             Err(error)
                         }
@@ -93,7 +94,7 @@ impl Certificates {
             failures.extend(silent);
         }
         if failures.last().is_some_and(|failed| failed.error.code != "CANCELLED") {
-            self.hold(certificate, (&digest, &failures), who).await?;
+            self.hold(certificate, (&digest, &failures), (who, context)).await?;
         }
         match failures.pop() {
             Some(failed) => Err(*failed.error),

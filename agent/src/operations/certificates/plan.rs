@@ -59,6 +59,11 @@ fn whole(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs())
 }
 
+/// As people write a time.
+fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
 /// The warnings before its end: what each is called, and how long before.
 pub fn warnings(generation: &GenerationRecord) -> [(&'static str, Duration); 3] {
     let life = lifetime(generation);
@@ -76,10 +81,10 @@ pub fn warnings(generation: &GenerationRecord) -> [(&'static str, Duration); 3] 
 /// In words.
 pub fn good(generation: &GenerationRecord, now: Timestamp) -> Result<(), String> {
     if let Some(at) = generation.compromised_at {
-        return Err(format!("its key was said to be compromised at {at}"));
+        return Err(format!("its key was said to be compromised at {}", whole_second(at)));
     }
     if let Some(at) = generation.revoked_at {
-        return Err(format!("its CA has revoked it, as was seen at {at}"));
+        return Err(format!("its CA has revoked it, as was seen at {}", whole_second(at)));
     }
     if generation.not_after <= now {
         return Err(format!("it ended at {}", generation.not_after));
@@ -390,11 +395,12 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if sound.is_some() && record.pin.is_some() {
         return Decision::Nothing;
     }
+    // That needs no CA.
+    if let Some(staged) = situation.staged().filter(|_| !situation.is_held_by_placing()) {
+        return Decision::Deploy(staged.number);
+    }
     if held && !situation.has_another() {
         return Decision::Nothing;
-    }
-    if let Some(staged) = situation.staged().filter(|_| !held) {
-        return Decision::Deploy(staged.number);
     }
     if situation.cas.is_empty() {
         return Decision::Nothing;

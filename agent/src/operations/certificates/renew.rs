@@ -214,7 +214,7 @@ impl Certificates {
                     "GENERATION_UNUSABLE" if number != self.standing(name)?.record.generation => {
                         self.pass_over(name, number);
                     }
-                    _ => self.hold(certificate, (&digest, &[failed]), who).await?,
+                    _ => self.hold(certificate, (&digest, &[failed]), (who, context)).await?,
                 }
                 Err(error)
             }

@@ -2,11 +2,13 @@
 //! should be, a failure that does not pass, and at once and loudly that nobody trusts what is in service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{CertificateOrigin, CertificateTrouble};
+use genesis_storage::{BackoffRecord, CertificateOrigin, CertificateTrouble};
 use jiff::Timestamp;
 
+use super::failed::FINE;
 use super::view::{Life, View, span, trouble};
 use super::{Certificates, plan};
 use crate::error::{Error, Result};
@@ -14,6 +16,8 @@ use crate::events::{self, Condition, Severity};
 
 /// A failure is told once so many attempts in a row have failed, or its certificate is not sound.
 const FAILURES: u32 = 3;
+/// Looking into a failure takes no longer.
+const LOOKED_INTO: Duration = Duration::from_secs(60);
 
 /// Tells people of certificates.
 pub struct Told(pub Arc<Certificates>);
@@ -98,8 +102,7 @@ impl Certificates {
             .collect();
         let advice = || {
             let each = record.backoff.iter().flat_map(|it| &it.diagnosis);
-            let told =
-                each.filter(|(code, _, _)| !matches!(code.as_str(), "CA_REACHABLE" | "DNS_FITS"));
+            let told = each.filter(|(code, _, _)| !FINE.contains(&code.as_str()));
             told.map(|(_, subject, message)| format!("{subject}: {message}")).take(8)
         };
         if view.life == Life::SelfSigned {
@@ -192,7 +195,10 @@ impl Certificates {
                 );
             }
         }
-        if let Some(backoff) = &record.backoff
+        // What to do about it comes with it, so it is waited for.
+        let looked_into =
+            |it: &&BackoffRecord| !it.diagnosis.is_empty() || plan::plus(it.at, LOOKED_INTO) < now;
+        if let Some(backoff) = record.backoff.as_ref().filter(looked_into)
             && (backoff.failures >= FAILURES
                 || !sound
                 || matches!(

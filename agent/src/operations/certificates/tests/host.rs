@@ -317,6 +317,19 @@ impl Host {
         self.look().await;
     }
 
+    /// The file with the root that what is issued leads to.
+    pub(super) fn roots(&self) -> std::path::PathBuf {
+        self.folder.path().join("roots.pem")
+    }
+
+    /// Other certificates are configured, and taken over.
+    pub(super) async fn configure(&self, certificates: &str) {
+        let at = self.config.find("[[certificates.certificate]]").unwrap();
+        let text = format!("{}{certificates}", &self.config[..at]);
+        let config = parsed(&text, &places(&self.folder));
+        crate::config::Follower::follow(&*self.certificates, &config).await;
+    }
+
     pub(super) fn standing(&self) -> Standing {
         self.certificates.standing("gw").unwrap()
     }
@@ -347,17 +360,24 @@ impl Host {
     }
 }
 
+fn places(folder: &TempDir) -> Places {
+    Places { state: folder.path().to_owned(), socket: folder.path().join("agent.sock") }
+}
+
+fn parsed(text: &str, places: &Places) -> AgentConfig {
+    let checked = AgentConfig::parse(text, "test", places);
+    let said: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+    checked.config.unwrap_or_else(|| panic!("{}", said.join("\n")))
+}
+
 async fn open(
     folder: &Arc<TempDir>,
     text: &str,
     clock: &Arc<ManualClock>,
     ca: &Arc<Ca>,
 ) -> (Arc<Certificates>, Runs) {
-    let places =
-        Places { state: folder.path().to_owned(), socket: folder.path().join("agent.sock") };
-    let checked = AgentConfig::parse(text, "test", &places);
-    let said: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
-    let config = checked.config.unwrap_or_else(|| panic!("{}", said.join("\n")));
+    let places = places(folder);
+    let config = parsed(text, &places);
     let store = loop {
         match Store::open(&places.database(), Options::default()) {
             Ok(store) => break store,

@@ -6,6 +6,7 @@ mod config;
 mod due;
 mod host;
 mod material;
+mod orders;
 mod outages;
 mod places;
 mod plan;

@@ -97,12 +97,12 @@ impl Certificates {
         let Some(failed) = each.last() else { return Ok(()) };
         let (now, name) = (self.now(), certificate.name.clone());
         let standing = self.standing(&name)?;
-        // Failures in a row are of one sort: a CA that was down says nothing of a hook.
-        let before = standing
-            .record
-            .backoff
-            .as_ref()
-            .filter(|it| it.trouble == failed.trouble && it.configuration == configuration);
+        // Failures in a row are of one sort: a CA that was down says nothing of a hook. Where neither gets anywhere, each
+        // after the other, they are.
+        let both = standing.record.deploying.as_ref().is_some_and(|it| it.failed);
+        let before = standing.record.backoff.as_ref().filter(|it| {
+            it.configuration == configuration && (both || it.trouble == failed.trouble)
+        });
         let failures = before.map_or(0, |it| it.failures) + 1;
         let urgent = standing.current().is_none_or(|it| {
             it.origin == CertificateOrigin::SelfSigned

@@ -32,6 +32,7 @@ pub mod config;
 mod deploy;
 mod diagnose;
 pub mod disk;
+pub mod due;
 mod failed;
 mod foreign;
 pub mod job;

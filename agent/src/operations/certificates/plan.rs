@@ -4,19 +4,16 @@
 use std::time::Duration;
 
 use genesis_storage::{
-    BackoffRecord, CertificateOrigin, CertificateRecord, CertificateTrouble, GenerationRecord,
-    OrderRecord,
+    BackoffRecord, CertificateOrigin, CertificateRecord, CertificateTrouble, DeployingRecord,
+    GenerationRecord, OrderRecord,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff;
+use super::due::{SHORT, due, margin};
 
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
-/// A life up to here is short: half of it is kept, where others keep a third.
-pub const SHORT: Duration = Duration::from_secs(10 * 86_400);
-/// Two issuances for the same names are never closer.
-const CLOSEST: Duration = HOUR;
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// A check that did not come is not waited for longer than that.
 const OVERDUE: Duration = DAY;
 /// CAs keep an order for a week.
@@ -46,32 +43,9 @@ pub fn lifetime(generation: &GenerationRecord) -> Duration {
     Duration::try_from(span).unwrap_or(Duration::ZERO)
 }
 
-/// So long before its end it is renewed, where its CA names no time: a third of its life, or half of a short one, and at
-/// most `renew_before`. Thirty days before the end of every one would order those of the CA's 45- and 6-day profiles for
-/// ever.
-pub fn margin(generation: &GenerationRecord, renew_before: Duration) -> Duration {
-    let life = lifetime(generation);
-    whole(if life <= SHORT { life / 2 } else { renew_before.min(life / 3) })
-}
-
-/// In whole seconds, as certificates count.
-fn whole(duration: Duration) -> Duration {
-    Duration::from_secs(duration.as_secs())
-}
-
 /// As people write a time.
 fn whole_second(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
-}
-
-/// The warnings before its end: what each is called, and how long before.
-pub fn warnings(generation: &GenerationRecord) -> [(&'static str, Duration); 3] {
-    let life = lifetime(generation);
-    [
-        ("30d", whole((DAY * 30).min(life / 3))),
-        ("7d", whole((DAY * 7).min(life * 7 / 90))),
-        ("1d", whole(DAY.min(life / 90))),
-    ]
 }
 
 /// Whether a generation is good in itself; else why not. What it is for is another matter: a name that was added to the
@@ -157,7 +131,7 @@ impl<'a> Situation<'a> {
         self.generations.iter().find(|it| it.number == number)
     }
 
-    fn is_usable(&self, generation: &GenerationRecord) -> bool {
+    pub(super) fn is_usable(&self, generation: &GenerationRecord) -> bool {
         usable(generation, self.identifiers, self.now).is_ok()
     }
 
@@ -168,7 +142,7 @@ impl<'a> Situation<'a> {
     }
 
     /// The sound one, unless it is the one for need: that stands in for what is still to be had.
-    fn ordinary(&self) -> Option<&'a GenerationRecord> {
+    pub(super) fn ordinary(&self) -> Option<&'a GenerationRecord> {
         self.sound().filter(|it| it.origin != CertificateOrigin::Backup)
     }
 
@@ -255,93 +229,6 @@ impl<'a> Situation<'a> {
     }
 }
 
-/// When a certificate is due, and why then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
-    /// When.
-    pub at: Timestamp,
-    /// Whether the CA named the time.
-    pub by_ca: bool,
-    /// In words.
-    pub why: String,
-}
-
-/// When it is due. What has none, or none that can be used, is due now.
-pub fn due(situation: &Situation<'_>) -> Due {
-    let now = situation.now;
-    let Some(current) = situation.ordinary() else {
-        let why = match situation.current() {
-            Some(it) if it.origin == CertificateOrigin::Backup && situation.is_usable(it) => {
-                "the one for need is in service".to_owned()
-            }
-            None => "there is none yet".to_owned(),
-            Some(it) if it.origin == CertificateOrigin::SelfSigned => {
-                "a self-signed one is in service".to_owned()
-            }
-            Some(it) => usable(it, situation.identifiers, now).err().unwrap_or_default(),
-        };
-        return spaced(situation, Due { at: now, by_ca: false, why });
-    };
-    if current.origin == CertificateOrigin::Backup {
-        let why = "the one for need is in service".to_owned();
-        return spaced(situation, Due { at: now, by_ca: false, why });
-    }
-    // Only its names can be missing.
-    if let Err(why) = usable(current, situation.identifiers, now) {
-        return spaced(situation, Due { at: now, by_ca: false, why });
-    }
-    let own = minus(current.not_after, margin(current, situation.renew_before));
-    let by_ca = situation
-        .record
-        .renewal
-        .as_ref()
-        .filter(|it| it.fingerprint == current.fingerprint)
-        .and_then(|it| it.window);
-    let due = match by_ca {
-        // A CA may want it sooner, and later; never so late that nothing is left to try again in.
-        Some((_, _, chosen)) => Due {
-            at: chosen.min(minus(current.not_after, lifetime(current) / 50)),
-            by_ca: true,
-            why: "its CA asks for that time".to_owned(),
-        },
-        None => Due {
-            at: own,
-            by_ca: false,
-            why: format!(
-                "{} before its end",
-                super::view::span(margin(current, situation.renew_before))
-            ),
-        },
-    };
-    spaced(situation, due)
-}
-
-/// Not sooner than a tenth of a life after the last issuance for the same names, whatever asks for it.
-fn spaced(situation: &Situation<'_>, due: Due) -> Due {
-    let last = situation
-        .generations
-        .iter()
-        .filter(|it| it.origin == CertificateOrigin::Acme)
-        .filter(|it| it.identifiers == situation.identifiers)
-        // One that may never come into service again does not keep its successor waiting.
-        .filter(|it| it.compromised_at.is_none() && it.revoked_at.is_none())
-        .max_by_key(|it| it.created_at);
-    let Some(last) = last else { return due };
-    let from = plus(last.created_at.min(situation.now), (lifetime(last) / 10).max(CLOSEST));
-    if due.at >= from || situation.now >= from {
-        return due;
-    }
-    Due {
-        at: from,
-        why: format!(
-            "{}, but not sooner than {} after the last one",
-            due.why,
-            super::view::span((lifetime(last) / 10).max(CLOSEST))
-        ),
-        ..due
-    }
-}
-
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -373,6 +260,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     // link and copies may be of two generations.
     if let Some(deploying) = &record.deploying
         && situation.generation(deploying.generation).is_some_and(|it| situation.is_usable(it))
+        && !has_had_its_turn(situation, deploying)
     {
         return match deploying.failed && situation.is_held_by_placing() {
             true => Decision::Nothing,
@@ -422,6 +310,14 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         true => Decision::Nothing,
         false => Decision::Order { cas },
     }
+}
+
+/// Whether an order has its turn before what is in place and could not be shown is tried again: it is due, and the last
+/// attempt was at that. So a hook that fails for ever keeps no CA from being asked.
+fn has_had_its_turn(situation: &Situation<'_>, deploying: &DeployingRecord) -> bool {
+    let tried = situation.record.backoff.as_ref().is_some_and(|it| it.placing);
+    let due = due(situation).at <= situation.now;
+    deploying.failed && tried && due && !situation.cas.is_empty()
 }
 
 /// What takes the place of one that may not be in service: the newest other generation, the one for need, one that we make

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::failed::FINE;
 use super::view::{Life, View, span, trouble};
-use super::{Certificates, plan};
+use super::{Certificates, due, plan};
 use crate::error::{Error, Result};
 use crate::events::{self, Condition, Severity};
 
@@ -156,7 +156,7 @@ impl Certificates {
                 );
             }
             // Each is a condition of its own, so that each is told once, also after restarts.
-            for ((level, before), severity) in plan::warnings(current).into_iter().zip([
+            for ((level, before), severity) in due::warnings(current).into_iter().zip([
                 Severity::Low,
                 Severity::High,
                 Severity::Critical,

@@ -6,7 +6,8 @@ use genesis_storage::{CertificateOrigin, CertificateTrouble, GenerationRecord};
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::Certificate;
-use super::plan::{self, Due};
+use super::due::{self, Due};
+use super::plan;
 use super::verify::Served;
 use super::{Certificates, Standing, key, lock};
 use crate::error::Result;
@@ -112,7 +113,7 @@ impl Certificates {
         let digest = certificate.digest(&config);
         let clock = self.clock_for(&standing);
         let situation = standing.situation(certificate, &digest, (clock.as_deref(), false), now);
-        let due = plan::due(&situation);
+        let due = due::due(&situation);
         let held = situation.held();
         let run = self.runs.active_with_key(&key(&certificate.name));
         let served = lock(&self.served).get(&certificate.name).cloned();

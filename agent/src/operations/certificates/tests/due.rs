@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::super::backoff;
-use super::super::plan::{due, margin, warnings};
+use super::super::due::{due, margin, warnings};
 use super::*;
 
 fn renewal(fingerprint: String, window: Option<(i64, i64, i64)>) -> RenewalRecord {

@@ -296,6 +296,26 @@ fn who_could_not_take_one_is_not_asked_again_at_once_while_one_that_signs_itself
 }
 
 #[test]
+fn a_hook_that_fails_for_ever_keeps_no_ca_from_being_asked() {
+    // In place and not shown: one that signs itself, and one that is due by now.
+    let own = of(CertificateOrigin::SelfSigned, generation(1, 0, 7 * DAY));
+    for (it, now, cas) in [(own, HOUR, 2), (generation(1, 0, LIFE), DUE, 1)] {
+        let mut case = Case::new(vec![it]);
+        case.record.deploying = deploying(1, true);
+        case.record.backoff = not_placed(now + 60);
+        assert_eq!(decide(&case.situation(now)), Decision::Nothing);
+        assert_eq!(decide(&case.situation(now + 60)), Decision::Order { cas });
+        // Once the CA has had its turn, it is tried again.
+        case.record.backoff = failed(CertificateTrouble::Server, Some(now + HOUR));
+        assert_eq!(decide(&case.situation(now + 60)), Decision::Deploy(1));
+    }
+    let mut case = fresh();
+    case.record.deploying = deploying(1, true);
+    case.record.backoff = not_placed(DAY);
+    assert_eq!(decide(&case.situation(DAY)), Decision::Deploy(1), "one that is not due");
+}
+
+#[test]
 fn what_a_clock_that_was_ahead_has_noted_holds_nothing_back() {
     // Sixty days ahead, an attempt failed; the clock was set right since.
     let ahead = 60 * DAY;

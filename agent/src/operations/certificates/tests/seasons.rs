@@ -7,7 +7,7 @@ use genesis_storage::CertificateOrigin;
 
 use super::super::budget::ISSUED;
 use super::super::config::Certificate;
-use super::super::plan::warnings;
+use super::super::due::warnings;
 use super::super::renew::Wish;
 use super::host::Host;
 use super::*;

@@ -299,12 +299,13 @@ impl Certificates {
             ..Event::default()
         };
         let (proven, name) = (deployed.seen == Some(true), &certificate.name);
-        self.change_generation((name, number), who, event, move |record, generation| {
+        self.change_generation(name, number, who, event, move |record, found| {
             let another = record.generation != number;
             record.generation = number;
             record.deploying = None;
             record.deployed_at = Some(now);
             record.pin = deploying.pin;
+            let Some(generation) = found else { return };
             if proven {
                 generation.proven_at = Some(now);
             }

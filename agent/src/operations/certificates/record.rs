@@ -133,19 +133,18 @@ impl Certificates {
         self.change_all((name, None), who, event, |record, _| f(record)).await
     }
 
-    /// Changes how a certificate stands and what is known of one of its generations, as it is now: what somebody else has
-    /// noted of it meanwhile stays.
+    /// Changes how a certificate stands, and one of its generations (0: the one for need) as the state has it at that
+    /// moment: what others note of it meanwhile stays. `f` gets `None` where there is none of this number any more.
     pub(super) async fn change_generation(
         &self,
-        (name, number): (&str, u32),
+        name: &str,
+        number: u32,
         who: &Who,
         event: Event,
-        f: impl FnOnce(&mut CertificateRecord, &mut GenerationRecord) + Send + 'static,
+        f: impl FnOnce(&mut CertificateRecord, Option<&mut GenerationRecord>) + Send + 'static,
     ) -> Result<()> {
         self.change_all((name, Some(number)), who, event, move |record, generation| {
-            if let Some(generation) = generation {
-                f(record, generation);
-            }
+            f(record, generation);
             Vec::new()
         })
         .await

@@ -363,3 +363,23 @@ fn every_fail_point_is_hit_by_a_scenario() {
         points.iter().filter(|point| !scenarios.contains(&format!("\"{point}\""))).collect();
     assert!(missing.is_empty(), "no scenario dies at {missing:?}");
 }
+
+#[test]
+fn the_help_of_a_silence_names_every_source_of_alerts() {
+    let help = fs::read_to_string(root().join("ctl/src/commands/alerts.rs")).unwrap();
+    let listed =
+        help.lines().find_map(|line| line.trim().strip_prefix("/// Alerts of this source: "));
+    let listed: BTreeSet<&str> = listed.unwrap().trim_end_matches('.').split(", ").collect();
+    // What alerting says of itself.
+    let mut found = BTreeSet::from(["alerts".to_owned()]);
+    for path in files("agent/src").into_iter().filter(|path| !is_test(path)) {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        for block in text.split("Source for ").skip(1) {
+            let name = block.split_once("fn name(&self) -> &'static str {");
+            let name = name.and_then(|(_, rest)| rest.split('"').nth(1));
+            found.extend(name.map(str::to_owned));
+        }
+    }
+    assert!(found.contains("certificate"), "{found:?}");
+    assert_eq!(listed, found.iter().map(String::as_str).collect());
+}

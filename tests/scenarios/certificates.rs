@@ -6,6 +6,7 @@ use std::path::Path;
 use genesis_tests::TestAgent;
 use genesis_tests::acme::{FaultProxy, Pebble};
 use genesis_tests::certificates::{Served, certificate, pebble, proxied};
+use genesis_tests::private_ca::PrivateCa;
 use genesis_tests::tls_client::{certificates, fingerprint, handshake};
 use genesis_tests::tls_server::TlsServer;
 
@@ -18,6 +19,8 @@ pub(crate) struct Host {
     pub(crate) server: TlsServer,
     pub(crate) served: Served,
     pub(crate) agent: TestAgent,
+    /// A CA whose root the agent knows, for what people give.
+    pub(crate) private: PrivateCa,
     folder: tempfile::TempDir,
 }
 
@@ -41,7 +44,7 @@ impl Host {
         let served = Served::in_folder(folder.path(), &[DOMAIN]);
         let server = served.server();
         let agent = TestAgent::new(|_| String::new());
-        let host = Self { pebble, server, served, agent, folder };
+        let host = Self { pebble, server, served, agent, private: PrivateCa::new(), folder };
         host.configure(more, cas, "");
         host
     }
@@ -50,7 +53,8 @@ impl Host {
     pub(crate) fn configure(&self, more: &str, cas: &str, own: &str) {
         let own = format!("{own}\n{}", self.served.deployed_to(Some(&self.server)));
         let own = certificate(&self.pebble, "gw", &[DOMAIN], &own);
-        self.agent.configure(&format!("[certificates]\n{more}\n{cas}{own}"));
+        let known = format!("extra_roots_file = {:?}", self.private.roots_file());
+        self.agent.configure(&format!("[certificates]\n{known}\n{more}\n{cas}{own}"));
     }
 
     /// The folder in which the service has its copies.

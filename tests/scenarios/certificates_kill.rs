@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use genesis_tests::TestAgent;
 use genesis_tests::acme::{Fault, Kind, Pebble};
 use genesis_tests::clock::{wait_for, wait_until};
+use genesis_tests::private_ca::Leaf;
 use genesis_tests::tls_client::{certificates, fingerprint, handshake};
 use serde_json::Value;
 
@@ -182,7 +183,8 @@ fn a_rollback_that_is_cut_off_anywhere_is_gone_on_with_and_stays() {
         host.agent.ctl(&["schedule", "run", "certificates.check"]);
         assert_eq!(host.shown(), host.generation(1));
         let events = host.agent.certificate_events("gw");
-        assert_eq!(events.last().map(String::as_str), Some("rolled-back"), "{events:?}");
+        let last = events.iter().rfind(|it| ["deployed", "rolled-back"].contains(&it.as_str()));
+        assert_eq!(last.map(String::as_str), Some("rolled-back"), "{events:?}");
         host.agent.ctl(&["cert", "unpin"]).ok();
         wait_until("the newest", || host.shown() == host.generation(2));
         wait_until("it to be noted", || host.agent.certificate("gw")["current"]["number"] == 2);
@@ -216,6 +218,46 @@ fn an_order_whose_answer_was_lost_with_the_agent_is_placed_once_more_and_its_key
     host.renew();
     sound(&host, number, false);
     assert_eq!((host.pebble.orders(), host.pebble.issued().len()), (4, 2));
+}
+
+#[test]
+fn one_for_need_is_left_when_its_replacement_is_cut_off() {
+    let mut host = Host::started(Pebble::start());
+    let ca = &host.private;
+    let (first, second) = (ca.issue("first", &[DOMAIN]), ca.issue("second", &[DOMAIN]));
+    let installing = |agent: &TestAgent, leaf: &Leaf| {
+        let mut install = agent.ctl_command(&["cert", "install-backup", "--yes", "--fullchain"]);
+        install.arg(&leaf.fullchain).arg("--key").arg(&leaf.key);
+        install.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    assert!(installing(&host.agent, &first).wait().unwrap().success());
+    let folder = host.agent.certificate_folder("gw");
+    let kept = || {
+        fits(&folder.join("backup/fullchain.pem"), &folder.join("backup/key.pem"));
+        fingerprint(&certificates(&folder.join("backup/fullchain.pem"))[0])
+    };
+    let of = |leaf: &Leaf| fingerprint(&certificates(&leaf.fullchain)[0]);
+    for (point, left) in
+        [("certificates.written-beside", &first), ("certificates.put-in-place", &second)]
+    {
+        host.agent.terminate();
+        host.agent.start_with_failpoint(point, 1);
+        host.agent.wait_ready();
+        let mut asking = installing(&host.agent, &second);
+        host.agent.wait_killed();
+        // It may have ended by itself.
+        let _ = asking.kill();
+        asking.wait().unwrap();
+        assert_eq!(kept(), of(left), "{point}");
+        host.agent.start();
+        assert_eq!(kept(), of(left), "{point}");
+        let mut there = names(&folder);
+        there.sort();
+        assert_eq!(there, ["backup", "current", "gen-1"], "{point}");
+    }
+    assert!(installing(&host.agent, &second).wait().unwrap().success());
+    let noted = host.agent.certificate("gw")["backup"]["fingerprint"].clone();
+    assert_eq!((noted, kept()), (of(&second).into(), of(&second)));
 }
 
 #[test]

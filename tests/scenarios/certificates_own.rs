@@ -1,5 +1,7 @@
 //! The agent's own listeners serve a managed certificate, and take over another one while clients come and go.
 
+use std::time::Duration;
+
 use genesis_agent::pki::Role;
 use genesis_tests::TestAgent;
 use genesis_tests::acme::Pebble;
@@ -31,10 +33,15 @@ fn leaf(agent: &TestAgent, number: u32) -> String {
 
 #[test]
 fn the_agents_own_listeners_serve_it_and_swap_it_under_load() {
-    let (pebble, clients) = (Pebble::start(), Authority::new("test"));
+    let six_days = Duration::from_secs(6 * 86_400);
+    let pebble = Pebble::options().validity(six_days).start();
+    let clients = Authority::new("test");
     let agent = host(&pebble, &clients);
     // Seen at its own listener, which was without a certificate before.
     agent.wait_certificate("own", "PROVEN");
+    // A life of six days is no emergency from its first second on.
+    let listed = agent.ctl(&["pki", "list", "-o", "json"]);
+    assert!(!listed.text().contains("PKI_EXPIRING"), "{}", listed.text());
     let viewer = clients.client(Role::Viewer);
     let client = |address| {
         TlsClient::new(address, DOMAIN)

@@ -2,7 +2,6 @@
 
 use genesis_tests::acme::Pebble;
 use genesis_tests::clock::{now, wait_until};
-use genesis_tests::private_ca::PrivateCa;
 use genesis_tests::tls_client::{certificates, fingerprint};
 use genesis_tests::tls_server::Reload;
 use jiff::SignedDuration;
@@ -55,13 +54,15 @@ fn a_hook_that_lies_is_found_out_what_was_served_comes_back_and_what_was_issued_
 fn what_has_ended_or_is_compromised_is_never_rolled_back_to_and_is_revoked_and_replaced() {
     let host = Host::started(Pebble::start());
     let agent = &host.agent;
-    let ca = PrivateCa::new();
+    let ca = &host.private;
     let ends = now() + SignedDuration::from_secs(10);
     let lineage = tempfile::tempdir().unwrap();
     let leaf = ca.issue_within("short", &[DOMAIN], now() - SignedDuration::from_hours(1), ends);
     std::fs::copy(&leaf.fullchain, lineage.path().join("fullchain.pem")).unwrap();
     std::fs::copy(&leaf.key, lineage.path().join("privkey.pem")).unwrap();
-    agent.ctl(&["cert", "import", "--from", lineage.path().to_str().unwrap(), "--yes"]).ok();
+    let import = ["cert", "import", "--from", lineage.path().to_str().unwrap(), "--yes"];
+    agent.ctl(&import).exits(4).says(&["CERTIFICATE_ENDS_EARLIER", "generation 1", "until"]);
+    agent.ctl(&[&import[..], &["--allow-earlier-end"]].concat()).ok();
     assert_eq!(host.shown(), host.generation(2));
     host.renew();
     assert_eq!(host.shown(), host.generation(3));

@@ -320,9 +320,15 @@ fn every_metric_of_the_monitoring_exists() {
     // Without a CA a self-signed one comes into service.
     let certificate =
         "[[certificates.certificate]]\nname = \"gw\"\ndomains = [\"gw.example.test\"]\n";
-    let logs = source("app", &agent.log("app.log"), "1MB") + channel + &database + certificate;
-    agent.configure(&format!("{logs}{}", health::config("", &checks)));
+    let logs = source("app", &agent.log("app.log"), "1MB") + channel + &database;
+    let text = format!("{logs}{}", health::config("", &checks));
+    agent.configure(&text);
     agent.start();
+    // With the self-signed one no check of the certificates is content.
+    agent.ctl(&["schedule", "run", "certificates.check"]).ok();
+    agent.configure(&format!("{text}\n{certificate}"));
+    agent.ctl(&["config", "reload"]).ok();
+    agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");
     patients.iter().for_each(|patient| patient.is(1));
     agent.ctl(&["breaker", "trip", "orders-api", "--reason", "to be seen"]).ok();
     agent.backup("agent");

@@ -26,6 +26,7 @@ mod certificates_cas;
 mod certificates_challenges;
 mod certificates_diagnosis;
 mod certificates_disk;
+mod certificates_files;
 mod certificates_kill;
 mod certificates_ladder;
 mod certificates_many;

@@ -221,6 +221,28 @@ pub fn open_no_follow(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
+/// Reads a regular file of at most `limit` bytes, and what it is. It is opened once, so that what was looked at is what is
+/// read; a link is followed.
+///
+/// # Errors
+/// When it can't be read, or is something else: nobody waits for who writes into a FIFO.
+pub fn read_small(path: &Path, limit: usize) -> io::Result<(Vec<u8>, fs::Metadata)> {
+    use std::io::Read;
+
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > limit {
+        true => Err(io::Error::other(format!("has more than {limit} bytes"))),
+        false => Ok((bytes, facts)),
+    }
+}
+
 /// Device and inode of an open file.
 ///
 /// # Errors

@@ -97,8 +97,8 @@ impl Names {
         Ok(found.collect())
     }
 
-    /// Which CAs may issue for a name (RFC 8659): the records of the name, or of the nearest one above it that has any;
-    /// `None` where nobody says anything, so that all may.
+    /// Which CAs may issue for a name (RFC 8659): the records of the name, or of the nearest one above it that has any, up to
+    /// its top-level domain; `None` where nobody says anything, so that all may.
     ///
     /// # Errors
     /// In words, where it can't be had: a CA refuses then.
@@ -129,9 +129,62 @@ impl Names {
                 }));
             }
             match at.split_once('.') {
-                Some((_, above)) if above.contains('.') => at = above,
+                Some((_, above)) if !above.is_empty() => at = above,
                 _ => return Ok(None),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// A name server that has a CAA record at this name alone.
+    async fn server(at: &'static str) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut packet = [0; 1_024];
+            while let Ok((length, from)) = socket.recv_from(&mut packet).await {
+                let query = &packet[..length];
+                let (mut end, mut labels) = (12, Vec::new());
+                while query[end] != 0 {
+                    let label = &query[end + 1..=end + usize::from(query[end])];
+                    labels.push(String::from_utf8_lossy(label).to_lowercase());
+                    end += label.len() + 1;
+                }
+                let found = labels.join(".") == at;
+                let mut answer = query[..2].to_vec();
+                answer.extend([0x81, 0x80, 0, 1, 0, u8::from(found), 0, 0, 0, 0]);
+                answer.extend(&query[12..end + 5]);
+                if found {
+                    // The name of the question, CAA, IN, a minute, 17 bytes.
+                    answer.extend([0xc0, 12, 1, 1, 0, 1, 0, 0, 0, 60, 0, 17, 0, 5]);
+                    answer.extend(b"issueca.example");
+                }
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn whoever_may_issue_is_looked_for_up_to_the_top_level_domain() {
+        for (at, name, expected) in [
+            ("gw.fund.test", "gw.fund.test", Some("gw.fund.test")),
+            ("fund.test", "gw.fund.test", Some("fund.test")),
+            ("test", "gw.fund.test", Some("test")),
+            ("test", "fund.test.", Some("test")),
+            ("other.test", "gw.fund.test", None),
+            ("", "gw.fund.test", None),
+        ] {
+            let names = Names::asking(&[server(at).await]).unwrap();
+            let allowed = names.allowed(name, false).await.unwrap();
+            let found = allowed.as_ref().map(|it| (it.at.as_str(), it.issuers.join(", ")));
+            assert_eq!(found, expected.map(|at| (at, "ca.example".to_owned())), "{at} {name}");
         }
     }
 }

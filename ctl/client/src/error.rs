@@ -386,9 +386,6 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "CERTIFICATE_HELD_BACK") => {
             "see what failed, and until when it waits, with `genesisctl cert show`; --force does not wait"
         }
-        (_, "CERTIFICATE_BUSY") => {
-            "see what works on it with `genesisctl cert show`, and wait for its end"
-        }
         (_, "CERTIFICATE_UNUSABLE") => "correct what the message names, and give it again",
         (_, "GENERATION_NOT_FOUND" | "GENERATION_UNUSABLE") => {
             "list the generations, and which may be used, with `genesisctl cert show`"

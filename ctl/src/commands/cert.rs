@@ -84,7 +84,8 @@ Examples:
 
 const IMPORT_EXAMPLES: &str = "\
 The folder is on the agent's host, and has fullchain.pem and privkey.pem, or cert.pem, chain.pem and privkey.pem. It
-comes into service as a new generation. Takes the role of an admin. Exits as `genesisctl cert rollback` does.
+comes into service as a new generation. What a private CA has issued is taken only where the agent knows its root, by
+issuer_roots_file or [certificates] extra_roots_file. Takes the role of an admin. Exits as `genesisctl cert rollback` does.
 
 Examples:
   genesisctl cert import --domain api.example.com --from /etc/letsencrypt/live/api.example.com --plan
@@ -102,7 +103,9 @@ Example:
 
 const MARK_EXAMPLES: &str = "\
 Needs --reason, and the role of an admin. Asks at a terminal, showing what would be done; elsewhere it needs --yes. A
-mark can't be taken back: the generation never comes into service again, and is replaced where it is.
+mark can't be taken back: the generation never comes into service again, is replaced where it is, and its CA is told to
+revoke it. Exits 1 where that has failed: the daily check tries again, and so does another mark of the same generation;
+5 where it was not ordered from here, so that somebody else must have it revoked.
 
 Examples:
   genesisctl cert mark --compromised --domain api.example.com --plan
@@ -159,6 +162,9 @@ pub(crate) enum Verb {
         /// An absolute path on the agent's host.
         #[arg(long, value_name = "FOLDER")]
         from: String,
+        /// Also where it ends before the one in force.
+        #[arg(long)]
+        allow_earlier_end: bool,
     },
     /// Keep the generation in force in service: nothing is ordered, and no other takes its place.
     #[command(after_help = PIN_EXAMPLES)]
@@ -261,7 +267,9 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
         Verb::History { only, limit } => look::history(session, &only.domain, *limit).await,
         Verb::Budget(only) => look::budget(session, &only.domain).await,
         Verb::InstallBackup(arguments) => backup::install(session, arguments).await,
-        Verb::Import { which, from } => change::import(session, which, from).await,
+        Verb::Import { which, from, allow_earlier_end } => {
+            change::import(session, which, (from, *allow_earlier_end)).await
+        }
         Verb::Pin(which) => pin::pin(session, which).await,
         Verb::Unpin(which) => pin::unpin(session, which).await,
         Verb::Mark { which, generation, compromised: _ } => {

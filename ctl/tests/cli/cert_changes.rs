@@ -162,14 +162,6 @@ fn what_is_refused_says_what_to_do() {
             "cert show",
         ),
         (
-            &["rollback"],
-            "RollbackCertificate",
-            Code::Aborted,
-            "CERTIFICATE_BUSY",
-            Exit::Conflict,
-            "cert show",
-        ),
-        (
             &["import", "--from", "/x"],
             "ImportCertificate",
             Code::Internal,
@@ -285,7 +277,10 @@ fn a_folder_to_import_is_one_of_the_agents_host() {
     let outcome = cert(&fake, &["import", "--domain", "a.b", "--from", "/etc/le"]);
     assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
     assert!(outcome.out().contains("api was imported as generation 5"), "{}", outcome.out());
-    assert_eq!(fake.calls(), ["ImportCertificate a.b /etc/le"]);
+    let earlier = ["import", "--from", "/etc/le", "--allow-earlier-end"];
+    assert_eq!(cert(&fake, &earlier).exit, Exit::Ok);
+    let calls = ["ImportCertificate a.b /etc/le", "ImportCertificate /etc/le earlier"];
+    assert_eq!(fake.calls(), calls);
 }
 
 #[test]
@@ -500,6 +495,34 @@ fn a_mark_needs_a_reason_and_is_asked_about() {
     let outcome = cert(&fake, &["mark", "--compromised", "--reason", "r", "--yes"]);
     assert_eq!(outcome.exit, Exit::Ok);
     assert!(!outcome.out().contains("orders another"), "{}", outcome.out());
+}
+
+#[test]
+fn a_mark_whose_revocation_failed_is_a_failure() {
+    for (revoked, exit, reason) in [
+        (Truth::Pass, Exit::Ok, ""),
+        (Truth::Unspecified, Exit::Ok, ""),
+        (Truth::Fail, Exit::Failed, "CERTIFICATE_NOT_REVOKED"),
+        (Truth::Unknown, Exit::Unknown, "CERTIFICATE_REVOCATION_UNKNOWN"),
+    ] {
+        let certificates = || Certificates { revoked, ..Default::default() };
+        let (_folder, fake) = agent(certificates());
+        let mark = ["mark", "--compromised", "--reason", "leaked", "--yes"];
+        let outcome = cert(&fake, &mark);
+        assert_eq!(outcome.exit, exit, "{revoked:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(reason), "{}", outcome.stderr);
+        assert!(outcome.out().contains("is marked compromised"), "{}", outcome.out());
+        let json = cert(&fake, &[&mark[..], &["-o", "json"]].concat());
+        assert_eq!(json.exit, exit);
+        let json = json.json();
+        assert_eq!(json[0]["ok"], exit == Exit::Ok);
+        assert_eq!(json[0]["response"]["detail"], "generation 3 is in service");
+        if exit != Exit::Ok {
+            assert_eq!(json[0]["error"]["reason"], reason);
+            let message = json[0]["error"]["message"].as_str().unwrap();
+            assert!(message.contains("generation 3 is in service"), "{message}");
+        }
+    }
 }
 
 #[test]

@@ -11773,7 +11773,8 @@ pub struct VerifyCertificatesRequest {
 /// One thing that was looked at.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CertificateCheck {
-    /// "current", "key", "chain", "names", "expiry", "trust", "permissions", "deployed", "served", "pending".
+    /// "current", "key", "chain", "names", "expiry", "trust", "permissions", "deployed", "served", "pending", "disk",
+    /// "backup".
     #[prost(string, tag = "1")]
     pub item: ::prost::alloc::string::String,
     #[prost(enumeration = "Truth", tag = "2")]
@@ -11834,7 +11835,8 @@ pub struct CertificateEvent {
     pub at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// Such as "ordered", "issued", "deployed", "deploy-failed", "failed", "unauthorized", "rolled-back", "self-signed".
+    /// Such as "ordered", "issued", "deployed", "deploy-failed", "failed", "unauthorized", "rolled-back", "self-signed",
+    /// "compromised", "revoked-at-ca", "revoke-failed", "revoked".
     #[prost(string, tag = "3")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
@@ -11914,6 +11916,9 @@ pub struct ImportCertificateRequest {
     pub folder: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// Also where it ends before the one in force, which is sound.
+    #[prost(bool, tag = "4")]
+    pub earlier_end_allowed: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImportCertificateResponse {
@@ -11974,8 +11979,13 @@ pub struct MarkCertificateCompromisedResponse {
     /// What replaces it: a run that orders anew, where one could be begun; empty: none.
     #[prost(string, tag = "3")]
     pub run_id: ::prost::alloc::string::String,
+    /// What became of its revocation, in words.
     #[prost(string, tag = "4")]
     pub detail: ::prost::alloc::string::String,
+    /// Whether its CA has revoked it. FAIL: not yet, and the daily check tries again. UNKNOWN: it was not ordered from here,
+    /// so whoever ordered it must have it revoked. Unspecified: there is nothing to revoke.
+    #[prost(enumeration = "Truth", tag = "5")]
+    pub revoked: i32,
 }
 /// Where a certificate is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -12331,7 +12341,7 @@ pub mod certificate_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Puts an earlier generation back into service and pins it. Without a generation: the newest earlier one that may be
-        /// used. Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, GENERATION_UNUSABLE, CERTIFICATE_BUSY, DEPLOY_FAILED.
+        /// used. Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, GENERATION_UNUSABLE, DEPLOY_FAILED.
         pub async fn rollback_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackCertificateRequest>,
@@ -12449,7 +12459,7 @@ pub mod certificate_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Keeps a certificate and its key beside the generations, for when no other can be had. Fails with
-        /// CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE.
+        /// CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE, CERTIFICATE_UNTRUSTED.
         pub async fn install_backup_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::InstallBackupCertificateRequest>,
@@ -12508,7 +12518,7 @@ pub mod certificate_service_client {
         }
         /// Takes over a certificate that another client ordered, from a folder of this host such as
         /// /etc/letsencrypt/live/NAME, as a new generation. Fails with CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE,
-        /// CERTIFICATE_BUSY, DEPLOY_FAILED.
+        /// CERTIFICATE_UNTRUSTED, CERTIFICATE_ENDS_EARLIER, CERTIFICATE_PINNED, DEPLOY_FAILED.
         pub async fn import_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::ImportCertificateRequest>,
@@ -12535,7 +12545,7 @@ pub mod certificate_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// What ImportCertificate would do. Fails as it does.
+        /// What ImportCertificate would do. Fails as it does; why a folder can't be imported only admins hear.
         pub async fn plan_import_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::ImportCertificateRequest>,
@@ -12671,7 +12681,8 @@ pub mod certificate_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Says that the key of a generation is known to others: it never comes into service again, and is replaced where it is.
+        /// Says that the key of a generation is known to others: it never comes into service again, is replaced where it is, and
+        /// its CA is told to revoke it. A second time does no harm, and asks the CA again where that has failed.
         /// Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, REASON_MISSING.
         pub async fn mark_certificate_compromised(
             &mut self,
@@ -12779,7 +12790,7 @@ pub mod certificate_service_server {
             tonic::Status,
         >;
         /// Puts an earlier generation back into service and pins it. Without a generation: the newest earlier one that may be
-        /// used. Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, GENERATION_UNUSABLE, CERTIFICATE_BUSY, DEPLOY_FAILED.
+        /// used. Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, GENERATION_UNUSABLE, DEPLOY_FAILED.
         async fn rollback_certificate(
             &self,
             request: tonic::Request<super::RollbackCertificateRequest>,
@@ -12809,7 +12820,7 @@ pub mod certificate_service_server {
             tonic::Status,
         >;
         /// Keeps a certificate and its key beside the generations, for when no other can be had. Fails with
-        /// CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE.
+        /// CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE, CERTIFICATE_UNTRUSTED.
         async fn install_backup_certificate(
             &self,
             request: tonic::Request<super::InstallBackupCertificateRequest>,
@@ -12824,7 +12835,7 @@ pub mod certificate_service_server {
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Takes over a certificate that another client ordered, from a folder of this host such as
         /// /etc/letsencrypt/live/NAME, as a new generation. Fails with CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE,
-        /// CERTIFICATE_BUSY, DEPLOY_FAILED.
+        /// CERTIFICATE_UNTRUSTED, CERTIFICATE_ENDS_EARLIER, CERTIFICATE_PINNED, DEPLOY_FAILED.
         async fn import_certificate(
             &self,
             request: tonic::Request<super::ImportCertificateRequest>,
@@ -12832,7 +12843,7 @@ pub mod certificate_service_server {
             tonic::Response<super::ImportCertificateResponse>,
             tonic::Status,
         >;
-        /// What ImportCertificate would do. Fails as it does.
+        /// What ImportCertificate would do. Fails as it does; why a folder can't be imported only admins hear.
         async fn plan_import_certificate(
             &self,
             request: tonic::Request<super::ImportCertificateRequest>,
@@ -12864,7 +12875,8 @@ pub mod certificate_service_server {
             &self,
             request: tonic::Request<super::UnpinCertificateRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
-        /// Says that the key of a generation is known to others: it never comes into service again, and is replaced where it is.
+        /// Says that the key of a generation is known to others: it never comes into service again, is replaced where it is, and
+        /// its CA is told to revoke it. A second time does no harm, and asks the CA again where that has failed.
         /// Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, REASON_MISSING.
         async fn mark_certificate_compromised(
             &self,

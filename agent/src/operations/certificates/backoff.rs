@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use genesis_storage::CertificateTrouble;
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::plan::plus;
 
@@ -44,9 +44,15 @@ const URGENT: Duration = Duration::from_secs(900);
 /// What a CA asks for is not longer than what it could mean.
 pub const LONGEST: Duration = Duration::from_secs(8 * 86_400);
 
+/// The next whole second: a time that people are told has no more than that, and is none at which it is still too soon.
+pub fn whole(at: Timestamp) -> Timestamp {
+    let up = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    at.round(up).unwrap_or(at)
+}
+
 /// Until when a CA wants to be left alone that said so now.
 pub fn asked_for(now: Timestamp, asked: Duration) -> Timestamp {
-    plus(now, asked.min(LONGEST))
+    whole(plus(now, asked.min(LONGEST)))
 }
 
 /// Until when the next attempt waits after so many failures in a row; `None`: until the configuration is another. What the
@@ -68,16 +74,13 @@ pub fn wait_until(
     let share = u32::from(digest.as_bytes()[0]);
     pause += pause / 4 * share / 256;
     let asked = retry_after.map(|asked| asked.min(LONGEST));
-    Some(plus(
-        now,
-        asked.map_or(pause, |asked| {
-            asked.max(if trouble == CertificateTrouble::RateLimited {
-                Duration::from_secs(1)
-            } else {
-                pause
-            })
-        }),
-    ))
+    let wait = asked.map_or(pause, |asked| {
+        asked.max(match trouble {
+            CertificateTrouble::RateLimited => Duration::from_secs(1),
+            _ => pause,
+        })
+    });
+    Some(whole(plus(now, wait)))
 }
 
 /// The instant within a window, by a number that stays the same for a certificate and a window.
@@ -87,7 +90,7 @@ pub fn choose(start: Timestamp, end: Timestamp, seed: &str) -> Timestamp {
     first.copy_from_slice(&digest.as_bytes()[..8]);
     let span = Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO);
     let share = u64::from_le_bytes(first) % span.as_secs().saturating_add(1);
-    plus(start, Duration::from_secs(share))
+    whole(plus(start, Duration::from_secs(share))).min(end)
 }
 
 /// When a CA is asked again for its window: as it says, from a minute to a day; six hours where it says nothing.

@@ -206,7 +206,7 @@ fn of(
         used: u32::try_from(within.len()).unwrap_or(u32::MAX),
         allowed: limit.allowed,
         window: limit.window,
-        next_at: sliding.max(bucket).filter(|at| *at > now),
+        next_at: sliding.max(bucket).filter(|at| *at > now).map(super::backoff::whole),
     }
 }
 

@@ -17,7 +17,9 @@ mod names;
 
 use answer::{read_answer, read_hook};
 
-use names::{absolute, address, domain, entry_name, mode, name_list, optional, probe, url};
+use names::{
+    absolute, address, domain, entry_name, mode, name_list, optional, probe, server_name, url,
+};
 
 /// At most so many certificates are managed.
 const CERTIFICATES: usize = 2_000;
@@ -42,6 +44,8 @@ pub struct Config {
     pub self_signed_for: Duration,
     /// The name servers that a diagnosis asks; empty: those of the host.
     pub resolvers: Vec<SocketAddr>,
+    /// PEM file of further roots that what people give may lead to.
+    pub extra_roots: Option<PathBuf>,
     /// The CAs, in order.
     pub authorities: Vec<Ca>,
     /// The certificates.
@@ -189,6 +193,13 @@ impl Config {
             "The name servers that the diagnosis of a failure asks, as \"192.0.2.1:53\". Empty: those of the host.",
         );
         let resolvers = name_list(&section, "resolvers", &resolvers, address);
+        let extra_roots = section.parsed(
+            "extra_roots_file",
+            Some(""),
+            "PEM file of further roots that what is imported or installed may lead to, beside those of the host and of each \
+             issuer_roots_file.",
+            optional,
+        );
         let accounts = places.certificates().join(".accounts");
         let authorities: Vec<Ca> = section
             .tables("acme", AUTHORITIES)
@@ -222,6 +233,7 @@ impl Config {
             keep: keep.unwrap_or(5),
             self_signed_for,
             resolvers,
+            extra_roots: extra_roots.flatten(),
             authorities,
             certificates,
         }
@@ -413,18 +425,16 @@ fn read_certificate(
          is looked at, and it is never PROVEN but for the agent's own listeners.",
         probe,
     );
-    let server_name = entry.text(
+    let server_name = entry.parsed(
         "probe_name",
         Some(""),
         "The name that is asked for there. Empty: the first of the domains.",
+        server_name,
     );
     let deployments = read_deployments(entry, paths);
     let probe = address?.map(|address| Probe {
         address,
-        server_name: match server_name.as_str() {
-            "" => asked_for(&identifiers).unwrap_or_default(),
-            _ => server_name,
-        },
+        server_name: server_name.flatten().or_else(|| asked_for(&identifiers)).unwrap_or_default(),
     });
     Some(Certificate {
         name: name?,

@@ -6,11 +6,12 @@ use std::time::Duration;
 use genesis_storage::{CertificateOrigin, DeployingRecord, GenerationRecord, PinRecord};
 use serde_json::json;
 
-use super::config::{Ca, Certificate};
+use super::config::Certificate;
 use super::record::{Event, Who};
 use super::renew::disk_failed;
+use super::revoke::is_pending;
 use super::verify::Served;
-use super::{Certificates, disk, lock, material, plan};
+use super::{Certificates, copies, disk, lock, material, plan};
 use crate::error::{Error, Result};
 use crate::outside::{failpoint, handshake, hooks};
 
@@ -132,66 +133,6 @@ impl Certificates {
         }
     }
 
-    /// What is on the disk of a generation, once it was looked at.
-    pub(super) fn read_back(
-        &self,
-        certificate: &Certificate,
-        generation: &GenerationRecord,
-    ) -> Result<(Vec<u8>, Vec<u8>)> {
-        let name = &certificate.name;
-        let unusable = |why: String| {
-            Error::refused(
-                "GENERATION_UNUSABLE",
-                format!("generation {} of {name} can't be in service: {why}", generation.number),
-                Vec::new(),
-            )
-        };
-        plan::usable(generation, &certificate.identifiers, self.now()).map_err(unusable)?;
-        let (fullchain, key) = self.folder(name).read(generation.number).map_err(unusable)?;
-        let ca = self.config.load().ca(&generation.ca).cloned();
-        let roots = match (generation.origin, ca) {
-            (CertificateOrigin::Acme, Some(ca)) => Some(self.roots(&ca).map_err(unusable)?),
-            _ => None,
-        };
-        let (leaf, checks) = material::preflight(
-            (&fullchain, &key),
-            &certificate.identifiers,
-            roots.as_ref(),
-            None,
-            self.now(),
-        )
-        .map_err(unusable)?;
-        let wrong: Vec<String> = checks.into_iter().filter_map(|it| it.outcome.err()).collect();
-        if !wrong.is_empty() {
-            return Err(unusable(wrong.join("; ")));
-        }
-        if leaf.fingerprint != generation.fingerprint {
-            return Err(unusable("the certificate on the disk is another one".to_owned()));
-        }
-        Ok((fullchain, key))
-    }
-
-    /// The roots that what a CA issues must lead to.
-    pub(super) fn roots(&self, ca: &Ca) -> Result<rustls::RootCertStore, String> {
-        let mut roots = rustls::RootCertStore::empty();
-        match &ca.issuer_roots {
-            Some(path) => {
-                let text =
-                    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                let read =
-                    material::chain(&text).map_err(|why| format!("{}: {why}", path.display()))?;
-                roots.add_parsable_certificates(read);
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        match roots.is_empty() {
-            true => Err("there are no roots that it could lead to".to_owned()),
-            false => Ok(roots),
-        }
-    }
-
     /// The link and the copies.
     async fn serve_files(
         &self,
@@ -205,7 +146,7 @@ impl Certificates {
             folder.switch(number).map_err(|error| format!("the link can't be set: {error}"))?;
             failpoint::hit("certificates.switched");
             for copy in &copies {
-                disk::deploy(copy, &fullchain, &key)?;
+                copies::deploy(copy, (&fullchain, &key), folder.state())?;
                 failpoint::hit("certificates.copied");
             }
             Ok(())
@@ -398,7 +339,12 @@ impl Certificates {
     async fn tidy(&self, certificate: &Certificate) -> Result<()> {
         let (keep, name) = (self.config.load().keep, certificate.name.clone());
         let standing = self.standing(&name)?;
+        let now = self.now();
         for number in plan::surplus(&standing.record, &standing.generations, keep) {
+            // What its CA is still to revoke is needed for that.
+            if standing.generation(number).is_some_and(|it| is_pending(it, now)) {
+                continue;
+            }
             let folder = self.folder(&name);
             super::renew::blocking(move || folder.remove(number)).await?;
             let intent = genesis_storage::Intent::new(

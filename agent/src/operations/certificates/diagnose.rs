@@ -4,101 +4,96 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use genesis_storage::CertificateTrouble;
 
-use super::config::Certificate;
+use super::config::{Ca, Certificate};
 use super::failed::Failed;
 use super::{Certificates, plan};
-use crate::outside::acme::Answer;
-use crate::outside::names::Names;
+use crate::outside::acme::{Answer, Directory};
+use crate::outside::names::{Allowed, Names};
 
-/// All of it takes no longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A CA has so long to say something.
+const CA: Duration = Duration::from_secs(6);
+/// Of a domain each thing is found out within this.
+const DOMAIN: Duration = Duration::from_secs(12);
 /// So many domains are looked at.
 const DOMAINS: usize = 5;
 
 /// A code, what it is about, and what to do.
 type Found = (String, String, String);
 
+/// What was found of a domain, and which CAs may issue for it, where its records say so.
+type Seen = (Vec<Found>, Option<(String, Allowed)>);
+
 fn found(code: &str, subject: impl Into<String>, message: impl Into<String>) -> Found {
     (code.to_owned(), subject.into(), message.into())
 }
 
 impl Certificates {
-    /// What can be found out about a failed attempt. It takes 20 s at most; what could not be looked at is said.
+    /// What can be found out about a failed attempt. Everything is looked at at once, and each thing has its own time, 12 s
+    /// at most: what does not answer keeps nothing from being told that does.
     pub(super) async fn diagnose(&self, certificate: &Certificate, failed: &Failed) -> Vec<Found> {
-        let looked = tokio::time::timeout(PATIENCE, self.look_into(certificate, failed)).await;
-        let mut all = looked.unwrap_or_else(|_| {
-            vec![found("DIAGNOSIS_INCOMPLETE", &certificate.name, "looking into it took too long")]
-        });
+        let (cas, domains) =
+            tokio::join!(self.look_at_cas(certificate), self.look_at_domains(certificate, failed));
+        let (mut all, issuers) = cas;
+        for (found, allowed) in domains {
+            all.extend(
+                allowed.and_then(|(domain, allowed)| forbidden(&domain, &allowed, &issuers)),
+            );
+            all.extend(found);
+        }
         all.extend(self.what_is_left(certificate));
         all
     }
 
-    async fn look_into(&self, certificate: &Certificate, failed: &Failed) -> Vec<Found> {
-        let mut all = Vec::new();
+    /// What the CAs say of themselves, and the names by which CAA records allow them.
+    async fn look_at_cas(&self, certificate: &Certificate) -> (Vec<Found>, Vec<String>) {
         let config = self.config.load_full();
-        let mut names = BTreeSet::new();
-        for ca in certificate.cas.iter().filter_map(|name| config.ca(name)) {
+        let asked =
+            certificate.cas.iter().filter_map(|name| config.ca(name)).map(|ca| async move {
+                let directory = self.outside.acme.directory(&ca.authority);
+                (ca, tokio::time::timeout(CA, directory).await)
+            });
+        let (mut all, mut issuers) = (Vec::new(), BTreeSet::new());
+        for (ca, answer) in join_all(asked).await {
             let (name, directory) = (&ca.authority.name, &ca.authority.directory);
-            match self.outside.acme.directory(&ca.authority).await {
-                Ok(seen) => {
-                    all.push(found("CA_REACHABLE", name, format!("{directory} answers")));
-                    names.extend(seen.caa_identities);
-                    if let Some(profile) = &ca.profile
-                        && !seen.profiles.contains(profile)
-                    {
-                        let there = match seen.profiles.is_empty() {
-                            true => "it has none".to_owned(),
-                            false => format!("it has {}", seen.profiles.join(", ")),
-                        };
-                        let message = format!(
-                            "there is no profile {profile:?}, {there}: mend `profile` of [[certificates.acme]] {name}"
-                        );
-                        all.push(found("CA_PROFILE_UNKNOWN", name, message));
-                    }
-                    if seen.external_account_required && ca.authority.external.is_none() {
-                        let message = format!(
-                            "{name} wants an account that it knows: set eab_key_id and eab_key_file"
-                        );
-                        all.push(found("CA_WANTS_ACCOUNT", name, message));
-                    }
+            let why = match answer {
+                Ok(Ok(seen)) => {
+                    all.extend(fits(ca, &seen));
+                    issuers.extend(seen.caa_identities);
+                    continue;
                 }
-                Err(trouble) => {
-                    let message = format!(
-                        "{directory}: {}; look at the CA's status page, and at this host's way out",
-                        trouble.message
-                    );
-                    all.push(found("CA_UNREACHABLE", name, message));
-                }
+                Ok(Err(trouble)) => trouble.message,
+                Err(_) => format!("no answer within {} s", CA.as_secs()),
+            };
+            let message = format!(
+                "{directory}: {why}; look at the CA's status page, and at this host's way out"
+            );
+            all.push(found("CA_UNREACHABLE", name, message));
+        }
+        (all, issuers.into_iter().collect())
+    }
+
+    /// What the domain name system says, by domain: and who may issue for it, where it says that.
+    async fn look_at_domains(&self, certificate: &Certificate, failed: &Failed) -> Vec<Seen> {
+        if matches!(failed.trouble, CertificateTrouble::Clock | CertificateTrouble::Local) {
+            return Vec::new();
+        }
+        let servers = match Names::asking(&self.config.load().resolvers) {
+            Ok(servers) => servers,
+            Err(why) => {
+                let message = format!("no name server can be asked: {why}");
+                return vec![(vec![found("DNS_UNKNOWN", &certificate.name, message)], None)];
             }
-        }
-        if failed.trouble == CertificateTrouble::Clock
-            || failed.trouble == CertificateTrouble::Local
-        {
-            return all;
-        }
-        let names = names.into_iter().collect::<Vec<String>>();
-        match Names::asking(&config.resolvers) {
-            Err(why) => all.push(found(
-                "DNS_UNKNOWN",
-                &certificate.name,
-                format!("no name server can be asked: {why}"),
-            )),
-            Ok(servers) => {
-                // Those that the CA complained of first.
-                let mut domains: Vec<&String> = failed.identifiers.iter().collect();
-                domains.extend(
-                    certificate.identifiers.iter().filter(|it| !failed.identifiers.contains(it)),
-                );
-                for domain in domains.into_iter().take(DOMAINS) {
-                    if domain.parse::<IpAddr>().is_err() {
-                        all.extend(look_at_domain(&servers, certificate, domain, &names).await);
-                    }
-                }
-            }
-        }
-        all
+        };
+        // Those that the CA complained of first.
+        let others = certificate.identifiers.iter().filter(|it| !failed.identifiers.contains(it));
+        let mut domains: Vec<&String> =
+            failed.identifiers.iter().chain(others).take(DOMAINS).collect();
+        domains.retain(|domain| domain.parse::<IpAddr>().is_err());
+        let each = domains.into_iter().map(|it| look_at_domain(&servers, certificate, it));
+        join_all(each).await
     }
 
     /// What the CAs still allow, and what is there for need.
@@ -136,67 +131,97 @@ impl Certificates {
     }
 }
 
-async fn look_at_domain(
-    servers: &Names,
-    certificate: &Certificate,
-    domain: &str,
-    cas: &[String],
-) -> Vec<Found> {
-    let mut all = Vec::new();
+/// A CA that answers, and what of our configuration does not fit it.
+fn fits(ca: &Ca, seen: &Directory) -> Vec<Found> {
+    let (name, directory) = (&ca.authority.name, &ca.authority.directory);
+    let mut all = vec![found("CA_REACHABLE", name, format!("{directory} answers"))];
+    if let Some(profile) = &ca.profile
+        && !seen.profiles.contains(profile)
+    {
+        let there = match seen.profiles.is_empty() {
+            true => "it has none".to_owned(),
+            false => format!("it has {}", seen.profiles.join(", ")),
+        };
+        let message = format!(
+            "there is no profile {profile:?}, {there}: mend `profile` of [[certificates.acme]] {name}"
+        );
+        all.push(found("CA_PROFILE_UNKNOWN", name, message));
+    }
+    if seen.external_account_required && ca.authority.external.is_none() {
+        let message =
+            format!("{name} wants an account that it knows: set eab_key_id and eab_key_file");
+        all.push(found("CA_WANTS_ACCOUNT", name, message));
+    }
+    all
+}
+
+async fn look_at_domain(servers: &Names, certificate: &Certificate, domain: &str) -> Seen {
     let (bare, wildcard) = match domain.strip_prefix("*.") {
         Some(bare) => (bare, true),
         None => (domain, false),
     };
-    match servers.allowed(bare, wildcard).await {
-        Err(why) => {
+    let shown = async {
+        match &certificate.answer {
+            Answer::DnsUpdate(_) | Answer::DnsHook { .. } => {
+                look_at_texts(servers, domain, bare).await
+            }
+            _ => look_at_addresses(servers, domain, bare).await,
+        }
+    };
+    let (allowed, shown) = tokio::join!(
+        tokio::time::timeout(DOMAIN, servers.allowed(bare, wildcard)),
+        tokio::time::timeout(DOMAIN, shown)
+    );
+    let late = || {
+        let message = format!("looking it up takes longer than {} s", DOMAIN.as_secs());
+        vec![found("DIAGNOSIS_INCOMPLETE", domain, message)]
+    };
+    let (mut all, allowed) = match allowed {
+        Err(_) => (late(), None),
+        Ok(Err(why)) => {
             let message = format!("its CAA records can't be had, and CAs refuse then: {why}");
-            all.push(found("DNS_CAA_UNKNOWN", domain, message));
+            (vec![found("DNS_CAA_UNKNOWN", domain, message)], None)
         }
-        Ok(None) => {}
-        Ok(Some(allowed)) => {
-            if !cas.is_empty() && !allowed.issuers.iter().any(|it| cas.contains(it)) {
-                let message = format!(
-                    "update DNS: the CAA records of {} allow {}; add `{} CAA 0 issue \"{}\"`",
-                    allowed.at,
-                    if allowed.issuers.is_empty() {
-                        "nobody".to_owned()
-                    } else {
-                        allowed.issuers.join(", ")
-                    },
-                    allowed.at,
-                    cas[0]
-                );
-                all.push(found("DNS_CAA_FORBIDS", domain, message));
-            }
-        }
+        Ok(Ok(allowed)) => (Vec::new(), allowed.map(|allowed| (domain.to_owned(), allowed))),
+    };
+    all.extend(shown.unwrap_or_else(|_| late()));
+    (all, allowed)
+}
+
+/// What is wrong where CAA records allow none of the CAs, by the names that they go by there.
+fn forbidden(domain: &str, allowed: &Allowed, cas: &[String]) -> Option<Found> {
+    if cas.is_empty() || allowed.issuers.iter().any(|it| cas.contains(it)) {
+        return None;
     }
-    match &certificate.answer {
-        Answer::DnsUpdate(_) | Answer::DnsHook { .. } => {
-            let name = format!("_acme-challenge.{bare}");
-            match servers.texts(&name).await {
-                Err(why) => all.push(found(
-                    "DNS_TXT_UNKNOWN",
-                    domain,
-                    format!("{name} can't be looked up: {why}"),
-                )),
-                Ok(texts) if !texts.is_empty() => {
-                    let message = format!(
-                        "update DNS: {name} still has {} TXT record(s) of an earlier attempt; remove them",
-                        texts.len()
-                    );
-                    all.push(found("DNS_TXT_LEFT", domain, message));
-                }
-                Ok(_) => {
-                    let message = format!(
-                        "nobody answers for {name} now, as it should be between attempts: look whether the record was set where the zone's own servers have it"
-                    );
-                    all.push(found("DNS_TXT_ABSENT", domain, message));
-                }
-            }
-        }
-        _ => all.extend(look_at_addresses(servers, domain, bare).await),
-    }
-    all
+    let message = format!(
+        "update DNS: the CAA records of {} allow {}; add `{} CAA 0 issue \"{}\"`",
+        allowed.at,
+        if allowed.issuers.is_empty() { "nobody".to_owned() } else { allowed.issuers.join(", ") },
+        allowed.at,
+        cas[0]
+    );
+    Some(found("DNS_CAA_FORBIDS", domain, message))
+}
+
+async fn look_at_texts(servers: &Names, domain: &str, bare: &str) -> Vec<Found> {
+    let name = format!("_acme-challenge.{bare}");
+    let (code, message) = match servers.texts(&name).await {
+        Err(why) => ("DNS_TXT_UNKNOWN", format!("{name} can't be looked up: {why}")),
+        Ok(texts) if !texts.is_empty() => (
+            "DNS_TXT_LEFT",
+            format!(
+                "update DNS: {name} still has {} TXT record(s) of an earlier attempt; remove them",
+                texts.len()
+            ),
+        ),
+        Ok(_) => (
+            "DNS_TXT_ABSENT",
+            format!(
+                "nobody answers for {name} now, as it should be between attempts: look whether the record was set where the zone's own servers have it"
+            ),
+        ),
+    };
+    vec![found(code, domain, message)]
 }
 
 async fn look_at_addresses(servers: &Names, domain: &str, bare: &str) -> Vec<Found> {

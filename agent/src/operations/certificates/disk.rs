@@ -1,17 +1,18 @@
 //! Generations on the disk: `NAME/gen-N/{key.pem, fullchain.pem, meta.json}`, and the link `NAME/current`. Whatever has
 //! its name is whole: written beside, flushed, renamed.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use genesis_storage::GenerationRecord;
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{CWD, Gid, RenameFlags, Uid};
+use rustix::io::Errno;
 
-use super::config::{Content, Deployment};
-use super::material::PEM_LIMIT;
-use crate::outside::files::sync_folder_of;
+use super::material::{self, PEM_LIMIT};
+use crate::outside::files::{self, sync_folder_of};
 use crate::outside::{failpoint, trees};
 
 /// The link to the generation in force.
@@ -24,6 +25,10 @@ const BESIDE: &str = ".current.new";
 const HALF: &str = ".genesis-new";
 /// The folder of the one for need.
 const BACKUP: &str = "backup";
+/// The beginning of the name of a folder in which a generation is written beside its place.
+const STAGING: &str = ".new-";
+/// What was in the place, while it can't be exchanged.
+const BEFORE: &str = "before";
 
 /// The folders of one certificate.
 #[derive(Debug, Clone)]
@@ -66,6 +71,11 @@ impl Folder {
         }
     }
 
+    /// The agent's own folder: that of all is in it.
+    pub fn state(&self) -> &Path {
+        self.0.ancestors().nth(2).unwrap_or(&self.0)
+    }
+
     /// Where a generation is; 0 is the one for need.
     pub fn generation(&self, number: u32) -> PathBuf {
         match number {
@@ -96,13 +106,15 @@ impl Folder {
         }
     }
 
-    /// Completes a generation. `meta.json` comes last: with it the generation is whole.
+    /// Completes a generation. `meta.json` comes last: with it the generation is whole. Of what is given as the chain only
+    /// the certificates are kept: copies of it are for everybody, and must not hold what else was in it.
     ///
     /// # Errors
-    /// What the disk says.
+    /// What the disk says, or that it is no chain.
     pub fn complete(&self, fullchain: &[u8], record: &GenerationRecord) -> io::Result<()> {
         let folder = self.generation(record.number);
-        write(&folder.join("fullchain.pem"), fullchain, 0o600, None)?;
+        let chain = material::chain(fullchain).map_err(io::Error::other)?;
+        write(&folder.join("fullchain.pem"), &material::text(&chain), 0o600, None)?;
         failpoint::hit("certificates.chain-written");
         let meta = serde_json::json!({
             "name": record.name, "generation": record.number, "identifiers": record.identifiers, "ca": record.ca,
@@ -113,27 +125,36 @@ impl Folder {
         write(&folder.join(META), meta.as_bytes(), 0o600, None)
     }
 
-    /// Writes a whole generation in one go; what was in its place goes.
+    /// Writes a whole generation in one go; what was in its place is there until the new one is.
     ///
     /// # Errors
-    /// What the disk says.
+    /// What the disk says; what was in its place is still there then.
     pub fn install(
         &self,
         (fullchain, key): (&[u8], &[u8]),
         record: &GenerationRecord,
     ) -> io::Result<()> {
+        // A place of its own: two that are written at a time must not become one of both.
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
         let place = self.generation(record.number);
         self.make()?;
-        let beside = self.0.join(format!(".new-{}", record.number));
-        trees::remove(&beside)?;
-        private_folder(&beside)?;
-        let staging = Self(beside.clone());
-        staging.begin(record.number, key)?;
-        staging.complete(fullchain, record)?;
-        trees::remove(&place)?;
-        fs::rename(staging.generation(record.number), &place)?;
-        sync_folder_of(&place)?;
-        trees::remove(&beside)
+        let count = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let staging = Self(self.0.join(format!("{STAGING}{}-{count}", record.number)));
+        trees::remove(&staging.0)?;
+        let written = (|| {
+            private_folder(&staging.0)?;
+            staging.begin(record.number, key)?;
+            staging.complete(fullchain, record)?;
+            failpoint::hit("certificates.written-beside");
+            put(&staging.generation(record.number), &place)?;
+            sync_folder_of(&place)
+        })();
+        failpoint::hit("certificates.put-in-place");
+        // Also after a failure, since there is a key in it; but not what could not be put back.
+        if written.is_err() && !place.exists() && staging.0.join(BEFORE).exists() {
+            return written;
+        }
+        written.and(trees::remove(&staging.0))
     }
 
     /// The chain and the key of a generation.
@@ -203,17 +224,34 @@ impl Folder {
     /// # Errors
     /// What the disk says.
     pub fn clear_away(&self, known: &[u32]) -> io::Result<()> {
+        self.go_on_putting()?;
         for name in trees::names(&self.0)? {
             let number = name.strip_prefix("gen-").and_then(|number| number.parse().ok());
             let whole = || self.0.join(&name).join(META).exists();
             match number {
                 Some(number) if !known.contains(&number) && !whole() => self.remove(number)?,
-                None if name.starts_with(".new-") || name == BESIDE => {
+                None if name.starts_with(STAGING) || name == BESIDE => {
                     trees::remove(&self.0.join(name))?;
                 }
                 Some(_) => self.clear_halves(&name)?,
                 None if name == BACKUP => self.clear_halves(&name)?,
                 None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where folders can't be exchanged, a crash may have come between the one that went and the one that comes.
+    fn go_on_putting(&self) -> io::Result<()> {
+        for name in trees::names(&self.0)?.iter().filter(|name| name.starts_with(STAGING)) {
+            let staging = Self(self.0.join(name));
+            let before = staging.0.join(BEFORE);
+            let number = name[STAGING.len()..].split('-').next().and_then(|it| it.parse().ok());
+            let (Some(number), true) = (number, before.exists()) else { continue };
+            let (place, new) = (self.generation(number), staging.generation(number));
+            if !place.exists() {
+                fs::rename(if new.join(META).exists() { new } else { before }, &place)?;
+                sync_folder_of(&place)?;
             }
         }
         Ok(())
@@ -237,11 +275,34 @@ impl Folder {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(PEM_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    let read = files::read_small(path, PEM_LIMIT);
+    read.map(|(bytes, _)| bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Puts a folder in its place. What was there is in `new` afterwards, or beside it: there is no moment without either.
+fn put(new: &Path, place: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(place) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return fs::rename(new, place),
+        Err(error) => return Err(error),
+    }
+    match rustix::fs::renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => put_without_exchange(new, place),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// As [`put`] where the file system can't exchange, such as NFS: [`Folder::clear_away`] goes on from between.
+fn put_without_exchange(new: &Path, place: &Path) -> io::Result<()> {
+    let before = new.with_file_name(BEFORE);
+    fs::rename(place, &before)?;
+    sync_folder_of(&before)?;
+    let put = fs::rename(new, place);
+    if put.is_err() {
+        fs::rename(&before, place)?;
+    }
+    put
 }
 
 /// Makes a folder that nobody else looks into.
@@ -255,7 +316,7 @@ fn private_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Writes a file beside its place and moves it there when all of it is on the disk.
-fn write(
+pub(super) fn write(
     path: &Path,
     bytes: &[u8],
     mode: u32,
@@ -284,70 +345,4 @@ fn write(
         let _ = fs::remove_file(&beside);
     }
     written
-}
-
-/// What a copy holds of a chain and a key.
-pub fn content(content: Content, fullchain: &[u8], key: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(fullchain);
-    let end = "-----END CERTIFICATE-----";
-    let split = text.find(end).map_or(text.len(), |at| at + end.len());
-    let (leaf, chain) = text.split_at(split);
-    let lines = |text: &str| {
-        let text = text.trim();
-        if text.is_empty() { Vec::new() } else { format!("{text}\n").into_bytes() }
-    };
-    match content {
-        Content::Fullchain => lines(&text),
-        Content::Chain => lines(chain),
-        Content::Leaf => lines(leaf),
-        Content::Key => lines(&String::from_utf8_lossy(key)),
-        Content::Combined => [lines(&String::from_utf8_lossy(key)), lines(&text)].concat(),
-    }
-}
-
-/// Writes a copy.
-///
-/// # Errors
-/// What the disk says, with the path, and what to do.
-pub fn deploy(deployment: &Deployment, fullchain: &[u8], key: &[u8]) -> Result<(), String> {
-    let path = &deployment.path;
-    let id = |what: &str, name: &str, id: Option<u32>| match (name.is_empty(), id) {
-        (true, _) => Ok(None),
-        (false, Some(id)) => Ok(Some(id)),
-        (false, None) => Err(format!("there is no {what} {name:?} for {}", path.display())),
-    };
-    let owner = (
-        id("user", &deployment.owner, crate::outside::host::user_id(&deployment.owner))?,
-        id("group", &deployment.group, crate::outside::host::group_id(&deployment.group))?,
-    );
-    let bytes = content(deployment.content, fullchain, key);
-    // A link there is somebody's choice; what it leads to is written.
-    let place = fs::canonicalize(path)
-        // Also where nothing is there yet.
-        .or_else(|_| fs::read_link(path).map(|to| path.with_file_name("").join(to)))
-        .unwrap_or_else(|_| path.clone());
-    let owner = (owner != (None, None)).then_some(owner);
-    write(&place, &bytes, deployment.mode, owner)
-        .map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Whether a copy is as it should be.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn compare(deployment: &Deployment, fullchain: &[u8], key: &[u8]) -> Result<(), String> {
-    let shown = deployment.path.display();
-    let found = read(&deployment.path)?;
-    if found != content(deployment.content, fullchain, key) {
-        return Err(format!("{shown} holds something else"));
-    }
-    let mode = fs::metadata(&deployment.path)
-        .map_err(|error| format!("{shown}: {error}"))?
-        .permissions()
-        .mode()
-        & 0o7777;
-    match mode & !deployment.mode {
-        0 => Ok(()),
-        _ => Err(format!("{shown} has mode {mode:04o}, {:04o} is configured", deployment.mode)),
-    }
 }

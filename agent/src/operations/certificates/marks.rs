@@ -8,8 +8,22 @@ use super::Certificates;
 use super::config::Certificate;
 use super::record::{Event, Who};
 use super::renew::Wish;
+use super::revoke::Revocation;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, PlanStep, demand_reason};
+
+/// What came of marking a generation as compromised.
+#[derive(Debug)]
+pub struct Marked {
+    /// The certificate.
+    pub name: String,
+    /// The generation.
+    pub number: u32,
+    /// The run that replaces it, where it is in service.
+    pub run: Option<String>,
+    /// What became of its revocation.
+    pub revocation: Revocation,
+}
 
 impl Certificates {
     /// What pinning would do.
@@ -147,8 +161,7 @@ impl Certificates {
         Ok((certificate, number, plan))
     }
 
-    /// Marks a generation as compromised, has its CA revoke it, and begins to replace it where it is in service. The run
-    /// that does, and what became of the revocation.
+    /// Marks a generation as compromised, begins to replace it where it is in service, and has its CA revoke it.
     ///
     /// # Errors
     /// Those of [`Certificates::plan_mark`], `REASON_MISSING`, `PLAN_CHANGED`.
@@ -157,19 +170,11 @@ impl Certificates {
         domain: &str,
         (number, plan_hash): (u32, &str),
         (actor, reason): (String, String),
-    ) -> Result<(String, u32, Option<String>, String)> {
+    ) -> Result<Marked> {
         demand_reason(&reason, "how a key became known is said")?;
         let (certificate, number, plan) = self.plan_mark(domain, number)?;
         plan.accept(plan_hash)?;
-        let (name, now) = (certificate.name.clone(), self.now());
-        let standing = self.standing(&name)?;
-        let Some(mut generation) = standing.generation(number).cloned() else {
-            return Err(Error::not_found(
-                "GENERATION_NOT_FOUND",
-                format!("{name} has no generation {number}"),
-            ));
-        };
-        generation.compromised_at.get_or_insert(now);
+        let (name, now) = (certificate.name, self.now());
         let event = Event {
             kind: "compromised",
             generation: number,
@@ -177,28 +182,35 @@ impl Certificates {
             ..Event::default()
         };
         let who = Who { actor: actor.clone(), reason: reason.clone(), run: String::new() };
-        let (ca, acme) = (generation.ca.clone(), generation.origin == CertificateOrigin::Acme);
-        self.change(&name, &who, event, move |record| {
+        self.change_generation(&name, number, &who, event, move |record, generation| {
             record.pin.take_if(|_| record.generation == number);
-            vec![generation]
+            if let Some(generation) = generation {
+                generation.compromised_at.get_or_insert(now);
+            }
         })
         .await?;
-        let detail = match (acme, self.config.load().ca(&ca), self.leaf_of(&name, number)) {
-            (true, Some(ca), Some(leaf)) => {
-                match self.outside.acme.revoke(&ca.authority, &leaf).await {
-                    Ok(()) => format!("revoked at {}", ca.authority.name),
-                    Err(trouble) => format!(
-                        "it could not be revoked at {}: {}",
-                        ca.authority.name, trouble.message
-                    ),
+        let standing = self.standing(&name)?;
+        let Some(generation) = standing.generation(number) else {
+            let message = format!("{name} has no generation {number} any more");
+            return Err(Error::not_found("GENERATION_NOT_FOUND", message));
+        };
+        // The replacement does not wait for the CA to revoke this one, and is begun by the next look where it can't be here.
+        let mut run = None;
+        if number == standing.record.generation {
+            match self.start(&name, Wish::default(), (actor, reason)).await {
+                Ok(started) => run = Some(started.id),
+                Err(error) => {
+                    tracing::warn!(
+                        certificate = name,
+                        error = error.chain(),
+                        "no run could be begun"
+                    );
+                    self.wake.notify_one();
                 }
             }
-            _ => String::new(),
-        };
-        let run = match number == standing.record.generation {
-            true => Some(self.start(&name, Wish::default(), (actor, reason)).await?.id),
-            false => None,
-        };
-        Ok((name, number, run, detail))
+        }
+        let revocation = self.revoke(&name, generation, &who).await?;
+        self.bell.ring();
+        Ok(Marked { name, number, run, revocation })
     }
 }

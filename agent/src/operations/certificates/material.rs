@@ -1,5 +1,7 @@
 //! A certificate with its key, as bytes: read, compared, judged. Pure.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use genesis_storage::{CertificateOrigin, GenerationRecord};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
@@ -47,13 +49,58 @@ pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     if pem.len() > PEM_LIMIT {
         return Err(format!("it has {} bytes, {PEM_LIMIT} are read", pem.len()));
     }
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let chain = read.map_err(|error| format!("it is no PEM: {error}"))?;
+    let chain = certificates(pem)?;
     match chain.len() {
-        0 => Err("there is no certificate in it".to_owned()),
-        1..=CHAIN => Ok(chain),
+        0..=CHAIN => Ok(chain),
         more => Err(format!("there are {more} certificates in it, at most {CHAIN} make a chain")),
     }
+}
+
+/// The certificates of a PEM, however many; at least one.
+///
+/// # Errors
+/// In words.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let read = read.map_err(|error| format!("it is no PEM: {error}"))?;
+    match read.is_empty() {
+        true => Err("there is no certificate in it".to_owned()),
+        false => Ok(read),
+    }
+}
+
+/// Certificates as text, and nothing else: what stood around them in a file, a key perhaps, is not in it.
+pub fn text(chain: &[CertificateDer<'_>]) -> Vec<u8> {
+    let mut text = String::new();
+    for certificate in chain {
+        let encoded = STANDARD.encode(certificate);
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let mut rest = encoded.as_str();
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at(rest.len().min(64));
+            text.push_str(line);
+            text.push('\n');
+            rest = after;
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text.into_bytes()
+}
+
+/// The certificates that somebody gives as a chain, as text alone.
+///
+/// # Errors
+/// In words; also where a key is among them: who put it there may not know who reads chains.
+pub fn chain_alone(pem: &[u8]) -> Result<Vec<u8>, String> {
+    let armour = b"PRIVATE KEY-----";
+    if pem.windows(armour.len()).any(|window| window == armour) {
+        return Err(
+            "there is a private key among the certificates: others read what holds a chain, so give the certificates \
+             alone, and have a new one issued with a new key if others had that file"
+                .to_owned(),
+        );
+    }
+    chain(pem).map(|chain| text(&chain))
 }
 
 /// The key of a PEM.

@@ -1,14 +1,15 @@
 //! Metrics of certificates. Labels are bounded by how many are configured and by static words.
 
 use genesis_storage::CertificateTrouble;
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Certificates;
 use super::view::Life;
+use super::{Certificates, plan};
 use crate::error::Result;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +39,8 @@ const OUTCOMES: [&str; 9] = [
 #[derive(Clone, Default)]
 pub struct Metrics {
     expiry: Family<OfName, Gauge>,
+    lifetime: Family<OfName, Gauge>,
+    last_check: Family<[(&'static str, &'static str); 0], Gauge>,
     generation: Family<OfName, Gauge>,
     outcome: Family<OfName, Gauge>,
     served: Family<OfName, Gauge>,
@@ -55,6 +58,18 @@ impl Metrics {
             "Time left until a certificate ends, by name; negative once it has",
             Unit::Seconds,
             metrics.expiry.clone(),
+        );
+        own.register_with_unit(
+            "lifetime",
+            "How long the certificate in force lives in all, by name",
+            Unit::Seconds,
+            metrics.lifetime.clone(),
+        );
+        own.register_with_unit(
+            "last_check_timestamp",
+            "When the last daily check ended that found everything as it should be",
+            Unit::Seconds,
+            metrics.last_check.clone(),
         );
         own.register(
             "generation",
@@ -86,6 +101,11 @@ impl Metrics {
 
     fn count(&self, outcome: &'static str) {
         self.attempts.get_or_create(&OfOutcome { outcome }).inc();
+    }
+
+    /// A check has found everything as it should be. Before the first one there is no such time.
+    pub fn checked(&self, at: Timestamp) {
+        self.last_check.get_or_create(&[]).set(at.as_second());
     }
 
     /// One was issued.
@@ -126,6 +146,7 @@ impl Certificates {
         // A certificate that is gone has none.
         for family in [
             &metrics.expiry,
+            &metrics.lifetime,
             &metrics.generation,
             &metrics.outcome,
             &metrics.served,
@@ -138,6 +159,10 @@ impl Certificates {
             if let Some(left) = view.left {
                 metrics.expiry.get_or_create(&of).set(left.as_secs());
             }
+            if let Some(current) = view.standing.current() {
+                let life = i64::try_from(plan::lifetime(current).as_secs()).unwrap_or(i64::MAX);
+                metrics.lifetime.get_or_create(&of).set(life);
+            }
             let record = &view.standing.record;
             metrics.generation.get_or_create(&of).set(i64::from(record.generation));
             metrics.outcome.get_or_create(&of).set(i64::from(record.backoff.is_none()));
@@ -146,5 +171,25 @@ impl Certificates {
             metrics.self_signed.get_or_create(&of).set(i64::from(view.life == Life::SelfSigned));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_check_is_there_once_one_has_gone_well() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let line = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            let name = "genesis_certificates_last_check_timestamp_seconds";
+            text.lines().find(|line| line.starts_with(name)).map(str::to_owned)
+        };
+        assert_eq!(line(), None);
+        metrics.checked(Timestamp::from_second(107).unwrap());
+        assert!(line().is_some_and(|line| line.ends_with(" 107")));
     }
 }

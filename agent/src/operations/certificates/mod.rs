@@ -29,6 +29,7 @@ pub mod backoff;
 pub mod budget;
 mod clock;
 pub mod config;
+mod copies;
 mod deploy;
 mod diagnose;
 pub mod disk;
@@ -36,13 +37,16 @@ pub mod due;
 mod failed;
 mod foreign;
 pub mod job;
+mod looks;
 mod marks;
 pub mod material;
 pub mod metrics;
 mod order;
 pub mod plan;
+mod readback;
 mod record;
 mod renew;
+mod revoke;
 mod revoked;
 pub mod rpc;
 mod stage;
@@ -89,6 +93,8 @@ pub struct Certificates {
     pauses: Mutex<HashMap<String, (u32, Duration)>>,
     /// Generations whose files were found to be no use, and until when on the monotonic clock they are passed over.
     unfit: Mutex<HashMap<(String, u32), Duration>>,
+    /// When CAs were asked last, on the monotonic clock, when they want a certificate renewed: by its fingerprint.
+    asked_when: Mutex<HashMap<String, Duration>>,
     /// What is known of the clock.
     clock: Mutex<clock::Trust>,
     /// The ids of events: what happened later has the greater one, also within a millisecond.
@@ -101,6 +107,8 @@ pub struct Certificates {
     changed: watch::Sender<u64>,
     /// What people should hear of is read aside, so that a disk that hangs keeps nobody waiting.
     asked: Aside<(), Option<Vec<Condition>>>,
+    /// So is what others have a hand in: copies, roots, what is imported.
+    looks: looks::Looks,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,14 +144,22 @@ impl Certificates {
             turns: Mutex::default(),
             pauses: Mutex::default(),
             unfit: Mutex::default(),
+            asked_when: Mutex::default(),
             clock: Mutex::default(),
             ids: Mutex::new(ulid::Generator::new()),
             wake: Notify::new(),
             own: Mutex::default(),
             changed: watch::Sender::new(0),
             asked: Aside::default(),
+            looks: looks::Looks::default(),
         });
         own.clear_away()?;
+        let succeeded = Some(genesis_storage::RunState::Succeeded);
+        let checked =
+            own.state.read(|reading| Ok(reading.runs().list(Some(CHECK), succeeded, 1)?))?;
+        if let Some(at) = checked.first().and_then(|run| run.ended_at) {
+            own.metrics.checked(at);
+        }
         Ok(own)
     }
 
@@ -289,6 +305,11 @@ impl Certificates {
 /// What a run is told by: two of one certificate never go on together.
 fn key(name: &str) -> String {
     format!("{RENEW}/{name}")
+}
+
+/// The same of a run beside that one, which does only what takes no CA.
+fn key_beside(name: &str) -> String {
+    format!("{}/beside", key(name))
 }
 
 #[async_trait]

@@ -13,7 +13,7 @@ use super::deploy::Deployed;
 use super::failed::Failed;
 use super::plan::{self, Decision};
 use super::record::{Event, Who};
-use super::{Certificates, RENEW, key, lock, material};
+use super::{Certificates, RENEW, key, key_beside, lock, material};
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::runs::{Context, Report, Request, SecondCaller, Started};
@@ -24,8 +24,6 @@ const ROUNDS: usize = 6;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Up to that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(40);
-/// A CA is asked for the time so long.
-const TIME: Duration = Duration::from_secs(10);
 
 /// What is asked of a run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,7 +54,7 @@ impl Certificates {
             actor,
             reason,
             parameters: json!({ "certificate": name, "force": wish.force }),
-            key: if wish.beside { format!("{}/beside", key(name)) } else { key(name) },
+            key: if wish.beside { key_beside(name) } else { key(name) },
             second: SecondCaller::Attach,
             stance: Stance::GoOn,
         };
@@ -157,20 +155,6 @@ impl Certificates {
             None if force => Decision::Order { cas: situation.cas.len() },
             None => plan::decide(situation),
         }
-    }
-
-    /// Why the clock is not to be trusted, as the CAs say; `None`: it is, or nobody says anything.
-    async fn ask_the_time(&self, certificate: &Certificate) -> Option<String> {
-        let config = self.config.load_full();
-        for ca in certificate.cas.iter().filter_map(|name| config.ca(name)) {
-            let asked = self.outside.acme.directory(&ca.authority);
-            if let Ok(Ok(directory)) = tokio::time::timeout(TIME, asked).await
-                && directory.date.is_some()
-            {
-                return self.heard(directory.date);
-            }
-        }
-        None
     }
 
     /// Puts something into service that needs no CA.

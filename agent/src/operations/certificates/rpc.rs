@@ -15,7 +15,7 @@ use crate::server::status::to_status;
 
 mod convert;
 
-use convert::{budget, certificate, event, generation, served_of, verified};
+use convert::{budget, certificate, event, generation, served_of, truth, verified};
 
 /// So many events are listed where nobody says how many.
 const USUAL: usize = 50;
@@ -65,6 +65,7 @@ pub fn domain_status(certificates: &Certificates) -> Result<Option<v1::DomainSta
                     key if key.starts_with("self-signed") => "DEGRADED_SELF_SIGNED",
                     "not-served" => "CERTIFICATE_NOT_SERVED",
                     "failed" => "CERTIFICATE_NOT_RENEWED",
+                    key if key.starts_with("not-revoked") => "CERTIFICATE_NOT_REVOKED",
                     _ => "CERTIFICATE_ENDS",
                 }
                 .to_owned(),
@@ -82,6 +83,18 @@ pub fn domain_status(certificates: &Certificates) -> Result<Option<v1::DomainSta
         summary: format!("{} thing(s) wrong with the certificates", findings.len()),
         findings,
     }))
+}
+
+/// Of a folder that can't be imported only whoever may import it hears why: else everybody could ask the agent, which reads
+/// more than they do, what there is on the host.
+fn in_general(error: Error) -> Error {
+    match error.code {
+        "CERTIFICATE_UNUSABLE" | "CERTIFICATE_UNTRUSTED" | "CERTIFICATE_ENDS_EARLIER" => {
+            let message = "there is nothing in that folder that could be imported; an admin who plans it sees why";
+            Error::refused("CERTIFICATE_UNUSABLE", message, Vec::new())
+        }
+        _ => error,
+    }
 }
 
 #[tonic::async_trait]
@@ -216,7 +229,7 @@ impl CertificateService for Service {
         request: Request<v1::InstallBackupCertificateRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
         let v1::InstallBackupCertificateRequest { domain, fullchain, key, .. } = request.get_ref();
-        planned(self.0.plan_install(domain, fullchain, key).map(|(_, _, plan)| plan))
+        planned(self.0.plan_install(domain, fullchain, key).await)
     }
 
     async fn import_certificate(
@@ -224,8 +237,10 @@ impl CertificateService for Service {
         request: Request<v1::ImportCertificateRequest>,
     ) -> Result<Response<v1::ImportCertificateResponse>, Status> {
         let who = caller(&request)?;
-        let v1::ImportCertificateRequest { domain, folder, plan_hash } = request.get_ref();
-        let moved = self.0.import(domain, (folder, plan_hash), (who.identity, who.reason)).await;
+        let v1::ImportCertificateRequest { domain, folder, plan_hash, earlier_end_allowed } =
+            request.get_ref();
+        let wanted = (folder.as_str(), *earlier_end_allowed, plan_hash.as_str());
+        let moved = self.0.import(domain, wanted, (who.identity, who.reason)).await;
         let moved = moved.map_err(to_status)?;
         let (served, evidence) = served_of(&moved.deployed);
         Ok(Response::new(v1::ImportCertificateResponse {
@@ -240,8 +255,11 @@ impl CertificateService for Service {
         &self,
         request: Request<v1::ImportCertificateRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        let v1::ImportCertificateRequest { domain, folder, .. } = request.get_ref();
-        planned(self.0.plan_import(domain, folder))
+        let v1::ImportCertificateRequest { domain, folder, earlier_end_allowed, .. } =
+            request.get_ref();
+        let may_know = caller(&request)?.role == Some(v1::Role::Admin);
+        let plan = self.0.plan_import(domain, (folder, *earlier_end_allowed)).await;
+        planned(plan.map_err(|error| if may_know { error } else { in_general(error) }))
     }
 
     async fn pin_certificate(
@@ -289,12 +307,13 @@ impl CertificateService for Service {
             request.get_ref();
         let marked =
             self.0.mark(domain, (*generation, plan_hash), (who.identity, who.reason)).await;
-        let (name, generation, run, detail) = marked.map_err(to_status)?;
+        let marked = marked.map_err(to_status)?;
         Ok(Response::new(v1::MarkCertificateCompromisedResponse {
-            name,
-            generation,
-            run_id: run.unwrap_or_default(),
-            detail,
+            name: marked.name,
+            generation: marked.number,
+            run_id: marked.run.unwrap_or_default(),
+            detail: marked.revocation.detail,
+            revoked: marked.revocation.revoked.map(truth).unwrap_or_default(),
         }))
     }
 

@@ -73,7 +73,7 @@ impl Certificates {
         // What can't be read now may be a moment later: the CA has it still.
         let key = self.folder(&name).key(number).map_err(disk_failed)?;
         let roots = self.roots(ca).map_err(disk_failed)?;
-        let with = (key.as_slice(), &roots);
+        let with = (key.as_slice(), &*roots);
         let staged =
             self.check_issued(certificate, ca, (&standing, number), with, fullchain.as_bytes());
         let record = match staged {

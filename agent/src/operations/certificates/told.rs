@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::failed::FINE;
 use super::view::{Life, View, span, trouble};
-use super::{Certificates, due, plan};
+use super::{Certificates, Standing, due, plan};
 use crate::error::{Error, Result};
 use crate::events::{self, Condition, Severity};
 
@@ -44,9 +44,9 @@ impl Certificates {
         let now = self.now();
         let self_signed_for = self.config.load().self_signed_for;
         let mut all = Vec::new();
-        if let Some(why) = self.clock_trouble()
-            && !self.config.load().certificates.is_empty()
-        {
+        let views = self.list("")?;
+        // Whatever shows it, it is one clock, and is told once.
+        if let Some(why) = views.iter().find_map(|view| self.clock_for(&view.standing)) {
             all.push(Condition {
                 key: "certificate/clock".to_owned(),
                 subject: "clock".to_owned(),
@@ -61,18 +61,27 @@ impl Certificates {
                 behind: Vec::new(),
             });
         }
-        for view in self.list("")? {
+        for view in views {
             all.extend(self.of_one(&view, self_signed_for, now));
+            all.extend(self.not_revoked(&view, now)?);
         }
         Ok(all)
     }
 
-    fn of_one(
-        &self,
-        view: &View,
-        self_signed_for: std::time::Duration,
-        now: Timestamp,
-    ) -> Vec<Condition> {
+    /// Since when a self-signed one is in service, and how long that is. Where nobody noted it, since the first of those
+    /// that were made one after the other was.
+    fn self_signed_for(&self, standing: &Standing, now: Timestamp) -> (Timestamp, Duration) {
+        if let Some(since) = &standing.record.self_signed_since {
+            return (since.wall, self.moment().since(since));
+        }
+        let made = standing.generations.iter();
+        let made = made.skip_while(|it| it.number > standing.record.generation);
+        let first = made.take_while(|it| it.origin == CertificateOrigin::SelfSigned).last();
+        let since = first.map_or(now, |it| it.created_at.min(now));
+        (since, Duration::try_from(now.duration_since(since)).unwrap_or_default())
+    }
+
+    fn of_one(&self, view: &View, self_signed_for: Duration, now: Timestamp) -> Vec<Condition> {
         let name = &view.certificate.name;
         let record = &view.standing.record;
         let current = view.standing.current();
@@ -106,12 +115,7 @@ impl Certificates {
             told.map(|(_, subject, message)| format!("{subject}: {message}")).take(8)
         };
         if view.life == Life::SelfSigned {
-            let since = record.self_signed_since.as_ref().map_or(now, |at| at.wall);
-            let left = record
-                .self_signed_since
-                .as_ref()
-                .map(|at| self.moment().since(at))
-                .unwrap_or_default();
+            let (since, left) = self.self_signed_for(&view.standing, now);
             let mut details = failure.clone();
             details.extend(advice());
             details.push(format!("orders go on by themselves; renew it by hand within {}: genesisctl cert renew --domain {name} --force", span(self_signed_for)));

@@ -1,10 +1,13 @@
 //! Whether a certificate is as it should be: on the disk, in its copies, and where it is served.
 
-use genesis_storage::{CertificateOrigin, GenerationRecord};
+use std::sync::Arc;
+
+use genesis_storage::GenerationRecord;
 use jiff::Timestamp;
 
 use super::config::Certificate;
-use super::{Certificates, disk, lock, material, plan};
+use super::looks::Look;
+use super::{Certificates, lock};
 use crate::error::Result;
 
 /// What was last seen to be served.
@@ -73,10 +76,18 @@ pub struct Item {
     pub evidence: String,
 }
 
-fn item(item: &'static str, outcome: Result<String, String>) -> Item {
-    match outcome {
-        Ok(evidence) => Item { item, truth: Truth::Pass, evidence },
-        Err(evidence) => Item { item, truth: Truth::Fail, evidence },
+impl Item {
+    /// One that is as it should be, or not.
+    pub(super) fn of(item: &'static str, outcome: Result<String, String>) -> Self {
+        match outcome {
+            Ok(evidence) => Self { item, truth: Truth::Pass, evidence },
+            Err(evidence) => Self { item, truth: Truth::Fail, evidence },
+        }
+    }
+
+    /// One of which nothing is known.
+    pub(super) fn unknown(item: &'static str, evidence: String) -> Self {
+        Self { item, truth: Truth::Unknown, evidence }
     }
 }
 
@@ -112,53 +123,22 @@ impl Certificates {
     async fn verify_one(&self, certificate: &Certificate) -> Result<Verified> {
         let name = certificate.name.clone();
         let standing = self.standing(&name)?;
-        let (folder, number) = (self.folder(&name), standing.record.generation);
+        let folder = self.folder(&name);
         let Some(current) = standing.current().cloned() else {
             let evidence = Err(NONE.to_owned());
-            return Ok(Verified { name, items: vec![item("current", evidence)] });
+            return Ok(Verified { name, items: vec![Item::of("current", evidence)] });
         };
-        let mut items = vec![item(
-            "current",
-            match folder.current() {
-                Ok(Some(link)) if link == number => Ok(format!("generation {number}")),
-                Ok(Some(link)) => {
-                    Err(format!("the link leads to generation {link}, {number} is in force"))
-                }
-                Ok(None) => Err("the link is gone".to_owned()),
-                Err(why) => Err(why),
-            },
-        )];
-        match folder.read(number) {
-            Err(why) => items.push(item("key", Err(why))),
-            Ok((fullchain, key)) => {
-                items.extend(self.verify_material(certificate, &current, (&fullchain, &key)));
-                let wide = folder.open_to_others(number);
-                items.push(item(
-                    "permissions",
-                    match wide.is_empty() {
-                        true => Ok("nobody else reads the key".to_owned()),
-                        false => Err(wide.join("; ")),
-                    },
-                ));
-                let wrong: Vec<String> = certificate
-                    .deployments
-                    .iter()
-                    .filter_map(|copy| disk::compare(copy, &fullchain, &key).err())
-                    .collect();
-                if !certificate.deployments.is_empty() {
-                    items.push(item(
-                        "deployed",
-                        match wrong.is_empty() {
-                            true => Ok(format!(
-                                "{} copies are as they should be",
-                                certificate.deployments.len()
-                            )),
-                            false => Err(wrong.join("; ")),
-                        },
-                    ));
-                }
-            }
-        }
+        let look = Look {
+            certificate: certificate.clone(),
+            config: self.config.load_full(),
+            roots: Arc::clone(&self.looks.roots),
+            folder,
+            current: current.clone(),
+            backup: standing.backup.clone(),
+            now: self.now(),
+            monotonic: self.outside.clock.monotonic(),
+        };
+        let mut items = self.looks.on_disk(look).await;
         if self.probe(certificate).is_some() {
             let served = self.look_at(certificate).await;
             let evidence = served.evidence(Some(&current));
@@ -176,55 +156,8 @@ impl Certificates {
         if let Some(deploying) = &standing.record.deploying {
             let evidence =
                 format!("generation {} is on its way into service", deploying.generation);
-            items.push(Item { item: "pending", truth: Truth::Unknown, evidence });
+            items.push(Item::unknown("pending", evidence));
         }
         Ok(Verified { name, items })
-    }
-
-    fn verify_material(
-        &self,
-        certificate: &Certificate,
-        current: &GenerationRecord,
-        (fullchain, key): (&[u8], &[u8]),
-    ) -> Vec<Item> {
-        let roots = match current.origin {
-            CertificateOrigin::Acme => self.config.load().ca(&current.ca).map(|ca| self.roots(ca)),
-            _ => None,
-        };
-        let mut items = Vec::new();
-        let roots = match roots {
-            Some(Ok(roots)) => Some(roots),
-            Some(Err(why)) => {
-                items.push(Item { item: "chain", truth: Truth::Unknown, evidence: why });
-                None
-            }
-            None => None,
-        };
-        let found = material::preflight(
-            (fullchain, key),
-            &certificate.identifiers,
-            roots.as_ref(),
-            None,
-            self.now(),
-        );
-        match found {
-            Ok((leaf, checks)) => {
-                if leaf.fingerprint != current.fingerprint {
-                    let why = "the certificate on the disk is another one".to_owned();
-                    items.push(item("key", Err(why)));
-                }
-                items.extend(checks.into_iter().map(|it| item(it.item, it.outcome)));
-            }
-            Err(why) => items.push(item("chain", Err(why))),
-        }
-        let origin = match current.origin {
-            CertificateOrigin::SelfSigned => Err("it signs itself: no client trusts it".to_owned()),
-            _ => match plan::usable(current, &certificate.identifiers, self.now()) {
-                Ok(()) => return items,
-                Err(why) => Err(why),
-            },
-        };
-        items.push(item("trust", origin));
-        items
     }
 }

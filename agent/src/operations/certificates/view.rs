@@ -113,7 +113,10 @@ impl Certificates {
         let digest = certificate.digest(&config);
         let clock = self.clock_for(&standing);
         let situation = standing.situation(certificate, &digest, (clock.as_deref(), false), now);
-        let due = due::due(&situation);
+        let mut due = due::due(&situation);
+        if due.at > now {
+            due.at = super::backoff::whole(due.at);
+        }
         let held = situation.held();
         let run = self.runs.active_with_key(&key(&certificate.name));
         let served = lock(&self.served).get(&certificate.name).cloned();
@@ -188,11 +191,11 @@ fn summary(
         }
         Life::Absent => "there is none yet".to_owned(),
         Life::Ordering => match standing.record.orders.last() {
-            Some(order) => format!("ordered from {} at {}", order.ca, order.at),
+            Some(order) => format!("ordered from {} at {:.0}", order.ca, order.at),
             None => "being ordered".to_owned(),
         },
         Life::Staged => "a newer one is on the disk and not in service yet".to_owned(),
-        Life::Due if due.at <= now => format!("due since {}: {}", due.at, due.why),
+        Life::Due if due.at <= now => format!("due since {:.0}: {}", due.at, due.why),
         _ if standing.record.pin.is_some() => {
             "pinned: nothing is ordered; `genesisctl cert unpin` ends that".to_owned()
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use genesis_storage::{CertificateOrigin, RenewalRecord};
+use jiff::Timestamp;
 
 use super::config::{Ca, Certificate};
 use super::plan::{self, Decision};
@@ -19,10 +20,35 @@ use crate::outside::acme::Class;
 const LOOK: Duration = Duration::from_secs(5);
 /// A run that goes on for longer waits for a CA.
 const WAITED: Duration = Duration::from_secs(20);
-/// So many runs are begun by a look, and so many go on at a time.
+/// So many runs wait for CAs at a time; and so many, beside them, put into service what takes none.
 const AT_ONCE: usize = 8;
 /// So many CAs are asked at a time when they want a certificate renewed.
 const ASKED: usize = 4;
+
+/// A CA is asked no sooner than that after the last time, also where what it said could not be written down.
+const CLOSEST: Duration = Duration::from_secs(60);
+/// No CA is asked later than that: what says otherwise was written while the clock was ahead.
+const LATEST: Duration = Duration::from_secs(86_400);
+
+/// Something is to be done about a certificate.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Its name.
+    pub(super) name: String,
+    /// What.
+    pub(super) decision: Decision,
+}
+
+/// The runs that go on, by what they do.
+#[derive(Debug, Default)]
+struct Going {
+    /// They wait for a CA, or are about to.
+    ordering: usize,
+    /// They put into service what is there, and order afterwards.
+    placing: usize,
+    /// They do no more than that.
+    beside: usize,
+}
 
 impl Certificates {
     /// Looks at the certificates, for ever. The CAs are asked for their times beside that: one that hangs keeps no
@@ -55,14 +81,15 @@ impl Certificates {
         }
     }
 
-    /// Looks once, and begins what is to be done.
+    /// Looks once, and begins what is to be done. What takes no CA is begun however many runs wait for one.
     ///
     /// # Errors
     /// `STORAGE_FAILED`.
     pub(super) async fn look_once(self: &Arc<Self>) -> Result<()> {
-        self.confirm_the_time().await;
+        self.confirm_the_time().await?;
         let wanted = self.wanted(false)?;
-        for name in wanted {
+        let mut going = self.going_on()?;
+        for Wanted { name, decision } in wanted {
             if self.pauses(&name) {
                 continue;
             }
@@ -70,11 +97,28 @@ impl Certificates {
                 self.place_beside(&name, &run).await?;
                 continue;
             }
-            if self.going_on() >= AT_ONCE {
-                break;
+            if self.runs.active_with_key(&super::key_beside(&name)).is_some() {
+                continue;
             }
+            let wish = match decision {
+                Decision::Order { .. } if going.ordering >= AT_ONCE => continue,
+                Decision::Order { .. } => {
+                    going.ordering += 1;
+                    Wish::default()
+                }
+                _ if going.placing + going.beside >= AT_ONCE => continue,
+                // It would order afterwards, and wait with the others.
+                _ if going.ordering + going.placing >= AT_ONCE => {
+                    going.beside += 1;
+                    Wish { beside: true, ..Wish::default() }
+                }
+                _ => {
+                    going.placing += 1;
+                    Wish::default()
+                }
+            };
             let who = ("system:certificates".to_owned(), String::new());
-            if let Err(error) = self.start(&name, Wish::default(), who).await {
+            if let Err(error) = self.start(&name, wish, who).await {
                 tracing::warn!(certificate = name, error = error.chain(), "no run could be begun");
                 break;
             }
@@ -88,12 +132,11 @@ impl Certificates {
         if self.now() < plan::plus(going.record.started_at, WAITED) {
             return Ok(());
         }
-        let (config, certificate) = (self.config.load_full(), self.named(name)?);
-        let (standing, digest) = (self.standing(name)?, certificate.digest(&config));
-        let clock = self.clock_for(&standing);
-        let seen = (clock.as_deref(), false);
-        let situation = standing.situation(&certificate, &digest, seen, self.now());
-        if matches!(plan::decide(&situation), Decision::Nothing | Decision::Order { .. }) {
+        let certificate = self.named(name)?;
+        if matches!(
+            self.decided(&certificate, false)?.1,
+            Decision::Nothing | Decision::Order { .. }
+        ) {
             return Ok(());
         }
         let wish = Wish { beside: true, ..Wish::default() };
@@ -101,47 +144,48 @@ impl Certificates {
         self.start(name, wish, who).await.map(|_| ())
     }
 
-    /// The certificates about which something is to be done, the most urgent first. Costs microseconds for each.
-    pub(super) fn wanted(&self, checking: bool) -> Result<Vec<String>> {
-        let (config, now) = (self.config.load_full(), self.now());
-        let clock = self.clock_trouble();
+    /// What the plan wants for a certificate now, and until when its certificate in force does, if that may be in service.
+    fn decided(
+        &self,
+        certificate: &Certificate,
+        checking: bool,
+    ) -> Result<(Option<Timestamp>, Decision)> {
+        let standing = self.fit(self.standing(&certificate.name)?);
+        let (clock, digest) = (self.clock_for(&standing), certificate.digest(&self.config.load()));
+        let seen = (clock.as_deref(), checking);
+        let situation = standing.situation(certificate, &digest, seen, self.now());
+        Ok((situation.sound().map(|it| it.not_after), plan::decide(&situation)))
+    }
+
+    /// The certificates about which something is to be done, the most urgent first: those that have none that may be in
+    /// service. Costs microseconds for each.
+    pub(super) fn wanted(&self, checking: bool) -> Result<Vec<Wanted>> {
         let mut wanted = Vec::new();
-        for certificate in &config.certificates {
-            let standing = self.fit(self.standing(&certificate.name)?);
-            let clock = clock.clone().or_else(|| self.clock_for(&standing));
-            let digest = certificate.digest(&config);
-            let situation =
-                standing.situation(certificate, &digest, (clock.as_deref(), checking), now);
-            if plan::decide(&situation) != Decision::Nothing {
-                let ends = situation.sound().map(|it| it.not_after);
-                wanted.push((ends, certificate.name.clone()));
+        for certificate in &self.config.load_full().certificates {
+            let (ends, decision) = self.decided(certificate, checking)?;
+            if decision != Decision::Nothing {
+                wanted.push((ends, Wanted { name: certificate.name.clone(), decision }));
             }
         }
-        wanted.sort();
-        Ok(wanted.into_iter().map(|(_, name)| name).collect())
+        wanted.sort_by(|(a, one), (b, other)| (a, &one.name).cmp(&(b, &other.name)));
+        Ok(wanted.into_iter().map(|(_, wanted)| wanted).collect())
     }
 
-    fn going_on(&self) -> usize {
-        let config = self.config.load();
-        let on = |it: &&Certificate| self.runs.active_with_key(&super::key(&it.name)).is_some();
-        config.certificates.iter().filter(on).count()
-    }
-
-    /// A clock that was set is compared with a CA's.
-    async fn confirm_the_time(&self) {
-        let _ = self.clock_trouble();
-        if !super::lock(&self.clock).is_to_be_asked(&self.moment()) {
-            return;
-        }
-        let config = self.config.load_full();
-        for ca in &config.authorities {
-            if let Ok(directory) = self.outside.acme.directory(&ca.authority).await
-                && directory.date.is_some()
-            {
-                let _ = self.heard(directory.date);
-                return;
+    fn going_on(&self) -> Result<Going> {
+        let mut going = Going::default();
+        for certificate in &self.config.load_full().certificates {
+            let name = &certificate.name;
+            if self.runs.active_with_key(&super::key_beside(name)).is_some() {
+                going.beside += 1;
+            }
+            if self.runs.active_with_key(&super::key(name)).is_some() {
+                match self.decided(certificate, false)?.1 {
+                    Decision::Order { .. } | Decision::Nothing => going.ordering += 1,
+                    _ => going.placing += 1,
+                }
             }
         }
+        Ok(going)
     }
 
     /// Asks the CAs when they want their certificates renewed, where it is time to ask.
@@ -156,17 +200,38 @@ impl Certificates {
             let Some(current) = standing.current() else { continue };
             let known =
                 standing.record.renewal.as_ref().filter(|it| it.fingerprint == current.fingerprint);
-            let due = known.is_none_or(|it| it.ask_at <= now);
+            let due =
+                known.is_none_or(|it| it.ask_at <= now || it.ask_at > plan::plus(now, LATEST));
             if current.origin != CertificateOrigin::Acme || current.not_after <= now || !due {
                 continue;
             }
-            if let Some(ca) = config.ca(&current.ca) {
+            if let Some(ca) = config.ca(&current.ca)
+                && self.may_ask_when(&current.fingerprint)
+            {
                 asked.push((certificate.name.clone(), ca.clone(), standing));
             }
         }
         let each = asked.into_iter().map(|(name, ca, standing)| self.ask_one(name, ca, standing));
         let ended: Vec<Result<()>> = stream::iter(each).buffer_unordered(ASKED).collect().await;
         ended.into_iter().collect()
+    }
+
+    /// When to ask again is in the state.
+    fn is_noted(&self, fingerprint: &str) {
+        super::lock(&self.asked_when).remove(fingerprint);
+    }
+
+    /// Whether it was not asked just now about this one, without an end that the state could take: a disk may be full. Then
+    /// it counts as asked.
+    pub(super) fn may_ask_when(&self, fingerprint: &str) -> bool {
+        let now = self.outside.clock.monotonic();
+        let mut asked = super::lock(&self.asked_when);
+        asked.retain(|_, at| now.saturating_sub(*at) < CLOSEST);
+        let may = !asked.contains_key(fingerprint);
+        if may {
+            asked.insert(fingerprint.to_owned(), now);
+        }
+        may
     }
 
     async fn ask_one(&self, name: String, ca: Ca, standing: Standing) -> Result<()> {
@@ -217,8 +282,11 @@ impl Certificates {
             }
         };
         let moved = before.map(|it| it.window) != Some(record.window);
+        let fingerprint = record.fingerprint.clone();
         if !moved {
-            return self.keep_renewal(&name, record).await;
+            self.keep_renewal(&name, record).await?;
+            self.is_noted(&fingerprint);
+            return Ok(());
         }
         let detail = match record.window {
             Some((start, end, chosen)) => format!("from {start} to {end}, chosen {chosen}"),
@@ -235,7 +303,9 @@ impl Certificates {
             standing.renewal = Some(record);
             Vec::new()
         })
-        .await
+        .await?;
+        self.is_noted(&fingerprint);
+        Ok(())
     }
 
     /// Notes when to ask again: nothing happened, so nothing is told.

@@ -1,6 +1,7 @@
 //! How CAs are reached: HTTPS alone, no redirections, everything bounded; and what is heard beside the answers, which
 //! instant-acme does not hand on.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,9 @@ pub(super) enum Transport {
     /// The CA, or the way there.
     #[error("{0}")]
     There(String),
+    /// By this host's clock the certificate of the CA's server has ended, or is still to begin.
+    #[error("{0}")]
+    OutOfTime(String),
     /// This host.
     #[error("{0}")]
     Local(String),
@@ -325,6 +329,11 @@ fn why(error: reqwest::Error) -> Transport {
         Failure::Unknown(said) if said.starts_with("can't resolve") => said,
         Failure::Unknown(said) => return Transport::Local(said),
     };
+    if is_out_of_time(&error) {
+        return Transport::OutOfTime(format!(
+            "its TLS certificate is not trusted by this host's clock ({said})"
+        ));
+    }
     let lower = said.to_lowercase();
     let cause = if timeout && connect {
         "no connection in time"
@@ -344,6 +353,30 @@ fn why(error: reqwest::Error) -> Transport {
         "no answer"
     };
     Transport::There(format!("{cause} ({said})"))
+}
+
+/// Whether TLS failed because a certificate has ended or is still to begin.
+fn is_out_of_time(error: &(dyn Error + 'static)) -> bool {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+
+    let mut cause = Some(error);
+    while let Some(found) = cause {
+        // An I/O error hands on the source of what it wraps, and not that itself.
+        let wrapped = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(wrapped) = wrapped
+            && is_out_of_time(wrapped)
+        {
+            return true;
+        }
+        if let Some(rustls::Error::InvalidCertificate(why)) = found.downcast_ref() {
+            return matches!(
+                why,
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+            );
+        }
+        cause = found.source();
+    }
+    false
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ mod trouble;
 
 pub use real::RealAcme;
 
+/// The kind of a [`Trouble`]: by this host's clock the certificate of the CA's own server has ended, or is still to begin.
+pub const OUT_OF_TIME: &str = "tls-certificate-out-of-time";
+
 /// A CA, as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Authority {
@@ -164,7 +167,8 @@ pub struct Trouble {
     pub class: Class,
     /// In words: what was attempted, and what was said.
     pub message: String,
-    /// The problem's type without "urn:ietf:params:acme:error:", such as "rateLimited"; empty: none was given.
+    /// The problem's type without "urn:ietf:params:acme:error:", such as "rateLimited"; [`OUT_OF_TIME`]; empty: none was
+    /// given.
     pub kind: String,
     /// How long to wait, as the CA says.
     pub retry_after: Option<Duration>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::client::{Heard, Transport};
-use super::{Class, Trouble};
+use super::{Class, OUT_OF_TIME, Trouble};
 
 /// What every problem type of ACME begins with.
 const PREFIX: &str = "urn:ietf:params:acme:error:";
@@ -42,8 +42,13 @@ const KINDS: [(&str, Class); 26] = [
     ("userActionRequired", Class::Policy),
 ];
 
-/// What to do about a problem of this type (without its prefix; empty: none was given) and HTTP status.
+/// What to do about a problem of this type (without its prefix; empty: none was given) and HTTP status. What a CA says has a
+/// type (RFC 8555, section 6.7): without one it is a proxy's, such as `{"message":"Forbidden"}`, however much it looks
+/// like a document.
 pub(super) fn classify(kind: &str, status: Option<u16>) -> Class {
+    if kind.is_empty() {
+        return status.map_or(Class::Server, without_document);
+    }
     if let Some((_, class)) = KINDS.iter().find(|(known, _)| *known == kind) {
         return *class;
     }
@@ -63,7 +68,8 @@ pub(super) fn without_document(status: u16) -> Class {
 
 /// A problem type without its prefix.
 pub(super) fn kind_of(problem: &instant_acme::Problem) -> String {
-    let kind = problem.r#type.as_deref().unwrap_or_default();
+    // As good as none (RFC 9457, section 4.2.1).
+    let kind = problem.r#type.as_deref().filter(|kind| *kind != "about:blank").unwrap_or_default();
     clean(kind.strip_prefix(PREFIX).unwrap_or(kind), 80)
 }
 
@@ -163,7 +169,11 @@ pub(super) fn trouble(attempted: &str, error: &instant_acme::Error, heard: &Hear
                 Some(Transport::Local(_)) => Class::Local,
                 _ => Class::Server,
             };
-            told(class, format!("{attempted}: {other}"))
+            let kind = match other.downcast_ref::<Transport>() {
+                Some(Transport::OutOfTime(_)) => OUT_OF_TIME.to_owned(),
+                _ => String::new(),
+            };
+            Trouble { kind, ..told(class, format!("{attempted}: {other}")) }
         }
         other => {
             let status = heard.status.filter(|status| *status >= 400);
@@ -211,12 +221,30 @@ mod tests {
             ("badNonce", Some(400), Class::Server),
             ("", Some(503), Class::Server),
             ("", Some(502), Class::Server),
-            ("", Some(404), Class::Policy),
+            ("", Some(404), Class::Server),
+            ("", Some(403), Class::Server),
+            ("", Some(400), Class::Server),
             ("neverHeardOf", Some(403), Class::Policy),
             ("neverHeardOf", Some(500), Class::Server),
             ("", None, Class::Server),
         ] {
             assert_eq!(classify(kind, status), class, "{kind} {status:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_without_a_type_is_no_refusal_of_the_ca() {
+        for body in [
+            r#"{"message":"Forbidden"}"#,
+            r#"{"type":"about:blank","title":"Forbidden","status":403}"#,
+            r#"{"error":"blocked","ray":"8a1"}"#,
+        ] {
+            let problem = serde_json::from_str::<instant_acme::Problem>(body);
+            let error = problem.map_or_else(instant_acme::Error::Json, instant_acme::Error::Api);
+            let heard = Heard { status: Some(403), ..Heard::default() };
+            let trouble = trouble("order", &error, &heard);
+            assert_eq!(trouble.class, Class::Server, "{body}: {trouble}");
+            assert!(trouble.message.contains("HTTP 403"), "{trouble}");
         }
     }
 

@@ -19,8 +19,9 @@ fn limits(kind: ItemKind) -> (i64, i64) {
     }
 }
 
-/// How an item stands at `now`.
-pub fn judge(item: &Item, now: Timestamp) -> (v1::Condition, Option<Unmet>) {
+/// How an item stands at `now`. Of a server certificate that the agent renews itself (`managed`) the coming end is told
+/// where its renewal is: a short one is in its last days all its life.
+pub fn judge(item: &Item, managed: bool, now: Timestamp) -> (v1::Condition, Option<Unmet>) {
     let what = match item.kind {
         ItemKind::ServerCertificate => "the agent's certificate",
         ItemKind::ClientCa => "a client CA",
@@ -56,6 +57,8 @@ pub fn judge(item: &Item, now: Timestamp) -> (v1::Condition, Option<Unmet>) {
     let (warn, critical) = limits(item.kind);
     if left <= SignedDuration::ZERO {
         (v1::Condition::Critical, unmet("PKI_EXPIRED", format!("has ended at {until}: renew it")))
+    } else if managed && item.kind == ItemKind::ServerCertificate {
+        (v1::Condition::Ok, None)
     } else if left <= days(critical) {
         (v1::Condition::Critical, unmet("PKI_EXPIRING", format!("ends at {until}: renew it now")))
     } else if left <= days(warn) {
@@ -74,7 +77,7 @@ pub fn findings(tls: &Tls, now: Timestamp) -> (v1::Condition, Vec<Unmet>) {
         found.push(fault);
     }
     for item in tls.material().iter().flat_map(|material| &material.items) {
-        let (condition, unmet) = judge(item, now);
+        let (condition, unmet) = judge(item, tls.files().managed.is_some(), now);
         worst = worst.max(condition);
         found.extend(unmet);
     }
@@ -114,7 +117,7 @@ pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
     let Some(tls) = &view.tls else {
         return v1::GetPkiResponse { fleet, ..v1::GetPkiResponse::default() };
     };
-    let material = tls.material();
+    let (material, managed) = (tls.material(), tls.files().managed.is_some());
     let item = |item: &Item| v1::PkiItem {
         kind: match item.kind {
             ItemKind::ServerCertificate => v1::PkiKind::ServerCertificate,
@@ -127,7 +130,7 @@ pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
         not_before: maybe(item.not_before),
         not_after: maybe(item.not_after),
         sha256: item.sha256.clone(),
-        condition: judge(item, now).0.into(),
+        condition: judge(item, managed, now).0.into(),
         revoked: u32::try_from(item.revoked).unwrap_or(u32::MAX),
     };
     let mut found = findings(tls, now).1;
@@ -142,5 +145,51 @@ pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
         findings: found.iter().map(finding).collect(),
         issued,
         loaded_at: material.map(|material| time(material.loaded_at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coming_end_of_a_managed_certificate_is_told_elsewhere_and_what_is_wrong_now_is_not() {
+        let now = Timestamp::from_second(1_772_409_600).unwrap();
+        let hours = |hours: i64| now + SignedDuration::from_hours(hours);
+        let item = |kind, left: i64| Item {
+            kind,
+            path: "/x".to_owned(),
+            subject: "CN=x".to_owned(),
+            not_before: Some(hours(-24)),
+            not_after: Some(hours(left)),
+            sha256: String::new(),
+            revoked: 0,
+            number: None,
+            is_revoked: false,
+        };
+        let server = |left| item(ItemKind::ServerCertificate, left);
+        let early = Item { not_before: Some(hours(1)), ..server(90) };
+        let revoked = Item { is_revoked: true, ..server(90) };
+        use v1::Condition::{Critical, Ok, Warn};
+        for (what, item, by_hand, managed) in [
+            ("six days", server(6 * 24), (Critical, "PKI_EXPIRING"), (Ok, "")),
+            ("twenty days", server(20 * 24), (Warn, "PKI_EXPIRING"), (Ok, "")),
+            ("a quarter", server(90 * 24), (Ok, ""), (Ok, "")),
+            ("ended", server(-1), (Critical, "PKI_EXPIRED"), (Critical, "PKI_EXPIRED")),
+            ("to begin", early, (Critical, "PKI_NOT_YET_VALID"), (Critical, "PKI_NOT_YET_VALID")),
+            ("revoked", revoked, (Critical, "PKI_OWN_REVOKED"), (Critical, "PKI_OWN_REVOKED")),
+            (
+                "a CA, which nobody renews",
+                item(ItemKind::ClientCa, 24),
+                (Critical, "PKI_EXPIRING"),
+                (Critical, "PKI_EXPIRING"),
+            ),
+        ] {
+            let found = |managed| {
+                let (condition, unmet) = judge(&item, managed, now);
+                (condition, unmet.map_or("", |unmet| unmet.code))
+            };
+            assert_eq!((found(false), found(true)), (by_hand, managed), "{what}");
+        }
     }
 }

@@ -19,7 +19,7 @@ impl Source for Tls {
         let mut found: Vec<(Severity, Unmet)> = Vec::new();
         found.extend(self.fault().map(|fault| (Severity::Critical, fault)));
         for item in self.material().iter().flat_map(|material| &material.items) {
-            let (word, unmet) = judge(item, now);
+            let (word, unmet) = judge(item, self.files().managed.is_some(), now);
             let severity = match word {
                 Word::Critical => Severity::Critical,
                 _ => Severity::Medium,

@@ -93,7 +93,11 @@ pub(super) async fn rollback(
         .await
 }
 
-pub(super) async fn import(session: &Session<'_>, which: &Which, from: &str) -> Result<Exit, Halt> {
+pub(super) async fn import(
+    session: &Session<'_>,
+    which: &Which,
+    (from, earlier_end_allowed): (&str, bool),
+) -> Result<Exit, Halt> {
     if !from.starts_with('/') {
         return Err(Halt::Usage(format!(
             "--from {from} is no absolute path: name the folder as it is called on the agent's host, such as \
@@ -104,6 +108,7 @@ pub(super) async fn import(session: &Session<'_>, which: &Which, from: &str) -> 
         domain: which.domain.clone(),
         folder: from.to_owned(),
         plan_hash: session.plan_hash(),
+        earlier_end_allowed,
     };
     if session.global.plan {
         return plan::ask!(session, request, certificates, plan_import_certificate);

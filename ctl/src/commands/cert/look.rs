@@ -17,6 +17,21 @@ const HISTORY_COLUMNS: &[&str] = &["AT", "NAME", "WHAT", "CA", "GEN", "ACTOR", "
 const BUDGET_COLUMNS: &[&str] =
     &["NAME", "CA", "LIMIT", "SUBJECT", "USED", "ALLOWED", "WITHIN", "ONE MORE"];
 
+/// What happened that somebody should look at.
+const BAD: [&str; 11] = [
+    "barred",
+    "compromised",
+    "deploy-failed",
+    "failed",
+    "order-ended",
+    "rate-limited",
+    "revoke-failed",
+    "revoked",
+    "self-signed",
+    "unauthorized",
+    "unusable",
+];
+
 pub(super) async fn verify(session: &Session<'_>, domain: &str) -> Result<Exit, Halt> {
     let request = &VerifyCertificatesRequest { domain: domain.to_owned() };
     session
@@ -97,7 +112,7 @@ pub(super) async fn history(session: &Session<'_>, domain: &str, limit: u32) -> 
 }
 
 fn event_row(event: &CertificateEvent) -> Vec<Cell> {
-    let bad = matches!(event.kind.as_str(), "failed" | "self-signed");
+    let bad = BAD.contains(&event.kind.as_str());
     let kind = event.kind.as_str();
     let generation = match event.generation {
         0 => format::NONE.to_owned(),
@@ -150,4 +165,25 @@ fn budget_row(budget: &CertificateBudget) -> Vec<Cell> {
         Cell::number(format::proto_duration(budget.window.as_ref())),
         next,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_stands_out_in_the_history() {
+        let shown = |kind: &str| {
+            let event = CertificateEvent { kind: kind.to_owned(), ..CertificateEvent::default() };
+            format!("{:?}", event_row(&event)[2])
+        };
+        for kind in
+            ["failed", "self-signed", "unusable", "unauthorized", "deploy-failed", "revoke-failed"]
+        {
+            assert_eq!(shown(kind), format!("{:?}", Cell::alert(kind, true)));
+        }
+        for kind in ["ordered", "issued", "deployed", "revoked-at-ca", "renewal-window"] {
+            assert_eq!(shown(kind), format!("{:?}", Cell::from(kind)));
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use genesis_client::v1::{
     MarkCertificateCompromisedRequest, MarkCertificateCompromisedResponse, PinCertificateRequest,
-    UnpinCertificateRequest,
+    Truth, UnpinCertificateRequest,
 };
+use genesis_client::{Error, Kind};
 
 use super::{SERVICE, Which};
 use crate::confirm::{Consent, agreed, consent, reason};
@@ -113,13 +114,13 @@ pub(super) async fn mark(
                 })
                 .await?;
             let json = session.json("MarkCertificateCompromisedResponse", &response)?;
-            Ok(Answer::new(json, marked(&response)))
+            Ok(decide(Answer::new(json, marked(&response)), &response))
         })
         .await
 }
 
 fn marked(response: &MarkCertificateCompromisedResponse) -> View {
-    let MarkCertificateCompromisedResponse { name, generation, run_id, detail } = response;
+    let MarkCertificateCompromisedResponse { name, generation, run_id, detail, .. } = response;
     let mut view = View::line(format!(
         "generation {generation} of {name} is marked compromised, and never comes into service again"
     ));
@@ -132,4 +133,27 @@ fn marked(response: &MarkCertificateCompromisedResponse) -> View {
         ));
     }
     view
+}
+
+/// The answer with what it means for it whether the certificate is revoked: until it is, whoever has its key can use it.
+fn decide(answer: Answer, response: &MarkCertificateCompromisedResponse) -> Answer {
+    let MarkCertificateCompromisedResponse { name, generation, detail, .. } = response;
+    let error = match response.revoked() {
+        Truth::Pass | Truth::Unspecified => return answer,
+        Truth::Fail => Error::new(
+            Kind::Internal,
+            "INTERNAL",
+            "CERTIFICATE_NOT_REVOKED",
+            format!("{name}: generation {generation} is not revoked: {detail}"),
+            "the daily check tries again; mark it again to have the CA asked at once",
+        ),
+        Truth::Unknown => Error::new(
+            Kind::Incomplete,
+            "UNKNOWN",
+            "CERTIFICATE_REVOCATION_UNKNOWN",
+            format!("{name}: whether generation {generation} is revoked is unknown: {detail}"),
+            "have whoever ordered it revoke it",
+        ),
+    };
+    answer.exit(Exit::of_error(&error)).error(error)
 }

@@ -23,6 +23,8 @@ pub(crate) struct Certificates {
     pub(crate) unpinned: bool,
     /// Nothing replaces what is compromised.
     pub(crate) irreplaceable: bool,
+    /// Whether what is compromised is revoked.
+    pub(crate) revoked: Truth,
 }
 
 /// Zero is none.
@@ -149,8 +151,10 @@ impl CertificateService for Inner {
         &self,
         request: Request<ImportCertificateRequest>,
     ) -> Answer<ImportCertificateResponse> {
-        let ImportCertificateRequest { domain, folder, plan_hash } = request.get_ref();
-        self.change("ImportCertificate", &[domain, folder, plan_hash], &request).await?;
+        let ImportCertificateRequest { domain, folder, plan_hash, earlier_end_allowed } =
+            request.get_ref();
+        let earlier = if *earlier_end_allowed { "earlier" } else { "" };
+        self.change("ImportCertificate", &[domain, folder, earlier, plan_hash], &request).await?;
         Ok(Response::new(ImportCertificateResponse {
             name: "api".into(),
             generation: 5,
@@ -213,6 +217,7 @@ impl CertificateService for Inner {
             generation: if *generation == 0 { 4 } else { *generation },
             run_id: run.map(|run| run.run_id).unwrap_or_default(),
             detail: "generation 3 is in service".into(),
+            revoked: self.script.certificates.revoked.into(),
         }))
     }
 

@@ -84,6 +84,17 @@ pub(super) fn probe(text: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// The name that is asked for in a handshake, or nothing.
+pub(super) fn server_name(text: &str) -> Result<Option<String>, String> {
+    match rustls_pki_types::ServerName::try_from(text) {
+        _ if text.is_empty() => Ok(None),
+        Ok(_) => Ok(Some(text.to_owned())),
+        Err(_) => Err(format!(
+            "{text:?} is no name that TLS can ask for: a DNS name without wildcard, or an address"
+        )),
+    }
+}
+
 /// Permissions in octal: what others may do is at most reading.
 pub(super) fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {

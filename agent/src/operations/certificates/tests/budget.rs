@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use genesis_storage::CertificateEventRecord;
+use genesis_storage::{CertificateEventRecord, CertificateTrouble};
 use proptest::prelude::*;
 
 use super::super::budget::{
@@ -242,5 +242,31 @@ proptest! {
         prop_assert_eq!(i64::from(set.used), within);
         let next = set.next_at.map_or(now, |at| at.duration_since(super::at(0)).as_secs() / 60);
         prop_assert_eq!(Some(next), first);
+    }
+}
+
+#[test]
+fn times_that_people_are_told_are_whole_seconds_and_never_too_soon() {
+    use super::super::backoff::{asked_for, choose, wait_until, whole};
+
+    let now: Timestamp = "2026-11-26T16:15:21.684000001Z".parse().unwrap();
+    let next: Timestamp = "2026-11-26T16:15:22Z".parse().unwrap();
+    assert_eq!((whole(now), whole(next)), (next, next));
+    assert_eq!(asked_for(now, seconds(60)).to_string(), "2026-11-26T16:16:22Z");
+    for trouble in [CertificateTrouble::Server, CertificateTrouble::RateLimited] {
+        let until = wait_until(trouble, 1, None, (false, "seed"), now).unwrap();
+        assert_eq!(until.subsec_nanosecond(), 0, "{until}");
+        assert!(until > now);
+    }
+    let mut events = issued(&[0, 60, 120, 180, 240], &["gw.example.com"]);
+    for event in &mut events {
+        event.at = super::super::plan::plus(event.at, Duration::from_millis(1));
+    }
+    let used = asked(&events, &["gw.example.com"], HOUR);
+    assert_eq!(limit(&used, "identifier-set").next_at, Some(at(7 * DAY + 1)));
+    let end = super::super::plan::plus(now, seconds(3));
+    for seed in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        let chosen = choose(now, end, seed);
+        assert!(now <= chosen && chosen <= end, "{chosen}");
     }
 }

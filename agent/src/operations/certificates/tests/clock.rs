@@ -97,7 +97,7 @@ fn a_ca_is_asked_at_once_and_then_every_five_minutes() {
     let mut trust = Trust::default();
     let asked = |trust: &mut Trust, wall, since| {
         trust.look(&moment("a", wall, since));
-        trust.is_to_be_asked(&moment("a", wall, since))
+        trust.is_to_be_asked(&moment("a", wall, since), false)
     };
     assert!(!asked(&mut trust, 0, 0), "nothing is doubted");
     assert!(asked(&mut trust, 60 * DAY, 5));
@@ -107,4 +107,59 @@ fn a_ca_is_asked_at_once_and_then_every_five_minutes() {
     // Back, and another step: at once again.
     assert!(!asked(&mut trust, 610, 610));
     assert!(asked(&mut trust, DAY, 615));
+}
+
+#[test]
+fn one_ca_that_agrees_counts_more_than_another_that_does_not() {
+    let now = || moment("a", 0, 5);
+    for order in [[0, DAY], [DAY, 0]] {
+        let mut trust = Trust::default();
+        for theirs in order {
+            trust.heard(at(theirs), &now());
+        }
+        assert_eq!(trust.look(&now()), None, "{order:?}");
+        assert!(trust.is_confirmed(seconds(60), &now()));
+    }
+    // Alone it counts, and CAs are asked at once, and every five minutes as long as it does.
+    let mut trust = Trust::default();
+    trust.heard(at(DAY), &now());
+    assert!(trust.look(&now()).is_some_and(|why| why.contains("1 d")));
+    assert!(!trust.is_confirmed(seconds(60), &now()));
+    assert!(trust.is_to_be_asked(&now(), false));
+    assert!(!trust.is_to_be_asked(&moment("a", 299, 304), false));
+    let later = moment("a", 300, 305);
+    assert!(trust.look(&later).is_some() && trust.is_to_be_asked(&later, false));
+    trust.heard(at(300), &later);
+    assert_eq!(trust.look(&later), None);
+    assert!(!trust.is_to_be_asked(&moment("a", 900, 905), false), "nothing is doubted");
+}
+
+#[test]
+fn what_is_doubted_without_a_ca_s_clock_counts_for_a_while_and_not_against_one() {
+    let steady = |since: i64| moment("a", since, since);
+    let mut trust = Trust::default();
+    trust.doubt("TLS".to_owned(), &steady(0));
+    for since in [0, 300, 6 * HOUR - 1] {
+        trust.doubt("TLS".to_owned(), &steady(since));
+        assert_eq!(trust.look(&steady(since)).as_deref(), Some("TLS"));
+    }
+    assert!(trust.is_to_be_asked(&steady(6 * HOUR - 1), false));
+    trust.doubt("TLS".to_owned(), &steady(6 * HOUR));
+    assert_eq!(trust.look(&steady(6 * HOUR)), None, "from when it came up first");
+    let mut trust = Trust::default();
+    trust.doubt("TLS".to_owned(), &steady(0));
+    trust.heard(at(5), &steady(5));
+    assert_eq!(trust.look(&steady(5)), None);
+}
+
+#[test]
+fn a_certificate_that_begins_in_the_future_has_cas_asked_once_an_hour() {
+    let mut trust = Trust::default();
+    assert!(!trust.is_to_be_asked(&moment("a", 0, 0), false));
+    assert!(trust.is_to_be_asked(&moment("a", 0, 0), true));
+    assert!(!trust.is_to_be_asked(&moment("a", 299, 299), true));
+    assert!(trust.is_to_be_asked(&moment("a", 300, 300), true), "nobody has confirmed it");
+    trust.heard(at(300), &moment("a", 300, 300));
+    assert!(!trust.is_to_be_asked(&moment("a", 3_899, 3_899), true));
+    assert!(trust.is_to_be_asked(&moment("a", 3_900, 3_900), true));
 }

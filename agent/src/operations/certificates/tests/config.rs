@@ -188,6 +188,9 @@ fn every_problem_is_reported_where_it_is() {
         (one("key = \"rsa\""), "key", "neither"),
         (one("probe = \"gw.example.com\""), "probe", "host:port"),
         (one("probe = \"gw.example.com:0\""), "probe", "host:port"),
+        (one("probe_name = \"*.example.com\""), "probe_name", "no name that TLS can ask for"),
+        (one("probe_name = \"gw example\""), "probe_name", "no name that TLS can ask for"),
+        (one("probe_name = \"gw.example.com:443\""), "probe_name", "no name that TLS can ask for"),
         (one("renew_before = \"1h\""), "renew_before", ""),
         (one("surprise = \"1\""), "surprise", ""),
         (

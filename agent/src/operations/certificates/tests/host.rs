@@ -45,8 +45,16 @@ pub(super) struct Mood {
     pub(super) window: Option<(Timestamp, Timestamp)>,
     /// It takes orders for replacements.
     pub(super) replaces: bool,
-    /// What it issues says that its list is there.
+    /// What it issues says that its list is there; "{n}" stands for how many it has issued before.
     pub(super) list: Option<String>,
+    /// It revokes nothing, for this reason.
+    pub(super) keeps: Option<Trouble>,
+    /// The clock of the CA of that name is ahead by so many seconds.
+    pub(super) ahead: Option<(&'static str, i64)>,
+    /// What it says of itself can't be had, for this reason.
+    pub(super) hidden: Option<Trouble>,
+    /// The CA of that name never says anything of itself.
+    pub(super) hangs: Option<&'static str>,
 }
 
 pub(super) struct Ca {
@@ -61,6 +69,12 @@ pub(super) struct Ca {
     pub(super) directories: AtomicUsize,
     /// Orders wait while it is shut.
     pub(super) gate: tokio::sync::RwLock<()>,
+    /// So does what is to be revoked while this is.
+    pub(super) revocations: tokio::sync::RwLock<()>,
+    /// How often it was asked when it wants one renewed.
+    pub(super) asked_when: AtomicUsize,
+    /// How often it was told to revoke something.
+    pub(super) revoking: AtomicUsize,
 }
 
 pub(super) fn trouble(class: Class, retry_after: Option<Duration>) -> Trouble {
@@ -128,11 +142,18 @@ impl Ca {
                 window: None,
                 replaces: false,
                 list: None,
+                keeps: None,
+                ahead: None,
+                hidden: None,
+                hangs: None,
             }),
             orders: Mutex::default(),
             issued: Mutex::default(),
             directories: AtomicUsize::new(0),
             gate: tokio::sync::RwLock::default(),
+            revocations: tokio::sync::RwLock::default(),
+            asked_when: AtomicUsize::new(0),
+            revoking: AtomicUsize::new(0),
         }
     }
 
@@ -169,11 +190,21 @@ impl Ca {
 
 #[async_trait]
 impl Acme for Ca {
-    async fn directory(&self, _: &Authority) -> Result<Directory, Trouble> {
+    async fn directory(&self, ca: &Authority) -> Result<Directory, Trouble> {
         self.directories.fetch_add(1, Ordering::SeqCst);
+        let hangs = self.mood.lock().unwrap().hangs;
+        if hangs == Some(ca.name.as_str()) {
+            std::future::pending::<()>().await;
+        }
         self.there()?;
-        let renewal_info = self.mood.lock().unwrap().window.is_some();
-        Ok(Directory { date: Some(self.now()), renewal_info, ..Directory::default() })
+        let mood = self.mood.lock().unwrap();
+        if let Some(trouble) = &mood.hidden {
+            return Err(trouble.clone());
+        }
+        let ahead = mood.ahead.filter(|(name, _)| *name == ca.name).map_or(0, |(_, by)| by);
+        let date = self.now().checked_add(jiff::SignedDuration::from_secs(ahead)).unwrap();
+        let renewal_info = mood.window.is_some();
+        Ok(Directory { date: Some(date), renewal_info, ..Directory::default() })
     }
 
     async fn order(&self, ca: &Authority, wanted: &Wanted) -> Result<Ordered, Trouble> {
@@ -209,14 +240,17 @@ impl Acme for Ca {
         request.params.not_before = time_of(from);
         request.params.not_after = time_of(plus(from, life));
         request.params.distinguished_name = DistinguishedName::new();
+        let mut all = self.issued.lock().unwrap();
+        let uris = list.map(|url| vec![url.replace("{n}", &all.len().to_string())]);
         request.params.crl_distribution_points =
-            list.into_iter().map(|uri| CrlDistributionPoint { uris: vec![uri] }).collect();
+            uris.into_iter().map(|uris| CrlDistributionPoint { uris }).collect();
         let issued = request.signed_by(&self.issuer).unwrap();
-        self.issued.lock().unwrap().push(self.now());
+        all.push(self.now());
         Ok(issued.pem())
     }
 
     async fn renewal_info(&self, _: &Authority, _: &[u8]) -> Result<RenewalInfo, Trouble> {
+        self.asked_when.fetch_add(1, Ordering::SeqCst);
         self.there()?;
         let window = self.mood.lock().unwrap().window;
         let (start, end) = window.ok_or_else(|| trouble(Class::Policy, None))?;
@@ -225,7 +259,10 @@ impl Acme for Ca {
     }
 
     async fn revoke(&self, _: &Authority, _: &[u8]) -> Result<(), Trouble> {
-        self.there()
+        self.revoking.fetch_add(1, Ordering::SeqCst);
+        let _open = self.revocations.read().await;
+        self.there()?;
+        self.mood.lock().unwrap().keeps.clone().map_or(Ok(()), Err)
     }
 }
 
@@ -254,8 +291,9 @@ impl Host {
         let ca = Arc::new(Ca::new(&clock, life));
         let roots = folder.path().join("roots.pem");
         std::fs::write(&roots, &ca.root).unwrap();
+        let extra = folder.path().join("extra.pem");
         let config = format!(
-            "[certificates]\nsplay = \"0s\"\nresolvers = [\"127.0.0.1:1\"]\n\n[[certificates.acme]]\nname = \"ca\"\n\
+            "[certificates]\nextra_roots_file = {extra:?}\nsplay = \"0s\"\nresolvers = [\"127.0.0.1:1\"]\n\n[[certificates.acme]]\nname = \"ca\"\n\
              directory = \"https://ca.example/directory\"\nterms_agreed = true\nissuer_roots_file = {roots:?}\n\n{certificates}"
         );
         if clock_ahead {
@@ -273,6 +311,11 @@ impl Host {
         drop(runs);
         let (certificates, runs) = open(&folder, &config, &clock, &ca).await;
         Self { folder, config, clock, ca, certificates, runs }
+    }
+
+    /// What people give may lead to this root.
+    pub(super) fn trust(&self, root: &str) {
+        std::fs::write(self.folder.path().join("extra.pem"), root).unwrap();
     }
 
     /// What is due now is begun, and has come to its end.

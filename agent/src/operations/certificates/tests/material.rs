@@ -19,6 +19,7 @@ struct Made {
     fullchain: Vec<u8>,
     key: Vec<u8>,
     roots: rustls::RootCertStore,
+    root: String,
 }
 
 fn made(names: &[&str], (from, until): (i64, i64), sort: &'static SignatureAlgorithm) -> Made {
@@ -32,17 +33,22 @@ fn made(names: &[&str], (from, until): (i64, i64), sort: &'static SignatureAlgor
     let certificate = params.signed_by(&key, &issuer).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(chain(pem.as_bytes()).unwrap());
-    Made { fullchain: certificate.pem().into_bytes(), key: key.serialize_pem().into_bytes(), roots }
+    Made {
+        fullchain: certificate.pem().into_bytes(),
+        key: key.serialize_pem().into_bytes(),
+        roots,
+        root: pem,
+    }
 }
 
 fn usual() -> Made {
     made(&["gw.example.com"], (0, 90 * DAY), &PKCS_ECDSA_P256_SHA256)
 }
 
-/// One that people install for need.
-pub(super) fn backup(names: &[&str], life: i64) -> (Vec<u8>, Vec<u8>) {
+/// One that people install for need, and its root.
+pub(super) fn backup(names: &[&str], life: i64) -> ((Vec<u8>, Vec<u8>), String) {
     let made = made(names, (0, life * DAY), &PKCS_ECDSA_P256_SHA256);
-    (made.fullchain, made.key)
+    ((made.fullchain, made.key), made.root)
 }
 
 fn looked_at(
@@ -150,6 +156,29 @@ fn what_is_no_chain_is_refused_in_words() {
     let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let why = leaf(&chain(text.as_bytes()).unwrap()[0]).unwrap_err();
     assert!(why.contains("no X.509"), "{why}");
+}
+
+#[test]
+fn certificates_are_written_as_openssl_writes_them_and_a_key_among_them_is_refused() {
+    let made = usual();
+    let alone = material::chain_alone(&made.fullchain).unwrap();
+    let lines = |text: &[u8]| -> Vec<String> {
+        String::from_utf8(text.to_vec()).unwrap().lines().map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&alone), lines(&made.fullchain));
+    assert!(lines(&alone).iter().all(|line| line.len() <= 64));
+    assert_eq!(chain(&alone), chain(&made.fullchain));
+    let kinds = ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"];
+    for kind in kinds {
+        let key = format!("-----BEGIN {kind}-----\nc2VjcmV0\n-----END {kind}-----\n");
+        for both in [
+            [made.fullchain.as_slice(), key.as_bytes()].concat(),
+            [key.as_bytes(), made.fullchain.as_slice()].concat(),
+        ] {
+            let why = material::chain_alone(&both).unwrap_err();
+            assert!(why.contains("private key") && !why.contains("c2Vj"), "{why}");
+        }
+    }
 }
 
 #[test]

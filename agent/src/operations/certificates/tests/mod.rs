@@ -2,16 +2,21 @@
 
 mod budget;
 mod clock;
+mod clocks;
 mod config;
+mod diagnose;
 mod due;
 mod host;
+mod job;
 mod material;
 mod orders;
 mod outages;
 mod places;
 mod plan;
+mod revoke;
 mod revoked;
 mod seasons;
+mod watch;
 
 use std::time::Duration;
 

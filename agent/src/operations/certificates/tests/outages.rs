@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use genesis_storage::CertificateOrigin;
 
 use super::super::budget::{ENDED, ORDERED, UNUSABLE};
+use super::super::record::{Event, Who};
 use super::host::{GW, Host, trouble};
 use super::*;
 use crate::events::Severity;
@@ -84,6 +85,26 @@ async fn what_ends_while_the_ca_is_down_is_replaced_by_one_that_signs_itself_unt
     assert_eq!(origin(&host), Some(CertificateOrigin::Acme), "it came back by itself");
     assert_eq!(host.told(), [""; 0], "and clears by itself");
     assert_eq!(host.ca.ordered(), 2);
+}
+
+#[tokio::test]
+async fn people_are_called_again_also_where_nobody_noted_since_when_it_signs_itself() {
+    let host = Host::new(days(6)).await;
+    host.ca.set(|mood| mood.down = true);
+    host.look().await;
+    host.on(5).await;
+    let (who, event) = (Who::system(), Event { kind: "test", ..Event::default() });
+    // As where it could not be shown that it is served.
+    let forgotten = host.certificates.change("gw", &who, event, |record| {
+        record.self_signed_since = None;
+        Vec::new()
+    });
+    forgotten.await.unwrap();
+    let is_escalated = || host.told().contains(&"self-signed-escalated".to_owned());
+    until(&host, 4 * HOUR, 300).await;
+    assert!(!is_escalated());
+    until(&host, 4 * HOUR + 60, 60).await;
+    assert!(is_escalated());
 }
 
 #[tokio::test]

@@ -265,7 +265,6 @@ fn what_was_begun_is_gone_on_with() {
 fn one_that_ended_on_its_way_into_service_is_not_waited_for() {
     // A hook that has failed for its whole life.
     let mut case = Case::new(vec![generation(1, 0, 6 * DAY)]);
-    case.record.generation = 0;
     case.record.deploying = deploying(1, true);
     case.record.backoff = not_placed(6 * DAY + HOUR);
     assert_eq!(decide(&case.situation(6 * DAY - 1)), Decision::Nothing);

@@ -277,7 +277,10 @@ async fn how_long_to_wait_is_heard_with_every_refusal() {
         assert!((3_595..=3_605).contains(&heard), "{wait}: {heard}");
     }
     // What makes no sense.
-    for (status, body) in [(201, "{\"status\":"), (201, "[]"), (200, ""), (400, "no")] {
+    let forbidden = "{\"message\":\"Forbidden\"}";
+    for (status, body) in
+        [(201, "{\"status\":"), (201, "[]"), (200, ""), (400, "no"), (403, forbidden)]
+    {
         fake.says("/order", status, &[], body);
         let trouble = acme.order(&ca, &wanted(&["one.test"])).await.unwrap_err();
         assert_eq!(trouble.class, Class::Server, "{status} {body}: {trouble}");

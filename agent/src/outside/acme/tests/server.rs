@@ -128,6 +128,11 @@ pub(super) fn secret(path: &std::path::Path, text: &str) {
 
 /// An authority, and a certificate by it for this host.
 pub(super) fn certify(folder: &TempDir) {
+    certify_for(folder, (2020, 4_000));
+}
+
+/// The same, from the beginning of one year to that of another.
+pub(super) fn certify_for(folder: &TempDir, (from, until): (i32, i32)) {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
     let key = KeyPair::generate().unwrap();
@@ -137,7 +142,10 @@ pub(super) fn certify(folder: &TempDir) {
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let mut params = CertificateParams::new(names).unwrap();
+    (params.not_before, params.not_after) =
+        (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
+    let certificate = params.signed_by(&key, &issuer).unwrap();
     std::fs::write(folder.path().join("ca.pem"), root.pem()).unwrap();
     std::fs::write(folder.path().join("cert.pem"), certificate.pem()).unwrap();
     std::fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();

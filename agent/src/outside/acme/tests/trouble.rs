@@ -85,3 +85,52 @@ async fn a_ca_that_is_gone_or_not_trusted_is_told_at_once() {
     }
     assert!(clock.monotonic() - begun < Duration::from_secs(2));
 }
+
+#[tokio::test]
+async fn a_server_whose_certificate_is_out_of_its_time_is_told_apart() {
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+    for (years, expected) in
+        [((2000, 2001), OUT_OF_TIME), ((3000, 3001), OUT_OF_TIME), ((2020, 3000), "")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        server::certify_for(&folder, years);
+        let file = |name: &str| folder.path().join(name);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_file(file("cert.pem")).unwrap()],
+                PrivateKeyDer::from_pem_file(file("key.pem")).unwrap(),
+            )
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Whoever trusts it hears nothing more.
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(acceptor.accept(stream).await);
+            }
+        });
+        let ca = Authority {
+            name: "old".into(),
+            directory: format!("https://{address}/dir"),
+            contact: Vec::new(),
+            external: None,
+            roots_file: Some(file("ca.pem")),
+            accounts: file("accounts"),
+        };
+        let trouble = acme().directory(&ca).await.unwrap_err();
+        serving.abort();
+        assert_eq!((trouble.class, trouble.kind.as_str()), (Class::Server, expected), "{trouble}");
+        assert_eq!(
+            trouble.message.contains("this host's clock"),
+            !expected.is_empty(),
+            "{trouble}"
+        );
+    }
+}

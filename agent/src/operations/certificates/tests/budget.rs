@@ -152,6 +152,7 @@ fn an_order_stands_for_a_certificate_until_it_came_to_nothing() {
     let set =
         |events: &[CertificateEventRecord]| limit(&asked(events, GW, HOUR), "identifier-set").used;
     let e = |number, kind, name| event(number, kind, 0, name, GW);
+    let of = |generation, event| CertificateEventRecord { generation, ..event };
     for (what, events, expected) in [
         ("open", vec![e(0, ORDERED, "a")], 1),
         ("issued", vec![e(0, ORDERED, "a"), e(1, ISSUED, "a")], 1),
@@ -175,6 +176,18 @@ fn an_order_stands_for_a_certificate_until_it_came_to_nothing() {
         ),
         ("two that are open", vec![e(0, ORDERED, "a"), e(1, ORDERED, "b")], 2),
         ("in whatever order they are read", vec![e(1, ISSUED, "a"), e(0, ORDERED, "a")], 1),
+        // Of the one that was given up the CA did not say that it came to nothing.
+        ("two of one certificate", vec![e(0, ORDERED, "a"), of(2, e(1, ORDERED, "a"))], 2),
+        (
+            "the first of which failed, and the second was issued",
+            vec![
+                e(0, ORDERED, "a"),
+                of(2, e(1, ORDERED, "a")),
+                e(2, ENDED, "a"),
+                of(2, e(3, ISSUED, "a")),
+            ],
+            1,
+        ),
     ] {
         assert_eq!(set(&events), expected, "{what}");
     }

@@ -114,9 +114,11 @@ impl Certificates {
         let clock = self.clock_for(&standing);
         let situation = standing.situation(certificate, &digest, (clock.as_deref(), false), now);
         let mut due = due::due(&situation);
-        if due.at > now {
-            due.at = super::backoff::whole(due.at);
-        }
+        due.at = match due.at > now {
+            true => super::backoff::whole(due.at),
+            // What is due stays due.
+            false => Timestamp::from_second(due.at.as_second()).unwrap_or(due.at),
+        };
         let held = situation.held();
         let run = self.runs.active_with_key(&key(&certificate.name));
         let served = lock(&self.served).get(&certificate.name).cloned();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::TestAgent;
-use crate::acme::{FaultProxy, Pebble};
+use crate::acme::{Bind9, FaultProxy, Pebble};
 use crate::clock::wait_for;
 use crate::private_ca::PrivateCa;
 use crate::tls_server::TlsServer;
@@ -35,6 +35,16 @@ pub fn certificate(pebble: &Pebble, name: &str, domains: &[&str], more: &str) ->
     let listen = format!("127.0.0.1:{}", pebble.http_port());
     format!(
         "[[certificates.certificate]]\nname = {name:?}\ndomains = {domains:?}\nlisten = {listen:?}\n{more}\n"
+    )
+}
+
+/// What a `[[certificates.certificate]]` says that answers dns-01 by signed updates of this name server.
+pub fn by_updates(bind: &Bind9) -> String {
+    format!(
+        "challenge = \"dns-01\"\ndns_server = {:?}\ndns_key_name = {:?}\ndns_key_file = {:?}\n",
+        bind.server().to_string(),
+        bind.key_name(),
+        bind.key_file()
     )
 }
 

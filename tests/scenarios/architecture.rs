@@ -144,6 +144,7 @@ fn plans_and_statistics_are_pure() {
             "database/health.rs",
             "database/indexes.rs",
             "certificates/backoff.rs",
+            "certificates/due.rs",
             "certificates/budget.rs",
             "certificates/material.rs",
         ];

@@ -127,6 +127,15 @@ fn a_rollback_is_pinned_until_it_is_unpinned() {
     genesis_tests::clock::wait_until("the newest to be served", || {
         host.shown() == host.generation(2)
     });
+    agent.wait_certificate("gw", "PROVEN");
+    // What is in force can be kept there as well; twice is once.
+    for _ in 0..2 {
+        agent.ctl(&["cert", "pin", "--reason", "a release is on"]).ok().says(&["2", "pinned"]);
+    }
+    agent.ctl(&["cert", "renew", "--force"]).exits(4).says(&["CERTIFICATE_PINNED"]);
+    agent.ctl(&["cert", "show", "gw"]).ok().says(&["pinned", "unix:uid="]);
+    agent.ctl(&["cert", "history"]).ok().says(&["pinned", "a release is on"]);
+    agent.ctl(&["cert", "unpin"]).ok();
     assert_eq!(host.pebble.orders(), 2);
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use genesis_tests::acme::{Bind9, Fault, Kind, Pebble};
 use genesis_tests::alerts::secret;
-use genesis_tests::certificates::{certificate, pebble};
+use genesis_tests::certificates::{by_updates, certificate, pebble};
 use genesis_tests::clock::wait_until;
 use genesis_tests::private_ca::PrivateCa;
 use genesis_tests::tls_client::{certificates, fingerprint};
@@ -147,11 +147,8 @@ fn a_secret_of_a_ca_or_a_name_server_that_everybody_can_read_is_noticed() {
     let key = secret(host.folder(), "eab", &"A".repeat(64));
     let ca = pebble(&host.pebble, &format!("eab_key_id = \"kid-1\"\neab_key_file = {key:?}"));
     let own = format!(
-        "[[certificates.certificate]]\nname = \"gw\"\ndomains = [{DOMAIN:?}]\nchallenge = \"dns-01\"\ndns_server = {:?}\n\
-         dns_key_name = {:?}\ndns_key_file = {:?}\n",
-        bind.server().to_string(),
-        bind.key_name(),
-        bind.key_file(),
+        "[[certificates.certificate]]\nname = \"gw\"\ndomains = [{DOMAIN:?}]\n{}",
+        by_updates(&bind)
     );
     host.agent.configure(&format!("[health]\n[certificates]\n{ca}{own}"));
     host.agent.start();

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use genesis_tests::TestAgent;
 use genesis_tests::acme::{Bind9, Pebble};
-use genesis_tests::certificates::pebble;
+use genesis_tests::certificates::{by_updates, pebble};
 use genesis_tests::clock::wait_until;
 
 use crate::certificates::DOMAIN;
@@ -44,13 +44,8 @@ fn tls_alpn_01_by_the_agents_own_listener() {
 fn dns_01_by_signed_updates_also_for_a_wildcard_and_its_base_at_once() {
     let bind = Bind9::start("example.test");
     let server = Pebble::options().dns_server(bind.server()).start();
-    let way = format!(
-        "challenge = \"dns-01\"\ndns_server = {:?}\ndns_key_name = {:?}\ndns_key_file = {:?}",
-        bind.server().to_string(),
-        bind.key_name(),
-        bind.key_file()
-    );
-    let agent = issued(&server, &["example.test", "*.example.test", "a.example.test"], &way);
+    let names = ["example.test", "*.example.test", "a.example.test"];
+    let agent = issued(&server, &names, &by_updates(&bind));
     for name in ["example.test", "a.example.test"] {
         let left = bind.query_txt(&format!("_acme-challenge.{name}"));
         assert_eq!(left, Vec::<String>::new(), "{name}");

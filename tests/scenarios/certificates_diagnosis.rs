@@ -1,7 +1,7 @@
 //! Why a renewal failed: what the domain name system says, and what to set in it.
 
 use genesis_tests::acme::{Bind9, Pebble};
-use genesis_tests::certificates::proxied;
+use genesis_tests::certificates::{by_updates, proxied};
 use serde_json::Value;
 
 use crate::certificates::{DOMAIN, Host};
@@ -63,11 +63,8 @@ fn a_failed_renewal_says_what_is_wrong_in_dns_and_what_to_set_there() {
     // The records for the answers themselves.
     let cas = proxied(&host.pebble, &proxy, "");
     let own = format!(
-        "[[certificates.certificate]]\nname = \"gw\"\ndomains = [{DOMAIN:?}]\nchallenge = \"dns-01\"\ndns_server = {:?}\n\
-         dns_key_name = {:?}\ndns_key_file = {:?}\n",
-        bind.server().to_string(),
-        bind.key_name(),
-        bind.key_file(),
+        "[[certificates.certificate]]\nname = \"gw\"\ndomains = [{DOMAIN:?}]\n{}",
+        by_updates(&bind)
     );
     host.agent.configure(&format!("[certificates]\n{resolvers}\n{cas}{own}"));
     host.agent.restart();

@@ -108,6 +108,9 @@ impl Certificates {
             it.origin == CertificateOrigin::SelfSigned
                 || it.not_after < plan::plus(now, Duration::from_secs(86_400))
         });
+        // Until the new diagnosis is there the one of the same failure before stands, lest the alert goes and comes.
+        let diagnosis = before.filter(|it| it.trouble == failed.trouble);
+        let diagnosis = diagnosis.map(|it| it.diagnosis.clone()).unwrap_or_default();
         let seed = format!("{}/{name}", self.host.host_id);
         let wait = |failed: &Failed| {
             let asked = failed.retry_after.map(|it| it.max(failed.least(failures)));
@@ -129,7 +132,7 @@ impl Certificates {
             trouble: failed.trouble,
             failures,
             error: error.clone(),
-            diagnosis: Vec::new(),
+            diagnosis,
             at: now,
             configuration: configuration.to_owned(),
             waits,

@@ -31,6 +31,11 @@ impl Cusum {
         Self { sum: 0.0, scale: phi.max(1.0).sqrt(), limit }
     }
 
+    /// The same, gone on with at `sum`, where what is usual changes from window to window. No number counts as zero.
+    pub fn at(self, sum: f64) -> Self {
+        Self { sum: if sum > 0.0 { sum } else { 0.0 }, ..self }
+    }
+
     /// Takes a window's z in and says whether it trips. What is no number says nothing and changes nothing.
     pub fn observe(&mut self, z: f64) -> bool {
         if !z.is_nan() {
@@ -111,12 +116,25 @@ impl Usual {
 /// h for windows of this length, so that on a healthy operation one CUSUM runs for at least 60 days on average
 /// before it trips; a breaker has two of them (latency and errors), and so runs for at least 30 days.
 ///
-/// 6.5 for one minute, and for shorter windows as much more as the larger number of windows in 30 days needs (7.7 for
-/// 10 s, 9.2 for 1 s). `tests/simulation.rs` holds it against the Markov chain of Brook and Evans (Biometrika 59, 1972)
-/// and against simulated windows whose share and phi were learned from 60 windows: the figures stand there.
+/// 6.5 for one minute and longer, and for shorter windows as much more as the larger number of windows in 30 days needs
+/// (7.7 for 10 s, 9.2 for 1 s). `tests/simulation.rs` holds it against the Markov chain of Brook and Evans (Biometrika
+/// 59, 1972) and against simulated windows whose share and phi were learned from 60 windows: the figures stand there.
 pub fn threshold(window: Duration) -> f64 {
-    let seconds = window.as_secs_f64().clamp(0.001, 60.0);
-    THRESHOLD + (60.0 / seconds).ln() / RATE
+    limit(window.as_secs_f64().clamp(0.001, 60.0), 2.0)
+}
+
+/// h for the alerts on an operation's latency, whose three quantiles have a CUSUM each: by the same rule as
+/// [`threshold`], so that all three together run for at least 30 days on average before one of them trips.
+///
+/// 5.70 for five minutes: longer windows are fewer, three CUSUMs more than two. `tests/simulation.rs` and
+/// `tests/deviation.rs` hold it against the Markov chain and against simulated traffic.
+pub fn alert_threshold(window: Duration) -> f64 {
+    limit(window.as_secs_f64().clamp(0.001, 3_600.0), 3.0)
+}
+
+/// h for so many CUSUMs beside each other to run for 30 days, from [`THRESHOLD`], which is for two.
+fn limit(window_seconds: f64, beside: f64) -> f64 {
+    THRESHOLD + (60.0 / window_seconds * beside / 2.0).ln() / RATE
 }
 
 #[cfg(test)]
@@ -140,6 +158,8 @@ mod tests {
         assert_eq!(cusum.sum(), 0.0);
         cusum.head_start();
         assert_eq!(cusum.sum(), 1.25);
+        assert_eq!(Cusum::new(4.0, 2.5).at(1.5), Cusum { sum: 1.5, scale: 2.0, limit: 2.5 });
+        assert_eq!([f64::NAN, -1.0].map(|sum| cusum.at(sum).sum()), [0.0, 0.0]);
     }
 
     #[test]
@@ -182,6 +202,10 @@ mod tests {
         assert_eq!(of(300.0), THRESHOLD);
         assert!((of(10.0) - 7.69).abs() < 0.01 && (of(1.0) - 9.23).abs() < 0.01);
         assert!(of(0.0).is_finite());
+        // 6.5 - ln(5) / 1.5 + ln(1.5) / 1.5.
+        let of = |seconds: f64| alert_threshold(Duration::from_secs_f64(seconds));
+        assert!((of(300.0) - 5.6973).abs() < 0.0001 && (of(60.0) - 6.7703).abs() < 0.0001);
+        assert!(of(0.0).is_finite() && of(1e9) > 4.0);
     }
 
     proptest! {

@@ -12,9 +12,13 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
+#[allow(dead_code)] // Not all of it is needed here.
+mod support;
+
 use std::time::Duration;
 
-use genesis_stats::{Cusum, LEAST_EXPECTED, Usual, exceedance_z, threshold};
+use genesis_stats::{Cusum, LEAST_EXPECTED, Usual, alert_threshold, exceedance_z, threshold};
+use support::Random;
 
 /// Sixty days of one-minute windows: two CUSUMs of such a run length are thirty days.
 const WANTED: f64 = 86_400.0;
@@ -22,19 +26,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn long() -> bool {
     std::env::var_os("GENESIS_LONG").is_some_and(|value| value == "1")
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }
 
 /// Draws from one binomial, by its cumulated probabilities.
@@ -123,6 +114,15 @@ fn with_the_true_share_it_runs_for_sixty_days_by_the_markov_chain() {
             println!("n {n} p {p} window {window} s: {found:.0} minutes");
             assert!(found >= WANTED, "n {n} p {p} window {window}: {found}");
         }
+    }
+}
+
+#[test]
+fn three_cusums_of_five_minutes_run_for_thirty_days_by_the_markov_chain() {
+    for (n, p) in CELLS {
+        let found = run_length(n, p, 1.0, alert_threshold(Duration::from_secs(300)));
+        println!("n {n} p {p}: {found:.0} windows of five minutes");
+        assert!(found >= 3.0 * 8_640.0, "n {n} p {p}: {found}");
     }
 }
 

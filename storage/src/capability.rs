@@ -9,6 +9,7 @@ use redb::{ReadTransaction, WriteTransaction};
 
 use crate::tables::alerts::{Alerts, AlertsBookkeeping, AlertsWriting};
 use crate::tables::backups::{Backups, BackupsWriting};
+use crate::tables::baselines::{Baselines, BaselinesWriting};
 use crate::tables::breakers::{Breakers, BreakersBookkeeping, BreakersWriting};
 use crate::tables::care::{Care, CareWriting};
 use crate::tables::certificates::{Certificates, CertificatesBookkeeping, CertificatesWriting};
@@ -129,6 +130,11 @@ impl<'t> Reading<'t> {
         Configs::new(self.source)
     }
 
+    /// Performance baselines.
+    pub fn baselines(&self) -> Baselines<'t> {
+        Baselines::new(self.source)
+    }
+
     /// The time series.
     pub fn series(&self) -> Series<'t> {
         Series::new(self.source)
@@ -216,6 +222,11 @@ impl<'t> Writing<'t> {
     /// What was done for databases.
     pub fn care(&self) -> CareWriting<'t> {
         CareWriting::new(self.sink)
+    }
+
+    /// Performance baselines.
+    pub fn baselines(&self) -> BaselinesWriting<'t> {
+        BaselinesWriting::new(self.sink)
     }
 
     /// What people were called about.

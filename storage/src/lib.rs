@@ -13,9 +13,11 @@ mod backend;
 mod capability;
 mod chain;
 mod copy;
+mod engine;
 mod error;
 mod intent;
 mod moment;
+mod observations;
 mod open;
 mod record;
 mod reserve;
@@ -32,6 +34,9 @@ pub use copy::Copied;
 pub use error::{OpenError, StorageError};
 pub use intent::Intent;
 pub use moment::Moment;
+pub use observations::{
+    CandidateRow, Observations, ObservationsReading, ObservationsWriting, Producer,
+};
 pub use record::{MAX_KEY_BYTES, MAX_RECORD_BYTES};
 pub use schema::SCHEMA_VERSION;
 pub use store::{Compaction, DEFAULT_CACHE_BYTES, Ingest, Options, Store};
@@ -42,6 +47,9 @@ pub use tables::alerts::{
 pub use tables::backups::{
     BackupLevel, BackupRecord, BackupState, Backups, BackupsWriting, VerifiedBackup, WantedBackup,
     verified_backup,
+};
+pub use tables::baselines::{
+    BaselineRecord, Baselines, BaselinesWriting, EpisodeRecord, KEPT_BASELINES, ReferenceRecord,
 };
 pub use tables::breakers::{
     BreakerRecord, BreakerState, Breakers, BreakersBookkeeping, BreakersWriting, UsualRecord,

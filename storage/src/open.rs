@@ -16,7 +16,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableError};
 
 use crate::backend::HeldFile;
 use crate::error::{BoxError, OpenError};
-use crate::schema::{META, SCHEMA_ROW, SCHEMA_VERSION, create_tables, has_tables};
+use crate::schema::{SCHEMA_ROW, Schema};
 
 /// redb's page size, and the length of its header.
 const PAGE_BYTES: u64 = 4096;
@@ -24,18 +24,26 @@ const PAGE_BYTES: u64 = 4096;
 const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// Opens the file; creates it where there is none.
-pub(crate) fn open_or_create(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
-    match open(path, cache_bytes) {
+pub(crate) fn open_or_create(
+    path: &Path,
+    cache_bytes: usize,
+    schema: &Schema,
+) -> Result<Database, OpenError> {
+    match open(path, cache_bytes, schema) {
         Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            create(path, cache_bytes)?;
-            open(path, cache_bytes)
+            create(path, cache_bytes, schema)?;
+            open(path, cache_bytes, schema)
         }
         outcome => outcome,
     }
 }
 
 /// Opens the file, which must exist.
-pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+pub(crate) fn open(
+    path: &Path,
+    cache_bytes: usize,
+    schema: &Schema,
+) -> Result<Database, OpenError> {
     let io_error = |source| io_error("open", path, source);
     let file = File::options().read(true).write(true).open(path).map_err(io_error)?;
     let metadata = file.metadata().map_err(io_error)?;
@@ -50,14 +58,14 @@ pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Database, OpenErro
     if magic != MAGIC {
         return Err(OpenError::NotOurs { path: path.to_owned() });
     }
-    let mut outcome = attempt(path, &file, cache_bytes, false);
+    let mut outcome = attempt(path, &file, (cache_bytes, schema), false);
     if outcome.as_ref().is_ok_and(|opened| opened.held.has_unfinished_commit()) {
         // Closes it first.
         drop(outcome);
-        outcome = attempt(path, &file, cache_bytes, true);
+        outcome = attempt(path, &file, (cache_bytes, schema), true);
         if let Err(OpenError::Corrupted { .. }) = outcome {
             // The newer commit had not reached the disk as a whole: the one before it counts.
-            outcome = attempt(path, &file, cache_bytes, false);
+            outcome = attempt(path, &file, (cache_bytes, schema), false);
         }
     }
     if let Err(OpenError::InUse { .. } | OpenError::Io { .. }) = outcome {
@@ -70,7 +78,7 @@ pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Database, OpenErro
     let Opened { database, held, complete } = outcome?;
     held.accept().map_err(|source| self::io_error("write to", path, source))?;
     if !complete {
-        add_tables(&database).map_err(|error| corrupted_or_io(path, error))?;
+        add_tables(&database, schema).map_err(|error| corrupted_or_io(path, error))?;
     }
     Ok(database)
 }
@@ -86,7 +94,7 @@ struct Opened {
 fn attempt(
     path: &Path,
     file: &File,
-    cache_bytes: usize,
+    (cache_bytes, schema): (usize, &Schema),
     go_forward: bool,
 ) -> Result<Opened, OpenError> {
     let backend = file.try_clone().map_err(DatabaseError::from).and_then(FileBackend::new);
@@ -98,7 +106,7 @@ fn attempt(
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let database = engine(cache_bytes).create_with_backend(held.clone());
         let database = database.map_err(|error| classify(path, error))?;
-        let complete = check_schema(path, &database)?;
+        let complete = check_schema(path, &database, schema)?;
         Ok((database, complete))
     }));
     let outcome = outcome.unwrap_or_else(|panic| Err(corrupted(path, panic_text(panic.as_ref()))));
@@ -107,7 +115,7 @@ fn attempt(
 
 /// Creates the file under a temporary name beside it and moves it into place when all of it is on
 /// the disk. A file that appeared meanwhile is left alone.
-fn create(path: &Path, cache_bytes: usize) -> Result<(), OpenError> {
+fn create(path: &Path, cache_bytes: usize, schema: &Schema) -> Result<(), OpenError> {
     let io_error = |source| io_error("create", path, source);
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -125,10 +133,10 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), OpenError> {
         .map_err(redb::Error::from)
         .and_then(|database| {
             let transaction = database.begin_write()?;
-            create_tables(&transaction)?;
+            (schema.create_tables)(&transaction)?;
             {
-                let mut meta = transaction.open_table(META)?;
-                meta.insert(SCHEMA_ROW, SCHEMA_VERSION.to_le_bytes().as_slice())?;
+                let mut meta = transaction.open_table(schema.meta)?;
+                meta.insert(SCHEMA_ROW, schema.version.to_le_bytes().as_slice())?;
             }
             transaction.commit()?;
             database.close()?;
@@ -153,10 +161,10 @@ fn engine(cache_bytes: usize) -> Builder {
 }
 
 /// Whether the file is ours and not newer; true if it also has all tables.
-fn check_schema(path: &Path, database: &Database) -> Result<bool, OpenError> {
+fn check_schema(path: &Path, database: &Database, schema: &Schema) -> Result<bool, OpenError> {
     let not_ours = || OpenError::NotOurs { path: path.to_owned() };
     let transaction = database.begin_read().map_err(|error| corrupted_or_io(path, error.into()))?;
-    let meta = transaction.open_table(META).map_err(|error| match error {
+    let meta = transaction.open_table(schema.meta).map_err(|error| match error {
         TableError::Storage(error) => corrupted_or_io(path, error.into()),
         _ => not_ours(),
     })?;
@@ -167,20 +175,20 @@ fn check_schema(path: &Path, database: &Database) -> Result<bool, OpenError> {
         Err(error) => return Err(corrupted(path, error)),
     };
     match found {
-        SCHEMA_VERSION => {
-            has_tables(&transaction).map_err(|error| corrupted_or_io(path, error.into()))
+        version if version == schema.version => {
+            (schema.has_tables)(&transaction).map_err(|error| corrupted_or_io(path, error.into()))
         }
         0 => Err(corrupted(path, "the schema version is 0")),
         _ => {
-            Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION })
+            Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: schema.version })
         }
     }
 }
 
 /// Creates the tables that an earlier build of the same schema did not have.
-fn add_tables(database: &Database) -> Result<(), redb::Error> {
+fn add_tables(database: &Database, schema: &Schema) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    create_tables(&transaction)?;
+    (schema.create_tables)(&transaction)?;
     transaction.commit()?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Every table of the file. A new table needs no new schema version: it is created at the next
 //! open. What an older build would misread (a changed key, or a changed meaning of a table) does.
 
+use std::fmt;
+
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
 use crate::copy::{compare_table, copy_table};
@@ -10,6 +12,28 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 type Bytes = &'static [u8];
 type Name = &'static str;
+
+/// What a file is made of.
+pub(crate) struct Schema {
+    /// The table with its version, by which files are told apart.
+    pub meta: TableDefinition<'static, Name, Bytes>,
+    /// The version that this build writes, and the newest that it reads.
+    pub version: u32,
+    /// Creates the tables that are not there yet.
+    pub create_tables: fn(&WriteTransaction) -> Result<(), TableError>,
+    /// Whether all tables are there; an error where one has other types than ours.
+    pub has_tables: fn(&ReadTransaction) -> Result<bool, TableError>,
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schema").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// The file with the agent's state.
+pub(crate) static SCHEMA: Schema =
+    Schema { meta: META, version: SCHEMA_VERSION, create_tables, has_tables };
 
 macro_rules! tables {
     ($($name:ident: $key:ty => $value:ty = $text:literal; $doc:literal)*) => {
@@ -96,6 +120,42 @@ tables! {
     INCIDENTS: Name => Bytes = "incidents"; "Incident id (ULID) to `IncidentRecord`."
     TALLIES: (u32, Name) => u64 = "tallies"; "Days since 1970 and what was counted to how often."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
+    BASELINES: (Name, u32) => Bytes = "baselines"; "Operation and generation to `BaselineRecord`."
+    BASELINE_EPISODES: Name => Bytes = "baseline_episodes"; "Episode id (ULID) to `EpisodeRecord`."
+}
+
+/// The tables of the file with the observations, a file of its own: it is written to all the time, and nothing that
+/// the agent must note waits for it.
+#[allow(dead_code)] // It is not copied.
+pub(crate) mod observations {
+    use super::{Bytes, Name, Schema};
+    use crate::copy::{compare_table, copy_table};
+    use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+
+    /// The schema version that this build writes, and the newest that it reads.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// The file with the observations.
+    pub(crate) static SCHEMA: Schema =
+        Schema { meta: OBSERVATIONS, version: VERSION, create_tables, has_tables };
+
+    tables! {
+        OBSERVATIONS: Name => Bytes = "observations"; "Single rows, by the names below."
+        OPERATIONS: Name => u32 = "operations"; "Operation to its number, by which the other tables name it."
+        PRODUCERS: Name => (u64, i64) = "producers"; "Producer to its greatest sequence, and when that came, in milliseconds since 1970."
+        HOURS: (u32, u32) => Bytes = "hours"; "Operation and hours since 1970 to a sketch."
+        RAW: u64 => Bytes = "raw"; "Sequence to the columns of one commit, by operation."
+        COLUMNS: (u32, u32, u32) => Bytes = "columns"; "Operation, hours since 1970 and number to a piece of the columns of that hour."
+        COLUMN_BYTES: (u32, u32) => u64 = "column_bytes"; "Hours since 1970 and operation to the bytes of its columns."
+        CALIBRATIONS: (u32, u8) => Bytes = "calibrations"; "Operation and hour of the week to the windows that were judged in it."
+        WATCHES: u32 => Bytes = "watches"; "Operation to how far its CUSUMs are."
+        CANDIDATES: (i64, u32, u8) => Bytes = "candidates"; "Seconds since 1970, operation and quantile to a window that was as bad as few are."
+    }
+
+    /// Row of `OBSERVATIONS`: bytes of raw columns, a little-endian u64.
+    pub(crate) const RAW_BYTES_ROW: &str = "raw_bytes";
+    /// Row of `OBSERVATIONS`: windows that began before there are judged, in seconds since 1970, a little-endian i64.
+    pub(crate) const JUDGED_ROW: &str = "judged";
 }
 
 /// Row of `META`: the schema version, a little-endian u32. No version may move or recode it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod backups;
+pub(crate) mod baselines;
 pub(crate) mod breakers;
 pub(crate) mod care;
 pub(crate) mod certificates;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use genesis_storage::Intent;
@@ -18,6 +18,7 @@ use crate::events::{Bell, Source};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::backup::{self, Backup};
+use crate::operations::baselines::{self, Baselines};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_history::{ConfigComponent, ConfigHistory};
@@ -34,7 +35,7 @@ use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
 use crate::own_log::LogFile;
-use crate::rooms::Rooms;
+use crate::rooms::{Rooms, Surroundings};
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
 use crate::runs::rollback::Dispatcher;
@@ -155,6 +156,7 @@ impl Agent {
         let alert_metrics = alerts::Metrics::register(&mut registry);
         let database_metrics = database::Metrics::register(&mut registry);
         let breaker_metrics = breaker::Metrics::register(&mut registry);
+        let baseline_metrics = baselines::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
         let certificate_metrics = certificates::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
@@ -223,6 +225,19 @@ impl Agent {
             (database_metrics, bell.clone()),
             Arc::new(Rooms { trades: Arc::clone(&trades), backup: Arc::clone(&backup) }),
         ));
+        let going_back = Arc::new(OnceLock::new());
+        let baselines = Baselines::open(
+            (state.clone(), outside.clone(), runs.clone()),
+            (config.baselines.clone(), places.observations()),
+            (baseline_metrics, bell.clone()),
+            Arc::new(Surroundings {
+                breaker: Arc::clone(&breaker),
+                health: Arc::clone(&health),
+                host: Arc::clone(&outside.host),
+                database: Arc::clone(&database),
+                dispatcher: Arc::clone(&going_back),
+            }),
+        )?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -263,6 +278,7 @@ impl Agent {
                 Arc::clone(&health) as Arc<dyn Follower>,
                 Arc::clone(&alerts) as Arc<dyn Follower>,
                 Arc::clone(&breaker) as Arc<dyn Follower>,
+                Arc::clone(&baselines) as Arc<dyn Follower>,
                 Arc::clone(&database) as Arc<dyn Follower>,
                 Arc::clone(&backup) as Arc<dyn Follower>,
                 Arc::clone(&certificates) as Arc<dyn Follower>,
@@ -270,6 +286,7 @@ impl Agent {
             tls.clone(),
         ));
         let dispatcher = Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&history)))]);
+        let _ = going_back.set(dispatcher.clone());
         let recovery = Recovery {
             dispatcher,
             emergency: emergency.clone(),
@@ -281,6 +298,7 @@ impl Agent {
             logs,
             health,
             breaker,
+            baselines,
             database,
             backup,
             certificates,
@@ -302,6 +320,7 @@ impl Agent {
             logs,
             health,
             breaker,
+            baselines,
             database,
             backup,
             certificates,
@@ -315,6 +334,7 @@ impl Agent {
             Arc::clone(&recovery) as Arc<dyn Source>,
             Arc::clone(&logs) as Arc<dyn Source>,
             Arc::clone(&breaker) as Arc<dyn Source>,
+            Arc::clone(&baselines) as Arc<dyn Source>,
             Arc::clone(&database) as Arc<dyn Source>,
             Arc::clone(&backup) as Arc<dyn Source>,
             Arc::new(certificates::Told(Arc::clone(&certificates))),
@@ -333,6 +353,7 @@ impl Agent {
             health: Arc::clone(&health),
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
+            baselines: Arc::clone(&baselines),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
@@ -350,6 +371,7 @@ impl Agent {
             health: Arc::clone(&health),
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
+            baselines: Arc::clone(&baselines),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
@@ -369,6 +391,7 @@ impl Agent {
             recovery,
             logs: Arc::clone(&logs),
             breaker: Arc::clone(&breaker),
+            baselines: Arc::clone(&baselines),
             database: database::rpc::Service { databases: Arc::clone(&database), sessions },
             backup,
             certificates: Arc::clone(&certificates),
@@ -398,6 +421,8 @@ impl Agent {
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),
             tokio::spawn(breaker.serve()),
+            tokio::spawn(Arc::clone(&baselines).scrape()),
+            tokio::spawn(baselines.serve()),
             tokio::spawn(Arc::clone(&certificates).serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),

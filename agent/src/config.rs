@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use crate::alerts;
 use crate::error::{Error, Result, Unmet};
 use crate::operations::backup;
+use crate::operations::baselines;
 use crate::operations::breaker;
 use crate::operations::certificates;
 use crate::operations::database;
@@ -91,6 +92,8 @@ pub struct Config {
     pub alerts: alerts::Config,
     /// Circuit breakers.
     pub breaker: breaker::Config,
+    /// Performance baselines.
+    pub baselines: baselines::Config,
     /// Databases.
     pub database: database::Config,
     /// Backups.
@@ -141,6 +144,7 @@ impl Config {
         let health = health::Config::read(&root, &named::databases(table.get_ref()));
         let alerts = alerts::Config::read(&root);
         let breaker = breaker::Config::read(&root);
+        let baselines = baselines::Config::read(&root);
         let database = database::Config::read(&root);
         let backup = backup::Config::read(&root, places, &backed_up(&database));
         let certificates = certificates::Config::read(&root, places);
@@ -156,6 +160,7 @@ impl Config {
             health,
             alerts,
             breaker,
+            baselines,
             database,
             backup,
             certificates,
@@ -171,7 +176,8 @@ impl Config {
     pub fn keys(places: &Places) -> Vec<KeyDoc> {
         let text = "[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n[alerts.channel.NAME]\n\
              [[database.instance]]\n[[database.instance.bench]]\n[[backup.source]]\n[[backup.source.query]]\n[[certificates.acme]]\n\
-             [[certificates.certificate]]\n[[certificates.certificate.deploy]]\n";
+             [[certificates.certificate]]\n[[certificates.certificate.deploy]]\n\
+             [[baselines.scrape]]\n";
         Self::parse(text, "", places).keys
     }
 
@@ -376,7 +382,7 @@ fn read_listen(root: &Section<'_>, secured: bool) -> Listen {
     let http = section.parsed(
         "http",
         Some("127.0.0.1:7480"),
-        "Loopback address of the HTTP listener: /metrics and /api/operations/DOMAIN/status, GET only. Port 0 takes a free one.",
+        "Loopback address of the HTTP listener: /metrics and /api/operations/DOMAIN/status, GET only but for /v1/metrics where [baselines] otlp_token_file is given. Port 0 takes a free one.",
         loopback,
     );
     let https = section.parsed(

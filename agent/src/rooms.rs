@@ -1,15 +1,21 @@
-//! Where rooms meet that don't know one another: what the care of databases asks of trades and backups. Part of the
-//! composition, as [`crate::agent`] is.
+//! Where rooms meet that don't know one another: what the care of databases asks of trades and backups, and baselines of
+//! breakers, health and databases. Part of the composition, as [`crate::agent`] is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{BackupLevel, RunState};
+use genesis_storage::{BackupLevel, RunState, StoredEntry};
 
 use crate::operations::backup::Backup;
-use crate::operations::database::Neighbours;
+use crate::operations::baselines;
+use crate::operations::breaker::Breakers;
 use crate::operations::database::preflight::TradesSeen;
 use crate::operations::database::record::Truth;
+use crate::operations::database::{Databases, Neighbours};
+use crate::operations::health::{Health, life::Status};
+use crate::outside::Host;
+use crate::runs::rollback::Dispatcher;
 use crate::trading::{Critical, Trades};
 
 /// Who asks.
@@ -67,5 +73,82 @@ impl Neighbours for Rooms {
         let who = (ACTOR.to_owned(), format!("run {run} is about to change the database"));
         let started = self.backup.run(database, "", who).await;
         self.wait(&started.map_err(|error| error.chain())?.id).await
+    }
+}
+
+/// So long databases are waited for.
+const QUERIES: Duration = Duration::from_secs(10);
+/// So much of what was found is told.
+const TOLD: usize = 12;
+
+/// What baselines ask of other rooms.
+pub struct Surroundings {
+    /// Who may be called.
+    pub breaker: Arc<Breakers>,
+    /// What the host is like.
+    pub health: Arc<Health>,
+    /// The host itself.
+    pub host: Arc<Host>,
+    /// Its databases.
+    pub database: Arc<Databases>,
+    /// What can be taken back; not before the whole agent is put together.
+    pub dispatcher: Arc<OnceLock<Dispatcher>>,
+}
+
+#[async_trait]
+impl baselines::Neighbours for Surroundings {
+    async fn minute(&self, operation: &str, left: Option<&str>) -> bool {
+        self.breaker.observed(operation, left).await
+    }
+
+    async fn surroundings(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for check in self.health.checks().values() {
+            let Some(look) = self.health.check_view(check, None).look else { continue };
+            let word = match look.status {
+                Status::Ok => "ok",
+                Status::Warn => "WARN",
+                Status::Crit => "CRIT",
+                Status::Unknown => "unknown",
+            };
+            // What is bad comes first.
+            let worth = matches!(look.status, Status::Ok);
+            lines.push((worth, format!("{} {word}: {}", check.id, look.detail)));
+        }
+        lines.sort();
+        let checks = lines.into_iter().map(|(_, line)| line).take(TOLD);
+        self.host.busy().into_iter().chain(checks).collect()
+    }
+
+    async fn queries(&self) -> Vec<String> {
+        let config = self.database.config();
+        let each = config.instances.iter().map(|instance| async {
+            let name = &instance.target.name;
+            match tokio::time::timeout(QUERIES, self.database.slow(instance)).await {
+                Ok(Ok(lines)) => lines.into_iter().map(|line| format!("{name}: {line}")).collect(),
+                Ok(Err(error)) => vec![format!("{name}: {}", error.chain())],
+                Err(_) => vec![format!("{name}: it did not answer within {QUERIES:?}")],
+            }
+        });
+        let found: Vec<Vec<String>> = futures_util::future::join_all(each).await;
+        found.into_iter().flatten().take(TOLD).collect()
+    }
+
+    async fn rollbacks(&self, changes: &[StoredEntry]) -> Vec<String> {
+        let Some(dispatcher) = self.dispatcher.get() else { return Vec::new() };
+        let mut lines = Vec::new();
+        for name in baselines::episodes::components(changes.iter().map(|it| &it.entry)) {
+            lines.push(match dispatcher.plan(name, "").await {
+                Ok(plan) => format!(
+                    "genesisctl rollback --component {name} --to {} ({}, of {})",
+                    plan.target.id, plan.target.description, plan.target.at
+                ),
+                Err(error) if error.code == "COMPONENT_NOT_FOUND" => {
+                    format!("{name} changed, and keeps no points to go back to yet")
+                }
+                Err(error) => format!("{name} changed: {}", error.message),
+            });
+        }
+        lines
     }
 }

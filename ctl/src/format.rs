@@ -117,6 +117,32 @@ pub(crate) fn latency(length: Option<&prost_types::Duration>) -> String {
     }
 }
 
+/// How long calls take, in four significant digits: "820.0ns", "12.35ms", "1.250s".
+pub(crate) fn seconds(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 3] = [(1e-6, "ns"), (1e-3, "us"), (1.0, "ms")];
+    if seconds == 0.0 {
+        return "0s".to_owned();
+    }
+    // What would be shown as 1000 is shown in the next unit.
+    let unit = UNITS.iter().find(|(below, _)| seconds.abs() < below * 0.999_95);
+    let (scaled, name) = match unit {
+        Some((below, name)) => (seconds / below * 1000.0, *name),
+        None => (seconds, "s"),
+    };
+    let decimals = match scaled.abs() {
+        ..9.9995 => 3,
+        ..99.995 => 2,
+        ..999.95 => 1,
+        _ => 0,
+    };
+    format!("{scaled:.decimals$}{name}")
+}
+
+/// A quantile, such as "p99".
+pub(crate) fn quantile(quantile: f64) -> String {
+    format!("p{}", (quantile * 100_000.0).round() / 1000.0)
+}
+
 /// A statement in one line, cut to `most` characters.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -272,6 +298,25 @@ mod tests {
         assert_eq!(excerpt("SELECT 1\n  FROM\tx", 20), "SELECT 1 FROM x");
         assert_eq!(excerpt("SELECT äöü FROM x", 12), "SELECT äöü…");
         assert_eq!(excerpt("SELECT", 6), "SELECT");
+    }
+
+    #[test]
+    fn latencies_have_four_digits_in_any_unit() {
+        for (length, text) in [
+            (0.0, "0s"),
+            (1.5e-9, "1.500ns"),
+            (820e-9, "820.0ns"),
+            (999.96e-9, "1.000us"),
+            (12.345_6e-3, "12.35ms"),
+            (0.009_999_6, "10.00ms"),
+            (0.25, "250.0ms"),
+            (0.999_96, "1.000s"),
+            (1.25, "1.250s"),
+            (86_400.0, "86400s"),
+        ] {
+            assert_eq!(seconds(length), text);
+        }
+        assert_eq!([0.5, 0.95, 0.99, 0.999].map(quantile), ["p50", "p95", "p99", "p99.9"]);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use genesis_client::v1::{
-    AttemptOutcome, BackupState, CareOutcome, CertificateState, Condition, Finding, IncidentState,
-    IssueState, RunState, Severity, Truth,
+    AttemptOutcome, BackupState, BaselineState, CareOutcome, CertificateState, Condition, Finding,
+    IncidentState, IssueState, RunState, Severity, Truth,
 };
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
@@ -144,6 +144,17 @@ impl Cell {
             S::Running | S::Expired => Tone::Plain,
         };
         Self { tone, ..Self::from(format::short_name(state.as_str_name(), "BACKUP_STATE_")) }
+    }
+
+    pub(crate) fn baseline_state(state: BaselineState) -> Self {
+        use BaselineState as S;
+        let tone = match state {
+            S::Usual => Tone::Good,
+            S::Degraded => Tone::Bad,
+            S::Silent | S::Unspecified => Tone::Unsure,
+            S::Learning => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "BASELINE_STATE_")) }
     }
 
     pub(crate) fn certificate_state(state: CertificateState) -> Self {

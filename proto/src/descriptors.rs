@@ -23,6 +23,8 @@ pub struct MethodPolicy {
     pub urgent: bool,
     /// Whether it answers with a stream.
     pub streaming: bool,
+    /// Whether it takes a stream.
+    pub takes_stream: bool,
     /// Whether the first three options are written down, as a test demands.
     pub complete: bool,
 }
@@ -72,6 +74,7 @@ fn policy(pool: &DescriptorPool, method: &MethodDescriptor) -> MethodPolicy {
         destructive: destructive.unwrap_or(true),
         urgent: flag("genesis.v1.urgent").unwrap_or(false),
         streaming: method.is_server_streaming(),
+        takes_stream: method.is_client_streaming(),
         complete: role.is_some() && mutating.is_some() && destructive.is_some(),
     }
 }

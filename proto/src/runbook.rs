@@ -31,6 +31,7 @@ pages! {
     "alerts"
     "api-degradation"
     "backup"
+    "baselines"
     "cascade"
     "certificates"
     "checker-suspect"

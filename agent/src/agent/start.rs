@@ -10,6 +10,8 @@ use crate::config::Places;
 use crate::error::{Error, Result};
 use crate::operations::Operations;
 use crate::operations::backup;
+use crate::operations::baselines;
+use crate::operations::baselines::job::RecalculationTable;
 use crate::operations::certificates::job::RenewTable;
 use crate::operations::database::job::CareTable;
 use crate::operations::health::{self, RemediationTable};
@@ -92,6 +94,7 @@ pub(super) async fn history_first(
         logs,
         health: _,
         breaker: _,
+        baselines: _,
         database,
         backup,
         certificates: _,
@@ -118,6 +121,8 @@ pub(super) async fn history_first(
         Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
         Arc::new(CareTable(Arc::clone(database))),
         Arc::new(RenewTable),
+        Arc::new(RecalculationTable(baselines::RECALCULATE)),
+        Arc::new(RecalculationTable(baselines::UPKEEP)),
     ];
     let actions = health::run_kinds().into_iter();
     tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));

@@ -66,6 +66,11 @@ impl Places {
         self.state.join("state.redb")
     }
 
+    /// The file with the observations.
+    pub fn observations(&self) -> PathBuf {
+        self.state.join("observations.redb")
+    }
+
     /// The agent's own log.
     pub fn own_log(&self) -> PathBuf {
         self.state.join("logs/agent.log")

@@ -5,6 +5,7 @@ use crate::scheduler::Job;
 use std::sync::Arc;
 
 pub mod backup;
+pub mod baselines;
 pub mod breaker;
 pub mod certificates;
 mod config_changes;
@@ -28,6 +29,8 @@ pub struct Operations {
     pub breaker: Arc<breaker::Breakers>,
     /// Care of databases.
     pub database: Arc<database::Databases>,
+    /// Performance baselines.
+    pub baselines: Arc<baselines::Baselines>,
     /// Backups.
     pub backup: Arc<backup::Backup>,
     /// Certificates.
@@ -50,6 +53,7 @@ impl Operations {
             health: _,
             breaker: _,
             database,
+            baselines,
             backup,
             certificates,
             recovery: _,
@@ -59,6 +63,7 @@ impl Operations {
         } = self;
         let mut jobs = logs::job::jobs(logs);
         jobs.extend(database::job::jobs(database));
+        jobs.extend(baselines::job::jobs(baselines));
         jobs.push(Arc::new(backup::job::Due(Arc::clone(backup))));
         jobs.push(Arc::new(certificates::job::Check(Arc::clone(certificates))));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
@@ -71,6 +76,7 @@ impl Operations {
             self.jobs().iter().map(|job| (job.name(), job.stance())).collect();
         stances.extend(logs::RUN_KINDS);
         stances.extend(database::RUN_KINDS);
+        stances.extend(baselines::job::RUN_KINDS);
         stances.extend(health::run_kinds());
         stances.extend(backup::RUN_KINDS);
         stances.extend(certificates::RUN_KINDS);

@@ -40,6 +40,32 @@ impl Host {
         if name.is_empty() { "unknown-host".into() } else { name }
     }
 
+    /// How busy the host is now, a line each: load, memory, and room on the root's file system.
+    pub fn busy(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Ok(text) = std::fs::read_to_string("/proc/loadavg") {
+            let load: Vec<&str> = text.split(' ').take(3).collect();
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            lines.push(format!("load {} on {cores} core(s)", load.join(" ")));
+        }
+        if let Ok(text) = std::fs::read_to_string("/proc/meminfo") {
+            let of = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+                line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+            };
+            if let (Some(free), Some(all)) = (of("MemAvailable:"), of("MemTotal:")) {
+                let (free, all) = (free >> 10, all >> 10);
+                lines.push(format!("memory {free} of {all} MiB available"));
+            }
+        }
+        if let Ok(found) = rustix::fs::statvfs("/") {
+            let of = |blocks: u64| blocks.saturating_mul(found.f_frsize) >> 20;
+            let (free, all) = (of(found.f_bavail), of(found.f_blocks));
+            lines.push(format!("disk / {free} of {all} MiB free"));
+        }
+        lines
+    }
+
     /// Resident memory of this process in bytes; 0 where it can't be read.
     pub fn resident_bytes(&self) -> u64 {
         let pages = fs::read_to_string("/proc/self/statm")

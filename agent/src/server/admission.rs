@@ -62,7 +62,8 @@ impl Manner {
             mutating: policy.is_some_and(|policy| policy.mutating),
             streaming: policy.is_some_and(|policy| policy.streaming)
                 || FOREIGN_STREAMS.iter().any(|stream| path.ends_with(stream)),
-            one_message: !path.ends_with("/ServerReflectionInfo"),
+            one_message: !policy.is_some_and(|policy| policy.takes_stream)
+                && !path.ends_with("/ServerReflectionInfo"),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::alerts::{self, Alerts};
 use crate::config::reader::Problem;
 use crate::error::Result;
 use crate::operations::backup::{self, Backup};
+use crate::operations::baselines::{self, Baselines};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_history::ConfigHistory;
@@ -55,6 +56,8 @@ pub struct AgentView {
     pub alerts: Arc<Alerts>,
     /// Circuit breakers.
     pub breaker: Arc<Breakers>,
+    /// Performance baselines.
+    pub baselines: Arc<Baselines>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -106,6 +109,7 @@ impl AgentView {
         domains.push(health::rpc::domain_status(&self.health)?);
         domains.push(alerts::rpc::domain_status(&self.alerts));
         domains.extend(breaker::rpc::domain_status(&self.breaker));
+        domains.extend(baselines::rpc::domain_status(&self.baselines));
         domains.extend(database::rpc::domain_status(&self.database));
         domains.extend(backup::rpc::domain_status(&self.backup)?);
         domains.extend(certificates::rpc::domain_status(&self.certificates)?);

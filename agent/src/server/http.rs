@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State as Shared};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State as Shared};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use genesis_proto::v1::ListJobsRequest;
 use http::{StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,8 +23,9 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
 use crate::alerts::{self, Alerts};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::operations::backup::{self, Backup};
+use crate::operations::baselines::{self, Baselines, native, push};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::database::{self, Databases};
@@ -56,6 +58,8 @@ pub struct Pages {
     pub alerts: Arc<Alerts>,
     /// Circuit breakers.
     pub breaker: Arc<Breakers>,
+    /// Performance baselines.
+    pub baselines: Arc<Baselines>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -213,18 +217,19 @@ fn router(pages: Pages) -> Router {
         .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/api/operations/{domain}/status", get(status))
+        .route("/v1/metrics", post(otlp).layer(DefaultBodyLimit::max(push::LIMIT)))
         .with_state(Arc::new(pages))
 }
 
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
-     /api/operations/alerts/status\n/api/operations/breaker/status\n\
+     /api/operations/alerts/status\n/api/operations/breaker/status\n/api/operations/baselines/status\n\
      /api/operations/database/status\n/api/operations/backup/status\n/api/operations/certificates/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
 }
 
-async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
+async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) -> Response {
     let held = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     pages.gauges.resident.set(held(pages.host.resident_bytes()));
     pages.gauges.runs.set(held(pages.agent.runs.active_count() as u64));
@@ -236,6 +241,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
     let read =
         read.and_then(|head| pages.health.gauge().map(|()| pages.alerts.gauge()).map(|()| head));
     let read = read.and_then(|head| pages.backup.gauge().map(|()| head));
+    pages.baselines.gauge();
     let read = read.and_then(|head| pages.certificates.gauge().map(|()| head));
     match read.and_then(|head| pages.logs.status().map(|_| head)) {
         Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
@@ -244,12 +250,46 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>) -> Response {
         }
     };
     let mut text = String::new();
+    // Buckets that follow the values are had only as protobuf, from a Prometheus that asks for it.
+    let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let native = native::negotiate(accept) == native::Format::Protobuf;
     match encode(&mut text, &pages.registry) {
+        Ok(()) if native => {
+            let bytes = pages.baselines.native(&text);
+            ([(header::CONTENT_TYPE, native::CONTENT_TYPE)], bytes).into_response()
+        }
         Ok(()) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Takes metrics of OpenTelemetry's exporters, the only thing that changes anything here; off unless it is configured.
+async fn otlp(
+    Shared(pages): Shared<Arc<Pages>>,
+    headers: http::HeaderMap,
+    body: Bytes,
+) -> Response {
+    let of = |name| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let asked = push::Asked {
+        authorization: of(header::AUTHORIZATION),
+        kind: of(header::CONTENT_TYPE),
+        encoding: of(header::CONTENT_ENCODING),
+        body: &body,
+    };
+    match pages.baselines.push(asked).await {
+        Ok((kind, answer)) => ([(header::CONTENT_TYPE, kind)], answer).into_response(),
+        Err(error) => {
+            let status = match error.kind {
+                Kind::NotFound => StatusCode::NOT_FOUND,
+                Kind::NotAllowed => StatusCode::UNAUTHORIZED,
+                Kind::Invalid => StatusCode::BAD_REQUEST,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, format!("{error}\n")).into_response()
+        }
     }
 }
 
@@ -260,7 +300,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, database, backup, certificates, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, database, backup, certificates, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -282,6 +322,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "health" => genesis_proto::to_json(
             "genesis.v1.GetHealthStatusResponse",
             &health::rpc::status_response(&pages.health)?,
+        ),
+        "baselines" => genesis_proto::to_json(
+            "genesis.v1.ListBaselinesResponse",
+            &baselines::rpc::list_response(&pages.baselines, false)?,
         ),
         "breaker" => genesis_proto::to_json(
             "genesis.v1.ListBreakersResponse",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use genesis_proto::v1::agent_service_server::AgentServiceServer;
 use genesis_proto::v1::alerts_service_server::AlertsServiceServer;
 use genesis_proto::v1::backup_service_server::BackupServiceServer;
+use genesis_proto::v1::baseline_service_server::BaselineServiceServer;
 use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
 use genesis_proto::v1::certificate_service_server::CertificateServiceServer;
 use genesis_proto::v1::database_service_server::DatabaseServiceServer;
@@ -74,6 +75,8 @@ pub struct Services {
     pub health: operations::health::rpc::Service,
     /// Alerts.
     pub alerts: crate::alerts::rpc::Service,
+    /// Performance baselines.
+    pub baselines: Arc<operations::baselines::Baselines>,
     /// Circuit breakers.
     pub breaker: Arc<operations::breaker::Breakers>,
     /// Databases.
@@ -119,6 +122,7 @@ pub async fn serve(
     reporter.set_serving::<LogsServiceServer<operations::logs::rpc::Service>>().await;
     reporter.set_serving::<AlertsServiceServer<crate::alerts::rpc::Service>>().await;
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
+    reporter.set_serving::<BaselineServiceServer<operations::baselines::rpc::Service>>().await;
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     reporter.set_serving::<DatabaseServiceServer<operations::database::rpc::Service>>().await;
     reporter.set_serving::<BackupServiceServer<operations::backup::rpc::Service>>().await;
@@ -152,6 +156,7 @@ pub async fn serve(
         health,
         alerts,
         breaker,
+        baselines,
         database,
         backup,
         certificates,
@@ -174,6 +179,9 @@ pub async fn serve(
         .add_service(limited!(LogsServiceServer::new(operations::logs::rpc::Service(logs))))
         .add_service(limited!(HealthServiceServer::new(health)))
         .add_service(limited!(AlertsServiceServer::new(alerts)))
+        .add_service(limited!(BaselineServiceServer::new(operations::baselines::rpc::Service(
+            baselines
+        ))))
         .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
             breaker
         ))))

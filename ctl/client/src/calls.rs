@@ -41,6 +41,7 @@ const fn urgent(call: Call) -> Call {
 const AGENT: &str = "genesis.v1.AgentService";
 const ALERTS: &str = "genesis.v1.AlertsService";
 const BACKUP: &str = "genesis.v1.BackupService";
+const BASELINES: &str = "genesis.v1.BaselineService";
 const BREAKER: &str = "genesis.v1.BreakerService";
 const CERTIFICATES: &str = "genesis.v1.CertificateService";
 const DATABASE: &str = "genesis.v1.DatabaseService";
@@ -80,6 +81,16 @@ pub(crate) const CALLS: &[Call] = &[
     reads(BACKUP, "PlanVerifyBackup"),
     changes(BACKUP, "RestoreBackup"),
     reads(BACKUP, "PlanRestoreBackup"),
+    streams(BASELINES, "Observe"),
+    reads(BASELINES, "ListBaselines"),
+    reads(BASELINES, "GetBaseline"),
+    changes(BASELINES, "RecalculateBaselines"),
+    reads(BASELINES, "PlanRecalculateBaselines"),
+    changes(BASELINES, "AcceptBaseline"),
+    reads(BASELINES, "PlanAcceptBaseline"),
+    reads(BASELINES, "ListBaselineHistory"),
+    reads(BASELINES, "ListAnomalies"),
+    streams(BASELINES, "ExportBaselines"),
     reads(BREAKER, "ReportOutcomes"),
     reads(BREAKER, "TakeProbes"),
     reads(BREAKER, "GetBreaker"),

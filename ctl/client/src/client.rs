@@ -7,6 +7,7 @@ use std::time::Duration;
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
 use genesis_proto::v1::alerts_service_client::AlertsServiceClient;
 use genesis_proto::v1::backup_service_client::BackupServiceClient;
+use genesis_proto::v1::baseline_service_client::BaselineServiceClient;
 use genesis_proto::v1::breaker_service_client::BreakerServiceClient;
 use genesis_proto::v1::certificate_service_client::CertificateServiceClient;
 use genesis_proto::v1::database_service_client::DatabaseServiceClient;
@@ -170,6 +171,15 @@ impl Client {
         &self.node
     }
 
+    /// The same connection, with another reason for what is done over it.
+    ///
+    /// # Errors
+    /// `Invalid` when the reason can't be sent.
+    pub fn with_reason(&self, text: &str) -> Result<Self, Error> {
+        let metadata = Metadata { reason: reason(text)?, ..self.metadata.clone() };
+        Ok(Self { metadata, ..self.clone() })
+    }
+
     service! {
         /// The agent itself: status, version, identity, configuration.
         agent, AgentServiceClient
@@ -181,6 +191,10 @@ impl Client {
     service! {
         /// Backups of the databases and of the agent itself.
         backup, BackupServiceClient
+    }
+    service! {
+        /// Performance baselines, and the observations that they are made of; see [`crate::observe`].
+        baselines, BaselineServiceClient
     }
     service! {
         /// Circuit breakers.

@@ -57,6 +57,11 @@
 //! [`breaker`] keeps a program from calling what is slow or fails: a tower layer that follows the agent's breakers,
 //! and works by its own counts while there is no agent.
 //!
+//! # Observations
+//!
+//! [`observe`] tells the agent how long operations took, of which it makes performance baselines: a pusher that never
+//! makes a call wait, keeps what the agent has not answered, and sends it again when a connection broke.
+//!
 //! `examples/status.rs` is a whole program: it asks all nodes of a context at once.
 
 pub mod breaker;
@@ -67,6 +72,7 @@ mod dial;
 mod error;
 mod metadata;
 mod node;
+pub mod observe;
 mod refusal;
 mod tls;
 mod watch;

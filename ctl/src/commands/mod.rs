@@ -5,6 +5,7 @@ mod alerts;
 mod backup;
 mod backup_list;
 mod backup_restore;
+mod baseline;
 mod breaker;
 mod cert;
 mod config;
@@ -29,6 +30,7 @@ mod logs;
 mod logs_archive;
 mod logs_holds;
 mod logs_retrieve;
+mod observe;
 mod offline;
 mod oplog;
 mod oplog_export;
@@ -105,6 +107,11 @@ pub(crate) enum Command {
     /// See certificates and when they end, renew them, prove what is served, and take them back.
     #[command(subcommand)]
     Cert(cert::Verb),
+    /// See what is usual for each operation and what is not, and say what shall be.
+    #[command(subcommand)]
+    Baseline(baseline::Verb),
+    /// Send the observations of a file, how long calls took, to one agent: what baselines are made of.
+    Observe(observe::Arguments),
     /// Show what secures the agent's TCP listener, and for how long.
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -133,6 +140,7 @@ impl Command {
             Self::Status
             | Self::Version
             | Self::Whoami
+            | Self::Observe(_)
             | Self::Pki(_)
             | Self::Incident(_)
             | Self::Runbook(_)
@@ -153,6 +161,7 @@ impl Command {
             Self::Db(verb) => verb.changes(),
             Self::Backup(verb) => verb.changes(),
             Self::Cert(verb) => verb.changes(),
+            Self::Baseline(verb) => verb.changes(),
         }
     }
 }
@@ -213,6 +222,8 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Db(verb) => db::dispatch(verb, session).await,
         Command::Backup(verb) => backup::dispatch(verb, session).await,
         Command::Cert(verb) => cert::dispatch(verb, session).await,
+        Command::Baseline(verb) => baseline::dispatch(verb, session).await,
+        Command::Observe(arguments) => observe::observe(session, arguments).await,
         Command::Support(verb) => support::dispatch(verb, session).await,
         Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Context(_)

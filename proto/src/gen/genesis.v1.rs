@@ -10357,6 +10357,1492 @@ pub mod backup_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// How long calls of one operation took. The two columns have the same length.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObservationColumn {
+    /// 1 to 128 of a-z, A-Z, 0-9 and -\_.:/
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// When each call ended, in nanoseconds since 1970, UTC.
+    #[prost(sfixed64, repeated, tag = "2")]
+    pub unix_nanos: ::prost::alloc::vec::Vec<i64>,
+    /// How long each took, in seconds. What is negative, infinite, not a number or above 2^32 is counted and left out.
+    #[prost(double, repeated, tag = "3")]
+    pub seconds: ::prost::alloc::vec::Vec<f64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObserveRequest {
+    /// Who sends, the same for all batches of it, also on later streams: 1 to 64 of a-z, A-Z, 0-9 and -\_.:/
+    #[prost(string, tag = "1")]
+    pub producer: ::prost::alloc::string::String,
+    /// From 1, and greater with each batch.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// At most 100,000 observations in all.
+    #[prost(message, repeated, tag = "3")]
+    pub columns: ::prost::alloc::vec::Vec<ObservationColumn>,
+}
+/// What became of a batch that is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObserveResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// It was durable before.
+    #[prost(bool, tag = "2")]
+    pub duplicate: bool,
+    /// Observations that count.
+    #[prost(uint32, tag = "3")]
+    pub counted: u32,
+    /// Those whose value is none.
+    #[prost(uint32, tag = "4")]
+    pub rejected: u32,
+    /// Those that are older than what is kept.
+    #[prost(uint32, tag = "5")]
+    pub late: u32,
+    /// Those that lie in the future, as this host's clock has it.
+    #[prost(uint32, tag = "6")]
+    pub ahead: u32,
+    /// Those of new operations for which there is no room.
+    #[prost(uint32, tag = "7")]
+    pub crowded_out: u32,
+}
+/// A sketch of values: counts in buckets whose bounds grow by 2^(2^(level-6)). Bucket i holds what is above
+/// 2^((i-1) 2^(level-6)) and not above 2^(i 2^(level-6)) seconds: the buckets of a native histogram of Prometheus with
+/// schema 6 - level. Sketches are merged by adding counts, once their levels are the same.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sketch {
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+    /// Values below 1 ns.
+    #[prost(uint64, tag = "2")]
+    pub zeros: u64,
+    /// Values that were none.
+    #[prost(uint64, tag = "3")]
+    pub rejected: u64,
+    /// The index of the first count.
+    #[prost(sint32, tag = "4")]
+    pub offset: i32,
+    #[prost(uint64, repeated, tag = "5")]
+    pub counts: ::prost::alloc::vec::Vec<u64>,
+    /// Nanoseconds, 128 bits: the upper and the lower half.
+    #[prost(uint64, tag = "6")]
+    pub sum_nanos_high: u64,
+    #[prost(fixed64, tag = "7")]
+    pub sum_nanos_low: u64,
+    /// Seconds; unset where there are no values.
+    #[prost(double, optional, tag = "8")]
+    pub min: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "9")]
+    pub max: ::core::option::Option<f64>,
+    /// How coarse the buckets of a source were, as the relative error that they allow.
+    #[prost(double, tag = "10")]
+    pub coarse: f64,
+}
+/// Latencies at one quantile.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct BaselineQuantile {
+    /// 0.5, 0.95 or 0.99.
+    #[prost(double, tag = "1")]
+    pub quantile: f64,
+    #[prost(double, tag = "2")]
+    pub seconds: f64,
+    /// With 95 % confidence it lies between these.
+    #[prost(double, tag = "3")]
+    pub low_seconds: f64,
+    #[prost(double, tag = "4")]
+    pub high_seconds: f64,
+    /// There are too few values for it.
+    #[prost(bool, tag = "5")]
+    pub low_n: bool,
+}
+/// What is usual for an operation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Baseline {
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// From 1, one more with each calculation.
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+    #[prost(message, optional, tag = "3")]
+    pub calculated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Observations from here to before there count.
+    #[prost(message, optional, tag = "4")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "5")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint64, tag = "6")]
+    pub count: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub quantiles: ::prost::alloc::vec::Vec<BaselineQuantile>,
+    /// The relative error of the quantiles.
+    #[prost(double, tag = "8")]
+    pub alpha: f64,
+    #[prost(double, tag = "9")]
+    pub mean_seconds: f64,
+    #[prost(double, tag = "10")]
+    pub deviation_seconds: f64,
+    #[prost(double, tag = "11")]
+    pub min_seconds: f64,
+    #[prost(double, tag = "12")]
+    pub max_seconds: f64,
+    /// Why it was calculated: "weekly", "first", "by hand", "accepted".
+    #[prost(string, tag = "13")]
+    pub cause: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "15")]
+    pub reason: ::prost::alloc::string::String,
+    /// Hours of the week, of 168, that have values enough of their own.
+    #[prost(uint32, tag = "16")]
+    pub hours_of_week: u32,
+    /// Hours that were left out, since an episode went on in them.
+    #[prost(uint32, tag = "17")]
+    pub left_out_hours: u32,
+}
+/// How a window compares with the baseline, at one quantile.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WindowJudgement {
+    #[prost(double, tag = "1")]
+    pub quantile: f64,
+    #[prost(double, tag = "2")]
+    pub seconds: f64,
+    /// What was usual, and the share of calls that exceed it by right.
+    #[prost(double, tag = "3")]
+    pub usual_seconds: f64,
+    #[prost(double, tag = "4")]
+    pub usual_share: f64,
+    /// Calls of the window that exceeded it.
+    #[prost(uint64, tag = "5")]
+    pub above: u64,
+    /// Of a binomial share.
+    #[prost(double, tag = "6")]
+    pub z: f64,
+    /// The share of usual windows that are as bad, and the z that it stands for; unset where that can't be told.
+    #[prost(double, optional, tag = "7")]
+    pub p: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "8")]
+    pub z_equivalent: ::core::option::Option<f64>,
+    /// The window's quantile in standard deviations of single latencies from their mean: the procedures' words.
+    #[prost(double, tag = "9")]
+    pub z_literal: f64,
+    #[prost(bool, tag = "10")]
+    pub candidate: bool,
+    /// By what it was judged: "conformal", "student-t", "unknown".
+    #[prost(string, tag = "11")]
+    pub method: ::prost::alloc::string::String,
+    /// The CUSUM after it, and where it trips.
+    #[prost(double, tag = "12")]
+    pub sum: f64,
+    #[prost(double, tag = "13")]
+    pub limit: f64,
+    /// The values that were usual are of: "hour of week", "part of day", "all".
+    #[prost(string, tag = "14")]
+    pub reference: ::prost::alloc::string::String,
+}
+/// Five minutes of an operation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BaselineWindow {
+    #[prost(message, optional, tag = "1")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "2")]
+    pub length: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// Empty: it was not judged, as the words say.
+    #[prost(message, repeated, tag = "4")]
+    pub judgements: ::prost::alloc::vec::Vec<WindowJudgement>,
+    #[prost(string, tag = "5")]
+    pub not_judged: ::prost::alloc::string::String,
+}
+/// A time in which an operation left what is usual.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Episode {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub operation: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// The quantile that left the furthest, what is usual for it, and what it was at worst.
+    #[prost(double, tag = "5")]
+    pub quantile: f64,
+    #[prost(double, tag = "6")]
+    pub usual_seconds: f64,
+    #[prost(double, tag = "7")]
+    pub worst_seconds: f64,
+    /// z at the most.
+    #[prost(double, tag = "8")]
+    pub worst_z: f64,
+    /// How it ended: "cleared", "accepted", "recalculated"; empty while it goes on.
+    #[prost(string, tag = "9")]
+    pub ended: ::prost::alloc::string::String,
+    /// What changed shortly before it, what the host was like, and the slowest queries.
+    #[prost(string, repeated, tag = "10")]
+    pub changes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub surroundings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "12")]
+    pub queries: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What may be rolled back.
+    #[prost(string, repeated, tag = "13")]
+    pub rollbacks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// An operation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BaselineSummary {
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    #[prost(enumeration = "BaselineState", tag = "2")]
+    pub state: i32,
+    /// Unset as long as there is none.
+    #[prost(message, optional, tag = "3")]
+    pub baseline: ::core::option::Option<Baseline>,
+    /// The latest that is over.
+    #[prost(message, optional, tag = "4")]
+    pub window: ::core::option::Option<BaselineWindow>,
+    /// Unset where none goes on.
+    #[prost(message, optional, tag = "5")]
+    pub episode: ::core::option::Option<Episode>,
+    /// Calls of the windows that are told.
+    #[prost(uint64, tag = "6")]
+    pub observed: u64,
+    #[prost(message, optional, tag = "7")]
+    pub last_observed_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBaselinesRequest {
+    /// Only those with an episode.
+    #[prost(bool, tag = "1")]
+    pub degraded_only: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBaselinesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub operations: ::prost::alloc::vec::Vec<BaselineSummary>,
+    #[prost(message, optional, tag = "2")]
+    pub next_recalculation_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of the observations' file: bytes of raw columns, of all of it, and what raw columns may take.
+    #[prost(uint64, tag = "3")]
+    pub raw_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub file_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub raw_quota_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetBaselineRequest {
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// Of this generation; 0: the newest.
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetBaselineResponse {
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<BaselineSummary>,
+    /// What the baseline was calculated from.
+    #[prost(message, optional, tag = "2")]
+    pub sketch: ::core::option::Option<Sketch>,
+    /// Newest first, of the last hours.
+    #[prost(message, repeated, tag = "3")]
+    pub windows: ::prost::alloc::vec::Vec<BaselineWindow>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecalculateBaselinesRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecalculateBaselinesResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub attached: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptBaselineRequest {
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// Unset: since the episode that goes on began.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcceptBaselineResponse {
+    #[prost(message, optional, tag = "1")]
+    pub baseline: ::core::option::Option<Baseline>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBaselineHistoryRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBaselineHistoryResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub baselines: ::prost::alloc::vec::Vec<Baseline>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAnomaliesRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// With the windows that were candidates, which nobody is told of.
+    #[prost(bool, tag = "3")]
+    pub candidates: bool,
+}
+/// A window that was as bad as few usual ones are.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Candidate {
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(double, tag = "3")]
+    pub quantile: f64,
+    #[prost(double, tag = "4")]
+    pub seconds: f64,
+    #[prost(double, tag = "5")]
+    pub usual_seconds: f64,
+    #[prost(double, tag = "6")]
+    pub p: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAnomaliesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub episodes: ::prost::alloc::vec::Vec<Episode>,
+    #[prost(message, repeated, tag = "2")]
+    pub candidates: ::prost::alloc::vec::Vec<Candidate>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportBaselinesRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportBaselinesResponse {
+    /// Whole lines.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+}
+/// How an operation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BaselineState {
+    Unspecified = 0,
+    /// It has no baseline yet.
+    Learning = 1,
+    /// As usual.
+    Usual = 2,
+    /// An episode goes on.
+    Degraded = 3,
+    /// No window could be judged for a quarter of an hour.
+    Silent = 4,
+}
+impl BaselineState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BASELINE_STATE_UNSPECIFIED",
+            Self::Learning => "BASELINE_STATE_LEARNING",
+            Self::Usual => "BASELINE_STATE_USUAL",
+            Self::Degraded => "BASELINE_STATE_DEGRADED",
+            Self::Silent => "BASELINE_STATE_SILENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BASELINE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BASELINE_STATE_LEARNING" => Some(Self::Learning),
+            "BASELINE_STATE_USUAL" => Some(Self::Usual),
+            "BASELINE_STATE_DEGRADED" => Some(Self::Degraded),
+            "BASELINE_STATE_SILENT" => Some(Self::Silent),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod baseline_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The performance baselines of this host: services push how long their operations took, and the agent says what is
+    /// usual, and since when it is not.
+    #[derive(Debug, Clone)]
+    pub struct BaselineServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl BaselineServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> BaselineServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> BaselineServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            BaselineServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes observations in, batch by batch, and answers each batch once it is durable. Batches of one producer count in
+        /// the order of their sequence: one whose sequence is not above the greatest that is durable was there before and
+        /// counts no more, so that a producer sends again what was not answered. One stream has one entry in the operation log.
+        /// A stream waits when the disk does. Fails with BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS,
+        /// OBSERVATIONS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
+        pub async fn observe(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ObserveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ObserveResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/Observe",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "Observe"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// The operations, what is usual for each in a line, and whether it is left. Fails with OBSERVATIONS_UNAVAILABLE.
+        pub async fn list_baselines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBaselinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselinesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ListBaselines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListBaselines"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All that is known of one operation: its baseline, with the sketch to be merged with those of other hosts, the latest
+        /// windows, and the episode that goes on. Fails with OPERATION_NOT_FOUND, OBSERVATIONS_UNAVAILABLE.
+        pub async fn get_baseline(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetBaselineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBaselineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/GetBaseline",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "GetBaseline"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Calculates baselines anew from the window that is configured. A second caller is attached to the run going on. Fails
+        /// with OPERATION_NOT_FOUND.
+        pub async fn recalculate_baselines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecalculateBaselinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecalculateBaselinesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/RecalculateBaselines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "RecalculateBaselines"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RecalculateBaselines would do. Fails as it does.
+        pub async fn plan_recalculate_baselines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecalculateBaselinesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/PlanRecalculateBaselines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.BaselineService",
+                        "PlanRecalculateBaselines",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes what is now for what is usual: the baseline is calculated from what came since the episode began, or since the
+        /// given time, and no later one looks further back. It ends the episode. Fails with OPERATION_NOT_FOUND,
+        /// EPISODE_NOT_FOUND, REASON_MISSING, TOO_FEW_OBSERVATIONS.
+        pub async fn accept_baseline(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceptBaselineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptBaselineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/AcceptBaseline",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "AcceptBaseline"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What AcceptBaseline would do. Fails as it does, but asks for no reason.
+        pub async fn plan_accept_baseline(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceptBaselineRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/PlanAcceptBaseline",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "PlanAcceptBaseline"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The generations of baselines, newest first. Fails with OPERATION_NOT_FOUND, LIMIT_INVALID.
+        pub async fn list_baseline_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBaselineHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselineHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ListBaselineHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "ListBaselineHistory"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Episodes in which an operation left what is usual, newest first, and if asked for the windows that were candidates.
+        /// Fails with OPERATION_NOT_FOUND, LIMIT_INVALID, OBSERVATIONS_UNAVAILABLE.
+        pub async fn list_anomalies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAnomaliesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAnomaliesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ListAnomalies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListAnomalies"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The baselines in the text format of Prometheus, with a histogram for each operation, in pieces. Fails with
+        /// OPERATION_NOT_FOUND, OBSERVATIONS_UNAVAILABLE.
+        pub async fn export_baselines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportBaselinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExportBaselinesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ExportBaselines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "ExportBaselines"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod baseline_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with BaselineServiceServer.
+    #[async_trait]
+    pub trait BaselineService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Observe method.
+        type ObserveStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ObserveResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes observations in, batch by batch, and answers each batch once it is durable. Batches of one producer count in
+        /// the order of their sequence: one whose sequence is not above the greatest that is durable was there before and
+        /// counts no more, so that a producer sends again what was not answered. One stream has one entry in the operation log.
+        /// A stream waits when the disk does. Fails with BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS,
+        /// OBSERVATIONS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
+        async fn observe(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ObserveRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ObserveStream>, tonic::Status>;
+        /// The operations, what is usual for each in a line, and whether it is left. Fails with OBSERVATIONS_UNAVAILABLE.
+        async fn list_baselines(
+            &self,
+            request: tonic::Request<super::ListBaselinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselinesResponse>,
+            tonic::Status,
+        >;
+        /// All that is known of one operation: its baseline, with the sketch to be merged with those of other hosts, the latest
+        /// windows, and the episode that goes on. Fails with OPERATION_NOT_FOUND, OBSERVATIONS_UNAVAILABLE.
+        async fn get_baseline(
+            &self,
+            request: tonic::Request<super::GetBaselineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBaselineResponse>,
+            tonic::Status,
+        >;
+        /// Calculates baselines anew from the window that is configured. A second caller is attached to the run going on. Fails
+        /// with OPERATION_NOT_FOUND.
+        async fn recalculate_baselines(
+            &self,
+            request: tonic::Request<super::RecalculateBaselinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecalculateBaselinesResponse>,
+            tonic::Status,
+        >;
+        /// What RecalculateBaselines would do. Fails as it does.
+        async fn plan_recalculate_baselines(
+            &self,
+            request: tonic::Request<super::RecalculateBaselinesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Takes what is now for what is usual: the baseline is calculated from what came since the episode began, or since the
+        /// given time, and no later one looks further back. It ends the episode. Fails with OPERATION_NOT_FOUND,
+        /// EPISODE_NOT_FOUND, REASON_MISSING, TOO_FEW_OBSERVATIONS.
+        async fn accept_baseline(
+            &self,
+            request: tonic::Request<super::AcceptBaselineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptBaselineResponse>,
+            tonic::Status,
+        >;
+        /// What AcceptBaseline would do. Fails as it does, but asks for no reason.
+        async fn plan_accept_baseline(
+            &self,
+            request: tonic::Request<super::AcceptBaselineRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// The generations of baselines, newest first. Fails with OPERATION_NOT_FOUND, LIMIT_INVALID.
+        async fn list_baseline_history(
+            &self,
+            request: tonic::Request<super::ListBaselineHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselineHistoryResponse>,
+            tonic::Status,
+        >;
+        /// Episodes in which an operation left what is usual, newest first, and if asked for the windows that were candidates.
+        /// Fails with OPERATION_NOT_FOUND, LIMIT_INVALID, OBSERVATIONS_UNAVAILABLE.
+        async fn list_anomalies(
+            &self,
+            request: tonic::Request<super::ListAnomaliesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAnomaliesResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ExportBaselines method.
+        type ExportBaselinesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExportBaselinesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The baselines in the text format of Prometheus, with a histogram for each operation, in pieces. Fails with
+        /// OPERATION_NOT_FOUND, OBSERVATIONS_UNAVAILABLE.
+        async fn export_baselines(
+            &self,
+            request: tonic::Request<super::ExportBaselinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportBaselinesStream>,
+            tonic::Status,
+        >;
+    }
+    /// The performance baselines of this host: services push how long their operations took, and the agent says what is
+    /// usual, and since when it is not.
+    #[derive(Debug)]
+    pub struct BaselineServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> BaselineServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for BaselineServiceServer<T>
+    where
+        T: BaselineService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.BaselineService/Observe" => {
+                    #[allow(non_camel_case_types)]
+                    struct ObserveSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::StreamingService<super::ObserveRequest>
+                    for ObserveSvc<T> {
+                        type Response = super::ObserveResponse;
+                        type ResponseStream = T::ObserveStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ObserveRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::observe(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ObserveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/ListBaselines" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBaselinesSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListBaselinesRequest>
+                    for ListBaselinesSvc<T> {
+                        type Response = super::ListBaselinesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBaselinesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::list_baselines(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBaselinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/GetBaseline" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetBaselineSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::GetBaselineRequest>
+                    for GetBaselineSvc<T> {
+                        type Response = super::GetBaselineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetBaselineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::get_baseline(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetBaselineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/RecalculateBaselines" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecalculateBaselinesSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::RecalculateBaselinesRequest>
+                    for RecalculateBaselinesSvc<T> {
+                        type Response = super::RecalculateBaselinesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecalculateBaselinesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::recalculate_baselines(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecalculateBaselinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/PlanRecalculateBaselines" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRecalculateBaselinesSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::RecalculateBaselinesRequest>
+                    for PlanRecalculateBaselinesSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecalculateBaselinesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::plan_recalculate_baselines(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRecalculateBaselinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/AcceptBaseline" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcceptBaselineSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::AcceptBaselineRequest>
+                    for AcceptBaselineSvc<T> {
+                        type Response = super::AcceptBaselineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceptBaselineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::accept_baseline(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcceptBaselineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/PlanAcceptBaseline" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanAcceptBaselineSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::AcceptBaselineRequest>
+                    for PlanAcceptBaselineSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceptBaselineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::plan_accept_baseline(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanAcceptBaselineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/ListBaselineHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBaselineHistorySvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListBaselineHistoryRequest>
+                    for ListBaselineHistorySvc<T> {
+                        type Response = super::ListBaselineHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBaselineHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::list_baseline_history(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBaselineHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/ListAnomalies" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAnomaliesSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListAnomaliesRequest>
+                    for ListAnomaliesSvc<T> {
+                        type Response = super::ListAnomaliesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAnomaliesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::list_anomalies(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAnomaliesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/ExportBaselines" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportBaselinesSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::ServerStreamingService<
+                        super::ExportBaselinesRequest,
+                    > for ExportBaselinesSvc<T> {
+                        type Response = super::ExportBaselinesResponse;
+                        type ResponseStream = T::ExportBaselinesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportBaselinesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::export_baselines(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportBaselinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for BaselineServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.BaselineService";
+    impl<T> tonic::server::NamedService for BaselineServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What is known of one of the two things that a breaker judges by.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct BreakerSignal {

@@ -17,6 +17,8 @@ use crate::outside::hooks;
 const LOOK: Duration = Duration::from_millis(250);
 /// And while there are no breakers: a new one is heard of at once.
 const IDLE: Duration = Duration::from_secs(3_600);
+/// A baseline that has judged a minute within so long watches over the latency.
+const OBSERVED: Duration = Duration::from_secs(600);
 /// So many changes are kept that can't be written.
 const PENDING_LIMIT: usize = 4_096;
 
@@ -50,10 +52,14 @@ impl Breakers {
     /// What the clock makes due. `true`: something is to be written.
     pub(super) fn look(&self) -> bool {
         let now = self.outside.clock.moment();
+        let monotonic = self.outside.clock.monotonic();
         let mut live = self.live();
         let names: Vec<String> = live.breakers.keys().cloned().collect();
         for name in names {
             let Some(entry) = live.breakers.get_mut(&name) else { continue };
+            if entry.observed.is_some_and(|at| monotonic.saturating_sub(at) < OBSERVED) {
+                entry.judge.leave_latency();
+            }
             let Judged { trip, learned: has_learned } = entry.judge.close(now.wall);
             let usual = has_learned.then(|| learned(entry));
             let (state, half_open) = (entry.record.state, life::half_opened(&entry.record, &now));

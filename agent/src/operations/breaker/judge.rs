@@ -411,6 +411,14 @@ impl Judge {
         judged
     }
 
+    /// Somebody who knows more watches over the latency: slow calls of the windows that are over next count for nothing.
+    pub fn leave_latency(&mut self) {
+        self.slow.calm();
+        self.open
+            .values_mut()
+            .for_each(|window| (window.counts.timed, window.counts.slow) = (0, 0));
+    }
+
     /// The breaker opens: what led to it is done with, and reports that come until it is closed count for nothing.
     pub fn calm(&mut self) {
         self.slow.calm();

@@ -23,7 +23,7 @@ struct OfOutcome {
 }
 
 /// Why breakers open.
-const CAUSES: [&str; 5] = ["gross", "latency", "errors", "probe", "manual"];
+const CAUSES: [&str; 6] = ["gross", "latency", "errors", "probe", "manual", "baseline"];
 /// What becomes of reports.
 pub const REPORTS: [&str; 5] = ["counted", "duplicate", "late", "ahead", "dropped"];
 const PROBES: [&str; 4] = ["granted", "passed", "failed", "unknown"];

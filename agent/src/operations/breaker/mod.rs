@@ -58,6 +58,8 @@ struct Entry {
     reported_at: Option<Timestamp>,
     /// When somebody last spoke of it, on the monotonic clock.
     heard: Duration,
+    /// When a baseline last judged a minute of it, on the monotonic clock.
+    observed: Option<Duration>,
     /// Told to those who follow under this number.
     version: u64,
 }
@@ -195,6 +197,7 @@ impl Breakers {
             record,
             reported_at: None,
             heard: self.outside.clock.monotonic(),
+            observed: None,
             version: 0,
         }
     }

@@ -163,6 +163,29 @@ impl Breakers {
         }
     }
 
+    /// A baseline has judged a minute of the operation: `left` says how its latency left what is usual, if it did. Whether
+    /// its breaker opened by that. Who knows the hours of the week knows more than the breaker's own sum of slow calls,
+    /// which counts for nothing meanwhile, so that two of one kind don't trip twice as often.
+    pub async fn observed(&self, name: &str, left: Option<&str>) -> bool {
+        let now = self.outside.clock.moment();
+        let tripped = {
+            let mut live = self.live();
+            let Some(entry) = live.breakers.get_mut(name) else { return false };
+            entry.observed = Some(self.outside.clock.monotonic());
+            match left.filter(|_| entry.record.state == BreakerState::Closed) {
+                Some(reason) => {
+                    self.trip_by_itself(&mut live, name, "baseline", reason, &now);
+                    true
+                }
+                None => false,
+            }
+        };
+        if tripped {
+            self.settle().await;
+        }
+        tripped
+    }
+
     /// Grants probes of a half-open breaker; none of any other.
     ///
     /// # Errors

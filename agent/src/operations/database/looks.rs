@@ -82,6 +82,32 @@ impl Databases {
         Ok(Health { version, bytes, items, slow, took })
     }
 
+    /// The statements that take the most time, and how long the sessions at work have been, a line each. No statement is
+    /// told with its values.
+    ///
+    /// # Errors
+    /// `DATABASE_UNREACHABLE`, `DATABASE_FAILED`.
+    pub async fn slow(&self, instance: &Instance) -> Result<Vec<String>> {
+        let Engine::Postgres(target) = &instance.target.engine else { return Ok(Vec::new()) };
+        let looking = async {
+            let mut session = Session::open(target, "baselines", Limits::LOOK).await?;
+            let at_work: Vec<vitals::AtWork> = vitals::at_work(&mut session).await?;
+            let slow = match vitals::slow(&mut session).await {
+                Err(Failure::Refused { .. } | Failure::Odd(_)) => Vec::new(),
+                slow => slow?,
+            };
+            session.close().await;
+            Ok::<_, Failure>((at_work, slow))
+        };
+        let looked = looking.await.map_err(|failure| failure.about(&instance.target.name));
+        let (at_work, slow) = looked?;
+        let mut lines: Vec<String> = at_work.iter().map(vitals::AtWork::line).collect();
+        lines.extend(slow.iter().filter(|it| it.calls > 0).take(3).map(|it| {
+            format!("{:.1} ms each, {} calls: {}", it.total_ms / it.calls as f64, it.calls, it.text)
+        }));
+        Ok(lines)
+    }
+
     /// What could be done about its indexes, how many there are, and since when their use is counted.
     ///
     /// # Errors

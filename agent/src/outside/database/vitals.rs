@@ -64,6 +64,46 @@ pub struct Slow {
     pub total_ms: f64,
 }
 
+/// A session that works on a statement.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct AtWork {
+    /// Its process.
+    pub pid: i32,
+    /// Whose.
+    pub role: String,
+    /// Of which program.
+    pub program: String,
+    /// So long, in milliseconds.
+    pub took_ms: f64,
+    /// What it waits for; empty: it does not.
+    pub waits_for: String,
+}
+
+impl AtWork {
+    /// In a line.
+    pub fn line(&self) -> String {
+        let Self { pid, role, program, took_ms, waits_for } = self;
+        let waits = match waits_for.as_str() {
+            "" => String::new(),
+            waits_for => format!(", waits for {waits_for}"),
+        };
+        format!("session {pid} of {role} ({program}) has worked for {:.1} s{waits}", took_ms / 1e3)
+    }
+}
+
+/// The three sessions that have worked on one statement the longest, beyond a second.
+///
+/// # Errors
+/// What the server says.
+pub async fn at_work(session: &mut Session) -> Result<Vec<AtWork>, Failure> {
+    let sql = "SELECT coalesce(json_agg(s), '[]')::text FROM (SELECT pid, coalesce(usename, '') AS role, \
+               left(application_name, 64) AS program, extract(epoch FROM clock_timestamp() - query_start) * 1000 AS took_ms, \
+               coalesce(wait_event_type || ':' || wait_event, '') AS waits_for FROM pg_stat_activity \
+               WHERE state = 'active' AND pid <> pg_backend_pid() AND backend_type = 'client backend' \
+               AND query_start < clock_timestamp() - interval '1 second' ORDER BY query_start LIMIT 3) s";
+    session.ask(sql).await
+}
+
 /// The ten statements that take the most time, where pg_stat_statements is there.
 ///
 /// # Errors

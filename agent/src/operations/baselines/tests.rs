@@ -1,0 +1,9 @@
+//! Tables of the decisions, and stories of observed operations under a clock that the test moves.
+
+mod exposition;
+mod native;
+mod otlp;
+mod pure;
+mod source;
+mod stories;
+mod world;

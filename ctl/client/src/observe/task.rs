@@ -1,0 +1,134 @@
+//! What the pusher does in the background.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use super::buffer::Buffer;
+use super::stream::ObserveStream;
+use crate::{Client, Error, Node, Options};
+
+/// Pauses before an agent that does not answer is asked again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Whom to send to.
+pub(super) enum Target {
+    Connected(Box<Client>),
+    Node(Node, Box<Options>),
+}
+
+pub(super) struct Task {
+    pub(super) buffer: Arc<Buffer>,
+    pub(super) producer: String,
+    pub(super) first_sequence: u64,
+    pub(super) window: usize,
+    pub(super) linger: Duration,
+    /// Told when all that was observed before is answered.
+    pub(super) flushes: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+}
+
+impl Task {
+    /// Until the pusher is gone.
+    pub(super) async fn run(mut self, target: Target) {
+        let client = self.connect(target).await;
+        match ObserveStream::new(client, &self.producer, self.window) {
+            Ok(stream) => self.push(stream).await,
+            // The name was looked at before.
+            Err(error) => self.buffer.failed(error),
+        }
+    }
+
+    async fn connect(&self, target: Target) -> Client {
+        let (node, options) = match target {
+            Target::Connected(client) => return *client,
+            Target::Node(node, options) => (node, options),
+        };
+        let mut pause = PAUSES.0;
+        loop {
+            match Client::connect(&node, (*options).clone()).await {
+                Ok(client) => return client,
+                Err(error) => self.buffer.failed(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn push(&mut self, mut stream: ObserveStream) {
+        let mut sequence = self.first_sequence.max(1);
+        // Of each batch that is not answered, its sequence and the last chunk in it.
+        let mut sent: VecDeque<(u64, u64)> = VecDeque::new();
+        let mut answered = 0;
+        let mut waiting: Vec<(u64, oneshot::Sender<()>)> = Vec::new();
+        let mut linger: Option<Pin<Box<Sleep>>> = None;
+        loop {
+            while stream.has_room()
+                && let Some(batch) = self.buffer.next_batch()
+            {
+                self.buffer.sent(&batch.columns);
+                if let Err(error) = stream.push(sequence, batch.columns) {
+                    // There is room, and the sequence grows.
+                    self.buffer.failed(error);
+                }
+                sent.push_back((sequence, batch.ticket));
+                sequence += 1;
+            }
+            let held = self.buffer.held() > 0;
+            if !held {
+                linger = None;
+            } else if linger.is_none() {
+                linger = Some(Box::pin(tokio::time::sleep(self.linger)));
+            }
+            tokio::select! {
+                settled = stream.advance(), if stream.unanswered() > 0 => match settled {
+                    Ok(Some(settled)) => self.buffer.settle(&self.producer, settled),
+                    Ok(None) => {}
+                    Err(error) => self.buffer.failed(error),
+                },
+                () = self.buffer.wake.notified() => {}
+                () = over(&mut linger), if stream.has_room() => {
+                    linger = None;
+                    self.buffer.sweep();
+                }
+                flush = self.flushes.recv() => match flush {
+                    Some(done) => waiting.push((self.buffer.sweep(), done)),
+                    None => return stream.close().await,
+                },
+            }
+            self.buffer.reconnects(stream.reconnects());
+            // All below the lowest that is not answered are, and with them their chunks.
+            let lowest = stream.lowest_unanswered().unwrap_or(u64::MAX);
+            while let Some((_, ticket)) = sent.front().filter(|(sequence, _)| *sequence < lowest) {
+                answered = *ticket;
+                sent.pop_front();
+            }
+            let (done, rest) = waiting.into_iter().partition(|(ticket, _)| *ticket <= answered);
+            waiting = rest;
+            for (_, done) in done {
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+async fn over(linger: &mut Option<Pin<Box<Sleep>>>) {
+    match linger {
+        Some(linger) => linger.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What stands in the way of what was not answered in time.
+pub(super) fn unanswered(buffer: &Buffer, limit: Duration) -> Error {
+    let stats = buffer.stats();
+    let why = stats.last_error.map_or_else(String::new, |error| format!(": {error}"));
+    let message =
+        format!("{} observations are not acknowledged within {limit:?}{why}", stats.buffered);
+    let next = "give it more time, or see whether the agent is well with `genesisctl status`";
+    Error::new(crate::Kind::Incomplete, "DEADLINE_EXCEEDED", "NOT_ACKNOWLEDGED", message, next)
+}

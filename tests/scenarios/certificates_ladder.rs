@@ -194,7 +194,10 @@ fn with_nothing_else_left_people_are_called_once_again_after_a_while_and_no_more
     let watch = Watch::start();
     while let Some(firing) = host.agent.firing("gw") {
         // An attempt that fails again is the same alert, which has not come and gone by it.
-        assert!(watch.elapsed() < Duration::from_secs(60) && firing["flapping"] != true, "{firing:#}");
+        assert!(
+            watch.elapsed() < Duration::from_secs(60) && firing["flapping"] != true,
+            "{firing:#}"
+        );
         std::thread::sleep(Duration::from_millis(500));
     }
     assert_eq!((called(), again()), (1, 1), "{:#?}", pager.heard());

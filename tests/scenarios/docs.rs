@@ -228,7 +228,9 @@ fn the_reference_of_the_configuration_is_generated() {
 fn every_configuration_that_is_shown_is_valid() {
     let places = Places { state: "/var/lib/genesis".into(), socket: "/run/agent.sock".into() };
     let mut text =
-        read("README.md") + &read("docs/configuration.md") + &read("docs/certificates.md");
+        ["README.md", "docs/configuration.md", "docs/certificates.md", "docs/baselines.md"]
+            .map(read)
+            .concat();
     for page in files(&root().join("docs/runbook"), "md") {
         text += &fs::read_to_string(page).unwrap();
     }
@@ -333,6 +335,14 @@ fn every_metric_of_the_monitoring_exists() {
     agent.ctl(&["breaker", "trip", "orders-api", "--reason", "to be seen"]).ok();
     agent.backup("agent");
     agent.ctl(&["db", "optimize", "--force"]).ok();
+    let now = genesis_tests::clock::now().as_second();
+    let calls: String =
+        (0..200).map(|i| format!("orders.place,{},{}\n", now - 4 * i, 20 + i % 7)).collect();
+    let calls = format!("operation,timestamp,latency_ms\n{calls}");
+    fs::write(agent.folder().join("calls.csv"), calls).unwrap();
+    let calls = agent.folder().join("calls.csv");
+    agent.ctl(&["observe", "--file", calls.to_str().unwrap()]).ok();
+    agent.ctl(&["baseline", "recalculate"]).ok();
     let rotate = || {
         fs::write(agent.log("app.log"), lines::text(1..10)).unwrap();
         agent.ctl(&["logs", "rotate", "--log-type", "app"])
@@ -348,7 +358,8 @@ fn every_metric_of_the_monitoring_exists() {
     agent.wait_denial("left", "NO_ACTION");
     let existing = wait_for("a failure that is counted", || {
         let names = sample_names(&http::get(agent.http(), "/metrics").1);
-        names.contains("genesis_logs_failures_total").then_some(names)
+        let all = ["genesis_logs_failures_total", "genesis_baselines_window_latency_seconds"];
+        all.iter().all(|it| names.contains(*it)).then_some(names)
     });
     let mut named = BTreeSet::new();
     for file in fs::read_dir(root().join("docs/monitoring")).unwrap() {
@@ -375,6 +386,7 @@ fn the_dashboards_are_json_and_each_panel_asks_something() {
         ("health", "Health"),
         ("alerts", "Alerts"),
         ("databases", "Databases"),
+        ("baselines", "Baselines"),
         ("certificates", "Certificates"),
     ];
     for (name, title) in boards {

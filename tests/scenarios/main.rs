@@ -17,6 +17,8 @@ mod architecture;
 mod backup;
 mod backup_kill;
 mod backup_tools;
+mod baselines;
+mod baselines_kill;
 mod breaker;
 mod certificates;
 mod certificates_ari;

@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod backup;
+pub(crate) mod baseline;
 mod breaker;
 pub(crate) mod cert;
 pub(crate) mod database;
@@ -16,11 +17,13 @@ use std::time::Duration;
 
 pub(crate) use alerts::Alerts;
 pub(crate) use backup::Backups;
+pub(crate) use baseline::Baselines;
 pub(crate) use cert::Certificates;
 pub(crate) use database::Databases;
 use genesis_client::v1::agent_service_server::AgentServiceServer;
 use genesis_client::v1::alerts_service_server::AlertsServiceServer;
 use genesis_client::v1::backup_service_server::BackupServiceServer;
+use genesis_client::v1::baseline_service_server::BaselineServiceServer;
 use genesis_client::v1::breaker_service_server::BreakerServiceServer;
 use genesis_client::v1::certificate_service_server::CertificateServiceServer;
 use genesis_client::v1::database_service_server::DatabaseServiceServer;
@@ -73,6 +76,7 @@ pub(crate) struct Script {
     pub(crate) databases: Databases,
     pub(crate) backups: Backups,
     pub(crate) certificates: Certificates,
+    pub(crate) baselines: Baselines,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -147,6 +151,7 @@ struct Inner {
     script: Script,
     calls: Mutex<Vec<String>>,
     watched: Mutex<usize>,
+    me: std::sync::Weak<Inner>,
 }
 
 impl Fake {
@@ -181,7 +186,12 @@ impl Fake {
         I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
         let calls = Mutex::default();
-        let inner = Arc::new(Inner { script, calls, watched: Mutex::default() });
+        let inner = Arc::new_cyclic(|me| Inner {
+            script,
+            calls,
+            watched: Mutex::default(),
+            me: me.clone(),
+        });
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let served = inner.clone();
         std::thread::spawn(move || {
@@ -191,6 +201,7 @@ impl Fake {
                 let server = server
                     .add_service(AgentServiceServer::from_arc(served.clone()))
                     .add_service(BackupServiceServer::from_arc(served.clone()))
+                    .add_service(BaselineServiceServer::from_arc(served.clone()))
                     .add_service(CertificateServiceServer::from_arc(served.clone()))
                     .add_service(DatabaseServiceServer::from_arc(served.clone()))
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
@@ -222,6 +233,11 @@ impl Fake {
 }
 
 impl Inner {
+    /// For what goes on after the call was answered.
+    fn share(&self) -> Arc<Self> {
+        self.me.upgrade().unwrap()
+    }
+
     async fn called<T>(
         &self,
         method: &str,

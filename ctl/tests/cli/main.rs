@@ -5,6 +5,7 @@
 
 mod alerts;
 mod backups;
+mod baseline;
 mod breaker;
 mod cert;
 mod cert_changes;
@@ -19,6 +20,7 @@ mod health_changes;
 mod incidents;
 mod logs;
 mod nodes;
+mod observe;
 mod offline;
 mod output;
 mod pipes;

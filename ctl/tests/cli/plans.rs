@@ -13,7 +13,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 42] = [
+const CHANGES: [(&[&str], &str, &str); 44] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -105,10 +105,12 @@ const CHANGES: [(&[&str], &str, &str); 42] = [
         "MarkCertificateCompromised",
         "",
     ),
+    (&["baseline", "recalculate", "--operation", "a"], "RecalculateBaselines", "a"),
+    (&["baseline", "accept", "--operation", "a", "--reason", "r"], "AcceptBaseline", "a"),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 47] = [
+const READS: [&[&str]; 54] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -156,6 +158,13 @@ const READS: [&[&str]; 47] = [
     &["cert", "budget"],
     &["incident", "list"],
     &["incident", "show", "last"],
+    &["baseline", "list"],
+    &["baseline", "show"],
+    &["baseline", "show", "a", "--merge"],
+    &["baseline", "history"],
+    &["baseline", "anomalies"],
+    &["baseline", "export", "--format", "prometheus"],
+    &["observe", "--file", "x"],
 ];
 
 fn plan() -> Option<Plan> {
@@ -282,6 +291,7 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["breaker", verb, ..] => &["breaker", verb, "a"],
             ["db", "kill", ..] => &["db", "kill", "4711"],
             ["db", "optimize", "--override", ..] => &["db", "optimize", "--override", "trades"],
+            ["baseline", "accept", ..] => &["baseline", "accept", "--operation", "a"],
             ["cert", "mark", ..] => &["cert", "mark", "--compromised"],
             ["backup", "restore", ..] => &["backup", "restore", "orders", "--into", "/r"],
             command => command,

@@ -58,6 +58,7 @@ impl Watched {
         }
         let mut secrets = vec![places.database()];
         secrets.extend(config.tls.iter().map(|tls| tls.key.clone()));
+        secrets.extend(config.baselines.otlp_token_file.clone());
         secrets.extend(logs.archive.secrets());
         secrets.extend(config.alerts.secrets());
         secrets.extend(config.database.secrets());

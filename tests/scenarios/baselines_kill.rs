@@ -1,7 +1,5 @@
 //! The agent dies while observations come in, are packed, judged and calculated: what was answered is there once.
 
-use std::time::Duration;
-
 use genesis_tests::TestAgent;
 use genesis_tests::clock::{now, wait_until};
 use jiff::SignedDuration;
@@ -171,7 +169,6 @@ fn a_disk_that_stands_still_keeps_the_sender_waiting_and_loses_nothing() {
     wait_until("the disk to stand still", || reached.exists());
     // Everything else goes on, and the sender waits.
     agent.ctl(&["status"]).ok();
-    std::thread::sleep(Duration::from_millis(300));
     assert!(sending.try_wait().unwrap().is_none(), "it has nothing left to wait for");
     agent.ctl(&["emergency", "status"]).ok();
     std::fs::remove_file(&pause).unwrap();

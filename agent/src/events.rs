@@ -70,6 +70,11 @@ pub struct Condition {
     pub behind: Vec<String>,
 }
 
+/// The key of an operation's episode, which explains what else is found of its latency.
+pub fn episode_key(operation: &str) -> String {
+    format!("baselines/episode/{operation}")
+}
+
 /// Somebody who knows of conditions.
 #[async_trait]
 pub trait Source: Send + Sync {

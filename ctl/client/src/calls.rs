@@ -90,6 +90,7 @@ pub(crate) const CALLS: &[Call] = &[
     reads(BASELINES, "PlanAcceptBaseline"),
     reads(BASELINES, "ListBaselineHistory"),
     reads(BASELINES, "ListAnomalies"),
+    reads(BASELINES, "ListCalls"),
     streams(BASELINES, "ExportBaselines"),
     reads(BREAKER, "ReportOutcomes"),
     reads(BREAKER, "TakeProbes"),

@@ -1,5 +1,6 @@
 //! `baseline`: the verbs, and which file carries each out.
 
+mod calls;
 mod change;
 mod histogram;
 mod list;
@@ -9,6 +10,7 @@ mod page;
 mod show;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -69,6 +71,15 @@ Examples:
   genesisctl baseline anomalies
   genesisctl baseline anomalies --operation orders.place --candidates";
 
+const CALLS_EXAMPLES: &str = "\
+Single calls are kept for raw_retention (24h) within raw_quota; those of histograms that came in as such are not. Of
+all in the range, the slowest are told first.
+
+Examples:
+  genesisctl baseline calls orders.place --last 1h
+  genesisctl baseline calls orders.place --from 2024-01-31T03:00:00Z --until 2024-01-31T03:05:00Z --above 100ms
+  genesisctl baseline calls orders.place --newest --limit 10";
+
 const EXPORT_EXAMPLES: &str = "\
 The text of Prometheus, as the agent has it at /metrics.
 
@@ -126,6 +137,9 @@ pub(crate) enum Verb {
         #[command(flatten)]
         limit: Limit,
     },
+    /// List single calls of an operation, the slowest first.
+    #[command(after_help = CALLS_EXAMPLES)]
+    Calls(Calls),
     /// Write the baselines for another program.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export {
@@ -138,6 +152,31 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+}
+
+/// Which calls are looked for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Calls {
+    /// The operation.
+    #[arg(value_name = "NAME")]
+    operation: String,
+    /// Only those that ended within so long before now.
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_timeout, conflicts_with_all = ["from", "until"])]
+    last: Option<Duration>,
+    /// Only those that ended from then on: an instant, or a date in UTC.
+    #[arg(long, value_name = "INSTANT", value_parser = format::parse_instant)]
+    from: Option<Timestamp>,
+    /// Only those that ended before then.
+    #[arg(long, value_name = "INSTANT", value_parser = format::parse_instant)]
+    until: Option<Timestamp>,
+    /// Only those that took longer.
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_timeout)]
+    above: Option<Duration>,
+    /// The newest first, not the slowest.
+    #[arg(long)]
+    newest: bool,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 /// What an export is written for.
@@ -193,6 +232,7 @@ impl Verb {
             | Self::Show(_)
             | Self::History { .. }
             | Self::Anomalies { .. }
+            | Self::Calls(_)
             | Self::Export { .. } => None,
             Self::Recalculate { .. } => Some((SERVICE, "RecalculateBaselines")),
             Self::Accept { .. } => Some((SERVICE, "AcceptBaseline")),
@@ -212,6 +252,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
         Verb::Anomalies { only, candidates, limit } => {
             look::anomalies(session, &only.operation, limit.limit, *candidates).await
         }
+        Verb::Calls(arguments) => calls::calls(session, arguments).await,
         Verb::Export { only, format: ExportFormat::Prometheus, out } => {
             look::export(session, &only.operation, out.as_deref()).await
         }

@@ -162,6 +162,15 @@ fn agent(operations: Vec<(BaselineSummary, Values)>) -> (tempfile::TempDir, Fake
         known: known.collect::<HashMap<_, _>>(),
         history: vec![baseline("orders.place", &values(1..=600), 40 * DAY)],
         anomalies: ListAnomaliesResponse { episodes: vec![ended], candidates: vec![candidate] },
+        found: ListCallsResponse {
+            calls: vec![ObservedCall {
+                at: Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }),
+                seconds: 0.064,
+            }],
+            in_range: 1_200,
+            matched: 7,
+            kept_since: Some(prost_types::Timestamp::default()),
+        },
         text: "# TYPE x gauge\nx{operation=\"a\"} 1\n".into(),
         ..Default::default()
     };
@@ -410,6 +419,28 @@ fn the_past_is_listed() {
             "ListAnomalies orders.place 50 true"
         ]
     );
+}
+
+#[test]
+fn single_calls_are_shown_to_the_microsecond_with_how_many_there_were() {
+    let (_folder, fake) = agent(Vec::new());
+    let found = on(&fake, &["calls", "orders.place", "--last", "1h", "--above", "40ms"]);
+    assert_eq!(found.exit, Exit::Ok);
+    let lines = squeezed(found.out());
+    assert_eq!(lines[1], "1970-01-01T00:00:01.500000Z 64.00ms");
+    let counts = "1,200 calls, 7 of them above 40ms; kept since 1970-01-01T00:00:00Z";
+    assert_eq!(lines.last().unwrap(), counts);
+    let range = ["--from", "1970-01-02", "--until", "1970-01-03", "--newest", "--limit", "3"];
+    assert_eq!(on(&fake, &[&["calls", "a"][..], &range].concat()).exit, Exit::Ok);
+    assert_eq!(
+        fake.calls(),
+        [
+            "ListCalls orders.place -1..-1 last Some(3600) above 0.04 newest false limit 50",
+            "ListCalls a 86400..172800 last None above 0 newest true limit 3"
+        ]
+    );
+    let both = on(&fake, &["calls", "a", "--last", "1h", "--from", "1970-01-02"]);
+    assert_eq!(both.exit, Exit::Usage);
 }
 
 #[test]

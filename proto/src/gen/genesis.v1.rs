@@ -10729,6 +10729,50 @@ pub struct ListAnomaliesResponse {
     #[prost(message, repeated, tag = "2")]
     pub candidates: ::prost::alloc::vec::Vec<Candidate>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCallsRequest {
+    #[prost(string, tag = "1")]
+    pub operation: ::prost::alloc::string::String,
+    /// Calls that ended from here to before there; unset: all that are kept.
+    #[prost(message, optional, tag = "2")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "3")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only those that took longer, in seconds.
+    #[prost(double, tag = "4")]
+    pub above_seconds: f64,
+    /// The newest first, not the slowest.
+    #[prost(bool, tag = "5")]
+    pub newest_first: bool,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+    /// Only those that ended within so long before now, by the clock of this host. Not together with `from` and `until`.
+    #[prost(message, optional, tag = "7")]
+    pub last: ::core::option::Option<::prost_types::Duration>,
+}
+/// One call.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct ObservedCall {
+    /// When it ended.
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(double, tag = "2")]
+    pub seconds: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCallsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub calls: ::prost::alloc::vec::Vec<ObservedCall>,
+    /// So many are in the range, and so many of them took longer.
+    #[prost(uint64, tag = "2")]
+    pub in_range: u64,
+    #[prost(uint64, tag = "3")]
+    pub matched: u64,
+    /// The oldest single call of the operation that is kept; unset: none is.
+    #[prost(message, optional, tag = "4")]
+    pub kept_since: ::core::option::Option<::prost_types::Timestamp>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportBaselinesRequest {
     /// Empty: all.
@@ -11113,6 +11157,33 @@ pub mod baseline_service_client {
                 .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListAnomalies"));
             self.inner.unary(req, path, codec).await
         }
+        /// Single calls of an operation, read back from the raw columns: the slowest first, or the newest. They are kept for
+        /// `raw_retention`, within `raw_quota`. Fails with OPERATION_NOT_FOUND, LIMIT_INVALID, TIME_INVALID,
+        /// OBSERVATIONS_UNAVAILABLE.
+        pub async fn list_calls(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCallsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCallsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ListCalls",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListCalls"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The baselines in the text format of Prometheus, with a histogram for each operation, in pieces. Fails with
         /// OPERATION_NOT_FOUND, OBSERVATIONS_UNAVAILABLE.
         pub async fn export_baselines(
@@ -11232,6 +11303,16 @@ pub mod baseline_service_server {
             request: tonic::Request<super::ListAnomaliesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListAnomaliesResponse>,
+            tonic::Status,
+        >;
+        /// Single calls of an operation, read back from the raw columns: the slowest first, or the newest. They are kept for
+        /// `raw_retention`, within `raw_quota`. Fails with OPERATION_NOT_FOUND, LIMIT_INVALID, TIME_INVALID,
+        /// OBSERVATIONS_UNAVAILABLE.
+        async fn list_calls(
+            &self,
+            request: tonic::Request<super::ListCallsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCallsResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the ExportBaselines method.
@@ -11740,6 +11821,51 @@ pub mod baseline_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListAnomaliesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.BaselineService/ListCalls" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCallsSvc<T: BaselineService>(pub Arc<T>);
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListCallsRequest>
+                    for ListCallsSvc<T> {
+                        type Response = super::ListCallsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCallsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BaselineService>::list_calls(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCallsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

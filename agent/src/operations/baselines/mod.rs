@@ -24,6 +24,7 @@ use crate::state::State;
 
 pub mod calculate;
 pub mod calibration;
+pub mod calls;
 pub mod config;
 pub mod episodes;
 pub mod export;
@@ -158,6 +159,8 @@ pub struct Baselines {
     reconfigured: Notify,
     /// So many batches are made ready at a time, so that what changes the state finds a thread.
     preparing: tokio::sync::Semaphore,
+    /// One search of single calls at a time.
+    searching: tokio::sync::Mutex<()>,
     /// One calculation at a time. Taken before `judging`.
     calculating: tokio::sync::Mutex<()>,
     /// One look, or change of what is judged by, at a time.
@@ -215,6 +218,7 @@ impl Baselines {
             pushing: tokio::sync::Mutex::new(()),
             reconfigured: Notify::new(),
             preparing: tokio::sync::Semaphore::new(PREPARING),
+            searching: tokio::sync::Mutex::new(()),
             calculating: tokio::sync::Mutex::new(()),
             judging: tokio::sync::Mutex::new(()),
         });
@@ -254,6 +258,11 @@ impl Baselines {
         })
     }
 
+    /// By the clock of this host.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.outside.clock.now()
+    }
+
     fn horizon(&self) -> Horizon {
         horizon(&self.config.load(), &*self.outside.clock)
     }
@@ -277,10 +286,14 @@ impl Baselines {
         self.bell.ring();
     }
 
-    /// Since when, and why, observations are not kept or not judged.
-    pub fn trouble(&self) -> Option<(jiff::Timestamp, String)> {
+    /// What fails, since when, and why.
+    pub fn trouble(&self) -> Vec<(jiff::Timestamp, String)> {
         let all = self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        all.iter().flatten().next().cloned()
+        let words = ["observations are not kept", "windows are not judged"];
+        let each = all.iter().zip(words).filter_map(|(failing, what)| {
+            failing.as_ref().map(|(since, why)| (*since, format!("{what} since {since}: {why}")))
+        });
+        each.collect()
     }
 
     /// Takes over the operations as they are on the disk.

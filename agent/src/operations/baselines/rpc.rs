@@ -1,29 +1,32 @@
 //! Parse, call, convert: baselines over gRPC.
 
+mod convert;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_proto::v1;
 use genesis_proto::v1::baseline_service_server::BaselineService;
-use genesis_stats::{Method, Sketch};
-use genesis_storage::EpisodeRecord;
+use genesis_stats::column::nanos_of;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::calls::{Asked, nanos_at};
 use super::episodes::seconds;
-use super::plan::{QUANTILES, WINDOW};
+use super::plan::{NANOS, QUANTILES};
 use super::prepare::{Batch, Column};
-use super::standing::{Current, Judged, Window};
-use super::verbs::{Candidate, State, View};
+use super::standing::Current;
+use super::verbs::{Candidate, State, limited};
 use super::writer::Stream as OfStream;
 use super::{Answer, Baselines, export};
 use crate::error::{Error, Result};
 use crate::server::caller::{Caller, caller};
-use crate::server::convert::{duration, maybe, planned, time};
+use crate::server::convert::{maybe, planned, time};
 use crate::server::status::to_status;
+use convert::{baseline, episode, sketch, summary, window};
 
 /// So many batches of a stream wait for the disk; the next one is read when the first of them is durable.
 const IN_FLIGHT: usize = 16;
@@ -36,123 +39,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The service over the baselines.
 pub struct Service(pub Arc<Baselines>);
 
-fn sketch(sketch: &Sketch) -> v1::Sketch {
-    let parts = sketch.to_parts();
-    v1::Sketch {
-        level: parts.level,
-        zeros: parts.zeros,
-        rejected: parts.rejected,
-        offset: parts.offset,
-        counts: parts.counts,
-        sum_nanos_high: (parts.sum_nanos >> 64) as u64,
-        sum_nanos_low: parts.sum_nanos as u64,
-        min: parts.min,
-        max: parts.max,
-        coarse: parts.coarse,
-    }
-}
-
-fn baseline(current: &Current) -> v1::Baseline {
-    let Current { record, sketch, references } = current;
-    let quantile = |quantile: f64| {
-        let (low, high) = sketch.interval(quantile)?;
-        Some(v1::BaselineQuantile {
-            quantile,
-            seconds: sketch.quantile(quantile)?,
-            low_seconds: low,
-            high_seconds: high,
-            low_n: sketch.low_n(quantile),
-        })
-    };
-    v1::Baseline {
-        operation: record.operation.clone(),
-        generation: record.generation,
-        calculated_at: Some(time(record.calculated_at)),
-        from: Some(time(record.from)),
-        until: Some(time(record.until)),
-        count: sketch.count(),
-        quantiles: QUANTILES.into_iter().filter_map(quantile).collect(),
-        alpha: sketch.alpha(),
-        mean_seconds: sketch.mean().unwrap_or(0.0),
-        deviation_seconds: sketch.deviation().unwrap_or(0.0),
-        min_seconds: sketch.min().unwrap_or(0.0),
-        max_seconds: sketch.max().unwrap_or(0.0),
-        cause: record.cause.clone(),
-        by: record.by.clone(),
-        reason: record.reason.clone(),
-        hours_of_week: u32::try_from(references.hours.iter().flatten().count()).unwrap_or(0),
-        left_out_hours: record.left_out,
-    }
-}
-
-fn judgement(judged: &Judged) -> v1::WindowJudgement {
-    let (p, z_equivalent, method) = match judged.verdict {
-        Some((p, z, Method::Conformal)) => (Some(p), Some(z), "conformal"),
-        Some((p, z, Method::StudentT)) => (Some(p), Some(z), "student-t"),
-        None => (None, None, "unknown"),
-    };
-    v1::WindowJudgement {
-        quantile: judged.quantile,
-        seconds: judged.value,
-        usual_seconds: judged.usual.0,
-        usual_share: judged.usual.1,
-        above: judged.above,
-        z: judged.z,
-        p,
-        z_equivalent,
-        z_literal: judged.z_literal,
-        candidate: judged.candidate,
-        method: method.to_owned(),
-        sum: judged.cusum.0,
-        limit: judged.cusum.1,
-        reference: judged.scope.word().to_owned(),
-    }
-}
-
-fn window(window: &Window) -> v1::BaselineWindow {
-    v1::BaselineWindow {
-        start: Some(time(seconds(window.start))),
-        length: Some(duration(Duration::from_secs(WINDOW.unsigned_abs()))),
-        count: window.count,
-        judgements: window.judged.iter().map(judgement).collect(),
-        not_judged: window.not_judged.clone(),
-    }
-}
-
-fn episode(record: EpisodeRecord) -> v1::Episode {
-    v1::Episode {
-        id: record.id,
-        operation: record.operation,
-        since: Some(time(record.since)),
-        until: maybe(record.until),
-        quantile: QUANTILES[usize::from(record.quantile).min(2)],
-        usual_seconds: record.usual,
-        worst_seconds: record.worst,
-        worst_z: record.worst_z,
-        ended: record.ended,
-        changes: record.changes,
-        surroundings: record.surroundings,
-        queries: record.queries,
-        rollbacks: record.rollbacks,
-    }
-}
-
-fn summary(view: &View) -> v1::BaselineSummary {
-    let observed = view.windows.iter().map(|it| it.count).sum();
-    v1::BaselineSummary {
-        operation: view.operation.clone(),
-        state: match view.state {
-            State::Learning => v1::BaselineState::Learning,
-            State::Usual => v1::BaselineState::Usual,
-            State::Degraded => v1::BaselineState::Degraded,
-            State::Silent => v1::BaselineState::Silent,
+impl Service {
+    /// Between which times calls are asked for, in nanoseconds since 1970.
+    fn range(&self, request: &v1::ListCallsRequest) -> Result<(i64, i64), Status> {
+        let v1::ListCallsRequest { from, until, last, .. } = request;
+        match last {
+            Some(_) if from.is_some() || until.is_some() => {
+                let message = "last goes together with neither from nor until";
+                Err(to_status(Error::invalid("TIME_INVALID", message)))
+            }
+            Some(last) => {
+                let nanos = last.seconds.saturating_mul(NANOS).saturating_add(last.nanos.into());
+                Ok((nanos_at(self.0.now()).saturating_sub(nanos), i64::MAX))
+            }
+            None => {
+                let from = instant(*from)?.map_or(i64::MIN, nanos_at);
+                Ok((from, instant(*until)?.map_or(i64::MAX, nanos_at)))
+            }
         }
-        .into(),
-        baseline: view.current.as_deref().map(baseline),
-        window: view.windows.first().map(window),
-        episode: view.episode.clone().map(episode),
-        observed,
-        last_observed_at: maybe(view.last.map(seconds)),
     }
 }
 
@@ -182,7 +86,7 @@ pub fn domain_status(baselines: &Baselines) -> Option<v1::DomainStatus> {
     let views = baselines.list();
     let unavailable = baselines.store().err();
     let trouble = baselines.trouble();
-    if views.is_empty() && unavailable.is_none() {
+    if views.is_empty() && unavailable.is_none() && trouble.is_empty() {
         return None;
     }
     let degraded = views.iter().filter_map(|view| view.episode.as_ref());
@@ -210,12 +114,12 @@ pub fn domain_status(baselines: &Baselines) -> Option<v1::DomainStatus> {
             message: error.message,
         });
     }
-    if let Some((since, why)) = trouble {
+    for (_, message) in trouble {
         condition = v1::Condition::Critical;
         findings.push(v1::Finding {
             code: "OBSERVATIONS_FAILING".to_owned(),
             subject: "observations".to_owned(),
-            message: format!("since {since}: {why}"),
+            message,
         });
     }
     let learning = views.iter().filter(|view| view.state == State::Learning).count();
@@ -235,7 +139,7 @@ pub fn domain_status(baselines: &Baselines) -> Option<v1::DomainStatus> {
 fn instant(given: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Status> {
     let read = |given: prost_types::Timestamp| {
         Timestamp::new(given.seconds, given.nanos).map_err(|error| {
-            to_status(Error::invalid("TIME_INVALID", format!("since is no time: {error}")))
+            to_status(Error::invalid("TIME_INVALID", format!("it is no time: {error}")))
         })
     };
     given.map(read).transpose()
@@ -444,6 +348,24 @@ impl BaselineService for Service {
             episodes: episodes.into_iter().map(episode).collect(),
             candidates: candidates.into_iter().map(candidate).collect(),
         }))
+    }
+
+    async fn list_calls(
+        &self,
+        request: Request<v1::ListCallsRequest>,
+    ) -> Result<Response<v1::ListCallsResponse>, Status> {
+        let v1::ListCallsRequest { operation, above_seconds, newest_first, limit, .. } =
+            request.get_ref();
+        let (from, until) = self.range(request.get_ref())?;
+        let asked = Asked {
+            from,
+            until,
+            above: (*above_seconds > 0.0).then(|| nanos_of(*above_seconds)),
+            newest_first: *newest_first,
+            limit: limited(*limit).map_err(to_status)?,
+        };
+        let found = self.0.calls(operation, asked).await.map_err(to_status)?;
+        Ok(Response::new(convert::found(found)))
     }
 
     type ExportBaselinesStream = Stream<v1::ExportBaselinesResponse>;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::episodes::told;
 use super::{Baselines, RUNBOOK};
 use crate::error::Result;
-use crate::events::{Condition, Severity, Source};
+use crate::events::{Condition, Severity, Source, episode_key};
 
 /// A shift of so long, in seconds, may be what is usual from now on: people are asked.
 const ASKED_AFTER: i64 = 86_400;
@@ -25,16 +25,17 @@ impl Source for Baselines {
         let now = self.outside.clock.now();
         let mut all: Vec<Condition> =
             self.open_episodes().iter().map(|episode| condition(episode, now)).collect();
-        if let Some((since, why)) = self.trouble() {
+        let trouble = self.trouble();
+        if let Some(since) = trouble.iter().map(|(since, _)| *since).min() {
+            let mut details: Vec<String> = trouble.into_iter().map(|(_, told)| told).collect();
+            details
+                .push("services keep what is not answered, as long as they have room".to_owned());
             all.push(Condition {
                 key: "baselines/failing".to_owned(),
                 subject: "observations".to_owned(),
                 severity: Severity::High,
                 title: "observations are not kept, or not judged".to_owned(),
-                details: vec![
-                    why,
-                    "services keep what is not answered, as long as they have room".to_owned(),
-                ],
+                details,
                 runbook: RUNBOOK.to_owned(),
                 since,
                 behind: Vec::new(),
@@ -88,7 +89,7 @@ pub fn condition(episode: &EpisodeRecord, now: Timestamp) -> Condition {
     }
     details.push(format!("genesisctl baseline show {operation}"));
     Condition {
-        key: format!("baselines/episode/{operation}"),
+        key: episode_key(operation),
         subject: operation.clone(),
         severity: Severity::High,
         title: told(episode),

@@ -377,7 +377,11 @@ impl Baselines {
     }
 }
 
-fn limited(limit: u32) -> Result<usize> {
+/// How many rows are asked for.
+///
+/// # Errors
+/// `LIMIT_INVALID`.
+pub fn limited(limit: u32) -> Result<usize> {
     match limit {
         0 => Ok(50),
         1..=LIST_LIMIT => Ok(limit as usize),

@@ -210,6 +210,10 @@ impl BaselineService for Server {
         unused()
     }
 
+    async fn list_calls(&self, _: Request<ListCallsRequest>) -> Answer<ListCallsResponse> {
+        unused()
+    }
+
     type ExportBaselinesStream = tokio_stream::Empty<Result<ExportBaselinesResponse, Status>>;
 
     async fn export_baselines(

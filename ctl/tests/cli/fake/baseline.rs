@@ -18,6 +18,7 @@ pub(crate) struct Baselines {
     pub(crate) known: HashMap<String, GetBaselineResponse>,
     pub(crate) history: Vec<Baseline>,
     pub(crate) anomalies: ListAnomaliesResponse,
+    pub(crate) found: ListCallsResponse,
     pub(crate) text: String,
     /// What is left out of each batch.
     pub(crate) left_out: ObserveResponse,
@@ -191,6 +192,23 @@ impl BaselineService for Inner {
             anomalies.candidates.clear();
         }
         Ok(Response::new(anomalies))
+    }
+
+    async fn list_calls(&self, request: Request<ListCallsRequest>) -> Answer<ListCallsResponse> {
+        let asked = request.get_ref();
+        let second = |at: Option<&prost_types::Timestamp>| at.map_or(-1, |at| at.seconds);
+        let noted = format!(
+            "{} {}..{} last {:?} above {} newest {} limit {}",
+            asked.operation,
+            second(asked.from.as_ref()),
+            second(asked.until.as_ref()),
+            asked.last.as_ref().map(|last| last.seconds),
+            asked.above_seconds,
+            asked.newest_first,
+            asked.limit
+        );
+        self.called("ListCalls", &noted, &request).await?;
+        Ok(Response::new(self.script.baselines.found.clone()))
     }
 
     type ExportBaselinesStream =

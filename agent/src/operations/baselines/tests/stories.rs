@@ -2,17 +2,56 @@
 
 use std::sync::Arc;
 
-use genesis_storage::Intent;
+use genesis_storage::{Intent, Producer};
 use jiff::SignedDuration;
 
 use super::world::World;
 use crate::events::Source;
 use crate::operations::baselines::calculate::Calculated;
 use crate::operations::baselines::plan::{HOUR, hour_of};
-use crate::operations::baselines::prepare::Column;
+use crate::operations::baselines::prepare::{Batch, Column};
 use crate::operations::baselines::verbs::State;
-use crate::operations::baselines::writer;
+use crate::operations::baselines::writer::{self, Stream};
 use crate::outside::Clock;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_commit_left_is_found_and_nothing_behind_it_counts() {
+    let mut world = World::new("").await;
+    let column = world.column("a", world.now() - 600, 600, 500, 1.0);
+    world.send(vec![column.clone()]).await;
+    // Nothing is in memory any more, and what is on the disk is damaged.
+    world.restart().await;
+    let own = world.own();
+    let (store, number) = (own.store().unwrap(), own.number("a").unwrap());
+    let hour = hour_of(world.now() - 600);
+    let put = |bytes: &[u8]| {
+        let hours = std::iter::once((number, hour, bytes));
+        store.write(|it| it.put_hours(hours)).unwrap();
+    };
+    let good = store.read(|it| it.hour(number, hour)).unwrap();
+    let good = good.unwrap();
+    put(b"damaged");
+    let stream = Stream::default();
+    let take = async |sequence: u64, stream: &Stream| {
+        let batch = Batch { producer: "p".to_owned(), sequence, columns: vec![column.clone()] };
+        own.take(batch, stream).await.unwrap().await.unwrap()
+    };
+    let failed = take(2, &stream).await.unwrap_err();
+    assert_eq!(failed.code, "STORAGE_RECORD_UNREADABLE");
+    let told = own.conditions().await.unwrap();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].details[0].contains("can't be read"), "{:?}", told[0].details);
+    put(&good);
+    // As where the disk had it, and said otherwise.
+    let landed = Producer { sequence: 2, at_millis: own.now().as_millisecond() };
+    store.write(|it| it.put_producer("p", landed)).unwrap();
+    assert_eq!(take(3, &stream).await.unwrap_err().code, "STREAM_BROKEN");
+    assert_eq!(own.conditions().await.unwrap(), []);
+    let next = Stream::default();
+    assert!(take(2, &next).await.unwrap().duplicate);
+    assert_eq!(take(3, &next).await.unwrap().counted, 500);
+    assert_eq!(count(&world), (1_000, 1_000));
+}
 
 /// Two days of history, a baseline, and healthy windows enough to judge by.
 async fn watched(text: &str) -> World {

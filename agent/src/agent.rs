@@ -26,7 +26,7 @@ use crate::operations::database::directory::Directory;
 use crate::operations::database::kill::Sessions;
 use crate::operations::database::remedies::{CancelQuery, ResetConnections};
 use crate::operations::database::{self, Databases};
-use crate::operations::health::{self, Health};
+use crate::operations::health::{self, Health, Latencies};
 use crate::operations::logs::Logs;
 use crate::operations::logs::make_room::MakeRoom;
 use crate::operations::logs::metrics::Metrics;
@@ -35,7 +35,7 @@ use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
 use crate::own_log::LogFile;
-use crate::rooms::{Rooms, Surroundings};
+use crate::rooms::{Rooms, Surroundings, Usual};
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
 use crate::runs::rollback::Dispatcher;
@@ -177,11 +177,12 @@ impl Agent {
             Arc::new(ResetConnections(Arc::clone(&sessions))),
             Arc::new(CancelQuery(Arc::clone(&sessions))),
         ];
+        let usual = Arc::new(Usual::default());
         let health = Health::open(
             state.clone(),
             outside.clone(),
             runs.clone(),
-            (remedies, Arc::clone(&trades)),
+            (remedies, Arc::clone(&trades), Arc::clone(&usual) as Arc<dyn Latencies>),
             (&config, places.clone()),
             health_metrics,
         )
@@ -238,6 +239,7 @@ impl Agent {
                 dispatcher: Arc::clone(&going_back),
             }),
         )?;
+        let _ = usual.0.set(Arc::downgrade(&baselines));
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,

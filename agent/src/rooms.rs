@@ -1,7 +1,7 @@
 //! Where rooms meet that don't know one another: what the care of databases asks of trades and backups, and baselines of
 //! breakers, health and databases. Part of the composition, as [`crate::agent`] is.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,8 +13,9 @@ use crate::operations::breaker::Breakers;
 use crate::operations::database::preflight::TradesSeen;
 use crate::operations::database::record::Truth;
 use crate::operations::database::{Databases, Neighbours};
-use crate::operations::health::{Health, life::Status};
+use crate::operations::health::{Health, Latencies, life::Status};
 use crate::outside::Host;
+use crate::outside::probes::{Measured, Outcome};
 use crate::runs::rollback::Dispatcher;
 use crate::trading::{Critical, Trades};
 
@@ -150,5 +151,59 @@ impl baselines::Neighbours for Surroundings {
             });
         }
         lines
+    }
+}
+
+/// What health asks of baselines, which are made after it.
+#[derive(Default)]
+pub struct Usual(pub OnceLock<Weak<baselines::Baselines>>);
+
+impl Latencies for Usual {
+    fn degraded(&self, operation: &str) -> Outcome {
+        let baselines = self.0.get().and_then(Weak::upgrade);
+        let baselines = baselines.ok_or("there are no baselines yet")?;
+        baselines.store().map_err(|error| error.chain())?;
+        if let Some((_, told)) = baselines.trouble().into_iter().next() {
+            return Err(told);
+        }
+        let views = match operation {
+            "" => baselines.list(),
+            operation => vec![baselines.get(operation).map_err(|error| error.message)?],
+        };
+        degraded(operation, &views)
+    }
+}
+
+/// How many of these operations have left what is usual. One that is asked for by name must be known to be well; of all
+/// of them, some are always silent.
+fn degraded(operation: &str, views: &[baselines::verbs::View]) -> Outcome {
+    use baselines::verbs::State;
+
+    let left: Vec<String> = views
+        .iter()
+        .filter_map(|view| view.episode.as_ref())
+        .map(baselines::episodes::told)
+        .collect();
+    if !left.is_empty() {
+        return Ok(Measured { value: left.len() as f64, detail: left.join("; ") });
+    }
+    let usual = views.iter().filter(|view| view.state == State::Usual).count();
+    match views {
+        [one] if !operation.is_empty() => match one.state {
+            State::Learning => Err(format!("what is usual for {operation} is not known yet")),
+            State::Silent => {
+                Err(format!("{operation} is silent: none of its windows was judged lately"))
+            }
+            State::Usual | State::Degraded => {
+                Ok(Measured { value: 0.0, detail: format!("{operation} is as usual") })
+            }
+        },
+        all => Ok(Measured {
+            value: 0.0,
+            detail: format!(
+                "{usual} of {} operations are as usual, the others not judged lately",
+                all.len()
+            ),
+        }),
     }
 }

@@ -119,7 +119,8 @@ pub fn unit(probe: &Probe) -> &'static str {
         | Probe::DatabaseDeadlocks { .. }
         | Probe::DatabaseIntegrity { .. }
         | Probe::Sql { .. }
-        | Probe::Secrets { .. } => "",
+        | Probe::Secrets { .. }
+        | Probe::Latency { .. } => "",
     }
 }
 
@@ -258,6 +259,7 @@ impl Check {
             | Probe::Clock
             | Probe::Secrets { .. }
             | Probe::Agent => String::new(),
+            Probe::Latency { operation } => operation.clone(),
             Probe::DatabaseAnswers { database }
             | Probe::DatabasePool { database }
             | Probe::DatabasePooler { database }
@@ -303,6 +305,7 @@ pub fn usual_row(probe: &Probe) -> &'static Row {
         }
         Probe::DatabasePool { .. } | Probe::DatabasePooler { .. } => "connection-pool",
         Probe::DatabaseBlocked { .. } | Probe::DatabaseDeadlocks { .. } => "database-lock",
+        Probe::Latency { .. } => "api-degradation",
         _ => "none",
     };
     // The last row is that of none.
@@ -327,7 +330,7 @@ pub fn usual_limits(probe: &Probe) -> Limits {
         Probe::DatabasePool { .. } | Probe::DatabasePooler { .. } => {
             limits(Worse::Below, Some(20.0), Some(10.0), Some(20.0))
         }
-        Probe::DatabaseBlocked { .. } | Probe::DatabaseIntegrity { .. } => {
+        Probe::DatabaseBlocked { .. } | Probe::DatabaseIntegrity { .. } | Probe::Latency { .. } => {
             limits(Worse::Above, None, Some(0.0), None)
         }
         // The server itself has ended them; what is left is that they come.

@@ -158,6 +158,18 @@ struct Live {
     pending: VecDeque<Pending>,
 }
 
+/// What health asks of baselines.
+pub trait Latencies: Send + Sync {
+    /// How many operations have left what is usual, of this one, or of all where it is empty.
+    ///
+    /// # Errors
+    /// Why it can't be told.
+    fn degraded(&self, operation: &str) -> crate::outside::probes::Outcome;
+}
+
+/// Who health acts through and asks.
+pub type Others = (Vec<Arc<dyn Remedy>>, Arc<Trades>, Arc<dyn Latencies>);
+
 /// Health of this host.
 pub struct Health {
     state: State,
@@ -165,6 +177,7 @@ pub struct Health {
     runs: Runs,
     remedies: Vec<Arc<dyn Remedy>>,
     trades: Arc<Trades>,
+    latencies: Arc<dyn Latencies>,
     /// Somebody is being asked about trades.
     asking_about_trades: AtomicBool,
     places: Places,
@@ -196,7 +209,7 @@ impl Health {
         state: State,
         outside: Outside,
         runs: Runs,
-        (remedies, trades): (Vec<Arc<dyn Remedy>>, Arc<Trades>),
+        (remedies, trades, latencies): Others,
         (config, places): (&crate::config::Config, Places),
         metrics: Metrics,
     ) -> Result<Arc<Self>> {
@@ -207,6 +220,7 @@ impl Health {
             runs,
             remedies,
             trades,
+            latencies,
             asking_about_trades: AtomicBool::new(false),
             watched: ArcSwap::from_pointee(Watched::of(config, &places)),
             config: ArcSwap::from_pointee(config.health.clone()),

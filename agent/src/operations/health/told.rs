@@ -12,6 +12,7 @@ use super::life::UNKNOWN_LIMIT;
 use super::record::issue_id;
 use crate::error::Result;
 use crate::events::{Condition, Severity, Source};
+use crate::outside::probes::Probe;
 
 /// Something is tried about it by itself, so that nobody is got out of bed before that was in vain.
 const TRIED_FIRST: Severity = Severity::High;
@@ -82,6 +83,12 @@ impl Source for Health {
             let severity = if tried { check.severity.min(TRIED_FIRST) } else { check.severity };
             let mut behind = covering(id);
             behind.extend(self.root(id).map(|root| issue_key(&root)));
+            if let Probe::Latency { operation } = &check.probe
+                && severity <= TRIED_FIRST
+            {
+                // Of an episode people hear where it is found; what is tried about it is news once it was in vain.
+                behind.extend(self.episodes(operation)?);
+            }
             let mut details = vec![match issue.attempts {
                 0 if tried => "its action has not begun yet".to_owned(),
                 0 => "nothing is done about it by itself".to_owned(),
@@ -118,6 +125,16 @@ impl Source for Health {
             });
         }
         Ok(found)
+    }
+}
+
+impl Health {
+    /// The conditions of the episodes that go on, of an operation, or of all where it is empty.
+    fn episodes(&self, operation: &str) -> Result<Vec<String>> {
+        let open = self.state.read(|reading| Ok(reading.baselines().open_episodes()?))?;
+        let names = open.into_iter().map(|episode| episode.operation);
+        let its = names.filter(|name| operation.is_empty() || name == operation);
+        Ok(its.map(|name| crate::events::episode_key(&name)).collect())
     }
 }
 

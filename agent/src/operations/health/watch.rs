@@ -159,6 +159,7 @@ impl Health {
         match probe {
             Probe::Agent => self.measure_agent().await,
             Probe::BackupAge { source, level } => self.measure_backup(source, *level).await,
+            Probe::Latency { operation } => self.latencies.degraded(operation),
             probe => self.outside.prober.measure(probe).await,
         }
     }

@@ -151,6 +151,11 @@ pub enum Probe {
         /// At least.
         level: BackupLevel,
     },
+    /// How many operations have left what is usual. The agent knows it by itself: [`Prober::measure`] does not answer.
+    Latency {
+        /// Which one; empty for all of them.
+        operation: String,
+    },
     /// Days until the certificate ends that is served somewhere; negative once it has.
     Certificate {
         /// "host:port".
@@ -234,6 +239,8 @@ impl fmt::Display for Probe {
             Self::DatabaseIntegrity { database } => write!(f, "integrity of {database}"),
             Self::Sql { database, .. } => write!(f, "a query in {database}"),
             Self::BackupAge { source, .. } => write!(f, "backup of {source}"),
+            Self::Latency { operation } if operation.is_empty() => f.write_str("latencies"),
+            Self::Latency { operation } => write!(f, "latency of {operation}"),
             Self::Certificate { address, server_name } => {
                 write!(f, "certificate of {server_name} at {address}")
             }

@@ -76,6 +76,7 @@ impl Prober for HostProber {
             | Probe::Process { .. }
             | Probe::Secrets { .. }
             | Probe::BackupAge { .. }
+            | Probe::Latency { .. }
             | Probe::Agent => {
                 let look = probe.clone();
                 self.aside.run(probe, move || of_host(&look)).await?
@@ -97,7 +98,7 @@ fn of_host(probe: &Probe) -> Outcome {
         Probe::Load => processes::load(),
         Probe::Clock => clock::error(),
         Probe::Secrets { files } => secrets::open_to_others(files),
-        Probe::Agent | Probe::BackupAge { .. } => {
+        Probe::Agent | Probe::BackupAge { .. } | Probe::Latency { .. } => {
             Err("the agent is not asked by a probe".to_owned())
         }
         Probe::Tcp { .. }

@@ -15,7 +15,8 @@ const PROBE_HELP: &str = "What is looked at: disk-bytes, disk-inodes (free %), m
                           queue-command, queue-scrape, queue-sql (a number), clock (ms), secrets (how many are open to others), agent (ms of a \
                           commit), database-answers (ms; down is worse than any), database-pool, database-pooler (free %), \
                           database-blocked (how many wait), database-deadlocks (how many within 5 minutes), database-integrity \
-                          (how many faults), backup-age (hours), certificate (days until the one that is served ends).";
+                          (how many faults), backup-age (hours), certificate (days until the one that is served ends), baseline (how many operations have left what \
+                          is usual).";
 
 pub(super) fn read_probe(section: &Section<'_>, databases: &[NamedDatabase]) -> Option<Probe> {
     let kind = section.parsed("probe", None, PROBE_HELP, |text| Ok(text.to_owned()));
@@ -23,7 +24,7 @@ pub(super) fn read_probe(section: &Section<'_>, databases: &[NamedDatabase]) -> 
         "target",
         Some(""),
         "Of what: a path (disk-*, memory-cgroup), host:port (tcp, certificate), a URL (http, queue-scrape; grpc-health also unix:/path), a pidfile's \
-         path or a process name (process, memory-process).",
+         path or a process name (process, memory-process), an operation (baseline; empty: all of them).",
     );
     let of = section.parsed(
         "of",
@@ -162,6 +163,7 @@ pub(super) fn read_probe(section: &Section<'_>, databases: &[NamedDatabase]) -> 
         }
         "secrets" => Some(Probe::Secrets { files: files.into_iter().map(PathBuf::from).collect() }),
         "agent" => Some(Probe::Agent),
+        "baseline" => Some(Probe::Latency { operation: target }),
         other => {
             section.problem(
                 "probe",

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::config::{Config as AgentConfig, Places};
 use crate::emergency::Emergency;
 use crate::error::{Error, Result};
-use crate::operations::health::{Health, Metrics};
+use crate::operations::health::{Health, Latencies, Metrics};
 use crate::outside::probes::{Measured, Outcome, Probe, Prober};
 use crate::outside::{Clock, ManualClock, Outside};
 use crate::plan::PlanStep;
@@ -44,6 +44,15 @@ impl World {
 
     pub(super) fn acts(&self) -> usize {
         self.acts.lock().unwrap().len()
+    }
+}
+
+impl Latencies for World {
+    fn degraded(&self, operation: &str) -> Outcome {
+        let path = PathBuf::from(format!("/{operation}"));
+        let value = self.values.lock().unwrap().get(&path).copied().unwrap_or(Some(0.0));
+        let value = value.ok_or_else(|| "nobody knows".to_owned())?;
+        Ok(Measured { value, detail: format!("{value} left") })
     }
 }
 
@@ -254,7 +263,7 @@ async fn open(
         state.clone(),
         outside,
         runs,
-        (remedies, trades),
+        (remedies, trades, Arc::clone(world) as Arc<dyn Latencies>),
         (&config, places.clone()),
         Metrics::default(),
     )

@@ -29,6 +29,7 @@ pub mod pki;
 pub mod ports;
 pub mod postgres;
 pub mod private_ca;
+pub mod prometheus;
 pub mod psql;
 pub mod random;
 pub mod s3;

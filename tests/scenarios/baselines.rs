@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use genesis_tests::alerts::{channel, secret};
+use genesis_tests::alerts::{channel, mode, secret};
 use genesis_tests::clock::{now, wait_for, wait_until};
+use genesis_tests::health::{Check, config};
 use genesis_tests::http_script::{HttpScript, says};
+use genesis_tests::postgres::Postgres;
 use genesis_tests::{TestAgent, http};
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -31,7 +33,7 @@ impl Traffic {
         (bits as f64 + 0.5) / (1_u64 << 52) as f64
     }
 
-    fn milliseconds(&mut self, scale: f64) -> f64 {
+    pub(crate) fn milliseconds(&mut self, scale: f64) -> f64 {
         let (one, other) = (self.uniform(), self.uniform());
         let normal = (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * other).cos();
         20.0 * scale * (0.5 * normal).exp()
@@ -80,7 +82,13 @@ pub(crate) fn shown(agent: &TestAgent) -> Value {
 }
 
 /// Two windows pass with these calls in each, and are judged.
-fn windows(agent: &TestAgent, clock: &Clock, traffic: &mut Traffic, ahead: &mut i64, scale: f64) {
+pub(crate) fn windows(
+    agent: &TestAgent,
+    clock: &Clock,
+    traffic: &mut Traffic,
+    ahead: &mut i64,
+    scale: f64,
+) {
     *ahead += 660;
     let until = now().as_second() + *ahead;
     let start = until - until.rem_euclid(300) - 600;
@@ -171,6 +179,26 @@ fn observations_of_a_file_become_a_baseline_that_prometheus_understands() {
     }
     let page = http::get(agent.http(), "/api/operations/baselines/status").1;
     assert!(page.contains("orders.place"), "{page}");
+    let calls = ["baseline", "calls", "orders.place", "-o", "json"];
+    let calls = |more: &[&str]| agent.ctl(&[&calls[..], more].concat()).ok().response();
+    let slowest = calls(&["--limit", "3"]);
+    assert_eq!((&slowest["inRange"], &slowest["matched"]), (&"20000".into(), &"20000".into()));
+    let each = slowest["calls"].as_array().unwrap();
+    let took: Vec<f64> = each.iter().map(|it| it["seconds"].as_f64().unwrap()).collect();
+    assert!(took.len() == 3 && took.is_sorted_by(|one, next| one >= next), "{slowest:#}");
+    assert!((took[0] / baseline["maxSeconds"].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    let few = calls(&["--last", "2h", "--above", "40ms", "--newest"]);
+    assert!(few["matched"].as_str().unwrap().parse::<u32>().unwrap() < 200, "{few:#}");
+    agent
+        .ctl(&["baseline", "calls", "orders.place", "--limit", "2"])
+        .ok()
+        .says(&["ENDED", "20,000 calls; kept since"]);
+    agent.ctl(&["baseline", "calls", "nobody"]).exits(1).says(&["OPERATION_NOT_FOUND"]);
+    let backwards = ["--from", "2024-01-02", "--until", "2024-01-01"];
+    agent
+        .ctl(&[&["baseline", "calls", "orders.place"][..], &backwards].concat())
+        .exits(2)
+        .says(&["TIME_INVALID"]);
     agent.ctl(&["baseline", "show", "nobody"]).exits(1).says(&["OPERATION_NOT_FOUND"]);
     agent
         .ctl(&["baseline", "accept", "--operation", "orders.place", "--reason", "x", "--yes"])
@@ -195,12 +223,25 @@ fn promtool(text: &str) {
 #[test]
 fn a_doubled_latency_opens_the_breaker_and_calls_people_once_with_what_changed() {
     let page = HttpScript::start([], says(200, ""));
+    let server = Postgres::start("shared_preload_libraries = 'pg_stat_statements'\n");
+    server.sql("postgres", "CREATE DATABASE trades");
+    server.sql("trades", "CREATE EXTENSION pg_stat_statements");
     let mut agent = TestAgent::new(|folder| {
         let key = secret(folder, "hook", "key");
         let lines = format!("url = {:?}\nsecret_file = {key:?}", page.url("/"));
+        let database = format!(
+            "[[database.instance]]\nname = \"trades\"\nurl = \"{}\"\nschedule = \"never\"\n",
+            server.url("trades")
+        );
+        let acted = folder.join("acted");
+        let check = Check::new("latency", "baseline").text("target", "orders.place").set(
+            "action",
+            format!("{{ command = [\"/usr/bin/touch\", {acted:?}], timeout = \"5s\" }}"),
+        );
         format!(
-            "[alerts]\ngroup = \"0s\"\nhigh = [\"hook\"]\n{}",
-            channel("hook", "webhook", &lines)
+            "[alerts]\ngroup = \"0s\"\nhigh = [\"hook\"]\n{}{database}{}",
+            channel("hook", "webhook", &lines),
+            config("", [&check])
         )
     });
     let clock = Clock::of(&mut agent);
@@ -217,6 +258,9 @@ fn a_doubled_latency_opens_the_breaker_and_calls_people_once_with_what_changed()
     }
     let usual = shown(&agent);
     assert_eq!(usual["operation"]["state"], "BASELINE_STATE_USUAL", "{usual:#}");
+    let look = agent.ctl(&["health", "check", "--check", "latency"]);
+    look.ok().says(&["OK", "orders.place is as usual"]);
+    server.sql("trades", "SELECT pg_sleep(0.5) AS what_the_orders_wait_for");
     assert_eq!(usual["windows"][0]["notJudged"], "", "{:#}", usual["windows"]);
     // Somebody changes something, and it is twice as slow.
     let text = std::fs::read_to_string(agent.config()).unwrap();
@@ -233,6 +277,23 @@ fn a_doubled_latency_opens_the_breaker_and_calls_people_once_with_what_changed()
     let surroundings = episode["surroundings"].to_string();
     assert!(surroundings.contains("load ") && surroundings.contains("memory "), "{episode:#}");
     assert!(!firing["details"].as_array().unwrap().is_empty());
+    let queries = episode["queries"].to_string();
+    assert!(
+        queries.contains("trades: ") && queries.contains("what_the_orders_wait_for"),
+        "{queries}"
+    );
+    // The row of the remediation matrix acts by it, and people do not hear of it twice.
+    wait_until("the check's action", || agent.folder().join("log/acted").exists());
+    let issue = wait_for("the check's issue", || {
+        let all = agent.alerts()["firing"].as_array().cloned().unwrap_or_default();
+        all.into_iter()
+            .find(|it| it["title"].as_str().unwrap().starts_with("latency: orders.place"))
+    });
+    assert_eq!(issue["runbook"], "api-degradation", "{issue:#}");
+    assert!(
+        issue["quiet"].to_string().contains("behind baselines/episode/orders.place"),
+        "{issue:#}"
+    );
     agent.ctl(&["baseline", "list", "--degraded"]).exits(3).says(&["orders.place", "DEGRADED"]);
     agent.ctl(&["status"]).exits(3).says(&["LATENCY_DEGRADED"]);
     let breaker = agent.ctl(&["breaker", "show", "orders.place", "-o", "json"]);
@@ -406,8 +467,16 @@ fn an_exporter_of_opentelemetry_pushes_with_its_token_and_not_without() {
     assert!(off.contains("OTLP_OFF") && off.ends_with("404"), "{off}");
     let token = secret(agent.folder(), "otlp", "secret");
     let text = std::fs::read_to_string(agent.config()).unwrap();
-    agent.configure(&format!("{text}\n[baselines]\notlp_token_file = {token:?}\n"));
+    // With the built-in checks.
+    let text = text.replace("[health]\ndefaults = false\n", "");
+    agent.configure(&format!("{text}\n[health]\n[baselines]\notlp_token_file = {token:?}\n"));
     agent.restart();
+    // Whoever can read the token can push.
+    let looked = || agent.ctl(&["health", "check", "--check", "secrets"]);
+    looked().ok().says(&["OK"]);
+    mode(&token, 0o644);
+    looked().says(&["secrets", "WARN", token.to_str().unwrap()]);
+    mode(&token, 0o600);
     let denied = send(&agent, "other");
     assert!(denied.contains("OTLP_DENIED") && denied.ends_with("401"), "{denied}");
     let taken = send(&agent, "secret");

@@ -19,6 +19,7 @@ mod backup_kill;
 mod backup_tools;
 mod baselines;
 mod baselines_kill;
+mod baselines_real;
 mod breaker;
 mod certificates;
 mod certificates_ari;

@@ -35,6 +35,22 @@ pub fn hit(name: &str) {
 #[inline(always)]
 pub fn hit(_name: &str) {}
 
+/// Whether what follows is to fail here: while the file is there that `GENESIS_FAULT=name:path` names. For faults that a
+/// real disk can't be made to have at one write and not at the one before it.
+#[cfg(debug_assertions)]
+pub fn fails(name: &str) -> bool {
+    let Ok(text) = std::env::var("GENESIS_FAULT") else { return false };
+    text.split_once(':')
+        .is_some_and(|(wanted, path)| wanted == name && std::path::Path::new(path).exists())
+}
+
+/// Never, in builds without debug assertions.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn fails(_name: &str) -> bool {
+    false
+}
+
 /// Waits here while the file is there that `GENESIS_PAUSE=name:path` names, having made `path.reached`.
 #[cfg(debug_assertions)]
 pub fn pause(name: &str) {

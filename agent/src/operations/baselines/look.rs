@@ -14,6 +14,7 @@ use super::plan::{WINDOW, hour_of, hour_of_week};
 use super::standing::WatchRecord;
 use super::{Baselines, What, windows};
 use crate::error::{Error, Result};
+use crate::outside::failpoint;
 
 /// How often it is looked, while there is something to look at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -252,7 +253,10 @@ impl Baselines {
             });
             each.collect()
         };
-        crate::outside::failpoint::hit("baselines.before-keep");
+        failpoint::hit("baselines.before-keep");
+        if failpoint::fails("baselines.keep") {
+            return Err(Error::unavailable("STORAGE_FAILED", "a test says that the disk fails"));
+        }
         store.write(|writing| {
             for Judgement { number, outcome, .. } in judged {
                 if let Some(past) = outcome.past {

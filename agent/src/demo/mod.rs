@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use crate::error::{Error, Result};
+use crate::outside::{Clock, SystemClock};
 
+mod latencies;
 mod orders;
 mod writer;
 
@@ -144,6 +146,7 @@ impl Tour {
         self.ctl(&["alerts", "ack", "last", "--for", "1h", "--reason", "olga is on it"], &[0])?;
         self.ctl(&["emergency", "release", "--reason", "they are right again"], &[0])?;
         self.ctl(&["alerts", "show", "last"], &[0])?;
+        self.learn_what_is_usual()?;
         show("# A circuit breaker that services follow, opened by hand and closed again:");
         self.ctl(
             &["breaker", "trip", "orders-api", "--for", "10m", "--reason", "the venue restarts"],
@@ -186,6 +189,20 @@ impl Tour {
         self.ctl(&["backup", "verify", orders::NAME, "--level", "L2"], &[0])?;
         self.ctl(&["backup", "run", "agent"], &[0])?;
         self.ctl(&["backup", "list"], &[0])
+    }
+
+    fn learn_what_is_usual(&self) -> Result<()> {
+        show(
+            "# How long the orders of the last thirty hours took. What is usual comes of it, and which calls were slow:",
+        );
+        let file = self.root.join("latencies.csv");
+        fs::write(&file, latencies::csv(SystemClock::new().now()))
+            .map_err(io_failed("can't write latencies"))?;
+        self.ctl(&["observe", "--file", &file.display().to_string()], &[0])?;
+        self.ctl(&["baseline", "recalculate"], &[0])?;
+        // No window of it could be judged yet.
+        self.ctl(&["baseline", "show", latencies::OPERATION], &[5])?;
+        self.ctl(&["baseline", "calls", latencies::OPERATION, "--limit", "3"], &[0])
     }
 
     /// Gets every line back and holds it against what the writer wrote.

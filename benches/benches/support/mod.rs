@@ -6,7 +6,9 @@ pub(crate) mod alertmanager;
 pub(crate) mod cpu;
 pub(crate) mod hosts;
 pub(crate) mod monit;
+pub(crate) mod python;
 pub(crate) mod trading_log;
+pub(crate) mod traffic;
 pub(crate) mod watched;
 
 use std::path::{Path, PathBuf};

@@ -15,8 +15,9 @@ pub fn normal_cdf(x: f64) -> f64 {
         }
         return 0.5 + sum * density(x);
     }
-    // 150 terms serve from 2.5 on.
-    let ratio = (1..=150).rev().fold(far, |below, k| far + f64::from(k) / below);
+    // So many terms leave an error of 1e-14, from 2.5 on.
+    let terms = (300.0 / (far * far)) as u32 + 8;
+    let ratio = (1..=terms).rev().fold(far, |below, k| far + f64::from(k) / below);
     let tail = density(far) / ratio;
     if x < 0.0 { tail } else { 1.0 - tail }
 }

@@ -22,5 +22,5 @@ fn as_scipy_has_them() {
         assert!(error <= most, "{line}: {found}, off by {error:e}");
         rows += 1;
     }
-    assert_eq!(rows, 277);
+    assert_eq!(rows, 347);
 }

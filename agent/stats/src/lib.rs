@@ -3,6 +3,7 @@
 pub mod column;
 mod cusum;
 mod deviation;
+pub mod experiment;
 mod normal;
 mod quantile;
 mod ramp;

@@ -12,7 +12,7 @@ const MIXTURE: f64 = 8.2123;
 /// 1970), with the normal mixture; as a p-value Johari, Koomen, Pekelis and Walsh, "Always Valid Inference" (Operations
 /// Research 70, 2022), section 4; for means of any distribution as Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
 /// "Time-Uniform Central Limit Theory and Asymptotic Confidence Sequences" (Annals of Statistics 52, 2024). With
-/// S = z* sqrt(t) and r the mixture's variance, L = exp(r S^2 / (2 (1 + r t))) / sqrt(1 + r t).
+/// S = z sqrt(t) and r the mixture's variance, L = exp(r S^2 / (2 (1 + r t))) / sqrt(1 + r t).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct AlwaysValid {
     /// The largest ln L of the looks where the variant was ahead, at least 0.
@@ -24,15 +24,15 @@ pub struct AlwaysValid {
 }
 
 impl AlwaysValid {
-    /// Takes a look at `z_star` with `information`, of which that at the horizon is 1; it may be more. Not a number,
+    /// Takes a look at `z` with `information`, of which that at the horizon is 1; it may be more. Not a number,
     /// or no information, counts as no look.
-    pub fn take(&mut self, z_star: f64, information: f64) {
-        if !(z_star.is_finite() && information > 0.0 && information.is_finite()) {
+    pub fn take(&mut self, z: f64, information: f64) {
+        if !(z.is_finite() && information > 0.0 && information.is_finite()) {
             return;
         }
         let gained = 1.0 + MIXTURE * information;
-        let found = MIXTURE * z_star * z_star * information / (2.0 * gained) - 0.5 * gained.ln();
-        let side = if z_star > 0.0 { &mut self.up } else { &mut self.down };
+        let found = MIXTURE * z * z * information / (2.0 * gained) - 0.5 * gained.ln();
+        let side = if z > 0.0 { &mut self.up } else { &mut self.down };
         *side = side.max(found);
         self.count += 1;
     }

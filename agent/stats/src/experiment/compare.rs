@@ -34,8 +34,11 @@ pub struct Comparison {
     pub d: f64,
     /// Hedges' g: d without its bias.
     pub g: f64,
-    /// The z that decisions over many looks are made of, see [`compare`].
+    /// The z that skewness takes from, see [`compare`]. The guard of rollbacks goes by it.
     pub z_star: f64,
+    /// What the looks of the sequential designs go by: the smaller in magnitude of z* and of the z with the pooled
+    /// standard deviation, see [`compare`].
+    pub z_look: f64,
     /// Whether the above means anything.
     pub spread: Spread,
 }
@@ -51,7 +54,26 @@ pub struct Comparison {
 /// applied to z = t with the skewness of the difference, g = (k3V/nV^2 - k3C/nC^2) / (sV^2/nV + sC^2/nC)^1.5:
 /// zH = z + g z^2/3 + g^2 z^3/27 + g/6. z* is the smaller in magnitude of z and zH, and 0 where their signs differ:
 /// with few trades the skewness is known badly, and the correction may only make less of a difference, never more.
+///
+/// z* knows of no loss that the smaller arm has not seen yet: where one trade in a hundred loses what sixty make, 37 %
+/// of variants with a hundred trades have seen none, look calm and good, and 90/10 tests looked at by z* alone are
+/// significant without any difference in 13 to 14 % of cases (8 % at one in fifty). The z of the pooled standard
+/// deviation, d sqrt(nC nV / (nC + nV)), has what the control knows of such losses, too. The looks take the smaller of
+/// both, which holds the error at 5 % in all simulated cells (tests/experiments.rs) and costs nothing at 50/50, where
+/// both are the same.
 pub fn compare(control: &Moments, variant: &Moments) -> Option<Comparison> {
+    measure(control, variant).map(|measured| match measured.spread {
+        Spread::Regular => Comparison {
+            p: (2.0 * t_upper_tail(measured.t.abs(), measured.nu)).min(1.0),
+            g: measured.d * unbiased((control.n() + variant.n() - 2) as f64),
+            ..measured
+        },
+        _ => measured,
+    })
+}
+
+/// The same but for p and g, which are NaN, at a tenth of the cost.
+pub(super) fn measure(control: &Moments, variant: &Moments) -> Option<Comparison> {
     let (variance_c, variance_v) = (control.variance()?, variant.variance()?);
     let (nc, nv) = (control.n() as f64, variant.n() as f64);
     let difference = variant.mean_above(control);
@@ -71,6 +93,7 @@ pub fn compare(control: &Moments, variant: &Moments) -> Option<Comparison> {
             d: far,
             g: far,
             z_star: far,
+            z_look: far,
             spread: if equal { Spread::Equal } else { Spread::Degenerate },
         });
     }
@@ -85,16 +108,20 @@ pub fn compare(control: &Moments, variant: &Moments) -> Option<Comparison> {
     // Of the standardised third cumulants, for the same reason.
     let skew = (variant.third_cumulant() / square / standard_error) / (nv * nv)
         - (control.third_cumulant() / square / standard_error) / (nc * nc);
+    let z_star = skew_safe(t, skew);
+    let pooled_z = d * (nc * nv / (nc + nv)).sqrt();
     Some(Comparison {
         difference,
         standard_error,
         t,
         nu,
-        p: (2.0 * t_upper_tail(t.abs(), nu)).min(1.0),
+        p: f64::NAN,
         pooled_sd,
         d,
-        g: d * unbiased(pooled_nu),
-        z_star: skew_safe(t, skew),
+        g: f64::NAN,
+        z_star,
+        // Of one sign, if z* has one.
+        z_look: if pooled_z.abs() < z_star.abs() { pooled_z } else { z_star },
         spread: Spread::Regular,
     })
 }
@@ -175,6 +202,23 @@ mod tests {
         assert_eq!(skew_safe(-0.01, 0.6), 0.0);
         assert_eq!(skew_safe(0.0, 0.3), 0.0);
         assert_eq!(skew_safe(1.5, 0.0), 1.5);
+    }
+
+    /// A variant that has not seen a loss yet against a control that has.
+    #[test]
+    fn losses_that_only_the_control_has_seen_count_for_both() {
+        let calm = of(&[1.0, 1.2, 0.8, 1.1, 0.9].repeat(20));
+        let mut trades = [1.0, 1.2, 0.8, 1.1, 0.9].repeat(200);
+        trades.extend([-30.0; 10]);
+        let found = compare(&of(&trades), &calm).unwrap();
+        assert!(found.t > 3.0 && found.z_star > 2.5, "{found:?}");
+        assert!(found.z_look > 0.0 && found.z_look < 1.0, "{found:?}");
+        let turned = compare(&calm, &of(&trades)).unwrap();
+        assert_eq!(turned.z_look, -found.z_look);
+        // At equal numbers nothing is taken, however different the spreads.
+        let wide = of(&[-3.0, 9.0, 2.0, 5.0, 7.0].repeat(20));
+        let even = compare(&calm, &wide).unwrap();
+        assert!((even.z_look - even.z_star).abs() < 1e-12 * even.z_star, "{even:?}");
     }
 
     /// The sign of the skewness: an arm with rare large losses has a z that is too far down by chance.

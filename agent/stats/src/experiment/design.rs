@@ -7,7 +7,7 @@ use super::{Comparison, Looks, Rules, Spread};
 /// How a test is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Design {
-    /// At every look, by the running maxima of z* t^(1/4): see [`Looks`].
+    /// At every look, by the running maxima of z t^(1/4): see [`Looks`].
     #[default]
     Sequential,
     /// Once, at the planned number of trades, by Welch's t to the letter.
@@ -139,13 +139,13 @@ impl State {
         }
         let last = smaller >= rules.horizon;
         match self {
-            Self::Sequential(looks) => looks.take(compared.z_star, information),
+            Self::Sequential(looks) => looks.take(compared.z_look, information),
             Self::Fixed(look) if last && look.taken.is_none() => {
                 look.taken = Some((compared.t, compared.p));
             }
             Self::Fixed(_) => {}
-            Self::LanDemets(looks) => looks.take(compared.z_star, information, last),
-            Self::AlwaysValid(looks) => looks.take(compared.z_star, information),
+            Self::LanDemets(looks) => looks.take(compared.z_look, information, last),
+            Self::AlwaysValid(looks) => looks.take(compared.z_look, information),
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn compared(t: f64, p: f64) -> Comparison {
         let control = [0.0, 1.0].into_iter().collect();
         let compared = super::super::compare(&control, &control).unwrap();
-        Comparison { t, p, z_star: t, ..compared }
+        Comparison { t, p, z_star: t, z_look: t, ..compared }
     }
 
     #[test]

@@ -73,9 +73,9 @@ pub fn boundary_critical(alpha: f64) -> Option<f64> {
 /// What the looks have shown so far; to be stored with the tallies.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Looks {
-    /// W+: the largest of z* t^(1/4), at least 0.
+    /// W+: the largest of z t^(1/4), at least 0.
     pub up: f64,
-    /// W-: the largest of -z* t^(1/4), at least 0.
+    /// W-: the largest of -z t^(1/4), at least 0.
     pub down: f64,
     /// The information of the last look that counted, at most 1.
     pub information: f64,
@@ -84,19 +84,20 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// Takes a look at `z_star` with `information`, of which that at the horizon is 1.
+    /// Takes a look at `z`, [`Comparison::z_look`](super::Comparison::z_look), with `information`, of which that at
+    /// the horizon is 1.
     ///
     /// A look counts from an information of 0.2 on, where the boundary begins: a control that lags behind may leave it
     /// lower though both arms have their hundred trades. The first look at 1 or more is the last that counts, as 1;
     /// beyond the horizon more looks would be more chances than the boundary knows of. Not a number counts as no look.
-    pub fn take(&mut self, z_star: f64, information: f64) {
+    pub fn take(&mut self, z: f64, information: f64) {
         // What is 0.2 by division may be a trifle less.
         let counts = information >= FIRST_INFORMATION - 1e-9 && self.information < 1.0;
-        if !counts || !z_star.is_finite() {
+        if !counts || !z.is_finite() {
             return;
         }
         let t = information.min(1.0);
-        let w = z_star * t.sqrt().sqrt();
+        let w = z * t.sqrt().sqrt();
         self.up = self.up.max(w);
         self.down = self.down.max(-w);
         self.information = t;

@@ -212,20 +212,29 @@ impl Trial {
         Some(if mean.is_finite() { false_rollback(mean, self.shares[1], &self.rules) } else { 0.0 })
     }
 
-    /// What decisions are made of, by a look of this trial: for [`super::explain`].
+    /// What the decision of a look was made of: for [`super::explain`].
     pub fn situation(&self, look: &Look) -> Situation<'_> {
-        let compared = look.comparison.as_ref();
+        self.weigh(look.comparison.as_ref(), &look.lift, &look.evidence, look.mismatch)
+    }
+
+    fn weigh(
+        &self,
+        compared: Option<&Comparison>,
+        lift: &Lift,
+        evidence: &Evidence,
+        mismatch: f64,
+    ) -> Situation<'_> {
         Situation {
-            control: look.control.n,
-            variant: look.variant.n,
-            lift: look.lift.value(),
+            control: self.arms[0].n(),
+            variant: self.arms[1].n(),
+            lift: lift.value(),
             p: compared.map_or(1.0, |compared| compared.p),
-            p_seq: look.evidence.p,
-            p_seq_up: look.evidence.up,
+            p_seq: evidence.p,
+            p_seq_up: evidence.up,
             d: compared.map_or(0.0, |compared| compared.d),
             z_star: compared.map_or(0.0, |compared| compared.z_star),
             degenerate: compared.is_some_and(|compared| compared.spread == Spread::Degenerate),
-            mismatch: look.mismatch,
+            mismatch,
             rules: &self.rules,
         }
     }
@@ -248,48 +257,37 @@ impl Trial {
 
     fn show(&self, comparison: Option<Comparison>) -> Look {
         let [control, variant] = &self.arms;
+        let critical = &self.critical;
+        let lift = comparison.map_or(Lift::Undefined(NoLift::TooFew), |compared| {
+            lift(control, variant, &compared, critical)
+        });
+        let evidence = self.state.evidence();
         let counts = self.assigned.unwrap_or([control.n(), variant.n()]);
         // The shares are two and positive, and so there is evidence.
         let mismatch = split_evidence(&counts, &self.shares).unwrap_or(0.0).min(690.0).exp();
-        let mut look = Look {
+        let situation = self.weigh(comparison.as_ref(), &lift, &evidence, mismatch);
+        let sizes = (control.n() as f64, variant.n() as f64);
+        Look {
             control: self.summary(control),
             variant: self.summary(variant),
             comparison,
             difference_interval: comparison.map(|compared| {
                 let half = match compared.standard_error {
                     0.0 => 0.0,
-                    error => error * self.critical.at(compared.nu),
+                    error => error * critical.at(compared.nu),
                 };
                 (compared.difference - half, compared.difference + half)
             }),
-            lift: comparison.map_or(Lift::Undefined(NoLift::TooFew), |compared| {
-                lift(control, variant, &compared, &self.critical)
-            }),
+            lift,
             information: self.information(),
-            evidence: self.state.evidence(),
+            evidence,
             mismatch,
-            power: comparison.map_or(0.0, |_| {
-                let (control, variant) = (control.n() as f64, variant.n() as f64);
-                power_at(self.rules.detect_d, control, variant, &self.critical)
-            }),
+            power: comparison
+                .map_or(0.0, |_| power_at(self.rules.detect_d, sizes.0, sizes.1, critical)),
             still_needed: self.needed.map(|needed| needed.saturating_sub(self.smaller())),
             equivalence_p: comparison.map(|compared| equivalence(&compared, self.rules.margin_d)),
-            decision: decide(&Situation {
-                control: 0,
-                variant: 0,
-                lift: None,
-                p: 1.0,
-                p_seq: 1.0,
-                p_seq_up: 1.0,
-                d: 0.0,
-                z_star: 0.0,
-                degenerate: false,
-                mismatch: 0.0,
-                rules: &self.rules,
-            }),
-        };
-        look.decision = decide(&self.situation(&look));
-        look
+            decision: decide(&situation),
+        }
     }
 
     fn summary(&self, arm: &Moments) -> ArmSummary {

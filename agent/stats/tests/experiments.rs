@@ -36,7 +36,7 @@ fn lognormal(random: &mut Random) -> f64 {
     random.normal().exp() - 1.2
 }
 
-/// One in a hundred loses what sixty make; skewness -8.
+/// One in a hundred loses what forty make; skewness -8.
 fn rare_losses(random: &mut Random) -> f64 {
     if random.next() < 0.01 { -12.0 } else { 0.3 + 0.5 * random.normal() }
 }
@@ -75,8 +75,9 @@ fn run(
     }
 }
 
-/// Found in 20,000 runs of each of the eight cells: p_seq below .05 in 3.4 to 4.6 % and promotions in 1.6 to 2.2 % of
-/// them. With Welch's t in the place of z* the worst cell (90/10, rare losses) has 10 %.
+/// Found in 10,000 runs (4,000 of 90/10) of each of the eight cells: p_seq below .05 in 0.9 to 5.1 %, promotions in
+/// 0.9 % of them at the most. With Welch's t in the place of the looks' z 90/10 has 8.0 % with lognormal trades and
+/// 16.0 % with rare losses, with z* 4.9 and 13.9 %.
 #[test]
 fn without_a_difference_one_in_twenty_is_significant_at_most() {
     let critical = boundary_critical(0.05).unwrap();
@@ -124,33 +125,35 @@ fn without_a_difference_one_in_twenty_is_significant_at_most() {
     }
 }
 
-/// Found in 20,000 runs: all but 0.3 % are promoted, after 103 trades an arm at the median and 205 in 99 of 100.
+/// Found in 20,000 runs: 97.9 % are promoted at 50/50, after 204 trades an arm on average, 99.7 % of 4,000 at
+/// 90/10, after 147 of the variant.
 #[test]
 fn a_third_of_a_standard_deviation_is_found() {
-    let seeds = runs(150, 20_000);
-    let (mut promoted, mut trades) = (0, Vec::new());
-    for seed in 0..seeds {
-        let random = &mut Random(seed);
-        let mut trial = Trial::new(Design::Sequential, [1.0, 1.0], Rules::default()).unwrap();
-        let critical = boundary_critical(0.05).unwrap();
-        // A mean of one standard deviation, so that d = 0.3 is a lift of 30 %.
-        let trade: Trade = |random| 1.0 + random.normal();
-        let mut done = false;
-        run(random, &mut trial, trade, 0.3, |trial| {
-            trial.glance();
-            let State::Sequential(looks) = trial.state() else { unreachable!() };
-            done = looks.up > critical && trial.view().decision.verdict == Verdict::Promote;
-            done
-        });
-        promoted += u64::from(done);
-        trades.push(trial.moments(Arm::Variant).n());
+    let critical = boundary_critical(0.05).unwrap();
+    for (share, seeds) in [(50.0, runs(150, 20_000)), (10.0, runs(20, 4_000))] {
+        let (mut promoted, mut trades) = (0, 0);
+        for seed in 0..seeds {
+            let random = &mut Random(seed);
+            let shares = [100.0 - share, share];
+            let mut trial = Trial::new(Design::Sequential, shares, Rules::default()).unwrap();
+            // A mean of one standard deviation, so that d = 0.3 is a lift of 30 %.
+            let trade: Trade = |random| 1.0 + random.normal();
+            let mut done = false;
+            run(random, &mut trial, trade, 0.3, |trial| {
+                trial.glance();
+                let State::Sequential(looks) = trial.state() else { unreachable!() };
+                done = looks.up > critical && trial.view().decision.verdict == Verdict::Promote;
+                done
+            });
+            promoted += u64::from(done);
+            trades += trial.moments(Arm::Variant).n();
+        }
+        let mean = trades as f64 / seeds as f64;
+        let power = promoted as f64 / seeds as f64;
+        println!("{share} %: power {power}, {mean} trades of the variant");
+        assert!(power >= 0.97, "{share}: {power}");
+        assert!((100.0..260.0).contains(&mean), "{share}: {mean}");
     }
-    trades.sort_unstable();
-    let mean = trades.iter().sum::<u64>() as f64 / seeds as f64;
-    let power = promoted as f64 / seeds as f64;
-    println!("power {power}, {mean} trades an arm, median {}", trades[trades.len() / 2]);
-    assert!(power >= 0.97, "{power}");
-    assert!((150.0..260.0).contains(&mean), "{mean}");
 }
 
 /// The table against its own definition: Brownian paths in steps, between which a crossing has the probability of a
@@ -196,7 +199,7 @@ fn the_boundary_is_crossed_as_often_as_the_table_says() {
     }
 }
 
-/// The letter of the rollback, and the guard: found in 20,000 runs at 50/50 are 76 and 3.6 %.
+/// The letter of the rollback, and the guard: found in 20,000 runs at 50/50 are 76 and 5.1 %.
 #[test]
 fn rollbacks_by_chance() {
     let seeds = runs(150, 20_000);

@@ -55,7 +55,7 @@ pub struct Comparison {
 /// zH = z + g z^2/3 + g^2 z^3/27 + g/6. z* is the smaller in magnitude of z and zH, and 0 where their signs differ:
 /// with few trades the skewness is known badly, and the correction may only make less of a difference, never more.
 ///
-/// z* knows of no loss that the smaller arm has not seen yet: where one trade in a hundred loses what sixty make, 37 %
+/// z* knows of no loss that the smaller arm has not seen yet: where one trade in a hundred loses what forty make, 37 %
 /// of variants with a hundred trades have seen none, look calm and good, and 90/10 tests looked at by z* alone are
 /// significant without any difference in 13 to 14 % of cases (8 % at one in fifty). The z of the pooled standard
 /// deviation, d sqrt(nC nV / (nC + nV)), has what the control knows of such losses, too. The looks take the smaller of

@@ -135,6 +135,17 @@ mod tests {
         assert_eq!(tiny, Lift::Undefined(NoLift::NotFinite));
     }
 
+    /// The control's mean is 2.1 standard errors off 0, enough by its 399 degrees of freedom, but the ratio has 2.
+    #[test]
+    fn an_interval_may_have_no_end() {
+        let variant = [5.0, 9.0, 1.0].into_iter().collect();
+        let found = of(&arm(0.105, 1.0, 400), &variant);
+        assert!(
+            matches!(found, Lift::Defined { value, interval: None } if value > 40.0),
+            "{found:?}"
+        );
+    }
+
     #[test]
     fn without_variance_the_interval_is_a_point() {
         let found = of(&arm(2.0, 0.0, 100), &arm(1.0, 0.0, 100));

@@ -1,5 +1,7 @@
 //! Tests as they go, trade by trade.
 
+use proptest::prelude::*;
+
 use super::super::{Direction, Guard, Stage, Verdict};
 use super::*;
 
@@ -223,5 +225,55 @@ fn designs() {
         }
         let done = trial.view().evidence.stage == Stage::Done;
         assert_eq!(done, design != Design::AlwaysValid);
+    }
+}
+
+proptest! {
+    /// Whatever comes: every look has its decision, and nothing is promoted that the procedures would not.
+    #[test]
+    fn nothing_is_promoted_that_should_not_be(
+        design in prop::sample::select(Design::ALL.to_vec()),
+        scale in prop::sample::select(vec![0.0, 1e-80, 1e-3, 1.0, 1e80]),
+        mean in -2.0..2.0_f64,
+        shift in -1.0..2.0_f64,
+        batches in prop::collection::vec((0..90_usize, 0..90_usize, any::<u64>()), 1..14),
+    ) {
+        let mut trial = trial(design, [1.0, 1.0]);
+        for (control, variant, seed) in batches {
+            for (arm, n, middle) in
+                [(Arm::Control, control, mean), (Arm::Variant, variant, mean + shift)]
+            {
+                let mut state = seed | 1;
+                for _ in 0..n {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let noise = (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5;
+                    prop_assert!(trial.record(arm, (middle + noise) * scale));
+                }
+            }
+            let look = trial.look();
+            let evidence = look.evidence;
+            for p in [evidence.p, evidence.up, evidence.down, look.power] {
+                prop_assert!((0.0..=1.0).contains(&p), "{:?}", look);
+            }
+            prop_assert!(evidence.p == evidence.up || evidence.p == evidence.down);
+            if let Some(compared) = look.comparison {
+                prop_assert!((0.0..=1.0).contains(&compared.p), "{:?}", look);
+                prop_assert!(compared.z_star.abs() <= compared.t.abs());
+                prop_assert!(compared.z_look.abs() <= compared.z_star.abs());
+            }
+            match look.decision.verdict {
+                Verdict::Promote => {
+                    let compared = look.comparison.unwrap();
+                    prop_assert!(look.control.n >= 100 && look.variant.n >= 100);
+                    prop_assert!(look.lift.value().unwrap() >= 0.1 - 1e-12);
+                    prop_assert!(compared.p < 0.05 && compared.d > 0.2 && compared.t > 0.0);
+                    prop_assert!(evidence.up < 0.05 && compared.spread == Spread::Regular);
+                    prop_assert!(look.mismatch <= 1_000.0);
+                }
+                Verdict::Rollback => prop_assert!(look.lift.value().unwrap() <= -0.1 + 1e-12),
+                Verdict::NoDifference => prop_assert!(evidence.p >= 0.05),
+                _ => {}
+            }
+        }
     }
 }

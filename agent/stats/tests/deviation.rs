@@ -268,6 +268,48 @@ fn what_gets_faster_raises_nothing() {
     }
 }
 
+/// So many calls that one percent is sixty of its own standard deviations; quantiles lie everywhere in their buckets.
+const HUGE: Traffic = Traffic {
+    name: "lognormal, 5,000,000 calls",
+    calls: |_, _| 5_000_000,
+    level: |hour| (hour as f64 / 16.0 / 64.0).exp2(),
+    ..STEADY
+};
+
+#[test]
+fn of_very_many_calls_two_percent_that_last_are_no_episode_and_five_are_one() {
+    let week = HUGE.learn(&mut Random(31), LEARNED);
+    for times in [1.01, 1.02, 1.03] {
+        let mut operation = Operation::new(&HUGE, &week, 1, 0);
+        let judged = operation.step(times, alert_threshold(WINDOW)).unwrap().0;
+        assert!(judged[0].z > 10.0, "{}", judged[0].z);
+        assert_eq!(operation.opened(WEEK * HOUR, times), [] as [usize; 0], "{times}");
+        assert_eq!(operation.watch, OperationWatch::default());
+    }
+    for times in [1.05, 1.055, 1.06, 1.08, 1.1] {
+        for hour in 0..WEEK {
+            let mut operation = Operation::new(&HUGE, &week, 2, hour * HOUR);
+            assert_eq!(operation.opened(HOUR, times), [0], "{times}, hour {hour}");
+        }
+    }
+    // One percent more each hour.
+    let mut operation = Operation::new(&HUGE, &week, 3, 0);
+    let slow = |percent: u32| 1.0 + f64::from(percent) / 100.0;
+    assert_eq!((1..=3).flat_map(|p| operation.opened(HOUR, slow(p))).next(), None);
+    assert_eq!((4..=5).flat_map(|p| operation.opened(HOUR, slow(p))).count(), 1);
+}
+
+#[test]
+fn two_percent_that_are_left_of_an_episode_do_not_keep_it_open() {
+    let week = HUGE.learn(&mut Random(37), HOUR);
+    let mut operation = Operation::new(&HUGE, &week, 1, 0);
+    assert_eq!(operation.opened(HOUR, 2.0), [0]);
+    assert_eq!(operation.opened(2, 1.02), [] as [usize; 0]);
+    assert!(operation.watch.episode.is_some());
+    assert_eq!(operation.opened(WEEK * HOUR, 1.02), [] as [usize; 0]);
+    assert_eq!(operation.watch, OperationWatch::default());
+}
+
 /// Half as slow and half as busy at four in the morning, twice at four in the afternoon.
 fn swing(hour: usize) -> f64 {
     (-(std::f64::consts::TAU * (hour as f64 - 4.0) / 24.0).cos()).exp2()

@@ -17,6 +17,9 @@ const EFFICIENCY: f64 = 0.3675;
 const MEDIAN_DEVIATION: f64 = 1.4826;
 /// So many exceedances where fewer than [`LEAST_EXPECTED`] are expected are no chance: less than 1 in 10^6 (Poisson).
 const PLAINLY: u64 = 20;
+/// By so much a rise of five percent may seem less than it is: the reference and the window's quantile are read from
+/// buckets that are 1.09 % wide.
+const DOUBT: f64 = 0.0115;
 /// One in so many calibration windows at either end may be an accident, see [`phi`].
 const ACCIDENTS: usize = 40;
 
@@ -56,7 +59,8 @@ pub struct Calibrated {
 pub struct Rule {
     /// The largest p of a candidate.
     pub candidate_p: f64,
-    /// So much its quantile must exceed the reference at the least, as a share.
+    /// So much its quantile must exceed the reference at the least, as a share; also to add to the CUSUM, see
+    /// [`Judgement::evidence`].
     pub least_rise: f64,
     /// From so many calibration windows on p is taken from their ranks. Its smallest value is 1 / (1 + B), so that with
     /// fewer than `1 / candidate_p - 1` there could be no candidate.
@@ -104,8 +108,32 @@ pub struct Judgement {
     pub slack: f64,
     /// The window's quantile by the reference, less one.
     pub rise: f64,
+    /// So much it must rise at the least to matter, as a share: that of the rule.
+    pub least_rise: f64,
     /// `None`: too few calibration windows, or ones without any scatter, to say. Not known is not healthy.
     pub verdict: Option<Verdict>,
+}
+
+impl Judgement {
+    /// What the CUSUM takes in, given the phi of its hour: z less the slack. Of a window that has not risen by enough to
+    /// matter it is at most what leaves the sum as it is, so that many calls alone make no deviation of one percent, and
+    /// one of more is not forgotten over a window that happened to be less slow.
+    pub fn evidence(&self, phi: f64) -> f64 {
+        let root = phi.max(1.0).sqrt();
+        let z = self.z - self.slack * root;
+        if self.risen() { z } else { z.min(root) }
+    }
+
+    /// It has risen by enough to matter, or by so little less that the sketch can't tell.
+    fn risen(&self) -> bool {
+        self.rise >= self.least_rise - DOUBT
+    }
+
+    /// It is not even half as much: an episode may end, whatever z says. Half, so that one of just enough does not end
+    /// and begin all the time.
+    pub(super) fn is_slight(&self) -> bool {
+        self.rise < self.least_rise / 2.0
+    }
 }
 
 /// Judges a window against its reference and the calibration windows; those that hold no number are left out.
@@ -132,6 +160,7 @@ pub fn judge(
     }
     let z = exceedance_z(window.above, window.n, reference.share)?;
     let slack = (window.n as f64 / reference.n as f64).sqrt();
+    let least_rise = rule.least_rise;
     let known =
         || calibration.iter().filter(|past| past.z.is_finite() && past.log_value.is_finite());
     let count = known().count();
@@ -144,7 +173,7 @@ pub fn judge(
         let logs = known().map(|past| f64::from(past.log_value)).collect();
         match by_log_value(window.value.ln(), logs) {
             Some(p) => (Method::StudentT, p, f64::MIN_POSITIVE),
-            None => return Some(Judgement { z, slack, rise, verdict: None }),
+            None => return Some(Judgement { z, slack, rise, least_rise, verdict: None }),
         }
     };
     let out = p <= rule.candidate_p && rise >= rule.least_rise - 1e-12;
@@ -157,6 +186,7 @@ pub fn judge(
         z,
         slack,
         rise,
+        least_rise,
         verdict: Some(Verdict { method, p, z_equivalent, candidate: out }),
     })
 }
@@ -346,5 +376,22 @@ mod tests {
         assert!((of(&zs) - 9.0566).abs() < 0.1, "{}", of(&zs));
         zs.iter_mut().step_by(12).for_each(|z| *z = 20.0);
         assert!(of(&zs) > 30.0);
+    }
+    #[test]
+    fn what_has_not_risen_adds_nothing() {
+        let judged =
+            |z: f64, rise: f64| Judgement { z, slack: 0.5, rise, least_rise: 0.05, verdict: None };
+        for (rise, most) in [(0.06, 99.0), (0.04, 99.0), (0.038, 2.0), (0.0, 2.0), (-0.5, 2.0)] {
+            assert_eq!(judged(100.0, rise).evidence(4.0), most, "{rise}");
+            assert_eq!(judged(2.0, rise).evidence(4.0), 1.0, "{rise}");
+            assert_eq!(judged(-7.0, rise).evidence(4.0), -8.0, "{rise}");
+        }
+        assert_eq!(judged(9.0, 0.0).evidence(0.5), 1.0);
+        assert!(judged(f64::NAN, 0.05).evidence(1.0).is_nan());
+        // The rule says how much that is.
+        let rule = Rule { least_rise: 0.5, ..Rule::default() };
+        let of =
+            |value| judge(&window(400, 60, value), &REFERENCE, &[], &rule).unwrap().evidence(1.0);
+        assert!(of(0.29) == 1.0 && of(0.3) > 9.0);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`judge`] says how far a window is out. One window alone is a *candidate* at the most: it is recorded and counted,
 //! and about two in a hundred healthy windows are. [`Watch`] and [`OperationWatch`] act on what is sustained, by the
-//! same CUSUM as the breaker's, and only on what gets worse.
+//! same CUSUM as the breaker's, and only on what gets worse by enough to matter.
 
 mod judge;
 mod watch;

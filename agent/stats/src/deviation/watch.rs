@@ -5,7 +5,7 @@ use crate::Cusum;
 
 /// An episode is over after so many calm windows in a row.
 const CALM_WINDOWS: u32 = 3;
-/// A window whose z-equivalent is below it is calm.
+/// A window whose z-equivalent is below it is calm, and so is one that has hardly risen.
 const CALM: f64 = 1.0;
 
 /// What a window changes.
@@ -66,12 +66,11 @@ impl Watch {
         phi: f64,
         limit: f64,
     ) -> Change<Episode> {
-        let root = phi.max(1.0).sqrt();
-        let out = judgement.z / root;
+        let out = judgement.z / phi.max(1.0).sqrt();
         match self {
             Self::Calm { sum, since } => {
                 let mut cusum = Cusum::new(phi, limit).at(*sum);
-                let tripped = cusum.observe(judgement.z - judgement.slack * root);
+                let tripped = cusum.observe(judgement.evidence(phi));
                 *sum = cusum.sum();
                 *since = if *sum > 0.0 { since.or(Some(at)) } else { None };
                 if !tripped {
@@ -85,7 +84,8 @@ impl Watch {
             Self::Open(episode) => {
                 episode.worst = episode.worst.max(out);
                 let equivalent = judgement.verdict.map_or(out, |verdict| verdict.z_equivalent);
-                episode.calm = if equivalent < CALM { episode.calm + 1 } else { 0 };
+                let calm = equivalent < CALM || judgement.is_slight();
+                episode.calm = if calm { episode.calm + 1 } else { 0 };
                 let episode = *episode;
                 if episode.calm < CALM_WINDOWS {
                     return Change::Persisting(episode);
@@ -206,7 +206,7 @@ mod tests {
             z_equivalent,
             candidate: false,
         });
-        Judgement { z, slack: 0.0, rise: 0.0, verdict }
+        Judgement { z, slack: 0.0, rise: 0.5, least_rise: 0.05, verdict }
     }
 
     #[test]
@@ -252,6 +252,29 @@ mod tests {
                 "{found:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_slight_rise_begins_no_episode_and_ends_one() {
+        let of = |z: f64, rise: f64| Judgement { rise, ..judged(z, Some(2.4)) };
+        let mut watch = Watch::default();
+        for at in 0..100 {
+            assert_eq!(watch.observe(at, &of(30.0, 0.03), 1.0, 5.0), Change::None);
+        }
+        assert_eq!(watch, Watch::default());
+        // What has added up stays, and a window that is not out takes from it.
+        watch.observe(100, &of(4.0, 0.06), 1.0, 5.0);
+        watch.observe(101, &of(30.0, 0.03), 1.0, 5.0);
+        assert_eq!(watch, Watch::Calm { sum: 3.0, since: Some(100) });
+        watch.observe(102, &of(0.0, 0.03), 1.0, 5.0);
+        assert_eq!(watch, Watch::Calm { sum: 2.0, since: Some(100) });
+        assert!(matches!(watch.observe(103, &of(9.0, 0.06), 1.0, 5.0), Change::Opened(_)));
+        // Half of what begins one goes on.
+        for (at, rise, calm) in [(104, 0.024, 1), (105, 0.025, 0), (106, 0.02, 1), (107, 0.02, 2)] {
+            watch.observe(at, &of(30.0, rise), 1.0, 5.0);
+            assert_eq!(watch.episode().unwrap().calm, calm, "{at}");
+        }
+        assert!(matches!(watch.observe(108, &of(30.0, -0.1), 1.0, 5.0), Change::Closed(_)));
     }
 
     #[test]

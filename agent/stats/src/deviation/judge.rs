@@ -20,8 +20,6 @@ const PLAINLY: u64 = 20;
 /// By so much a rise of five percent may seem less than it is: the reference and the window's quantile are read from
 /// buckets that are 1.09 % wide.
 const DOUBT: f64 = 0.0115;
-/// One in so many calibration windows at either end may be an accident, see [`phi`].
-const ACCIDENTS: usize = 40;
 
 /// What a quantile's baseline says of a window; the caller picks the hour of the week, the part of the day or all.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -211,29 +209,6 @@ fn by_log_value(log: f64, mut past: Vec<f64>) -> Option<f64> {
     Some(t_upper_tail(t, EFFICIENCY * (count - 1) as f64))
 }
 
-/// How much more than binomially healthy windows scatter: the variance of their z, at least 1. For fewer than two it is
-/// 1, since nothing says more.
-///
-/// One in 40 windows at either end counts as no farther out than the next one. In a plain variance a single bad window
-/// that nobody excluded (of z = 100, say, from before there was a reference to notice it by) would make phi 65 and hide
-/// most shifts in that hour for a month; what comes back every week is in more of them, and counts.
-///
-/// It says how much windows scatter, not that they cling together: the run lengths hold for windows that don't.
-pub fn phi(calibration: &[Calibrated]) -> f64 {
-    let mut zs: Vec<f64> =
-        calibration.iter().map(|past| f64::from(past.z)).filter(|z| z.is_finite()).collect();
-    zs.sort_by(f64::total_cmp);
-    let (count, ends) = (zs.len(), zs.len() / ACCIDENTS);
-    if count < 2 {
-        return 1.0;
-    }
-    let (low, high) = (zs[ends], zs[count - 1 - ends]);
-    zs.iter_mut().for_each(|z| *z = z.clamp(low, high));
-    let mean = zs.iter().sum::<f64>() / count as f64;
-    let variance = zs.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / (count - 1) as f64;
-    variance.max(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,23 +335,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn scatter() {
-        let of = |zs: &[f32]| {
-            let past: Vec<_> = zs.iter().map(|z| Calibrated { z: *z, log_value: 0.0 }).collect();
-            phi(&past)
-        };
-        assert_eq!([of(&[]), of(&[9.0]), of(&[1.0, 1.0]), of(&[f32::NAN, 9.0])], [1.0; 4]);
-        // 1, 3, 5: a variance of 4.
-        assert_eq!(of(&[1.0, 5.0, 3.0, f32::NAN]), 4.0);
-        // 160 of -3 and 3: three at 100 change little, and every twelfth at 20 much.
-        let mut zs: Vec<f32> = (0..160).map(|i| if i % 2 == 0 { -3.0 } else { 3.0 }).collect();
-        assert!((of(&zs) - 9.0566).abs() < 0.0001);
-        zs[..3].fill(100.0);
-        assert!((of(&zs) - 9.0566).abs() < 0.1, "{}", of(&zs));
-        zs.iter_mut().step_by(12).for_each(|z| *z = 20.0);
-        assert!(of(&zs) > 30.0);
-    }
     #[test]
     fn what_has_not_risen_adds_nothing() {
         let judged =

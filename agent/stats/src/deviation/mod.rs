@@ -5,7 +5,9 @@
 //! same CUSUM as the breaker's, and only on what gets worse by enough to matter.
 
 mod judge;
+mod scatter;
 mod watch;
 
-pub use judge::{Calibrated, Judgement, Method, Reference, Rule, Verdict, WindowCount, judge, phi};
+pub use judge::{Calibrated, Judgement, Method, Reference, Rule, Verdict, WindowCount, judge};
+pub use scatter::phi;
 pub use watch::{Change, Episode, OperationEpisode, OperationWatch, Quantile, Watch};

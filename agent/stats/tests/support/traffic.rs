@@ -98,8 +98,11 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn learn(past: Vec<Calibrated>, of: &Self) -> Self {
-        Self { phi: phi(&past), past, ..of.clone() }
+    /// From windows by their number in time.
+    pub(crate) fn learn(past: &[(i64, Calibrated)], of: &Self) -> Self {
+        let zs: Vec<_> = past.iter().map(|(at, past)| (*at, past.z)).collect();
+        let past = past.iter().map(|(_, past)| *past).collect();
+        Self { phi: phi(&zs), past, ..of.clone() }
     }
 }
 
@@ -144,19 +147,20 @@ impl Traffic {
     pub(crate) fn learn(&self, random: &mut Random, windows: usize) -> Vec<[Known; 3]> {
         let references: Vec<_> =
             (0..WEEK).map(|hour| self.references(random, hour, windows)).collect();
-        let past: Vec<[Vec<Calibrated>; 3]> = references
+        let past: Vec<[Vec<(i64, Calibrated)>; 3]> = references
             .iter()
             .enumerate()
             .map(|(hour, known)| {
                 let mut found = [const { Vec::new() }; 3];
                 let mut pending = 0;
-                for _ in 0..windows {
+                for window in 0..windows {
+                    let at = (window / HOUR * WEEK + hour) * HOUR + window % HOUR;
                     pending += (self.calls)(random, hour);
                     let counts = self.window(random, pending, hour, 1.0, known);
                     if let Some(judged) = all(&counts, known) {
                         pending = 0;
                         for i in 0..3 {
-                            found[i].push(calibrated(&judged[i], &counts[i]));
+                            found[i].push((at as i64, calibrated(&judged[i], &counts[i])));
                         }
                     }
                 }
@@ -168,7 +172,7 @@ impl Traffic {
                 [0, 1, 2].map(|i| {
                     let near =
                         [hour + WEEK - 1, hour, hour + 1].map(|hour| &past[hour % WEEK][i][..]);
-                    Known::learn(near.concat(), &references[hour][i])
+                    Known::learn(&near.concat(), &references[hour][i])
                 })
             })
             .collect()

@@ -3,7 +3,7 @@
 
 use genesis_stats::{
     Calibrated, Change, Cusum, Judgement, LEAST_EXPECTED, OperationEpisode, Reference, Rule,
-    Sketch, Watch, WindowCount, alert_threshold, exceedance_z, judge, phi, threshold,
+    Sketch, Watch, WindowCount, alert_threshold, judge, phi, threshold,
 };
 
 use super::calibration::{self, Past};
@@ -72,7 +72,7 @@ pub fn window(standing: &mut Standing, start: i64, values: &Sketch, past: &[Past
                 Calibrated { z: judgement.z as f32, log_value: judged.value.ln() as f32 };
             pasts[at] = Some(calibration::kept(calibrated_now));
             if calibrated.len() >= LEAST_PAST {
-                judgements[at] = Some((judgement, phi(&calibrated)));
+                judgements[at] = Some((judgement, phi(&scatter(past, at))));
             }
             window.judged.push(Judged { scope, ..judged });
         }
@@ -106,6 +106,12 @@ pub fn window(standing: &mut Standing, start: i64, values: &Sketch, past: &[Past
     standing.windows.push_front(window.clone());
     standing.windows.truncate(super::standing::SHOWN);
     Outcome { window, change, past }
+}
+
+/// By which windows, in time, z of the healthy ones scattered at a quantile.
+fn scatter(past: &[Past], at: usize) -> Vec<(i64, f32)> {
+    let each = past.iter().filter_map(|it| Some((it.start / WINDOW, it.quantiles[at]?.z)));
+    each.collect()
 }
 
 /// Values above another, by the baseline's buckets.
@@ -166,27 +172,28 @@ pub fn minute(standing: &mut Standing, start: i64, values: &Sketch, past: &[Past
     let referenced = standing.current.as_ref().and_then(|it| Some((it, it.references.at(hour)?)));
     let Some((current, (_, references))) = referenced else { return Feed::Unknown };
     let reference = references[BREAKER];
-    let Minute { sum, pending: (calls, above, minutes) } = &mut standing.minute;
-    *calls += values.count();
-    *above += self::above(values, reference.x0, current);
+    let Minute { sum, pending: (minutes, pending) } = &mut standing.minute;
+    pending.merge(values);
     *minutes += 1;
-    let calibrated: Vec<Calibrated> =
-        past.iter().filter_map(|past| past.quantiles[BREAKER]).collect();
-    let enough = *calls as f64 * reference.share >= LEAST_EXPECTED;
-    if !enough || calibrated.len() < LEAST_PAST {
+    let enough = pending.count() as f64 * reference.share >= LEAST_EXPECTED;
+    let zs = scatter(past, BREAKER);
+    if !enough || zs.len() < LEAST_PAST {
         if enough || *minutes >= MINUTES_TOGETHER {
-            (*calls, *above, *minutes) = (0, 0, 0);
+            (*minutes, *pending) = (0, Sketch::new());
         }
         return Feed::Unknown;
     }
-    let z = exceedance_z(*above, *calls, reference.share);
-    let slack = (*calls as f64 / reference.n as f64).sqrt();
-    (*calls, *above, *minutes) = (0, 0, 0);
-    let Some(z) = z else { return Feed::Unknown };
-    let phi = phi(&calibrated);
+    let value = pending.quantile(QUANTILES[BREAKER]);
+    let (n, above) = (pending.count(), self::above(pending, reference.x0, current));
+    (*minutes, *pending) = (0, Sketch::new());
+    let judgement = value.and_then(|value| {
+        judge(&WindowCount { n, above, value }, &reference, &[], &Rule::default())
+    });
+    let Some(judgement) = judgement else { return Feed::Unknown };
+    let phi = phi(&zs);
     let limit = threshold(Duration::from_secs(60));
     let mut cusum = Cusum::new(phi, limit).at(*sum);
-    let tripped = cusum.observe(z - slack * phi.sqrt());
+    let tripped = cusum.observe(judgement.evidence(phi));
     *sum = cusum.sum();
     match tripped {
         true => {

@@ -89,8 +89,8 @@ pub struct Standing {
 pub struct Minute {
     /// S.
     pub sum: f64,
-    /// Calls, and those above the reference, of minutes that had too few.
-    pub pending: (u64, u64, u32),
+    /// So many minutes had too few calls, and these.
+    pub pending: (u32, Sketch),
 }
 
 /// How far the CUSUMs of an operation are, as it is kept.

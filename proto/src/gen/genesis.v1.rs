@@ -15518,6 +15518,1577 @@ pub mod certificate_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What an experiment tries of one parameter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParameterTrial {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What was in force when it began, and its version; empty and 0 in a request.
+    #[prost(string, tag = "2")]
+    pub control: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub control_version: u64,
+    #[prost(string, tag = "4")]
+    pub variant: ::prost::alloc::string::String,
+}
+/// By what it is decided; 0 stands for the procedures' number, which is given with each.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct ExperimentRules {
+    /// Below so many trades in either arm nothing is decided by the t-test: 100.
+    #[prost(uint64, tag = "1")]
+    pub least_trades: u64,
+    /// With so many in the smaller arm it ends as no difference: 500.
+    #[prost(uint64, tag = "2")]
+    pub planned_trades: u64,
+    /// What is mixed goes on until there are so many: 1,000.
+    #[prost(uint64, tag = "3")]
+    pub most_trades: u64,
+    /// The least lift to be promoted: 0.10.
+    #[prost(double, tag = "4")]
+    pub promote_lift: f64,
+    /// The lift at which it is rolled back: -0.10.
+    #[prost(double, tag = "5")]
+    pub rollback_lift: f64,
+    /// The least effect (Cohen's d) to be promoted: 0.2.
+    #[prost(double, tag = "6")]
+    pub least_effect: f64,
+    /// The error that is allowed: 0.05.
+    #[prost(double, tag = "7")]
+    pub alpha: f64,
+    /// A rollback needs evidence as well, not only the lift.
+    #[prost(bool, tag = "8")]
+    pub guarded_rollback: bool,
+}
+/// The definition of an experiment, fixed when it begins.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExperimentDefinition {
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+    /// At most 16.
+    #[prost(message, repeated, tag = "2")]
+    pub parameters: ::prost::alloc::vec::Vec<ParameterTrial>,
+    /// Hundredths of a percent of the units that get the variant: 1 to 9,999.
+    #[prost(uint32, tag = "3")]
+    pub variant_basis_points: u32,
+    #[prost(enumeration = "ExperimentDesign", tag = "4")]
+    pub design: i32,
+    #[prost(message, optional, tag = "5")]
+    pub rules: ::core::option::Option<ExperimentRules>,
+    /// By what units are assigned; empty in a request: its id.
+    #[prost(string, tag = "6")]
+    pub seed: ::prost::alloc::string::String,
+    /// The host that takes the looks; empty in a request: this one. Others only count.
+    #[prost(string, tag = "7")]
+    pub owner: ::prost::alloc::string::String,
+    /// Names all of it: what two hosts count is added only where it is the same.
+    #[prost(string, tag = "8")]
+    pub hash: ::prost::alloc::string::String,
+}
+/// What came in of one arm: moments about the mean, to be merged with those of other hosts (Pebay 2008).
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct ArmTally {
+    #[prost(uint64, tag = "1")]
+    pub n: u64,
+    /// The first value, and the mean less it: relative to it no digits are lost to an offset.
+    #[prost(double, tag = "2")]
+    pub origin: f64,
+    #[prost(double, tag = "3")]
+    pub mean_less_origin: f64,
+    /// Sums of the second and third powers of what each is off the mean.
+    #[prost(double, tag = "4")]
+    pub m2: f64,
+    #[prost(double, tag = "5")]
+    pub m3: f64,
+    #[prost(double, tag = "6")]
+    pub mean: f64,
+    /// The standard deviation, and where the mean lies with 1 - alpha confidence; unset below two trades.
+    #[prost(double, optional, tag = "7")]
+    pub deviation: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "8")]
+    pub mean_low: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "9")]
+    pub mean_high: ::core::option::Option<f64>,
+}
+/// A condition of a line of the decision table.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleCondition {
+    /// With what it is and what it is held against: "lift -12.00 % (at most -10.00 %)".
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub holds: bool,
+}
+/// A line of the decision table, held against an experiment.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RuleLine {
+    /// From 1.
+    #[prost(uint32, tag = "1")]
+    pub line: u32,
+    /// Its name, such as "rollback" or "promote".
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What it says.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    /// Each is one way in which it can hold: all of its conditions.
+    #[prost(message, repeated, tag = "4")]
+    pub alternatives: ::prost::alloc::vec::Vec<RuleAlternative>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RuleAlternative {
+    #[prost(message, repeated, tag = "1")]
+    pub conditions: ::prost::alloc::vec::Vec<RuleCondition>,
+}
+/// Which line of the decision table holds, and why.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Decision {
+    /// From 1; 0 as long as nothing was looked at.
+    #[prost(uint32, tag = "1")]
+    pub line: u32,
+    /// Its name: "rollback", "hold", "promote", "no difference", "extend", "below threshold", "continue".
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What it says.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    /// Why it holds.
+    #[prost(message, repeated, tag = "4")]
+    pub conditions: ::prost::alloc::vec::Vec<RuleCondition>,
+}
+/// What a look found. What is undefined is unset.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExperimentLook {
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The variant's mean over the control's, less one, and where it lies with 1 - alpha confidence (Fieller 1954).
+    #[prost(double, optional, tag = "2")]
+    pub lift: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "3")]
+    pub lift_low: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "4")]
+    pub lift_high: ::core::option::Option<f64>,
+    /// Why there is no lift.
+    #[prost(string, tag = "5")]
+    pub lift_undefined: ::prost::alloc::string::String,
+    /// The difference of the means, and where it lies with 1 - alpha confidence.
+    #[prost(double, optional, tag = "6")]
+    pub difference: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "7")]
+    pub difference_low: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "8")]
+    pub difference_high: ::core::option::Option<f64>,
+    /// Welch's t, its degrees of freedom, its two-sided p.
+    #[prost(double, optional, tag = "9")]
+    pub t: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "10")]
+    pub nu: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "11")]
+    pub p: ::core::option::Option<f64>,
+    /// Cohen's d and Hedges' g.
+    #[prost(double, optional, tag = "12")]
+    pub d: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "13")]
+    pub g: ::core::option::Option<f64>,
+    /// t, made safe for skew (Hall 1992).
+    #[prost(double, optional, tag = "14")]
+    pub z_star: ::core::option::Option<f64>,
+    /// The p that stays valid however often it is looked at, and of what speaks for the variant alone.
+    #[prost(double, tag = "15")]
+    pub p_sequential: f64,
+    #[prost(double, tag = "16")]
+    pub p_sequential_better: f64,
+    /// "waiting": no look has counted; "looking"; "done": it stays.
+    #[prost(string, tag = "17")]
+    pub stage: ::prost::alloc::string::String,
+    /// The trades' information, of which that at the planned number of trades is 1.
+    #[prost(double, tag = "18")]
+    pub information: f64,
+    /// Evidence that units are not split as they should be; above 1,000 nothing is decided.
+    #[prost(double, tag = "19")]
+    pub mismatch: f64,
+    /// The chance that so many trades show an effect of the least size.
+    #[prost(double, tag = "20")]
+    pub power: f64,
+    /// Trades that the smaller arm still needs for a power of 0.8; unset where no number is enough.
+    #[prost(uint64, optional, tag = "21")]
+    pub trades_needed: ::core::option::Option<u64>,
+    /// The chance of a rollback if the variant were no different; set with a rollback only.
+    #[prost(double, optional, tag = "22")]
+    pub false_rollback: ::core::option::Option<f64>,
+    /// Of the test that the arms are as good as the same (TOST); unset where there is none.
+    #[prost(double, optional, tag = "23")]
+    pub equivalence_p: ::core::option::Option<f64>,
+    #[prost(message, optional, tag = "24")]
+    pub decision: ::core::option::Option<Decision>,
+}
+/// A look of the past, for the curve.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct LookPoint {
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// In the smaller arm.
+    #[prost(uint64, tag = "2")]
+    pub trades: u64,
+    #[prost(double, tag = "3")]
+    pub p_sequential: f64,
+    #[prost(double, optional, tag = "4")]
+    pub lift: ::core::option::Option<f64>,
+}
+/// How an experiment ended.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Conclusion {
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Somebody ended it; else a line of the table did.
+    #[prost(bool, tag = "2")]
+    pub forced: bool,
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// What it was like then.
+    #[prost(message, optional, tag = "5")]
+    pub control: ::core::option::Option<ArmTally>,
+    #[prost(message, optional, tag = "6")]
+    pub variant: ::core::option::Option<ArmTally>,
+    #[prost(message, optional, tag = "7")]
+    pub look: ::core::option::Option<ExperimentLook>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Experiment {
+    /// TEST_1, TEST_2 and so on.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub definition: ::core::option::Option<ExperimentDefinition>,
+    #[prost(enumeration = "ExperimentState", tag = "3")]
+    pub state: i32,
+    #[prost(message, optional, tag = "4")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "5")]
+    pub started_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub control: ::core::option::Option<ArmTally>,
+    #[prost(message, optional, tag = "8")]
+    pub variant: ::core::option::Option<ArmTally>,
+    /// Of the host that takes the looks; unset before the first.
+    #[prost(message, optional, tag = "9")]
+    pub look: ::core::option::Option<ExperimentLook>,
+    /// Unset while it goes on.
+    #[prost(message, optional, tag = "10")]
+    pub conclusion: ::core::option::Option<Conclusion>,
+    /// Trades that were there before, that came too late, that were none, and that came after its end.
+    #[prost(uint64, tag = "11")]
+    pub duplicate: u64,
+    #[prost(uint64, tag = "12")]
+    pub late: u64,
+    #[prost(uint64, tag = "13")]
+    pub rejected: u64,
+    #[prost(uint64, tag = "14")]
+    pub after_end: u64,
+    /// When the last one came.
+    #[prost(message, optional, tag = "15")]
+    pub last_trade_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListExperimentsRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+    /// Only those that go on.
+    #[prost(bool, tag = "2")]
+    pub running_only: bool,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListExperimentsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub experiments: ::prost::alloc::vec::Vec<Experiment>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetExperimentRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetExperimentResponse {
+    #[prost(message, optional, tag = "1")]
+    pub experiment: ::core::option::Option<Experiment>,
+    /// At most 200, oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub curve: ::prost::alloc::vec::Vec<LookPoint>,
+    /// The whole decision table, held against it as it is now.
+    #[prost(message, repeated, tag = "3")]
+    pub table: ::prost::alloc::vec::Vec<RuleLine>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateExperimentRequest {
+    /// `hash` and each `control` come from the agent.
+    #[prost(message, optional, tag = "1")]
+    pub definition: ::core::option::Option<ExperimentDefinition>,
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateExperimentResponse {
+    #[prost(message, optional, tag = "1")]
+    pub experiment: ::core::option::Option<Experiment>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConcludeExperimentRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(enumeration = "ConclusionAction", tag = "2")]
+    pub action: i32,
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConcludeExperimentResponse {
+    #[prost(message, optional, tag = "1")]
+    pub experiment: ::core::option::Option<Experiment>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssignRequest {
+    #[prost(string, tag = "1")]
+    pub experiment: ::prost::alloc::string::String,
+    /// 1 to 256 bytes.
+    #[prost(string, tag = "2")]
+    pub unit: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct AssignResponse {
+    #[prost(enumeration = "Arm", tag = "1")]
+    pub arm: i32,
+    /// Its place from 0 to below 1, by which it is assigned.
+    #[prost(double, tag = "2")]
+    pub bucket: f64,
+}
+/// Trades of one experiment. The columns have the same length, but for `unit` and `arm`, which may be empty.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TradeColumn {
+    #[prost(string, tag = "1")]
+    pub experiment: ::prost::alloc::string::String,
+    /// 1 to 128 bytes each, and one of a kind.
+    #[prost(string, repeated, tag = "2")]
+    pub trade_id: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When each ended, in nanoseconds since 1970, UTC.
+    #[prost(sfixed64, repeated, tag = "3")]
+    pub unix_nanos: ::prost::alloc::vec::Vec<i64>,
+    /// What each earned, in whatever unit, the same for all.
+    #[prost(double, repeated, tag = "4")]
+    pub pnl: ::prost::alloc::vec::Vec<f64>,
+    /// Whose trade it was: where no arm is given, its assignment counts.
+    #[prost(string, repeated, tag = "5")]
+    pub unit: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In which arm it was.
+    #[prost(enumeration = "Arm", repeated, tag = "6")]
+    pub arm: ::prost::alloc::vec::Vec<i32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecordTradesRequest {
+    /// Who sends, the same for all batches of it, also on later streams: 1 to 64 of a-z, A-Z, 0-9 and -\_.:/
+    #[prost(string, tag = "1")]
+    pub producer: ::prost::alloc::string::String,
+    /// From 1, and greater with each batch.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// At most 100,000 trades in all.
+    #[prost(message, repeated, tag = "3")]
+    pub columns: ::prost::alloc::vec::Vec<TradeColumn>,
+}
+/// What became of a batch that is durable.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordTradesResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The batch was durable before.
+    #[prost(bool, tag = "2")]
+    pub repeated_batch: bool,
+    /// Trades that count.
+    #[prost(uint32, tag = "3")]
+    pub counted: u32,
+    /// Those whose id was there before.
+    #[prost(uint32, tag = "4")]
+    pub duplicate: u32,
+    /// Those that are older than what ids are kept of, or than the experiment.
+    #[prost(uint32, tag = "5")]
+    pub late: u32,
+    /// Those that are none: no number, no arm and no unit, a time in the future, an id or a unit of no use.
+    #[prost(uint32, tag = "6")]
+    pub rejected: u32,
+    /// Those of experiments that have ended.
+    #[prost(uint32, tag = "7")]
+    pub after_end: u32,
+    /// Those of experiments that are not known here.
+    #[prost(uint32, tag = "8")]
+    pub unknown: u32,
+    /// What the looks after this batch ended.
+    #[prost(string, repeated, tag = "9")]
+    pub ended: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchExperimentsRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchExperimentsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub experiment: ::core::option::Option<Experiment>,
+}
+/// The two sides of an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Arm {
+    Unspecified = 0,
+    /// The values that are in force.
+    Control = 1,
+    /// The values that are tried.
+    Variant = 2,
+}
+impl Arm {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ARM_UNSPECIFIED",
+            Self::Control => "ARM_CONTROL",
+            Self::Variant => "ARM_VARIANT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ARM_UNSPECIFIED" => Some(Self::Unspecified),
+            "ARM_CONTROL" => Some(Self::Control),
+            "ARM_VARIANT" => Some(Self::Variant),
+            _ => None,
+        }
+    }
+}
+/// How an experiment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExperimentState {
+    Unspecified = 0,
+    /// It goes on.
+    Running = 1,
+    /// It goes on, beyond the number of trades at which it would have been decided.
+    Extended = 2,
+    /// It goes on, but the units are not split as they should be, so that nothing is made of it.
+    Held = 3,
+    /// The variant's values are in force now.
+    Promoted = 4,
+    /// The variant was harmful, or somebody ended it; the control's values stayed.
+    RolledBack = 5,
+    /// It showed no difference; the control's values stayed.
+    NoDifference = 6,
+    /// It showed a difference that is too small to be promoted; the control's values stayed.
+    BelowThreshold = 7,
+}
+impl ExperimentState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EXPERIMENT_STATE_UNSPECIFIED",
+            Self::Running => "EXPERIMENT_STATE_RUNNING",
+            Self::Extended => "EXPERIMENT_STATE_EXTENDED",
+            Self::Held => "EXPERIMENT_STATE_HELD",
+            Self::Promoted => "EXPERIMENT_STATE_PROMOTED",
+            Self::RolledBack => "EXPERIMENT_STATE_ROLLED_BACK",
+            Self::NoDifference => "EXPERIMENT_STATE_NO_DIFFERENCE",
+            Self::BelowThreshold => "EXPERIMENT_STATE_BELOW_THRESHOLD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXPERIMENT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "EXPERIMENT_STATE_RUNNING" => Some(Self::Running),
+            "EXPERIMENT_STATE_EXTENDED" => Some(Self::Extended),
+            "EXPERIMENT_STATE_HELD" => Some(Self::Held),
+            "EXPERIMENT_STATE_PROMOTED" => Some(Self::Promoted),
+            "EXPERIMENT_STATE_ROLLED_BACK" => Some(Self::RolledBack),
+            "EXPERIMENT_STATE_NO_DIFFERENCE" => Some(Self::NoDifference),
+            "EXPERIMENT_STATE_BELOW_THRESHOLD" => Some(Self::BelowThreshold),
+            _ => None,
+        }
+    }
+}
+/// By what significance is judged; fixed when an experiment begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExperimentDesign {
+    /// sequential.
+    Unspecified = 0,
+    /// Any number of looks at any time, with the boundary of Wang and Tsiatis (1987) at 0.25. The default.
+    Sequential = 1,
+    /// One look, once the smaller arm has all its trades: the letter of a t-test.
+    Fixed = 2,
+    /// Looks spend the error little by little (Lan and DeMets 1983), early ones hardly any.
+    LanDemets = 3,
+    /// Valid for ever, without an end that is planned.
+    AlwaysValid = 4,
+}
+impl ExperimentDesign {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EXPERIMENT_DESIGN_UNSPECIFIED",
+            Self::Sequential => "EXPERIMENT_DESIGN_SEQUENTIAL",
+            Self::Fixed => "EXPERIMENT_DESIGN_FIXED",
+            Self::LanDemets => "EXPERIMENT_DESIGN_LAN_DEMETS",
+            Self::AlwaysValid => "EXPERIMENT_DESIGN_ALWAYS_VALID",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXPERIMENT_DESIGN_UNSPECIFIED" => Some(Self::Unspecified),
+            "EXPERIMENT_DESIGN_SEQUENTIAL" => Some(Self::Sequential),
+            "EXPERIMENT_DESIGN_FIXED" => Some(Self::Fixed),
+            "EXPERIMENT_DESIGN_LAN_DEMETS" => Some(Self::LanDemets),
+            "EXPERIMENT_DESIGN_ALWAYS_VALID" => Some(Self::AlwaysValid),
+            _ => None,
+        }
+    }
+}
+/// What somebody makes of an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConclusionAction {
+    Unspecified = 0,
+    Promote = 1,
+    Rollback = 2,
+}
+impl ConclusionAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONCLUSION_ACTION_UNSPECIFIED",
+            Self::Promote => "CONCLUSION_ACTION_PROMOTE",
+            Self::Rollback => "CONCLUSION_ACTION_ROLLBACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONCLUSION_ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONCLUSION_ACTION_PROMOTE" => Some(Self::Promote),
+            "CONCLUSION_ACTION_ROLLBACK" => Some(Self::Rollback),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod experiment_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The experiments of this host. Strategies report the outcomes of their trades, and the agent decides after each batch by
+    /// one table, whose first line that holds counts. What it decides changes what strategies get as parameters, in the
+    /// transaction that ends the experiment.
+    #[derive(Debug, Clone)]
+    pub struct ExperimentServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ExperimentServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ExperimentServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ExperimentServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ExperimentServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The experiments, those that go on first. Fails with LIMIT_INVALID, EXPERIMENTS_UNAVAILABLE.
+        pub async fn list_experiments(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListExperimentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExperimentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/ListExperiments",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "ListExperiments"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One experiment with both arms, what the last look found, and how p went. Fails with EXPERIMENT_NOT_FOUND,
+        /// EXPERIMENTS_UNAVAILABLE.
+        pub async fn get_experiment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetExperimentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetExperimentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/GetExperiment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "GetExperiment"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Begins an experiment: from now on the units of the variant's share get the variant's values. Fails with
+        /// STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, SPLIT_INVALID, EXPERIMENT_INVALID, TOO_MANY_EXPERIMENTS,
+        /// PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        pub async fn create_experiment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateExperimentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateExperimentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/CreateExperiment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "CreateExperiment"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What CreateExperiment would do. Fails as it does.
+        pub async fn plan_create_experiment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateExperimentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/PlanCreateExperiment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ExperimentService",
+                        "PlanCreateExperiment",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends an experiment by hand: promote makes the variant's values current, rollback leaves the control's in force. Its
+        /// statistics of that moment are recorded with it, as forced. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENT_ENDED,
+        /// REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        pub async fn conclude_experiment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConcludeExperimentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConcludeExperimentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/ConcludeExperiment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "ConcludeExperiment"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ConcludeExperiment would do. Fails as it does, but asks for no reason.
+        pub async fn plan_conclude_experiment(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConcludeExperimentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/PlanConcludeExperiment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ExperimentService",
+                        "PlanConcludeExperiment",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Which arm a unit (an account, a session, an order flow) is in: the same at each call and on each host. Nothing is
+        /// written. Fails with EXPERIMENT_NOT_FOUND, UNIT_INVALID.
+        pub async fn assign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AssignRequest>,
+        ) -> std::result::Result<tonic::Response<super::AssignResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/Assign",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "Assign"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes trades in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
+        /// one producer count in the order of their sequence, and one that was durable before counts no more. A trade's id counts
+        /// once, whoever sends it. Fails with BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS,
+        /// EXPERIMENTS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
+        pub async fn record_trades(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::RecordTradesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::RecordTradesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/RecordTrades",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "RecordTrades"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Tells each experiment as it is now, and again whenever its state or the line that holds for it is another one. Fails
+        /// with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE.
+        pub async fn watch_experiments(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchExperimentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchExperimentsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/WatchExperiments",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "WatchExperiments"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod experiment_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ExperimentServiceServer.
+    #[async_trait]
+    pub trait ExperimentService: std::marker::Send + std::marker::Sync + 'static {
+        /// The experiments, those that go on first. Fails with LIMIT_INVALID, EXPERIMENTS_UNAVAILABLE.
+        async fn list_experiments(
+            &self,
+            request: tonic::Request<super::ListExperimentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExperimentsResponse>,
+            tonic::Status,
+        >;
+        /// One experiment with both arms, what the last look found, and how p went. Fails with EXPERIMENT_NOT_FOUND,
+        /// EXPERIMENTS_UNAVAILABLE.
+        async fn get_experiment(
+            &self,
+            request: tonic::Request<super::GetExperimentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetExperimentResponse>,
+            tonic::Status,
+        >;
+        /// Begins an experiment: from now on the units of the variant's share get the variant's values. Fails with
+        /// STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, SPLIT_INVALID, EXPERIMENT_INVALID, TOO_MANY_EXPERIMENTS,
+        /// PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        async fn create_experiment(
+            &self,
+            request: tonic::Request<super::CreateExperimentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateExperimentResponse>,
+            tonic::Status,
+        >;
+        /// What CreateExperiment would do. Fails as it does.
+        async fn plan_create_experiment(
+            &self,
+            request: tonic::Request<super::CreateExperimentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Ends an experiment by hand: promote makes the variant's values current, rollback leaves the control's in force. Its
+        /// statistics of that moment are recorded with it, as forced. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENT_ENDED,
+        /// REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        async fn conclude_experiment(
+            &self,
+            request: tonic::Request<super::ConcludeExperimentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConcludeExperimentResponse>,
+            tonic::Status,
+        >;
+        /// What ConcludeExperiment would do. Fails as it does, but asks for no reason.
+        async fn plan_conclude_experiment(
+            &self,
+            request: tonic::Request<super::ConcludeExperimentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Which arm a unit (an account, a session, an order flow) is in: the same at each call and on each host. Nothing is
+        /// written. Fails with EXPERIMENT_NOT_FOUND, UNIT_INVALID.
+        async fn assign(
+            &self,
+            request: tonic::Request<super::AssignRequest>,
+        ) -> std::result::Result<tonic::Response<super::AssignResponse>, tonic::Status>;
+        /// Server streaming response type for the RecordTrades method.
+        type RecordTradesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::RecordTradesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes trades in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
+        /// one producer count in the order of their sequence, and one that was durable before counts no more. A trade's id counts
+        /// once, whoever sends it. Fails with BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS,
+        /// EXPERIMENTS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
+        async fn record_trades(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::RecordTradesRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::RecordTradesStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchExperiments method.
+        type WatchExperimentsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::WatchExperimentsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells each experiment as it is now, and again whenever its state or the line that holds for it is another one. Fails
+        /// with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE.
+        async fn watch_experiments(
+            &self,
+            request: tonic::Request<super::WatchExperimentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchExperimentsStream>,
+            tonic::Status,
+        >;
+    }
+    /// The experiments of this host. Strategies report the outcomes of their trades, and the agent decides after each batch by
+    /// one table, whose first line that holds counts. What it decides changes what strategies get as parameters, in the
+    /// transaction that ends the experiment.
+    #[derive(Debug)]
+    pub struct ExperimentServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ExperimentServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ExperimentServiceServer<T>
+    where
+        T: ExperimentService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.ExperimentService/ListExperiments" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListExperimentsSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::ListExperimentsRequest>
+                    for ListExperimentsSvc<T> {
+                        type Response = super::ListExperimentsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListExperimentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::list_experiments(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListExperimentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/GetExperiment" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetExperimentSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::GetExperimentRequest>
+                    for GetExperimentSvc<T> {
+                        type Response = super::GetExperimentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetExperimentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::get_experiment(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetExperimentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/CreateExperiment" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateExperimentSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::CreateExperimentRequest>
+                    for CreateExperimentSvc<T> {
+                        type Response = super::CreateExperimentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateExperimentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::create_experiment(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateExperimentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/PlanCreateExperiment" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanCreateExperimentSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::CreateExperimentRequest>
+                    for PlanCreateExperimentSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateExperimentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::plan_create_experiment(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanCreateExperimentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/ConcludeExperiment" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConcludeExperimentSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::ConcludeExperimentRequest>
+                    for ConcludeExperimentSvc<T> {
+                        type Response = super::ConcludeExperimentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConcludeExperimentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::conclude_experiment(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConcludeExperimentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/PlanConcludeExperiment" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanConcludeExperimentSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::ConcludeExperimentRequest>
+                    for PlanConcludeExperimentSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConcludeExperimentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::plan_conclude_experiment(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanConcludeExperimentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/Assign" => {
+                    #[allow(non_camel_case_types)]
+                    struct AssignSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::AssignRequest>
+                    for AssignSvc<T> {
+                        type Response = super::AssignResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AssignRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::assign(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AssignSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/RecordTrades" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecordTradesSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::StreamingService<super::RecordTradesRequest>
+                    for RecordTradesSvc<T> {
+                        type Response = super::RecordTradesResponse;
+                        type ResponseStream = T::RecordTradesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::RecordTradesRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::record_trades(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecordTradesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ExperimentService/WatchExperiments" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchExperimentsSvc<T: ExperimentService>(pub Arc<T>);
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::ServerStreamingService<
+                        super::WatchExperimentsRequest,
+                    > for WatchExperimentsSvc<T> {
+                        type Response = super::WatchExperimentsResponse;
+                        type ResponseStream = T::WatchExperimentsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchExperimentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExperimentService>::watch_experiments(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchExperimentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ExperimentServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.ExperimentService";
+    impl<T> tonic::server::NamedService for ExperimentServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// One piece of a log, from one cut to the next.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Segment {
@@ -18508,6 +20079,1017 @@ pub mod oplog_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "genesis.v1.OplogService";
     impl<T> tonic::server::NamedService for OplogServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// One version of a parameter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Parameter {
+    /// 1 to 64 of a-z, A-Z, 0-9 and -\_.
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// At most 1,024 bytes.
+    #[prost(string, tag = "3")]
+    pub value: ::prost::alloc::string::String,
+    /// From 1, one more with each change.
+    #[prost(uint64, tag = "4")]
+    pub version: u64,
+    #[prost(message, optional, tag = "5")]
+    pub set_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "6")]
+    pub set_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    /// Why it is another one: "set", "promoted", "rolled back".
+    #[prost(string, tag = "8")]
+    pub cause: ::prost::alloc::string::String,
+    /// The experiment that promoted it.
+    #[prost(string, tag = "9")]
+    pub experiment: ::prost::alloc::string::String,
+    /// The experiment that it is in now.
+    #[prost(string, tag = "10")]
+    pub in_test: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListParametersRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListParametersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub parameters: ::prost::alloc::vec::Vec<Parameter>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetParametersRequest {
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+    /// Whose: an account, a session. Empty: the values that are in force, whatever is being tried.
+    #[prost(string, tag = "2")]
+    pub unit: ::prost::alloc::string::String,
+}
+/// A value that is to be used.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParameterValue {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// Of the value in force.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// The experiment that gives it, and the arm: "control" or "variant". Empty: none.
+    #[prost(string, tag = "4")]
+    pub experiment: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub arm: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetParametersResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<ParameterValue>,
+    /// Greater with each change of any parameter or experiment of the strategy.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetParameterRequest {
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub value: ::prost::alloc::string::String,
+    /// Only if this is the version in force; 0: whatever is.
+    #[prost(uint64, tag = "4")]
+    pub expected_version: u64,
+    #[prost(string, tag = "5")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetParameterResponse {
+    #[prost(message, optional, tag = "1")]
+    pub parameter: ::core::option::Option<Parameter>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListParameterHistoryRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+    /// Empty: all of the strategy.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListParameterHistoryResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub versions: ::prost::alloc::vec::Vec<Parameter>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackParameterRequest {
+    #[prost(string, tag = "1")]
+    pub strategy: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// 0: the one before that in force.
+    #[prost(uint64, tag = "3")]
+    pub to_version: u64,
+    #[prost(string, tag = "4")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackParameterResponse {
+    #[prost(message, optional, tag = "1")]
+    pub parameter: ::core::option::Option<Parameter>,
+}
+/// Generated client implementations.
+pub mod parameter_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The parameters of strategies. A value is text; a strategy makes of it what it needs. While a parameter is in an
+    /// experiment, units of the variant's share get another value.
+    #[derive(Debug, Clone)]
+    pub struct ParameterServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ParameterServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ParameterServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ParameterServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ParameterServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The parameters with the values in force. Fails with STRATEGY_NOT_FOUND.
+        pub async fn list_parameters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListParametersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListParametersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/ListParameters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "ListParameters"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What one unit of a strategy is to use now. Fails with STRATEGY_NOT_FOUND, UNIT_INVALID.
+        pub async fn get_parameters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetParametersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetParametersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/GetParameters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ParameterService", "GetParameters"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells what one unit of a strategy is to use, and again whenever that changes. A strategy that is not known yet has no
+        /// parameters. Fails with UNIT_INVALID.
+        pub async fn watch_parameters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetParametersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetParametersResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/WatchParameters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "WatchParameters"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Sets a parameter; a new one is made. Fails with PARAMETER_INVALID, PARAMETER_IN_TEST, PARAMETER_CHANGED,
+        /// TOO_MANY_PARAMETERS, PLAN_CHANGED.
+        pub async fn set_parameter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetParameterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetParameterResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/SetParameter",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ParameterService", "SetParameter"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What SetParameter would do. Fails as it does.
+        pub async fn plan_set_parameter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetParameterRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/PlanSetParameter",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "PlanSetParameter"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The versions of parameters, newest first. Fails with PARAMETER_NOT_FOUND, LIMIT_INVALID.
+        pub async fn list_parameter_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListParameterHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListParameterHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/ListParameterHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ParameterService",
+                        "ListParameterHistory",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a parameter back to an earlier version, as a new version. Fails with PARAMETER_NOT_FOUND, VERSION_NOT_FOUND,
+        /// PARAMETER_IN_TEST, PLAN_CHANGED.
+        pub async fn rollback_parameter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackParameterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackParameterResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/RollbackParameter",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "RollbackParameter"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RollbackParameter would do. Fails as it does.
+        pub async fn plan_rollback_parameter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackParameterRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/PlanRollbackParameter",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ParameterService",
+                        "PlanRollbackParameter",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod parameter_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ParameterServiceServer.
+    #[async_trait]
+    pub trait ParameterService: std::marker::Send + std::marker::Sync + 'static {
+        /// The parameters with the values in force. Fails with STRATEGY_NOT_FOUND.
+        async fn list_parameters(
+            &self,
+            request: tonic::Request<super::ListParametersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListParametersResponse>,
+            tonic::Status,
+        >;
+        /// What one unit of a strategy is to use now. Fails with STRATEGY_NOT_FOUND, UNIT_INVALID.
+        async fn get_parameters(
+            &self,
+            request: tonic::Request<super::GetParametersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetParametersResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchParameters method.
+        type WatchParametersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetParametersResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells what one unit of a strategy is to use, and again whenever that changes. A strategy that is not known yet has no
+        /// parameters. Fails with UNIT_INVALID.
+        async fn watch_parameters(
+            &self,
+            request: tonic::Request<super::GetParametersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchParametersStream>,
+            tonic::Status,
+        >;
+        /// Sets a parameter; a new one is made. Fails with PARAMETER_INVALID, PARAMETER_IN_TEST, PARAMETER_CHANGED,
+        /// TOO_MANY_PARAMETERS, PLAN_CHANGED.
+        async fn set_parameter(
+            &self,
+            request: tonic::Request<super::SetParameterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetParameterResponse>,
+            tonic::Status,
+        >;
+        /// What SetParameter would do. Fails as it does.
+        async fn plan_set_parameter(
+            &self,
+            request: tonic::Request<super::SetParameterRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// The versions of parameters, newest first. Fails with PARAMETER_NOT_FOUND, LIMIT_INVALID.
+        async fn list_parameter_history(
+            &self,
+            request: tonic::Request<super::ListParameterHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListParameterHistoryResponse>,
+            tonic::Status,
+        >;
+        /// Takes a parameter back to an earlier version, as a new version. Fails with PARAMETER_NOT_FOUND, VERSION_NOT_FOUND,
+        /// PARAMETER_IN_TEST, PLAN_CHANGED.
+        async fn rollback_parameter(
+            &self,
+            request: tonic::Request<super::RollbackParameterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackParameterResponse>,
+            tonic::Status,
+        >;
+        /// What RollbackParameter would do. Fails as it does.
+        async fn plan_rollback_parameter(
+            &self,
+            request: tonic::Request<super::RollbackParameterRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// The parameters of strategies. A value is text; a strategy makes of it what it needs. While a parameter is in an
+    /// experiment, units of the variant's share get another value.
+    #[derive(Debug)]
+    pub struct ParameterServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ParameterServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ParameterServiceServer<T>
+    where
+        T: ParameterService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.ParameterService/ListParameters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListParametersSvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::ListParametersRequest>
+                    for ListParametersSvc<T> {
+                        type Response = super::ListParametersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListParametersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::list_parameters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListParametersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ParameterService/GetParameters" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetParametersSvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::GetParametersRequest>
+                    for GetParametersSvc<T> {
+                        type Response = super::GetParametersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetParametersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::get_parameters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetParametersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ParameterService/WatchParameters" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchParametersSvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::ServerStreamingService<super::GetParametersRequest>
+                    for WatchParametersSvc<T> {
+                        type Response = super::GetParametersResponse;
+                        type ResponseStream = T::WatchParametersStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetParametersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::watch_parameters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchParametersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ParameterService/SetParameter" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetParameterSvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::SetParameterRequest>
+                    for SetParameterSvc<T> {
+                        type Response = super::SetParameterResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetParameterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::set_parameter(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetParameterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ParameterService/PlanSetParameter" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanSetParameterSvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::SetParameterRequest>
+                    for PlanSetParameterSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetParameterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::plan_set_parameter(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanSetParameterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ParameterService/ListParameterHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListParameterHistorySvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::ListParameterHistoryRequest>
+                    for ListParameterHistorySvc<T> {
+                        type Response = super::ListParameterHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListParameterHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::list_parameter_history(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListParameterHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ParameterService/RollbackParameter" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackParameterSvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::RollbackParameterRequest>
+                    for RollbackParameterSvc<T> {
+                        type Response = super::RollbackParameterResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackParameterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::rollback_parameter(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackParameterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.ParameterService/PlanRollbackParameter" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRollbackParameterSvc<T: ParameterService>(pub Arc<T>);
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::RollbackParameterRequest>
+                    for PlanRollbackParameterSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackParameterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ParameterService>::plan_rollback_parameter(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRollbackParameterSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ParameterServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.ParameterService";
+    impl<T> tonic::server::NamedService for ParameterServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

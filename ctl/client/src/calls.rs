@@ -45,9 +45,11 @@ const BASELINES: &str = "genesis.v1.BaselineService";
 const BREAKER: &str = "genesis.v1.BreakerService";
 const CERTIFICATES: &str = "genesis.v1.CertificateService";
 const DATABASE: &str = "genesis.v1.DatabaseService";
+const EXPERIMENTS: &str = "genesis.v1.ExperimentService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
 const OPLOG: &str = "genesis.v1.OplogService";
+const PARAMETERS: &str = "genesis.v1.ParameterService";
 const RECOVERY: &str = "genesis.v1.RecoveryService";
 const RUNS: &str = "genesis.v1.RunService";
 const SCHEDULE: &str = "genesis.v1.ScheduleService";
@@ -132,6 +134,15 @@ pub(crate) const CALLS: &[Call] = &[
     reads(DATABASE, "PlanKillSession"),
     reads(DATABASE, "VerifyDatabase"),
     reads(DATABASE, "ListCare"),
+    reads(EXPERIMENTS, "ListExperiments"),
+    reads(EXPERIMENTS, "GetExperiment"),
+    changes(EXPERIMENTS, "CreateExperiment"),
+    reads(EXPERIMENTS, "PlanCreateExperiment"),
+    changes(EXPERIMENTS, "ConcludeExperiment"),
+    reads(EXPERIMENTS, "PlanConcludeExperiment"),
+    reads(EXPERIMENTS, "Assign"),
+    streams(EXPERIMENTS, "RecordTrades"),
+    streams(EXPERIMENTS, "WatchExperiments"),
     urgent(reads(HEALTH, "GetHealthStatus")),
     urgent(reads(HEALTH, "CheckHealth")),
     reads(HEALTH, "Diagnose"),
@@ -178,6 +189,14 @@ pub(crate) const CALLS: &[Call] = &[
     streams(OPLOG, "ExportOplog"),
     changes(OPLOG, "AddNote"),
     reads(OPLOG, "PlanAddNote"),
+    reads(PARAMETERS, "ListParameters"),
+    reads(PARAMETERS, "GetParameters"),
+    streams(PARAMETERS, "WatchParameters"),
+    changes(PARAMETERS, "SetParameter"),
+    reads(PARAMETERS, "PlanSetParameter"),
+    reads(PARAMETERS, "ListParameterHistory"),
+    changes(PARAMETERS, "RollbackParameter"),
+    reads(PARAMETERS, "PlanRollbackParameter"),
     reads(RECOVERY, "ListComponents"),
     reads(RECOVERY, "PlanRollback"),
     changes(RECOVERY, "Rollback"),

@@ -11,9 +11,11 @@ use genesis_proto::v1::baseline_service_client::BaselineServiceClient;
 use genesis_proto::v1::breaker_service_client::BreakerServiceClient;
 use genesis_proto::v1::certificate_service_client::CertificateServiceClient;
 use genesis_proto::v1::database_service_client::DatabaseServiceClient;
+use genesis_proto::v1::experiment_service_client::ExperimentServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
 use genesis_proto::v1::oplog_service_client::OplogServiceClient;
+use genesis_proto::v1::parameter_service_client::ParameterServiceClient;
 use genesis_proto::v1::recovery_service_client::RecoveryServiceClient;
 use genesis_proto::v1::run_service_client::RunServiceClient;
 use genesis_proto::v1::schedule_service_client::ScheduleServiceClient;
@@ -209,6 +211,10 @@ impl Client {
         database, DatabaseServiceClient
     }
     service! {
+        /// A/B tests of strategies, and the trades that decide them; see [`crate::trades`].
+        experiments, ExperimentServiceClient
+    }
+    service! {
         /// Checks, issues and remediation.
         health, HealthServiceClient
     }
@@ -219,6 +225,10 @@ impl Client {
     service! {
         /// The operation log.
         oplog, OplogServiceClient
+    }
+    service! {
+        /// What strategies are to use; see [`crate::parameters`].
+        parameters, ParameterServiceClient
     }
     service! {
         /// Rollback, emergencies and incidents.

@@ -1,4 +1,4 @@
-//! Time as the breaker needs it: some 20 ns a look, and no step of the wall clock shows in spans.
+//! Time as what works in the background needs it: some 20 ns a look, and no step of the wall clock shows in spans.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use prost_types::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Since some fixed point.
-pub(super) fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// On the wall clock.
-pub(super) fn wall() -> Timestamp {
+pub(crate) fn wall() -> Timestamp {
     let now = clock_gettime(ClockId::Realtime);
     Timestamp { seconds: now.tv_sec, nanos: i32::try_from(now.tv_nsec).unwrap_or(0) }
 }

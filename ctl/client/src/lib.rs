@@ -62,19 +62,28 @@
 //! [`observe`] tells the agent how long operations took, of which it makes performance baselines: a pusher that never
 //! makes a call wait, keeps what the agent has not answered, and sends it again when a connection broke.
 //!
+//! # Experiments
+//!
+//! [`parameters`] keeps the values that a strategy is to use ready, without waiting, also while the agent is away.
+//! [`trades`] tells the agent what each trade earned, by which A/B tests of strategies are decided.
+//!
 //! `examples/status.rs` is a whole program: it asks all nodes of a context at once.
 
 pub mod breaker;
 mod calls;
 mod client;
+mod clock;
 mod context;
 mod dial;
 mod error;
 mod metadata;
 mod node;
 pub mod observe;
+pub mod parameters;
+pub mod push;
 mod refusal;
 mod tls;
+pub mod trades;
 mod watch;
 
 pub use calls::{Call, find_call};

@@ -38,9 +38,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::{Client, Node, Options};
+use crate::{Client, Node, Options, clock};
 
-mod clock;
 mod follow;
 mod layer;
 mod local;

@@ -6,13 +6,14 @@ use std::sync::Mutex;
 
 use genesis_proto::v1::baseline_service_server::{BaselineService, BaselineServiceServer};
 use genesis_proto::v1::*;
+use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{UnboundedReceiverStream, UnixListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::*;
-use crate::Kind;
+use crate::{Client, Kind, Node, Options};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything here takes.

@@ -1,57 +1,79 @@
-//! What was observed and not yet sent, and the counts of what became of the rest.
+//! What was taken and not yet sent, and the counts of what became of the rest.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use genesis_proto::v1::{ObservationColumn, ObserveResponse};
 use tokio::sync::Notify;
 
-use super::{Settled, Stats, is_name};
+use super::Wire;
+use super::stream::Outcome;
 use crate::{Error, Kind};
 
-/// So many operations a pusher knows at most; an agent takes fewer.
-const MOST_OPERATIONS: usize = 10_000;
+/// So many columns a pusher has at most; an agent takes fewer.
+const MOST_COLUMNS: usize = 10_000;
 
-/// Observations of one operation that are not yet in line.
+/// What is of one name, an operation or an experiment, and not yet in line.
 #[derive(Debug)]
-pub(super) struct Column {
+pub(crate) struct Column<W: Wire> {
     name: Arc<str>,
-    open: Mutex<Chunk>,
+    open: Mutex<Vec<W::Item>>,
 }
 
-/// When each call ended, in nanoseconds since 1970, and how long it took, in seconds.
-type Chunk = Vec<(i64, f64)>;
+/// Items of one column.
+type Chunk<W> = (Arc<Column<W>>, Vec<<W as Wire>::Item>);
 
 /// Chunks in the order in which they are sent.
-#[derive(Debug, Default)]
-struct Line {
-    chunks: VecDeque<(Arc<Column>, Chunk)>,
+#[derive(Debug)]
+struct Line<W: Wire> {
+    chunks: VecDeque<Chunk<W>>,
     /// How many were ever put in line.
     tickets: u64,
 }
 
+/// What became of the items so far, whatever they are.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// Kept: not yet sent, or sent and not answered.
+    pub buffered: u64,
+    /// Sent, each once, however often that was.
+    pub sent: u64,
+    /// Of batches that are durable.
+    pub acknowledged: u64,
+    /// Of these, of batches that the agent had before.
+    pub had_before: u64,
+    /// Of batches that the agent refuses whenever they are sent.
+    pub invalid: u64,
+    /// Not kept.
+    pub dropped: u64,
+    /// How often the stream was opened again.
+    pub reconnects: u64,
+    /// What went wrong last, even if it is over.
+    pub last_error: Option<Error>,
+}
+
 /// A batch to be sent.
-pub(super) struct Batch {
-    pub(super) columns: Vec<ObservationColumn>,
+pub(super) struct Batch<W: Wire> {
+    pub(super) columns: Vec<W::Column>,
     /// The number of the last chunk in it, and of no chunk before it.
     pub(super) ticket: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer<W: Wire> {
     batch: usize,
-    /// How many observations may be held. None once it is closed.
+    /// How many items may be held. None once it is closed.
     capacity: AtomicUsize,
     closed: AtomicBool,
     /// How many are: in the columns, in line, sent and not answered.
     held: AtomicUsize,
     dropped: AtomicU64,
-    operations: RwLock<HashMap<Arc<str>, Arc<Column>>>,
+    columns: RwLock<HashMap<Arc<str>, Arc<Column<W>>>>,
     /// Locked after a column, never before.
-    line: Mutex<Line>,
-    counts: Mutex<Stats>,
-    /// There is a full chunk, or the first observation after none.
+    line: Mutex<Line<W>>,
+    /// With what the agent has said of them.
+    counts: Mutex<(Counts, W::Tally)>,
+    /// There is a full chunk, or the first item after none.
     pub(super) wake: Notify,
 }
 
@@ -59,7 +81,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Buffer {
+impl<W: Wire> Buffer<W> {
     pub(super) fn new(capacity: usize, batch: usize) -> Self {
         Self {
             batch,
@@ -67,44 +89,31 @@ impl Buffer {
             closed: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
-            operations: RwLock::default(),
-            line: Mutex::default(),
+            columns: RwLock::default(),
+            line: Mutex::new(Line { chunks: VecDeque::new(), tickets: 0 }),
             counts: Mutex::default(),
             wake: Notify::new(),
         }
     }
 
-    pub(super) fn column(&self, name: &str) -> Result<Arc<Column>, Error> {
-        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn column(&self, name: &str) -> Result<Arc<Column<W>>, Error> {
+        let known = self.columns.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(column) = known.get(name) {
             return Ok(column.clone());
         }
         drop(known);
-        if !is_name(name, 128) {
-            let message =
-                format!("the operation {name:?} is not 1 to 128 of a-z, A-Z, 0-9 and -_.:/");
-            return Err(Error::invalid("OPERATION_INVALID", message, "choose another name for it"));
-        }
-        let mut known = self.operations.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_OPERATIONS && !known.contains_key(name) {
-            let message =
-                format!("there are {MOST_OPERATIONS} operations already, and no room for {name}");
-            let next = "name operations by what they do, without ids and other values in the name";
-            return Err(Error::new(
-                Kind::Invalid,
-                "OUT_OF_RANGE",
-                "TOO_MANY_OPERATIONS",
-                message,
-                next,
-            ));
+        W::check(name)?;
+        let mut known = self.columns.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_COLUMNS && !known.contains_key(name) {
+            return Err(W::crowded(name, MOST_COLUMNS));
         }
         let name: Arc<str> = name.into();
         let made = || Arc::new(Column { name: name.clone(), open: Mutex::default() });
         Ok(known.entry(name.clone()).or_insert_with(made).clone())
     }
 
-    /// Keeps an observation; `false`: there is no room.
-    pub(super) fn observe(&self, column: &Arc<Column>, unix_nanos: i64, seconds: f64) -> bool {
+    /// Keeps an item; `false`: there is no room.
+    pub(crate) fn take(&self, column: &Arc<Column<W>>, item: W::Item) -> bool {
         let held = self.held.fetch_add(1, Ordering::Relaxed);
         if held >= self.capacity.load(Ordering::Relaxed) {
             self.held.fetch_sub(1, Ordering::Relaxed);
@@ -112,9 +121,9 @@ impl Buffer {
             return false;
         }
         let mut open = lock(&column.open);
-        open.push((unix_nanos, seconds));
+        open.push(item);
         if open.len() >= self.batch {
-            // With the column still locked, so that a sweep misses nothing that was observed before.
+            // With the column still locked, so that a sweep misses nothing that was taken before.
             self.line_up(column, &mut open);
             self.wake.notify_one();
         }
@@ -125,21 +134,21 @@ impl Buffer {
         true
     }
 
-    /// Counts an observation that can't be kept.
-    pub(super) fn refuse(&self, error: Error) {
+    /// Counts an item that can't be kept.
+    pub(crate) fn refuse(&self, error: Error) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
         self.failed(error);
     }
 
-    fn line_up(&self, column: &Arc<Column>, open: &mut Chunk) {
+    fn line_up(&self, column: &Arc<Column<W>>, open: &mut Vec<W::Item>) {
         let mut line = lock(&self.line);
         line.tickets += 1;
         line.chunks.push_back((column.clone(), std::mem::take(open)));
     }
 
-    /// Puts all that was observed in line; the number of its last chunk.
+    /// Puts all that was taken in line; the number of its last chunk.
     pub(super) fn sweep(&self) -> u64 {
-        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.columns.read().unwrap_or_else(PoisonError::into_inner);
         let columns: Vec<_> = known.values().cloned().collect();
         drop(known);
         for column in &columns {
@@ -152,9 +161,9 @@ impl Buffer {
     }
 
     /// As many chunks from the front of the line as fit into a batch.
-    pub(super) fn next_batch(&self) -> Option<Batch> {
+    pub(super) fn next_batch(&self) -> Option<Batch<W>> {
         let mut line = lock(&self.line);
-        let mut taken: Vec<(Arc<Column>, Chunk)> = Vec::new();
+        let mut taken: Vec<Chunk<W>> = Vec::new();
         let mut total = 0;
         while let Some((_, chunk)) = line.chunks.front() {
             if total > 0 && total + chunk.len() > self.batch {
@@ -169,11 +178,7 @@ impl Buffer {
         }
         let ticket = line.tickets - line.chunks.len() as u64;
         drop(line);
-        let column = |(column, chunk): (Arc<Column>, Chunk)| ObservationColumn {
-            operation: column.name.to_string(),
-            unix_nanos: chunk.iter().map(|(at, _)| *at).collect(),
-            seconds: chunk.iter().map(|(_, seconds)| *seconds).collect(),
-        };
+        let column = |(column, chunk): Chunk<W>| W::column(&column.name, chunk);
         (total > 0).then(|| Batch { columns: taken.into_iter().map(column).collect(), ticket })
     }
 
@@ -187,68 +192,64 @@ impl Buffer {
         self.capacity.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        let buffered = self.held() as u64;
-        let dropped = self.dropped.load(Ordering::Relaxed);
-        Stats { buffered, dropped, ..lock(&self.counts).clone() }
+    pub(super) fn counts(&self) -> Counts {
+        self.all_counts().0
     }
 
-    pub(super) fn sent(&self, columns: &[ObservationColumn]) {
-        let observations: usize = columns.iter().map(|column| column.seconds.len()).sum();
-        lock(&self.counts).sent += observations as u64;
+    pub(super) fn all_counts(&self) -> (Counts, W::Tally) {
+        let (counts, tally) = lock(&self.counts).clone();
+        let (buffered, dropped) = (self.held() as u64, self.dropped.load(Ordering::Relaxed));
+        (Counts { buffered, dropped, ..counts }, tally)
+    }
+
+    pub(super) fn sent(&self, columns: &[W::Column]) {
+        lock(&self.counts).0.sent += columns.iter().map(W::rows).sum::<u64>();
     }
 
     pub(super) fn reconnects(&self, reconnects: u64) {
-        lock(&self.counts).reconnects = reconnects;
+        lock(&self.counts).0.reconnects = reconnects;
     }
 
     pub(super) fn failed(&self, error: Error) {
-        lock(&self.counts).last_error = Some(error);
+        lock(&self.counts).0.last_error = Some(error);
     }
 
     /// Notes what became of a batch.
-    pub(super) fn settle(&self, producer: &str, settled: Settled) {
+    pub(super) fn settle(&self, producer: &str, outcome: Outcome<W::Answer>) {
         let mut counts = lock(&self.counts);
-        let observations = match settled {
-            Settled::Acknowledged { answer, observations, repeated } => {
-                counts.acknowledged += observations;
-                if answer.duplicate && !repeated {
-                    counts.last_error = Some(known_before(producer, answer.sequence));
+        let (all, tally) = &mut *counts;
+        let rows = match outcome {
+            Outcome::Acknowledged { answer, rows, repeated } => {
+                all.acknowledged += rows;
+                if W::had_before(&answer) {
+                    all.had_before += rows;
+                    if !repeated {
+                        let error = known_before::<W>(producer, W::sequence(&answer));
+                        all.last_error = Some(error);
+                    }
                 }
-                counts.add(&answer, observations);
-                observations
+                W::tally(tally, &answer);
+                rows
             }
-            Settled::Invalid { observations, error, .. } => {
-                counts.invalid += observations;
-                counts.last_error = Some(error);
-                observations
+            Outcome::Invalid { rows, error, .. } => {
+                all.invalid += rows;
+                all.last_error = Some(error);
+                rows
             }
         };
         drop(counts);
-        self.held.fetch_sub(observations as usize, Ordering::Relaxed);
+        self.held.fetch_sub(rows as usize, Ordering::Relaxed);
     }
 }
 
-impl Stats {
-    fn add(&mut self, answer: &ObserveResponse, observations: u64) {
-        if answer.duplicate {
-            self.duplicate += observations;
-        }
-        self.counted += u64::from(answer.counted);
-        self.rejected += u64::from(answer.rejected);
-        self.late += u64::from(answer.late);
-        self.ahead += u64::from(answer.ahead);
-        self.crowded_out += u64::from(answer.crowded_out);
-    }
-}
-
-fn known_before(producer: &str, sequence: u64) -> Error {
+fn known_before<W: Wire>(producer: &str, sequence: u64) -> Error {
+    let what = W::WHAT;
     let message = format!(
-        "the agent had batch {sequence} of producer {producer} before this one sent it: its observations don't count"
+        "the agent had batch {sequence} of producer {producer} before this one sent it: its {what} don't count"
     );
     let next =
         "leave the producer's name to chance, or begin above the last sequence of the one before";

@@ -5,17 +5,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use genesis_proto::v1::{ObservationColumn, ObserveRequest, ObserveResponse};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::named;
+use super::{Wire, named};
 use crate::{Client, Error, Kind};
 
-/// The most observations of a batch.
-pub const BATCH_LIMIT: usize = 100_000;
 /// How many batches may be unanswered, where nothing else is said.
 pub const DEFAULT_WINDOW: usize = 8;
 
@@ -29,42 +26,28 @@ const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
 /// How long the agent has to end its side of the stream.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// What became of a batch.
-#[derive(Debug, Clone)]
-pub enum Settled {
-    /// It is durable.
-    Acknowledged {
-        /// What the agent says of it.
-        answer: ObserveResponse,
-        /// How many observations it had.
-        observations: u64,
-        /// It was sent more than once, so that it is no wonder if the agent had it before.
-        repeated: bool,
-    },
-    /// The agent takes nothing of it, whenever it is sent: it was dropped.
-    Invalid {
-        /// Its sequence.
-        sequence: u64,
-        /// How many observations it had.
-        observations: u64,
-        /// What the agent says of it.
-        error: Error,
-    },
+/// What became of a batch, before it is said in the words of its service.
+#[derive(Debug)]
+pub(super) enum Outcome<A> {
+    /// It is durable. `repeated`: it was sent more than once.
+    Acknowledged { answer: A, rows: u64, repeated: bool },
+    /// It was dropped.
+    Invalid { sequence: u64, rows: u64, error: Error },
 }
 
 /// Batches on their way to an agent.
 ///
 /// A batch is kept until the agent has answered it. After a break the stream is opened again, and those that were not
 /// answered are sent once more under the same producer and sequence, by which the agent knows those it has.
-pub struct ObserveStream {
+pub struct BatchStream<W: Wire> {
     client: Client,
     producer: String,
     window: usize,
     /// Ascending.
-    unanswered: VecDeque<Unanswered>,
+    unanswered: VecDeque<Unanswered<W>>,
     /// So many of them were handed to the connection.
     handed: usize,
-    link: Link,
+    link: Link<W>,
     last_sequence: u64,
     /// One of the batches up to this one is invalid: until it is known which, they are sent one by one.
     suspect: Option<u64>,
@@ -72,23 +55,24 @@ pub struct ObserveStream {
     opened: u64,
 }
 
-struct Unanswered {
-    request: ObserveRequest,
-    observations: u64,
+struct Unanswered<W: Wire> {
+    sequence: u64,
+    request: W::Request,
+    rows: u64,
     sent: u32,
 }
 
-type Requests = mpsc::Sender<ObserveRequest>;
-type Opening = dyn Future<Output = Result<(Requests, Streaming<ObserveResponse>), Error>> + Send;
+type Opened<W> = (mpsc::Sender<<W as Wire>::Request>, Streaming<<W as Wire>::Answer>);
+type Opening<W> = dyn Future<Output = Result<Opened<W>, Error>> + Send;
 
-enum Link {
+enum Link<W: Wire> {
     Down,
     Resting(Pin<Box<Sleep>>),
-    Opening(Pin<Box<Opening>>),
-    Up(Requests, Box<Streaming<ObserveResponse>>),
+    Opening(Pin<Box<Opening<W>>>),
+    Up(mpsc::Sender<W::Request>, Box<Streaming<W::Answer>>),
 }
 
-impl ObserveStream {
+impl<W: Wire> BatchStream<W> {
     /// One of `producer` that leaves at most `window` batches unanswered. Connects with the first batch.
     ///
     /// # Errors
@@ -125,7 +109,7 @@ impl ObserveStream {
 
     /// The lowest sequence that was not answered.
     pub fn lowest_unanswered(&self) -> Option<u64> {
-        self.unanswered.front().map(|one| one.request.sequence)
+        self.unanswered.front().map(|one| one.sequence)
     }
 
     /// How often the stream was opened again.
@@ -138,7 +122,7 @@ impl ObserveStream {
     /// # Errors
     /// `Unavailable` where there is no room, see [`Self::has_room`]; `Invalid` where `sequence` is not above that of the
     /// batch before.
-    pub fn push(&mut self, sequence: u64, columns: Vec<ObservationColumn>) -> Result<(), Error> {
+    pub fn push(&mut self, sequence: u64, columns: Vec<W::Column>) -> Result<(), Error> {
         if !self.has_room() {
             let message = format!("{} batches are unanswered already", self.unanswered.len());
             let next = "wait for an answer first";
@@ -155,9 +139,9 @@ impl ObserveStream {
             return Err(Error::invalid("SEQUENCE_INVALID", message, "count upwards, from 1"));
         }
         self.last_sequence = sequence;
-        let observations = columns.iter().map(|column| column.seconds.len() as u64).sum();
-        let request = ObserveRequest { producer: self.producer.clone(), sequence, columns };
-        self.unanswered.push_back(Unanswered { request, observations, sent: 0 });
+        let rows = columns.iter().map(W::rows).sum();
+        let request = W::request(self.producer.clone(), sequence, columns);
+        self.unanswered.push_back(Unanswered { sequence, request, rows, sent: 0 });
         self.hand();
         Ok(())
     }
@@ -168,7 +152,7 @@ impl ObserveStream {
     /// # Errors
     /// What the agent refuses all batches with, or how the connection failed. The batches are kept: another call tries
     /// again.
-    pub async fn next(&mut self) -> Result<Option<Settled>, Error> {
+    pub async fn next(&mut self) -> Result<Option<W::Settled>, Error> {
         loop {
             match self.advance().await {
                 Err(error) if passes(&error) && self.breaks <= RESUMES => {}
@@ -182,7 +166,17 @@ impl ObserveStream {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn advance(&mut self) -> Result<Option<Settled>, Error> {
+    pub async fn advance(&mut self) -> Result<Option<W::Settled>, Error> {
+        Ok(self.step().await?.map(|outcome| match outcome {
+            Outcome::Acknowledged { answer, rows, repeated } => {
+                W::acknowledged(answer, rows, repeated)
+            }
+            Outcome::Invalid { sequence, rows, error } => W::invalid(sequence, rows, error),
+        }))
+    }
+
+    /// [`Self::advance`], in the words of no service.
+    pub(super) async fn step(&mut self) -> Result<Option<Outcome<W::Answer>>, Error> {
         loop {
             if self.unanswered.is_empty() {
                 return Ok(None);
@@ -254,7 +248,7 @@ impl ObserveStream {
                         let _ = requests.try_send(batch);
                     }
                     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(requests);
-                    async move { client.baselines().observe(ReceiverStream::new(outgoing)).await }
+                    W::open(client, ReceiverStream::new(outgoing))
                 })
                 .await?;
             let requests = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -277,18 +271,15 @@ impl ObserveStream {
         }
     }
 
-    fn answered(&mut self, answer: ObserveResponse) -> Option<Settled> {
+    fn answered(&mut self, answer: W::Answer) -> Option<Outcome<W::Answer>> {
+        let sequence = W::sequence(&answer);
         let mut known = self.unanswered.iter().take(self.handed);
         // What was not asked is not answered.
-        let index = known.position(|one| one.request.sequence == answer.sequence)?;
+        let index = known.position(|one| one.sequence == sequence)?;
         let one = self.unanswered.remove(index)?;
         self.breaks = 0;
         self.settled();
-        Some(Settled::Acknowledged {
-            answer,
-            observations: one.observations,
-            repeated: one.sent > 1,
-        })
+        Some(Outcome::Acknowledged { answer, rows: one.rows, repeated: one.sent > 1 })
     }
 
     /// One that was handed over is gone, so there may be room for others.
@@ -300,18 +291,17 @@ impl ObserveStream {
     }
 
     /// The stream has ended. All that was not answered is sent again once it is open.
-    fn broke(&mut self, error: Error) -> Result<Option<Settled>, Error> {
+    fn broke(&mut self, error: Error) -> Result<Option<Outcome<W::Answer>>, Error> {
         self.link = Link::Down;
         let handed = std::mem::take(&mut self.handed);
         if error.reason == "BATCH_INVALID" && handed > 0 {
             if handed > 1 {
-                self.suspect = self.unanswered.get(handed - 1).map(|one| one.request.sequence);
+                self.suspect = self.unanswered.get(handed - 1).map(|one| one.sequence);
                 return Ok(None);
             }
             let Some(one) = self.unanswered.pop_front() else { return Err(error) };
             self.settled();
-            let (sequence, observations) = (one.request.sequence, one.observations);
-            return Ok(Some(Settled::Invalid { sequence, observations, error }));
+            return Ok(Some(Outcome::Invalid { sequence: one.sequence, rows: one.rows, error }));
         }
         self.breaks = self.breaks.saturating_add(1);
         self.link = Link::Resting(Box::pin(tokio::time::sleep(pause(&error, self.breaks))));
@@ -327,7 +317,12 @@ fn ended(client: &Client) -> Error {
 
 /// Whether it is likely to be over soon: the agent is restarted, or busy.
 fn passes(error: &Error) -> bool {
-    let persists = ["TOO_MANY_PRODUCERS", "OBSERVATIONS_UNAVAILABLE", "STORAGE_FAILED"];
+    let persists = [
+        "TOO_MANY_PRODUCERS",
+        "OBSERVATIONS_UNAVAILABLE",
+        "EXPERIMENTS_UNAVAILABLE",
+        "STORAGE_FAILED",
+    ];
     !persists.contains(&&*error.reason)
         && (matches!(error.kind, Kind::Unreachable | Kind::Unavailable)
             || error.code == "CANCELLED")

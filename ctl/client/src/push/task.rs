@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
+use super::Wire;
 use super::buffer::Buffer;
-use super::stream::ObserveStream;
+use super::stream::BatchStream;
 use crate::{Client, Error, Node, Options};
 
 /// Pauses before an agent that does not answer is asked again.
@@ -21,21 +22,21 @@ pub(super) enum Target {
     Node(Node, Box<Options>),
 }
 
-pub(super) struct Task {
-    pub(super) buffer: Arc<Buffer>,
+pub(super) struct Task<W: Wire> {
+    pub(super) buffer: Arc<Buffer<W>>,
     pub(super) producer: String,
     pub(super) first_sequence: u64,
     pub(super) window: usize,
     pub(super) linger: Duration,
-    /// Told when all that was observed before is answered.
+    /// Told when all that was taken before is answered.
     pub(super) flushes: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 }
 
-impl Task {
+impl<W: Wire> Task<W> {
     /// Until the pusher is gone.
     pub(super) async fn run(mut self, target: Target) {
         let client = self.connect(target).await;
-        match ObserveStream::new(client, &self.producer, self.window) {
+        match BatchStream::new(client, &self.producer, self.window) {
             Ok(stream) => self.push(stream).await,
             // The name was looked at before.
             Err(error) => self.buffer.failed(error),
@@ -58,7 +59,7 @@ impl Task {
         }
     }
 
-    async fn push(&mut self, mut stream: ObserveStream) {
+    async fn push(&mut self, mut stream: BatchStream<W>) {
         let mut sequence = self.first_sequence.max(1);
         // Of each batch that is not answered, its sequence and the last chunk in it.
         let mut sent: VecDeque<(u64, u64)> = VecDeque::new();
@@ -84,8 +85,8 @@ impl Task {
                 linger = Some(Box::pin(tokio::time::sleep(self.linger)));
             }
             tokio::select! {
-                settled = stream.advance(), if stream.unanswered() > 0 => match settled {
-                    Ok(Some(settled)) => self.buffer.settle(&self.producer, settled),
+                settled = stream.step(), if stream.unanswered() > 0 => match settled {
+                    Ok(Some(outcome)) => self.buffer.settle(&self.producer, outcome),
                     Ok(None) => {}
                     Err(error) => self.buffer.failed(error),
                 },
@@ -124,11 +125,11 @@ async fn over(linger: &mut Option<Pin<Box<Sleep>>>) {
 }
 
 /// What stands in the way of what was not answered in time.
-pub(super) fn unanswered(buffer: &Buffer, limit: Duration) -> Error {
-    let stats = buffer.stats();
-    let why = stats.last_error.map_or_else(String::new, |error| format!(": {error}"));
-    let message =
-        format!("{} observations are not acknowledged within {limit:?}{why}", stats.buffered);
+pub(super) fn unanswered<W: Wire>(buffer: &Buffer<W>, limit: Duration) -> Error {
+    let counts = buffer.counts();
+    let why = counts.last_error.map_or_else(String::new, |error| format!(": {error}"));
+    let (held, what) = (counts.buffered, W::WHAT);
+    let message = format!("{held} {what} are not acknowledged within {limit:?}{why}");
     let next = "give it more time, or see whether the agent is well with `genesisctl status`";
     Error::new(crate::Kind::Incomplete, "DEADLINE_EXCEEDED", "NOT_ACKNOWLEDGED", message, next)
 }

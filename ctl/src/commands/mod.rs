@@ -39,6 +39,7 @@ mod rollback;
 mod run;
 mod runbook;
 mod schedule;
+mod send_file;
 mod support;
 
 use clap::Subcommand;

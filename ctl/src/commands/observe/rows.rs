@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::send_file::text::{SHOWN, bare, fields, object, place, take, unix_nanos};
 use crate::format::excerpt;
 
 /// The longest latency, in seconds.
 const LONGEST_SECONDS: f64 = 4_294_967_296.0;
-/// So much of what is wrong is repeated.
-const SHOWN: usize = 40;
 
 /// One observation.
 #[derive(Debug, PartialEq)]
@@ -48,13 +46,7 @@ impl Columns {
     /// Those of a header. `operation_needed`: there is no other name for what has none.
     pub(super) fn of_header(line: &str, operation_needed: bool) -> Result<Self, String> {
         let names = fields(line)?;
-        let find = |name: &str| {
-            let mut found = names.iter().enumerate().filter(|(_, one)| *one == name);
-            match (found.next(), found.next()) {
-                (Some(_), Some(_)) => Err(format!("it names {name} twice")),
-                (first, _) => Ok(first.map(|(index, _)| index)),
-            }
-        };
+        let find = |name| place(&names, name);
         let operation = find("operation")?;
         if operation.is_none() && operation_needed {
             return Err("it has no column operation: add --operation NAME".to_owned());
@@ -83,14 +75,10 @@ impl Rows {
 impl Columns {
     fn parse(self, line: &str) -> Result<Row<'_>, String> {
         let mut found = fields(line)?;
-        let mut take = |index: usize, name: &str| match found.get_mut(index) {
-            Some(field) => Ok(std::mem::take(field)),
-            None => Err(format!("it ends before the column {name}")),
-        };
-        let timestamp = take(self.timestamp, "timestamp")?;
-        let latency = take(self.latency, "latency")?;
+        let timestamp = take(&mut found, self.timestamp, "timestamp")?;
+        let latency = take(&mut found, self.latency, "latency")?;
         let operation = match self.operation {
-            Some(index) => take(index, "operation")?,
+            Some(index) => take(&mut found, index, "operation")?,
             None => Cow::Borrowed(""),
         };
         Ok(Row {
@@ -99,48 +87,6 @@ impl Columns {
             seconds: seconds(&latency, self.unit)?,
         })
     }
-}
-
-/// The fields of a line of CSV, without the space around them. One in quotes may hold commas and doubled quotes, but no
-/// line end.
-fn fields(line: &str) -> Result<Vec<Cow<'_, str>>, String> {
-    let mut found = Vec::with_capacity(8);
-    let mut rest = line;
-    loop {
-        let Some(quoted) = rest.trim_start().strip_prefix('"') else {
-            let (field, more) = match rest.split_once(',') {
-                Some((field, more)) => (field, Some(more)),
-                None => (rest, None),
-            };
-            found.push(Cow::Borrowed(field.trim()));
-            match more {
-                Some(more) => rest = more,
-                None => return Ok(found),
-            }
-            continue;
-        };
-        let (field, more) = unquoted(quoted)?;
-        found.push(field);
-        match more.trim_start() {
-            "" => return Ok(found),
-            more => rest = more.strip_prefix(',').ok_or("there is text behind a quoted field")?,
-        }
-    }
-}
-
-/// What stands before the closing quote, and what behind it.
-fn unquoted(text: &str) -> Result<(Cow<'_, str>, &str), String> {
-    let open = || "a quoted field does not end".to_owned();
-    let (first, mut rest) = text.split_once('"').ok_or_else(open)?;
-    let mut field = Cow::Borrowed(first);
-    while let Some(more) = rest.strip_prefix('"') {
-        let (part, behind) = more.split_once('"').ok_or_else(open)?;
-        let field = field.to_mut();
-        field.push('"');
-        field.push_str(part);
-        rest = behind;
-    }
-    Ok((field, rest))
 }
 
 /// A line of JSON. Numbers are taken as they are written.
@@ -157,14 +103,7 @@ struct Json<'a> {
 }
 
 fn parse_json(line: &str) -> Result<Row<'_>, String> {
-    let row: Json<'_> = serde_json::from_str(line).map_err(|error| {
-        let error = error.to_string();
-        // It is one line, as far as the parser knows.
-        format!(
-            "no JSON object as is wanted: {}",
-            error.split(" at line ").next().unwrap_or_default()
-        )
-    })?;
+    let row: Json<'_> = object(line)?;
     let (latency, unit) = match (row.latency_ms, row.latency_s) {
         (Some(latency), None) => (latency, Unit::Milliseconds),
         (None, Some(latency)) => (latency, Unit::Seconds),
@@ -177,51 +116,6 @@ fn parse_json(line: &str) -> Result<Row<'_>, String> {
         seconds: seconds(&bare(latency), unit)?,
         operation: row.operation.unwrap_or_default(),
     })
-}
-
-/// A number as it is written, a string without its quotes.
-fn bare(value: &RawValue) -> Cow<'_, str> {
-    let text = value.get();
-    match serde_json::from_str(text) {
-        Ok(string) if text.starts_with('"') => Cow::<str>::Owned(string),
-        _ => Cow::Borrowed(text),
-    }
-}
-
-/// RFC 3339, or seconds since 1970 to the nanosecond: exactly, since a float has no room for both.
-fn unix_nanos(text: &str) -> Result<i64, String> {
-    let out_of_range = || {
-        let shown = excerpt(text, SHOWN);
-        format!("the timestamp {shown} is out of range: it is in seconds since 1970, or RFC 3339")
-    };
-    if let Some((negative, whole, fraction)) = decimal(text) {
-        let seconds: i64 = whole.parse().map_err(|_| out_of_range())?;
-        // Finer than a nanosecond is cut off.
-        let nanos = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
-        let nanos = nanos.fold(0, |sum, digit| 10 * sum + i64::from(digit - b'0'));
-        let all = seconds.checked_mul(1_000_000_000).and_then(|all| all.checked_add(nanos));
-        let all = all.ok_or_else(out_of_range)?;
-        return Ok(if negative { -all } else { all });
-    }
-    match text.parse::<Timestamp>() {
-        Ok(at) => i64::try_from(at.as_nanosecond()).map_err(|_| out_of_range()),
-        Err(_) => {
-            let shown = excerpt(text, SHOWN);
-            Err(format!("the timestamp {shown:?} is neither RFC 3339 nor seconds since 1970"))
-        }
-    }
-}
-
-/// Sign, digits, and digits behind the point.
-fn decimal(text: &str) -> Option<(bool, &str, &str)> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits =
-        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (all_digits(whole) && all_digits(fraction)).then_some((negative, whole, fraction))
 }
 
 fn seconds(text: &str, unit: Unit) -> Result<f64, String> {
@@ -243,31 +137,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn timestamps_are_exact_to_the_nanosecond() {
-        for (text, nanos) in [
-            ("0", 0),
-            ("1700000000", 1_700_000_000_000_000_000),
-            ("1700000000.123456789", 1_700_000_000_123_456_789),
-            ("1700000000.1234567899", 1_700_000_000_123_456_789),
-            ("1700000000.5", 1_700_000_000_500_000_000),
-            ("-0.000000001", -1),
-            ("2023-11-14T22:13:20.123456789Z", 1_700_000_000_123_456_789),
-            ("2023-11-14T23:13:20+01:00", 1_700_000_000_000_000_000),
-        ] {
-            assert_eq!(unix_nanos(text), Ok(nanos), "{text}");
-        }
-        for text in ["", ".", "1.", ".5", "1e9", "--1", "+1", "soon", "2023-11-14T22:13:20", "1,5"]
-        {
-            assert!(unix_nanos(text).unwrap_err().contains("neither"), "{text}");
-        }
-        // Milliseconds are none of both, and too large to be taken for seconds.
-        let huge = "9".repeat(30);
-        for text in ["1700000000123", "9223372037", "3000-01-01T00:00:00Z", &huge] {
-            assert!(unix_nanos(text).unwrap_err().contains("out of range"), "{text}");
-        }
-    }
 
     #[test]
     fn a_header_may_have_any_order_and_more() {
@@ -323,13 +192,6 @@ mod tests {
             let columns = Columns::of_header("operation,timestamp,latency_ms", true).unwrap();
             let _ = (Rows::Csv(columns).parse(&line), Rows::Json.parse(&line));
             let _ = Columns::of_header(&line, false);
-        }
-
-        #[test]
-        fn quoting_keeps_fields(texts in proptest::collection::vec("[a-z,\" ]{0,8}", 1..5)) {
-            let quoted: Vec<_> = texts.iter().map(|one| format!("\"{}\"", one.replace('"', "\"\""))).collect();
-            let line = quoted.join(",");
-            prop_assert_eq!(fields(&line).unwrap(), texts);
         }
 
         #[test]

@@ -1,10 +1,10 @@
 //! What became of the lines of a file.
 
-use genesis_client::observe::Settled;
 use genesis_client::{Error, Kind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::source::Source;
+use super::{Became, Words};
 use crate::connect::Session;
 use crate::exit::Exit;
 use crate::format::{count, plural};
@@ -13,40 +13,42 @@ use crate::render::{Answer, Cell, View};
 /// So many bad lines are told one by one.
 const TOLD: u64 = 20;
 
-const COLUMNS: &[&str] = &[
-    "ROWS",
-    "BAD",
-    "BATCHES",
-    "COUNTED",
-    "HAD BEFORE",
-    "REJECTED",
-    "LATE",
-    "AHEAD",
-    "CROWDED OUT",
-];
-
-/// Counts of lines, batches and observations.
-#[derive(Debug, Default)]
+/// Counts of lines, batches and rows.
 pub(super) struct Summary {
+    words: Words,
     good: u64,
     bad: u64,
     /// The first bad ones.
     told: Vec<(u64, String)>,
     batches: u64,
     duplicate_batches: u64,
-    /// Of batches that the agent had before.
+    /// What the agent had before.
     duplicates: u64,
     counted: u64,
-    rejected: u64,
-    late: u64,
-    ahead: u64,
-    crowded_out: u64,
+    /// As in [`Words::left_out`].
+    left_out: Vec<u64>,
     /// Of batches that the agent refuses as they are, and why.
     invalid: u64,
     refusal: Option<Error>,
 }
 
 impl Summary {
+    pub(super) fn new(words: Words) -> Self {
+        Self {
+            left_out: vec![0; words.left_out.len()],
+            words,
+            good: 0,
+            bad: 0,
+            told: Vec::new(),
+            batches: 0,
+            duplicate_batches: 0,
+            duplicates: 0,
+            counted: 0,
+            invalid: 0,
+            refusal: None,
+        }
+    }
+
     pub(super) fn good(&mut self) {
         self.good += 1;
     }
@@ -60,48 +62,47 @@ impl Summary {
         }
     }
 
-    pub(super) fn settle(&mut self, settled: Settled) {
+    pub(super) fn settle(&mut self, became: Became) {
         self.batches += 1;
-        match settled {
+        match became {
             // What was sent twice by this very call was not there before, and its counts are not known any more.
-            Settled::Acknowledged { answer, observations, repeated } if answer.duplicate => {
-                if repeated {
-                    self.counted += observations;
-                } else {
-                    self.duplicate_batches += 1;
-                    self.duplicates += observations;
-                }
+            Became::Durable { rows, repeated: true, had_before: true, .. } => self.counted += rows,
+            Became::Durable { rows, had_before: true, .. } => {
+                self.duplicate_batches += 1;
+                self.duplicates += rows;
             }
-            Settled::Acknowledged { answer, .. } => {
-                self.counted += u64::from(answer.counted);
-                self.rejected += u64::from(answer.rejected);
-                self.late += u64::from(answer.late);
-                self.ahead += u64::from(answer.ahead);
-                self.crowded_out += u64::from(answer.crowded_out);
+            Became::Durable { counted, duplicates, left_out, .. } => {
+                self.counted += counted;
+                self.duplicates += duplicates;
+                self.left_out.iter_mut().zip(left_out).for_each(|(all, more)| *all += more);
             }
-            Settled::Invalid { observations, error, .. } => {
-                self.invalid += observations;
+            Became::Invalid { rows, error } => {
+                self.invalid += rows;
                 self.refusal = Some(error);
             }
         }
     }
 
-    /// The summary, with what failed. `broken`: what kept it from being sent to its end.
+    /// The summary, with what failed. `broken`: what kept it from being sent to its end. `more`: what there is to say beyond
+    /// the numbers.
     pub(super) fn answer(
         &self,
         session: &Session<'_>,
         source: &Source,
         broken: Option<Error>,
+        (more, fields): (Vec<String>, Map<String, Value>),
     ) -> Answer {
         if self.bad > TOLD {
             session.warn(&format!("and {}", plural(self.bad - TOLD, "more bad line")));
         }
-        let answer = Answer::new(self.json(source), self.view(session, source));
+        let mut json = self.json(source);
+        json.extend(fields);
+        let mut view = self.view(session, source);
+        view.tail.extend(more);
+        let answer = Answer::new(json.into(), view);
         match broken.map(|error| resumable(error, source)).or_else(|| self.fault()) {
             None => answer,
-            Some(error) if error.reason == "OBSERVATIONS_BAD" => {
-                answer.exit(Exit::Failed).error(error)
-            }
+            Some(error) if error.reason == self.words.bad => answer.exit(Exit::Failed).error(error),
             Some(error) => answer.exit(Exit::of_error(&error)).error(error),
         }
     }
@@ -110,50 +111,41 @@ impl Summary {
     fn fault(&self) -> Option<Error> {
         if self.good == 0 && self.bad > 0 {
             let message = format!("none of {} is good", plural(self.bad, "line"));
-            let next = "see with `genesisctl observe --help` how lines are written";
-            let (code, reason) = ("INVALID_ARGUMENT", "OBSERVATIONS_BAD");
+            let command = self.words.command;
+            let next = format!("see with `genesisctl {command} --help` how lines are written");
+            let (code, reason) = ("INVALID_ARGUMENT", self.words.bad);
             return Some(Error::new(Kind::Invalid, code, reason, message, next));
         }
         let refused = match &self.refusal {
             Some(error) => format!("in batches that the agent refuses ({error})"),
             None => String::new(),
         };
-        let missing = [
-            (self.bad, "in bad lines"),
-            (self.rejected, "without a latency that counts"),
-            (self.late, "older than what the agent keeps"),
-            (self.ahead, "in the future by the agent's clock"),
-            (self.crowded_out, "of new operations for which the agent has no room"),
-            (self.invalid, &refused),
-        ];
+        let left_out = self.words.left_out.iter().map(|(_, what)| *what);
+        let mut missing = vec![(self.bad, "in bad lines")];
+        missing.extend(self.left_out.iter().copied().zip(left_out));
+        missing.push((self.invalid, &refused));
         let missing = missing.iter().filter(|(number, _)| *number > 0);
         let missing: Vec<_> =
             missing.map(|(number, what)| format!("{} {what}", count(*number))).collect();
         if missing.is_empty() {
             return None;
         }
-        let message = format!("not all observations count: {}", missing.join(", "));
+        let message = format!("not all {} count: {}", self.words.rows, missing.join(", "));
         let next = "mend them, and send what was mended as a file of its own";
-        Some(Error::new(Kind::Incomplete, "DATA_LOSS", "OBSERVATIONS_INCOMPLETE", message, next))
+        let (code, reason) = ("DATA_LOSS", self.words.incomplete);
+        Some(Error::new(Kind::Incomplete, code, reason, message, next))
     }
 
     fn view(&self, session: &Session<'_>, source: &Source) -> View {
-        let numbers = [
-            self.good + self.bad,
-            self.bad,
-            self.batches,
-            self.counted,
-            self.duplicates,
-            self.rejected,
-            self.late,
-            self.ahead,
-            self.crowded_out,
-        ];
+        let mut numbers =
+            vec![self.good + self.bad, self.bad, self.batches, self.counted, self.duplicates];
+        numbers.extend(&self.left_out);
         let mut tail = Vec::new();
         if self.duplicate_batches > 0 {
             tail.push(match self.duplicate_batches == self.batches {
-                true => "it was there before, so nothing was counted: --again counts it once more"
-                    .to_owned(),
+                true => {
+                    format!("it was there before, so nothing was counted: {}", self.words.again)
+                }
                 false => format!(
                     "{} of {} batches were there before, and were not counted again",
                     count(self.duplicate_batches),
@@ -165,10 +157,10 @@ impl Summary {
             tail.push(format!("producer: {}", source.producer));
         }
         if self.good + self.bad == 0 {
-            tail.push(format!("{} has no observations", source.name()));
+            tail.push(format!("{} has no {}", source.name(), self.words.rows));
         }
         View {
-            columns: COLUMNS,
+            columns: self.words.columns,
             rows: vec![numbers.iter().map(|number| Cell::number(count(*number))).collect()],
             tail,
             ..View::default()
@@ -176,11 +168,11 @@ impl Summary {
     }
 
     /// As protobuf writes such numbers.
-    fn json(&self, source: &Source) -> Value {
+    fn json(&self, source: &Source) -> Map<String, Value> {
         let text = |number: u64| number.to_string();
         let told =
             self.told.iter().map(|(line, why)| json!({ "line": text(*line), "reason": why }));
-        json!({
+        let Value::Object(mut json) = json!({
             "file": source.name(),
             "producer": source.producer,
             "rows": text(self.good + self.bad),
@@ -190,12 +182,13 @@ impl Summary {
             "duplicateBatches": text(self.duplicate_batches),
             "duplicates": text(self.duplicates),
             "counted": text(self.counted),
-            "rejected": text(self.rejected),
-            "late": text(self.late),
-            "ahead": text(self.ahead),
-            "crowdedOut": text(self.crowded_out),
             "invalid": text(self.invalid),
-        })
+        }) else {
+            return Map::new();
+        };
+        let left_out = self.words.left_out.iter().zip(&self.left_out);
+        json.extend(left_out.map(|((name, _), number)| ((*name).to_owned(), text(*number).into())));
+        json
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where observations are read from, and under whose name they are sent.
+//! Where lines are read from, and under whose name they are sent.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Seek};
@@ -10,7 +10,7 @@ use genesis_client::{Error, Kind};
 use sha2::{Digest, Sha256};
 
 use super::lines::{self, Line};
-use super::{Arguments, FileFormat};
+use super::{FileArguments, FileFormat};
 use crate::connect::Session;
 use crate::exit::Halt;
 
@@ -51,7 +51,7 @@ impl Seen {
 
 impl Source {
     /// Opens what is named; a regular file is read once for its producer.
-    pub(super) fn open(session: &Session<'_>, arguments: &Arguments) -> Result<Self, Halt> {
+    pub(super) fn open(session: &Session<'_>, arguments: &FileArguments) -> Result<Self, Halt> {
         let path = arguments.file.clone();
         let named = arguments.batch_id.clone();
         let repeatable = named.is_some();

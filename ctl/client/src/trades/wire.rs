@@ -22,8 +22,8 @@ impl Wire for Trades {
     type Stats = TradeStats;
 
     const WHAT: &'static str = "trades";
-    /// With the longest ids and units these are some 12 MB, of the 16 that a message has at most.
-    const MOST: usize = 30_000;
+    /// With the longest ids and units these are some 3.5 MB, of the 4 MiB that a message has at most.
+    const MOST: usize = 8_000;
 
     fn request(producer: String, sequence: u64, columns: Vec<TradeColumn>) -> RecordTradesRequest {
         RecordTradesRequest { producer, sequence, columns }

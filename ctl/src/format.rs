@@ -138,6 +138,40 @@ pub(crate) fn seconds(seconds: f64) -> String {
     format!("{scaled:.decimals$}{name}")
 }
 
+/// A gain or loss, such as "+12.00 %".
+pub(crate) fn lift(share: f64) -> String {
+    let percent = 100.0 * share;
+    match percent.abs() {
+        // Further decimals of what is so far off say nothing.
+        1e6.. => format!("{percent:+.2e} %"),
+        _ => format!("{percent:+.2} %"),
+    }
+}
+
+/// A probability: four decimals, and two digits where it is too small for them.
+pub(crate) fn p_value(p: f64) -> String {
+    match p {
+        0.0 => "0".to_owned(),
+        _ if p < 0.000_95 => format!("{p:.1e}"),
+        _ => format!("{p:.4}"),
+    }
+}
+
+/// A number in whatever unit, in five significant digits.
+pub(crate) fn figure(number: f64) -> String {
+    let size = number.abs();
+    if number == 0.0 || !number.is_finite() {
+        return number.to_string();
+    }
+    if !(1e-4..1e9).contains(&size) {
+        return format!("{number:.4e}");
+    }
+    // 9.99996 would be shown as 10.0000.
+    let digits = (size * 1.000_005).log10().floor();
+    let decimals = (4.0 - digits).clamp(0.0, 8.0) as usize;
+    format!("{number:.decimals$}")
+}
+
 /// A quantile, such as "p99".
 pub(crate) fn quantile(quantile: f64) -> String {
     format!("p{}", (quantile * 100_000.0).round() / 1000.0)
@@ -317,6 +351,33 @@ mod tests {
             assert_eq!(seconds(length), text);
         }
         assert_eq!([0.5, 0.95, 0.99, 0.999].map(quantile), ["p50", "p95", "p99", "p99.9"]);
+    }
+
+    #[test]
+    fn lifts_probabilities_and_figures_have_the_digits_that_say_something() {
+        assert_eq!([0.12, -0.1, 1e7].map(lift), ["+12.00 %", "-10.00 %", "+1.00e9 %"]);
+        for (p, text) in [
+            (0.0, "0"),
+            (1.0, "1.0000"),
+            (0.049_96, "0.0500"),
+            (0.001, "0.0010"),
+            (0.000_94, "9.4e-4"),
+            (1.2e-250, "1.2e-250"),
+        ] {
+            assert_eq!(p_value(p), text);
+        }
+        for (number, text) in [
+            (0.0, "0"),
+            (12.345_678, "12.346"),
+            (-0.5, "-0.50000"),
+            (9.999_96, "10.000"),
+            (123_456.7, "123457"),
+            (1.5e-7, "1.5000e-7"),
+            (-2e12, "-2.0000e12"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(figure(number), text);
+        }
     }
 
     #[test]

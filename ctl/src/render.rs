@@ -10,8 +10,8 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use genesis_client::v1::{
-    AttemptOutcome, BackupState, BaselineState, CareOutcome, CertificateState, Condition, Finding,
-    IncidentState, IssueState, RunState, Severity, Truth,
+    AttemptOutcome, BackupState, BaselineState, CareOutcome, CertificateState, Condition,
+    ExperimentState, Finding, IncidentState, IssueState, RunState, Severity, Truth,
 };
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
@@ -167,6 +167,17 @@ impl Cell {
             S::Ordering | S::Staged | S::Deployed | S::Due => Tone::Plain,
         };
         Self { tone, ..Self::from(format::short_name(state.as_str_name(), "CERTIFICATE_STATE_")) }
+    }
+
+    pub(crate) fn experiment_state(state: ExperimentState) -> Self {
+        use ExperimentState as S;
+        let tone = match state {
+            S::Promoted => Tone::Good,
+            S::Held | S::RolledBack => Tone::Bad,
+            S::Unspecified => Tone::Unsure,
+            S::Running | S::Extended | S::NoDifference | S::BelowThreshold => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "EXPERIMENT_STATE_")) }
     }
 
     /// One that says something bad, or else something good.

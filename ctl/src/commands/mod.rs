@@ -17,6 +17,7 @@ mod db_history;
 mod db_items;
 mod db_sessions;
 mod emergency;
+mod experiment;
 mod export_file;
 mod health;
 mod health_change;
@@ -34,6 +35,7 @@ mod observe;
 mod offline;
 mod oplog;
 mod oplog_export;
+mod param;
 mod pki;
 mod rollback;
 mod run;
@@ -41,6 +43,8 @@ mod runbook;
 mod schedule;
 mod send_file;
 mod support;
+mod trades;
+mod watching;
 
 use clap::Subcommand;
 
@@ -113,6 +117,15 @@ pub(crate) enum Command {
     Baseline(baseline::Verb),
     /// Send the observations of a file, how long calls took, to one agent: what baselines are made of.
     Observe(observe::Arguments),
+    /// Try values of a strategy's parameters on a share of its units, see which earns more, and end it.
+    #[command(subcommand)]
+    Experiment(experiment::Verb),
+    /// See and set the parameters of strategies, and take them back.
+    #[command(subcommand)]
+    Param(param::Verb),
+    /// Send the trades of a file, what each earned, to one agent: what experiments are decided by.
+    #[command(subcommand)]
+    Trades(trades::Verb),
     /// Show what secures the agent's TCP listener, and for how long.
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -142,6 +155,7 @@ impl Command {
             | Self::Version
             | Self::Whoami
             | Self::Observe(_)
+            | Self::Trades(_)
             | Self::Pki(_)
             | Self::Incident(_)
             | Self::Runbook(_)
@@ -163,6 +177,8 @@ impl Command {
             Self::Backup(verb) => verb.changes(),
             Self::Cert(verb) => verb.changes(),
             Self::Baseline(verb) => verb.changes(),
+            Self::Experiment(verb) => verb.changes(),
+            Self::Param(verb) => verb.changes(),
         }
     }
 }
@@ -225,6 +241,9 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Cert(verb) => cert::dispatch(verb, session).await,
         Command::Baseline(verb) => baseline::dispatch(verb, session).await,
         Command::Observe(arguments) => observe::observe(session, arguments).await,
+        Command::Experiment(verb) => experiment::dispatch(verb, session).await,
+        Command::Param(verb) => param::dispatch(verb, session).await,
+        Command::Trades(verb) => trades::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,
         Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Context(_)

@@ -6,7 +6,9 @@ pub(crate) mod baseline;
 mod breaker;
 pub(crate) mod cert;
 pub(crate) mod database;
+pub(crate) mod experiments;
 pub(crate) mod health;
+pub(crate) mod parameters;
 mod services;
 
 use std::collections::HashMap;
@@ -20,6 +22,7 @@ pub(crate) use backup::Backups;
 pub(crate) use baseline::Baselines;
 pub(crate) use cert::Certificates;
 pub(crate) use database::Databases;
+pub(crate) use experiments::Experiments;
 use genesis_client::v1::agent_service_server::AgentServiceServer;
 use genesis_client::v1::alerts_service_server::AlertsServiceServer;
 use genesis_client::v1::backup_service_server::BackupServiceServer;
@@ -27,14 +30,17 @@ use genesis_client::v1::baseline_service_server::BaselineServiceServer;
 use genesis_client::v1::breaker_service_server::BreakerServiceServer;
 use genesis_client::v1::certificate_service_server::CertificateServiceServer;
 use genesis_client::v1::database_service_server::DatabaseServiceServer;
+use genesis_client::v1::experiment_service_server::ExperimentServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
 use genesis_client::v1::oplog_service_server::OplogServiceServer;
+use genesis_client::v1::parameter_service_server::ParameterServiceServer;
 use genesis_client::v1::recovery_service_server::RecoveryServiceServer;
 use genesis_client::v1::run_service_server::RunServiceServer;
 use genesis_client::v1::schedule_service_server::ScheduleServiceServer;
 use genesis_client::v1::*;
 pub(crate) use health::Health;
+pub(crate) use parameters::Parameters;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::{Connected, Server, ServerTlsConfig};
@@ -77,6 +83,8 @@ pub(crate) struct Script {
     pub(crate) backups: Backups,
     pub(crate) certificates: Certificates,
     pub(crate) baselines: Baselines,
+    pub(crate) experiments: Experiments,
+    pub(crate) parameters: Parameters,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -205,6 +213,8 @@ impl Fake {
                     .add_service(CertificateServiceServer::from_arc(served.clone()))
                     .add_service(DatabaseServiceServer::from_arc(served.clone()))
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
+                    .add_service(ExperimentServiceServer::from_arc(served.clone()))
+                    .add_service(ParameterServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))
                     .add_service(AlertsServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))

@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use genesis_client::v1::*;
 use genesisctl::Exit;
 
-use crate::fake::{Backups, Certificates, Fake, Health, REQUEST_ID, Script};
+use crate::fake::{Backups, Certificates, Experiments, Fake, Health, REQUEST_ID, Script};
 use crate::{Outcome, at, ctl, folder, well};
 
 const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 44] = [
+const CHANGES: [(&[&str], &str, &str); 48] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -107,10 +107,26 @@ const CHANGES: [(&[&str], &str, &str); 44] = [
     ),
     (&["baseline", "recalculate", "--operation", "a"], "RecalculateBaselines", "a"),
     (&["baseline", "accept", "--operation", "a", "--reason", "r"], "AcceptBaseline", "a"),
+    (
+        &["experiment", "create", "--strategy", "s", "--param", "a:1", "--split", "80/20"],
+        "CreateExperiment",
+        "s a:1 2000",
+    ),
+    (
+        &["experiment", "conclude", "--test-id", "T", "--action", "promote", "--reason", "r"],
+        "ConcludeExperiment",
+        "T PROMOTE",
+    ),
+    (&["param", "set", "--strategy", "s", "a=1", "--reason", "r"], "SetParameter", "s a 1"),
+    (
+        &["param", "rollback", "--strategy", "s", "a", "--to", "3", "--reason", "r"],
+        "RollbackParameter",
+        "s a v3",
+    ),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 54] = [
+const READS: [&[&str]; 65] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -165,6 +181,17 @@ const READS: [&[&str]; 54] = [
     &["baseline", "anomalies"],
     &["baseline", "export", "--format", "prometheus"],
     &["observe", "--file", "x"],
+    &["experiment", "list"],
+    &["experiment", "show", "T"],
+    &["experiment", "show", "--merge"],
+    &["experiment", "history"],
+    &["experiment", "watch"],
+    &["experiment", "assign", "--test-id", "T", "--unit", "u"],
+    &["param", "list"],
+    &["param", "get", "--strategy", "s"],
+    &["param", "history"],
+    &["param", "watch", "--strategy", "s"],
+    &["trades", "push", "--file", "x"],
 ];
 
 fn plan() -> Option<Plan> {
@@ -196,7 +223,10 @@ fn agent() -> (tempfile::TempDir, Fake) {
         sources: vec![BackupSource { name: "orders".into(), ..Default::default() }],
         ..Default::default()
     };
+    let known = Experiment { id: "T".into(), ..Default::default() };
+    let known = GetExperimentResponse { experiment: Some(known), ..Default::default() };
     let script = Script {
+        experiments: Experiments { known: vec![known], ..Default::default() },
         health,
         backups: Backups { listed, ..Default::default() },
         certificates: Certificates { served: Truth::Pass, ..Default::default() },
@@ -292,6 +322,11 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["db", "kill", ..] => &["db", "kill", "4711"],
             ["db", "optimize", "--override", ..] => &["db", "optimize", "--override", "trades"],
             ["baseline", "accept", ..] => &["baseline", "accept", "--operation", "a"],
+            ["experiment", "conclude", ..] => {
+                &["experiment", "conclude", "--test-id", "T", "--action", "rollback"]
+            }
+            ["param", "set", ..] => &["param", "set", "--strategy", "s", "a=1"],
+            ["param", "rollback", ..] => &["param", "rollback", "--strategy", "s", "a"],
             ["cert", "mark", ..] => &["cert", "mark", "--compromised"],
             ["backup", "restore", ..] => &["backup", "restore", "orders", "--into", "/r"],
             command => command,

@@ -1,0 +1,80 @@
+//! `param set`, `param rollback`.
+
+use genesis_client::Error;
+use genesis_client::v1::{Parameter, RollbackParameterRequest, SetParameterRequest};
+
+use super::super::incomplete_answer;
+use super::SERVICE;
+use crate::confirm::{consent, reason};
+use crate::connect::Session;
+use crate::exit::{Exit, Halt};
+use crate::plan;
+use crate::render::{Answer, View};
+
+pub(super) async fn set(
+    session: &Session<'_>,
+    strategy: &str,
+    (name, value): &(String, String),
+    expected_version: u64,
+) -> Result<Exit, Halt> {
+    let request = SetParameterRequest {
+        strategy: strategy.to_owned(),
+        name: name.clone(),
+        value: value.clone(),
+        expected_version,
+        plan_hash: session.plan_hash(),
+    };
+    if session.global.plan {
+        return plan::ask!(session, request, parameters, plan_set_parameter);
+    }
+    reason(session, "param set", "why is it another one?")?;
+    consent(session, SERVICE, "SetParameter", &format!("set {name} of {strategy}"))?;
+    let request = &request;
+    session
+        .each(|client| async move {
+            let response = client
+                .call(request.clone(), |c, r| async move { c.parameters().set_parameter(r).await })
+                .await?;
+            let json = session.json("SetParameterResponse", &response)?;
+            Ok(Answer::new(json, View::line(line(response.parameter)?)))
+        })
+        .await
+}
+
+pub(super) async fn rollback(
+    session: &Session<'_>,
+    strategy: &str,
+    name: &str,
+    to_version: u64,
+) -> Result<Exit, Halt> {
+    let request = RollbackParameterRequest {
+        strategy: strategy.to_owned(),
+        name: name.to_owned(),
+        to_version,
+        plan_hash: session.plan_hash(),
+    };
+    if session.global.plan {
+        return plan::ask!(session, request, parameters, plan_rollback_parameter);
+    }
+    reason(session, "param rollback", "why is the earlier one better?")?;
+    let what = format!("take {name} of {strategy} back to an earlier version");
+    consent(session, SERVICE, "RollbackParameter", &what)?;
+    let request = &request;
+    session
+        .each(|client| async move {
+            let response = client
+                .call(
+                    request.clone(),
+                    |c, r| async move { c.parameters().rollback_parameter(r).await },
+                )
+                .await?;
+            let json = session.json("RollbackParameterResponse", &response)?;
+            Ok(Answer::new(json, View::line(line(response.parameter)?)))
+        })
+        .await
+}
+
+fn line(parameter: Option<Parameter>) -> Result<String, Error> {
+    let set = parameter.ok_or_else(|| incomplete_answer("the parameter"))?;
+    Ok(format!("{} of {} is {} (version {})", set.name, set.strategy, set.value, set.version))
+}

@@ -113,6 +113,10 @@ pub(super) trait Rows {
     fn header(&mut self, line: &str) -> Result<(), String>;
     /// Takes a line, or says why it is none.
     fn take(&mut self, line: &str) -> Result<(), String>;
+    /// What makes of the same lines something else: then they are another file.
+    fn salt(&self) -> &str {
+        ""
+    }
     /// Whether the batch must be sent, however few its lines.
     fn full(&self) -> bool {
         false
@@ -132,7 +136,7 @@ pub(super) async fn send<R: Rows>(
     rows: R,
 ) -> Result<Exit, Halt> {
     session.one_node(R::WORDS.command)?;
-    let mut source = Source::open(session, arguments)?;
+    let mut source = Source::open(session, arguments, rows.salt())?;
     let mut reader = Reader::begin(session, &mut source, rows)?;
     // What was sent stays sent, whoever reads the summary.
     session.changing.set(true);

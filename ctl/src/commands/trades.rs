@@ -149,6 +149,11 @@ impl send_file::Rows for Lines {
         Ok(())
     }
 
+    /// The same lines are other trades in another experiment.
+    fn salt(&self) -> &str {
+        self.experiment.as_deref().unwrap_or_default()
+    }
+
     fn full(&self) -> bool {
         self.bytes >= FULL
     }

@@ -102,6 +102,20 @@ fn bad_lines_are_told_and_the_good_ones_kept() {
 }
 
 #[test]
+fn the_same_lines_for_another_experiment_are_another_file() {
+    let agent = served(Experiments::default());
+    let text = "trade_id,unit,pnl,timestamp\nx,u,1,1\n";
+    let to = |id| file(&agent, "x.csv", text, &["--experiment", id]);
+    assert_eq!(squeezed(to("TEST_3").out())[1], "1 0 1 1 0 0 0 0 0");
+    assert!(to("TEST_3").out().contains("it was there before"));
+    let other = to("TEST_4");
+    assert!(!other.out().contains("it was there before"), "{}", other.out());
+    let producers: Vec<_> =
+        agent.1.trade_batches().into_iter().map(|batch| batch.producer).collect();
+    assert!(producers[0] == producers[1] && producers[1] != producers[2], "{producers:?}");
+}
+
+#[test]
 fn ndjson_and_standard_input_are_read() {
     let (_folder, fake) = served(Experiments::default());
     let text = "{\"experiment\":\"A\",\"trade_id\":7,\"unit\":\"u\",\"pnl\":2,\"timestamp\":1700000000.123456789}\n\

@@ -50,8 +50,12 @@ impl Seen {
 }
 
 impl Source {
-    /// Opens what is named; a regular file is read once for its producer.
-    pub(super) fn open(session: &Session<'_>, arguments: &FileArguments) -> Result<Self, Halt> {
+    /// Opens what is named; a regular file is read once for its producer, which is another one with another `salt`.
+    pub(super) fn open(
+        session: &Session<'_>,
+        arguments: &FileArguments,
+        salt: &str,
+    ) -> Result<Self, Halt> {
         let path = arguments.file.clone();
         let named = arguments.batch_id.clone();
         let repeatable = named.is_some();
@@ -78,7 +82,7 @@ impl Source {
             }
             source.input = Input::File(BufReader::with_capacity(BUFFER, file));
             if found.is_file() && !repeatable && !arguments.again {
-                source.producer = source.of_content(session)?;
+                source.producer = source.of_content(session, salt)?;
                 source.repeatable = true;
             }
         }
@@ -89,7 +93,7 @@ impl Source {
     }
 
     /// The producer that stands for what is in the file.
-    fn of_content(&mut self, session: &Session<'_>) -> Result<String, Halt> {
+    fn of_content(&mut self, session: &Session<'_>, salt: &str) -> Result<String, Halt> {
         let bar = session.bar("looking whether it was there before");
         let (mut hash, mut done, size) = (Sha256::new(), 0, self.size);
         let Input::File(file) = &mut self.input else { return Ok(random_producer()?) };
@@ -109,6 +113,7 @@ impl Source {
         let read = hashed();
         read.map_err(|error| self.cannot("read", &error))?;
         self.unchanged()?;
+        hash.update(salt);
         Ok(format!("file-{}", &hex::encode(hash.finalize())[..32]))
     }
 

@@ -15,12 +15,14 @@ use crate::tables::care::{Care, CareWriting};
 use crate::tables::certificates::{Certificates, CertificatesBookkeeping, CertificatesWriting};
 use crate::tables::configs::{Configs, ConfigsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
+use crate::tables::experiments::{Experiments, ExperimentsWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
 use crate::tables::holds::{Holds, HoldsWriting};
 use crate::tables::identity::{Identities, IdentitiesWriting};
 use crate::tables::incidents::{Incidents, IncidentsWriting};
 use crate::tables::jobs::{Jobs, JobsBookkeeping, JobsWriting};
 use crate::tables::oplog::Oplog;
+use crate::tables::parameters::{Parameters, ParametersWriting};
 use crate::tables::requests::{Requests, RequestsBookkeeping};
 use crate::tables::runs::{Runs, RunsBookkeeping, RunsWriting};
 use crate::tables::segments::{Segments, SegmentsWriting};
@@ -130,6 +132,16 @@ impl<'t> Reading<'t> {
         Configs::new(self.source)
     }
 
+    /// Experiments.
+    pub fn experiments(&self) -> Experiments<'t> {
+        Experiments::new(self.source)
+    }
+
+    /// The parameters of strategies.
+    pub fn parameters(&self) -> Parameters<'t> {
+        Parameters::new(self.source)
+    }
+
     /// Performance baselines.
     pub fn baselines(&self) -> Baselines<'t> {
         Baselines::new(self.source)
@@ -222,6 +234,16 @@ impl<'t> Writing<'t> {
     /// What was done for databases.
     pub fn care(&self) -> CareWriting<'t> {
         CareWriting::new(self.sink)
+    }
+
+    /// Experiments.
+    pub fn experiments(&self) -> ExperimentsWriting<'t> {
+        ExperimentsWriting::new(self.sink)
+    }
+
+    /// The parameters of strategies.
+    pub fn parameters(&self) -> ParametersWriting<'t> {
+        ParametersWriting::new(self.sink)
     }
 
     /// Performance baselines.

@@ -26,6 +26,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod trades;
 mod view;
 
 pub use capability::{Bookkeeping, Reading, Writing};
@@ -63,6 +64,9 @@ pub use tables::certificates::{
 };
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
+pub use tables::experiments::{
+    ConclusionRecord, ExperimentRecord, Experiments, ExperimentsWriting, RulesRecord, TrialRecord,
+};
 pub use tables::health::{
     AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, Denial, Health,
     HealthBookkeeping, HealthWriting, IssueRecord, IssueState, Trigger,
@@ -72,6 +76,7 @@ pub use tables::identity::{Identities, IdentitiesWriting, Identity};
 pub use tables::incidents::{IncidentRecord, Incidents, IncidentsWriting};
 pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};
 pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
+pub use tables::parameters::{KEPT_VERSIONS, ParameterRecord, Parameters, ParametersWriting};
 pub use tables::requests::{RequestRecord, Requests, RequestsBookkeeping};
 pub use tables::runs::{
     ReconciliationRecord, RunRecord, RunState, Runs, RunsBookkeeping, RunsWriting, StepRecord,
@@ -84,3 +89,4 @@ pub use tables::segments::{
 pub use tables::series::Series;
 pub use tables::sources::{HeadRecord, SourceRecord, Sources, SourcesWriting, StreamRecord};
 pub use tables::tallies::{Day, Tallies, TalliesWriting};
+pub use trades::{Trades, TradesReading, TradesWriting};

@@ -121,6 +121,8 @@ tables! {
     TALLIES: (u32, Name) => u64 = "tallies"; "Days since 1970 and what was counted to how often."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
     BASELINES: (Name, u32) => Bytes = "baselines"; "Operation and generation to `BaselineRecord`."
+    EXPERIMENTS: u64 => Bytes = "experiments"; "Number to `ExperimentRecord`."
+    PARAMETERS: (Name, u64) => Bytes = "parameters"; "Strategy, slash and parameter, and version to `ParameterRecord`."
     BASELINE_EPISODES: Name => Bytes = "baseline_episodes"; "Episode id (ULID) to `EpisodeRecord`."
 }
 
@@ -156,6 +158,30 @@ pub(crate) mod observations {
     pub(crate) const RAW_BYTES_ROW: &str = "raw_bytes";
     /// Row of `OBSERVATIONS`: windows that began before there are judged, in seconds since 1970, a little-endian i64.
     pub(crate) const JUDGED_ROW: &str = "judged";
+}
+
+/// The tables of the file with the trades of experiments.
+#[allow(dead_code)] // It is not copied.
+pub(crate) mod trades {
+    use super::{Bytes, Name, Schema};
+    use crate::copy::{compare_table, copy_table};
+    use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+
+    /// The schema version that this build writes, and the newest that it reads.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// The file with the trades.
+    pub(crate) static SCHEMA: Schema =
+        Schema { meta: TRADES, version: VERSION, create_tables, has_tables };
+
+    tables! {
+        TRADES: Name => Bytes = "trades"; "Single rows, by the names below."
+        PRODUCERS: Name => (u64, i64) = "producers"; "Producer to its greatest sequence, and when that came, in milliseconds since 1970."
+        TALLIES: u64 => Bytes = "tallies"; "Experiment to what was tallied of it and what the looks have shown."
+        IDS: (u64, u64) => Bytes = "ids"; "Experiment and number to a sorted run of trades' ids."
+        DAYS: (u64, u32) => Bytes = "days"; "Experiment and days since 1970 to the moments of that day."
+        LATE: (u64, u64) => Bytes = "late"; "Experiment and number to trades that came too late to count."
+    }
 }
 
 /// Row of `META`: the schema version, a little-endian u32. No version may move or recode it.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use genesis_storage::Intent;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use crate::operations::database::directory::Directory;
 use crate::operations::database::kill::Sessions;
 use crate::operations::database::remedies::{CancelQuery, ResetConnections};
 use crate::operations::database::{self, Databases};
+use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health, Latencies};
 use crate::operations::logs::Logs;
 use crate::operations::logs::make_room::MakeRoom;
@@ -53,9 +53,10 @@ use crate::state::State;
 use crate::trading::Trades;
 use genesis_storage::EmergencyRecord;
 
+mod run;
 mod start;
 
-use start::{history_first, identify, open_state, process};
+use start::{history_first, identify, open_state};
 
 /// What runs may take to reach a safe point when the agent stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -157,6 +158,7 @@ impl Agent {
         let database_metrics = database::Metrics::register(&mut registry);
         let breaker_metrics = breaker::Metrics::register(&mut registry);
         let baseline_metrics = baselines::Metrics::register(&mut registry);
+        let experiment_metrics = experiments::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
         let certificate_metrics = certificates::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
@@ -240,6 +242,11 @@ impl Agent {
             }),
         )?;
         let _ = usual.0.set(Arc::downgrade(&baselines));
+        let experiments = Experiments::open(
+            (state.clone(), outside.clone(), host.id.clone()),
+            (config.experiments.clone(), places.trades()),
+            (experiment_metrics, bell.clone()),
+        )?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -281,6 +288,7 @@ impl Agent {
                 Arc::clone(&alerts) as Arc<dyn Follower>,
                 Arc::clone(&breaker) as Arc<dyn Follower>,
                 Arc::clone(&baselines) as Arc<dyn Follower>,
+                Arc::clone(&experiments) as Arc<dyn Follower>,
                 Arc::clone(&database) as Arc<dyn Follower>,
                 Arc::clone(&backup) as Arc<dyn Follower>,
                 Arc::clone(&certificates) as Arc<dyn Follower>,
@@ -301,6 +309,7 @@ impl Agent {
             health,
             breaker,
             baselines,
+            experiments,
             database,
             backup,
             certificates,
@@ -323,6 +332,7 @@ impl Agent {
             health,
             breaker,
             baselines,
+            experiments,
             database,
             backup,
             certificates,
@@ -337,6 +347,7 @@ impl Agent {
             Arc::clone(&logs) as Arc<dyn Source>,
             Arc::clone(&breaker) as Arc<dyn Source>,
             Arc::clone(&baselines) as Arc<dyn Source>,
+            Arc::clone(&experiments) as Arc<dyn Source>,
             Arc::clone(&database) as Arc<dyn Source>,
             Arc::clone(&backup) as Arc<dyn Source>,
             Arc::new(certificates::Told(Arc::clone(&certificates))),
@@ -356,6 +367,7 @@ impl Agent {
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
             baselines: Arc::clone(&baselines),
+            experiments: Arc::clone(&experiments),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
@@ -374,6 +386,7 @@ impl Agent {
             alerts: Arc::clone(&alerts),
             breaker: Arc::clone(&breaker),
             baselines: Arc::clone(&baselines),
+            experiments: Arc::clone(&experiments),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
@@ -394,6 +407,7 @@ impl Agent {
             logs: Arc::clone(&logs),
             breaker: Arc::clone(&breaker),
             baselines: Arc::clone(&baselines),
+            experiments: Arc::clone(&experiments),
             database: database::rpc::Service { databases: Arc::clone(&database), sessions },
             backup,
             certificates: Arc::clone(&certificates),
@@ -425,6 +439,7 @@ impl Agent {
             tokio::spawn(breaker.serve()),
             tokio::spawn(Arc::clone(&baselines).scrape()),
             tokio::spawn(baselines.serve()),
+            tokio::spawn(experiments.serve()),
             tokio::spawn(Arc::clone(&certificates).serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
@@ -447,45 +462,6 @@ impl Agent {
             stop,
             _lock: lock,
         })
-    }
-
-    /// Reads the configuration again, as SIGHUP asks.
-    pub async fn reload(&self) {
-        match self.config.reload("signal:HUP", "", "").await {
-            Ok(reloaded) => tracing::warn!(?reloaded, "configuration reloaded"),
-            Err(error) => {
-                tracing::error!(error = error.chain(), "the configuration was not reloaded");
-                for problem in &error.unmet {
-                    tracing::error!(at = problem.subject, "{}", problem.message);
-                }
-            }
-        }
-    }
-
-    /// Resolves when the server has broken.
-    ///
-    /// # Errors
-    /// Why.
-    pub async fn broken(&mut self) -> Result<()> {
-        (&mut self.server).await.unwrap_or_else(|error| {
-            Err(Error::internal("SERVER_PANICKED", "the server hit a defect").caused_by(error))
-        })
-    }
-
-    /// Lets runs reach a safe point and calls end, within ten seconds.
-    pub async fn drain(mut self) {
-        self.runs.drain(DRAIN).await;
-        self.stop.cancel();
-        let _ = tokio::time::timeout(CLOSE, &mut self.server).await;
-        for task in &self.tasks {
-            task.abort();
-        }
-        let intent =
-            Intent::new(self.clock.now(), "system:agent", "agent.stopped").target(process());
-        if let Err(error) = self.state.note(intent).await {
-            tracing::error!(error = error.chain(), "the stop could not be recorded");
-        }
-        let _ = std::fs::remove_file(&self.socket);
     }
 }
 

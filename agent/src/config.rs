@@ -13,6 +13,7 @@ use crate::operations::baselines;
 use crate::operations::breaker;
 use crate::operations::certificates;
 use crate::operations::database;
+use crate::operations::experiments;
 use crate::operations::health;
 use crate::operations::logs;
 use crate::operations::recovery::Contacts;
@@ -94,6 +95,8 @@ pub struct Config {
     pub breaker: breaker::Config,
     /// Performance baselines.
     pub baselines: baselines::Config,
+    /// Strategy A/B tests.
+    pub experiments: experiments::Config,
     /// Databases.
     pub database: database::Config,
     /// Backups.
@@ -145,6 +148,7 @@ impl Config {
         let alerts = alerts::Config::read(&root);
         let breaker = breaker::Config::read(&root);
         let baselines = baselines::Config::read(&root);
+        let experiments = experiments::Config::read(&root);
         let database = database::Config::read(&root);
         let backup = backup::Config::read(&root, places, &backed_up(&database));
         let certificates = certificates::Config::read(&root, places);
@@ -161,6 +165,7 @@ impl Config {
             alerts,
             breaker,
             baselines,
+            experiments,
             database,
             backup,
             certificates,

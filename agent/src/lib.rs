@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod alerts;
+pub mod batches;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -1,9 +1,9 @@
 //! Baselines beside what they are used with: a Prometheus, a pusher in a program, other agents, a disk that is full.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use genesis_agent::pki::Role;
-use genesis_client::observe::{Pusher, PusherOptions};
+use genesis_client::observe::{Pusher, PusherOptions, UnixNanos};
 use genesis_client::{Node, Options};
 use genesis_tests::clock::{now, wait_for, wait_until};
 use genesis_tests::pki::Authority;
@@ -128,8 +128,10 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     let pusher = Pusher::follow(node, Options::default(), options).unwrap();
     let operation = pusher.handle().operation("pushed").unwrap();
     let push = |calls: u32, ahead: i64| {
-        let at = SystemTime::now() + Duration::from_secs(ahead.unsigned_abs());
-        (0..calls).filter(|call| operation.observe(at, f64::from(*call + 1) * 1e-4)).count()
+        let at = now().as_nanosecond() as i64 + ahead * 1_000_000_000;
+        (0..calls)
+            .filter(|call| operation.observe(UnixNanos(at), f64::from(*call + 1) * 1e-4))
+            .count()
     };
     assert_eq!(push(5_000, ahead), 5_000);
     runtime.block_on(pusher.flush(Duration::from_secs(20))).unwrap();

@@ -23,10 +23,12 @@ fn the_tour_shows_each_noun_and_proves_that_nothing_is_lost() {
         "database.optimize SUCCEEDED",
         "free-pages        PASS   0.0 %",
         "passes L2",
+        "PROMOTED",
+        "ROLLED_BACK",
     ] {
         assert!(shown.contains(said), "{said} is not in the tour:\n{shown}");
     }
-    let nouns = "status whoami logs db backup health alerts observe baseline breaker emergency schedule run oplog config rollback";
+    let nouns = "status whoami logs db backup health alerts observe baseline param experiment trades breaker emergency schedule run oplog config rollback";
     for noun in nouns.split(' ') {
         let command = shown.lines().any(|line| {
             line.starts_with("$ genesisctl ") && line.split(' ').any(|word| word == noun)

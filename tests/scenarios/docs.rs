@@ -13,7 +13,7 @@ use genesis_tests::health::{self, Patient};
 use genesis_tests::{TestAgent, binaries, http, lines, source};
 
 /// Literals in UPPER_SNAKE that are no error codes: variables of the environment and of the build, and a state.
-const NO_CODES: [&str; 17] = [
+const NO_CODES: [&str; 21] = [
     "BREAKER_STATE",
     "CARGO_MANIFEST_DIR",
     "CARGO_PKG_RUST_VERSION",
@@ -21,7 +21,11 @@ const NO_CODES: [&str; 17] = [
     "GENESISCTL_CONTEXT",
     "GENESISCTL_NODES",
     "GENESIS_FAILPOINT",
+    "GENESIS_FAULT",
     "GENESIS_PAUSE",
+    "TEST_1",
+    "TEST_2",
+    "TEST_3",
     "GENESIS_PROGRAM",
     "HALF_OPEN",
     "LOG_TYPE",
@@ -230,7 +234,8 @@ fn every_configuration_that_is_shown_is_valid() {
     let mut text =
         ["README.md", "docs/configuration.md", "docs/certificates.md", "docs/baselines.md"]
             .map(read)
-            .concat();
+            .concat()
+            + &read("docs/experiments.md");
     for page in files(&root().join("docs/runbook"), "md") {
         text += &fs::read_to_string(page).unwrap();
     }
@@ -343,6 +348,17 @@ fn every_metric_of_the_monitoring_exists() {
     let calls = agent.folder().join("calls.csv");
     agent.ctl(&["observe", "--file", calls.to_str().unwrap()]).ok();
     agent.ctl(&["baseline", "recalculate"]).ok();
+    let set = ["param", "set", "--strategy", "mm", "threshold=1", "--reason", "to be seen"];
+    agent.ctl(&set).ok();
+    let create = ["experiment", "create", "--strategy", "mm", "--param", "threshold:2"];
+    agent.ctl(&[&create[..], &["--split", "50/50", "--reason", "to be seen"]].concat()).ok();
+    let arm = |i: i64| if i % 2 == 0 { "control" } else { "variant" };
+    let trades: String =
+        (0..40).map(|i| format!("TEST_1,t-{i},{},{},{}\n", arm(i), 10 + i % 5, now + 60)).collect();
+    let trades = format!("experiment,trade_id,arm,pnl,timestamp\n{trades}");
+    fs::write(agent.folder().join("trades.csv"), trades).unwrap();
+    let trades = agent.folder().join("trades.csv");
+    agent.ctl(&["trades", "push", "--file", trades.to_str().unwrap()]).ok();
     let rotate = || {
         fs::write(agent.log("app.log"), lines::text(1..10)).unwrap();
         agent.ctl(&["logs", "rotate", "--log-type", "app"])
@@ -387,6 +403,7 @@ fn the_dashboards_are_json_and_each_panel_asks_something() {
         ("alerts", "Alerts"),
         ("databases", "Databases"),
         ("baselines", "Baselines"),
+        ("experiments", "A/B Tests"),
         ("certificates", "Certificates"),
     ];
     for (name, title) in boards {

@@ -47,6 +47,8 @@ mod database_versions;
 mod demo;
 mod docs;
 mod emergency;
+mod experiments;
+mod experiments_kill;
 mod health_attempts;
 mod health_database;
 mod health_database_looks;

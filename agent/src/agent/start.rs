@@ -14,6 +14,7 @@ use crate::operations::baselines;
 use crate::operations::baselines::job::RecalculationTable;
 use crate::operations::certificates::job::RenewTable;
 use crate::operations::database::job::CareTable;
+use crate::operations::experiments::job::UpkeepTable;
 use crate::operations::health::{self, RemediationTable};
 use crate::operations::logs::HostIdentity;
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
@@ -95,6 +96,7 @@ pub(super) async fn history_first(
         health: _,
         breaker: _,
         baselines: _,
+        experiments: _,
         database,
         backup,
         certificates: _,
@@ -121,6 +123,7 @@ pub(super) async fn history_first(
         Arc::new(ExpiryTable(ARCHIVE_RETENTION)),
         Arc::new(CareTable(Arc::clone(database))),
         Arc::new(RenewTable),
+        Arc::new(UpkeepTable),
         Arc::new(RecalculationTable(baselines::RECALCULATE)),
         Arc::new(RecalculationTable(baselines::UPKEEP)),
     ];

@@ -71,6 +71,11 @@ impl Places {
         self.state.join("observations.redb")
     }
 
+    /// The file with the trades of experiments.
+    pub fn trades(&self) -> PathBuf {
+        self.state.join("trades.redb")
+    }
+
     /// The agent's own log.
     pub fn own_log(&self) -> PathBuf {
         self.state.join("logs/agent.log")

@@ -11,6 +11,7 @@ use crate::outside::{Clock, SystemClock};
 
 mod latencies;
 mod orders;
+mod trades;
 mod writer;
 
 use writer::Writer;
@@ -147,6 +148,7 @@ impl Tour {
         self.ctl(&["emergency", "release", "--reason", "they are right again"], &[0])?;
         self.ctl(&["alerts", "show", "last"], &[0])?;
         self.learn_what_is_usual()?;
+        self.try_thresholds()?;
         show("# A circuit breaker that services follow, opened by hand and closed again:");
         self.ctl(
             &["breaker", "trip", "orders-api", "--for", "10m", "--reason", "the venue restarts"],
@@ -203,6 +205,31 @@ impl Tour {
         // No window of it could be judged yet.
         self.ctl(&["baseline", "show", latencies::OPERATION], &[5])?;
         self.ctl(&["baseline", "calls", latencies::OPERATION, "--limit", "3"], &[0])
+    }
+
+    fn try_thresholds(&self) -> Result<()> {
+        let strategy = trades::STRATEGY;
+        show(
+            "# A strategy asks for its threshold. Half of its accounts try another one, and earn more. It is promoted by itself:",
+        );
+        let set = ["param", "set", "--strategy", strategy, "threshold=0.002", "--reason"];
+        self.ctl(&[&set[..], &["as it is in the code"]].concat(), &[0])?;
+        self.try_one("TEST_1", "threshold:0.003", "wider quotes", [2.0, 2.6])?;
+        self.ctl(&["param", "list", "--strategy", strategy], &[0])?;
+        show("# The next one loses, and is rolled back in the commit that shows it:");
+        self.try_one("TEST_2", "threshold:0.004", "wider still", [2.6, 1.5])?;
+        self.ctl(&["param", "get", "--strategy", strategy, "threshold"], &[0])?;
+        self.ctl(&["experiment", "history"], &[0])
+    }
+
+    fn try_one(&self, test: &str, parameter: &str, reason: &str, means: [f64; 2]) -> Result<()> {
+        let create = ["experiment", "create", "--strategy", trades::STRATEGY, "--param", parameter];
+        self.ctl(&[&create[..], &["--split", "50/50", "--reason", reason]].concat(), &[0])?;
+        let file = self.root.join(format!("{test}.csv"));
+        let text = trades::csv(SystemClock::new().now(), test, 240, means);
+        fs::write(&file, text).map_err(io_failed("can't write trades"))?;
+        self.ctl(&["trades", "push", "--file", &file.display().to_string()], &[0])?;
+        self.ctl(&["experiment", "show", "--test-id", test], &[0])
     }
 
     /// Gets every line back and holds it against what the writer wrote.

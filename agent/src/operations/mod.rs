@@ -11,6 +11,7 @@ pub mod certificates;
 mod config_changes;
 pub mod config_history;
 pub mod database;
+pub mod experiments;
 pub mod health;
 pub mod logs;
 pub mod recovery;
@@ -31,6 +32,8 @@ pub struct Operations {
     pub database: Arc<database::Databases>,
     /// Performance baselines.
     pub baselines: Arc<baselines::Baselines>,
+    /// Strategy A/B tests, and parameters.
+    pub experiments: Arc<experiments::Experiments>,
     /// Backups.
     pub backup: Arc<backup::Backup>,
     /// Certificates.
@@ -54,6 +57,7 @@ impl Operations {
             breaker: _,
             database,
             baselines,
+            experiments,
             backup,
             certificates,
             recovery: _,
@@ -64,6 +68,7 @@ impl Operations {
         let mut jobs = logs::job::jobs(logs);
         jobs.extend(database::job::jobs(database));
         jobs.extend(baselines::job::jobs(baselines));
+        jobs.extend(experiments::job::jobs(experiments));
         jobs.push(Arc::new(backup::job::Due(Arc::clone(backup))));
         jobs.push(Arc::new(certificates::job::Check(Arc::clone(certificates))));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
@@ -77,6 +82,7 @@ impl Operations {
         stances.extend(logs::RUN_KINDS);
         stances.extend(database::RUN_KINDS);
         stances.extend(baselines::job::RUN_KINDS);
+        stances.extend(experiments::job::RUN_KINDS);
         stances.extend(health::run_kinds());
         stances.extend(backup::RUN_KINDS);
         stances.extend(certificates::RUN_KINDS);

@@ -22,6 +22,7 @@ use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::{self, Databases};
+use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
 use crate::operations::vitals::Vitals;
@@ -58,6 +59,8 @@ pub struct AgentView {
     pub breaker: Arc<Breakers>,
     /// Performance baselines.
     pub baselines: Arc<Baselines>,
+    /// Strategy A/B tests.
+    pub experiments: Arc<Experiments>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -110,6 +113,7 @@ impl AgentView {
         domains.push(alerts::rpc::domain_status(&self.alerts));
         domains.extend(breaker::rpc::domain_status(&self.breaker));
         domains.extend(baselines::rpc::domain_status(&self.baselines));
+        domains.extend(experiments::rpc::domain_status(&self.experiments));
         domains.extend(database::rpc::domain_status(&self.database));
         domains.extend(backup::rpc::domain_status(&self.backup)?);
         domains.extend(certificates::rpc::domain_status(&self.certificates)?);

@@ -29,6 +29,7 @@ use crate::operations::baselines::{self, Baselines, native, push};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::database::{self, Databases};
+use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, Logs};
 use crate::operations::recovery;
@@ -60,6 +61,8 @@ pub struct Pages {
     pub breaker: Arc<Breakers>,
     /// Performance baselines.
     pub baselines: Arc<Baselines>,
+    /// Strategy A/B tests.
+    pub experiments: Arc<Experiments>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -223,7 +226,7 @@ fn router(pages: Pages) -> Router {
 
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
-     /api/operations/alerts/status\n/api/operations/breaker/status\n/api/operations/baselines/status\n\
+     /api/operations/alerts/status\n/api/operations/breaker/status\n/api/operations/baselines/status\n/api/operations/experiments/status\n\
      /api/operations/database/status\n/api/operations/backup/status\n/api/operations/certificates/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
@@ -242,6 +245,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) ->
         read.and_then(|head| pages.health.gauge().map(|()| pages.alerts.gauge()).map(|()| head));
     let read = read.and_then(|head| pages.backup.gauge().map(|()| head));
     pages.baselines.gauge();
+    pages.experiments.gauge();
     let read = read.and_then(|head| pages.certificates.gauge().map(|()| head));
     match read.and_then(|head| pages.logs.status().map(|_| head)) {
         Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
@@ -300,7 +304,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, database, backup, certificates, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, database, backup, certificates, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -326,6 +330,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "baselines" => genesis_proto::to_json(
             "genesis.v1.ListBaselinesResponse",
             &baselines::rpc::list_response(&pages.baselines, false)?,
+        ),
+        "experiments" => genesis_proto::to_json(
+            "genesis.v1.ListExperimentsResponse",
+            &experiments::rpc::list_response(&pages.experiments, "", false, 0)?,
         ),
         "breaker" => genesis_proto::to_json(
             "genesis.v1.ListBreakersResponse",

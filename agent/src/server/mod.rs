@@ -10,9 +10,11 @@ use genesis_proto::v1::baseline_service_server::BaselineServiceServer;
 use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
 use genesis_proto::v1::certificate_service_server::CertificateServiceServer;
 use genesis_proto::v1::database_service_server::DatabaseServiceServer;
+use genesis_proto::v1::experiment_service_server::ExperimentServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
 use genesis_proto::v1::oplog_service_server::OplogServiceServer;
+use genesis_proto::v1::parameter_service_server::ParameterServiceServer;
 use genesis_proto::v1::recovery_service_server::RecoveryServiceServer;
 use genesis_proto::v1::run_service_server::RunServiceServer;
 use genesis_proto::v1::schedule_service_server::ScheduleServiceServer;
@@ -27,6 +29,7 @@ use crate::{operations, oplog, runs, scheduler};
 
 pub mod admission;
 pub mod agent_rpc;
+pub mod batches;
 pub mod caller;
 pub mod connection;
 pub mod convert;
@@ -77,6 +80,8 @@ pub struct Services {
     pub alerts: crate::alerts::rpc::Service,
     /// Performance baselines.
     pub baselines: Arc<operations::baselines::Baselines>,
+    /// Strategy A/B tests, and parameters.
+    pub experiments: Arc<operations::experiments::Experiments>,
     /// Circuit breakers.
     pub breaker: Arc<operations::breaker::Breakers>,
     /// Databases.
@@ -123,6 +128,10 @@ pub async fn serve(
     reporter.set_serving::<AlertsServiceServer<crate::alerts::rpc::Service>>().await;
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
     reporter.set_serving::<BaselineServiceServer<operations::baselines::rpc::Service>>().await;
+    reporter.set_serving::<ExperimentServiceServer<operations::experiments::rpc::Service>>().await;
+    reporter
+        .set_serving::<ParameterServiceServer<operations::experiments::rpc::Parameters>>()
+        .await;
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     reporter.set_serving::<DatabaseServiceServer<operations::database::rpc::Service>>().await;
     reporter.set_serving::<BackupServiceServer<operations::backup::rpc::Service>>().await;
@@ -157,6 +166,7 @@ pub async fn serve(
         alerts,
         breaker,
         baselines,
+        experiments,
         database,
         backup,
         certificates,
@@ -182,6 +192,12 @@ pub async fn serve(
         .add_service(limited!(BaselineServiceServer::new(operations::baselines::rpc::Service(
             baselines
         ))))
+        .add_service(limited!(ExperimentServiceServer::new(operations::experiments::rpc::Service(
+            Arc::clone(&experiments)
+        ))))
+        .add_service(limited!(ParameterServiceServer::new(
+            operations::experiments::rpc::Parameters(experiments)
+        )))
         .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
             breaker
         ))))

@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use genesis_stats::Sketch;
-use genesis_storage::{BaselineRecord, EpisodeRecord, Intent, Observations};
+use genesis_storage::{EpisodeRecord, Intent, Observations};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::batches::{Producers, Stream};
 use crate::config::Follower;
 use crate::error::{Error, Result};
 use crate::events::Bell;
@@ -31,6 +32,7 @@ pub mod export;
 pub mod exposition;
 pub mod job;
 pub mod judge;
+mod left;
 pub mod look;
 pub mod metrics;
 pub mod native;
@@ -52,12 +54,14 @@ pub mod windows;
 pub mod writer;
 
 pub use config::Config;
+pub use left::current;
+use left::load;
 pub use metrics::Metrics;
 use prepare::{Batch, Horizon};
-use standing::{Current, Standing, WatchRecord};
+use standing::Standing;
 use windows::Windows;
 pub use writer::Answer;
-use writer::{Order, Stream, Work, Writer};
+use writer::{Order, Work, Writer};
 
 /// The kind of the runs that calculate baselines.
 pub const RECALCULATE: &str = "baselines.recalculate";
@@ -69,8 +73,6 @@ const RUNBOOK: &str = "baselines";
 const ACTOR: &str = "system:baselines";
 /// So much of the file of observations is kept in memory, in bytes.
 const CACHE: usize = 16 << 20;
-/// After a start, so many bytes of raw columns are read back for the windows that are open.
-const READ_BACK: usize = 64 << 20;
 /// So many batches are made ready at a time.
 const PREPARING: usize = 2;
 /// Hours are kept for so long beyond a baseline's window, in seconds: one that is late by a week has all of its own.
@@ -226,7 +228,7 @@ impl Baselines {
             let writer = Writer {
                 baselines: Arc::downgrade(&baselines),
                 store: Arc::clone(store),
-                producers: producers.into_iter().collect(),
+                producers: Producers::new(producers),
                 hours: HashMap::new(),
                 stale: false,
             };
@@ -413,83 +415,6 @@ fn horizon(config: &Config, clock: &dyn Clock) -> Horizon {
     let window = i64::try_from(config.window.as_secs()).unwrap_or(i64::MAX);
     let minute = now.div_euclid(60) - windows::KEPT;
     Horizon { now, oldest: now.saturating_sub(window), open: minute * 60 }
-}
-
-/// What the last agent left.
-fn load(
-    store: &Observations,
-    newest: Vec<BaselineRecord>,
-    open: Vec<EpisodeRecord>,
-    from: i64,
-) -> Result<Live> {
-    let mut live = Live::default();
-    for record in newest {
-        let name = record.operation.clone();
-        live.unclaimed.entry(name).or_default().current = current(record);
-    }
-    for episode in open {
-        let name = episode.operation.clone();
-        live.unclaimed.entry(name).or_default().episode = Some(episode);
-    }
-    let (operations, watches) =
-        store.read(|it| Ok::<_, Error>((it.operations()?, it.watches()?)))?;
-    for (name, number) in operations {
-        live.add(name, number);
-    }
-    for (number, bytes) in watches {
-        // One that can't be read begins anew.
-        let record = serde_json::from_slice::<WatchRecord>(&bytes).ok();
-        if let (Some(standing), Some(record)) = (live.standings.get_mut(&number), record) {
-            standing.judged_at = record.judged_at;
-            standing.watch = record.watch();
-        }
-    }
-    read_back(store, &mut live, from)?;
-    Ok(live)
-}
-
-/// Reads what came in the last minutes, whose windows are still open.
-fn read_back(store: &Observations, live: &mut Live, from: i64) -> Result<()> {
-    let (open, mut bytes) = (from.saturating_mul(plan::NANOS), 0);
-    let (mut times, mut nanos) = (Vec::new(), Vec::new());
-    store.read(|reading| {
-        reading.raw_backwards(|_, row| {
-            for (number, chunks) in raw::parts(row) {
-                if raw::newest(chunks).is_none_or(|newest| newest < open) {
-                    continue;
-                }
-                times.clear();
-                nanos.clear();
-                raw::rows(chunks, &mut times, &mut nanos);
-                let mut minutes: BTreeMap<i64, Sketch> = BTreeMap::new();
-                for (time, nanos) in times.iter().zip(&nanos).filter(|(time, _)| **time >= open) {
-                    let minute = time.div_euclid(60 * plan::NANOS);
-                    minutes.entry(minute).or_default().insert(*nanos as f64 / 1e9);
-                }
-                for (minute, sketch) in minutes {
-                    live.windows.add(number, minute, &sketch);
-                    if let Some(standing) = live.standings.get_mut(&number) {
-                        standing.last = standing.last.max(Some((minute + 1) * 60 - 1));
-                    }
-                }
-            }
-            bytes += row.len();
-            Ok::<_, Error>(bytes < READ_BACK)
-        })
-    })
-}
-
-/// A record as it is judged by; `None`: it can't be read, so it is calculated anew.
-pub fn current(mut record: BaselineRecord) -> Option<Arc<Current>> {
-    let sketch = Sketch::from_bytes(&hex::decode(&record.sketch).ok()?).ok()?;
-    // Not held twice.
-    record.sketch = String::new();
-    let references = plan::References {
-        hours: std::mem::take(&mut record.hours),
-        parts: std::mem::take(&mut record.parts),
-        all: record.all,
-    };
-    Some(Arc::new(Current { record, sketch, references }))
 }
 
 #[async_trait]

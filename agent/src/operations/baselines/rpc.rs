@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use genesis_proto::v1;
 use genesis_proto::v1::baseline_service_server::BaselineService;
 use genesis_stats::column::nanos_of;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -20,16 +21,14 @@ use super::plan::{NANOS, QUANTILES};
 use super::prepare::{Batch, Column};
 use super::standing::Current;
 use super::verbs::{Candidate, State, limited};
-use super::writer::Stream as OfStream;
 use super::{Answer, Baselines, export};
+use crate::batches::Stream as OfStream;
 use crate::error::{Error, Result};
-use crate::server::caller::{Caller, caller};
+use crate::server::batches::{self, Taker};
+use crate::server::caller::caller;
 use crate::server::convert::{maybe, planned, time};
 use crate::server::status::to_status;
 use convert::{baseline, episode, sketch, summary, window};
-
-/// So many batches of a stream wait for the disk; the next one is read when the first of them is durable.
-const IN_FLIGHT: usize = 16;
 
 /// An export is sent in pieces of so many bytes.
 const PIECE: usize = 1 << 20;
@@ -145,88 +144,49 @@ fn instant(given: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, S
     given.map(read).transpose()
 }
 
-fn batch(request: v1::ObserveRequest) -> Batch {
-    let column = |it: v1::ObservationColumn| Column {
-        operation: it.operation,
-        times: it.unix_nanos,
-        seconds: it.seconds,
-    };
-    Batch {
-        producer: request.producer,
-        sequence: request.sequence,
-        columns: request.columns.into_iter().map(column).collect(),
-    }
-}
+#[async_trait]
+impl Taker for Baselines {
+    type Request = v1::ObserveRequest;
+    type Response = v1::ObserveResponse;
+    type Batch = Batch;
+    type Answer = Answer;
 
-fn answered(answer: Answer) -> v1::ObserveResponse {
-    let Answer { sequence, duplicate, counted, rejected, late, ahead, crowded_out } = answer;
-    v1::ObserveResponse { sequence, duplicate, counted, rejected, late, ahead, crowded_out }
-}
-
-type Waiting = tokio::sync::oneshot::Receiver<Result<Answer>>;
-
-/// Takes the batches of a stream in, as fast as the disk takes them.
-async fn take_all(
-    baselines: Arc<Baselines>,
-    mut batches: Streaming<v1::ObserveRequest>,
-    caller: Caller,
-    waiting: mpsc::Sender<Result<Waiting, Status>>,
-) {
-    let mut begun: Option<String> = None;
-    let (stream, answered) = (OfStream::default(), waiting.clone());
-    loop {
-        // Room first: what is not read waits with the sender.
-        let Ok(place) = waiting.reserve().await else { return };
-        let request = tokio::select! {
-            request = batches.message() => request,
-            // Nobody hears the answers any more.
-            () = answered.closed() => return,
+    fn batch(request: v1::ObserveRequest) -> Batch {
+        let column = |it: v1::ObservationColumn| Column {
+            operation: it.operation,
+            times: it.unix_nanos,
+            seconds: it.seconds,
         };
-        // How a client's stream breaks is the client's affair.
-        let Ok(Some(request)) = request else { return };
-        let batch = batch(request);
-        if let Some(why) = super::prepare::wrong(&batch) {
-            let error = Error::invalid("BATCH_INVALID", format!("batch {}: {why}", batch.sequence));
-            return place.send(Err(to_status(error)));
-        }
-        if let Some(begun) = begun.as_ref().filter(|begun| **begun != batch.producer) {
-            let why = format!("batch {}: this stream is of the producer {begun}", batch.sequence);
-            return place.send(Err(to_status(Error::invalid("BATCH_INVALID", why))));
-        }
-        if begun.is_none() {
-            let who = (caller.identity.as_str(), caller.reason.as_str());
-            if let Err(error) = baselines.begin(&batch.producer, who).await {
-                return place.send(Err(to_status(error)));
-            }
-            begun = Some(batch.producer.clone());
-        }
-        match baselines.take(batch, &stream).await {
-            Ok(answer) => place.send(Ok(answer)),
-            Err(error) => return place.send(Err(to_status(error))),
+        Batch {
+            producer: request.producer,
+            sequence: request.sequence,
+            columns: request.columns.into_iter().map(column).collect(),
         }
     }
-}
 
-/// Answers the batches of a stream in their order.
-async fn answer_all(
-    mut waiting: mpsc::Receiver<Result<Waiting, Status>>,
-    answers: mpsc::Sender<Result<v1::ObserveResponse, Status>>,
-) {
-    while let Some(next) = waiting.recv().await {
-        let told = match next {
-            Err(status) => Err(status),
-            Ok(answer) => match answer.await {
-                Ok(answer) => answer.map(answered).map_err(to_status),
-                Err(_) => Err(to_status(Error::unavailable(
-                    "AGENT_STOPPING",
-                    "the agent is stopping; what was not answered is to be sent again",
-                ))),
-            },
-        };
-        let over = told.is_err();
-        if answers.send(told).await.is_err() || over {
-            return;
-        }
+    fn sender(batch: &Batch) -> (&str, u64) {
+        (&batch.producer, batch.sequence)
+    }
+
+    fn wrong(batch: &Batch) -> Option<String> {
+        super::prepare::wrong(batch)
+    }
+
+    async fn begin(&self, producer: &str, who: (&str, &str)) -> Result<()> {
+        Baselines::begin(self, producer, who).await
+    }
+
+    async fn take(
+        &self,
+        batch: Batch,
+        stream: &OfStream,
+    ) -> Result<oneshot::Receiver<Result<Answer>>> {
+        Baselines::take(self, batch, stream).await
+    }
+
+    fn response(answer: Answer) -> v1::ObserveResponse {
+        let Answer { sequence, duplicate, counted, rejected, late, ahead, crowded_out } = answer;
+        v1::ObserveResponse { sequence, duplicate, counted, rejected, late, ahead, crowded_out }
     }
 }
 
@@ -242,11 +202,7 @@ impl BaselineService for Service {
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let caller = caller(&request)?;
         self.0.store().map_err(to_status)?;
-        let (waiting, answering) = mpsc::channel(IN_FLIGHT);
-        let (answers, receiver) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(take_all(Arc::clone(&self.0), request.into_inner(), caller, waiting));
-        tokio::spawn(answer_all(answering, answers));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(batches::serve(Arc::clone(&self.0), request.into_inner(), caller)))
     }
 
     async fn list_baselines(

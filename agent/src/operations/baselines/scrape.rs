@@ -12,8 +12,9 @@ use super::config::Scrape;
 use super::exposition::{Dialect, parse};
 use super::prepare::{self, Prepared};
 use super::source::{Cumulative, Unit};
-use super::writer::{Order, Stream, Work};
+use super::writer::{Order, Work};
 use super::{Answer, Baselines};
+use crate::batches::Stream;
 use crate::error::{Error, Result};
 
 /// So many bytes an answer has at most.

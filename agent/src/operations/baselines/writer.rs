@@ -5,15 +5,16 @@
 //! counts as a whole and once, or not at all.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use genesis_stats::Sketch;
-use genesis_storage::{Observations, ObservationsWriting, Producer};
+use genesis_storage::{Observations, ObservationsWriting};
 use tokio::sync::{mpsc, oneshot};
 
 use super::prepare::{Prepared, Share};
 use super::{Baselines, What, raw, upkeep};
+use crate::batches::{Producers, Stream, broken};
 use crate::error::{Error, Result};
 use crate::outside::failpoint;
 
@@ -23,13 +24,6 @@ pub const WAITING: usize = 64;
 const GROUP: usize = 2_000_000;
 /// So many sketches of hours are kept in memory.
 const CACHED: usize = 4_096;
-/// So many producers are known at a time.
-pub const PRODUCERS: usize = 10_000;
-/// Of those that were silent for so long, in milliseconds, some make room for others.
-const SILENT: i64 = 86_400_000;
-/// So many at a time.
-const LET_GO: usize = PRODUCERS / 10;
-
 /// What became of a batch that is durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -48,10 +42,6 @@ pub struct Answer {
     /// Those of new operations for which there is no room.
     pub crowded_out: u32,
 }
-
-/// What the batches of one stream have in common: once one of them came to nothing, none behind it counts, or its sender
-/// would send it again in vain.
-pub type Stream = Arc<AtomicBool>;
 
 /// A batch on its way to the disk.
 pub struct Work {
@@ -76,8 +66,7 @@ pub(super) struct Writer {
     /// Gone with whoever sends, so that the thread ends, and closes the file.
     pub(super) baselines: Weak<Baselines>,
     pub(super) store: Arc<Observations>,
-    /// How far each producer is.
-    pub(super) producers: HashMap<String, Producer>,
+    pub(super) producers: Producers,
     /// Sketches by operation and hour.
     pub(super) hours: HashMap<(u32, u32), Sketch>,
     /// A commit failed, and whether it is on the disk all the same shows only there.
@@ -87,11 +76,6 @@ pub(super) struct Writer {
 /// What a group changes, until it is durable.
 #[derive(Default)]
 struct Group {
-    producers: HashMap<String, Producer>,
-    /// How many of them are new.
-    new_producers: usize,
-    /// Those that make room.
-    forgotten: Vec<String>,
     operations: Vec<(String, u32)>,
     hours: HashMap<(u32, u32), Sketch>,
     /// By operation and minute, for the windows.
@@ -148,12 +132,12 @@ impl Writer {
         failpoint::hit("baselines.before-commit");
         let written = store.write(|writing| {
             if self.stale {
-                self.producers = writing.producers()?.into_iter().collect();
+                self.producers = Producers::new(writing.producers()?);
                 baselines.learn(writing.operations()?);
                 self.stale = false;
             }
             let group = self.group(baselines, &batches, now.as_millisecond(), writing)?;
-            put(baselines, &group, writing)?;
+            put(baselines, &self.producers, &group, writing)?;
             Ok::<_, Error>(group)
         });
         failpoint::hit("baselines.after-commit");
@@ -173,8 +157,7 @@ impl Writer {
                 return;
             }
         };
-        self.producers.retain(|name, _| !group.forgotten.contains(name));
-        self.producers.extend(group.producers);
+        self.producers.end();
         if self.hours.len() > CACHED {
             self.hours.clear();
         }
@@ -184,20 +167,6 @@ impl Writer {
         for (answer, outcome) in answers.into_iter().zip(group.answers) {
             let _ = answer.send(outcome);
         }
-    }
-
-    /// Those that were silent the longest make room.
-    fn let_go(&self, group: &mut Group, at_millis: i64) {
-        let mut silent: Vec<(i64, &String)> = self
-            .producers
-            .iter()
-            .filter(|(name, it)| {
-                it.at_millis < at_millis - SILENT && !group.producers.contains_key(*name)
-            })
-            .map(|(name, it)| (it.at_millis, name))
-            .collect();
-        silent.sort_unstable();
-        group.forgotten = silent.into_iter().take(LET_GO).map(|(_, name)| name.clone()).collect();
     }
 
     /// What the batches change, in their order.
@@ -210,31 +179,26 @@ impl Writer {
     ) -> Result<Group> {
         let mut group = Group::default();
         let (mut row, mut rows) = (Vec::new(), 0);
+        self.producers.begin();
         for (batch, stream) in batches {
             if stream.load(Ordering::Relaxed) {
                 group.answers.push(Err(broken(batch.sequence)));
                 continue;
             }
-            let known = group.producers.get(&batch.producer);
-            let known = known.or_else(|| self.producers.get(&batch.producer)).copied();
-            if known.is_some_and(|known| batch.sequence <= known.sequence) {
-                let duplicate =
-                    Answer { sequence: batch.sequence, duplicate: true, ..Answer::default() };
-                group.answers.push(Ok(duplicate));
-                continue;
+            match self.producers.take(&batch.producer, batch.sequence, at_millis) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let duplicate =
+                        Answer { sequence: batch.sequence, duplicate: true, ..Answer::default() };
+                    group.answers.push(Ok(duplicate));
+                    continue;
+                }
+                Err(error) => {
+                    stream.store(true, Ordering::Relaxed);
+                    group.answers.push(Err(error));
+                    continue;
+                }
             }
-            let room = |group: &Group| {
-                self.producers.len() + group.new_producers < PRODUCERS + group.forgotten.len()
-            };
-            if known.is_none() && !room(&group) {
-                self.let_go(&mut group, at_millis);
-            }
-            if known.is_none() && !room(&group) {
-                stream.store(true, Ordering::Relaxed);
-                group.answers.push(Err(crowded(&batch.producer)));
-                continue;
-            }
-            group.new_producers += usize::from(known.is_none());
             let mut answer = Answer {
                 sequence: batch.sequence,
                 late: batch.late,
@@ -263,8 +227,6 @@ impl Writer {
                     rows = 0;
                 }
             }
-            let producer = Producer { sequence: batch.sequence, at_millis };
-            group.producers.insert(batch.producer.clone(), producer);
             group.answers.push(Ok(answer));
         }
         if !row.is_empty() {
@@ -319,14 +281,19 @@ fn number(baselines: &Baselines, name: &str, group: &mut Group) -> Option<u32> {
     Some(number)
 }
 
-fn put(baselines: &Baselines, group: &Group, writing: &ObservationsWriting<'_>) -> Result<()> {
+fn put(
+    baselines: &Baselines,
+    producers: &Producers,
+    group: &Group,
+    writing: &ObservationsWriting<'_>,
+) -> Result<()> {
     for (name, number) in &group.operations {
         writing.put_operation(name, *number)?;
     }
-    for name in group.forgotten.iter().filter(|it| !group.producers.contains_key(*it)) {
+    for name in producers.forgotten() {
         writing.forget_producer(name)?;
     }
-    for (name, producer) in &group.producers {
+    for (name, producer) in producers.changed() {
         writing.put_producer(name, *producer)?;
     }
     let hours: Vec<((u32, u32), Vec<u8>)> =
@@ -341,19 +308,6 @@ fn put(baselines: &Baselines, group: &Group, writing: &ObservationsWriting<'_>) 
 
 fn size(work: &Work) -> usize {
     work.prepared.shares.iter().map(|share| share.counted as usize).sum()
-}
-
-fn broken(sequence: u64) -> Error {
-    let message = format!("batch {sequence} is behind one that is not kept; send both again");
-    Error::unavailable("STREAM_BROKEN", message)
-}
-
-fn crowded(producer: &str) -> Error {
-    let message = format!(
-        "{PRODUCERS} producers are known already, {producer} would be one more; give each process a lasting name, and wait \
-         until one of those was silent for a day"
-    );
-    Error::unavailable("TOO_MANY_PRODUCERS", message)
 }
 
 /// A sketch as it was written; an empty one where there was none.

@@ -1,7 +1,9 @@
 //! Tables of what is pure.
 
+use std::sync::Arc;
+
 use genesis_stats::{Calibrated, Sketch, column};
-use genesis_storage::EpisodeRecord;
+use genesis_storage::{BaselineRecord, EpisodeRecord};
 use jiff::Timestamp;
 
 use crate::operations::baselines::calculate::is_left_out;
@@ -10,7 +12,8 @@ use crate::operations::baselines::plan::{
     self, References, Scope, hour_of, hour_of_week, part_of_day,
 };
 use crate::operations::baselines::prepare::{Batch, Column, Horizon, prepare, wrong};
-use crate::operations::baselines::{episodes, raw};
+use crate::operations::baselines::standing::{Current, Standing};
+use crate::operations::baselines::{episodes, judge, raw};
 
 fn second(text: &str) -> i64 {
     text.parse::<Timestamp>().unwrap().as_second()
@@ -235,4 +238,36 @@ fn latencies_are_read_by_people() {
     ] {
         assert_eq!(episodes::latency(seconds), text);
     }
+}
+
+#[test]
+fn what_drifts_by_itself_is_less_far_out_than_what_scatters_as_much() {
+    let even = |scale: f64, count: u32| {
+        let mut sketch = Sketch::new();
+        for call in 0..count {
+            sketch.insert(scale * (0.01 + 0.02 * f64::from(call) / f64::from(count)));
+        }
+        sketch
+    };
+    let start = second("2026-03-02T00:00:00Z");
+    let (references, sketch) = References::of([(hour_of(start), &even(1.0, 20_000))].into_iter());
+    let current = Arc::new(Current { record: BaselineRecord::default(), sketch, references });
+    // Twenty-five weeks of the same hour; what is far out is so in turn, or for a whole hour.
+    let past = |far: fn(i64) -> f32| -> Vec<Past> {
+        (0..120)
+            .map(|window| {
+                let z = far(window);
+                let start = start - (window / 12 + 1) * 604_800 + window % 12 * plan::WINDOW;
+                Past { start, quantiles: [Some(Calibrated { z, log_value: z / 100.0 - 4.0 }); 3] }
+            })
+            .collect()
+    };
+    let sum = |past: &[Past]| {
+        let mut standing = Standing { current: Some(Arc::clone(&current)), ..Standing::default() };
+        let outcome = judge::window(&mut standing, start, &even(1.1, 400), past);
+        outcome.window.judged[0].cusum.0
+    };
+    let in_turn = sum(&past(|window| if window % 2 == 0 { 2.0 } else { -2.0 }));
+    let by_hours = sum(&past(|window| if window / 12 % 2 == 0 { 2.0 } else { -2.0 }));
+    assert!(in_turn > 0.3 && by_hours == 0.0, "{in_turn} and {by_hours}");
 }

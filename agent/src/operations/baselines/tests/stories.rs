@@ -6,12 +6,14 @@ use genesis_storage::{Intent, Producer};
 use jiff::SignedDuration;
 
 use super::world::World;
+use crate::batches::Stream;
 use crate::events::Source;
 use crate::operations::baselines::calculate::Calculated;
+use crate::operations::baselines::calibration;
 use crate::operations::baselines::plan::{HOUR, hour_of};
 use crate::operations::baselines::prepare::{Batch, Column};
 use crate::operations::baselines::verbs::State;
-use crate::operations::baselines::writer::{self, Stream};
+use crate::operations::baselines::writer;
 use crate::outside::Clock;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,4 +334,43 @@ async fn a_clock_that_jumps_judges_no_window_twice_and_does_not_stand_still() {
     starts.dedup();
     assert_eq!(starts.len(), windows.len());
     assert_eq!(hour_of(starts[0]), hour_of(world.now() - 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_of_an_episode_say_nothing_of_what_is_healthy() {
+    let mut world = watched("").await;
+    let known = |world: &World| {
+        let (own, number) = (world.own(), world.own().number("a").unwrap());
+        let store = own.store().unwrap();
+        let mut windows = 0;
+        for hour in 0..168 {
+            let kept = store.read(|it| it.calibration(number, hour)).unwrap();
+            windows += kept.map_or(0, |it| calibration::decode(&it).len());
+        }
+        windows
+    };
+    let before = known(&world);
+    world.window(600, 1.0).await;
+    assert_eq!(known(&world), before + 1);
+    for _ in 0..3 {
+        world.window(600, 3.0).await;
+    }
+    assert!(world.own().get("a").unwrap().episode.is_some());
+    assert_eq!(known(&world), before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_was_open_at_a_crash_is_judged_as_a_whole() {
+    let mut world = watched("").await;
+    let from = world.now();
+    let first = world.column("a", from, 150, 300, 1.0);
+    let second = world.column("a", from + 150, 150, 300, 1.0);
+    world.clock.advance(std::time::Duration::from_secs(150));
+    world.send(vec![first]).await;
+    world.restart().await;
+    world.clock.advance(std::time::Duration::from_secs(150));
+    world.send(vec![second]).await;
+    world.look().await;
+    let view = world.own().get("a").unwrap();
+    assert_eq!((view.windows[0].start, view.windows[0].count), (from, 600));
 }

@@ -8,13 +8,13 @@ use genesis_storage::{Options, Store, StoredEntry};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use crate::batches::Stream;
 use crate::config::{Config, Places};
 use crate::emergency::Emergency;
 use crate::events::Bell;
 use crate::operations::baselines::calculate::{Calculated, Cause};
 use crate::operations::baselines::look::Reached;
 use crate::operations::baselines::prepare::{Batch, Column};
-use crate::operations::baselines::writer::Stream;
 use crate::operations::baselines::{Answer, Baselines, Metrics, Neighbours};
 use crate::outside::{Clock, ManualClock, Outside};
 use crate::runs::Runs;

@@ -1,0 +1,211 @@
+//! How experiments end: the end and what it changes of the parameters are one transaction.
+
+use std::sync::Arc;
+
+use genesis_stats::experiment::TABLE;
+use genesis_storage::{ConclusionRecord, ExperimentRecord, Intent, ParameterRecord};
+use jiff::Timestamp;
+
+use super::tally::{Ended, Tally};
+use super::writer::Order;
+use super::{ACTOR, Experiments, plan};
+use crate::error::{Error, Result};
+use crate::outside::failpoint;
+use crate::plan::demand_reason;
+
+/// How often what was decided and has not ended is looked for.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// An end, before it is one.
+struct Ending<'a> {
+    how: &'a str,
+    forced: bool,
+    by: &'a str,
+    reason: &'a str,
+    at: Timestamp,
+    line: u8,
+}
+
+impl Experiments {
+    /// Ends what a look decided and a crash, or a full disk, kept from its end.
+    pub async fn serve(self: Arc<Self>) {
+        loop {
+            let decided: Vec<u64> = {
+                let live = self.live();
+                let decided = live.running().map(|it| it.number).filter(|number| {
+                    live.tallies.get(number).is_some_and(|tally| tally.ended.is_some())
+                });
+                decided.collect()
+            };
+            for number in decided {
+                if let Err(error) = self.settle(number).await {
+                    tracing::error!(
+                        error = error.chain(),
+                        number,
+                        "an experiment was decided, and is not ended yet"
+                    );
+                }
+            }
+            self.outside.clock.sleep(AGAIN).await;
+        }
+    }
+
+    /// Ends an experiment as the look decided that is in its tally. It is no error where it has ended.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub(super) async fn settle(&self, number: u64) -> Result<()> {
+        let _alone = self.changing.lock().await;
+        let (record, tally) = {
+            let live = self.live();
+            let Some(record) = live.known.get(&number).cloned() else { return Ok(()) };
+            let Some(tally) = live.tallies.get(&number).cloned() else { return Ok(()) };
+            (record, tally)
+        };
+        let ended =
+            tally.ended.clone().filter(|it| record.conclusion.is_none() && !it.how.is_empty());
+        let Some(Ended { line, at, how }) = ended else { return Ok(()) };
+        let row = TABLE.iter().find(|row| plan::ends(row.verdict) == Some(how.as_str()));
+        let reason = row.map_or("", |row| row.says);
+        let at = Timestamp::from_millisecond(at).unwrap_or_else(|_| self.now());
+        let ending = Ending { how: &how, forced: false, by: ACTOR, reason, at, line };
+        self.end(&record, &tally, ending).await.map(drop)
+    }
+
+    /// Ends an experiment by hand.
+    ///
+    /// # Errors
+    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENT_ENDED`, `PLAN_CHANGED`, `REASON_MISSING`, `STORAGE_FAILED`.
+    pub async fn conclude(
+        &self,
+        id: &str,
+        promote: bool,
+        plan_hash: &str,
+        (by, reason): (&str, &str),
+    ) -> Result<Arc<ExperimentRecord>> {
+        demand_reason(reason, "an experiment that somebody ends is told with a reason")?;
+        self.store()?;
+        let alone = self.changing.lock().await;
+        if !plan_hash.is_empty() {
+            self.plan_conclusion(id, promote)?.accept(plan_hash)?;
+        }
+        let (record, tally) = self.open_one(id)?;
+        let how = if promote { plan::PROMOTED } else { plan::ROLLED_BACK };
+        let line = tally.trial.view().decision.row.number;
+        let ending = Ending { how, forced: true, by, reason, at: self.now(), line };
+        let ended = self.end(&record, &tally, ending).await?;
+        // The writer may wait for this turn to end.
+        drop(alone);
+        // It hears of it at its next start otherwise.
+        let _ = self.order(|answer| Order::End(ended.number, answer)).await;
+        Ok(ended)
+    }
+
+    /// One that goes on.
+    ///
+    /// # Errors
+    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENT_ENDED`.
+    pub(super) fn open_one(&self, id: &str) -> Result<(Arc<ExperimentRecord>, Tally)> {
+        let record = self.one(id)?;
+        if let Some(ended) = &record.conclusion {
+            let message = format!(
+                "{} has ended: {}, at {}; `genesisctl experiment show {}` has the details",
+                plan::id(record.number),
+                ended.how,
+                ended.at,
+                plan::id(record.number)
+            );
+            return Err(Error::conflict("EXPERIMENT_ENDED", message));
+        }
+        let tally = self.live().tallies.get(&record.number).cloned();
+        let tally = match tally {
+            Some(tally) => tally,
+            None => Tally::new(&record)
+                .map_err(|why| Error::internal("STORAGE_RECORD_UNREADABLE", why))?,
+        };
+        Ok((record, tally))
+    }
+
+    async fn end(
+        &self,
+        record: &ExperimentRecord,
+        tally: &Tally,
+        ending: Ending<'_>,
+    ) -> Result<Arc<ExperimentRecord>> {
+        let Ending { how, forced, by, reason, at, line } = ending;
+        let conclusion = ConclusionRecord {
+            at,
+            how: how.to_owned(),
+            forced,
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+            line,
+            tally: hex::encode(tally.to_bytes()),
+        };
+        let id = plan::id(record.number);
+        let look = tally.trial.view();
+        let detail = serde_json::json!({
+            "line": line,
+            "forced": forced,
+            "control": look.control.n,
+            "variant": look.variant.n,
+            "lift": look.lift.value(),
+            "p_seq": look.evidence.p,
+        });
+        let intent = Intent::new(self.now(), by, "experiments.concluded")
+            .target(id.as_str())
+            .reason(reason)
+            .outcome(how)
+            .detail(detail.to_string());
+        let mut next = record.clone();
+        next.conclusion = Some(conclusion);
+        let promoted: Vec<ParameterRecord> = match how == plan::PROMOTED {
+            false => Vec::new(),
+            true => next
+                .trials
+                .iter()
+                .map(|trial| ParameterRecord {
+                    strategy: next.strategy.clone(),
+                    name: trial.name.clone(),
+                    value: trial.variant.clone(),
+                    set_at: self.now(),
+                    set_by: by.to_owned(),
+                    reason: reason.to_owned(),
+                    cause: "promoted".to_owned(),
+                    experiment: id.clone(),
+                    ..ParameterRecord::default()
+                })
+                .collect(),
+        };
+        failpoint::hit("experiments.before-conclusion");
+        let writing = next.clone();
+        let promoted = self
+            .state
+            .write(intent, move |it| {
+                it.experiments().put(&writing)?;
+                let put = promoted.into_iter().map(|record| it.parameters().put_next(record));
+                Ok(put.collect::<Result<Vec<_>, _>>()?)
+            })
+            .await?;
+        failpoint::hit("experiments.after-conclusion");
+        let next = Arc::new(next);
+        {
+            let mut live = self.live();
+            live.known.insert(next.number, Arc::clone(&next));
+            if let Some(tally) = live.tallies.get_mut(&next.number) {
+                tally.ended.get_or_insert_with(|| Ended {
+                    line,
+                    at: at.as_millisecond(),
+                    how: how.to_owned(),
+                });
+            }
+            for record in promoted {
+                let key = (record.strategy.clone(), record.name.clone());
+                live.parameters.insert(key, record);
+            }
+        }
+        self.metrics.concluded(how);
+        self.changed();
+        Ok(next)
+    }
+}

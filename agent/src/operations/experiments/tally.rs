@@ -1,0 +1,284 @@
+//! What was tallied of an experiment and what its looks have shown, and how that is kept. Pure. Numbers are kept by their
+//! bits, so that what is read is what was written.
+
+use genesis_stats::experiment::{
+    AlwaysValid, FixedLook, LanDemets, Look, Looks, MomentParts, Moments, State, TakenLook, Trial,
+};
+use genesis_storage::ExperimentRecord;
+use serde::{Deserialize, Serialize};
+
+use super::plan;
+
+/// So many points of the curve are kept; of more, every other one.
+pub const CURVE: usize = 200;
+
+/// A look of the past.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// When it was taken, in milliseconds since 1970.
+    pub at: i64,
+    /// Trades in the smaller arm.
+    pub trades: u64,
+    /// p_seq.
+    pub p: f64,
+    /// The lift, where there is one.
+    pub lift: Option<f64>,
+}
+
+/// What became of trades that do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Their ids were there before.
+    pub duplicate: u64,
+    /// They are too old.
+    pub late: u64,
+    /// They are none.
+    pub rejected: u64,
+    /// They came after the end.
+    pub after_end: u64,
+}
+
+/// What ended an experiment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The line of the decision table.
+    pub line: u8,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// How; empty: it was not a look that did.
+    pub how: String,
+}
+
+/// What was tallied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tally {
+    /// Both arms, and what the looks have shown.
+    pub trial: Trial,
+    /// What does not count.
+    pub counts: Counts,
+    /// When the last trade ended, in nanoseconds since 1970.
+    pub last_trade: Option<i64>,
+    /// When the last look was taken, in milliseconds since 1970.
+    pub looked_at: Option<i64>,
+    /// Looks of the past, oldest first.
+    pub curve: Vec<Point>,
+    /// Of so many looks one is a point of it.
+    pub stride: u32,
+    /// So many looks were taken since the last point.
+    pub since_point: u32,
+    /// What ended it.
+    pub ended: Option<Ended>,
+}
+
+impl Tally {
+    /// Before any trade.
+    ///
+    /// # Errors
+    /// What is wrong with the definition.
+    pub fn new(record: &ExperimentRecord) -> Result<Self, String> {
+        let state = State::new(plan::design(record)?);
+        let trial = restored(record, [Moments::new(); 2], state)?;
+        Ok(Self {
+            trial,
+            counts: Counts::default(),
+            last_trade: None,
+            looked_at: None,
+            curve: Vec::new(),
+            stride: 1,
+            since_point: 0,
+            ended: None,
+        })
+    }
+
+    /// Takes a look, and keeps it as a point of the curve.
+    pub fn look(&mut self, at: i64) -> Look {
+        let look = self.trial.look();
+        self.looked_at = Some(at);
+        let trades = look.control.n.min(look.variant.n);
+        self.since_point += 1;
+        let first = self.curve.is_empty() && trades > 0;
+        if first || self.since_point >= self.stride {
+            self.since_point = 0;
+            if self.curve.len() >= CURVE {
+                let mut even = false;
+                self.curve.retain(|_| {
+                    even = !even;
+                    even
+                });
+                self.stride = self.stride.saturating_mul(2);
+            }
+            self.curve.push(Point { at, trades, p: look.evidence.p, lift: look.lift.value() });
+        }
+        look
+    }
+
+    /// As it is written.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let record = TallyRecord {
+            arms: [Arm::Control, Arm::Variant].map(|arm| bits_of(self.trial.moments(arm))),
+            state: StateBits::of(self.trial.state()),
+            counts: self.counts,
+            last_trade: self.last_trade,
+            looked_at: self.looked_at,
+            curve: self
+                .curve
+                .iter()
+                .map(|it| (it.at, it.trades, it.p.to_bits(), it.lift.map(f64::to_bits)))
+                .collect(),
+            stride: self.stride,
+            since_point: self.since_point,
+            ended: self.ended.clone(),
+        };
+        // Numbers and names of our own always have JSON.
+        serde_json::to_vec(&record).unwrap_or_default()
+    }
+
+    /// Reads what was written for this experiment.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_bytes(record: &ExperimentRecord, bytes: &[u8]) -> Result<Self, String> {
+        let read: TallyRecord = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let moments = |bits: &MomentBits| moments_of(bits).ok_or("its moments are none");
+        let arms = [moments(&read.arms[0])?, moments(&read.arms[1])?];
+        let state = read.state.state();
+        if state.design() != plan::design(record)? {
+            return Err("it is of another design".to_owned());
+        }
+        let point = |(at, trades, p, lift): &(i64, u64, u64, Option<u64>)| Point {
+            at: *at,
+            trades: *trades,
+            p: f64::from_bits(*p),
+            lift: lift.map(f64::from_bits),
+        };
+        Ok(Self {
+            trial: restored(record, arms, state)?,
+            counts: read.counts,
+            last_trade: read.last_trade,
+            looked_at: read.looked_at,
+            curve: read.curve.iter().map(point).collect(),
+            stride: read.stride.max(1),
+            since_point: read.since_point,
+            ended: read.ended,
+        })
+    }
+}
+
+pub use genesis_stats::experiment::Arm;
+
+fn restored(record: &ExperimentRecord, arms: [Moments; 2], state: State) -> Result<Trial, String> {
+    let variant = f64::from(record.variant_basis_points);
+    let rules = plan::rules(&record.rules);
+    Trial::restore(arms, state, [10_000.0 - variant, variant], rules)
+        .map_err(|error| error.to_string())
+}
+
+/// n, and the bits of origin, mean, M2 and M3.
+pub type MomentBits = (u64, [u64; 4]);
+
+/// As moments are kept.
+pub fn bits_of(moments: &Moments) -> MomentBits {
+    let MomentParts { n, origin, mean, m2, m3 } = moments.parts();
+    (n, [origin, mean, m2, m3].map(f64::to_bits))
+}
+
+/// What was kept; `None` for what no values have.
+pub fn moments_of(bits: &MomentBits) -> Option<Moments> {
+    let (n, [origin, mean, m2, m3]) = (bits.0, bits.1.map(f64::from_bits));
+    Moments::from_parts(MomentParts { n, origin, mean, m2, m3 })
+}
+
+/// A day's moments, as they are written.
+pub fn day_to_bytes(arms: &[Moments; 2]) -> Vec<u8> {
+    // As above.
+    serde_json::to_vec(&arms.each_ref().map(bits_of)).unwrap_or_default()
+}
+
+/// Reads a day's moments; `None` for what was not written so.
+pub fn day_from_bytes(bytes: &[u8]) -> Option<[Moments; 2]> {
+    let arms: [MomentBits; 2] = serde_json::from_slice(bytes).ok()?;
+    Some([moments_of(&arms[0])?, moments_of(&arms[1])?])
+}
+
+#[derive(Serialize, Deserialize)]
+struct TallyRecord {
+    arms: [MomentBits; 2],
+    state: StateBits,
+    counts: Counts,
+    last_trade: Option<i64>,
+    looked_at: Option<i64>,
+    curve: Vec<(i64, u64, u64, Option<u64>)>,
+    stride: u32,
+    since_point: u32,
+    ended: Option<Ended>,
+}
+
+/// What the looks have shown, by bits.
+#[derive(Serialize, Deserialize)]
+enum StateBits {
+    Sequential { up: u64, down: u64, information: u64, count: u64 },
+    Fixed(Option<(u64, u64)>),
+    LanDemets { looks: Vec<(u64, u64)>, up: u64, down: u64, done: bool },
+    AlwaysValid { up: u64, down: u64, count: u64 },
+}
+
+impl StateBits {
+    fn of(state: &State) -> Self {
+        match state {
+            State::Sequential(it) => Self::Sequential {
+                up: it.up.to_bits(),
+                down: it.down.to_bits(),
+                information: it.information.to_bits(),
+                count: it.count,
+            },
+            State::Fixed(FixedLook { taken }) => {
+                Self::Fixed(taken.map(|(t, p)| (t.to_bits(), p.to_bits())))
+            }
+            State::LanDemets(it) => Self::LanDemets {
+                looks: it
+                    .looks
+                    .iter()
+                    .map(|look| (look.information.to_bits(), look.z.to_bits()))
+                    .collect(),
+                up: it.up.to_bits(),
+                down: it.down.to_bits(),
+                done: it.done,
+            },
+            State::AlwaysValid(it) => {
+                Self::AlwaysValid { up: it.up.to_bits(), down: it.down.to_bits(), count: it.count }
+            }
+        }
+    }
+
+    fn state(&self) -> State {
+        let float = f64::from_bits;
+        match self {
+            Self::Sequential { up, down, information, count } => State::Sequential(Looks {
+                up: float(*up),
+                down: float(*down),
+                information: float(*information),
+                count: *count,
+            }),
+            Self::Fixed(taken) => {
+                State::Fixed(FixedLook { taken: taken.map(|(t, p)| (float(t), float(p))) })
+            }
+            Self::LanDemets { looks, up, down, done } => State::LanDemets(LanDemets {
+                looks: looks
+                    .iter()
+                    .map(|(information, z)| TakenLook {
+                        information: float(*information),
+                        z: float(*z),
+                    })
+                    .collect(),
+                up: float(*up),
+                down: float(*down),
+                done: *done,
+            }),
+            Self::AlwaysValid { up, down, count } => State::AlwaysValid(AlwaysValid {
+                up: float(*up),
+                down: float(*down),
+                count: *count,
+            }),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Tables of what is refused, and stories of experiments under a clock that the test moves.
+
+mod pure;
+mod stories;
+mod world;

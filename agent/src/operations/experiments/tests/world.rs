@@ -1,0 +1,183 @@
+//! A host with a strategy, trades that a seed makes, and crashes.
+
+use std::sync::Arc;
+
+use genesis_storage::{Options, Store};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::batches::Stream;
+use crate::config::{Config, Places};
+use crate::error::Result;
+use crate::events::Bell;
+use crate::operations::experiments::parameters::Wanted;
+use crate::operations::experiments::plan::Asked;
+use crate::operations::experiments::prepare::{Batch, Column};
+use crate::operations::experiments::tally::Arm;
+use crate::operations::experiments::{Answer, Experiments, Metrics};
+use crate::outside::{Clock, ManualClock, Outside};
+use crate::state::State;
+
+pub(super) const START: &str = "2026-03-02T00:00:00Z";
+const WHO: (&str, &str) = ("unix:uid=1000(ada)", "a test");
+
+/// A trade: its arm, what it earned.
+pub(super) type Trade = (Arm, f64);
+
+/// The host.
+pub(super) struct World {
+    pub(super) folder: TempDir,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) state: State,
+    own: Option<Arc<Experiments>>,
+    pub(super) sequence: u64,
+    trades: u64,
+    random: u64,
+}
+
+impl World {
+    /// With the parameter threshold = 0.002 of the strategy mm.
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state.redb"), Options::default()).unwrap();
+        let state = State::new(Arc::new(store), watch::channel(0).1);
+        let clock = Arc::new(ManualClock::new(START.parse().unwrap()));
+        let mut world = Self {
+            folder,
+            clock,
+            state,
+            own: None,
+            sequence: 0,
+            trades: 0,
+            random: 0x9e37_79b9_7f4a_7c15,
+        };
+        world.open();
+        world.set("threshold", "0.002").await.unwrap();
+        world
+    }
+
+    fn open(&mut self) {
+        let places = Places { state: "/s".into(), socket: "/s/a".into() };
+        let config = Config::parse("", "", &places).config.unwrap().experiments;
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let outside = Outside { clock, ..Outside::real() };
+        let own = Experiments::open(
+            (self.state.clone(), outside, "host-1".to_owned()),
+            (config, self.folder.path().join("trades.redb")),
+            (Metrics::default(), Bell::default()),
+        );
+        self.own = Some(own.unwrap());
+    }
+
+    /// As after a crash: what was in memory only is gone.
+    pub(super) fn restart(&mut self) {
+        let own = self.own.take().unwrap();
+        let store = Arc::clone(own.store().unwrap());
+        drop(own);
+        while Arc::strong_count(&store) > 1 {
+            std::thread::yield_now();
+        }
+        drop(store);
+        self.open();
+    }
+
+    pub(super) fn own(&self) -> &Arc<Experiments> {
+        self.own.as_ref().unwrap()
+    }
+
+    pub(super) async fn set(&self, name: &str, value: &str) -> Result<u64> {
+        let wanted = Wanted {
+            strategy: "mm".to_owned(),
+            name: name.to_owned(),
+            value: value.to_owned(),
+            expected: 0,
+        };
+        Ok(self.own().set(&wanted, "", WHO).await?.version)
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            strategy: "mm".to_owned(),
+            trials: vec![("threshold".to_owned(), "0.003".to_owned())],
+            variant_basis_points: 5_000,
+            ..Asked::default()
+        }
+    }
+
+    pub(super) async fn create(&self, asked: &Asked) -> Result<String> {
+        let view = self.own().create(asked, "", WHO).await?;
+        Ok(crate::operations::experiments::plan::id(view.record.number))
+    }
+
+    pub(super) async fn conclude(&self, id: &str, promote: bool) -> Result<()> {
+        self.own().conclude(id, promote, "", WHO).await.map(drop)
+    }
+
+    /// Between 0 and 1, never either.
+    pub(super) fn uniform(&mut self) -> f64 {
+        // xorshift64*, Vigna 2016.
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        let bits = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 12;
+        (bits as f64 + 0.5) / (1_u64 << 52) as f64
+    }
+
+    /// Normal around a mean, with a standard deviation of 1.
+    pub(super) fn normal(&mut self, mean: f64) -> f64 {
+        let (one, other) = (self.uniform(), self.uniform());
+        mean + (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * other).cos()
+    }
+
+    /// So many trades in turn of control and variant.
+    pub(super) fn trades(&mut self, pairs: usize, control: f64, variant: f64) -> Vec<Trade> {
+        (0..pairs)
+            .flat_map(|_| {
+                [(Arm::Control, self.normal(control)), (Arm::Variant, self.normal(variant))]
+            })
+            .collect()
+    }
+
+    /// A column of trades that end one second after the other.
+    pub(super) fn column(&mut self, id: &str, trades: &[Trade]) -> Column {
+        let mut column = Column { experiment: id.to_owned(), ..Column::default() };
+        for (arm, pnl) in trades {
+            self.trades += 1;
+            column.ids.push(format!("t-{}", self.trades));
+            let at = self.clock.now().as_nanosecond() as i64 + self.trades as i64 * 1_000;
+            column.times.push(at);
+            column.pnl.push(*pnl);
+            column.arms.push(Some(*arm));
+        }
+        column
+    }
+
+    /// Sends trades as one batch.
+    pub(super) async fn send(&mut self, id: &str, trades: &[Trade]) -> Answer {
+        let column = self.column(id, trades);
+        self.sequence += 1;
+        self.send_as(self.sequence, vec![column]).await
+    }
+
+    pub(super) async fn send_as(&self, sequence: u64, columns: Vec<Column>) -> Answer {
+        let batch = Batch { producer: "p".to_owned(), sequence, columns };
+        self.own().take(batch, &Stream::default()).await.unwrap().await.unwrap().unwrap()
+    }
+
+    /// The value that a unit is to use.
+    pub(super) fn value(&self, unit: &str) -> String {
+        self.own().uses("mm", unit).unwrap().0[0].value.clone()
+    }
+
+    /// A unit that is in this arm.
+    pub(super) fn unit(&self, id: &str, wanted: Arm) -> String {
+        let units = (0..).map(|number| format!("account-{number}"));
+        units.into_iter().find(|unit| self.own().assign(id, unit).unwrap().0 == wanted).unwrap()
+    }
+
+    pub(super) fn actions(&self, action: &str) -> Vec<(String, String)> {
+        let entries = self.state.read(|reading| Ok(reading.oplog().range(1, 100_000)?)).unwrap();
+        let of = entries.into_iter().filter(|it| it.entry.action == action);
+        of.map(|it| (it.entry.outcome, it.entry.actor)).collect()
+    }
+}

@@ -1,0 +1,288 @@
+//! What people ask of experiments, and the views that they see.
+
+use std::sync::Arc;
+
+use genesis_stats::experiment::{Look, Verdict};
+use genesis_storage::{ExperimentRecord, Intent};
+
+use super::plan::{self, Asked};
+use super::tally::{Arm, Counts, Point, Tally};
+use super::writer::Order;
+use super::{Experiments, tally};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, PlanStep};
+
+/// The most of a list.
+pub const LIST_LIMIT: u32 = 1_000;
+
+/// How an experiment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It goes on.
+    Running,
+    /// It goes on beyond what was planned.
+    Extended,
+    /// It goes on, and nothing is made of it.
+    Held,
+    /// It has ended, as its record says.
+    Ended,
+}
+
+/// An experiment as people see it.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The experiment.
+    pub record: Arc<ExperimentRecord>,
+    /// What was tallied; of one that has ended, by then.
+    pub tally: Tally,
+    /// What that comes to.
+    pub look: Look,
+    /// Which trades do not count, also of those that came later.
+    pub counts: Counts,
+    /// How it stands.
+    pub state: State,
+}
+
+impl View {
+    /// The curve of p, oldest first.
+    pub fn curve(&self) -> &[Point] {
+        &self.tally.curve
+    }
+}
+
+impl Experiments {
+    /// One of them.
+    ///
+    /// # Errors
+    /// `EXPERIMENT_NOT_FOUND`.
+    pub fn one(&self, id: &str) -> Result<Arc<ExperimentRecord>> {
+        let found = plan::number(id).and_then(|number| self.live().known.get(&number).cloned());
+        found.ok_or_else(|| {
+            let shown: String = id.chars().take(64).collect();
+            let message =
+                format!("there is no experiment {shown:?}; `genesisctl experiment list` shows those that there are");
+            Error::not_found("EXPERIMENT_NOT_FOUND", message)
+        })
+    }
+
+    fn view(&self, record: &Arc<ExperimentRecord>) -> Result<View> {
+        let now = self.live().tallies.get(&record.number).cloned();
+        let unreadable = |why: String| {
+            let message =
+                format!("what was tallied of {} can't be read: {why}", plan::id(record.number));
+            Error::internal("STORAGE_RECORD_UNREADABLE", message)
+        };
+        let counts = now.as_ref().map(|tally| tally.counts).unwrap_or_default();
+        // Of what has ended, what it was like when it did.
+        let tally = match (&record.conclusion, now) {
+            (Some(ended), _) => hex::decode(&ended.tally)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| Tally::from_bytes(record, &bytes)),
+            (None, Some(tally)) => Ok(tally),
+            (None, None) => Tally::new(record),
+        };
+        let tally = tally.map_err(unreadable)?;
+        let look = tally.trial.view();
+        let state = match (&record.conclusion, look.decision.verdict) {
+            (Some(_), _) => State::Ended,
+            (None, Verdict::Hold) => State::Held,
+            (None, Verdict::Extend) => State::Extended,
+            (None, _) => State::Running,
+        };
+        Ok(View { record: Arc::clone(record), tally, look, counts, state })
+    }
+
+    /// Those that go on first, then those that ended, the newest first.
+    ///
+    /// # Errors
+    /// `LIMIT_INVALID`, `EXPERIMENTS_UNAVAILABLE`.
+    pub fn list(&self, strategy: &str, running_only: bool, limit: u32) -> Result<Vec<View>> {
+        let limit = limited(limit)?;
+        self.store()?;
+        let mut records: Vec<Arc<ExperimentRecord>> = self
+            .live()
+            .known
+            .values()
+            .filter(|it| strategy.is_empty() || it.strategy == strategy)
+            .filter(|it| !running_only || it.conclusion.is_none())
+            .cloned()
+            .collect();
+        records.sort_by_key(|it| (it.conclusion.is_some(), std::cmp::Reverse(it.number)));
+        records.truncate(limit);
+        records.iter().map(|record| self.view(record)).collect()
+    }
+
+    /// One of them, with all that is known.
+    ///
+    /// # Errors
+    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENTS_UNAVAILABLE`.
+    pub fn get(&self, id: &str) -> Result<View> {
+        let record = self.one(id)?;
+        self.store()?;
+        self.view(&record)
+    }
+
+    /// The arm of a unit, and its place from 0 to below 1.
+    ///
+    /// # Errors
+    /// `EXPERIMENT_NOT_FOUND`, `UNIT_INVALID`.
+    pub fn assign(&self, id: &str, unit: &str) -> Result<(Arm, f64)> {
+        let record = self.one(id)?;
+        if let Some(why) = plan::wrong_unit(unit) {
+            return Err(Error::invalid("UNIT_INVALID", why));
+        }
+        let place = genesis_stats::experiment::place(&record.seed, unit, 2);
+        Ok((plan::arm(&record, unit), place.unwrap_or(0.0)))
+    }
+
+    /// The experiment that is asked for, as it would begin now.
+    fn defined(&self, asked: &Asked) -> Result<ExperimentRecord> {
+        self.store()?;
+        let live = self.live();
+        let most = self.config.load().running;
+        if live.running().count() >= most {
+            let message = format!("{most} experiments go on already; end one of them first");
+            return Err(Error::unavailable("TOO_MANY_EXPERIMENTS", message));
+        }
+        let defined = plan::define(asked, &live.parameters, live.running());
+        let mut record = defined.map_err(|(code, why)| match code {
+            "STRATEGY_NOT_FOUND" | "PARAMETER_NOT_FOUND" => Error::not_found(code, why),
+            "PARAMETER_IN_TEST" => Error::conflict(code, why),
+            _ => Error::invalid(code, why),
+        })?;
+        record.number = live.known.keys().next_back().map_or(1, |last| last.saturating_add(1));
+        if record.seed.is_empty() {
+            record.seed = plan::id(record.number);
+        }
+        if record.owner.is_empty() {
+            record.owner = self.host.clone();
+        }
+        record.hash = plan::hash(&record);
+        Ok(record)
+    }
+
+    /// What beginning it would do.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`].
+    pub fn plan_creation(&self, asked: &Asked) -> Result<Plan> {
+        let record = self.defined(asked)?;
+        let share = f64::from(record.variant_basis_points) / 100.0;
+        let each = record.trials.iter().map(|trial| PlanStep {
+            action: "try".to_owned(),
+            target: format!("{}/{}", record.strategy, trial.name),
+            reason: format!(
+                "{share} % of the units get {:?} instead of {:?} (version {})",
+                trial.variant, trial.control, trial.control_version
+            ),
+        });
+        let begin = PlanStep {
+            action: "begin-experiment".to_owned(),
+            target: plan::id(record.number),
+            reason: format!(
+                "decided by the design {}, at {} trades in the smaller arm, {} at most",
+                record.design, record.rules.planned, record.rules.most
+            ),
+        };
+        let steps = std::iter::once(begin).chain(each).collect();
+        Ok(Plan::new("experiments.create", &[record.hash.as_str()], steps))
+    }
+
+    /// Begins an experiment.
+    ///
+    /// # Errors
+    /// `EXPERIMENT_INVALID`, `SPLIT_INVALID`, `STRATEGY_NOT_FOUND`, `PARAMETER_NOT_FOUND`, `PARAMETER_IN_TEST`,
+    /// `TOO_MANY_EXPERIMENTS`, `PLAN_CHANGED`, `EXPERIMENTS_UNAVAILABLE`, `STORAGE_FAILED`.
+    pub async fn create(
+        &self,
+        asked: &Asked,
+        plan_hash: &str,
+        (by, reason): (&str, &str),
+    ) -> Result<View> {
+        let alone = self.changing.lock().await;
+        if !plan_hash.is_empty() {
+            self.plan_creation(asked)?.accept(plan_hash)?;
+        }
+        let mut record = self.defined(asked)?;
+        record.started_at = self.now();
+        record.started_by = by.to_owned();
+        record.reason = reason.to_owned();
+        let record = Arc::new(record);
+        let tried: Vec<String> = record
+            .trials
+            .iter()
+            .map(|trial| format!("{}: {} -> {}", trial.name, trial.control, trial.variant))
+            .collect();
+        let intent = Intent::new(self.now(), by, "experiments.created")
+            .target(plan::id(record.number))
+            .reason(reason)
+            .detail(format!(
+                "{} {}, {} % of the units",
+                record.strategy,
+                tried.join(", "),
+                f64::from(record.variant_basis_points) / 100.0
+            ));
+        let writing = Arc::clone(&record);
+        self.state.write(intent, move |it| Ok(it.experiments().put(&writing)?)).await?;
+        let tally =
+            Tally::new(&record).map_err(|why| Error::internal("STORAGE_RECORD_UNREADABLE", why))?;
+        {
+            let mut live = self.live();
+            live.known.insert(record.number, Arc::clone(&record));
+            live.tallies.insert(record.number, tally);
+        }
+        // The writer may wait for this turn to end.
+        drop(alone);
+        // Where it can't be told, it takes the experiment over at its next start.
+        self.order(|answer| Order::Begin(Arc::clone(&record), answer)).await?;
+        self.changed();
+        self.view(&record)
+    }
+
+    /// What ending it would do.
+    ///
+    /// # Errors
+    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENT_ENDED`.
+    pub fn plan_conclusion(&self, id: &str, promote: bool) -> Result<Plan> {
+        let (record, tally) = self.open_one(id)?;
+        let id = plan::id(record.number);
+        let end = PlanStep {
+            action: "end-experiment".to_owned(),
+            target: id.clone(),
+            reason: format!(
+                "{} trades of the control and {} of the variant by now; the table says: {}",
+                tally.trial.moments(tally::Arm::Control).n(),
+                tally.trial.moments(tally::Arm::Variant).n(),
+                tally.trial.view().decision.row.name
+            ),
+        };
+        let each = record.trials.iter().map(|trial| PlanStep {
+            action: if promote { "set-parameter" } else { "keep-parameter" }.to_owned(),
+            target: format!("{}/{}", record.strategy, trial.name),
+            reason: match promote {
+                true => {
+                    format!("{:?} for all units, instead of {:?}", trial.variant, trial.control)
+                }
+                false => format!("{:?} for all units again", trial.control),
+            },
+        });
+        let steps = std::iter::once(end).chain(each).collect();
+        let how = if promote { plan::PROMOTED } else { plan::ROLLED_BACK };
+        Ok(Plan::new("experiments.conclude", &[&id, how], steps))
+    }
+}
+
+/// How many rows are asked for.
+///
+/// # Errors
+/// `LIMIT_INVALID`.
+pub fn limited(limit: u32) -> Result<usize> {
+    match limit {
+        0 => Ok(50),
+        1..=LIST_LIMIT => Ok(limit as usize),
+        _ => {
+            let message = format!("{limit} is more than {LIST_LIMIT}");
+            Err(Error::invalid("LIMIT_INVALID", message))
+        }
+    }
+}

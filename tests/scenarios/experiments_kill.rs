@@ -33,14 +33,14 @@ fn killed_at(point: &str, nth: u64, means: [f64; 2]) {
     agent.start();
     begun(&agent, "50/50", &["--seed", "s"]);
     let trades = Market::new(nth + 7).csv("TEST_1", 0, 600, means);
-    let rows = ["--batch-rows", "50"];
+    let rows = ["--batch-rows", "20"];
     push(&calm, &file(&calm, "trades.csv", &trades), &rows);
     agent.terminate();
     let path = file(&agent, "trades.csv", &trades);
     agent.start_with_failpoint(point, nth);
     agent.wait_ready();
     let mut sending = agent
-        .ctl_command(&["trades", "push", "--batch-rows", "50", "--file", path.to_str().unwrap()])
+        .ctl_command(&["trades", "push", "--batch-rows", "20", "--file", path.to_str().unwrap()])
         .spawn()
         .unwrap();
     agent.wait_killed();
@@ -61,9 +61,9 @@ fn killed_at(point: &str, nth: u64, means: [f64; 2]) {
 fn killed_around_a_commit_the_looks_are_the_same() {
     for (point, nth) in [
         ("experiments.before-commit", 1),
-        ("experiments.before-commit", 4),
+        ("experiments.before-commit", 2),
         ("experiments.after-commit", 1),
-        ("experiments.after-commit", 5),
+        ("experiments.after-commit", 2),
     ] {
         killed_at(point, nth, [1.0, 1.05]);
     }

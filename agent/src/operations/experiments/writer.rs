@@ -114,6 +114,9 @@ pub(super) struct Writer {
     pub(super) stale: bool,
 }
 
+/// What became of each batch of a group, and which experiments it changed.
+type Committed = (Vec<Result<Answer>>, Vec<u64>);
+
 /// What a group changes of an experiment on the disk.
 #[derive(Default)]
 struct Changed {
@@ -156,23 +159,20 @@ impl Writer {
         }
     }
 
+    /// Its first commit writes its tally: where there is none, it is that of no trades.
     fn begin(&mut self, record: Arc<ExperimentRecord>) -> Result<()> {
         let tally = Tally::new(&record).map_err(|why| unreadable(&why))?;
-        let bytes = tally.to_bytes();
-        self.store
-            .write(|writing| writing.put_tally(record.number, &bytes).map_err(Error::from))?;
         self.kept.insert(record.number, Kept { record, tally, ids: Ids::default() });
         Ok(())
     }
 
-    /// Of what has ended the ids are of no use any more.
+    /// Of what has ended the ids are of no use any more. It has ended also where they can't be forgotten.
     fn end(&mut self, number: u64) -> Result<()> {
-        self.store.write(|writing| writing.forget(number, false).map_err(Error::from))?;
         if let Some(kept) = self.kept.get_mut(&number) {
             kept.ids = Ids::default();
             kept.tally.ended.get_or_insert_default();
         }
-        Ok(())
+        self.store.write(|writing| writing.forget(number, false).map_err(Error::from))
     }
 
     /// Forgets runs of ids whose trades would be late by now; how many.
@@ -250,13 +250,12 @@ impl Writer {
     }
 
     /// Makes a group durable: what became of each batch, and which experiments changed.
-    #[allow(clippy::type_complexity)] // Only here.
     fn commit(
         &mut self,
         experiments: &Experiments,
         batches: &[(Prepared, Stream)],
         at_millis: i64,
-    ) -> Result<(Vec<Result<Answer>>, Vec<u64>)> {
+    ) -> Result<Committed> {
         if self.stale {
             self.load(&experiments.known())?;
             self.stale = false;

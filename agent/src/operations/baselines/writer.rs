@@ -313,7 +313,7 @@ fn size(work: &Work) -> usize {
 /// A sketch as it was written; an empty one where there was none.
 pub(super) fn read(bytes: Option<Vec<u8>>) -> Result<Sketch> {
     let Some(bytes) = bytes else { return Ok(Sketch::new()) };
-    Sketch::from_bytes(&bytes).map_err(|error| {
+    Sketch::from_own_bytes(&bytes).map_err(|error| {
         let message = format!("a sketch of the observations can't be read: {error}");
         Error::internal("STORAGE_RECORD_UNREADABLE", message)
     })

@@ -28,16 +28,22 @@ const NEAR: u64 = 12;
 pub fn phi(past: &[(i64, f32)]) -> f64 {
     let known = past.iter().filter(|(_, z)| z.is_finite());
     let mut past: Vec<(i64, f64)> = known.map(|(window, z)| (*window, f64::from(*z))).collect();
-    past.sort_by(|a, b| a.1.total_cmp(&b.1));
     let (count, ends) = (past.len(), past.len() / ACCIDENTS);
     if count < 2 {
         return 1.0;
     }
-    let (low, high) = (past[ends].1, past[count - 1 - ends].1);
+    // Mostly they are in order already, and what is above the ends needs none.
+    past.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut ranked: Vec<f64> = past.iter().map(|(_, z)| *z).collect();
+    let (_, low, above) = ranked.select_nth_unstable_by(ends, f64::total_cmp);
+    let low = *low;
+    let high = match above.len().checked_sub(ends + 1) {
+        Some(at) => *above.select_nth_unstable_by(at, f64::total_cmp).1,
+        None => low,
+    };
     past.iter_mut().for_each(|(_, z)| *z = z.clamp(low, high));
     let mean = past.iter().map(|(_, z)| z).sum::<f64>() / count as f64;
     past.iter_mut().for_each(|(_, z)| *z -= mean);
-    past.sort_by_key(|(window, _)| *window);
     let alone = past.iter().map(|(_, z)| z * z).sum::<f64>();
     let together: f64 = (1..count).map(|i| 2.0 * past[i].1 * before(&past[..=i])).sum();
     ((alone + together.max(0.0)) / (count - 1) as f64).max(1.0)

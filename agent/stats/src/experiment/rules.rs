@@ -70,7 +70,7 @@ impl Rules {
     pub fn fault(&self) -> Option<&'static str> {
         // NaN is none of these.
         let within = |value: f64| value > 0.0 && value < 1.0;
-        let above = |value: f64, limit: f64| value > limit;
+        let above = |value: f64, limit: f64| value > limit && value.is_finite();
         let faults = [
             (self.least < 2 || self.guard_least < 2, "an arm needs at least two trades"),
             (self.horizon < self.least, "the horizon is below the least trades"),
@@ -107,6 +107,9 @@ mod tests {
             Rules { rollback_lift: 0.1, ..good },
             Rules { least_d: f64::NAN, ..good },
             Rules { least_d: -0.1, ..good },
+            Rules { least_d: f64::INFINITY, ..good },
+            Rules { promote_lift: f64::INFINITY, ..good },
+            Rules { rollback_lift: f64::NEG_INFINITY, ..good },
             Rules { guard_z: 0.0, ..good },
             Rules { mismatch: 1.0, ..good },
             Rules { margin_d: 0.0, ..good },

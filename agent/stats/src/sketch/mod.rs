@@ -124,9 +124,40 @@ impl Sketch {
 
     /// Takes many values in.
     pub fn insert_all(&mut self, seconds: &[f64]) {
-        for value in seconds {
-            self.insert(*value);
+        let mut rest = seconds;
+        while !rest.is_empty() {
+            rest = &rest[self.insert_common(rest)..];
+            if let Some((first, others)) = rest.split_first() {
+                self.insert_cold(*first);
+                rest = others;
+            }
         }
+    }
+
+    /// Takes values in until one has no bucket yet; how many those were. What all of them change stays in registers.
+    fn insert_common(&mut self, seconds: &[f64]) -> usize {
+        let (level, offset) = (self.level, self.offset);
+        let (mut least, mut most, mut sum) = (self.least.to_bits(), self.most.to_bits(), 0_u128);
+        let mut taken = 0;
+        for value in seconds {
+            if !index::is_common(*value) {
+                break;
+            }
+            let slot = (index::of(*value, level) - offset) as u32 as usize;
+            let Some(count) = self.counts.get_mut(slot) else { break };
+            let more = count.wrapping_add(1);
+            if more <= 1 {
+                break;
+            }
+            *count = more;
+            let bits = value.to_bits();
+            (least, most) = (least.min(bits), most.max(bits));
+            sum += u128::from(sum::nanos(*value));
+            taken += 1;
+        }
+        (self.least, self.most) = (f64::from_bits(least), f64::from_bits(most));
+        self.nanos.add_many(sum);
+        taken
     }
 
     /// Takes a value in `count` times, and says whether it is an acceptable one.

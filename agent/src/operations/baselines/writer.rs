@@ -162,7 +162,10 @@ impl Writer {
             self.hours.clear();
         }
         self.hours.extend(group.hours);
-        baselines.failing(What::Writing, None);
+        // A group of refused batches alone says nothing of the disk.
+        if group.answers.iter().any(Result::is_ok) {
+            baselines.failing(What::Writing, None);
+        }
         baselines.took(group.operations, &group.minutes, &group.answers);
         for (answer, outcome) in answers.into_iter().zip(group.answers) {
             let _ = answer.send(outcome);

@@ -180,6 +180,7 @@ pub(crate) mod trades {
         TALLIES: u64 => Bytes = "tallies"; "Experiment to what was tallied of it and what the looks have shown."
         IDS: (u64, u64) => Bytes = "ids"; "Experiment and number to a sorted run of trades' ids."
         DAYS: (u64, u32) => Bytes = "days"; "Experiment and days since 1970 to the moments of that day."
+        UNITS: (u64, u64) => u8 = "units"; "Experiment and what stands for a unit to the arm that it is in."
         LATE: (u64, u64) => Bytes = "late"; "Experiment and number to trades that came too late to count."
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::error::{OpenError, StorageError};
 use crate::observations::Producer;
 use crate::record::check_name;
-use crate::schema::trades::{DAYS, IDS, LATE, PRODUCERS, SCHEMA, TALLIES};
+use crate::schema::trades::{DAYS, IDS, LATE, PRODUCERS, SCHEMA, TALLIES, UNITS};
 use crate::store::Compaction;
 use crate::view::{Sink, Source};
 
@@ -117,6 +117,16 @@ impl<'t> TradesReading<'t> {
         Ok(())
     }
 
+    /// The units of an experiment that had trades, each with its arm.
+    pub fn units(&self, experiment: u64) -> Result<Vec<(u64, u8)>, StorageError> {
+        let view = self.source.view(UNITS)?;
+        let rows = view.range((experiment, 0)..=(experiment, u64::MAX))?.map(|row| {
+            let (key, value) = row?;
+            Ok((key.value().1, value.value()))
+        });
+        rows.collect()
+    }
+
     /// How many late trades of an experiment are kept, in pieces.
     pub fn late(&self, experiment: u64) -> Result<Vec<Vec<u8>>, StorageError> {
         let view = self.source.view(LATE)?;
@@ -184,6 +194,11 @@ impl<'t> TradesWriting<'t> {
         self.sink.edit(IDS)?.remove((experiment, run))
     }
 
+    /// Writes the arm of a unit of an experiment.
+    pub fn put_unit(&self, experiment: u64, unit: u64, arm: u8) -> Result<(), StorageError> {
+        self.sink.edit(UNITS)?.insert((experiment, unit), arm)
+    }
+
     /// Appends late trades of an experiment.
     pub fn append_late(&self, experiment: u64, bytes: &[u8]) -> Result<(), StorageError> {
         let next = {
@@ -195,10 +210,11 @@ impl<'t> TradesWriting<'t> {
         self.sink.edit(LATE)?.insert((experiment, next), bytes)
     }
 
-    /// Forgets the ids of an experiment; with its tally and its late trades where `all`.
+    /// Forgets the ids and units of an experiment; with its tally and its late trades where `all`.
     pub fn forget(&self, experiment: u64, all: bool) -> Result<(), StorageError> {
         let range = || (experiment, 0)..=(experiment, u64::MAX);
         self.sink.edit(IDS)?.remove_range(range())?;
+        self.sink.edit(UNITS)?.remove_range(range())?;
         if all {
             self.sink.edit(LATE)?.remove_range(range())?;
             self.sink.edit(DAYS)?.remove_range((experiment, 0)..=(experiment, u32::MAX))?;

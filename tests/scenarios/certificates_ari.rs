@@ -31,7 +31,7 @@ impl Clock {
     /// It is so far ahead from now on.
     pub(crate) fn ahead(&self, by: SignedDuration) {
         let new = self.0.with_extension("new");
-        std::fs::write(&new, format!("+{}s", by.as_secs())).unwrap();
+        std::fs::write(&new, format!("{:+}s", by.as_secs())).unwrap();
         std::fs::rename(&new, &self.0).unwrap();
     }
 }

@@ -49,6 +49,7 @@ mod docs;
 mod emergency;
 mod experiments;
 mod experiments_kill;
+mod experiments_odd;
 mod health_attempts;
 mod health_database;
 mod health_database_looks;

@@ -29,6 +29,7 @@ use crate::operations::baselines::{self, Baselines, native, push};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::database::{self, Databases};
+use crate::operations::experiments::verbs::Which;
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, Logs};
@@ -333,7 +334,7 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         ),
         "experiments" => genesis_proto::to_json(
             "genesis.v1.ListExperimentsResponse",
-            &experiments::rpc::list_response(&pages.experiments, "", false, 0)?,
+            &experiments::rpc::list_response(&pages.experiments, "", Which::All, 0)?,
         ),
         "breaker" => genesis_proto::to_json(
             "genesis.v1.ListBreakersResponse",

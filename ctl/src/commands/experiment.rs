@@ -194,7 +194,7 @@ pub(crate) enum Design {
     Fixed,
     /// Looks spend the error little by little, early ones hardly any.
     LanDemets,
-    /// Valid for ever, without an end that is planned.
+    /// Valid at any number of looks, also beyond what was planned.
     AlwaysValid,
 }
 

@@ -326,7 +326,7 @@ fn an_experiment_is_shown_with_all_that_a_look_found() {
         "nothing is decided yet",
         "7 there before, 1 too late, 2 rejected, 0 after its end; the last trade came at 1970-01-01T00:59:59Z",
         "TEST_3: p_seq over the trades",
-        "11 looks from 1970-01-01T00:00:00Z to 1970-01-01T00:10:00Z",
+        "11 points, looks from 1970-01-01T00:00:00Z to 1970-01-01T00:10:00Z",
     ] {
         assert!(lines.iter().any(|line| line == wanted), "lacks {wanted:?}: {lines:#?}");
     }
@@ -414,7 +414,7 @@ fn how_each_ended_is_listed_newest_first() {
     assert_eq!(lines.len(), 3);
     let one = on(&fake, &["history", "--limit", "1", "-o", "json"]).json();
     assert_eq!(one[0]["response"]["experiments"].as_array().unwrap().len(), 1);
-    assert_eq!(fake.calls()[0], "ListExperiments spread_capture false 1000");
+    assert_eq!(fake.calls()[0], "ListExperiments spread_capture false 50 ended");
     let shown = on(&fake, &["show", "TEST_1"]);
     assert_eq!(shown.exit, Exit::Ok);
     for wanted in [

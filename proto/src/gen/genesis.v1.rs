@@ -15803,11 +15803,17 @@ pub struct ListExperimentsRequest {
     /// 1 to 1000; 0: 50.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+    /// Only those that have ended, the last first.
+    #[prost(bool, tag = "4")]
+    pub ended_only: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListExperimentsResponse {
     #[prost(message, repeated, tag = "1")]
     pub experiments: ::prost::alloc::vec::Vec<Experiment>,
+    /// There are more than a message holds.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetExperimentRequest {
@@ -15897,7 +15903,7 @@ pub struct RecordTradesRequest {
     /// From 1, and greater with each batch.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
-    /// At most 100,000 trades in all.
+    /// At most 100,000 trades and 4 MiB in all.
     #[prost(message, repeated, tag = "3")]
     pub columns: ::prost::alloc::vec::Vec<TradeColumn>,
 }
@@ -16038,7 +16044,7 @@ pub enum ExperimentDesign {
     Fixed = 2,
     /// Looks spend the error little by little (Lan and DeMets 1983), early ones hardly any.
     LanDemets = 3,
-    /// Valid for ever, without an end that is planned.
+    /// Valid at any number of looks and beyond what was planned; it ends as the others do.
     AlwaysValid = 4,
 }
 impl ExperimentDesign {
@@ -16384,7 +16390,7 @@ pub mod experiment_service_client {
         /// Takes trades in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
         /// one producer count in the order of their sequence, and one that was durable before counts no more. A trade's id counts
         /// once, whoever sends it. Fails with BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS,
-        /// EXPERIMENTS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
+        /// TOO_MANY_TRADES, EXPERIMENTS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
         pub async fn record_trades(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -16516,7 +16522,7 @@ pub mod experiment_service_server {
         /// Takes trades in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
         /// one producer count in the order of their sequence, and one that was durable before counts no more. A trade's id counts
         /// once, whoever sends it. Fails with BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS,
-        /// EXPERIMENTS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
+        /// TOO_MANY_TRADES, EXPERIMENTS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
         async fn record_trades(
             &self,
             request: tonic::Request<tonic::Streaming<super::RecordTradesRequest>>,
@@ -20085,7 +20091,7 @@ pub mod oplog_service_server {
 /// One version of a parameter.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Parameter {
-    /// 1 to 64 of a-z, A-Z, 0-9 and -\_.
+    /// 1 to 64 of a-z, A-Z, 0-9 and -\_
     #[prost(string, tag = "1")]
     pub strategy: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -20122,6 +20128,9 @@ pub struct ListParametersRequest {
 pub struct ListParametersResponse {
     #[prost(message, repeated, tag = "1")]
     pub parameters: ::prost::alloc::vec::Vec<Parameter>,
+    /// There are more than a message holds.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetParametersRequest {
@@ -20191,6 +20200,9 @@ pub struct ListParameterHistoryRequest {
 pub struct ListParameterHistoryResponse {
     #[prost(message, repeated, tag = "1")]
     pub versions: ::prost::alloc::vec::Vec<Parameter>,
+    /// There are more than a message holds.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackParameterRequest {

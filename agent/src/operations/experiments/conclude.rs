@@ -1,6 +1,7 @@
 //! How experiments end: the end and what it changes of the parameters are one transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use genesis_stats::experiment::TABLE;
 use genesis_storage::{ConclusionRecord, ExperimentRecord, Intent, ParameterRecord};
@@ -46,6 +47,15 @@ impl Experiments {
                     );
                 }
             }
+            if self.doubtful.load(Ordering::Relaxed) {
+                // It tells again where that fails.
+                let _ = self.turn().await;
+            }
+            let quiet = self.failed_within(super::PROBED).is_none();
+            if quiet && self.trouble().is_some() && self.store.is_ok() {
+                // The writer notes what comes of it.
+                let _ = self.order(Order::Probe).await;
+            }
             self.outside.clock.sleep(AGAIN).await;
         }
     }
@@ -55,7 +65,7 @@ impl Experiments {
     /// # Errors
     /// `STORAGE_FAILED`.
     pub(super) async fn settle(&self, number: u64) -> Result<()> {
-        let _alone = self.changing.lock().await;
+        let _alone = self.turn().await?;
         let (record, tally) = {
             let live = self.live();
             let Some(record) = live.known.get(&number).cloned() else { return Ok(()) };
@@ -84,8 +94,8 @@ impl Experiments {
         (by, reason): (&str, &str),
     ) -> Result<Arc<ExperimentRecord>> {
         demand_reason(reason, "an experiment that somebody ends is told with a reason")?;
-        self.store()?;
-        let alone = self.changing.lock().await;
+        self.promotable(promote)?;
+        let alone = self.turn().await?;
         if !plan_hash.is_empty() {
             self.plan_conclusion(id, promote)?.accept(plan_hash)?;
         }
@@ -99,6 +109,14 @@ impl Experiments {
         // It hears of it at its next start otherwise.
         let _ = self.order(|answer| Order::End(ended.number, answer)).await;
         Ok(ended)
+    }
+
+    /// Without its trades nobody can tell whether the variant is better; back it can go at any time.
+    ///
+    /// # Errors
+    /// `EXPERIMENTS_UNAVAILABLE`.
+    pub(super) fn promotable(&self, promote: bool) -> Result<()> {
+        if promote { self.store().map(drop) } else { Ok(()) }
     }
 
     /// One that goes on.
@@ -179,16 +197,14 @@ impl Experiments {
         };
         failpoint::hit("experiments.before-conclusion");
         let writing = next.clone();
-        let promoted = self
-            .state
-            .write(intent, move |it| {
-                it.experiments().put(&writing)?;
-                let put = promoted.into_iter().map(|record| it.parameters().put_next(record));
-                Ok(put.collect::<Result<Vec<_>, _>>()?)
-            })
-            .await?;
+        let written = self.state.write(intent, move |it| {
+            it.experiments().put(&writing)?;
+            let put = promoted.into_iter().map(|record| it.parameters().put_next(record));
+            Ok(put.collect::<Result<Vec<_>, _>>()?)
+        });
+        let promoted = self.sure(written.await)?;
         failpoint::hit("experiments.after-conclusion");
-        let next = Arc::new(next);
+        let next = super::slim(next);
         {
             let mut live = self.live();
             live.known.insert(next.number, Arc::clone(&next));
@@ -198,6 +214,8 @@ impl Experiments {
                     at: at.as_millisecond(),
                     how: how.to_owned(),
                 });
+                // Its record has the curve.
+                tally.curve = Vec::new();
             }
             for record in promoted {
                 let key = (record.strategy.clone(), record.name.clone());

@@ -15,6 +15,10 @@ pub struct Config {
     pub running: usize,
     /// So many parameters there are.
     pub parameters: usize,
+    /// So many experiments that have ended are kept.
+    pub history: usize,
+    /// So many ids of trades are kept, of all experiments together.
+    pub ids: usize,
 }
 
 impl Config {
@@ -43,7 +47,19 @@ impl Config {
             100_000,
             "So many parameters there are, of all strategies together.",
         );
+        let history = number(
+            "history",
+            "1000",
+            10_000,
+            "So many experiments that have ended are kept; of more, the oldest are forgotten by the daily care.",
+        );
+        let ids = number(
+            "max_ids",
+            "5000000",
+            100_000_000,
+            "So many ids of trades are kept in memory, of all experiments together, with about 32 bytes each. Trades beyond that are refused until an experiment ends.",
+        );
         section.finish();
-        Self { dedup_retention, running, parameters }
+        Self { dedup_retention, running, parameters, history, ids }
     }
 }

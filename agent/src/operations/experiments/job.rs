@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{ReconciliationRecord, RunRecord, StepRecord, Verdict};
+use genesis_storage::{Intent, ReconciliationRecord, RunRecord, StepRecord, Verdict};
 
 use super::writer::Order;
-use super::{Experiments, UPKEEP};
+use super::{ACTOR, Experiments, UPKEEP, plan};
 use crate::emergency::Stance;
 use crate::error::Result;
 use crate::runs::{Context, Reconcile, Report};
@@ -30,9 +30,34 @@ impl Experiments {
     pub async fn keep_small(&self) -> Result<u64> {
         self.order(Order::KeepSmall).await
     }
+
+    /// Forgets experiments that ended before the last so many did; how many.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`, `EXPERIMENTS_UNAVAILABLE`.
+    pub async fn forget(&self) -> Result<u64> {
+        let most = self.config.load().history;
+        let old = plan::forgotten(&self.live().known, most);
+        for number in &old {
+            // Its trades first: what is left after a crash is found by its record.
+            self.order(|answer| Order::Forget(*number, answer)).await?;
+            let _alone = self.turn().await?;
+            let intent = Intent::new(self.now(), ACTOR, "experiments.forgotten")
+                .target(plan::id(*number))
+                .reason(format!("{most} that ended later are kept"));
+            let number = *number;
+            let written =
+                self.state.write(intent, move |it| Ok(it.experiments().forget(number)?));
+            self.sure(written.await)?;
+            let mut live = self.live();
+            live.known.remove(&number);
+            live.tallies.remove(&number);
+        }
+        Ok(old.len() as u64)
+    }
 }
 
-/// Forgets ids of trades that would be late by now.
+/// Forgets ids of trades that would be late by now, and what ended long ago.
 struct Daily(Arc<Experiments>);
 
 #[async_trait]
@@ -42,7 +67,7 @@ impl Job for Daily {
     }
 
     fn description(&self) -> &'static str {
-        "forgets the ids of trades that are older than dedup_retention"
+        "forgets the ids of trades that are older than dedup_retention, and experiments that ended long ago"
     }
 
     fn schedule(&self) -> Schedule {
@@ -69,7 +94,10 @@ impl Job for Daily {
         let step = context.begin("keep-small", "the file of trades").await?;
         let gone = self.0.keep_small().await?;
         step.done(format!("{gone} runs of ids")).await?;
-        Ok(Report::proven(format!("{gone} run(s) of ids forgotten")))
+        let step = context.begin("forget", "experiments that ended").await?;
+        let ended = self.0.forget().await?;
+        step.done(format!("{ended} experiments")).await?;
+        Ok(Report::proven(format!("{gone} run(s) of ids and {ended} experiment(s) forgotten")))
     }
 }
 

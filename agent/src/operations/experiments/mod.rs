@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -24,6 +25,7 @@ use crate::state::State;
 pub mod conclude;
 pub mod config;
 pub mod job;
+pub mod kept;
 pub mod metrics;
 pub mod parameters;
 pub mod plan;
@@ -51,6 +53,12 @@ const RUNBOOK: &str = "experiments";
 const ACTOR: &str = "system:experiments";
 /// So much of the file of trades is kept in memory, in bytes.
 const CACHE: usize = 8 << 20;
+/// What is told where its thread has ended.
+const WRITER_GONE: &str = "the writer of trades is gone; restart the agent";
+/// After trades could not be kept, no stream begins for so many seconds.
+const STREAMS: i64 = 5;
+/// And after so many the disk is tried, where nobody sends any.
+const PROBED: i64 = 60;
 /// So many batches are made ready at a time.
 const PREPARING: usize = 2;
 
@@ -63,6 +71,8 @@ pub struct Live {
     pub tallies: BTreeMap<u64, Tally>,
     /// The parameters in force, by strategy and name.
     pub parameters: BTreeMap<(String, String), ParameterRecord>,
+    /// Those whose trades can't be read, and why.
+    pub unreadable: BTreeMap<u64, String>,
 }
 
 impl Live {
@@ -70,6 +80,42 @@ impl Live {
     pub fn running(&self) -> impl Iterator<Item = &ExperimentRecord> {
         self.known.values().map(|it| &**it).filter(|it| it.conclusion.is_none())
     }
+
+    /// Those of them whose variant is used: a rollback that was decided counts at once, wherever the state can't note it.
+    pub fn in_use(&self) -> impl Iterator<Item = &ExperimentRecord> {
+        self.running().filter(|it| {
+            let ended = self.tallies.get(&it.number).and_then(|tally| tally.ended.as_ref());
+            ended.is_none_or(|ended| ended.how != plan::ROLLED_BACK)
+        })
+    }
+
+    /// Takes over what the state has of experiments and parameters.
+    fn take(&mut self, experiments: Vec<ExperimentRecord>, versions: Vec<ParameterRecord>) {
+        let known = experiments.into_iter().map(|record| (record.number, slim(record)));
+        self.known = known.collect();
+        // The last of each stays.
+        let keyed = versions
+            .into_iter()
+            .map(|record| ((record.strategy.clone(), record.name.clone()), record));
+        self.parameters = keyed.collect();
+    }
+}
+
+/// As it is kept in memory: what was tallied by its end is read when somebody asks.
+fn slim(mut record: ExperimentRecord) -> Arc<ExperimentRecord> {
+    if let Some(ended) = &mut record.conclusion {
+        ended.tally = String::new();
+    }
+    Arc::new(record)
+}
+
+/// That trades are not kept.
+struct Trouble {
+    since: jiff::Timestamp,
+    /// When they were not the last time.
+    last: jiff::Timestamp,
+    code: &'static str,
+    why: String,
 }
 
 /// The experiments and parameters of this host.
@@ -84,14 +130,20 @@ pub struct Experiments {
     store: Result<Arc<Trades>, (&'static str, String)>,
     live: Mutex<Live>,
     work: mpsc::Sender<Order>,
-    /// One more with each change of a parameter or an experiment.
+    /// Greater with each change of a parameter or an experiment, also over restarts, unless the clock is set back.
     revision: watch::Sender<u64>,
-    /// Since when, and why, trades are not kept.
-    failing: Mutex<Option<(jiff::Timestamp, String)>>,
+    /// Tells that trades were tallied.
+    tallied: watch::Sender<()>,
+    failing: Mutex<Option<Trouble>>,
     /// So many batches are made ready at a time, so that what changes the state finds a thread.
     preparing: tokio::sync::Semaphore,
     /// One change of experiments or parameters at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Whether a change failed that may be in the state all the same.
+    doubtful: AtomicBool,
+    /// Whether commits of trades fail, after all else of them was done.
+    #[cfg(test)]
+    broken: AtomicBool,
     /// When this agent was started.
     started_at: jiff::Timestamp,
 }
@@ -110,25 +162,19 @@ impl Experiments {
         let (experiments, versions) = state
             .read(|reading| Ok((reading.experiments().all()?, reading.parameters().all()?)))?;
         let mut live = Live::default();
-        for record in experiments {
-            live.known.insert(record.number, Arc::new(record));
-        }
-        for record in versions {
-            // The last of each stays.
-            let key = (record.strategy.clone(), record.name.clone());
-            live.parameters.insert(key, record);
-        }
+        live.take(experiments, versions);
         let opened = Trades::open(&path, CACHE).map_err(|error| {
             Error::unavailable(error.code(), "can't open the file of trades").caused_by(error)
         });
         let mut loaded = None;
         let store = opened.and_then(|store| {
-            let (producers, kept) = store.read(|reading| {
+            let (producers, (kept, unreadable)) = store.read(|reading| {
                 Ok::<_, Error>((reading.producers()?, writer::load(reading, &live.known)?))
             })?;
-            let tallies = kept.iter().map(|(number, kept)| (*number, kept.tally().clone()));
+            let tallies = kept.iter().map(|(number, kept)| (*number, kept.tally.clone()));
             live.tallies = tallies.collect();
-            loaded = Some((Producers::new(producers), kept));
+            live.unreadable.clone_from(&unreadable);
+            loaded = Some((Producers::new(producers), kept, unreadable));
             Ok(Arc::new(store))
         });
         let store = store.map_err(|error| {
@@ -137,8 +183,10 @@ impl Experiments {
             ("EXPERIMENTS_UNAVAILABLE", told)
         });
         let (work, waiting) = mpsc::channel(writer::WAITING);
+        let started_at = outside.clock.now();
+        let first = u64::try_from(started_at.as_millisecond()).unwrap_or(0).max(1);
         let experiments = Arc::new(Self {
-            started_at: outside.clock.now(),
+            started_at,
             state,
             outside,
             host,
@@ -148,18 +196,23 @@ impl Experiments {
             store,
             live: Mutex::new(live),
             work,
-            revision: watch::channel(1).0,
+            revision: watch::channel(first).0,
+            tallied: watch::channel(()).0,
             failing: Mutex::default(),
             preparing: tokio::sync::Semaphore::new(PREPARING),
             changing: tokio::sync::Mutex::new(()),
+            doubtful: AtomicBool::new(false),
+            #[cfg(test)]
+            broken: AtomicBool::new(false),
         });
-        if let (Ok(store), Some((producers, kept))) = (&experiments.store, loaded) {
+        if let (Ok(store), Some((producers, kept, unreadable))) = (&experiments.store, loaded) {
             let writer = Writer {
                 experiments: Arc::downgrade(&experiments),
                 store: Arc::clone(store),
                 runtime: tokio::runtime::Handle::current(),
                 producers,
                 kept,
+                unreadable,
                 stale: false,
             };
             let started = std::thread::Builder::new()
@@ -200,6 +253,11 @@ impl Experiments {
         &self.host
     }
 
+    /// Tells that trades were tallied.
+    pub fn tallies(&self) -> watch::Receiver<()> {
+        self.tallied.subscribe()
+    }
+
     /// Tells changes of parameters and experiments.
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
@@ -215,38 +273,105 @@ impl Experiments {
         Horizon::at(self.now().as_second(), kept)
     }
 
+    #[cfg(test)]
+    fn break_commits(&self, broken: bool) {
+        self.broken.store(broken, Ordering::Relaxed);
+    }
+
     /// All experiments that are known.
     pub fn known(&self) -> BTreeMap<u64, Arc<ExperimentRecord>> {
         self.live().known.clone()
     }
 
     /// Notes that trades can't be kept, or that they can again.
-    fn failing(&self, why: Option<&str>) {
+    fn failing(&self, why: Option<(&'static str, &str)>) {
         let mut failing = self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match (why, failing.is_some()) {
-            (Some(why), false) => {
+        match (why, failing.take()) {
+            (Some((code, why)), before) => {
+                let known = before.as_ref().is_some_and(|before| before.why == why);
+                let last = self.now();
+                let since = before.map_or(last, |before| before.since);
+                *failing = Some(Trouble { since, last, code, why: why.to_owned() });
+                if known {
+                    return;
+                }
                 tracing::error!(error = why, "trades are not kept");
-                *failing = Some((self.now(), why.to_owned()));
             }
-            (None, true) => {
-                tracing::warn!("trades are kept again");
-                *failing = None;
-            }
-            _ => return,
+            (None, Some(_)) => tracing::warn!("trades are kept again"),
+            (None, None) => return,
         }
         drop(failing);
         self.bell.ring();
     }
 
+    /// The code and the words of what kept trades from being kept within so many seconds.
+    fn failed_within(&self, seconds: i64) -> Option<(&'static str, String)> {
+        let now = self.now();
+        let failing = self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let lately = failing.as_ref().filter(|it| {
+            // A clock that was set back is no reason to wait for long.
+            (0..seconds).contains(&now.duration_since(it.last).as_secs())
+        });
+        lately.map(|it| (it.code, it.why.clone()))
+    }
+
     /// Since when, and why, trades are not kept.
     pub fn trouble(&self) -> Option<(jiff::Timestamp, String)> {
-        self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        if self.store.is_ok() && self.work.is_closed() {
+            return Some((self.started_at, WRITER_GONE.to_owned()));
+        }
+        let failing = self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        failing.as_ref().map(|it| (it.since, it.why.clone()))
+    }
+
+    /// The turn to change experiments or parameters. A change before that failed may be in the state all the same: then
+    /// what is there is read again.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        let turn = self.changing.lock().await;
+        if self.doubtful.load(Ordering::Relaxed) {
+            self.reread()?;
+            self.doubtful.store(false, Ordering::Relaxed);
+        }
+        Ok(turn)
+    }
+
+    /// What a change came to. One that failed is doubtful.
+    fn sure<T>(&self, changed: Result<T>) -> Result<T> {
+        changed.inspect_err(|_| self.doubtful.store(true, Ordering::Relaxed))
+    }
+
+    fn reread(&self) -> Result<()> {
+        let (experiments, versions) = self
+            .state
+            .read(|reading| Ok((reading.experiments().all()?, reading.parameters().all()?)))?;
+        let mut live = self.live();
+        let before = std::mem::take(&mut live.known);
+        live.take(experiments, versions);
+        for record in live.known.values() {
+            let known = before.get(&record.number);
+            // The writer may be who asks: what it does not hear now it hears at its next start.
+            let _ = match (known, &record.conclusion) {
+                (None, _) => {
+                    self.work.try_send(Order::Begin(Arc::clone(record), oneshot::channel().0))
+                }
+                (Some(known), Some(_)) if known.conclusion.is_none() => {
+                    self.work.try_send(Order::End(record.number, oneshot::channel().0))
+                }
+                _ => Ok(()),
+            };
+        }
+        drop(live);
+        self.changed();
+        Ok(())
     }
 
     /// Has the writer do something, and waits for it.
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T>>) -> Order) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let gone = || Error::internal("EXPERIMENTS_UNAVAILABLE", "the writer of trades is gone");
+        let gone = || Error::internal("EXPERIMENTS_UNAVAILABLE", WRITER_GONE);
         self.work.send(order(answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
@@ -254,9 +379,13 @@ impl Experiments {
     /// Begins a stream of a producer: its one entry in the operation log.
     ///
     /// # Errors
-    /// `EXPERIMENTS_UNAVAILABLE`, `STORAGE_FAILED`.
+    /// `EXPERIMENTS_UNAVAILABLE`, `STORAGE_FAILED`, and whatever keeps trades from being kept.
     pub async fn begin(&self, producer: &str, (who, reason): (&str, &str)) -> Result<()> {
         self.store()?;
+        // Each stream that is tried in vain would take some of the room that a rollback needs.
+        if let Some((code, why)) = self.failed_within(STREAMS) {
+            return Err(Error::unavailable(code, format!("trades are not kept now: {why}")));
+        }
         let intent =
             Intent::new(self.now(), who, "experiments.stream").target(producer).reason(reason);
         self.state.note(intent).await
@@ -288,12 +417,10 @@ impl Experiments {
         drop(place);
         let (answer, answered) = oneshot::channel();
         let work = Work { prepared, stream: Arc::clone(stream), answer };
-        self.work.send(Order::Batch(work)).await.map_err(|_| {
-            Error::internal(
-                "EXPERIMENTS_UNAVAILABLE",
-                "the writer of trades is gone; restart the agent",
-            )
-        })?;
+        self.work
+            .send(Order::Batch(work))
+            .await
+            .map_err(|_| Error::internal("EXPERIMENTS_UNAVAILABLE", WRITER_GONE))?;
         Ok(answered)
     }
 
@@ -303,9 +430,23 @@ impl Experiments {
         if tallies.is_empty() {
             return;
         }
+        let ended = tallies.iter().any(|(_, tally)| tally.ended.is_some());
         self.live().tallies.extend(tallies);
-        // Who watches sees it; nothing that is used has changed.
-        self.revision.send_modify(|revision| *revision = revision.wrapping_add(1));
+        if ended {
+            // A rollback counts from here.
+            self.changed();
+        }
+        // Nothing that is used has changed.
+        self.tallied.send_replace(());
+    }
+
+    /// What the writer has read again.
+    fn reloaded(&self, writer: &Writer) {
+        let mut live = self.live();
+        live.tallies = writer.kept.iter().map(|(of, kept)| (*of, kept.tally.clone())).collect();
+        live.unreadable.clone_from(&writer.unreadable);
+        drop(live);
+        self.changed();
     }
 }
 

@@ -61,7 +61,7 @@ impl Experiments {
         }
         let revision = *self.revision.borrow();
         let live = self.live();
-        let uses = plan::uses(strategy, unit, &live.parameters, live.running());
+        let uses = plan::uses(strategy, unit, &live.parameters, live.in_use());
         if uses.is_empty() {
             return Err(unknown(strategy));
         }
@@ -75,7 +75,7 @@ impl Experiments {
             if !plan::is_name(text) {
                 let shown: String = text.chars().take(plan::NAME).collect();
                 let message = format!(
-                    "{shown:?} is no {what}; use 1 to {} of a-z, A-Z, 0-9 and -_.",
+                    "{shown:?} is no {what}; use 1 to {} of a-z, A-Z, 0-9 and -_",
                     plan::NAME
                 );
                 return Err(Error::invalid("PARAMETER_INVALID", message));
@@ -143,7 +143,7 @@ impl Experiments {
         plan_hash: &str,
         (by, reason): (&str, &str),
     ) -> Result<ParameterRecord> {
-        let _alone = self.changing.lock().await;
+        let _alone = self.turn().await?;
         if !plan_hash.is_empty() {
             self.plan_setting(wanted)?.accept(plan_hash)?;
         }
@@ -175,7 +175,8 @@ impl Experiments {
             cause: cause.to_owned(),
             ..ParameterRecord::default()
         };
-        let put = self.state.write(intent, move |it| Ok(it.parameters().put_next(record)?)).await?;
+        let written = self.state.write(intent, move |it| Ok(it.parameters().put_next(record)?));
+        let put = self.sure(written.await)?;
         let key = (put.strategy.clone(), put.name.clone());
         self.live().parameters.insert(key, put.clone());
         self.changed();
@@ -188,14 +189,22 @@ impl Experiments {
     /// `PARAMETER_NOT_FOUND`, `LIMIT_INVALID`, `STORAGE_FAILED`.
     pub fn versions(&self, strategy: &str, name: &str, limit: u32) -> Result<Vec<ParameterRecord>> {
         let limit = limited(limit)?;
-        let mut all = self.state.read(|it| Ok(it.parameters().all()?))?;
+        let one = !(strategy.is_empty() || name.is_empty());
+        let mut all = self.state.read(|it| match one {
+            true => Ok(it.parameters().versions(strategy, name)?),
+            false => Ok(it.parameters().all()?),
+        })?;
         all.retain(|it| {
             (strategy.is_empty() || it.strategy == strategy) && (name.is_empty() || it.name == name)
         });
         if all.is_empty() && !(strategy.is_empty() && name.is_empty()) {
             return Err(missing(strategy, name));
         }
-        all.sort_by_key(|it| std::cmp::Reverse((it.set_at, it.version)));
+        // Of one parameter its versions tell the order, whatever the clock said.
+        match one {
+            true => all.sort_by_key(|it| std::cmp::Reverse(it.version)),
+            false => all.sort_by_key(|it| std::cmp::Reverse((it.set_at, it.version))),
+        }
         all.truncate(limit);
         Ok(all)
     }
@@ -251,7 +260,7 @@ impl Experiments {
         plan_hash: &str,
         (by, reason): (&str, &str),
     ) -> Result<ParameterRecord> {
-        let _alone = self.changing.lock().await;
+        let _alone = self.turn().await?;
         if !plan_hash.is_empty() {
             self.plan_going_back(strategy, name, to)?.accept(plan_hash)?;
         }

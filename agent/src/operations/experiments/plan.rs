@@ -1,9 +1,11 @@
 //! What an experiment may be, who is in which arm, and what a strategy is to use. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use genesis_stats::experiment::{Arm, Design, Guard, Rules, Split, Verdict};
 use genesis_storage::{ExperimentRecord, ParameterRecord, RulesRecord, TrialRecord};
+use jiff::Timestamp;
 
 /// The most parameters of one experiment.
 pub const TRIALS: usize = 16;
@@ -13,6 +15,8 @@ pub const VALUE: usize = 1_024;
 pub const NAME: usize = 64;
 /// The longest unit, in bytes.
 pub const UNIT: usize = 256;
+/// The longest name of a host, in bytes.
+pub const OWNER: usize = 253;
 /// The whole, in hundredths of a percent.
 pub const WHOLE: u32 = 10_000;
 
@@ -40,7 +44,7 @@ pub type Refused = (&'static str, String);
 
 /// A name of a strategy or a parameter.
 pub fn is_name(text: &str) -> bool {
-    let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=NAME).contains(&text.len()) && text.bytes().all(ok)
 }
 
@@ -91,6 +95,12 @@ pub fn rules(record: &RulesRecord) -> Rules {
         promote_lift: record.promote_lift,
         rollback_lift: record.rollback_lift,
         least_d: record.least_effect,
+        // Power is told for the effect that matters.
+        detect_d: if record.least_effect > 0.0 {
+            record.least_effect
+        } else {
+            Rules::default().detect_d
+        },
         guard: if record.guarded { Guard::Sequential } else { Guard::Literal },
         ..Rules::default()
     }
@@ -128,7 +138,7 @@ pub fn define<'a>(
     let invalid = |why: String| ("EXPERIMENT_INVALID", why);
     let strategy = &asked.strategy;
     if !is_name(strategy) {
-        let why = format!("{strategy:?} is no strategy; use 1 to {NAME} of a-z, A-Z, 0-9 and -_.");
+        let why = format!("{strategy:?} is no strategy; use 1 to {NAME} of a-z, A-Z, 0-9 and -_");
         return Err(invalid(why));
     }
     if !(1..WHOLE).contains(&asked.variant_basis_points) {
@@ -191,11 +201,26 @@ pub fn define<'a>(
         return Err(invalid(format!("{design:?} is not one of {}", names.join(", "))));
     }
     let filled = filled(&asked.rules);
+    if filled.planned < filled.least || filled.most < filled.planned {
+        let RulesRecord { least, planned, most, .. } = filled;
+        let why = format!(
+            "the least trades ({least}), those planned ({planned}) and the most ({most}) must not fall in this order"
+        );
+        return Err(invalid(why));
+    }
     if let Some(fault) = rules(&filled).fault() {
         return Err(invalid(fault.to_owned()));
     }
     if !asked.seed.is_empty() && wrong_unit(&asked.seed).is_some() {
         return Err(invalid(format!("a seed has at most {UNIT} bytes")));
+    }
+    let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if asked.owner.len() > OWNER || !asked.owner.bytes().all(of_host) {
+        let shown: String = asked.owner.chars().take(NAME).collect();
+        let why = format!(
+            "{shown:?} is no host; use up to {OWNER} of a-z, A-Z, 0-9 and -_.:, or none for this host"
+        );
+        return Err(invalid(why));
     }
     Ok(ExperimentRecord {
         strategy: strategy.clone(),
@@ -227,6 +252,17 @@ pub fn hash(record: &ExperimentRecord) -> String {
     // Texts and numbers always have JSON.
     let json = serde_json::to_vec(&named).unwrap_or_default();
     blake3::hash(&json).to_hex()[..16].to_owned()
+}
+
+/// Those that ended before the last so many did: they are forgotten. The newest of all stays, so that no number comes
+/// twice.
+pub fn forgotten(known: &BTreeMap<u64, Arc<ExperimentRecord>>, most: usize) -> Vec<u64> {
+    let newest = known.keys().next_back();
+    let mut ended: Vec<(Timestamp, u64)> =
+        known.values().filter_map(|it| Some((it.conclusion.as_ref()?.at, it.number))).collect();
+    ended.sort_unstable_by(|one, other| other.cmp(one));
+    ended.drain(..most.min(ended.len()));
+    ended.into_iter().map(|(_, number)| number).filter(|number| Some(number) != newest).collect()
 }
 
 /// The arm of a unit.

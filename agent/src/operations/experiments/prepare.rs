@@ -58,6 +58,8 @@ pub struct Row {
     pub pnl: f64,
     /// In which arm.
     pub arm: Arm,
+    /// What stands for whose it was, where that is told.
+    pub unit: Option<u64>,
 }
 
 /// A batch's trades of one experiment.
@@ -155,16 +157,15 @@ pub fn prepare(
         for (at, id) in column.ids.into_iter().enumerate() {
             let (time, pnl) = (column.times[at], column.pnl[at]);
             let given = column.arms.get(at).copied().flatten();
-            let of_unit = || {
-                let unit = column.units.get(at)?;
-                plan::wrong_unit(unit).is_none().then(|| plan::arm(record, unit))
-            };
+            let unit = column.units.get(at).filter(|unit| plan::wrong_unit(unit).is_none());
+            let of_unit = || unit.map(|unit| plan::arm(record, unit));
             let usable = (1..=ID).contains(&id.len()) && pnl.is_finite() && time <= horizon.newest;
             let Some(arm) = given.or_else(of_unit).filter(|_| usable) else {
                 share.rejected += 1;
                 continue;
             };
-            let row = Row { time, id: stands_for(&id), pnl, arm };
+            let unit = unit.map(|unit| stands_for(unit) as u64);
+            let row = Row { time, id: stands_for(&id), pnl, arm, unit };
             if time < horizon.oldest || time < began {
                 share.late.push(row);
             } else {

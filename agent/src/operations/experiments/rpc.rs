@@ -20,7 +20,7 @@ pub use self::parameters::Parameters;
 use super::plan::{self, Asked};
 use super::prepare::{self, Batch, Column};
 use super::tally::Arm;
-use super::verbs::{State, View};
+use super::verbs::{LIST_LIMIT, State, View, Which};
 use super::{Answer, Experiments};
 use crate::batches::Stream as OfStream;
 use crate::error::{Error, Result};
@@ -31,6 +31,8 @@ use crate::server::status::to_status;
 
 /// Who does not read for so long is cut off.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A list has at most so many bytes, of the 4 MiB that a client takes.
+const MESSAGE: usize = 3 << 20;
 /// Changes that come within so long are told as one.
 const TOGETHER: Duration = Duration::from_millis(20);
 
@@ -84,20 +86,34 @@ fn promotes(action: i32) -> Result<bool> {
 pub fn list_response(
     experiments: &Experiments,
     strategy: &str,
-    running_only: bool,
+    which: Which,
     limit: u32,
 ) -> Result<v1::ListExperimentsResponse> {
-    let views = experiments.list(strategy, running_only, limit)?;
-    let experiments = views.iter().map(convert::experiment).collect();
-    Ok(v1::ListExperimentsResponse { experiments })
+    let views = experiments.list(strategy, which, limit)?;
+    let (experiments, more) = fitting(views.iter().map(convert::experiment));
+    Ok(v1::ListExperimentsResponse { experiments, more })
+}
+
+/// As many as a message holds; whether there are more.
+fn fitting<T: prost::Message>(all: impl Iterator<Item = T>) -> (Vec<T>, bool) {
+    let (mut fit, mut bytes) = (Vec::new(), 0);
+    for one in all {
+        bytes += one.encoded_len() + 8;
+        if bytes > MESSAGE {
+            return (fit, true);
+        }
+        fit.push(one);
+    }
+    (fit, false)
 }
 
 /// The experiments in a line, for the agent's page; `None` where nobody has any.
 pub fn domain_status(experiments: &Experiments) -> Option<v1::DomainStatus> {
     let unavailable = experiments.store().err();
     let trouble = experiments.trouble();
-    let views = experiments.list("", false, 1_000).unwrap_or_default();
-    if views.is_empty() && unavailable.is_none() && trouble.is_none() {
+    let views = experiments.list("", Which::Running, LIST_LIMIT).unwrap_or_default();
+    let ended = experiments.ended();
+    if views.is_empty() && ended == 0 && unavailable.is_none() && trouble.is_none() {
         return None;
     }
     let finding = |code: &str, subject: &str, message: String| v1::Finding {
@@ -128,11 +144,10 @@ pub fn domain_status(experiments: &Experiments) -> Option<v1::DomainStatus> {
         condition = v1::Condition::Critical;
         findings.push(finding("TRADES_FAILING", "trades", format!("since {since}: {why}")));
     }
-    let running = views.iter().filter(|view| view.state != State::Ended).count();
     Some(v1::DomainStatus {
         domain: "experiments".to_owned(),
         condition: condition.into(),
-        summary: format!("{running} experiment(s) go on, {} ended", views.len() - running),
+        summary: format!("{} experiment(s) go on, {ended} ended", views.len()),
         findings,
     })
 }
@@ -217,19 +232,38 @@ fn news(view: &View) -> (State, u8, Option<String>) {
     (view.state, view.look.decision.row.number, ended)
 }
 
+/// Tells something; `false`: nobody hears any more, or somebody did not read for long, who is told so.
+async fn tell<T>(sender: &mpsc::Sender<Result<T, Status>>, news: T) -> bool {
+    match tokio::time::timeout(PATIENCE, sender.send(Ok(news))).await {
+        Ok(heard) => heard.is_ok(),
+        Err(_) => {
+            let message = "what is told was not read for 30 s, so that changes were missed; begin the stream again";
+            let slow = to_status(Error::unavailable("READER_SLOW", message));
+            // It comes once what waits is read, or the caller has left.
+            let _ = sender.send(Err(slow)).await;
+            false
+        }
+    }
+}
+
 /// Tells experiments, and again whenever there is news of one.
 async fn watch(
     experiments: Arc<Experiments>,
     id: String,
     sender: mpsc::Sender<Result<v1::WatchExperimentsResponse, Status>>,
 ) {
-    let mut revisions = experiments.revisions();
+    let (mut revisions, mut tallies) = (experiments.revisions(), experiments.tallies());
     let mut told: BTreeMap<u64, (State, u8, Option<String>)> = BTreeMap::new();
     loop {
         revisions.mark_unchanged();
-        let views = match id.as_str() {
-            "" => experiments.list("", false, 1_000),
-            id => experiments.get(id).map(|view| vec![view]),
+        tallies.mark_unchanged();
+        let views = match (id.as_str(), told.is_empty()) {
+            // First what there is; from then on what goes on, and the end of each.
+            ("", true) => experiments.list("", Which::All, LIST_LIMIT),
+            ("", false) => experiments.lately(|number| {
+                told.get(&number).is_some_and(|(state, _, _)| *state == State::Ended)
+            }),
+            (id, _) => experiments.get(id).map(|view| vec![view]),
         };
         let views = match views {
             Ok(views) => views,
@@ -246,13 +280,13 @@ async fn watch(
             }
             told.insert(view.record.number, now);
             let experiment = Some(convert::experiment(&view));
-            let telling = sender.send(Ok(v1::WatchExperimentsResponse { experiment }));
-            if !matches!(tokio::time::timeout(PATIENCE, telling).await, Ok(Ok(()))) {
+            if !tell(&sender, v1::WatchExperimentsResponse { experiment }).await {
                 return;
             }
         }
         tokio::select! {
             changed = revisions.changed() => if changed.is_err() { return },
+            changed = tallies.changed() => if changed.is_err() { return },
             () = sender.closed() => return,
         }
         tokio::time::sleep(TOGETHER).await;
@@ -277,8 +311,14 @@ impl ExperimentService for Service {
         &self,
         request: Request<v1::ListExperimentsRequest>,
     ) -> Result<Response<v1::ListExperimentsResponse>, Status> {
-        let v1::ListExperimentsRequest { strategy, running_only, limit } = request.get_ref();
-        let listed = list_response(&self.0, strategy, *running_only, *limit);
+        let v1::ListExperimentsRequest { strategy, running_only, limit, ended_only } =
+            request.get_ref();
+        let which = match (running_only, ended_only) {
+            (true, _) => Which::Running,
+            (false, true) => Which::Ended,
+            (false, false) => Which::All,
+        };
+        let listed = list_response(&self.0, strategy, which, *limit);
         listed.map(Response::new).map_err(to_status)
     }
 

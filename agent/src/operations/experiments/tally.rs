@@ -68,6 +68,13 @@ pub struct Tally {
     pub since_point: u32,
     /// What ended it.
     pub ended: Option<Ended>,
+    /// Trades up to this time, in nanoseconds since 1970, are late: the ids of such were forgotten.
+    pub floor: Option<i64>,
+    /// Units of the control and the variant that had trades; `None` once a trade came without a unit, so that trades
+    /// have to stand for them.
+    units: Option<[u64; 2]>,
+    /// Of which experiment: its hash, and when it began. A number comes again where the agent's state was lost.
+    of: (String, i64),
 }
 
 impl Tally {
@@ -78,7 +85,7 @@ impl Tally {
     pub fn new(record: &ExperimentRecord) -> Result<Self, String> {
         let state = State::new(plan::design(record)?);
         let trial = restored(record, [Moments::new(); 2], state)?;
-        Ok(Self {
+        let mut new = Self {
             trial,
             counts: Counts::default(),
             last_trade: None,
@@ -87,7 +94,41 @@ impl Tally {
             stride: 1,
             since_point: 0,
             ended: None,
-        })
+            floor: None,
+            units: Some([0; 2]),
+            of: identity(record),
+        };
+        new.judge_by_units();
+        Ok(new)
+    }
+
+    /// Units count where each trade names one: many trades of few units say little of how units are split.
+    fn judge_by_units(&mut self) {
+        self.trial.set_assigned(self.units);
+    }
+
+    /// Units of the control and the variant that had trades; `None` where trades have to stand for them.
+    pub fn units(&self) -> Option<[u64; 2]> {
+        self.units
+    }
+
+    /// A trade of a unit that had none before.
+    pub fn new_unit(&mut self, arm: Arm) {
+        if let Some(units) = &mut self.units {
+            units[arm as usize] += 1;
+        }
+        self.judge_by_units();
+    }
+
+    /// A trade that names no unit.
+    pub fn without_unit(&mut self) {
+        self.units = None;
+        self.judge_by_units();
+    }
+
+    /// Whether it is of this experiment, and not of another that had its number.
+    pub fn is_of(&self, record: &ExperimentRecord) -> bool {
+        self.of == identity(record)
     }
 
     /// Takes a look, and keeps it as a point of the curve.
@@ -112,6 +153,17 @@ impl Tally {
         look
     }
 
+    /// The look that ended it is the curve's end.
+    pub fn end(&mut self, ended: Ended, look: &Look) {
+        let trades = look.control.n.min(look.variant.n);
+        if self.curve.last().is_none_or(|last| last.at != ended.at || last.trades != trades) {
+            self.curve.truncate(CURVE - 1);
+            let (p, lift) = (look.evidence.p, look.lift.value());
+            self.curve.push(Point { at: ended.at, trades, p, lift });
+        }
+        self.ended = Some(ended);
+    }
+
     /// As it is written.
     pub fn to_bytes(&self) -> Vec<u8> {
         let record = TallyRecord {
@@ -128,6 +180,9 @@ impl Tally {
             stride: self.stride,
             since_point: self.since_point,
             ended: self.ended.clone(),
+            floor: self.floor,
+            units: self.units,
+            of: self.of.clone(),
         };
         // Numbers and names of our own always have JSON.
         serde_json::to_vec(&record).unwrap_or_default()
@@ -151,7 +206,7 @@ impl Tally {
             p: f64::from_bits(*p),
             lift: lift.map(f64::from_bits),
         };
-        Ok(Self {
+        let mut read = Self {
             trial: restored(record, arms, state)?,
             counts: read.counts,
             last_trade: read.last_trade,
@@ -160,11 +215,30 @@ impl Tally {
             stride: read.stride.max(1),
             since_point: read.since_point,
             ended: read.ended,
-        })
+            floor: read.floor,
+            units: read.units,
+            of: read.of,
+        };
+        read.judge_by_units();
+        Ok(read)
+    }
+
+    /// Of which experiment a tally is that was written: its hash, and when it began.
+    pub fn identity_of(bytes: &[u8]) -> Option<(String, i64)> {
+        #[derive(Deserialize)]
+        struct Of {
+            of: (String, i64),
+        }
+        serde_json::from_slice::<Of>(bytes).ok().map(|it| it.of)
     }
 }
 
 pub use genesis_stats::experiment::Arm;
+
+/// What an experiment is told by from another with its number.
+pub fn identity(record: &ExperimentRecord) -> (String, i64) {
+    (record.hash.clone(), record.started_at.as_nanosecond().clamp(0, i64::MAX.into()) as i64)
+}
 
 fn restored(record: &ExperimentRecord, arms: [Moments; 2], state: State) -> Result<Trial, String> {
     let variant = f64::from(record.variant_basis_points);
@@ -211,6 +285,10 @@ struct TallyRecord {
     stride: u32,
     since_point: u32,
     ended: Option<Ended>,
+    floor: Option<i64>,
+    units: Option<[u64; 2]>,
+    #[serde(default)]
+    of: (String, i64),
 }
 
 /// What the looks have shown, by bits.

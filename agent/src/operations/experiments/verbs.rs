@@ -28,6 +28,17 @@ pub enum State {
     Ended,
 }
 
+/// Which experiments are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those that go on.
+    Running,
+    /// Those that have ended.
+    Ended,
+}
+
 /// An experiment as people see it.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -65,8 +76,12 @@ impl Experiments {
         })
     }
 
-    fn view(&self, record: &Arc<ExperimentRecord>) -> Result<View> {
-        let now = self.live().tallies.get(&record.number).cloned();
+    pub(super) fn view(&self, record: &Arc<ExperimentRecord>) -> Result<View> {
+        let (now, unread) = {
+            let live = self.live();
+            let number = &record.number;
+            (live.tallies.get(number).cloned(), live.unreadable.contains_key(number))
+        };
         let unreadable = |why: String| {
             let message =
                 format!("what was tallied of {} can't be read: {why}", plan::id(record.number));
@@ -75,9 +90,13 @@ impl Experiments {
         let counts = now.as_ref().map(|tally| tally.counts).unwrap_or_default();
         // Of what has ended, what it was like when it did.
         let tally = match (&record.conclusion, now) {
-            (Some(ended), _) => hex::decode(&ended.tally)
-                .map_err(|error| error.to_string())
-                .and_then(|bytes| Tally::from_bytes(record, &bytes)),
+            (Some(_), _) => {
+                let kept = self.state.read(|it| Ok(it.experiments().get(record.number)?))?;
+                let tally = kept.and_then(|kept| kept.conclusion).map(|ended| ended.tally);
+                hex::decode(tally.unwrap_or_default())
+                    .map_err(|error| error.to_string())
+                    .and_then(|bytes| Tally::from_bytes(record, &bytes))
+            }
             (None, Some(tally)) => Ok(tally),
             (None, None) => Tally::new(record),
         };
@@ -85,6 +104,8 @@ impl Experiments {
         let look = tally.trial.view();
         let state = match (&record.conclusion, look.decision.verdict) {
             (Some(_), _) => State::Ended,
+            // Nothing is made of what can't be read either.
+            (None, _) if unread => State::Held,
             (None, Verdict::Hold) => State::Held,
             (None, Verdict::Extend) => State::Extended,
             (None, _) => State::Running,
@@ -96,7 +117,7 @@ impl Experiments {
     ///
     /// # Errors
     /// `LIMIT_INVALID`, `EXPERIMENTS_UNAVAILABLE`.
-    pub fn list(&self, strategy: &str, running_only: bool, limit: u32) -> Result<Vec<View>> {
+    pub fn list(&self, strategy: &str, which: Which, limit: u32) -> Result<Vec<View>> {
         let limit = limited(limit)?;
         self.store()?;
         let mut records: Vec<Arc<ExperimentRecord>> = self
@@ -104,12 +125,41 @@ impl Experiments {
             .known
             .values()
             .filter(|it| strategy.is_empty() || it.strategy == strategy)
-            .filter(|it| !running_only || it.conclusion.is_none())
+            .filter(|it| match which {
+                Which::All => true,
+                Which::Running => it.conclusion.is_none(),
+                Which::Ended => it.conclusion.is_some(),
+            })
             .cloned()
             .collect();
-        records.sort_by_key(|it| (it.conclusion.is_some(), std::cmp::Reverse(it.number)));
+        // Those that go on, then those that ended last.
+        let ended = |it: &ExperimentRecord| it.conclusion.as_ref().map(|ended| ended.at);
+        records.sort_by(|one, other| {
+            let by_end = ended(one).is_some().cmp(&ended(other).is_some());
+            let newest = (ended(other), other.number).cmp(&(ended(one), one.number));
+            by_end.then(newest)
+        });
         records.truncate(limit);
         records.iter().map(|record| self.view(record)).collect()
+    }
+
+    /// Those that go on, and those that have ended and are not told as such.
+    ///
+    /// # Errors
+    /// `STORAGE_RECORD_UNREADABLE`.
+    pub fn lately(&self, told: impl Fn(u64) -> bool) -> Result<Vec<View>> {
+        let records: Vec<Arc<ExperimentRecord>> = {
+            let live = self.live();
+            let news = live.known.values().filter(|it| it.conclusion.is_none() || !told(it.number));
+            news.cloned().collect()
+        };
+        records.iter().map(|record| self.view(record)).collect()
+    }
+
+    /// How many have ended.
+    pub fn ended(&self) -> usize {
+        let live = self.live();
+        live.known.len() - live.running().count()
     }
 
     /// One of them, with all that is known.
@@ -176,11 +226,15 @@ impl Experiments {
                 trial.variant, trial.control, trial.control_version
             ),
         });
+        let who = match record.owner == self.host {
+            true => "decided".to_owned(),
+            false => format!("counted here, and decided by {} alone", record.owner),
+        };
         let begin = PlanStep {
             action: "begin-experiment".to_owned(),
             target: plan::id(record.number),
             reason: format!(
-                "decided by the design {}, at {} trades in the smaller arm, {} at most",
+                "{who}, by the design {}, at {} trades in the smaller arm, {} at most",
                 record.design, record.rules.planned, record.rules.most
             ),
         };
@@ -199,7 +253,7 @@ impl Experiments {
         plan_hash: &str,
         (by, reason): (&str, &str),
     ) -> Result<View> {
-        let alone = self.changing.lock().await;
+        let alone = self.turn().await?;
         if !plan_hash.is_empty() {
             self.plan_creation(asked)?.accept(plan_hash)?;
         }
@@ -223,7 +277,8 @@ impl Experiments {
                 f64::from(record.variant_basis_points) / 100.0
             ));
         let writing = Arc::clone(&record);
-        self.state.write(intent, move |it| Ok(it.experiments().put(&writing)?)).await?;
+        let written = self.state.write(intent, move |it| Ok(it.experiments().put(&writing)?));
+        self.sure(written.await)?;
         let tally =
             Tally::new(&record).map_err(|why| Error::internal("STORAGE_RECORD_UNREADABLE", why))?;
         {
@@ -242,8 +297,9 @@ impl Experiments {
     /// What ending it would do.
     ///
     /// # Errors
-    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENT_ENDED`.
+    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENT_ENDED`, `EXPERIMENTS_UNAVAILABLE`.
     pub fn plan_conclusion(&self, id: &str, promote: bool) -> Result<Plan> {
+        self.promotable(promote)?;
         let (record, tally) = self.open_one(id)?;
         let id = plan::id(record.number);
         let end = PlanStep {

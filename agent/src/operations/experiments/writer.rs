@@ -2,17 +2,15 @@
 //! observations does. Tallies, looks, ids and how far each producer is are one commit. What a look ends is ended in the
 //! agent's state before the batch is answered.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use genesis_stats::experiment::Moments;
-use genesis_storage::{ExperimentRecord, Trades, TradesReading, TradesWriting};
+use genesis_storage::{ExperimentRecord, Trades, TradesReading};
 use tokio::sync::{mpsc, oneshot};
 
-use super::prepare::{Prepared, Row, Share};
-use super::tally::{Ended, Tally, day_from_bytes, day_to_bytes};
+use super::kept::{Changed, Ids, Kept, UNREADABLE, run_of, unreadable};
+use super::prepare::Prepared;
 use super::{Experiments, plan};
 use crate::batches::{Producers, Stream, broken};
 use crate::error::{Error, Result};
@@ -20,10 +18,10 @@ use crate::outside::failpoint;
 
 /// So many batches wait for the disk at most.
 pub const WAITING: usize = 64;
+/// The code of batches for whose ids there is no room.
+const TOO_MANY: &str = "TOO_MANY_TRADES";
 /// A group has at most so many trades.
 const GROUP: usize = 500_000;
-/// So many late trades of an experiment are kept, in bytes.
-const LATE_BYTES: usize = 1 << 20;
 
 /// What became of a batch that is durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,38 +66,10 @@ pub enum Order {
     End(u64, oneshot::Sender<Result<()>>),
     /// To forget what is past its time.
     KeepSmall(oneshot::Sender<Result<u64>>),
-}
-
-/// Ids are hashes already.
-#[derive(Default)]
-pub struct Same(u64);
-
-impl Hasher for Same {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut whole = [0; 8];
-            whole[..chunk.len()].copy_from_slice(chunk);
-            self.0 ^= u64::from_le_bytes(whole);
-        }
-    }
-
-    fn write_u128(&mut self, id: u128) {
-        self.0 = id as u64;
-    }
-}
-
-/// Ids that were there.
-pub type Ids = HashSet<u128, BuildHasherDefault<Same>>;
-
-/// An experiment as the writer has it.
-pub(super) struct Kept {
-    record: Arc<ExperimentRecord>,
-    tally: Tally,
-    ids: Ids,
+    /// To forget all of an experiment that has ended.
+    Forget(u64, oneshot::Sender<Result<()>>),
+    /// To see whether the disk takes something.
+    Probe(oneshot::Sender<Result<()>>),
 }
 
 /// The writer's own state. What it has in memory is what is on the disk.
@@ -110,22 +80,14 @@ pub(super) struct Writer {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) producers: Producers,
     pub(super) kept: HashMap<u64, Kept>,
+    /// Those that can't be read, and why.
+    pub(super) unreadable: BTreeMap<u64, String>,
     /// A commit failed, and whether it is on the disk all the same shows only there.
     pub(super) stale: bool,
 }
 
 /// What became of each batch of a group, and which experiments it changed.
 type Committed = (Vec<Result<Answer>>, Vec<u64>);
-
-/// What a group changes of an experiment on the disk.
-#[derive(Default)]
-struct Changed {
-    ids: Vec<u128>,
-    /// The time of the newest of them.
-    newest: i64,
-    days: BTreeMap<u32, [Moments; 2]>,
-    late: Vec<u8>,
-}
 
 impl Writer {
     /// Writes until nobody sends any more.
@@ -135,7 +97,8 @@ impl Writer {
         {
             let (mut next, mut group, mut rows) = (Some(first), Vec::new(), 0);
             while let Some(Order::Batch(work)) = next {
-                rows += work.prepared.shares.values().map(|share| share.rows.len()).sum::<usize>();
+                let of_batch = work.prepared.shares.values();
+                rows += of_batch.map(|it| it.rows.len() + it.late.len()).sum::<usize>();
                 group.push(work);
                 next = if rows < GROUP { waiting.try_recv().ok() } else { None };
             }
@@ -154,6 +117,19 @@ impl Writer {
                     let oldest = experiments.horizon().oldest;
                     let _ = answer.send(self.keep_small(oldest));
                 }
+                Some(Order::Forget(number, answer)) => {
+                    self.kept.remove(&number);
+                    self.unreadable.remove(&number);
+                    let forgotten = self.store.write(|it| it.forget(number, true));
+                    let _ = answer.send(forgotten.map_err(Error::from));
+                }
+                Some(Order::Probe(answer)) => {
+                    let probed = self.probe();
+                    if probed.is_ok() {
+                        experiments.failing(None);
+                    }
+                    let _ = answer.send(probed);
+                }
                 Some(Order::Batch(_)) | None => {}
             }
         }
@@ -161,16 +137,25 @@ impl Writer {
 
     /// Its first commit writes its tally: where there is none, it is that of no trades.
     fn begin(&mut self, record: Arc<ExperimentRecord>) -> Result<()> {
-        let tally = Tally::new(&record).map_err(|why| unreadable(&why))?;
-        self.kept.insert(record.number, Kept { record, tally, ids: Ids::default() });
+        let number = record.number;
+        let kept = Kept::begin(record).map_err(|why| unreadable(&why))?;
+        self.kept.insert(number, kept);
         Ok(())
+    }
+
+    /// Writes something that is there already.
+    fn probe(&self) -> Result<()> {
+        let there = self.kept.values().find(|kept| !kept.new);
+        self.store.write(|writing| match there {
+            Some(kept) => Ok(writing.put_tally(kept.record.number, &kept.tally.to_bytes())?),
+            None => Ok(writing.forget_producer("-").map(drop)?),
+        })
     }
 
     /// Of what has ended the ids are of no use any more. It has ended also where they can't be forgotten.
     fn end(&mut self, number: u64) -> Result<()> {
         if let Some(kept) = self.kept.get_mut(&number) {
-            kept.ids = Ids::default();
-            kept.tally.ended.get_or_insert_default();
+            kept.close();
         }
         self.store.write(|writing| writing.forget(number, false).map_err(Error::from))
     }
@@ -179,25 +164,37 @@ impl Writer {
     fn keep_small(&mut self, oldest: i64) -> Result<u64> {
         let mut gone = 0;
         for (number, kept) in &mut self.kept {
-            let (mut old, mut ids) = (Vec::new(), Ids::default());
+            let over = kept.tally.ended.is_some();
+            let (mut old, mut ids, mut floor) = (Vec::new(), Ids::default(), kept.tally.floor);
             self.store.read(|reading| {
                 reading.ids(*number, |run, bytes| {
                     match run_of(bytes) {
-                        Some((newest, of_run)) if newest >= oldest => ids.extend(of_run),
-                        _ => old.push(run),
+                        Some((newest, of_run)) if newest >= oldest && !over => ids.extend(of_run),
+                        Some((newest, _)) => {
+                            floor = floor.max(Some(newest));
+                            old.push(run);
+                        }
+                        None => old.push(run),
                     }
                     Ok::<_, Error>(())
                 })
             })?;
-            if old.is_empty() {
+            if old.is_empty() || kept.new {
                 continue;
             }
-            self.store.write(|writing| {
+            // Whatever the clock said and was configured: what may have been there does not count again.
+            let before = std::mem::replace(&mut kept.tally.floor, floor);
+            let tally = kept.tally.to_bytes();
+            let written = self.store.write(|writing| {
                 for run in &old {
                     writing.remove_ids(*number, *run)?;
                 }
-                Ok::<_, Error>(())
-            })?;
+                Ok::<_, Error>(writing.put_tally(*number, &tally)?)
+            });
+            if let Err(error) = written {
+                kept.tally.floor = before;
+                return Err(error);
+            }
             kept.ids = ids;
             gone += old.len() as u64;
         }
@@ -217,14 +214,19 @@ impl Writer {
                 self.stale = true;
                 batches.iter().for_each(|(_, stream)| stream.store(true, Ordering::Relaxed));
                 let text = error.chain();
-                experiments.failing(Some(&text));
+                experiments.failing(Some((error.code, &text)));
                 for answer in answers {
                     let told = Error::new(error.kind, error.code, text.clone());
                     let _ = answer.send(Err(told));
                 }
             }
             Ok((told, changed)) => {
-                experiments.failing(None);
+                let full = told.iter().filter_map(|it| it.as_ref().err());
+                let full = full.into_iter().find(|error| error.code == TOO_MANY);
+                // A group of refused batches alone says nothing of the disk.
+                if full.is_some() || told.iter().any(Result::is_ok) {
+                    experiments.failing(full.map(|error| (error.code, error.message.as_str())));
+                }
                 let tallies = changed
                     .iter()
                     .filter_map(|number| Some((*number, self.kept.get(number)?.tally.clone())));
@@ -234,7 +236,8 @@ impl Writer {
                 for number in ended {
                     // What can't be ended now is ended by the loop that looks for such.
                     let ending = experiments.settle(number);
-                    if let Err(error) = self.runtime.block_on(ending) {
+                    let ended = self.runtime.block_on(ending).and_then(|()| self.end(number));
+                    if let Err(error) = ended {
                         tracing::error!(
                             error = error.chain(),
                             number,
@@ -259,13 +262,26 @@ impl Writer {
         if self.stale {
             self.load(&experiments.known())?;
             self.stale = false;
+            // A commit that failed may be there all the same, with what it decided.
+            experiments.reloaded(self);
         }
+        let most = experiments.config.load().ids;
+        let mut ids: usize = self.kept.values().map(|kept| kept.ids.len()).sum();
         let mut changes: BTreeMap<u64, Changed> = BTreeMap::new();
         let mut told = Vec::with_capacity(batches.len());
         self.producers.begin();
         for (batch, stream) in batches {
             if stream.load(Ordering::Relaxed) {
                 told.push(Err(broken(batch.sequence)));
+                continue;
+            }
+            let refused = batch.shares.keys().find_map(|number| self.unreadable.get(number));
+            let refused = refused.map(|why| Error::internal(UNREADABLE, why.clone()));
+            ids += batch.shares.values().map(|share| share.rows.len()).sum::<usize>();
+            let refused = refused.or_else(|| (ids > most).then(|| self.too_many(most)));
+            if let Some(error) = refused {
+                stream.store(true, Ordering::Relaxed);
+                told.push(Err(error));
                 continue;
             }
             match self.producers.take(&batch.producer, batch.sequence, at_millis) {
@@ -293,39 +309,36 @@ impl Writer {
                 writing.put_producer(name, *producer)?;
             }
             for (number, changed) in &changes {
-                self.put(writing, *number, changed)?;
+                if let Some(kept) = self.kept.get(number) {
+                    kept.put(writing, changed)?;
+                }
+            }
+            #[cfg(test)]
+            if experiments.broken.load(Ordering::Relaxed) {
+                return Err(Error::unavailable("STORAGE_FAILED", "a commit that fails"));
             }
             Ok::<_, Error>(())
         });
         // What was changed in memory is not on the disk.
         written.inspect_err(|_| self.stale = true)?;
         self.producers.end();
+        for number in changes.keys() {
+            if let Some(kept) = self.kept.get_mut(number) {
+                kept.new = false;
+            }
+        }
         Ok((told, changes.into_keys().collect()))
     }
 
-    fn put(&self, writing: &TradesWriting<'_>, number: u64, changed: &Changed) -> Result<()> {
-        let Some(kept) = self.kept.get(&number) else { return Ok(()) };
-        writing.put_tally(number, &kept.tally.to_bytes())?;
-        if !changed.ids.is_empty() {
-            writing.append_ids(number, &run_to_bytes(changed.newest, &changed.ids))?;
-        }
-        for (day, arms) in &changed.days {
-            let mut of_day = match writing.day(number, *day)? {
-                Some(bytes) => day_from_bytes(&bytes)
-                    .ok_or_else(|| unreadable(&format!("day {day} of experiment {number}")))?,
-                None => [Moments::new(); 2],
-            };
-            of_day.iter_mut().zip(arms).for_each(|(sum, more)| sum.merge(more));
-            writing.put_day(number, *day, &day_to_bytes(&of_day))?;
-        }
-        let there: usize = match changed.late.is_empty() {
-            true => return Ok(()),
-            false => writing.late(number)?.iter().map(Vec::len).sum(),
-        };
-        if there < LATE_BYTES {
-            writing.append_late(number, &changed.late)?;
-        }
-        Ok(())
+    /// Which experiment has the most ids tells what to do.
+    fn too_many(&self, most: usize) -> Error {
+        let largest = self.kept.values().max_by_key(|kept| kept.ids.len());
+        let (id, ids) = largest
+            .map_or_else(Default::default, |kept| (plan::id(kept.record.number), kept.ids.len()));
+        let message = format!(
+            "{most} ids of trades are kept at most ([experiments] max_ids), {ids} of them of {id}: conclude it, or shorten dedup_retention"
+        );
+        Error::unavailable(TOO_MANY, message)
     }
 
     fn batch(
@@ -343,129 +356,48 @@ impl Writer {
                 continue;
             };
             let changed = changes.entry(*number).or_default();
-            if kept.take(share, changed, &mut answer) && kept.record.owner == host {
-                let look = kept.tally.look(at_millis);
-                if let Some(how) = plan::ends(look.decision.verdict) {
-                    let line = look.decision.row.number;
-                    let how = how.to_owned();
-                    kept.tally.ended = Some(Ended { line, at: at_millis, how });
-                    answer.ended.push(*number);
-                }
+            let counted = kept.take(share, changed, &mut answer);
+            if counted && kept.record.owner == host && kept.look(at_millis) {
+                answer.ended.push(*number);
             }
         }
         answer
     }
 
     /// Takes over what is on the disk.
-    pub(super) fn load(&mut self, known: &BTreeMap<u64, Arc<ExperimentRecord>>) -> Result<()> {
-        let (producers, kept) = self
+    fn load(&mut self, known: &BTreeMap<u64, Arc<ExperimentRecord>>) -> Result<()> {
+        let loaded = self
             .store
             .read(|reading| Ok::<_, Error>((reading.producers()?, load(reading, known)?)))?;
+        let (producers, (kept, unreadable)) = loaded;
         self.producers = Producers::new(producers);
-        self.kept = kept;
+        (self.kept, self.unreadable) = (kept, unreadable);
         Ok(())
     }
 }
 
-/// What is on the disk of the experiments that are known.
+/// Those that can be read, and why others can't.
+pub(super) type Loaded = (HashMap<u64, Kept>, BTreeMap<u64, String>);
+
+/// What is on the disk of the experiments that are known. One that can't be read keeps no other from going on.
+///
+/// # Errors
+/// `STORAGE_FAILED`.
 pub(super) fn load(
     reading: &TradesReading<'_>,
     known: &BTreeMap<u64, Arc<ExperimentRecord>>,
-) -> Result<HashMap<u64, Kept>> {
-    let mut kept = HashMap::new();
+) -> Result<Loaded> {
+    let mut loaded = Loaded::default();
     let written: BTreeMap<u64, Vec<u8>> = reading.tallies()?.into_iter().collect();
     for (number, record) in known {
-        let mut tally = match written.get(number) {
-            Some(bytes) => Tally::from_bytes(record, bytes).map_err(|why| unreadable(&why))?,
-            None => Tally::new(record).map_err(|why| unreadable(&why))?,
-        };
-        let mut ids = Ids::default();
-        if record.conclusion.is_some() {
-            tally.ended.get_or_insert_default();
-        } else {
-            reading.ids(*number, |_, bytes| {
-                ids.extend(run_of(bytes).into_iter().flat_map(|(_, ids)| ids));
-                Ok::<_, Error>(())
-            })?;
-        }
-        kept.insert(*number, Kept { record: Arc::clone(record), tally, ids });
-    }
-    Ok(kept)
-}
-
-impl Kept {
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// Takes trades in; whether any counts.
-    fn take(&mut self, share: &Share, changed: &mut Changed, answer: &mut Answer) -> bool {
-        let tally = &mut self.tally;
-        tally.counts.rejected += u64::from(share.rejected);
-        answer.rejected += share.rejected;
-        if tally.ended.is_some() {
-            let all = share.rows.len() + share.late.len();
-            tally.counts.after_end += all as u64;
-            answer.after_end += all as u32;
-            return false;
-        }
-        tally.counts.late += share.late.len() as u64;
-        answer.late += share.late.len() as u32;
-        share.late.iter().for_each(|row| put_late(&mut changed.late, row));
-        let mut counted = 0;
-        for row in &share.rows {
-            if !self.ids.insert(row.id) {
-                tally.counts.duplicate += 1;
-                answer.duplicate += 1;
-                continue;
+        match Kept::load(reading, record, written.get(number).map(Vec::as_slice)) {
+            Ok(kept) => drop(loaded.0.insert(*number, kept)),
+            Err(error) if error.code == UNREADABLE => {
+                tracing::error!(error = error.chain(), number, "an experiment can't go on");
+                loaded.1.insert(*number, error.message);
             }
-            changed.ids.push(row.id);
-            changed.newest = changed.newest.max(row.time);
-            // A duplicate of what is no use is one too.
-            if !tally.trial.record(row.arm, row.pnl) {
-                tally.counts.rejected += 1;
-                answer.rejected += 1;
-                continue;
-            }
-            let day = row.time.div_euclid(86_400_000_000_000).clamp(0, i64::from(u32::MAX)) as u32;
-            let arms = changed.days.entry(day).or_insert([Moments::new(); 2]);
-            arms[row.arm as usize].push(row.pnl);
-            tally.last_trade = tally.last_trade.max(Some(row.time));
-            counted += 1;
+            Err(error) => return Err(error),
         }
-        answer.counted += counted;
-        counted > 0
     }
-}
-
-fn put_late(bytes: &mut Vec<u8>, row: &Row) {
-    bytes.extend_from_slice(&row.id.to_le_bytes());
-    bytes.extend_from_slice(&row.time.to_le_bytes());
-    bytes.extend_from_slice(&row.pnl.to_bits().to_le_bytes());
-    bytes.push(row.arm as u8);
-}
-
-/// A sorted run of ids, behind the time of the newest trade of it.
-fn run_to_bytes(newest: i64, ids: &[u128]) -> Vec<u8> {
-    let mut sorted = ids.to_vec();
-    sorted.sort_unstable();
-    let mut bytes = Vec::with_capacity(8 + 16 * sorted.len());
-    bytes.extend_from_slice(&newest.to_le_bytes());
-    sorted.iter().for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()));
-    bytes
-}
-
-/// What was written; what is cut off is left out.
-fn run_of(bytes: &[u8]) -> Option<(i64, impl Iterator<Item = u128> + '_)> {
-    let (newest, ids) = bytes.split_first_chunk::<8>()?;
-    let ids = ids.chunks_exact(16).map(|id| {
-        let mut whole = [0; 16];
-        whole.copy_from_slice(id);
-        u128::from_le_bytes(whole)
-    });
-    Some((i64::from_le_bytes(*newest), ids))
-}
-
-fn unreadable(why: &str) -> Error {
-    Error::internal("STORAGE_RECORD_UNREADABLE", format!("a tally of trades can't be read: {why}"))
+    Ok(loaded)
 }

@@ -322,6 +322,9 @@ fn passes(error: &Error) -> bool {
         "OBSERVATIONS_UNAVAILABLE",
         "EXPERIMENTS_UNAVAILABLE",
         "STORAGE_FAILED",
+        "STORAGE_NEEDS_RESTART",
+        "STORAGE_RECORD_UNREADABLE",
+        "TOO_MANY_TRADES",
     ];
     !persists.contains(&&*error.reason)
         && (matches!(error.kind, Kind::Unreachable | Kind::Unavailable)
@@ -349,5 +352,7 @@ mod tests {
             [1, 2, 5, 6, u32::MAX].map(|n| millis(&away, n)),
             [100, 200, 1_600, 2_000, 2_000]
         );
+        let full = Error::new(Kind::Unavailable, "UNAVAILABLE", "TOO_MANY_TRADES", "m", "n");
+        assert_eq!([1, 11].map(|n| millis(&full, n)), [100, 60_000]);
     }
 }

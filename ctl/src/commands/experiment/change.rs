@@ -42,7 +42,10 @@ pub(super) async fn create(session: &Session<'_>, arguments: &Create) -> Result<
                 .await?;
             let json = session.json("CreateExperimentResponse", &response)?;
             let experiment = found(response.experiment)?;
-            Ok(Answer::new(json, View { lead: begun(&experiment), ..View::default() }))
+            Ok(Answer::new(
+                json,
+                View { lead: begun(&experiment, &arguments.owner), ..View::default() },
+            ))
         })
         .await
 }
@@ -92,10 +95,14 @@ fn definition(arguments: &Create) -> Result<ExperimentDefinition, Halt> {
     })
 }
 
-fn begun(experiment: &Experiment) -> Vec<String> {
+/// `owner`: who was asked to take the looks, if anybody was.
+fn begun(experiment: &Experiment, owner: &str) -> Vec<String> {
     let Some(definition) = &experiment.definition else { return vec![experiment.id.clone()] };
     let mut lines = vec![format!("{} has begun: {}", experiment.id, page::tries(definition))];
     lines.push(page::split(definition));
+    if !owner.is_empty() {
+        lines.push(format!("decided by {owner} alone; any other host only counts"));
+    }
     lines.push(format!("definition hash: {}", definition.hash));
     lines
 }

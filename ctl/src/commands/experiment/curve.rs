@@ -72,7 +72,7 @@ pub(super) fn part(title: String, points: &[LookPoint], alpha: f64) -> Option<Pa
     let room = WIDTH.saturating_sub(left.len() + right.len());
     lines.push(format!("  {:>12} └{left}{}{right}", "", " ".repeat(room.max(1))));
     lines.push(format!(
-        "  {} looks from {} to {}",
+        "  {} points, looks from {} to {}",
         count(points.len() as u64),
         format::time(first.at.as_ref()),
         format::time(last.at.as_ref())

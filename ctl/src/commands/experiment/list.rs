@@ -38,9 +38,6 @@ const HISTORY_COLUMNS: &[&str] = &[
     "REASON",
 ];
 
-/// The most that an agent lists.
-const MOST: u32 = 1_000;
-
 pub(super) const EMPTY: &str = "no experiments yet: `genesisctl experiment create` begins one";
 
 pub(super) async fn list(
@@ -49,7 +46,12 @@ pub(super) async fn list(
     running_only: bool,
     limit: u32,
 ) -> Result<Exit, Halt> {
-    let request = &ListExperimentsRequest { strategy: strategy.to_owned(), running_only, limit };
+    let request = &ListExperimentsRequest {
+        strategy: strategy.to_owned(),
+        running_only,
+        limit,
+        ..ListExperimentsRequest::default()
+    };
     session
         .each_in(COLUMNS, |client| async move {
             let list = ask(&client, request.clone()).await?;
@@ -58,6 +60,7 @@ pub(super) async fn list(
                 columns: COLUMNS,
                 rows: list.experiments.iter().map(row).collect(),
                 empty: if running_only { "no experiment goes on" } else { EMPTY },
+                tail: more(&list),
                 ..View::default()
             };
             Ok(Answer::new(json, view).exit(exit(&list.experiments)))
@@ -123,29 +126,32 @@ pub(super) async fn history(
     strategy: &str,
     limit: u32,
 ) -> Result<Exit, Halt> {
-    // Those that go on come first, and are not wanted.
-    let request =
-        &ListExperimentsRequest { strategy: strategy.to_owned(), running_only: false, limit: MOST };
+    let request = &ListExperimentsRequest {
+        strategy: strategy.to_owned(),
+        ended_only: true,
+        limit,
+        ..ListExperimentsRequest::default()
+    };
     session
         .each_in(HISTORY_COLUMNS, |client| async move {
-            let mut list = ask(&client, request.clone()).await?;
-            list.experiments.retain(|one| one.conclusion.is_some());
-            let at = |one: &Experiment| {
-                let at = one.conclusion.as_ref().and_then(|ended| ended.at);
-                at.map_or((i64::MIN, 0), |at| (at.seconds, at.nanos))
-            };
-            list.experiments.sort_by_key(|one| std::cmp::Reverse(at(one)));
-            list.experiments.truncate(limit as usize);
+            let list = ask(&client, request.clone()).await?;
             let json = session.json("ListExperimentsResponse", &list)?;
             let view = View {
                 columns: HISTORY_COLUMNS,
                 rows: list.experiments.iter().map(history_row).collect(),
                 empty: "no experiment has ended yet",
+                tail: more(&list),
                 ..View::default()
             };
             Ok(Answer::new(json, view))
         })
         .await
+}
+
+/// That a list is cut.
+fn more(list: &ListExperimentsResponse) -> Vec<String> {
+    let cut = "there are more than one answer holds: --strategy asks for fewer";
+    if list.more { vec![cut.to_owned()] } else { Vec::new() }
 }
 
 fn history_row(experiment: &Experiment) -> Vec<Cell> {

@@ -40,11 +40,18 @@ pub(super) async fn list(session: &Session<'_>, strategy: &str) -> Result<Exit, 
                 columns: COLUMNS,
                 rows: list.parameters.iter().map(row).collect(),
                 empty: "no parameters yet: `genesisctl param set` makes one",
+                tail: cut(list.more),
                 ..View::default()
             };
             Ok(Answer::new(json, view))
         })
         .await
+}
+
+/// That a list is cut.
+fn cut(more: bool) -> Vec<String> {
+    let cut = "there are more than one answer holds: --strategy asks for fewer";
+    if more { vec![cut.to_owned()] } else { Vec::new() }
 }
 
 fn row(one: &Parameter) -> Vec<Cell> {
@@ -145,6 +152,7 @@ pub(super) async fn history(
                 columns: HISTORY_COLUMNS,
                 rows: history.versions.iter().map(history_row).collect(),
                 empty: "no parameter was set yet",
+                tail: cut(history.more),
                 ..View::default()
             };
             Ok(Answer::new(json, view))

@@ -25,6 +25,8 @@ pub(super) struct Summary {
     /// What the agent had before.
     duplicates: u64,
     counted: u64,
+    /// Of what is durable, that whose answer was lost on the way.
+    unanswered: u64,
     /// As in [`Words::left_out`].
     left_out: Vec<u64>,
     /// Of batches that the agent refuses as they are, and why.
@@ -44,6 +46,7 @@ impl Summary {
             duplicate_batches: 0,
             duplicates: 0,
             counted: 0,
+            unanswered: 0,
             invalid: 0,
             refusal: None,
         }
@@ -66,7 +69,10 @@ impl Summary {
         self.batches += 1;
         match became {
             // What was sent twice by this very call was not there before, and its counts are not known any more.
-            Became::Durable { rows, repeated: true, had_before: true, .. } => self.counted += rows,
+            Became::Durable { rows, repeated: true, had_before: true, .. } => {
+                self.counted += rows;
+                self.unanswered += rows;
+            }
             Became::Durable { rows, had_before: true, .. } => {
                 self.duplicate_batches += 1;
                 self.duplicates += rows;
@@ -98,6 +104,12 @@ impl Summary {
         let mut json = self.json(source);
         json.extend(fields);
         let mut view = self.view(session, source);
+        if self.unanswered > 0 {
+            view.tail.push(format!(
+                "{} of them are durable, and the answer that tells what counts was lost with the connection",
+                count(self.unanswered)
+            ));
+        }
         view.tail.extend(more);
         let answer = Answer::new(json.into(), view);
         match broken.map(|error| resumable(error, source)).or_else(|| self.fault()) {

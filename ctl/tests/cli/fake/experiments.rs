@@ -99,18 +99,26 @@ impl ExperimentService for Inner {
         &self,
         request: Request<ListExperimentsRequest>,
     ) -> Answer<ListExperimentsResponse> {
-        let ListExperimentsRequest { strategy, running_only, limit } = request.get_ref();
-        let noted = format!("{strategy} {running_only} {limit}");
+        let ListExperimentsRequest { strategy, running_only, limit, ended_only } =
+            request.get_ref();
+        let ended = if *ended_only { " ended" } else { "" };
+        let noted = format!("{strategy} {running_only} {limit}{ended}");
         self.called("ListExperiments", noted.trim(), &request).await?;
         let known = self.script.experiments.known.iter().filter_map(|one| one.experiment.clone());
-        let experiments = known
+        let mut experiments: Vec<Experiment> = known
             .filter(|one| !running_only || one.conclusion.is_none())
+            .filter(|one| !ended_only || one.conclusion.is_some())
             .filter(|one| {
                 let of = one.definition.as_ref().map(|one| one.strategy.as_str());
                 strategy.is_empty() || of == Some(strategy)
             })
             .collect();
-        Ok(Response::new(ListExperimentsResponse { experiments }))
+        let at = |one: &Experiment| Some(one.conclusion.as_ref()?.at?.seconds);
+        if *ended_only {
+            experiments.sort_by_key(|one| std::cmp::Reverse(at(one)));
+            experiments.truncate(*limit as usize);
+        }
+        Ok(Response::new(ListExperimentsResponse { experiments, more: false }))
     }
 
     async fn get_experiment(

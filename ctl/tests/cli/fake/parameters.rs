@@ -31,7 +31,7 @@ impl ParameterService for Inner {
     ) -> Answer<ListParametersResponse> {
         self.called("ListParameters", &request.get_ref().strategy, &request).await?;
         let parameters = self.script.parameters.listed.clone();
-        Ok(Response::new(ListParametersResponse { parameters }))
+        Ok(Response::new(ListParametersResponse { parameters, more: false }))
     }
 
     async fn get_parameters(
@@ -90,7 +90,7 @@ impl ParameterService for Inner {
         let noted = [strategy.clone(), name.clone(), limit.to_string()];
         self.called("ListParameterHistory", noted.join(" ").trim(), &request).await?;
         let versions = self.script.parameters.listed.clone();
-        Ok(Response::new(ListParameterHistoryResponse { versions }))
+        Ok(Response::new(ListParameterHistoryResponse { versions, more: false }))
     }
 
     async fn rollback_parameter(

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::super::Experiments;
 use super::super::parameters::Wanted;
 use super::super::plan;
-use super::{PATIENCE, convert};
+use super::{convert, fitting, tell};
 use crate::error::{Error, Result};
 use crate::server::caller::caller;
 use crate::server::convert::planned;
@@ -50,8 +50,7 @@ async fn watch(
         let now = values(&experiments, &strategy, &unit);
         if told.as_ref() != Some(&now.values) {
             told = Some(now.values.clone());
-            let telling = tokio::time::timeout(PATIENCE, sender.send(Ok(now)));
-            if !matches!(telling.await, Ok(Ok(()))) {
+            if !tell(&sender, now).await {
                 return;
             }
         }
@@ -71,8 +70,9 @@ impl ParameterService for Parameters {
         request: Request<v1::ListParametersRequest>,
     ) -> Result<Response<v1::ListParametersResponse>, Status> {
         let listed = self.0.parameters(&request.get_ref().strategy).map_err(to_status)?;
-        let parameters = listed.into_iter().map(|(it, test)| convert::parameter(it, test));
-        Ok(Response::new(v1::ListParametersResponse { parameters: parameters.collect() }))
+        let (parameters, more) =
+            fitting(listed.into_iter().map(|(it, test)| convert::parameter(it, test)));
+        Ok(Response::new(v1::ListParametersResponse { parameters, more }))
     }
 
     async fn get_parameters(
@@ -124,8 +124,8 @@ impl ParameterService for Parameters {
     ) -> Result<Response<v1::ListParameterHistoryResponse>, Status> {
         let v1::ListParameterHistoryRequest { strategy, name, limit } = request.get_ref();
         let versions = self.0.versions(strategy, name, *limit).map_err(to_status)?;
-        let versions = versions.into_iter().map(|it| convert::parameter(it, None)).collect();
-        Ok(Response::new(v1::ListParameterHistoryResponse { versions }))
+        let (versions, more) = fitting(versions.into_iter().map(|it| convert::parameter(it, None)));
+        Ok(Response::new(v1::ListParameterHistoryResponse { versions, more }))
     }
 
     async fn rollback_parameter(

@@ -50,6 +50,17 @@ fn what_can_not_be_tried_is_refused_with_its_code() {
     for (case, code, said) in [
         (Asked { strategy: "a b".to_owned(), ..asked() }, "EXPERIMENT_INVALID", "no strategy"),
         (Asked { strategy: "other".to_owned(), ..asked() }, "STRATEGY_NOT_FOUND", "param set"),
+        (Asked { strategy: "mm.v2".to_owned(), ..asked() }, "EXPERIMENT_INVALID", "no strategy"),
+        (
+            Asked { owner: "a b".to_owned(), trials: trials(&[("size", "1")]), ..asked() },
+            "EXPERIMENT_INVALID",
+            "no host",
+        ),
+        (
+            Asked { owner: "h".repeat(254), trials: trials(&[("size", "1")]), ..asked() },
+            "EXPERIMENT_INVALID",
+            "no host",
+        ),
         (Asked { variant_basis_points: 0, ..asked() }, "SPLIT_INVALID", "both arms"),
         (Asked { variant_basis_points: 10_000, ..asked() }, "SPLIT_INVALID", "100 %"),
         (Asked { variant_basis_points: 12_000, ..asked() }, "SPLIT_INVALID", "120 %"),
@@ -89,9 +100,12 @@ fn what_can_not_be_tried_is_refused_with_its_code() {
     for (rules, said) in [
         (RulesRecord { least: 1, ..RulesRecord::default() }, "two trades"),
         (RulesRecord { alpha: 2.0, ..RulesRecord::default() }, "alpha"),
-        (RulesRecord { planned: 50, ..RulesRecord::default() }, "horizon"),
-        (RulesRecord { most: 499, ..RulesRecord::default() }, "cap"),
+        (RulesRecord { planned: 50, ..RulesRecord::default() }, "those planned (50)"),
+        (RulesRecord { most: 499, ..RulesRecord::default() }, "the most (499)"),
         (RulesRecord { promote_lift: f64::NAN, ..RulesRecord::default() }, "promotion"),
+        (RulesRecord { promote_lift: f64::INFINITY, ..RulesRecord::default() }, "promotion"),
+        (RulesRecord { rollback_lift: f64::NEG_INFINITY, ..RulesRecord::default() }, "rollback"),
+        (RulesRecord { least_effect: f64::INFINITY, ..RulesRecord::default() }, "least d"),
     ] {
         let case = Asked { rules: rules.clone(), ..asked() };
         let (code, why) = define(&case, &parameters(), std::iter::empty()).unwrap_err();

@@ -320,11 +320,7 @@ async fn what_a_failed_commit_left_is_found_and_nothing_behind_it_counts() {
     let trades = world.trades(10, 1.0, 1.0);
     let columns = [world.column(&id, &trades), world.column(&id, &trades)];
     let own = world.own();
-    let store = own.store().unwrap();
-    // A day that is no day, so that a commit fails where it is to be added to.
-    let day = columns[0].times[0].div_euclid(86_400_000_000_000) as u32;
-    let big = "x".repeat(64);
-    store.write(|it| it.put_day(1, day, big.as_bytes())).unwrap();
+    own.break_commits(true);
     let stream = Stream::default();
     let take = async |sequence: u64, at: usize, stream: &Stream| {
         let columns = vec![columns[at].clone()];
@@ -332,14 +328,26 @@ async fn what_a_failed_commit_left_is_found_and_nothing_behind_it_counts() {
         own.take(batch, stream).await.unwrap().await.unwrap()
     };
     let failed = take(1, 0, &stream).await.unwrap_err();
-    assert_eq!(failed.code, "STORAGE_RECORD_UNREADABLE");
+    assert_eq!(failed.code, "STORAGE_FAILED");
     assert!(own.conditions().await.unwrap()[0].title.contains("not kept"));
-    store.write(|it| it.put_day(1, day, b"[[0,[0,0,0,0]],[0,[0,0,0,0]]]")).unwrap();
+    own.break_commits(false);
     assert_eq!(take(2, 1, &stream).await.unwrap_err().code, "STREAM_BROKEN");
-    assert_eq!(own.conditions().await.unwrap(), []);
+    assert!(own.trouble().is_some(), "nothing was kept since then");
     assert_eq!(own.get(&id).unwrap().look.control.n, 0, "nothing of it counts");
     let next = Stream::default();
     assert_eq!(take(1, 0, &next).await.unwrap().counted, 20);
+    assert_eq!(own.conditions().await.unwrap(), []);
     assert_eq!(take(2, 1, &next).await.unwrap().counted, 20);
     assert_eq!(own.get(&id).unwrap().look.control.n, 20);
+    // Where nobody sends any more the disk is tried after a while.
+    own.break_commits(true);
+    take(3, 0, &Stream::default()).await.unwrap_err();
+    own.break_commits(false);
+    world.clock.advance(std::time::Duration::from_secs(61));
+    assert_eq!(own.conditions().await.unwrap().len(), 1);
+    let serving = tokio::spawn(std::sync::Arc::clone(own).serve());
+    while own.trouble().is_some() {
+        tokio::task::yield_now().await;
+    }
+    serving.abort();
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::batches::Stream;
-use crate::config::{Config, Places};
+use crate::config::{Config, Follower, Places};
 use crate::error::Result;
 use crate::events::Bell;
 use crate::operations::experiments::parameters::Wanted;
@@ -79,6 +79,27 @@ impl World {
         }
         drop(store);
         self.open();
+    }
+
+    /// The agent's state is gone, the file of trades is there.
+    pub(super) async fn lose_state(&mut self) {
+        let store = Store::open(&self.folder.path().join("other.redb"), Options::default());
+        self.state = State::new(Arc::new(store.unwrap()), watch::channel(0).1);
+        self.restart();
+        self.set("threshold", "0.002").await.unwrap();
+    }
+
+    /// The file of trades can't be opened any more.
+    pub(super) fn spoil_trades(&mut self) {
+        drop(self.own.take());
+        std::fs::write(self.folder.path().join("trades.redb"), vec![7; 8_192]).unwrap();
+        self.open();
+    }
+
+    pub(super) async fn configure(&self, text: &str) {
+        let places = Places { state: "/s".into(), socket: "/s/a".into() };
+        let read = Config::parse(text, "", &places);
+        self.own().follow(&read.config.expect("it is good")).await;
     }
 
     pub(super) fn own(&self) -> &Arc<Experiments> {

@@ -145,10 +145,9 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     });
     ahead += 61;
     clock.ahead(SignedDuration::from_secs(ahead));
-    // It is told, once by each: the windows can't be kept either.
-    wait_until("both to fail", || {
-        let status = agent.ctl(&["status"]).text();
-        ["observations are not kept", "windows are not judged"].iter().all(|it| status.contains(it))
+    // It is told. Single batches of observations may find a place in the file all the same.
+    wait_until("windows to fail", || {
+        agent.ctl(&["status"]).text().contains("windows are not judged")
     });
     agent.ctl(&["status"]).exits(3).says(&["OBSERVATIONS_FAILING"]);
     wait_for("people to hear of it", || agent.firing("observations"));

@@ -1,6 +1,7 @@
 //! The pure kernel of GENESIS: numbers in, numbers out. No IO, no clock, no async.
 
 pub mod column;
+pub mod correlation;
 mod cusum;
 mod deviation;
 pub mod experiment;

@@ -243,20 +243,9 @@ async fn ids_are_of_no_use_once_it_has_ended_and_have_a_bound_before() {
     let begun = world.own().begin("p", ("ada", "")).await.unwrap_err();
     assert_eq!(begun.code, "TOO_MANY_TRADES");
     assert_eq!(world.actions("experiments.stream").len(), 0);
-    let runs = |world: &World| {
-        let mut runs = 0;
-        let read = world.own().store().unwrap().read(|it| {
-            it.ids(1, |_, _| {
-                runs += 1;
-                Ok::<_, genesis_storage::StorageError>(())
-            })
-        });
-        read.unwrap();
-        runs
-    };
-    assert_eq!(runs(&world), 1);
+    assert_eq!(world.runs(1), 1);
     world.conclude(&id, false).await.unwrap();
-    assert_eq!(runs(&world), 0);
+    assert_eq!(world.runs(1), 0);
     assert_eq!(send(&world, 2).await.unwrap().after_end, 2);
     world.sequence = 2;
     assert_eq!(world.own().conditions().await.unwrap(), []);
@@ -269,15 +258,7 @@ async fn ids_are_of_no_use_once_it_has_ended_and_have_a_bound_before() {
         })
         .collect();
     assert_eq!(world.send(&id, &harm).await.ended, [2]);
-    let left = world.own().store().unwrap().read(|it| {
-        let mut left = 0;
-        it.ids(2, |_, _| {
-            left += 1;
-            Ok::<_, genesis_storage::StorageError>(())
-        })?;
-        Ok::<_, genesis_storage::StorageError>(left)
-    });
-    assert_eq!(left.unwrap(), 0);
+    assert_eq!(world.runs(2), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

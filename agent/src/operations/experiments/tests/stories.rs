@@ -230,23 +230,11 @@ async fn late_trades_are_stored_and_not_used_and_ids_are_forgotten_in_time() {
     assert_eq!(kept.concat().len(), 20 * 33);
     let column = world.column(&id, &trades);
     assert_eq!(world.send_as(2, vec![column.clone()]).await.counted, 20);
-    let runs = |world: &World| {
-        let mut runs = 0;
-        let store = world.own().store().unwrap();
-        let read = store.read(|it| {
-            it.ids(1, |_, _| {
-                runs += 1;
-                Ok::<_, genesis_storage::StorageError>(())
-            })
-        });
-        read.unwrap();
-        runs
-    };
-    assert_eq!(runs(&world), 1);
+    assert_eq!(world.runs(1), 1);
     assert_eq!(world.own().keep_small().await.unwrap(), 0);
     world.clock.set(world.own().now() + SignedDuration::from_hours(24 * 31));
     assert_eq!(world.own().keep_small().await.unwrap(), 1);
-    assert_eq!(runs(&world), 0);
+    assert_eq!(world.runs(1), 0);
     // What would be a duplicate is too old by then.
     assert_eq!(world.send_as(3, vec![column]).await.late, 20);
 }

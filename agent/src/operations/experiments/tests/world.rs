@@ -196,6 +196,19 @@ impl World {
         units.into_iter().find(|unit| self.own().assign(id, unit).unwrap().0 == wanted).unwrap()
     }
 
+    /// So many runs of ids of an experiment are on the disk.
+    pub(super) fn runs(&self, number: u64) -> usize {
+        let mut runs = 0;
+        let read = self.own().store().unwrap().read(|it| {
+            it.ids(number, |_, _| {
+                runs += 1;
+                Ok::<_, genesis_storage::StorageError>(())
+            })
+        });
+        read.unwrap();
+        runs
+    }
+
     pub(super) fn actions(&self, action: &str) -> Vec<(String, String)> {
         let entries = self.state.read(|reading| Ok(reading.oplog().range(1, 100_000)?)).unwrap();
         let of = entries.into_iter().filter(|it| it.entry.action == action);

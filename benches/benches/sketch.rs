@@ -160,7 +160,7 @@ fn look() -> bool {
     let hours: Vec<(u32, Sketch)> =
         (0..720).map(|hour| ((start / HOUR) as u32 - 720 + hour, traffic.sketch(3_000))).collect();
     let (references, sketch) = References::of(hours.iter().map(|(hour, it)| (*hour, it)));
-    let current = Arc::new(Current { record: BaselineRecord::default(), sketch, references });
+    let current = Arc::new(Current::new(BaselineRecord::default(), sketch, references));
     let mut past = Vec::new();
     for at in 0..180 {
         let calibrated = |value: f64| Calibrated {

@@ -135,9 +135,8 @@ fn quantile(
     let above = above(values, reference.x0, current);
     let window = WindowCount { n: values.count(), above, value };
     let judgement = judge(&window, reference, calibrated, &Rule::default())?;
-    let (mean, deviation) = (current.sketch.mean(), current.sketch.deviation());
-    let z_literal = match (mean, deviation) {
-        (Some(mean), Some(deviation)) if deviation > 0.0 => (value - mean) / deviation,
+    let z_literal = match current.spread() {
+        Some((mean, deviation)) if deviation > 0.0 => (value - mean) / deviation,
         _ => 0.0,
     };
     let judged = Judged {

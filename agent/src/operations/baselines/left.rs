@@ -87,5 +87,5 @@ pub fn current(mut record: BaselineRecord) -> Option<Arc<Current>> {
         parts: std::mem::take(&mut record.parts),
         all: record.all,
     };
-    Some(Arc::new(Current { record, sketch, references }))
+    Some(Arc::new(Current::new(record, sketch, references)))
 }

@@ -21,6 +21,22 @@ pub struct Current {
     pub sketch: Sketch,
     /// By time of the week.
     pub references: References,
+    /// The mean of its values and their standard deviation; `None` where they have none.
+    spread: Option<(f64, f64)>,
+}
+
+impl Current {
+    /// One that comes into force.
+    pub fn new(record: BaselineRecord, sketch: Sketch, references: References) -> Self {
+        // For each window that is judged: two passes over the buckets.
+        let spread = sketch.mean().zip(sketch.deviation());
+        Self { record, sketch, references, spread }
+    }
+
+    /// The mean of its values and their standard deviation; `None` where they have none.
+    pub fn spread(&self) -> Option<(f64, f64)> {
+        self.spread
+    }
 }
 
 /// What was made of a window at one quantile.

@@ -31,7 +31,7 @@ pub(super) fn sketch(sketch: &Sketch) -> v1::Sketch {
 }
 
 pub(super) fn baseline(current: &Current) -> v1::Baseline {
-    let Current { record, sketch, references } = current;
+    let Current { record, sketch, references, .. } = current;
     let quantile = |quantile: f64| {
         let (low, high) = sketch.interval(quantile)?;
         Some(v1::BaselineQuantile {

@@ -251,7 +251,7 @@ fn what_drifts_by_itself_is_less_far_out_than_what_scatters_as_much() {
     };
     let start = second("2026-03-02T00:00:00Z");
     let (references, sketch) = References::of([(hour_of(start), &even(1.0, 20_000))].into_iter());
-    let current = Arc::new(Current { record: BaselineRecord::default(), sketch, references });
+    let current = Arc::new(Current::new(BaselineRecord::default(), sketch, references));
     // Twenty-five weeks of the same hour; what is far out is so in turn, or for a whole hour.
     let past = |far: fn(i64) -> f32| -> Vec<Past> {
         (0..120)

@@ -71,10 +71,13 @@ pub(super) fn within(value: f64, limit: f64) -> bool {
 /// Of a candidate against an older matrix. Pairs that the candidate has no value for are left out.
 pub fn drift(new: &Candidate, old: &Correlation, mode: DriftMode, limit: f64) -> Drift {
     let size = new.series().len();
-    let known: BTreeMap<&str, usize> =
-        old.series().iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
-    let places: Vec<Option<usize>> =
-        new.series().iter().map(|name| known.get(name.as_str()).copied()).collect();
+    let places: Vec<Option<usize>> = if new.series() == old.series() {
+        (0..size).map(Some).collect()
+    } else {
+        let known: BTreeMap<&str, usize> =
+            old.series().iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
+        new.series().iter().map(|name| known.get(name.as_str()).copied()).collect()
+    };
     let common: Vec<(usize, usize)> =
         places.iter().enumerate().filter_map(|(i, place)| Some((i, (*place)?))).collect();
     let same = common.len() == old.series().len() && common.iter().all(|(i, place)| i == place);
@@ -97,9 +100,7 @@ pub fn drift(new: &Candidate, old: &Correlation, mode: DriftMode, limit: f64) ->
         }
         let row =
             if relative { Row::of::<true>(&news, &olds) } else { Row::of::<false>(&news, &olds) };
-        all.pairs += row.pairs;
-        all.changes += row.changes;
-        all.squares += row.squares;
+        all.add(&row);
         if row.largest <= least && within(row.largest, limit) {
             continue;
         }
@@ -175,6 +176,13 @@ impl Row {
             row.largest = if measure > row.largest { measure } else { row.largest };
         }
         row
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.pairs += other.pairs;
+        self.changes += other.changes;
+        self.squares += other.squares;
+        self.largest = self.largest.max(other.largest);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Householder's reduction to tridiagonal form (Golub and Van Loan, "Matrix Computations", 4th edition 2013, algorithm
 //! 8.3.1), then the QL method with implicit shifts: tql2 of Bowdler, Martin, Reinsch and Wilkinson (Numerische
 //! Mathematik 11, 1968; EISPACK). Eigenvectors are kept as rows, so that a rotation runs along two of them and a
-//! reflection along one. 256 series take some 20 ms, which is needed only when a matrix is not definite: a library that
+//! reflection along one. 256 series take some 12 ms, which is needed only when a matrix is not definite: a library that
 //! is faster would cost each build more than it saves.
 
 use super::wide::{Kernel, dispatch};

@@ -5,6 +5,9 @@
 //! what it is worth, criterion by criterion, and [`Candidate::accept`] makes a [`Correlation`] of it, which is served and
 //! kept. [`repair`] finds the nearest matrix that is definite, and [`in_canary`] says who gets a new one first.
 //!
+//! The loops are our own, in plain Rust that is compiled twice (see `wide`), and not a library's: what a pair gets then
+//! does not depend on which series stand beside it, and there is nothing more to build.
+//!
 //! All results are the same to the bit on each machine, in whatever order blocks and series come.
 
 mod block;

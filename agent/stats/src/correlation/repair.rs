@@ -14,7 +14,7 @@ pub struct RepairRules {
     pub errors: f64,
     /// Steps until it is given up, each some 25 ms for 256 series.
     pub steps: u32,
-    /// Whether Anderson's acceleration is used: some 3 times fewer steps.
+    /// Whether Anderson's acceleration is used: some 4 times fewer steps.
     pub accelerated: bool,
 }
 

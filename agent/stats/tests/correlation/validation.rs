@@ -81,6 +81,16 @@ fn what_is_common_is_compared() {
     assert_eq!(verdict.acceptance(), Acceptance::Refused { unmet });
 }
 
+/// The same series in another order have not moved.
+#[test]
+fn another_order_is_no_drift() {
+    let (_, same) = sound();
+    let turned: Vec<&String> = same.series().iter().rev().collect();
+    let turned = same.select(&turned).unwrap();
+    let found = drift(&candidate(&same), &turned, DriftMode::Absolute, 0.15);
+    assert_eq!((found.value, found.pairs, found.frobenius), (Some(0.0), 10, Some(0.0)));
+}
+
 #[test]
 fn ten_are_named_and_all_are_counted() {
     let size = 12;

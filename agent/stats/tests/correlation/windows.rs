@@ -203,6 +203,25 @@ fn what_is_constant_all_along_is_constant() {
     assert!((found.get(0, 2).unwrap() - estimate(&columns).get(0, 2).unwrap()).abs() < 1e-13);
 }
 
+/// A day in which the two have no row in common says nothing about whether one is constant where the other is there.
+#[test]
+fn a_day_without_common_rows_is_no_change() {
+    let mut columns = factors(92, 3 * DAY, 2, 0.0);
+    columns[0][2 * DAY - 20..2 * DAY].fill(f64::NAN);
+    columns[1].fill(1.81);
+    columns[1][DAY..2 * DAY - 20].fill(f64::NAN);
+    // On that day it has another value, too.
+    columns[1][2 * DAY - 20] = 7.0;
+    let mut days: Vec<Day> = (0..3).map(|day| Day::new("host", day, &[0, 1], &columns)).collect();
+    for day in &mut days {
+        day.block = day.block.rebase(&[0.0, 0.3]).unwrap();
+    }
+    let merged = window(&days).unwrap();
+    let undefined = Estimate::of(merged.block()).undefined().to_vec();
+    assert_eq!(undefined[0].points, 2 * DAY as u32);
+    assert_eq!(undefined[0].why, genesis_stats::correlation::Why::Constant { series: 1 });
+}
+
 #[test]
 fn nothing_is_counted_twice() {
     let columns = factors(95, 2 * DAY, 2, 0.0);

@@ -29,10 +29,9 @@ fn mixed(rows: usize) -> Columns {
     }
     // Constant ones, the second of them only where the first has values.
     columns[13].fill(1.5);
-    for row in 0..rows {
-        columns[20][row] = if row % 2 == 0 { 0.1 } else { columns[20][row] };
-        columns[26][row] = if row % 2 == 0 { 0.2 } else { f64::NAN };
-    }
+    columns[20].iter_mut().step_by(2).for_each(|value| *value = 0.1);
+    columns[26].fill(f64::NAN);
+    columns[26].iter_mut().step_by(2).for_each(|value| *value = 0.2);
     columns
 }
 

@@ -19180,6 +19180,1784 @@ pub mod logs_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A criterion that a matrix was held against.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MatrixCriterion {
+    /// "range", "diagonal", "symmetric", "points", "defined", "definite", "drift", "history".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What was found; unset where nothing was to be measured.
+    #[prost(double, optional, tag = "2")]
+    pub value: ::core::option::Option<f64>,
+    #[prost(double, tag = "3")]
+    pub limit: f64,
+    /// The value has to be at least the limit, not at most.
+    #[prost(bool, tag = "4")]
+    pub at_least: bool,
+    #[prost(enumeration = "CriterionVerdict", tag = "5")]
+    pub verdict: i32,
+    /// In words: which pairs, which series, compared with what.
+    #[prost(string, tag = "6")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// A pair of series, and how far it moved.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PairDrift {
+    #[prost(string, tag = "1")]
+    pub one: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub other: ::prost::alloc::string::String,
+    #[prost(double, tag = "3")]
+    pub old_value: f64,
+    #[prost(double, tag = "4")]
+    pub new_value: f64,
+    /// How unlikely that is as noise alone (Fisher 1915); unset where that is not known.
+    #[prost(double, optional, tag = "5")]
+    pub z: ::core::option::Option<f64>,
+}
+/// A pair of series without enough to go by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PairLack {
+    #[prost(string, tag = "1")]
+    pub one: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub other: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub points: u32,
+    /// Why it has no value.
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
+}
+/// A series that makes a matrix indefinite.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SeriesWeight {
+    #[prost(string, tag = "1")]
+    pub series: ::prost::alloc::string::String,
+    /// Its part of the vector that belongs to the smallest eigenvalue.
+    #[prost(double, tag = "2")]
+    pub weight: f64,
+}
+/// That a matrix was indefinite, and the nearest one that is not was taken (Higham 2002).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MatrixRepair {
+    /// The largest change of a pair, and which.
+    #[prost(double, tag = "1")]
+    pub largest: f64,
+    #[prost(string, tag = "2")]
+    pub one: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub other: ::prost::alloc::string::String,
+    /// All changes together.
+    #[prost(double, tag = "4")]
+    pub frobenius: f64,
+    #[prost(uint32, tag = "5")]
+    pub steps: u32,
+}
+/// What is known of a version.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MatrixVersion {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(enumeration = "MatrixState", tag = "2")]
+    pub state: i32,
+    #[prost(message, optional, tag = "3")]
+    pub calculated_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// "scheduled" or "by hand".
+    #[prost(string, tag = "6")]
+    pub cause: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub window_from: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub window_until: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint32, tag = "9")]
+    pub series: u32,
+    /// The fewest rows that a pair has in common.
+    #[prost(uint32, tag = "10")]
+    pub fewest_points: u32,
+    #[prost(message, repeated, tag = "11")]
+    pub criteria: ::prost::alloc::vec::Vec<MatrixCriterion>,
+    /// Those that moved most against what was active, at most 10; and how much all moved, relative to what was active.
+    #[prost(message, repeated, tag = "12")]
+    pub worst: ::prost::alloc::vec::Vec<PairDrift>,
+    #[prost(double, optional, tag = "13")]
+    pub frobenius_ratio: ::core::option::Option<f64>,
+    /// Pairs without enough to go by, at most 100, and how many there are.
+    #[prost(message, repeated, tag = "14")]
+    pub lacking: ::prost::alloc::vec::Vec<PairLack>,
+    #[prost(uint32, tag = "15")]
+    pub lacking_total: u32,
+    /// Of these so many kept the value that was active.
+    #[prost(uint32, tag = "16")]
+    pub carried: u32,
+    /// What makes it indefinite, the heaviest first, at most 10.
+    #[prost(message, repeated, tag = "17")]
+    pub indefinite: ::prost::alloc::vec::Vec<SeriesWeight>,
+    #[prost(message, optional, tag = "18")]
+    pub repair: ::core::option::Option<MatrixRepair>,
+    /// The version that was active when it became so; 0: none.
+    #[prost(uint64, tag = "19")]
+    pub replaced: u64,
+    #[prost(message, optional, tag = "20")]
+    pub activated_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "21")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "22")]
+    pub ended_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "23")]
+    pub ended_reason: ::prost::alloc::string::String,
+    /// Whether its values are kept, so that one can go back to it.
+    #[prost(bool, tag = "24")]
+    pub kept: bool,
+    /// Names its series and values: the same on whatever host calculated it.
+    #[prost(string, tag = "25")]
+    pub digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Matrix {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Sorted.
+    #[prost(string, repeated, tag = "2")]
+    pub series: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Those above the diagonal, row by row: (0, 1), (0, 2), ..., (1, 2), ... The diagonal is 1.
+    #[prost(double, repeated, tag = "3")]
+    pub upper: ::prost::alloc::vec::Vec<f64>,
+    #[prost(string, tag = "4")]
+    pub digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateMatrixRequest {
+    /// Pairs without enough rows keep the value that is active, instead of having the matrix refused.
+    #[prost(bool, tag = "1")]
+    pub carry: bool,
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateMatrixResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub attached: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMatrixRequest {
+    /// 0: the one that the consumer is to use.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// 1 to 64 of a-z, A-Z, 0-9 and -\_.:/ as it reports its outcomes by; empty: the active one.
+    #[prost(string, tag = "2")]
+    pub consumer: ::prost::alloc::string::String,
+    /// Only what is known of it.
+    #[prost(bool, tag = "3")]
+    pub without_values: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetMatrixResponse {
+    #[prost(message, optional, tag = "1")]
+    pub matrix: ::core::option::Option<Matrix>,
+    #[prost(message, optional, tag = "2")]
+    pub about: ::core::option::Option<MatrixVersion>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchMatrixRequest {
+    /// 1 to 64 of a-z, A-Z, 0-9 and -\_.:/ as it reports its outcomes by; empty: the active one.
+    #[prost(string, tag = "1")]
+    pub consumer: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchMatrixResponse {
+    /// Unset: there is none.
+    #[prost(message, optional, tag = "1")]
+    pub matrix: ::core::option::Option<Matrix>,
+    /// It is being tried: outcomes with it are what it is judged by.
+    #[prost(bool, tag = "2")]
+    pub canary: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMatricesRequest {
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListMatricesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub versions: ::prost::alloc::vec::Vec<MatrixVersion>,
+    /// 0: none.
+    #[prost(uint64, tag = "2")]
+    pub active: u64,
+    /// The one that is being rolled out; 0: none.
+    #[prost(uint64, tag = "3")]
+    pub canary: u64,
+    #[prost(message, optional, tag = "4")]
+    pub next_update_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackMatrixRequest {
+    /// 0: the one before.
+    #[prost(uint64, tag = "1")]
+    pub to: u64,
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RollbackMatrixResponse {
+    /// What is active now.
+    #[prost(message, optional, tag = "1")]
+    pub active: ::core::option::Option<MatrixVersion>,
+}
+/// One arm of a stage.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct OutcomeArm {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(uint64, tag = "2")]
+    pub outcomes: u64,
+    #[prost(uint64, tag = "3")]
+    pub consumers: u64,
+    #[prost(double, optional, tag = "4")]
+    pub mean: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "5")]
+    pub deviation: ::core::option::Option<f64>,
+}
+/// A stage of a rollout.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RolloutStage {
+    /// Of the consumers that use the new matrix.
+    #[prost(uint32, tag = "1")]
+    pub percent: u32,
+    #[prost(enumeration = "StageState", tag = "2")]
+    pub state: i32,
+    #[prost(message, optional, tag = "3")]
+    pub began_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What was active. At 100 % nobody uses it any more: what was reported of it until then stands for it.
+    #[prost(message, optional, tag = "5")]
+    pub control: ::core::option::Option<OutcomeArm>,
+    #[prost(message, optional, tag = "6")]
+    pub canary: ::core::option::Option<OutcomeArm>,
+    #[prost(bool, tag = "7")]
+    pub control_frozen: bool,
+    /// The mean of the canary over that of the control, less one; unset where it is undefined.
+    #[prost(double, optional, tag = "8")]
+    pub lift: ::core::option::Option<f64>,
+    /// The p that stays valid however often it is looked at, of what speaks for harm, and below what it is harm.
+    #[prost(double, optional, tag = "9")]
+    pub p_harm: ::core::option::Option<f64>,
+    #[prost(double, tag = "10")]
+    pub alpha: f64,
+    /// The smaller arm needs so many outcomes.
+    #[prost(uint64, tag = "11")]
+    pub needed: u64,
+    /// In words.
+    #[prost(string, tag = "12")]
+    pub verdict: ::prost::alloc::string::String,
+    /// Outcomes that are older than the stage, of versions that are in neither arm, and that are no numbers.
+    #[prost(uint64, tag = "13")]
+    pub late: u64,
+    #[prost(uint64, tag = "14")]
+    pub other_version: u64,
+    #[prost(uint64, tag = "15")]
+    pub rejected: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Rollout {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(uint64, tag = "2")]
+    pub control: u64,
+    /// Oldest first; the last is the one that goes on, unless `ended_at` is set.
+    #[prost(message, repeated, tag = "3")]
+    pub stages: ::prost::alloc::vec::Vec<RolloutStage>,
+    #[prost(message, optional, tag = "4")]
+    pub began_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "5")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// "active", "rolled back"; empty while it goes on.
+    #[prost(string, tag = "6")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRolloutRequest {
+    /// 0: the one that goes on, else the last one.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRolloutResponse {
+    /// Unset: there was none.
+    #[prost(message, optional, tag = "1")]
+    pub rollout: ::core::option::Option<Rollout>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdvanceRolloutRequest {
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AdvanceRolloutResponse {
+    #[prost(message, optional, tag = "1")]
+    pub rollout: ::core::option::Option<Rollout>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AbortRolloutRequest {
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AbortRolloutResponse {
+    #[prost(message, optional, tag = "1")]
+    pub rollout: ::core::option::Option<Rollout>,
+}
+/// How a consumer fared with one version of the matrix. The two columns have the same length.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OutcomeColumn {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// When each was, in nanoseconds since 1970, UTC.
+    #[prost(sfixed64, repeated, tag = "2")]
+    pub unix_nanos: ::prost::alloc::vec::Vec<i64>,
+    /// Whatever the consumer is to be good at, the more the better: what it earned, or less what it was wrong by.
+    #[prost(double, repeated, tag = "3")]
+    pub value: ::prost::alloc::vec::Vec<f64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportMatrixOutcomesRequest {
+    /// The consumer, as in WatchMatrix: 1 to 64 of a-z, A-Z, 0-9 and -\_.:/
+    #[prost(string, tag = "1")]
+    pub producer: ::prost::alloc::string::String,
+    /// From 1, and greater with each batch.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// At most 100,000 outcomes in all.
+    #[prost(message, repeated, tag = "3")]
+    pub columns: ::prost::alloc::vec::Vec<OutcomeColumn>,
+}
+/// What became of a batch that is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportMatrixOutcomesResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The batch was durable before.
+    #[prost(bool, tag = "2")]
+    pub repeated_batch: bool,
+    /// Outcomes that the stage is judged by.
+    #[prost(uint32, tag = "3")]
+    pub counted: u32,
+    /// Those from before the stage.
+    #[prost(uint32, tag = "4")]
+    pub late: u32,
+    /// Those of versions that are not on trial.
+    #[prost(uint32, tag = "5")]
+    pub other_version: u32,
+    /// Those that are none.
+    #[prost(uint32, tag = "6")]
+    pub rejected: u32,
+}
+/// How a version stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MatrixState {
+    Unspecified = 0,
+    /// It is valid, and a share of the consumers uses it.
+    Canary = 1,
+    /// It is what consumers use.
+    Active = 2,
+    /// It was active, until a later one was.
+    Superseded = 3,
+    /// It is not valid, and was never used.
+    Rejected = 4,
+    /// It was harmful, or somebody went back from it.
+    RolledBack = 5,
+}
+impl MatrixState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MATRIX_STATE_UNSPECIFIED",
+            Self::Canary => "MATRIX_STATE_CANARY",
+            Self::Active => "MATRIX_STATE_ACTIVE",
+            Self::Superseded => "MATRIX_STATE_SUPERSEDED",
+            Self::Rejected => "MATRIX_STATE_REJECTED",
+            Self::RolledBack => "MATRIX_STATE_ROLLED_BACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MATRIX_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "MATRIX_STATE_CANARY" => Some(Self::Canary),
+            "MATRIX_STATE_ACTIVE" => Some(Self::Active),
+            "MATRIX_STATE_SUPERSEDED" => Some(Self::Superseded),
+            "MATRIX_STATE_REJECTED" => Some(Self::Rejected),
+            "MATRIX_STATE_ROLLED_BACK" => Some(Self::RolledBack),
+            _ => None,
+        }
+    }
+}
+/// What came of a criterion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CriterionVerdict {
+    Unspecified = 0,
+    Pass = 1,
+    Fail = 2,
+    /// It can't be said. Only where there is no older matrix to compare with does that not speak against it.
+    Unknown = 3,
+}
+impl CriterionVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CRITERION_VERDICT_UNSPECIFIED",
+            Self::Pass => "CRITERION_VERDICT_PASS",
+            Self::Fail => "CRITERION_VERDICT_FAIL",
+            Self::Unknown => "CRITERION_VERDICT_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CRITERION_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "CRITERION_VERDICT_PASS" => Some(Self::Pass),
+            "CRITERION_VERDICT_FAIL" => Some(Self::Fail),
+            "CRITERION_VERDICT_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// How a stage stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StageState {
+    Unspecified = 0,
+    /// It waits for outcomes.
+    Waiting = 1,
+    /// The consumers are not split as they should be, so that nothing is made of it.
+    Held = 2,
+    /// It showed no harm.
+    Passed = 3,
+    /// It showed harm.
+    Harmful = 4,
+    /// Somebody went on, or ended the rollout.
+    Forced = 5,
+}
+impl StageState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STAGE_STATE_UNSPECIFIED",
+            Self::Waiting => "STAGE_STATE_WAITING",
+            Self::Held => "STAGE_STATE_HELD",
+            Self::Passed => "STAGE_STATE_PASSED",
+            Self::Harmful => "STAGE_STATE_HARMFUL",
+            Self::Forced => "STAGE_STATE_FORCED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STAGE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STAGE_STATE_WAITING" => Some(Self::Waiting),
+            "STAGE_STATE_HELD" => Some(Self::Held),
+            "STAGE_STATE_PASSED" => Some(Self::Passed),
+            "STAGE_STATE_HARMFUL" => Some(Self::Harmful),
+            "STAGE_STATE_FORCED" => Some(Self::Forced),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod matrix_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The correlation matrices of this host. A new one is used by a small share of the consumers first, and by more of them as
+    /// long as what they report shows no harm.
+    #[derive(Debug, Clone)]
+    pub struct MatrixServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl MatrixServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> MatrixServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> MatrixServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            MatrixServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Calculates a matrix from the window of series. One that is valid is rolled out, the first is active at once; one that is
+        /// not is kept as rejected, and nothing else changes. A second caller is attached to the run going on. Fails with
+        /// ROLLOUT_RUNNING, SERIES_UNAVAILABLE, SERIES_MISSING, PLAN_CHANGED; the run with MATRIX_REJECTED.
+        pub async fn update_matrix(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/UpdateMatrix",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "UpdateMatrix"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What UpdateMatrix would do: the matrix is calculated and held against each criterion, and not kept. Fails as it does.
+        pub async fn plan_update_matrix(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateMatrixRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/PlanUpdateMatrix",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "PlanUpdateMatrix"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The matrix that a consumer is to use, or one by its version, with what is known of it. Fails with MATRIX_NOT_FOUND,
+        /// CONSUMER_INVALID.
+        pub async fn get_matrix(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/GetMatrix",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "GetMatrix"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells the matrix that a consumer is to use, and again whenever it is another one. An answer without a matrix says that
+        /// there is none yet. Fails with CONSUMER_INVALID, READER_SLOW.
+        pub async fn watch_matrix(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchMatrixResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/WatchMatrix",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "WatchMatrix"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The versions, newest first. Fails with LIMIT_INVALID.
+        pub async fn list_matrices(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListMatricesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMatricesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/ListMatrices",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "ListMatrices"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Goes back: where a rollout goes on it ends, and all consumers use what was active before it; else the version before
+        /// the active one becomes active, or the one that is named. To name the one that was left undoes it. Fails with
+        /// MATRIX_NOT_FOUND, MATRIX_REJECTED, REASON_MISSING, PLAN_CHANGED.
+        pub async fn rollback_matrix(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/RollbackMatrix",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "RollbackMatrix"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RollbackMatrix would do. Fails as it does, but asks for no reason.
+        pub async fn plan_rollback_matrix(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollbackMatrixRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/PlanRollbackMatrix",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.MatrixService", "PlanRollbackMatrix"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The rollout that goes on, or the last one, with what consumers reported in each stage.
+        pub async fn get_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/GetRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "GetRollout"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Goes on to the next stage by hand; after the last one the matrix is active. It is recorded as forced. Fails with
+        /// ROLLOUT_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
+        pub async fn advance_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AdvanceRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AdvanceRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/AdvanceRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "AdvanceRollout"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What AdvanceRollout would do. Fails as it does, but asks for no reason.
+        pub async fn plan_advance_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AdvanceRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/PlanAdvanceRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.MatrixService", "PlanAdvanceRollout"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends the rollout: all consumers use the active matrix again. Fails with ROLLOUT_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
+        pub async fn abort_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AbortRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AbortRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/AbortRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "AbortRollout"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What AbortRollout would do. Fails as it does, but asks for no reason.
+        pub async fn plan_abort_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AbortRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/PlanAbortRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "PlanAbortRollout"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes in how consumers fared with a matrix, batch by batch, and answers each batch once it is durable, as
+        /// BaselineService/Observe does. The stage that goes on is judged after each batch. Fails with BATCH_INVALID, which
+        /// nothing of that batch survives, TOO_MANY_PRODUCERS, SERIES_UNAVAILABLE, STORAGE_FAILED; what was answered before that
+        /// is durable.
+        pub async fn report_matrix_outcomes(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ReportMatrixOutcomesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<super::ReportMatrixOutcomesResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/ReportMatrixOutcomes",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.MatrixService", "ReportMatrixOutcomes"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod matrix_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with MatrixServiceServer.
+    #[async_trait]
+    pub trait MatrixService: std::marker::Send + std::marker::Sync + 'static {
+        /// Calculates a matrix from the window of series. One that is valid is rolled out, the first is active at once; one that is
+        /// not is kept as rejected, and nothing else changes. A second caller is attached to the run going on. Fails with
+        /// ROLLOUT_RUNNING, SERIES_UNAVAILABLE, SERIES_MISSING, PLAN_CHANGED; the run with MATRIX_REJECTED.
+        async fn update_matrix(
+            &self,
+            request: tonic::Request<super::UpdateMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateMatrixResponse>,
+            tonic::Status,
+        >;
+        /// What UpdateMatrix would do: the matrix is calculated and held against each criterion, and not kept. Fails as it does.
+        async fn plan_update_matrix(
+            &self,
+            request: tonic::Request<super::UpdateMatrixRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// The matrix that a consumer is to use, or one by its version, with what is known of it. Fails with MATRIX_NOT_FOUND,
+        /// CONSUMER_INVALID.
+        async fn get_matrix(
+            &self,
+            request: tonic::Request<super::GetMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMatrixResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchMatrix method.
+        type WatchMatrixStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchMatrixResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells the matrix that a consumer is to use, and again whenever it is another one. An answer without a matrix says that
+        /// there is none yet. Fails with CONSUMER_INVALID, READER_SLOW.
+        async fn watch_matrix(
+            &self,
+            request: tonic::Request<super::WatchMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchMatrixStream>,
+            tonic::Status,
+        >;
+        /// The versions, newest first. Fails with LIMIT_INVALID.
+        async fn list_matrices(
+            &self,
+            request: tonic::Request<super::ListMatricesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMatricesResponse>,
+            tonic::Status,
+        >;
+        /// Goes back: where a rollout goes on it ends, and all consumers use what was active before it; else the version before
+        /// the active one becomes active, or the one that is named. To name the one that was left undoes it. Fails with
+        /// MATRIX_NOT_FOUND, MATRIX_REJECTED, REASON_MISSING, PLAN_CHANGED.
+        async fn rollback_matrix(
+            &self,
+            request: tonic::Request<super::RollbackMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackMatrixResponse>,
+            tonic::Status,
+        >;
+        /// What RollbackMatrix would do. Fails as it does, but asks for no reason.
+        async fn plan_rollback_matrix(
+            &self,
+            request: tonic::Request<super::RollbackMatrixRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// The rollout that goes on, or the last one, with what consumers reported in each stage.
+        async fn get_rollout(
+            &self,
+            request: tonic::Request<super::GetRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRolloutResponse>,
+            tonic::Status,
+        >;
+        /// Goes on to the next stage by hand; after the last one the matrix is active. It is recorded as forced. Fails with
+        /// ROLLOUT_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
+        async fn advance_rollout(
+            &self,
+            request: tonic::Request<super::AdvanceRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AdvanceRolloutResponse>,
+            tonic::Status,
+        >;
+        /// What AdvanceRollout would do. Fails as it does, but asks for no reason.
+        async fn plan_advance_rollout(
+            &self,
+            request: tonic::Request<super::AdvanceRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Ends the rollout: all consumers use the active matrix again. Fails with ROLLOUT_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
+        async fn abort_rollout(
+            &self,
+            request: tonic::Request<super::AbortRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AbortRolloutResponse>,
+            tonic::Status,
+        >;
+        /// What AbortRollout would do. Fails as it does, but asks for no reason.
+        async fn plan_abort_rollout(
+            &self,
+            request: tonic::Request<super::AbortRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Server streaming response type for the ReportMatrixOutcomes method.
+        type ReportMatrixOutcomesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::ReportMatrixOutcomesResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes in how consumers fared with a matrix, batch by batch, and answers each batch once it is durable, as
+        /// BaselineService/Observe does. The stage that goes on is judged after each batch. Fails with BATCH_INVALID, which
+        /// nothing of that batch survives, TOO_MANY_PRODUCERS, SERIES_UNAVAILABLE, STORAGE_FAILED; what was answered before that
+        /// is durable.
+        async fn report_matrix_outcomes(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ReportMatrixOutcomesRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ReportMatrixOutcomesStream>,
+            tonic::Status,
+        >;
+    }
+    /// The correlation matrices of this host. A new one is used by a small share of the consumers first, and by more of them as
+    /// long as what they report shows no harm.
+    #[derive(Debug)]
+    pub struct MatrixServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> MatrixServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for MatrixServiceServer<T>
+    where
+        T: MatrixService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.MatrixService/UpdateMatrix" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateMatrixSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::UpdateMatrixRequest>
+                    for UpdateMatrixSvc<T> {
+                        type Response = super::UpdateMatrixResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateMatrixRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::update_matrix(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateMatrixSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/PlanUpdateMatrix" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanUpdateMatrixSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::UpdateMatrixRequest>
+                    for PlanUpdateMatrixSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateMatrixRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::plan_update_matrix(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanUpdateMatrixSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/GetMatrix" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetMatrixSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::GetMatrixRequest>
+                    for GetMatrixSvc<T> {
+                        type Response = super::GetMatrixResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetMatrixRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::get_matrix(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetMatrixSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/WatchMatrix" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchMatrixSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::ServerStreamingService<super::WatchMatrixRequest>
+                    for WatchMatrixSvc<T> {
+                        type Response = super::WatchMatrixResponse;
+                        type ResponseStream = T::WatchMatrixStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchMatrixRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::watch_matrix(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchMatrixSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/ListMatrices" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListMatricesSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::ListMatricesRequest>
+                    for ListMatricesSvc<T> {
+                        type Response = super::ListMatricesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListMatricesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::list_matrices(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListMatricesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/RollbackMatrix" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackMatrixSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::RollbackMatrixRequest>
+                    for RollbackMatrixSvc<T> {
+                        type Response = super::RollbackMatrixResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackMatrixRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::rollback_matrix(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackMatrixSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/PlanRollbackMatrix" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRollbackMatrixSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::RollbackMatrixRequest>
+                    for PlanRollbackMatrixSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackMatrixRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::plan_rollback_matrix(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRollbackMatrixSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/GetRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRolloutSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::GetRolloutRequest>
+                    for GetRolloutSvc<T> {
+                        type Response = super::GetRolloutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::get_rollout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRolloutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/AdvanceRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct AdvanceRolloutSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AdvanceRolloutRequest>
+                    for AdvanceRolloutSvc<T> {
+                        type Response = super::AdvanceRolloutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AdvanceRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::advance_rollout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AdvanceRolloutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/PlanAdvanceRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanAdvanceRolloutSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AdvanceRolloutRequest>
+                    for PlanAdvanceRolloutSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AdvanceRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::plan_advance_rollout(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanAdvanceRolloutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/AbortRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct AbortRolloutSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AbortRolloutRequest>
+                    for AbortRolloutSvc<T> {
+                        type Response = super::AbortRolloutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AbortRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::abort_rollout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AbortRolloutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/PlanAbortRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanAbortRolloutSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AbortRolloutRequest>
+                    for PlanAbortRolloutSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AbortRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::plan_abort_rollout(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanAbortRolloutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/ReportMatrixOutcomes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportMatrixOutcomesSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::StreamingService<super::ReportMatrixOutcomesRequest>
+                    for ReportMatrixOutcomesSvc<T> {
+                        type Response = super::ReportMatrixOutcomesResponse;
+                        type ResponseStream = T::ReportMatrixOutcomesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ReportMatrixOutcomesRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::report_matrix_outcomes(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportMatrixOutcomesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for MatrixServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.MatrixService";
+    impl<T> tonic::server::NamedService for MatrixServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// One entry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OplogEntry {
@@ -21948,6 +23726,753 @@ pub mod schedule_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "genesis.v1.ScheduleService";
     impl<T> tonic::server::NamedService for ScheduleServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Values of one series. The two columns have the same length.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SeriesColumn {
+    /// 1 to 64 of a-z, A-Z, 0-9 and -\_.:/
+    #[prost(string, tag = "1")]
+    pub series: ::prost::alloc::string::String,
+    /// Of when each is, in nanoseconds since 1970, UTC.
+    #[prost(sfixed64, repeated, tag = "2")]
+    pub unix_nanos: ::prost::alloc::vec::Vec<i64>,
+    /// What is no number, or infinite, is a value that is missing: it is counted, and what was there stays.
+    #[prost(double, repeated, tag = "3")]
+    pub value: ::prost::alloc::vec::Vec<f64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PushSeriesRequest {
+    /// Who sends, the same for all batches of it, also on later streams: 1 to 64 of a-z, A-Z, 0-9 and -\_.:/
+    #[prost(string, tag = "1")]
+    pub producer: ::prost::alloc::string::String,
+    /// From 1, and greater with each batch.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// At most 100,000 values in all.
+    #[prost(message, repeated, tag = "3")]
+    pub columns: ::prost::alloc::vec::Vec<SeriesColumn>,
+}
+/// What became of a batch that is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PushSeriesResponse {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The batch was durable before.
+    #[prost(bool, tag = "2")]
+    pub repeated_batch: bool,
+    /// Values that are the last of their bucket by now.
+    #[prost(uint32, tag = "3")]
+    pub counted: u32,
+    /// Those before the last of their bucket.
+    #[prost(uint32, tag = "4")]
+    pub superseded: u32,
+    /// Those that are no numbers: they are missing.
+    #[prost(uint32, tag = "5")]
+    pub missing: u32,
+    /// Those that are older than the window.
+    #[prost(uint32, tag = "6")]
+    pub late: u32,
+    /// Those that are none: a time in the future, a price that is not above 0.
+    #[prost(uint32, tag = "7")]
+    pub rejected: u32,
+    /// Those of series for which there is no room.
+    #[prost(uint32, tag = "8")]
+    pub unknown: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Series {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "SeriesKind", tag = "2")]
+    pub kind: i32,
+    /// Whether matrices are calculated with it.
+    #[prost(bool, tag = "3")]
+    pub used: bool,
+    /// Of when the first and the last value within the window are; unset where there is none.
+    #[prost(message, optional, tag = "4")]
+    pub first_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "5")]
+    pub last_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(double, tag = "6")]
+    pub last_value: f64,
+    /// Buckets of the window with a value.
+    #[prost(uint64, tag = "7")]
+    pub points: u64,
+    /// Buckets without one between the first and the last.
+    #[prost(uint64, tag = "8")]
+    pub missing: u64,
+    /// Runs of those.
+    #[prost(uint64, tag = "9")]
+    pub gaps: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSeriesRequest {
+    /// Such as "BTC\*"; empty: all.
+    #[prost(string, tag = "1")]
+    pub pattern: ::prost::alloc::string::String,
+    /// 1 to 1000; 0: all.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSeriesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub series: ::prost::alloc::vec::Vec<Series>,
+    /// How long a bucket is, in seconds, and how long the window.
+    #[prost(uint32, tag = "2")]
+    pub bucket_seconds: u32,
+    #[prost(uint64, tag = "3")]
+    pub window_seconds: u64,
+    /// Of the file, in bytes.
+    #[prost(uint64, tag = "4")]
+    pub file_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSeriesGapsRequest {
+    #[prost(string, tag = "1")]
+    pub series: ::prost::alloc::string::String,
+    /// 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+/// Buckets in a row without a value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeriesGap {
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Not part of it.
+    #[prost(message, optional, tag = "2")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint64, tag = "3")]
+    pub buckets: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSeriesGapsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub gaps: ::prost::alloc::vec::Vec<SeriesGap>,
+    /// How many there are.
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSeriesBlocksRequest {}
+/// The sums of one day.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSeriesBlocksResponse {
+    /// Days since 1970, UTC.
+    #[prost(uint32, tag = "1")]
+    pub day: u32,
+    /// Sorted.
+    #[prost(string, repeated, tag = "2")]
+    pub series: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In the form of genesis-stats; a large one comes in pieces, of which all but the last say that there is more.
+    #[prost(bytes = "vec", tag = "3")]
+    pub block: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    #[prost(uint32, tag = "5")]
+    pub bucket_seconds: u32,
+    /// Hosts count a day's values once: blocks of one host and day are never added.
+    #[prost(string, tag = "6")]
+    pub host: ::prost::alloc::string::String,
+}
+/// What the values of a series are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SeriesKind {
+    Unspecified = 0,
+    /// Prices: a matrix is calculated from the logarithms of the ratio of each to the one before.
+    Prices = 1,
+    /// Returns: a matrix is calculated from them as they are.
+    Returns = 2,
+}
+impl SeriesKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SERIES_KIND_UNSPECIFIED",
+            Self::Prices => "SERIES_KIND_PRICES",
+            Self::Returns => "SERIES_KIND_RETURNS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SERIES_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "SERIES_KIND_PRICES" => Some(Self::Prices),
+            "SERIES_KIND_RETURNS" => Some(Self::Returns),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod series_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The series of this host. Programs push values as they come; of each series and bucket of time the last value counts.
+    #[derive(Debug, Clone)]
+    pub struct SeriesServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SeriesServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SeriesServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SeriesServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SeriesServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes values in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
+        /// one producer count in the order of their sequence, and one that was durable before counts no more. Fails with
+        /// BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS, SERIES_UNAVAILABLE, STORAGE_FAILED; what was
+        /// answered before that is durable.
+        pub async fn push_series(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::PushSeriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::PushSeriesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/PushSeries",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.SeriesService", "PushSeries"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// The series, by name, and how complete each is within the window. Fails with PATTERN_INVALID, LIMIT_INVALID,
+        /// SERIES_UNAVAILABLE.
+        pub async fn list_series(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSeriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/ListSeries",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.SeriesService", "ListSeries"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Where a series has no values, the longest gaps first. Fails with SERIES_NOT_FOUND, LIMIT_INVALID, SERIES_UNAVAILABLE.
+        pub async fn list_series_gaps(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSeriesGapsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesGapsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/ListSeriesGaps",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.SeriesService", "ListSeriesGaps"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The sums of each day of the window, from which a matrix is calculated, to be merged with those of other hosts. Fails
+        /// with SERIES_UNAVAILABLE, STORAGE_FAILED.
+        pub async fn list_series_blocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSeriesBlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListSeriesBlocksResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/ListSeriesBlocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.SeriesService", "ListSeriesBlocks"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod series_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SeriesServiceServer.
+    #[async_trait]
+    pub trait SeriesService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the PushSeries method.
+        type PushSeriesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PushSeriesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes values in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
+        /// one producer count in the order of their sequence, and one that was durable before counts no more. Fails with
+        /// BATCH_INVALID, which nothing of that batch survives, TOO_MANY_PRODUCERS, SERIES_UNAVAILABLE, STORAGE_FAILED; what was
+        /// answered before that is durable.
+        async fn push_series(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PushSeriesRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::PushSeriesStream>, tonic::Status>;
+        /// The series, by name, and how complete each is within the window. Fails with PATTERN_INVALID, LIMIT_INVALID,
+        /// SERIES_UNAVAILABLE.
+        async fn list_series(
+            &self,
+            request: tonic::Request<super::ListSeriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesResponse>,
+            tonic::Status,
+        >;
+        /// Where a series has no values, the longest gaps first. Fails with SERIES_NOT_FOUND, LIMIT_INVALID, SERIES_UNAVAILABLE.
+        async fn list_series_gaps(
+            &self,
+            request: tonic::Request<super::ListSeriesGapsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesGapsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ListSeriesBlocks method.
+        type ListSeriesBlocksStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::ListSeriesBlocksResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The sums of each day of the window, from which a matrix is calculated, to be merged with those of other hosts. Fails
+        /// with SERIES_UNAVAILABLE, STORAGE_FAILED.
+        async fn list_series_blocks(
+            &self,
+            request: tonic::Request<super::ListSeriesBlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ListSeriesBlocksStream>,
+            tonic::Status,
+        >;
+    }
+    /// The series of this host. Programs push values as they come; of each series and bucket of time the last value counts.
+    #[derive(Debug)]
+    pub struct SeriesServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SeriesServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SeriesServiceServer<T>
+    where
+        T: SeriesService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.SeriesService/PushSeries" => {
+                    #[allow(non_camel_case_types)]
+                    struct PushSeriesSvc<T: SeriesService>(pub Arc<T>);
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::StreamingService<super::PushSeriesRequest>
+                    for PushSeriesSvc<T> {
+                        type Response = super::PushSeriesResponse;
+                        type ResponseStream = T::PushSeriesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PushSeriesRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeriesService>::push_series(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PushSeriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.SeriesService/ListSeries" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSeriesSvc<T: SeriesService>(pub Arc<T>);
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::UnaryService<super::ListSeriesRequest>
+                    for ListSeriesSvc<T> {
+                        type Response = super::ListSeriesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSeriesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeriesService>::list_series(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSeriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.SeriesService/ListSeriesGaps" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSeriesGapsSvc<T: SeriesService>(pub Arc<T>);
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::UnaryService<super::ListSeriesGapsRequest>
+                    for ListSeriesGapsSvc<T> {
+                        type Response = super::ListSeriesGapsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSeriesGapsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeriesService>::list_series_gaps(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSeriesGapsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.SeriesService/ListSeriesBlocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSeriesBlocksSvc<T: SeriesService>(pub Arc<T>);
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::ServerStreamingService<
+                        super::ListSeriesBlocksRequest,
+                    > for ListSeriesBlocksSvc<T> {
+                        type Response = super::ListSeriesBlocksResponse;
+                        type ResponseStream = T::ListSeriesBlocksStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSeriesBlocksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeriesService>::list_series_blocks(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSeriesBlocksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SeriesServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.SeriesService";
+    impl<T> tonic::server::NamedService for SeriesServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

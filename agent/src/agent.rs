@@ -30,6 +30,7 @@ use crate::operations::health::{self, Health, Latencies};
 use crate::operations::logs::Logs;
 use crate::operations::logs::make_room::MakeRoom;
 use crate::operations::logs::metrics::Metrics;
+use crate::operations::matrices::{self, Matrices};
 use crate::operations::recovery::{self, Recovery};
 use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
@@ -159,6 +160,7 @@ impl Agent {
         let breaker_metrics = breaker::Metrics::register(&mut registry);
         let baseline_metrics = baselines::Metrics::register(&mut registry);
         let experiment_metrics = experiments::Metrics::register(&mut registry);
+        let matrix_metrics = matrices::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
         let certificate_metrics = certificates::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
@@ -247,6 +249,11 @@ impl Agent {
             (config.experiments.clone(), places.trades()),
             (experiment_metrics, bell.clone()),
         )?;
+        let matrices = Matrices::open(
+            (state.clone(), outside.clone(), runs.clone(), host.id.clone()),
+            (config.matrices.clone(), places.series()),
+            (matrix_metrics, bell.clone()),
+        )?;
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -289,6 +296,7 @@ impl Agent {
                 Arc::clone(&breaker) as Arc<dyn Follower>,
                 Arc::clone(&baselines) as Arc<dyn Follower>,
                 Arc::clone(&experiments) as Arc<dyn Follower>,
+                Arc::clone(&matrices) as Arc<dyn Follower>,
                 Arc::clone(&database) as Arc<dyn Follower>,
                 Arc::clone(&backup) as Arc<dyn Follower>,
                 Arc::clone(&certificates) as Arc<dyn Follower>,
@@ -310,6 +318,7 @@ impl Agent {
             breaker,
             baselines,
             experiments,
+            matrices,
             database,
             backup,
             certificates,
@@ -333,6 +342,7 @@ impl Agent {
             breaker,
             baselines,
             experiments,
+            matrices,
             database,
             backup,
             certificates,
@@ -348,6 +358,7 @@ impl Agent {
             Arc::clone(&breaker) as Arc<dyn Source>,
             Arc::clone(&baselines) as Arc<dyn Source>,
             Arc::clone(&experiments) as Arc<dyn Source>,
+            Arc::clone(&matrices) as Arc<dyn Source>,
             Arc::clone(&database) as Arc<dyn Source>,
             Arc::clone(&backup) as Arc<dyn Source>,
             Arc::new(certificates::Told(Arc::clone(&certificates))),
@@ -368,6 +379,7 @@ impl Agent {
             breaker: Arc::clone(&breaker),
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
+            matrices: Arc::clone(&matrices),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
@@ -387,6 +399,7 @@ impl Agent {
             breaker: Arc::clone(&breaker),
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
+            matrices: Arc::clone(&matrices),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
@@ -408,6 +421,7 @@ impl Agent {
             breaker: Arc::clone(&breaker),
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
+            matrices: Arc::clone(&matrices),
             database: database::rpc::Service { databases: Arc::clone(&database), sessions },
             backup,
             certificates: Arc::clone(&certificates),
@@ -440,6 +454,7 @@ impl Agent {
             tokio::spawn(Arc::clone(&baselines).scrape()),
             tokio::spawn(baselines.serve()),
             tokio::spawn(experiments.serve()),
+            tokio::spawn(matrices.serve()),
             tokio::spawn(Arc::clone(&certificates).serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),

@@ -1,6 +1,8 @@
 //! Batches of a producer that are answered once they are durable, and count once: what the file of observations and that
 //! of trades have in common.
 
+mod trouble;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use genesis_storage::Producer;
 
 use crate::error::{Error, Result};
+pub use trouble::Trouble;
 
 /// So many producers are known at a time.
 pub const PRODUCERS: usize = 10_000;

@@ -16,6 +16,7 @@ use crate::operations::database;
 use crate::operations::experiments;
 use crate::operations::health;
 use crate::operations::logs;
+use crate::operations::matrices;
 use crate::operations::recovery::Contacts;
 
 pub mod means;
@@ -97,6 +98,8 @@ pub struct Config {
     pub baselines: baselines::Config,
     /// Strategy A/B tests.
     pub experiments: experiments::Config,
+    /// Correlation matrices.
+    pub matrices: matrices::Config,
     /// Databases.
     pub database: database::Config,
     /// Backups.
@@ -149,6 +152,7 @@ impl Config {
         let breaker = breaker::Config::read(&root);
         let baselines = baselines::Config::read(&root);
         let experiments = experiments::Config::read(&root);
+        let matrices = matrices::Config::read(&root);
         let database = database::Config::read(&root);
         let backup = backup::Config::read(&root, places, &backed_up(&database));
         let certificates = certificates::Config::read(&root, places);
@@ -166,6 +170,7 @@ impl Config {
             breaker,
             baselines,
             experiments,
+            matrices,
             database,
             backup,
             certificates,

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod alerts;
 pub mod batches;
+pub mod bits;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -21,6 +21,7 @@ use crate::tables::holds::{Holds, HoldsWriting};
 use crate::tables::identity::{Identities, IdentitiesWriting};
 use crate::tables::incidents::{Incidents, IncidentsWriting};
 use crate::tables::jobs::{Jobs, JobsBookkeeping, JobsWriting};
+use crate::tables::matrices::{Matrices, MatricesWriting};
 use crate::tables::oplog::Oplog;
 use crate::tables::parameters::{Parameters, ParametersWriting};
 use crate::tables::requests::{Requests, RequestsBookkeeping};
@@ -137,6 +138,11 @@ impl<'t> Reading<'t> {
         Experiments::new(self.source)
     }
 
+    /// Correlation matrices.
+    pub fn matrices(&self) -> Matrices<'t> {
+        Matrices::new(self.source)
+    }
+
     /// The parameters of strategies.
     pub fn parameters(&self) -> Parameters<'t> {
         Parameters::new(self.source)
@@ -239,6 +245,11 @@ impl<'t> Writing<'t> {
     /// Experiments.
     pub fn experiments(&self) -> ExperimentsWriting<'t> {
         ExperimentsWriting::new(self.sink)
+    }
+
+    /// Correlation matrices.
+    pub fn matrices(&self) -> MatricesWriting<'t> {
+        MatricesWriting::new(self.sink)
     }
 
     /// The parameters of strategies.

@@ -27,6 +27,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod trades;
+mod values;
 mod view;
 
 pub use capability::{Bookkeeping, Reading, Writing};
@@ -75,6 +76,10 @@ pub use tables::holds::{HoldRecord, Holds, HoldsWriting};
 pub use tables::identity::{Identities, IdentitiesWriting, Identity};
 pub use tables::incidents::{IncidentRecord, Incidents, IncidentsWriting};
 pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};
+pub use tables::matrices::{
+    CriterionRecord, LackRecord, Matrices, MatricesWriting, MatrixRecord, MovedRecord,
+    PeriodRecord, RepairRecord, RolloutRecord, StageRecord,
+};
 pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
 pub use tables::parameters::{KEPT_VERSIONS, ParameterRecord, Parameters, ParametersWriting};
 pub use tables::requests::{RequestRecord, Requests, RequestsBookkeeping};
@@ -90,3 +95,4 @@ pub use tables::series::Series;
 pub use tables::sources::{HeadRecord, SourceRecord, Sources, SourcesWriting, StreamRecord};
 pub use tables::tallies::{Day, Tallies, TalliesWriting};
 pub use trades::{Trades, TradesReading, TradesWriting};
+pub use values::{Values, ValuesReading, ValuesWriting};

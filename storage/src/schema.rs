@@ -122,6 +122,8 @@ tables! {
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
     BASELINES: (Name, u32) => Bytes = "baselines"; "Operation and generation to `BaselineRecord`."
     EXPERIMENTS: u64 => Bytes = "experiments"; "Number to `ExperimentRecord`."
+    MATRICES: u64 => Bytes = "matrices"; "Version to `MatrixRecord`."
+    MATRIX_VALUES: u64 => Bytes = "matrix_values"; "Version to a matrix, in the form of the statistics."
     PARAMETERS: (Name, u64) => Bytes = "parameters"; "Strategy, slash and parameter, and version to `ParameterRecord`."
     BASELINE_EPISODES: Name => Bytes = "baseline_episodes"; "Episode id (ULID) to `EpisodeRecord`."
 }
@@ -182,6 +184,32 @@ pub(crate) mod trades {
         DAYS: (u64, u32) => Bytes = "days"; "Experiment and days since 1970 to the moments of that day."
         UNITS: (u64, u64) => u8 = "units"; "Experiment and what stands for a unit to the arm that it is in."
         LATE: (u64, u64) => Bytes = "late"; "Experiment and number to trades that came too late to count."
+    }
+}
+
+/// The tables of the file with the values of series.
+#[allow(dead_code)] // It is not copied.
+pub(crate) mod values {
+    use super::{Bytes, Name, Schema};
+    use crate::copy::{compare_table, copy_table};
+    use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+
+    /// The schema version that this build writes, and the newest that it reads.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// The file with the values.
+    pub(crate) static SCHEMA: Schema =
+        Schema { meta: VALUES, version: VERSION, create_tables, has_tables };
+
+    tables! {
+        VALUES: Name => Bytes = "values"; "Single rows, by the names below."
+        NAMES: Name => u32 = "names"; "Series to its number, by which the other tables name it."
+        PRODUCERS: Name => (u64, i64) = "producers"; "Producer to its greatest sequence, and when that came, in milliseconds since 1970."
+        HOURS: (u32, u32) => Bytes = "hours"; "Hours since 1970 and series to the values of that hour."
+        REVISIONS: u32 => u64 = "revisions"; "Days since 1970 to how often the values of that day were changed."
+        BLOCKS: u32 => Bytes = "blocks"; "Days since 1970 to the sums of that day, and of which revision they are."
+        STAGES: (u64, u32) => Bytes = "stages"; "Version and percent to what consumers reported in that stage."
+        CONSUMERS: (u64, u32, u64) => u8 = "consumers"; "Version, percent and what stands for a consumer to the arm that it was in."
     }
 }
 

@@ -20,6 +20,8 @@ use crate::operations::logs::HostIdentity;
 use crate::operations::logs::job::{ARCHIVE_RETENTION, CLEANUP, ExpiryTable, LOCAL_RETENTION};
 use crate::operations::logs::rebuild::RebuildTable;
 use crate::operations::logs::rotate::RotationTable;
+use crate::operations::matrices;
+use crate::operations::matrices::job::UpdateTable;
 use crate::outside::Outside;
 use crate::runs::{Reconcile, Runs, system_time};
 use crate::server;
@@ -97,6 +99,7 @@ pub(super) async fn history_first(
         breaker: _,
         baselines: _,
         experiments: _,
+        matrices: _,
         database,
         backup,
         certificates: _,
@@ -126,6 +129,8 @@ pub(super) async fn history_first(
         Arc::new(UpkeepTable),
         Arc::new(RecalculationTable(baselines::RECALCULATE)),
         Arc::new(RecalculationTable(baselines::UPKEEP)),
+        Arc::new(UpdateTable(matrices::UPDATE)),
+        Arc::new(UpdateTable(matrices::UPKEEP)),
     ];
     let actions = health::run_kinds().into_iter();
     tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));

@@ -76,6 +76,11 @@ impl Places {
         self.state.join("trades.redb")
     }
 
+    /// The file with the values of series.
+    pub fn series(&self) -> PathBuf {
+        self.state.join("series.redb")
+    }
+
     /// The agent's own log.
     pub fn own_log(&self) -> PathBuf {
         self.state.join("logs/agent.log")

@@ -14,6 +14,7 @@ pub mod database;
 pub mod experiments;
 pub mod health;
 pub mod logs;
+pub mod matrices;
 pub mod recovery;
 pub mod storage;
 pub mod vitals;
@@ -34,6 +35,8 @@ pub struct Operations {
     pub baselines: Arc<baselines::Baselines>,
     /// Strategy A/B tests, and parameters.
     pub experiments: Arc<experiments::Experiments>,
+    /// Correlation matrices, and series.
+    pub matrices: Arc<matrices::Matrices>,
     /// Backups.
     pub backup: Arc<backup::Backup>,
     /// Certificates.
@@ -58,6 +61,7 @@ impl Operations {
             database,
             baselines,
             experiments,
+            matrices,
             backup,
             certificates,
             recovery: _,
@@ -69,6 +73,7 @@ impl Operations {
         jobs.extend(database::job::jobs(database));
         jobs.extend(baselines::job::jobs(baselines));
         jobs.extend(experiments::job::jobs(experiments));
+        jobs.extend(matrices::job::jobs(matrices));
         jobs.push(Arc::new(backup::job::Due(Arc::clone(backup))));
         jobs.push(Arc::new(certificates::job::Check(Arc::clone(certificates))));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
@@ -83,6 +88,7 @@ impl Operations {
         stances.extend(database::RUN_KINDS);
         stances.extend(baselines::job::RUN_KINDS);
         stances.extend(experiments::job::RUN_KINDS);
+        stances.extend(matrices::job::RUN_KINDS);
         stances.extend(health::run_kinds());
         stances.extend(backup::RUN_KINDS);
         stances.extend(certificates::RUN_KINDS);

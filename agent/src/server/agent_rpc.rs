@@ -25,6 +25,7 @@ use crate::operations::database::{self, Databases};
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
+use crate::operations::matrices::{self, Matrices};
 use crate::operations::vitals::Vitals;
 use crate::outside::{Outside, files};
 use crate::runs::Runs;
@@ -61,6 +62,8 @@ pub struct AgentView {
     pub baselines: Arc<Baselines>,
     /// Strategy A/B tests.
     pub experiments: Arc<Experiments>,
+    /// Correlation matrices.
+    pub matrices: Arc<Matrices>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -114,6 +117,7 @@ impl AgentView {
         domains.extend(breaker::rpc::domain_status(&self.breaker));
         domains.extend(baselines::rpc::domain_status(&self.baselines));
         domains.extend(experiments::rpc::domain_status(&self.experiments));
+        domains.extend(matrices::rpc::domain_status(&self.matrices));
         domains.extend(database::rpc::domain_status(&self.database));
         domains.extend(backup::rpc::domain_status(&self.backup)?);
         domains.extend(certificates::rpc::domain_status(&self.certificates)?);

@@ -33,6 +33,7 @@ use crate::operations::experiments::verbs::Which;
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, Logs};
+use crate::operations::matrices::{self, Matrices};
 use crate::operations::recovery;
 use crate::outside::Host;
 use crate::server::agent_rpc::AgentView;
@@ -64,6 +65,8 @@ pub struct Pages {
     pub baselines: Arc<Baselines>,
     /// Strategy A/B tests.
     pub experiments: Arc<Experiments>,
+    /// Correlation matrices.
+    pub matrices: Arc<Matrices>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -228,6 +231,7 @@ fn router(pages: Pages) -> Router {
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
      /api/operations/alerts/status\n/api/operations/breaker/status\n/api/operations/baselines/status\n/api/operations/experiments/status\n\
+     /api/operations/matrices/status\n\
      /api/operations/database/status\n/api/operations/backup/status\n/api/operations/certificates/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
@@ -247,6 +251,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) ->
     let read = read.and_then(|head| pages.backup.gauge().map(|()| head));
     pages.baselines.gauge();
     pages.experiments.gauge();
+    pages.matrices.gauge();
     let read = read.and_then(|head| pages.certificates.gauge().map(|()| head));
     match read.and_then(|head| pages.logs.status().map(|_| head)) {
         Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
@@ -305,7 +310,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, database, backup, certificates, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, matrices, database, backup, certificates, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -335,6 +340,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "experiments" => genesis_proto::to_json(
             "genesis.v1.ListExperimentsResponse",
             &experiments::rpc::list_response(&pages.experiments, "", Which::All, 0)?,
+        ),
+        "matrices" => genesis_proto::to_json(
+            "genesis.v1.ListMatricesResponse",
+            &matrices::rpc::list_response(&pages.matrices, 0)?,
         ),
         "breaker" => genesis_proto::to_json(
             "genesis.v1.ListBreakersResponse",

@@ -13,11 +13,13 @@ use genesis_proto::v1::database_service_server::DatabaseServiceServer;
 use genesis_proto::v1::experiment_service_server::ExperimentServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
+use genesis_proto::v1::matrix_service_server::MatrixServiceServer;
 use genesis_proto::v1::oplog_service_server::OplogServiceServer;
 use genesis_proto::v1::parameter_service_server::ParameterServiceServer;
 use genesis_proto::v1::recovery_service_server::RecoveryServiceServer;
 use genesis_proto::v1::run_service_server::RunServiceServer;
 use genesis_proto::v1::schedule_service_server::ScheduleServiceServer;
+use genesis_proto::v1::series_service_server::SeriesServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -41,6 +43,7 @@ mod lazy;
 pub mod listen;
 pub mod requests;
 pub mod status;
+pub mod telling;
 pub mod tls;
 
 use connection::Connections;
@@ -82,6 +85,8 @@ pub struct Services {
     pub baselines: Arc<operations::baselines::Baselines>,
     /// Strategy A/B tests, and parameters.
     pub experiments: Arc<operations::experiments::Experiments>,
+    /// Correlation matrices, and series.
+    pub matrices: Arc<operations::matrices::Matrices>,
     /// Circuit breakers.
     pub breaker: Arc<operations::breaker::Breakers>,
     /// Databases.
@@ -132,6 +137,8 @@ pub async fn serve(
     reporter
         .set_serving::<ParameterServiceServer<operations::experiments::rpc::Parameters>>()
         .await;
+    reporter.set_serving::<MatrixServiceServer<operations::matrices::rpc::Service>>().await;
+    reporter.set_serving::<SeriesServiceServer<operations::matrices::rpc::Series>>().await;
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     reporter.set_serving::<DatabaseServiceServer<operations::database::rpc::Service>>().await;
     reporter.set_serving::<BackupServiceServer<operations::backup::rpc::Service>>().await;
@@ -167,6 +174,7 @@ pub async fn serve(
         breaker,
         baselines,
         experiments,
+        matrices,
         database,
         backup,
         certificates,
@@ -198,6 +206,12 @@ pub async fn serve(
         .add_service(limited!(ParameterServiceServer::new(
             operations::experiments::rpc::Parameters(experiments)
         )))
+        .add_service(limited!(MatrixServiceServer::new(operations::matrices::rpc::Service(
+            Arc::clone(&matrices)
+        ))))
+        .add_service(limited!(SeriesServiceServer::new(operations::matrices::rpc::Series(
+            matrices
+        ))))
         .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
             breaker
         ))))

@@ -14,6 +14,7 @@ pub(crate) mod holds;
 pub(crate) mod identity;
 pub(crate) mod incidents;
 pub(crate) mod jobs;
+pub(crate) mod matrices;
 pub(crate) mod oplog;
 pub(crate) mod parameters;
 pub(crate) mod requests;

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use genesis_storage::{ExperimentRecord, Intent, ParameterRecord, Trades};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::batches::{Producers, Stream};
+use crate::batches::{Producers, Stream, Trouble};
 use crate::config::Follower;
 use crate::error::{Error, Result};
 use crate::events::Bell;
@@ -109,15 +109,6 @@ fn slim(mut record: ExperimentRecord) -> Arc<ExperimentRecord> {
     Arc::new(record)
 }
 
-/// That trades are not kept.
-struct Trouble {
-    since: jiff::Timestamp,
-    /// When they were not the last time.
-    last: jiff::Timestamp,
-    code: &'static str,
-    why: String,
-}
-
 /// The experiments and parameters of this host.
 pub struct Experiments {
     state: State,
@@ -134,7 +125,7 @@ pub struct Experiments {
     revision: watch::Sender<u64>,
     /// Tells that trades were tallied.
     tallied: watch::Sender<()>,
-    failing: Mutex<Option<Trouble>>,
+    failing: Trouble,
     /// So many batches are made ready at a time, so that what changes the state finds a thread.
     preparing: tokio::sync::Semaphore,
     /// One change of experiments or parameters at a time.
@@ -198,7 +189,7 @@ impl Experiments {
             work,
             revision: watch::channel(first).0,
             tallied: watch::channel(()).0,
-            failing: Mutex::default(),
+            failing: Trouble::none("trades"),
             preparing: tokio::sync::Semaphore::new(PREPARING),
             changing: tokio::sync::Mutex::new(()),
             doubtful: AtomicBool::new(false),
@@ -285,34 +276,14 @@ impl Experiments {
 
     /// Notes that trades can't be kept, or that they can again.
     fn failing(&self, why: Option<(&'static str, &str)>) {
-        let mut failing = self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match (why, failing.take()) {
-            (Some((code, why)), before) => {
-                let known = before.as_ref().is_some_and(|before| before.why == why);
-                let last = self.now();
-                let since = before.map_or(last, |before| before.since);
-                *failing = Some(Trouble { since, last, code, why: why.to_owned() });
-                if known {
-                    return;
-                }
-                tracing::error!(error = why, "trades are not kept");
-            }
-            (None, Some(_)) => tracing::warn!("trades are kept again"),
-            (None, None) => return,
+        if self.failing.note(why, self.now()) {
+            self.bell.ring();
         }
-        drop(failing);
-        self.bell.ring();
     }
 
     /// The code and the words of what kept trades from being kept within so many seconds.
     fn failed_within(&self, seconds: i64) -> Option<(&'static str, String)> {
-        let now = self.now();
-        let failing = self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let lately = failing.as_ref().filter(|it| {
-            // A clock that was set back is no reason to wait for long.
-            (0..seconds).contains(&now.duration_since(it.last).as_secs())
-        });
-        lately.map(|it| (it.code, it.why.clone()))
+        self.failing.within(seconds, self.now())
     }
 
     /// Since when, and why, trades are not kept.
@@ -320,8 +291,7 @@ impl Experiments {
         if self.store.is_ok() && self.work.is_closed() {
             return Some((self.started_at, WRITER_GONE.to_owned()));
         }
-        let failing = self.failing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        failing.as_ref().map(|it| (it.since, it.why.clone()))
+        self.failing.told()
     }
 
     /// The turn to change experiments or parameters. A change before that failed may be in the state all the same: then

@@ -4,7 +4,6 @@ mod convert;
 mod parameters;
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,18 +27,13 @@ use crate::server::batches::{self, Taker};
 use crate::server::caller::caller;
 use crate::server::convert::planned;
 use crate::server::status::to_status;
+use crate::server::telling::{Telling, fitting, tell};
 
-/// Who does not read for so long is cut off.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A list has at most so many bytes, of the 4 MiB that a client takes.
-const MESSAGE: usize = 3 << 20;
 /// Changes that come within so long are told as one.
 const TOGETHER: Duration = Duration::from_millis(20);
 
 /// The service over the experiments.
 pub struct Service(pub Arc<Experiments>);
-
-type Stream<T> = Pin<Box<ReceiverStream<Result<T, Status>>>>;
 
 fn asked(definition: Option<v1::ExperimentDefinition>) -> Result<Asked> {
     let definition = definition.unwrap_or_default();
@@ -92,19 +86,6 @@ pub fn list_response(
     let views = experiments.list(strategy, which, limit)?;
     let (experiments, more) = fitting(views.iter().map(convert::experiment));
     Ok(v1::ListExperimentsResponse { experiments, more })
-}
-
-/// As many as a message holds; whether there are more.
-fn fitting<T: prost::Message>(all: impl Iterator<Item = T>) -> (Vec<T>, bool) {
-    let (mut fit, mut bytes) = (Vec::new(), 0);
-    for one in all {
-        bytes += one.encoded_len() + 8;
-        if bytes > MESSAGE {
-            return (fit, true);
-        }
-        fit.push(one);
-    }
-    (fit, false)
 }
 
 /// The experiments in a line, for the agent's page; `None` where nobody has any.
@@ -232,20 +213,6 @@ fn news(view: &View) -> (State, u8, Option<String>) {
     (view.state, view.look.decision.row.number, ended)
 }
 
-/// Tells something; `false`: nobody hears any more, or somebody did not read for long, who is told so.
-async fn tell<T>(sender: &mpsc::Sender<Result<T, Status>>, news: T) -> bool {
-    match tokio::time::timeout(PATIENCE, sender.send(Ok(news))).await {
-        Ok(heard) => heard.is_ok(),
-        Err(_) => {
-            let message = "what is told was not read for 30 s, so that changes were missed; begin the stream again";
-            let slow = to_status(Error::unavailable("READER_SLOW", message));
-            // It comes once what waits is read, or the caller has left.
-            let _ = sender.send(Err(slow)).await;
-            false
-        }
-    }
-}
-
 /// Tells experiments, and again whenever there is news of one.
 async fn watch(
     experiments: Arc<Experiments>,
@@ -295,8 +262,8 @@ async fn watch(
 
 #[tonic::async_trait]
 impl ExperimentService for Service {
-    type RecordTradesStream = Stream<v1::RecordTradesResponse>;
-    type WatchExperimentsStream = Stream<v1::WatchExperimentsResponse>;
+    type RecordTradesStream = Telling<v1::RecordTradesResponse>;
+    type WatchExperimentsStream = Telling<v1::WatchExperimentsResponse>;
 
     async fn record_trades(
         &self,

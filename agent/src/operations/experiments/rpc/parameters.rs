@@ -1,6 +1,5 @@
 //! Parameters over gRPC.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use genesis_proto::v1;
@@ -12,16 +11,15 @@ use tonic::{Request, Response, Status};
 use super::super::Experiments;
 use super::super::parameters::Wanted;
 use super::super::plan;
-use super::{convert, fitting, tell};
+use super::convert;
 use crate::error::{Error, Result};
 use crate::server::caller::caller;
 use crate::server::convert::planned;
 use crate::server::status::to_status;
+use crate::server::telling::{Telling, fitting, tell};
 
 /// The service over the parameters.
 pub struct Parameters(pub Arc<Experiments>);
-
-type Stream<T> = Pin<Box<ReceiverStream<Result<T, Status>>>>;
 
 /// What a unit is to use; nothing for a strategy that is not known yet.
 fn values(experiments: &Experiments, strategy: &str, unit: &str) -> v1::GetParametersResponse {
@@ -63,7 +61,7 @@ async fn watch(
 
 #[tonic::async_trait]
 impl ParameterService for Parameters {
-    type WatchParametersStream = Stream<v1::GetParametersResponse>;
+    type WatchParametersStream = Telling<v1::GetParametersResponse>;
 
     async fn list_parameters(
         &self,

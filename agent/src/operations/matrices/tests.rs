@@ -1,0 +1,1 @@
+//! Series and matrices without a server.

@@ -55,19 +55,29 @@ pub fn window(standing: &mut Standing, start: i64, values: &Sketch, past: &[Past
     if let Some((current, (scope, references))) = referenced {
         for (at, reference) in references.iter().enumerate() {
             let (windows, pending) = &mut standing.pending[at];
-            pending.merge(values);
+            // Most windows have calls enough by themselves, and are judged without a copy.
+            let waited = !pending.is_empty();
+            if waited {
+                pending.merge(values);
+            }
+            let seen = if waited { &*pending } else { values };
             *windows += 1;
-            let calibrated: Vec<Calibrated> =
-                past.iter().filter_map(|past| past.quantiles[at]).collect();
-            let Some((judged, judgement)) =
-                quantile(at, pending, (current, reference), &calibrated)
+            // With room for all: to grow on the way is most of what it would cost.
+            let mut calibrated: Vec<Calibrated> = Vec::with_capacity(past.len());
+            calibrated.extend(past.iter().filter_map(|past| past.quantiles[at]));
+            let Some((judged, judgement)) = quantile(at, seen, (current, reference), &calibrated)
             else {
                 if i64::from(*windows) >= TOGETHER {
                     (*windows, *pending) = (0, Sketch::new());
+                } else if !waited {
+                    *pending = values.clone();
                 }
                 continue;
             };
-            (*windows, *pending) = (0, Sketch::new());
+            *windows = 0;
+            if waited {
+                *pending = Sketch::new();
+            }
             let calibrated_now =
                 Calibrated { z: judgement.z as f32, log_value: judged.value.ln() as f32 };
             pasts[at] = Some(calibration::kept(calibrated_now));
@@ -110,8 +120,9 @@ pub fn window(standing: &mut Standing, start: i64, values: &Sketch, past: &[Past
 
 /// By which windows, in time, z of the healthy ones scattered at a quantile.
 fn scatter(past: &[Past], at: usize) -> Vec<(i64, f32)> {
-    let each = past.iter().filter_map(|it| Some((it.start / WINDOW, it.quantiles[at]?.z)));
-    each.collect()
+    let mut all = Vec::with_capacity(past.len());
+    all.extend(past.iter().filter_map(|it| Some((it.start / WINDOW, it.quantiles[at]?.z))));
+    all
 }
 
 /// Values above another, by the baseline's buckets.

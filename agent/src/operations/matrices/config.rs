@@ -236,7 +236,7 @@ fn read_rollout(section: &Section<'_>) -> (RolloutRecord, Duration) {
         Some("0.05"),
         "The chance that a matrix that does no harm is taken for one that does, over all stages.",
         |text| match text.parse() {
-            Ok(alpha) if alpha >= 1e-6 && alpha <= 0.5 => Ok(alpha),
+            Ok(alpha) if (1e-6..=0.5).contains(&alpha) => Ok(alpha),
             _ => Err(format!("{text:?} is not a number from 0.000001 to 0.5, as text")),
         },
     );

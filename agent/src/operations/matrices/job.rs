@@ -100,16 +100,10 @@ impl Job for Care {
     }
 
     async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
-        let store = match self.0.store() {
-            Ok(store) => Arc::clone(store),
-            Err(error) => return Ok(Report::unknown(error.message)),
-        };
-        let days = self.0.days();
-        let length = days.end() - days.start();
-        let last = store.read(|reading| Ok::<_, Error>(reading.last_hour()?))?.map(|it| it / 24);
-        // By the newest value, if the clock is ahead of it: a clock that is wrong forgets nothing.
-        let newest = last.unwrap_or(*days.end()).min(*days.end());
-        let oldest = newest.saturating_sub(length).saturating_sub(1);
+        if let Err(error) = self.0.store() {
+            return Ok(Report::unknown(error.message));
+        }
+        let oldest = self.0.oldest_kept()?;
         let step = context.begin("keep-small", "the file of values").await?;
         let gone = self.0.order(|answer| Order::KeepSmall(oldest, answer)).await?;
         step.done(format!("{gone} hours of series")).await?;
@@ -118,6 +112,20 @@ impl Job for Care {
 }
 
 impl Matrices {
+    /// The first day whose values are kept: by the newest value, if the clock is ahead of it. A clock that is wrong
+    /// forgets nothing.
+    ///
+    /// # Errors
+    /// `SERIES_UNAVAILABLE`, `STORAGE_FAILED`.
+    pub(super) fn oldest_kept(&self) -> Result<u32> {
+        let days = self.days();
+        let length = days.end() - days.start();
+        let last = self.store()?.read(|reading| Ok::<_, Error>(reading.last_hour()?))?;
+        let newest = last.map_or(*days.end(), |hour| hour / 24).min(*days.end());
+        // The day before has the price that the first return is made with.
+        Ok(newest.saturating_sub(length).saturating_sub(1))
+    }
+
     /// Calculates a matrix and takes it in.
     pub(super) async fn update_in(
         self: &Arc<Self>,

@@ -138,13 +138,16 @@ pub struct Left {
     pub rejected: u32,
 }
 
+/// A series with values that may count, each with its time in nanoseconds since 1970.
+pub type Rows = (String, Vec<(i64, f64)>);
+
 /// Sorts the values of a batch out: those that may count stay, with their times. `prices`: whether a series has prices,
 /// which are above 0.
 pub fn sift(
     columns: Vec<Column>,
     horizon: Horizon,
     prices: impl Fn(&str) -> bool,
-) -> (Vec<(String, Vec<(i64, f64)>)>, Left) {
+) -> (Vec<Rows>, Left) {
     let mut left = Left::default();
     let mut kept = Vec::with_capacity(columns.len());
     for column in columns {

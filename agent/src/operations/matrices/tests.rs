@@ -1,1 +1,6 @@
-//! Series and matrices without a server.
+//! Tables of what is decided, and stories of series and matrices under a clock that the test moves.
+
+mod pure;
+mod stories;
+mod trials;
+mod world;

@@ -12,7 +12,7 @@ use genesis_storage::Values;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Matrices;
-use super::prepare::{Fared, Left};
+use super::prepare::{Fared, Left, Rows};
 use super::stage::Stage;
 use crate::batches::{Producers, Stream};
 use crate::error::{Error, Result};
@@ -51,7 +51,7 @@ pub struct Answer {
 /// What a batch has, made ready.
 pub enum Content {
     /// Values by series, and those that do not count.
-    Values(Vec<(String, Vec<(i64, f64)>)>, Left),
+    Values(Vec<Rows>, Left),
     /// Outcomes.
     Outcomes {
         /// Whose.

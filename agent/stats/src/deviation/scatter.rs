@@ -27,13 +27,19 @@ const NEAR: u64 = 12;
 /// The order in which they are given does not matter. Those that hold no number are left out.
 pub fn phi(past: &[(i64, f32)]) -> f64 {
     let known = past.iter().filter(|(_, z)| z.is_finite());
-    let mut past: Vec<(i64, f64)> = known.map(|(window, z)| (*window, f64::from(*z))).collect();
+    let known = known.map(|(window, z)| (*window, f64::from(*z)));
+    // With room for all: to grow on the way costs more than the sums.
+    let mut past: Vec<(i64, f64)> = Vec::with_capacity(past.len());
+    past.extend(known);
     let (count, ends) = (past.len(), past.len() / ACCIDENTS);
     if count < 2 {
         return 1.0;
     }
     // Mostly they are in order already, and what is above the ends needs none.
-    past.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let in_order = |a: &(i64, f64), b: &(i64, f64)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1));
+    if !past.is_sorted_by(|a, b| in_order(a, b).is_le()) {
+        past.sort_by(in_order);
+    }
     let mut ranked: Vec<f64> = past.iter().map(|(_, z)| *z).collect();
     let (_, low, above) = ranked.select_nth_unstable_by(ends, f64::total_cmp);
     let low = *low;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use genesis_storage::{MatrixRecord, ValuesReading, ValuesWriting};
 
 use super::super::hours::{HOUR, Hour};
-use super::super::prepare::Fared;
+use super::super::prepare::{Fared, Rows};
 use super::super::stage::Stage;
 use super::super::{Matrices, plan};
 use super::{Answer, Content, Work, Writer};
@@ -147,7 +147,7 @@ impl Writer {
     fn values(
         &mut self,
         reading: &ValuesReading<'_>,
-        columns: &[(String, Vec<(i64, f64)>)],
+        columns: &[Rows],
         (bucket, most): (u64, usize),
         (changes, answer): (&mut Changes, &mut Answer),
     ) -> Result<()> {

@@ -21,6 +21,8 @@ mod health;
 mod health_changes;
 mod incidents;
 mod logs;
+mod matrix;
+mod matrix_merged;
 mod nodes;
 mod observe;
 mod offline;

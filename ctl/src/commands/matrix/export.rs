@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_npy_has_an_aligned_header_of_any_size() {
-        for count in [0, 1, 2, 10, 100] {
+        for count in [0_usize, 1, 2, 10, 100] {
             let names: Vec<_> = (0..count).map(|number| format!("s{number}")).collect();
             let upper = vec![0.5; count * count.saturating_sub(1) / 2];
             let data = npy(&Square::of(names, upper).unwrap());

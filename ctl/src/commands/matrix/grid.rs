@@ -121,7 +121,7 @@ mod tests {
             (500, 9, 80, false, (Style::Squares, 16, 32)),
             (500, 9, 300, true, (Style::Halves, 6, 84)),
             (500, 64, 20, true, (Style::Halves, 50, 10)),
-            (8_192, 64, 80, true, (Style::Halves, 148, 56)),
+            (8_192, 64, 80, true, (Style::Halves, 142, 58)),
             (1, 64, 1, false, (Style::Squares, 1, 1)),
             (0, 1, 80, true, (numbers(6, true), 1, 0)),
         ] {

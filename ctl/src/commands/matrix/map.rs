@@ -63,7 +63,7 @@ pub(super) fn part(title: String, square: &Square, canvas: Canvas, all: &str) ->
         }
     }
     if canvas.colour {
-        rows.push(legend(&grid));
+        rows.push(legend());
     }
     Part { title, rows, lines: footer(&grid, square, canvas, all), ..Part::default() }
 }
@@ -171,10 +171,10 @@ fn header(grid: &Grid, square: &Square) -> Vec<Cell> {
     vec![Cell::from(text)]
 }
 
-fn legend(grid: &Grid) -> Vec<Cell> {
+fn legend() -> Vec<Cell> {
     let against = AGAINST.iter().skip(1).rev();
-    let shades = against.chain(&TOGETHER).map(|shade| Cell::shaded("  ", None, Some(*shade)));
-    let mut cells = vec![Cell::from(format!("{}-1 ", gutter(grid)))];
+    let shades = against.chain(&TOGETHER).map(|shade| Cell::shaded(" ", None, Some(*shade)));
+    let mut cells = vec![Cell::from("  -1 ")];
     cells.extend(shades);
     cells.push(Cell::from(" +1   "));
     cells.push(Cell::shaded("  ", None, Some(NO_VALUE)));
@@ -184,11 +184,16 @@ fn legend(grid: &Grid) -> Vec<Cell> {
 
 fn footer(grid: &Grid, square: &Square, canvas: Canvas, all: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    if grid.style == Style::Squares && !canvas.colour {
-        let itself = if grid.each == 1 { ", * a series with itself" } else { "" };
-        lines.push(format!(
-            "  tenths: 9 is 0.9 and above, -3 is -0.3 to -0.4; . within 0.1 of 0{itself}, ? no value"
-        ));
+    let squares = grid.style == Style::Squares;
+    if squares && !canvas.colour {
+        lines.push(
+            "  tenths: 9 is 0.9 and above, -3 is -0.3 to -0.4, . is within 0.1 of 0,".to_owned(),
+        );
+        let itself = if grid.each == 1 { "* a series with itself, " } else { "" };
+        lines.push(format!("  {itself}? no value"));
+    }
+    if grid.style == Style::Halves {
+        lines.push("  a line is two rows, named by the upper one".to_owned());
     }
     if grid.each > 1 {
         lines.push(format!(
@@ -201,8 +206,9 @@ fn footer(grid: &Grid, square: &Square, canvas: Canvas, all: &str) -> Vec<String
         lines.push("  named by its first series".to_owned());
     }
     lines.extend(summary(square));
-    if grid.each > 1 || !matches!(grid.style, Style::Numbers { .. }) {
-        lines.push(format!("  all values: {all}; the strongest pairs: --pairs"));
+    if squares || grid.style == Style::Halves {
+        lines.push(format!("  all values: {all}"));
+        lines.push("  the strongest pairs: add --pairs".to_owned());
     }
     lines
 }
@@ -218,10 +224,9 @@ fn summary(square: &Square) -> Vec<String> {
     };
     let told = format!("  {}{without}", format::plural(all as u64, "pair"));
     let by_value = |a: &&(&str, &str, f64), b: &&(&str, &str, f64)| a.2.total_cmp(&b.2);
-    let (Some(least), Some(most)) = (pairs.iter().min_by(by_value), pairs.iter().max_by(by_value))
-    else {
-        return vec![told];
-    };
+    // Of those that tie the first, either way.
+    let (least, most) = (pairs.iter().min_by(by_value), pairs.iter().rev().max_by(by_value));
+    let (Some(least), Some(most)) = (least, most) else { return vec![told] };
     let mean = pairs.iter().map(|pair| pair.2).sum::<f64>() / pairs.len() as f64;
     let named = |(one, other, value): &(&str, &str, f64)| {
         format!("{} of {one} and {other}", signed(*value))

@@ -132,8 +132,9 @@ impl Together {
         let upper: Vec<f64> = places().map(value).collect();
         let settled = places().zip(&upper).filter(|(_, value)| !value.is_nan());
         let fewest = settled.map(|((i, j), _)| estimate.points(i, j)).min();
+        let presence = Presence::of(nodes, &names);
         let mut lacking: Vec<_> =
-            candidate.unsettled().iter().map(|one| lack(one, &names, nodes, least)).collect();
+            candidate.unsettled().iter().map(|one| lack(one, &names, &presence, least)).collect();
         // What is nearly enough first: it may come by itself.
         lacking.sort_by_key(|one| std::cmp::Reverse(one.points));
         let definiteness = candidate.definiteness();
@@ -176,11 +177,11 @@ pub(super) fn bucket(seconds: u32) -> String {
     format::duration(std::time::Duration::from_secs(seconds.into()))
 }
 
-fn lack(one: &Unsettled, names: &[String], nodes: &BTreeMap<String, Held>, least: u32) -> PairLack {
+fn lack(one: &Unsettled, names: &[String], presence: &Presence, least: u32) -> PairLack {
     let name = |place: usize| names.get(place).cloned().unwrap_or_default();
     let (i, j) = one.pair;
     let why = match one.why {
-        Why::Few if one.points == 0 && !held_together(nodes, &name(i), &name(j)) => {
+        Why::Few if one.points == 0 && !presence.together(one.pair) => {
             "no host has both series on one day".to_owned()
         }
         Why::Few => format!("{} points are needed", count(least.into())),
@@ -191,10 +192,27 @@ fn lack(one: &Unsettled, names: &[String], nodes: &BTreeMap<String, Held>, least
     PairLack { one: name(i), other: name(j), points: one.points, why }
 }
 
-fn held_together(nodes: &BTreeMap<String, Held>, one: &String, other: &String) -> bool {
-    let mut days = nodes.values().flat_map(|held| held.days.values());
-    // Agents send the names in order, which is not relied upon.
-    days.any(|day| day.series.contains(one) && day.series.contains(other))
+/// On which days of which hosts each series is, a bit for each.
+struct Presence(Vec<Vec<u64>>);
+
+impl Presence {
+    fn of(nodes: &BTreeMap<String, Held>, names: &[String]) -> Self {
+        let places: BTreeMap<&String, usize> =
+            names.iter().enumerate().map(|(place, name)| (name, place)).collect();
+        let days: Vec<&Day> = nodes.values().flat_map(|held| held.days.values()).collect();
+        let mut bits = vec![vec![0_u64; days.len().div_ceil(64)]; names.len()];
+        for (index, day) in days.iter().enumerate() {
+            for place in day.series.iter().filter_map(|name| places.get(name)) {
+                bits[*place][index / 64] |= 1 << (index % 64);
+            }
+        }
+        Self(bits)
+    }
+
+    /// Whether any host has both on one day.
+    fn together(&self, (i, j): (usize, usize)) -> bool {
+        self.0[i].iter().zip(&self.0[j]).any(|(one, other)| one & other != 0)
+    }
 }
 
 /// Such as "2024-01-31".

@@ -82,7 +82,7 @@ fn the_matrix_of_a_fleet_is_that_of_one_window_to_the_bit() {
         .collect();
     let (names, block) = Window::of(&parts).unwrap().into_parts();
     let estimate = Estimate::of(&block);
-    let wanted = Candidate::of(&estimate, names.clone(), 100, None).unwrap();
+    let wanted = Candidate::of(&estimate, names, 100, None).unwrap();
 
     let agents = [agent(sent("h1", 300, &one)), agent(sent("h2", 300, &two)), agent(vec![])];
     let mut nodes: Vec<_> = agents.iter().map(|(_, fake)| fake.node()).collect();

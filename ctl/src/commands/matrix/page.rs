@@ -87,10 +87,13 @@ fn facts(about: &MatrixVersion) -> Vec<String> {
             because(&about.reason)
         ),
         format!(
-            "window: {} until {} ({}), {} series, at least {} points a pair",
+            "window: {} until {} ({})",
             format::time(about.window_from.as_ref()),
             format::time(about.window_until.as_ref()),
-            format::between(about.window_from.as_ref(), about.window_until.as_ref()),
+            format::between(about.window_from.as_ref(), about.window_until.as_ref())
+        ),
+        format!(
+            "{} series, at least {} points a pair",
             count(about.series.into()),
             count(about.fewest_points.into())
         ),
@@ -272,9 +275,9 @@ pub(super) fn next(about: &MatrixVersion) -> Option<Part> {
                 );
             }
             if failed("drift") || failed("history") {
+                lines.push("look for bad values of the pairs that moved most".to_owned());
                 lines.push(
-                    "look for bad values of the pairs that moved most; if the market did, the limits are in [matrices]"
-                        .to_owned(),
+                    "if it was the market that moved: the limits are in [matrices]".to_owned(),
                 );
             }
         }

@@ -22,6 +22,7 @@ mod health_changes;
 mod incidents;
 mod logs;
 mod matrix;
+mod matrix_changes;
 mod matrix_merged;
 mod nodes;
 mod observe;

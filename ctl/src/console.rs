@@ -18,6 +18,8 @@ pub struct Console {
     pub stdout_terminal: bool,
     /// Whether a person reads standard error.
     pub stderr_terminal: bool,
+    /// How many characters are in a line of standard output, where a terminal says so.
+    pub columns: Option<usize>,
     /// Whether progress bars may be drawn on the process's standard error.
     pub progress: bool,
     /// The environment.
@@ -35,6 +37,7 @@ impl Console {
             stdin_terminal: io::stdin().is_terminal(),
             stdout_terminal: io::stdout().is_terminal(),
             stderr_terminal,
+            columns: comfy_table::Table::new().width().map(usize::from),
             progress: stderr_terminal,
             env: std::env::vars_os()
                 .filter_map(|(name, value)| {
@@ -57,6 +60,7 @@ impl Console {
             stdin_terminal: false,
             stdout_terminal: false,
             stderr_terminal: false,
+            columns: None,
             progress: false,
             env,
         }
@@ -67,6 +71,12 @@ impl Console {
         let set = |name: &str| self.env.get(name).is_some_and(|value| !value.is_empty());
         let dumb = self.env.get("TERM").is_some_and(|term| term == "dumb");
         self.stdout_terminal && !set("NO_COLOR") && !dumb
+    }
+
+    /// How wide a picture may be: as the terminal says, else `$COLUMNS`, else 80.
+    pub(crate) fn width(&self) -> usize {
+        let named = || self.env.get("COLUMNS")?.parse().ok();
+        self.columns.or_else(named).filter(|width| *width > 0).unwrap_or(80)
     }
 
     /// Whether a question can be asked and answered.

@@ -3,6 +3,7 @@
 //! Agents repeat what others wrote: log paths, reasons, error texts. None of it may drive the terminal,
 //! so control characters are escaped in all text for people, and in JSON beyond what JSON demands.
 
+mod matrix;
 mod printer;
 mod text;
 
@@ -31,6 +32,8 @@ enum Tone {
     Warning,
     Bad,
     Unsure,
+    /// Of a picture: the colours of what is written and of what is behind it, of the 256 that terminals have.
+    Shade(Option<u8>, Option<u8>),
 }
 
 /// One cell of a table.
@@ -235,7 +238,7 @@ impl View {
     }
 }
 
-/// A part of an answer: a title, a table, lines.
+/// A part of an answer: a title, a table, lines. Rows without columns are a picture: their cells touch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Part {
     pub(crate) title: String,
@@ -365,6 +368,11 @@ pub(crate) fn log_lines(console: &mut Console, data: &[u8]) -> Result<(), Halt> 
         let text = String::from_utf8_lossy(data);
         return print(console, &clean_block(&text));
     }
+    console.stdout.write_all(data).map_err(|error| Halt::output(&error))
+}
+
+/// The bytes of a file, as they are. Never to a terminal: whoever calls it has looked.
+pub(crate) fn file(console: &mut Console, data: &[u8]) -> Result<(), Halt> {
     console.stdout.write_all(data).map_err(|error| Halt::output(&error))
 }
 

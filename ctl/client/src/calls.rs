@@ -48,11 +48,13 @@ const DATABASE: &str = "genesis.v1.DatabaseService";
 const EXPERIMENTS: &str = "genesis.v1.ExperimentService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
+const MATRICES: &str = "genesis.v1.MatrixService";
 const OPLOG: &str = "genesis.v1.OplogService";
 const PARAMETERS: &str = "genesis.v1.ParameterService";
 const RECOVERY: &str = "genesis.v1.RecoveryService";
 const RUNS: &str = "genesis.v1.RunService";
 const SCHEDULE: &str = "genesis.v1.ScheduleService";
+const SERIES: &str = "genesis.v1.SeriesService";
 
 pub(crate) const CALLS: &[Call] = &[
     reads(AGENT, "GetStatus"),
@@ -182,6 +184,19 @@ pub(crate) const CALLS: &[Call] = &[
     reads(LOGS, "PlanReleaseLogs"),
     reads(LOGS, "ListHolds"),
     streams(LOGS, "VerifyArchives"),
+    changes(MATRICES, "UpdateMatrix"),
+    reads(MATRICES, "PlanUpdateMatrix"),
+    reads(MATRICES, "GetMatrix"),
+    streams(MATRICES, "WatchMatrix"),
+    reads(MATRICES, "ListMatrices"),
+    changes(MATRICES, "RollbackMatrix"),
+    reads(MATRICES, "PlanRollbackMatrix"),
+    reads(MATRICES, "GetRollout"),
+    changes(MATRICES, "AdvanceRollout"),
+    reads(MATRICES, "PlanAdvanceRollout"),
+    changes(MATRICES, "AbortRollout"),
+    reads(MATRICES, "PlanAbortRollout"),
+    streams(MATRICES, "ReportMatrixOutcomes"),
     reads(OPLOG, "GetHead"),
     reads(OPLOG, "ListEntries"),
     streams(OPLOG, "TailEntries"),
@@ -219,6 +234,10 @@ pub(crate) const CALLS: &[Call] = &[
     reads(SCHEDULE, "PlanRunJob"),
     reads(SCHEDULE, "PlanPauseJob"),
     reads(SCHEDULE, "PlanResumeJob"),
+    streams(SERIES, "PushSeries"),
+    reads(SERIES, "ListSeries"),
+    reads(SERIES, "ListSeriesGaps"),
+    streams(SERIES, "ListSeriesBlocks"),
 ];
 
 /// The rpc `method` of `service` (both as in the `.proto` file), if this contract has it.

@@ -14,11 +14,13 @@ use genesis_proto::v1::database_service_client::DatabaseServiceClient;
 use genesis_proto::v1::experiment_service_client::ExperimentServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
+use genesis_proto::v1::matrix_service_client::MatrixServiceClient;
 use genesis_proto::v1::oplog_service_client::OplogServiceClient;
 use genesis_proto::v1::parameter_service_client::ParameterServiceClient;
 use genesis_proto::v1::recovery_service_client::RecoveryServiceClient;
 use genesis_proto::v1::run_service_client::RunServiceClient;
 use genesis_proto::v1::schedule_service_client::ScheduleServiceClient;
+use genesis_proto::v1::series_service_client::SeriesServiceClient;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -223,6 +225,10 @@ impl Client {
         logs, LogsServiceClient
     }
     service! {
+        /// Correlation matrices, and how consumers fare with them.
+        matrices, MatrixServiceClient
+    }
+    service! {
         /// The operation log.
         oplog, OplogServiceClient
     }
@@ -241,6 +247,10 @@ impl Client {
     service! {
         /// The scheduler.
         schedule, ScheduleServiceClient
+    }
+    service! {
+        /// Series of values, of which correlation matrices are calculated.
+        series, SeriesServiceClient
     }
 
     /// Sends `request` through `send` and returns the answer's message (or stream).

@@ -31,6 +31,7 @@ mod logs;
 mod logs_archive;
 mod logs_holds;
 mod logs_retrieve;
+mod matrix;
 mod observe;
 mod offline;
 mod oplog;
@@ -117,6 +118,9 @@ pub(crate) enum Command {
     Baseline(baseline::Verb),
     /// Send the observations of a file, how long calls took, to one agent: what baselines are made of.
     Observe(observe::Arguments),
+    /// Calculate correlation matrices, see what they were held against, and roll them out or back.
+    #[command(subcommand)]
+    Matrix(matrix::Verb),
     /// Try values of a strategy's parameters on a share of its units, see which earns more, and end it.
     #[command(subcommand)]
     Experiment(experiment::Verb),
@@ -177,6 +181,7 @@ impl Command {
             Self::Backup(verb) => verb.changes(),
             Self::Cert(verb) => verb.changes(),
             Self::Baseline(verb) => verb.changes(),
+            Self::Matrix(verb) => verb.changes(),
             Self::Experiment(verb) => verb.changes(),
             Self::Param(verb) => verb.changes(),
         }
@@ -241,6 +246,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Cert(verb) => cert::dispatch(verb, session).await,
         Command::Baseline(verb) => baseline::dispatch(verb, session).await,
         Command::Observe(arguments) => observe::observe(session, arguments).await,
+        Command::Matrix(verb) => matrix::dispatch(verb, session).await,
         Command::Experiment(verb) => experiment::dispatch(verb, session).await,
         Command::Param(verb) => param::dispatch(verb, session).await,
         Command::Trades(verb) => trades::dispatch(verb, session).await,

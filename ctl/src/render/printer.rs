@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Color, Table, presets};
 
+use super::matrix::picture;
 use super::text::{clean, clean_block, is_hostile, json_safe};
 use super::{Cell, Part, Row, Tone, View, flush, print};
 use crate::Console;
@@ -173,7 +174,11 @@ fn part_text(part: &Part, colour: bool) -> String {
     if !part.title.is_empty() {
         let _ = writeln!(text, "{}", clean(&part.title));
     }
-    if !part.rows.is_empty() {
+    if part.columns.is_empty() {
+        for cells in &part.rows {
+            let _ = writeln!(text, "{}", picture(cells, colour));
+        }
+    } else if !part.rows.is_empty() {
         let mut table = bare(colour);
         table.add_row(part.columns.to_vec());
         for cells in &part.rows {

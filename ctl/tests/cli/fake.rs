@@ -8,7 +8,9 @@ pub(crate) mod cert;
 pub(crate) mod database;
 pub(crate) mod experiments;
 pub(crate) mod health;
+pub(crate) mod matrix;
 pub(crate) mod parameters;
+mod series;
 mod services;
 
 use std::collections::HashMap;
@@ -33,13 +35,16 @@ use genesis_client::v1::database_service_server::DatabaseServiceServer;
 use genesis_client::v1::experiment_service_server::ExperimentServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
+use genesis_client::v1::matrix_service_server::MatrixServiceServer;
 use genesis_client::v1::oplog_service_server::OplogServiceServer;
 use genesis_client::v1::parameter_service_server::ParameterServiceServer;
 use genesis_client::v1::recovery_service_server::RecoveryServiceServer;
 use genesis_client::v1::run_service_server::RunServiceServer;
 use genesis_client::v1::schedule_service_server::ScheduleServiceServer;
+use genesis_client::v1::series_service_server::SeriesServiceServer;
 use genesis_client::v1::*;
 pub(crate) use health::Health;
+pub(crate) use matrix::Matrices;
 pub(crate) use parameters::Parameters;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
@@ -85,6 +90,7 @@ pub(crate) struct Script {
     pub(crate) baselines: Baselines,
     pub(crate) experiments: Experiments,
     pub(crate) parameters: Parameters,
+    pub(crate) matrices: Matrices,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -215,6 +221,8 @@ impl Fake {
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
                     .add_service(ExperimentServiceServer::from_arc(served.clone()))
                     .add_service(ParameterServiceServer::from_arc(served.clone()))
+                    .add_service(MatrixServiceServer::from_arc(served.clone()))
+                    .add_service(SeriesServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))
                     .add_service(AlertsServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))

@@ -13,7 +13,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 48] = [
+const CHANGES: [(&[&str], &str, &str); 52] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -123,10 +123,14 @@ const CHANGES: [(&[&str], &str, &str); 48] = [
         "RollbackParameter",
         "s a v3",
     ),
+    (&["matrix", "update", "--carry"], "UpdateMatrix", "carry"),
+    (&["matrix", "rollback", "--to", "3", "--reason", "r"], "RollbackMatrix", "3"),
+    (&["matrix", "rollout", "advance", "--reason", "r"], "AdvanceRollout", ""),
+    (&["matrix", "rollout", "abort", "--reason", "r"], "AbortRollout", ""),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 65] = [
+const READS: [&[&str]; 70] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -192,6 +196,11 @@ const READS: [&[&str]; 65] = [
     &["param", "history"],
     &["param", "watch", "--strategy", "s"],
     &["trades", "push", "--file", "x"],
+    &["matrix", "show"],
+    &["matrix", "show", "--merge"],
+    &["matrix", "history"],
+    &["matrix", "rollout", "status"],
+    &["matrix", "watch"],
 ];
 
 fn plan() -> Option<Plan> {
@@ -325,6 +334,8 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["experiment", "conclude", ..] => {
                 &["experiment", "conclude", "--test-id", "T", "--action", "rollback"]
             }
+            ["matrix", "rollback", ..] => &["matrix", "rollback"],
+            ["matrix", "rollout", verb, ..] => &["matrix", "rollout", verb],
             ["param", "set", ..] => &["param", "set", "--strategy", "s", "a=1"],
             ["param", "rollback", ..] => &["param", "rollback", "--strategy", "s", "a"],
             ["cert", "mark", ..] => &["cert", "mark", "--compromised"],

@@ -82,6 +82,7 @@ pub mod observe;
 pub mod parameters;
 pub mod push;
 mod refusal;
+mod target;
 mod tls;
 pub mod trades;
 mod watch;

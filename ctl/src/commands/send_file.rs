@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use genesis_client::push::{BatchStream, DEFAULT_WINDOW, Wire, is_name};
+use genesis_client::push::{BatchStream, DEFAULT_WINDOW, Settled, Wire, is_name};
 use genesis_client::{Client, Error};
 use serde_json::{Map, Value};
 
@@ -123,7 +123,7 @@ pub(super) trait Rows {
     }
     /// The lines since the last time.
     fn columns(&mut self) -> Vec<<Self::Wire as Wire>::Column>;
-    fn became(&mut self, settled: <Self::Wire as Wire>::Settled) -> Became;
+    fn became(&mut self, settled: Settled<<Self::Wire as Wire>::Answer>) -> Became;
     /// What there is to say beyond the numbers, for people and in JSON.
     fn more(&self) -> (Vec<String>, Map<String, Value>) {
         (Vec::new(), Map::new())

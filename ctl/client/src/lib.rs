@@ -76,6 +76,7 @@ mod clock;
 mod context;
 mod dial;
 mod error;
+mod follow;
 mod metadata;
 mod node;
 pub mod observe;

@@ -249,7 +249,7 @@ impl Client {
         schedule, ScheduleServiceClient
     }
     service! {
-        /// Series of values, of which correlation matrices are calculated.
+        /// Series of values, of which correlation matrices are calculated; see [`crate::series`].
         series, SeriesServiceClient
     }
 

@@ -67,6 +67,10 @@
 //! [`parameters`] keeps the values that a strategy is to use ready, without waiting, also while the agent is away.
 //! [`trades`] tells the agent what each trade earned, by which A/B tests of strategies are decided.
 //!
+//! # Correlation matrices
+//!
+//! [`series`] tells the agent values, such as prices, of which it calculates correlation matrices.
+//!
 //! `examples/status.rs` is a whole program: it asks all nodes of a context at once.
 
 pub mod breaker;
@@ -83,6 +87,7 @@ pub mod observe;
 pub mod parameters;
 pub mod push;
 mod refusal;
+pub mod series;
 mod target;
 mod tls;
 pub mod trades;

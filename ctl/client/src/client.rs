@@ -225,7 +225,7 @@ impl Client {
         logs, LogsServiceClient
     }
     service! {
-        /// Correlation matrices, and how consumers fare with them.
+        /// Correlation matrices, and how consumers fare with them; see [`crate::matrices`].
         matrices, MatrixServiceClient
     }
     service! {

@@ -69,7 +69,8 @@
 //!
 //! # Correlation matrices
 //!
-//! [`series`] tells the agent values, such as prices, of which it calculates correlation matrices.
+//! [`series`] tells the agent values, such as prices, of which it calculates correlation matrices. [`matrices`] keeps the
+//! matrix that a program is to use ready, whole and without waiting, and reports how the program fares with it.
 //!
 //! `examples/status.rs` is a whole program: it asks all nodes of a context at once.
 
@@ -81,6 +82,7 @@ mod context;
 mod dial;
 mod error;
 mod follow;
+pub mod matrices;
 mod metadata;
 mod node;
 pub mod observe;

@@ -9,6 +9,7 @@ pub(crate) mod database;
 pub(crate) mod experiments;
 pub(crate) mod health;
 pub(crate) mod parameters;
+pub(crate) mod series;
 mod services;
 
 use std::collections::HashMap;
@@ -38,9 +39,11 @@ use genesis_client::v1::parameter_service_server::ParameterServiceServer;
 use genesis_client::v1::recovery_service_server::RecoveryServiceServer;
 use genesis_client::v1::run_service_server::RunServiceServer;
 use genesis_client::v1::schedule_service_server::ScheduleServiceServer;
+use genesis_client::v1::series_service_server::SeriesServiceServer;
 use genesis_client::v1::*;
 pub(crate) use health::Health;
 pub(crate) use parameters::Parameters;
+pub(crate) use series::KnownSeries;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::{Connected, Server, ServerTlsConfig};
@@ -85,6 +88,7 @@ pub(crate) struct Script {
     pub(crate) baselines: Baselines,
     pub(crate) experiments: Experiments,
     pub(crate) parameters: Parameters,
+    pub(crate) series: KnownSeries,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -215,6 +219,7 @@ impl Fake {
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
                     .add_service(ExperimentServiceServer::from_arc(served.clone()))
                     .add_service(ParameterServiceServer::from_arc(served.clone()))
+                    .add_service(SeriesServiceServer::from_arc(served.clone()))
                     .add_service(HealthServiceServer::from_arc(served.clone()))
                     .add_service(AlertsServiceServer::from_arc(served.clone()))
                     .add_service(LogsServiceServer::from_arc(served.clone()))

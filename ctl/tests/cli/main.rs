@@ -29,6 +29,7 @@ mod parameters;
 mod pipes;
 mod plans;
 mod runs;
+mod series;
 mod support;
 mod trades;
 mod yaml;

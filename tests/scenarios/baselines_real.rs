@@ -158,7 +158,7 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     std::fs::remove_file(&fault).unwrap();
     runtime.block_on(pusher.flush(Duration::from_secs(60))).unwrap();
     let stats = runtime.block_on(pusher.close(Duration::from_secs(5)));
-    assert_eq!((stats.counted, stats.dropped), (25_000, 0), "{stats:?}");
+    assert_eq!((stats.answered.counted, stats.dropped), (25_000, 0), "{stats:?}");
     wait_until("the trouble to be over", || {
         !agent.ctl(&["status"]).text().contains("OBSERVATIONS_FAILING")
     });

@@ -225,7 +225,7 @@ impl Client {
         logs, LogsServiceClient
     }
     service! {
-        /// Correlation matrices, and how consumers fare with them.
+        /// Correlation matrices, and how consumers fare with them; see [`crate::matrices`].
         matrices, MatrixServiceClient
     }
     service! {
@@ -249,7 +249,7 @@ impl Client {
         schedule, ScheduleServiceClient
     }
     service! {
-        /// Series of values, of which correlation matrices are calculated.
+        /// Series of values, of which correlation matrices are calculated; see [`crate::series`].
         series, SeriesServiceClient
     }
 

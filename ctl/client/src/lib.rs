@@ -67,6 +67,11 @@
 //! [`parameters`] keeps the values that a strategy is to use ready, without waiting, also while the agent is away.
 //! [`trades`] tells the agent what each trade earned, by which A/B tests of strategies are decided.
 //!
+//! # Correlation matrices
+//!
+//! [`series`] tells the agent values, such as prices, of which it calculates correlation matrices. [`matrices`] keeps the
+//! matrix that a program is to use ready, whole and without waiting, and reports how the program fares with it.
+//!
 //! `examples/status.rs` is a whole program: it asks all nodes of a context at once.
 
 pub mod breaker;
@@ -76,12 +81,16 @@ mod clock;
 mod context;
 mod dial;
 mod error;
+mod follow;
+pub mod matrices;
 mod metadata;
 mod node;
 pub mod observe;
 pub mod parameters;
 pub mod push;
 mod refusal;
+pub mod series;
+mod target;
 mod tls;
 pub mod trades;
 mod watch;

@@ -43,6 +43,7 @@ mod run;
 mod runbook;
 mod schedule;
 mod send_file;
+mod series;
 mod support;
 mod trades;
 mod watching;
@@ -130,6 +131,9 @@ pub(crate) enum Command {
     /// Send the trades of a file, what each earned, to one agent: what experiments are decided by.
     #[command(subcommand)]
     Trades(trades::Verb),
+    /// Send the values of a file, such as prices, to one agent, and see how complete series are: what matrices are made of.
+    #[command(subcommand)]
+    Series(series::Verb),
     /// Show what secures the agent's TCP listener, and for how long.
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -160,6 +164,7 @@ impl Command {
             | Self::Whoami
             | Self::Observe(_)
             | Self::Trades(_)
+            | Self::Series(_)
             | Self::Pki(_)
             | Self::Incident(_)
             | Self::Runbook(_)
@@ -250,6 +255,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Experiment(verb) => experiment::dispatch(verb, session).await,
         Command::Param(verb) => param::dispatch(verb, session).await,
         Command::Trades(verb) => trades::dispatch(verb, session).await,
+        Command::Series(verb) => series::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,
         Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Context(_)

@@ -133,8 +133,8 @@ impl send_file::Rows for Lines {
 
     fn became(&mut self, settled: Settled) -> Became {
         match settled {
-            Settled::Acknowledged { answer, observations, repeated } => Became::Durable {
-                rows: observations,
+            Settled::Acknowledged { answer, rows, repeated } => Became::Durable {
+                rows,
                 repeated,
                 had_before: answer.duplicate,
                 counted: answer.counted.into(),
@@ -143,9 +143,7 @@ impl send_file::Rows for Lines {
                     .map(u64::from)
                     .into(),
             },
-            Settled::Invalid { observations, error, .. } => {
-                Became::Invalid { rows: observations, error }
-            }
+            Settled::Invalid { rows, error, .. } => Became::Invalid { rows, error },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What `observe` and `trades push` have in common: the lines of a file, on their way to one agent.
+//! What `observe`, `trades push` and `series push` have in common: the lines of a file, on their way to one agent.
 
 mod lines;
 mod source;
@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use genesis_client::push::{BatchStream, DEFAULT_WINDOW, Wire, is_name};
+use genesis_client::push::{BatchStream, DEFAULT_WINDOW, Settled, Wire, is_name};
 use genesis_client::{Client, Error};
 use serde_json::{Map, Value};
 
@@ -77,7 +77,7 @@ pub(super) struct Words {
     pub(super) incomplete: &'static str,
     /// What comes of sending a file again.
     pub(super) again: &'static str,
-    /// The columns of the summary, a number each: rows, bad ones, batches, what counts, what was had before, and one for
+    /// The columns of the summary, a number each: lines, bad ones, batches, what counts, what was had before, and one for
     /// each of `left_out`.
     pub(super) columns: &'static [&'static str],
     /// What the agent leaves out: its name in JSON, and what those are.
@@ -123,7 +123,7 @@ pub(super) trait Rows {
     }
     /// The lines since the last time.
     fn columns(&mut self) -> Vec<<Self::Wire as Wire>::Column>;
-    fn became(&mut self, settled: <Self::Wire as Wire>::Settled) -> Became;
+    fn became(&mut self, settled: Settled<<Self::Wire as Wire>::Answer>) -> Became;
     /// What there is to say beyond the numbers, for people and in JSON.
     fn more(&self) -> (Vec<String>, Map<String, Value>) {
         (Vec::new(), Map::new())
@@ -199,37 +199,44 @@ impl<R: Rows> Reader<R> {
         most: u32,
     ) -> Result<Option<Batch<R>>, Halt> {
         let mut ended = false;
-        while !ended && self.pending < most && !self.rows.full() {
-            match source.line(session, &mut self.buffer)? {
-                Line::None => {
-                    ended = true;
-                    continue;
-                }
-                Line::TooLong => {
-                    self.line += 1;
-                    let why =
-                        format!("it is longer than {} bytes", format::count(lines::LONGEST as u64));
-                    self.summary.bad(session, self.line, &why);
-                    continue;
-                }
-                Line::Whole => self.line += 1,
+        loop {
+            while !ended && self.pending < most && !self.rows.full() {
+                ended = !self.read(session, source)?;
             }
-            if self.buffer.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match self.take() {
-                Ok(()) => {
-                    self.pending += 1;
-                    self.summary.good();
-                }
-                Err(why) => self.summary.bad(session, self.line, &why),
+            self.pending = 0;
+            let columns = self.rows.columns();
+            match (columns.is_empty(), ended) {
+                (false, _) => return Ok(Some((self.line, columns))),
+                (true, true) => return Ok(None),
+                // Good lines in which there was nothing to send.
+                (true, false) => {}
             }
         }
-        if self.pending == 0 {
-            return Ok(None);
+    }
+
+    /// Takes the next line; `false`: there is none.
+    fn read(&mut self, session: &Session<'_>, source: &mut Source) -> Result<bool, Halt> {
+        let found = source.line(session, &mut self.buffer)?;
+        if found == Line::None {
+            return Ok(false);
         }
-        self.pending = 0;
-        Ok(Some((self.line, self.rows.columns())))
+        self.line += 1;
+        if found == Line::TooLong {
+            let why = format!("it is longer than {} bytes", format::count(lines::LONGEST as u64));
+            self.summary.bad(session, self.line, &why);
+            return Ok(true);
+        }
+        if self.buffer.iter().all(u8::is_ascii_whitespace) {
+            return Ok(true);
+        }
+        match self.take() {
+            Ok(()) => {
+                self.pending += 1;
+                self.summary.good();
+            }
+            Err(why) => self.summary.bad(session, self.line, &why),
+        }
+        Ok(true)
     }
 
     /// Takes the line in the buffer.

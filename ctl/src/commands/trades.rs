@@ -176,10 +176,10 @@ impl send_file::Rows for Lines {
 
     fn became(&mut self, settled: Settled) -> Became {
         match settled {
-            Settled::Acknowledged { answer, trades, repeated } => {
+            Settled::Acknowledged { answer, rows, repeated } => {
                 self.ended.extend(answer.ended);
                 Became::Durable {
-                    rows: trades,
+                    rows,
                     repeated,
                     had_before: answer.repeated_batch,
                     counted: answer.counted.into(),
@@ -189,7 +189,7 @@ impl send_file::Rows for Lines {
                         .into(),
                 }
             }
-            Settled::Invalid { trades, error, .. } => Became::Invalid { rows: trades, error },
+            Settled::Invalid { rows, error, .. } => Became::Invalid { rows, error },
         }
     }
 

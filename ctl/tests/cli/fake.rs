@@ -10,7 +10,7 @@ pub(crate) mod experiments;
 pub(crate) mod health;
 pub(crate) mod matrix;
 pub(crate) mod parameters;
-mod series;
+pub(crate) mod series;
 mod services;
 
 use std::collections::HashMap;
@@ -46,6 +46,7 @@ use genesis_client::v1::*;
 pub(crate) use health::Health;
 pub(crate) use matrix::Matrices;
 pub(crate) use parameters::Parameters;
+pub(crate) use series::KnownSeries;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::server::{Connected, Server, ServerTlsConfig};
@@ -91,6 +92,7 @@ pub(crate) struct Script {
     pub(crate) experiments: Experiments,
     pub(crate) parameters: Parameters,
     pub(crate) matrices: Matrices,
+    pub(crate) series: KnownSeries,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.

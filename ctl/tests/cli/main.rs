@@ -32,6 +32,7 @@ mod parameters;
 mod pipes;
 mod plans;
 mod runs;
+mod series;
 mod support;
 mod trades;
 mod yaml;

@@ -96,7 +96,7 @@ impl Stage {
         };
         let stages = record.rollout.percents.len().max(1) as f64;
         let needed = record.rollout.outcomes;
-        Ok(Self {
+        let mut stage = Self {
             version: record.version,
             control: record.control,
             percent: last.percent,
@@ -107,7 +107,9 @@ impl Stage {
             counts: Counts::default(),
             decided: None,
             trial: trial(last.percent, needed, [frozen, Moments::new()], state)?,
-        })
+        };
+        stage.by_consumers();
+        Ok(stage)
     }
 
     /// Whether the control's outcomes are of the stage before.

@@ -8,12 +8,11 @@ use genesis_proto::v1;
 
 use super::local::State;
 use super::{Gate, Inner, clock, nanoseconds};
+use crate::target::Pauses;
 use crate::{Client, Error, Node, Options};
 
 /// The agent says every 5 s that it lives; silent for so long, it is away.
 const SILENCE: Duration = Duration::from_secs(16);
-/// Pauses before it is asked again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// What the agent has said last.
 #[derive(Debug)]
@@ -70,18 +69,17 @@ impl Gate {
 }
 
 pub(super) async fn run(inner: Weak<Inner>, node: Node, options: Options) {
-    let mut pause = PAUSES.0;
+    let mut pauses = Pauses::new();
     loop {
         if let Ok(client) = Client::connect(&node, options.clone()).await
             && follow(&inner, &client).await.is_ok_and(|heard| heard)
         {
-            pause = PAUSES.0;
+            pauses.reset();
         }
         let Some(breaker) = inner.upgrade() else { return };
         breaker.change(|gate| gate.lose(clock::monotonic()));
         drop(breaker);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
+        pauses.rest().await;
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use genesis_proto::v1::baseline_service_server::{BaselineService, BaselineServiceServer};
 use genesis_proto::v1::*;
@@ -290,7 +291,7 @@ async fn what_is_observed_arrives_and_is_acknowledged() {
     assert!(recorder.observe("orders.cancel", at, 0.5));
     pusher.flush(LONG).await.unwrap();
     let stats = pusher.stats();
-    assert_eq!((stats.sent, stats.acknowledged, stats.counted), (96, 96, 96), "{stats:?}");
+    assert_eq!((stats.sent, stats.acknowledged, stats.answered.counted), (96, 96, 96), "{stats:?}");
     assert_eq!((stats.buffered, stats.dropped, stats.reconnects), (0, 0, 0), "{stats:?}");
     assert!(stats.last_error.is_none());
     assert_eq!(served.agent.values("orders.place"), numbers(95));
@@ -329,10 +330,10 @@ async fn a_break_sends_again_exactly_what_was_not_answered() {
     let mut answers = Vec::new();
     let mut next = 6;
     while let Some(settled) = stream.next().await.unwrap() {
-        let Settled::Acknowledged { answer, observations, repeated } = settled else {
+        let Settled::Acknowledged { answer, rows, repeated } = settled else {
             panic!("{settled:?}")
         };
-        answers.push((answer.sequence, answer.duplicate, repeated, observations));
+        answers.push((answer.sequence, answer.duplicate, repeated, rows));
         if next <= 8 {
             stream.push(next, column("a", &[next as f64])).unwrap();
             next += 1;
@@ -371,8 +372,8 @@ async fn a_pusher_survives_breaks_without_counting_twice() {
     let stats = pusher.stats();
     assert_eq!(served.agent.values("a"), numbers(1_000));
     assert_eq!((stats.acknowledged, stats.sent, stats.buffered), (1_000, 1_000, 0), "{stats:?}");
-    assert_eq!(stats.counted + stats.duplicate, 1_000, "{stats:?}");
-    assert!(stats.reconnects >= 5 && stats.duplicate > 0, "{stats:?}");
+    assert_eq!(stats.answered.counted + stats.had_before, 1_000, "{stats:?}");
+    assert!(stats.reconnects >= 5 && stats.had_before > 0, "{stats:?}");
     assert_eq!(stats.last_error.unwrap().reason, "ROLE_TOO_LOW", "kept and sent again");
 }
 
@@ -411,8 +412,8 @@ async fn an_invalid_batch_is_dropped_alone() {
     while let Some(settled) = stream.next().await.unwrap() {
         match settled {
             Settled::Acknowledged { answer, .. } => kept.push(answer.sequence),
-            Settled::Invalid { sequence, observations, error } => {
-                assert_eq!((observations, error.reason.as_str()), (2, "BATCH_INVALID"));
+            Settled::Invalid { sequence, rows, error } => {
+                assert_eq!((rows, error.reason.as_str()), (2, "BATCH_INVALID"));
                 invalid.push(sequence);
             }
         }
@@ -438,15 +439,19 @@ async fn a_producer_that_begins_again_is_told_so() {
     let options = PusherOptions { producer: Some("web".into()), ..small() };
     let first = served.pusher(options.clone()).await;
     first.handle().observe("a", 1, 0.1);
-    assert_eq!(first.close(LONG).await.counted, 1);
+    assert_eq!(first.close(LONG).await.answered.counted, 1);
     let again = served.pusher(options.clone()).await;
     again.handle().observe("a", 2, 0.2);
     let stats = again.close(LONG).await;
-    assert_eq!((stats.acknowledged, stats.duplicate, stats.counted), (1, 1, 0), "{stats:?}");
+    assert_eq!(
+        (stats.acknowledged, stats.had_before, stats.answered.counted),
+        (1, 1, 0),
+        "{stats:?}"
+    );
     assert_eq!(stats.last_error.unwrap().reason, "SEQUENCE_REPEATED");
     let on = served.pusher(PusherOptions { first_sequence: 2, ..options }).await;
     on.handle().observe("a", 3, 0.3);
-    assert_eq!(on.close(LONG).await.counted, 1);
+    assert_eq!(on.close(LONG).await.answered.counted, 1);
     let options = PusherOptions { producer: Some("no name".into()), ..small() };
     assert_eq!(Pusher::start(served.client().await, options).unwrap_err().kind, Kind::Invalid);
 }

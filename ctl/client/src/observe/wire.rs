@@ -4,8 +4,8 @@ use genesis_proto::v1::{ObservationColumn, ObserveRequest, ObserveResponse};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use super::{BATCH_LIMIT, Settled, Stats};
-use crate::push::{Counts, Wire, is_name};
+use super::BATCH_LIMIT;
+use crate::push::{Wire, is_name};
 use crate::{Client, Error, Kind};
 
 /// `BaselineService/Observe`.
@@ -18,9 +18,7 @@ impl Wire for Observations {
     type Column = ObservationColumn;
     type Request = ObserveRequest;
     type Answer = ObserveResponse;
-    type Settled = Settled;
-    type Tally = Sums;
-    type Stats = Stats;
+    type Sums = Sums;
 
     const WHAT: &'static str = "observations";
     const MOST: usize = BATCH_LIMIT;
@@ -48,14 +46,6 @@ impl Wire for Observations {
         answer.duplicate
     }
 
-    fn acknowledged(answer: ObserveResponse, observations: u64, repeated: bool) -> Settled {
-        Settled::Acknowledged { answer, observations, repeated }
-    }
-
-    fn invalid(sequence: u64, observations: u64, error: Error) -> Settled {
-        Settled::Invalid { sequence, observations, error }
-    }
-
     fn column(operation: &str, items: Vec<(i64, f64)>) -> ObservationColumn {
         ObservationColumn {
             operation: operation.to_owned(),
@@ -78,39 +68,27 @@ impl Wire for Observations {
         Error::new(Kind::Invalid, "OUT_OF_RANGE", "TOO_MANY_OPERATIONS", message, next)
     }
 
-    fn tally(sums: &mut Sums, answer: &ObserveResponse) {
+    fn add(sums: &mut Sums, answer: &ObserveResponse) {
         sums.counted += u64::from(answer.counted);
         sums.rejected += u64::from(answer.rejected);
         sums.late += u64::from(answer.late);
         sums.ahead += u64::from(answer.ahead);
         sums.crowded_out += u64::from(answer.crowded_out);
     }
-
-    fn stats(counts: Counts, sums: Sums) -> Stats {
-        Stats {
-            buffered: counts.buffered,
-            sent: counts.sent,
-            acknowledged: counts.acknowledged,
-            duplicate: counts.had_before,
-            counted: sums.counted,
-            rejected: sums.rejected,
-            late: sums.late,
-            ahead: sums.ahead,
-            crowded_out: sums.crowded_out,
-            invalid: counts.invalid,
-            dropped: counts.dropped,
-            reconnects: counts.reconnects,
-            last_error: counts.last_error,
-        }
-    }
 }
 
-/// What the agent has said of all batches.
-#[derive(Debug, Clone, Default)]
+/// What the agent says of observations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sums {
-    counted: u64,
-    rejected: u64,
-    late: u64,
-    ahead: u64,
-    crowded_out: u64,
+    /// Those that count.
+    pub counted: u64,
+    /// Those whose value is none: negative, infinite, no number.
+    pub rejected: u64,
+    /// Those that were older than what the agent keeps.
+    pub late: u64,
+    /// Those that lay in the future, by the agent's clock.
+    pub ahead: u64,
+    /// Those of new operations for which the agent has no room.
+    pub crowded_out: u64,
 }

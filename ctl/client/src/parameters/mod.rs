@@ -22,22 +22,20 @@
 //! # }
 //! ```
 
-mod follow;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use genesis_proto::v1::{GetParametersResponse, ParameterValue};
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use genesis_proto::v1::{GetParametersRequest, GetParametersResponse, ParameterValue};
+use tonic::{Response, Streaming};
 
+use crate::follow::{Follow, Subject};
+use crate::target::Target;
 use crate::trades::UNIT_LIMIT;
-use crate::{Client, Error, Kind, Node, Options, clock};
-use follow::Target;
+use crate::{Client, Error, Kind, Node, Options};
 
 /// The longest name of a strategy, in bytes.
 const STRATEGY_LIMIT: usize = 64;
@@ -112,36 +110,40 @@ pub struct Status {
 /// last of them.
 #[derive(Debug, Clone)]
 pub struct Follower {
-    inner: Arc<Inner>,
-    /// Ends the work in the background.
-    _task: Arc<Ends>,
+    follow: Arc<Follow<Unit>>,
 }
 
+/// Whose parameters are followed.
 #[derive(Debug)]
-struct Inner {
+struct Unit {
     strategy: String,
     unit: String,
-    values: ArcSwap<Values>,
-    link: Mutex<Link>,
-    /// The revision, for those that wait for one.
-    heard: watch::Sender<Option<u64>>,
 }
 
-/// What is looked at only by those who ask how following goes.
-#[derive(Debug)]
-struct Link {
-    /// On the clock of [`clock::monotonic`].
-    stale_since: Option<Duration>,
-    opened: u64,
-    last_error: Option<Error>,
-}
+impl Subject for Unit {
+    type Request = GetParametersRequest;
+    type Response = GetParametersResponse;
+    type Value = Values;
 
-#[derive(Debug)]
-struct Ends(AbortHandle);
+    const WHAT: &'static str = "parameters";
 
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.abort();
+    fn request(&self) -> GetParametersRequest {
+        GetParametersRequest { strategy: self.strategy.clone(), unit: self.unit.clone() }
+    }
+
+    async fn open(
+        client: Client,
+        request: GetParametersRequest,
+    ) -> Result<Response<Streaming<GetParametersResponse>>, tonic::Status> {
+        client.parameters().watch_parameters(request).await
+    }
+
+    fn read(response: GetParametersResponse) -> Result<Option<Values>, Error> {
+        Ok(Some(Values::of(response)))
+    }
+
+    fn number(values: &Values) -> u64 {
+        values.revision
     }
 }
 
@@ -165,38 +167,29 @@ impl Follower {
 
     fn spawn(target: Target, strategy: &str, unit: &str) -> Result<Self, Error> {
         check(strategy, unit)?;
-        let link = Link { stale_since: Some(clock::monotonic()), opened: 0, last_error: None };
-        let inner = Arc::new(Inner {
-            strategy: strategy.to_owned(),
-            unit: unit.to_owned(),
-            values: ArcSwap::default(),
-            link: Mutex::new(link),
-            heard: watch::Sender::new(None),
-        });
-        let task = tokio::spawn(follow::run(Arc::downgrade(&inner), target)).abort_handle();
-        Ok(Self { inner, _task: Arc::new(Ends(task)) })
+        let unit = Unit { strategy: strategy.to_owned(), unit: unit.to_owned() };
+        Ok(Self { follow: Arc::new(Follow::spawn(target, unit)) })
     }
 
     /// The value of the parameter `name`, as it was last heard of. `None`: it has none, or nothing was heard yet. Never
     /// waits.
     pub fn get(&self, name: &str) -> Option<Arc<str>> {
-        self.inner.values.load().get(name).map(|value| value.text.clone())
+        self.follow.look(|values| values.get(name).map(|value| value.text.clone()))
     }
 
     /// All values as they were at one time. Never waits.
     pub fn values(&self) -> Arc<Values> {
-        self.inner.values.load_full()
+        self.follow.latest().unwrap_or_default()
     }
 
     /// How following goes.
     pub fn status(&self) -> Status {
-        let revision = *self.inner.heard.borrow();
-        let link = self.inner.link();
+        let standing = self.follow.standing();
         Status {
-            revision,
-            stale_for: link.stale_since.map(|since| clock::monotonic().saturating_sub(since)),
-            reconnects: link.opened.saturating_sub(1),
-            last_error: link.last_error.clone(),
+            revision: standing.number,
+            stale_for: standing.stale_for,
+            reconnects: standing.reconnects,
+            last_error: standing.last_error,
         }
     }
 
@@ -205,56 +198,20 @@ impl Follower {
     /// # Errors
     /// `Unavailable` when none have come within `timeout`, with what stands in the way. Following goes on.
     pub async fn ready(&self, timeout: Duration) -> Result<(), Error> {
-        let mut heard = self.inner.heard.subscribe();
-        let first = heard.wait_for(Option::is_some);
-        match tokio::time::timeout(timeout, first).await {
-            // The sender lives as long as this follower.
-            Ok(_) => Ok(()),
-            Err(_) => Err(self.not_ready(timeout)),
+        if self.follow.ready(timeout).await {
+            return Ok(());
         }
+        let why = self.status().last_error;
+        let why = why.map_or_else(String::new, |error| format!(": {error}"));
+        let strategy = &self.follow.subject().strategy;
+        let message = format!("no parameters of {strategy} have come within {timeout:?}{why}");
+        let next = "see whether the agent is well with `genesisctl status`";
+        Err(Error::new(Kind::Unavailable, "DEADLINE_EXCEEDED", "PARAMETERS_MISSING", message, next))
     }
 
     /// Waits for values of another revision than `seen`, and returns them.
     pub async fn changed(&self, seen: u64) -> Arc<Values> {
-        let mut heard = self.inner.heard.subscribe();
-        // The sender lives as long as this follower.
-        let _ = heard.wait_for(|now| now.is_some_and(|now| now != seen)).await;
-        self.values()
-    }
-
-    fn not_ready(&self, timeout: Duration) -> Error {
-        let why = self
-            .inner
-            .link()
-            .last_error
-            .as_ref()
-            .map_or_else(String::new, |error| format!(": {error}"));
-        let strategy = &self.inner.strategy;
-        let message = format!("no parameters of {strategy} have come within {timeout:?}{why}");
-        let next = "see whether the agent is well with `genesisctl status`";
-        Error::new(Kind::Unavailable, "DEADLINE_EXCEEDED", "PARAMETERS_MISSING", message, next)
-    }
-}
-
-impl Inner {
-    fn link(&self) -> MutexGuard<'_, Link> {
-        // Each change of it is complete in itself, so a panic elsewhere does not spoil it.
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hear(&self, response: GetParametersResponse) {
-        let values = Values::of(response);
-        let revision = values.revision;
-        // Before anybody is told of the revision.
-        self.values.store(Arc::new(values));
-        self.link().stale_since = None;
-        self.heard.send_replace(Some(revision));
-    }
-
-    fn lose(&self, error: Error) {
-        let mut link = self.link();
-        link.stale_since.get_or_insert_with(clock::monotonic);
-        link.last_error = Some(error);
+        self.follow.changed(seen).await
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Mutex;
 
 use genesis_proto::v1::parameter_service_server::{ParameterService, ParameterServiceServer};
 use genesis_proto::v1::*;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_stream::wrappers::{UnboundedReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 

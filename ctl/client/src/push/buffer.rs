@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
-use super::Wire;
-use super::stream::Outcome;
+use super::{Settled, Stats, Wire};
 use crate::{Error, Kind};
 
 /// So many columns a pusher has at most; an agent takes fewer.
@@ -15,7 +14,7 @@ const MOST_COLUMNS: usize = 10_000;
 
 /// What is of one name, an operation or an experiment, and not yet in line.
 #[derive(Debug)]
-pub(crate) struct Column<W: Wire> {
+pub(super) struct Column<W: Wire> {
     name: Arc<str>,
     open: Mutex<Vec<W::Item>>,
 }
@@ -31,27 +30,6 @@ struct Line<W: Wire> {
     tickets: u64,
 }
 
-/// What became of the items so far, whatever they are.
-#[derive(Debug, Clone, Default)]
-pub struct Counts {
-    /// Kept: not yet sent, or sent and not answered.
-    pub buffered: u64,
-    /// Sent, each once, however often that was.
-    pub sent: u64,
-    /// Of batches that are durable.
-    pub acknowledged: u64,
-    /// Of these, of batches that the agent had before.
-    pub had_before: u64,
-    /// Of batches that the agent refuses whenever they are sent.
-    pub invalid: u64,
-    /// Not kept.
-    pub dropped: u64,
-    /// How often the stream was opened again.
-    pub reconnects: u64,
-    /// What went wrong last, even if it is over.
-    pub last_error: Option<Error>,
-}
-
 /// A batch to be sent.
 pub(super) struct Batch<W: Wire> {
     pub(super) columns: Vec<W::Column>,
@@ -60,7 +38,7 @@ pub(super) struct Batch<W: Wire> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Buffer<W: Wire> {
+pub(super) struct Buffer<W: Wire> {
     batch: usize,
     /// How many items may be held. None once it is closed.
     capacity: AtomicUsize,
@@ -71,8 +49,8 @@ pub(crate) struct Buffer<W: Wire> {
     columns: RwLock<HashMap<Arc<str>, Arc<Column<W>>>>,
     /// Locked after a column, never before.
     line: Mutex<Line<W>>,
-    /// With what the agent has said of them.
-    counts: Mutex<(Counts, W::Tally)>,
+    /// But for what is held and dropped, which is counted without a lock.
+    stats: Mutex<Stats<W::Sums>>,
     /// There is a full chunk, or the first item after none.
     pub(super) wake: Notify,
 }
@@ -91,12 +69,12 @@ impl<W: Wire> Buffer<W> {
             dropped: AtomicU64::new(0),
             columns: RwLock::default(),
             line: Mutex::new(Line { chunks: VecDeque::new(), tickets: 0 }),
-            counts: Mutex::default(),
+            stats: Mutex::default(),
             wake: Notify::new(),
         }
     }
 
-    pub(crate) fn column(&self, name: &str) -> Result<Arc<Column<W>>, Error> {
+    pub(super) fn column(&self, name: &str) -> Result<Arc<Column<W>>, Error> {
         let known = self.columns.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(column) = known.get(name) {
             return Ok(column.clone());
@@ -113,7 +91,7 @@ impl<W: Wire> Buffer<W> {
     }
 
     /// Keeps an item; `false`: there is no room.
-    pub(crate) fn take(&self, column: &Arc<Column<W>>, item: W::Item) -> bool {
+    pub(super) fn take(&self, column: &Arc<Column<W>>, item: W::Item) -> bool {
         let held = self.held.fetch_add(1, Ordering::Relaxed);
         if held >= self.capacity.load(Ordering::Relaxed) {
             self.held.fetch_sub(1, Ordering::Relaxed);
@@ -134,10 +112,11 @@ impl<W: Wire> Buffer<W> {
         true
     }
 
-    /// Counts an item that can't be kept.
-    pub(crate) fn refuse(&self, error: Error) {
+    /// Counts an item that can't be kept; always `false`.
+    pub(super) fn refuse(&self, error: Error) -> bool {
         self.dropped.fetch_add(1, Ordering::Relaxed);
         self.failed(error);
+        false
     }
 
     fn line_up(&self, column: &Arc<Column<W>>, open: &mut Vec<W::Item>) {
@@ -192,56 +171,51 @@ impl<W: Wire> Buffer<W> {
         self.capacity.store(0, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        self.all_counts().0
-    }
-
-    pub(super) fn all_counts(&self) -> (Counts, W::Tally) {
-        let (counts, tally) = lock(&self.counts).clone();
+    pub(super) fn stats(&self) -> Stats<W::Sums> {
+        let stats = lock(&self.stats).clone();
         let (buffered, dropped) = (self.held() as u64, self.dropped.load(Ordering::Relaxed));
-        (Counts { buffered, dropped, ..counts }, tally)
+        Stats { buffered, dropped, ..stats }
     }
 
     pub(super) fn sent(&self, columns: &[W::Column]) {
-        lock(&self.counts).0.sent += columns.iter().map(W::rows).sum::<u64>();
+        lock(&self.stats).sent += columns.iter().map(W::rows).sum::<u64>();
     }
 
     pub(super) fn reconnects(&self, reconnects: u64) {
-        lock(&self.counts).0.reconnects = reconnects;
+        lock(&self.stats).reconnects = reconnects;
     }
 
     pub(super) fn failed(&self, error: Error) {
-        lock(&self.counts).0.last_error = Some(error);
+        lock(&self.stats).last_error = Some(error);
     }
 
     /// Notes what became of a batch.
-    pub(super) fn settle(&self, producer: &str, outcome: Outcome<W::Answer>) {
-        let mut counts = lock(&self.counts);
-        let (all, tally) = &mut *counts;
-        let rows = match outcome {
-            Outcome::Acknowledged { answer, rows, repeated } => {
-                all.acknowledged += rows;
+    pub(super) fn settle(&self, producer: &str, settled: Settled<W::Answer>) {
+        let mut stats = lock(&self.stats);
+        let rows = match settled {
+            Settled::Acknowledged { answer, rows, repeated } => {
+                stats.acknowledged += rows;
                 if W::had_before(&answer) {
-                    all.had_before += rows;
+                    stats.had_before += rows;
                     if !repeated {
                         let error = known_before::<W>(producer, W::sequence(&answer));
-                        all.last_error = Some(error);
+                        stats.last_error = Some(error);
                     }
                 }
-                W::tally(tally, &answer);
+                W::add(&mut stats.answered, &answer);
                 rows
             }
-            Outcome::Invalid { rows, error, .. } => {
-                all.invalid += rows;
-                all.last_error = Some(error);
+            Settled::Invalid { rows, error, .. } => {
+                stats.invalid += rows;
+                stats.last_error = Some(error);
                 rows
             }
         };
-        drop(counts);
+        drop(stats);
         self.held.fetch_sub(rows as usize, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,5 @@
-//! What [`crate::observe`] and [`crate::trades`] have in common: batches of a producer on their way to an agent, and a
-//! pusher in the background that makes nobody wait.
+//! What [`crate::observe`], [`crate::trades`], [`crate::series`] and the outcomes of [`crate::matrices`] have in common:
+//! batches of a producer on their way to an agent, and a pusher in the background that makes nobody wait.
 //!
 //! A batch is kept until the agent says that it is durable. When the connection breaks, those that were not answered
 //! are sent again under the same producer and sequence, by which the agent knows those it has: each counts once, also
@@ -11,24 +11,25 @@ mod task;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
+use crate::target::Target;
 use crate::{Client, Error, Node, Options};
-pub use buffer::Counts;
-pub(crate) use buffer::{Buffer, Column};
+use buffer::{Buffer, Column};
 pub use stream::{BatchStream, DEFAULT_WINDOW};
-use task::{Target, Task};
+use task::Task;
 
 /// How long taking leave of the agent may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// An rpc that takes batches in and answers each once it is durable. Implemented by
-/// [`Observations`](crate::observe::Observations) and [`Trades`](crate::trades::Trades), and meant for no others.
+/// [`Observations`](crate::observe::Observations), [`Trades`](crate::trades::Trades), [`Values`](crate::series::Values)
+/// and [`Outcomes`](crate::matrices::Outcomes), and meant for no others.
 pub trait Wire: fmt::Debug + Clone + Send + Sync + 'static {
     /// One of what is sent.
     type Item: fmt::Debug + Send + 'static;
@@ -37,13 +38,9 @@ pub trait Wire: fmt::Debug + Clone + Send + Sync + 'static {
     /// A batch.
     type Request: Clone + Send + 'static;
     /// What the agent says of a batch.
-    type Answer: Send + 'static;
-    /// What became of a batch.
-    type Settled;
+    type Answer: fmt::Debug + Send + 'static;
     /// What the agent has said of all batches.
-    type Tally: fmt::Debug + Clone + Default + Send;
-    /// What became of all items.
-    type Stats;
+    type Sums: fmt::Debug + Clone + Default + Send;
 
     /// What the items are called, such as "observations".
     const WHAT: &'static str;
@@ -63,10 +60,6 @@ pub trait Wire: fmt::Debug + Clone + Send + Sync + 'static {
     fn sequence(answer: &Self::Answer) -> u64;
     /// Whether the agent had the batch before.
     fn had_before(answer: &Self::Answer) -> bool;
-    /// A batch of so many items is durable. `repeated`: it was sent more than once.
-    fn acknowledged(answer: Self::Answer, rows: u64, repeated: bool) -> Self::Settled;
-    /// A batch of so many items was dropped.
-    fn invalid(sequence: u64, rows: u64, error: Error) -> Self::Settled;
     /// Makes a column of its items.
     fn column(name: &str, items: Vec<Self::Item>) -> Self::Column;
     /// Refuses what is no name of a column.
@@ -77,9 +70,74 @@ pub trait Wire: fmt::Debug + Clone + Send + Sync + 'static {
     /// Why there is no room for one more column beside so many.
     fn crowded(name: &str, most: usize) -> Error;
     /// Adds what the agent has said of a batch.
-    fn tally(tally: &mut Self::Tally, answer: &Self::Answer);
-    /// Puts together what became of all items.
-    fn stats(counts: Counts, tally: Self::Tally) -> Self::Stats;
+    fn add(sums: &mut Self::Sums, answer: &Self::Answer);
+}
+
+/// What became of a batch, of which the agent says an `A`. Its rows are what it had: observations, trades, values.
+#[derive(Debug, Clone)]
+pub enum Settled<A> {
+    /// It is durable.
+    Acknowledged {
+        /// What the agent says of it.
+        answer: A,
+        /// How many rows it had.
+        rows: u64,
+        /// It was sent more than once, so that it is no wonder if the agent had it before.
+        repeated: bool,
+    },
+    /// The agent takes nothing of it, whenever it is sent: it was dropped.
+    Invalid {
+        /// Its sequence.
+        sequence: u64,
+        /// How many rows it had.
+        rows: u64,
+        /// What the agent says of it.
+        error: Error,
+    },
+}
+
+/// What became so far of what a [`Pusher`] took: observations, trades, values.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Stats<S> {
+    /// Those that are kept: not yet sent, or sent and not answered.
+    pub buffered: u64,
+    /// Those that were sent, each once, however often that was.
+    pub sent: u64,
+    /// Those of batches that are durable.
+    pub acknowledged: u64,
+    /// Of these, those of batches that the agent had before, of which it says no more.
+    pub had_before: u64,
+    /// What the agent says of the others.
+    pub answered: S,
+    /// Those of batches that the agent refuses whenever they are sent.
+    pub invalid: u64,
+    /// Those that were not kept: there was no room, or they could not count.
+    pub dropped: u64,
+    /// How often the stream was opened again.
+    pub reconnects: u64,
+    /// What went wrong last, even if it is over.
+    pub last_error: Option<Error>,
+}
+
+/// When something was, in nanoseconds since 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixNanos(pub i64);
+
+impl From<i64> for UnixNanos {
+    fn from(nanos: i64) -> Self {
+        Self(nanos)
+    }
+}
+
+impl From<SystemTime> for UnixNanos {
+    fn from(at: SystemTime) -> Self {
+        let whole = |length: Duration| i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
+        match at.duration_since(UNIX_EPOCH) {
+            Ok(since) => Self(whole(since)),
+            Err(before) => Self(-whole(before.duration())),
+        }
+    }
 }
 
 /// How a [`Pusher`] works.
@@ -92,8 +150,9 @@ pub struct PusherOptions {
     pub producer: Option<String>,
     /// The sequence of the first batch, above all that this producer has ever sent.
     pub first_sequence: u64,
-    /// So many observations or trades are kept at most, those that were sent and not answered included. An observation
-    /// takes 16 bytes, a trade some 150 with its texts, and those that are on their way twice as much.
+    /// So many observations, trades or values are kept at most, those that were sent and not answered included. An
+    /// observation, a value and an outcome take 16 bytes, a trade some 150 with its texts, and those that are on their way
+    /// twice as much.
     pub capacity: usize,
     /// So many a batch has at most.
     pub batch: usize,
@@ -183,9 +242,8 @@ impl<W: Wire> Pusher<W> {
     }
 
     /// What became of what was taken so far.
-    pub fn stats(&self) -> W::Stats {
-        let (counts, tally) = self.buffer.all_counts();
-        W::stats(counts, tally)
+    pub fn stats(&self) -> Stats<W::Sums> {
+        self.buffer.stats()
     }
 
     /// Waits until all that was taken before is acknowledged, or refused for good.
@@ -203,20 +261,20 @@ impl<W: Wire> Pusher<W> {
 
     /// Takes no more, waits until what was taken is acknowledged, at most for `timeout`, and ends the stream. What is
     /// told as buffered then is lost.
-    pub async fn close(mut self, timeout: Duration) -> W::Stats {
+    pub async fn close(mut self, timeout: Duration) -> Stats<W::Sums> {
         self.buffer.close();
         if let Err(error) = self.flush(timeout).await
-            && self.buffer.counts().last_error.is_none()
+            && self.buffer.stats().last_error.is_none()
         {
             self.buffer.failed(error);
         }
-        let (counts, tally) = self.buffer.all_counts();
-        if counts.sent > 0 {
+        let stats = self.buffer.stats();
+        if stats.sent > 0 {
             // Without anybody to ask for a flush it takes its leave of the agent.
             (self.flushes, _) = mpsc::unbounded_channel();
             let _ = tokio::time::timeout(GOODBYE, &mut self.task).await;
         }
-        W::stats(counts, tally)
+        stats
     }
 }
 
@@ -230,7 +288,7 @@ impl<W: Wire> Drop for Pusher<W> {
 /// What takes in, for a [`Pusher`].
 #[derive(Debug, Clone)]
 pub struct Recorder<W: Wire> {
-    pub(crate) buffer: Arc<Buffer<W>>,
+    buffer: Arc<Buffer<W>>,
 }
 
 impl<W: Wire> Recorder<W> {
@@ -238,9 +296,46 @@ impl<W: Wire> Recorder<W> {
     pub fn is_closed(&self) -> bool {
         self.buffer.is_closed()
     }
+
+    /// What takes in under one name, without a look-up.
+    pub(crate) fn named(&self, name: &str) -> Result<Named<W>, Error> {
+        Ok(Named { buffer: self.buffer.clone(), column: self.buffer.column(name)? })
+    }
+
+    /// Takes one of this name. `false`: it was dropped, and counted as such.
+    pub(crate) fn take(&self, name: &str, item: W::Item) -> bool {
+        match self.buffer.column(name) {
+            Ok(column) => self.buffer.take(&column, item),
+            Err(error) => self.buffer.refuse(error),
+        }
+    }
+
+    /// Counts one that can't be taken; always `false`.
+    pub(crate) fn refuse(&self, error: Error) -> bool {
+        self.buffer.refuse(error)
+    }
 }
 
-/// Whether `text` can name an operation (at most 128 bytes) or a producer (at most 64).
+/// What takes in under one name, for a [`Pusher`].
+#[derive(Debug, Clone)]
+pub struct Named<W: Wire> {
+    buffer: Arc<Buffer<W>>,
+    column: Arc<Column<W>>,
+}
+
+impl<W: Wire> Named<W> {
+    /// Takes one. `false`: it was dropped, and counted as such.
+    pub(crate) fn take(&self, item: W::Item) -> bool {
+        self.buffer.take(&self.column, item)
+    }
+
+    /// Counts one that can't be taken; always `false`.
+    pub(crate) fn refuse(&self, error: Error) -> bool {
+        self.buffer.refuse(error)
+    }
+}
+
+/// Whether `text` can name an operation or an experiment (at most 128 bytes), a series or a producer (at most 64).
 pub fn is_name(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte))

@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{Wire, named};
+use super::{Settled, Wire, named};
 use crate::{Client, Error, Kind};
 
 /// How many batches may be unanswered, where nothing else is said.
@@ -25,15 +25,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
 /// How long the agent has to end its side of the stream.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// What became of a batch, before it is said in the words of its service.
-#[derive(Debug)]
-pub(super) enum Outcome<A> {
-    /// It is durable. `repeated`: it was sent more than once.
-    Acknowledged { answer: A, rows: u64, repeated: bool },
-    /// It was dropped.
-    Invalid { sequence: u64, rows: u64, error: Error },
-}
 
 /// Batches on their way to an agent.
 ///
@@ -152,7 +143,7 @@ impl<W: Wire> BatchStream<W> {
     /// # Errors
     /// What the agent refuses all batches with, or how the connection failed. The batches are kept: another call tries
     /// again.
-    pub async fn next(&mut self) -> Result<Option<W::Settled>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Settled<W::Answer>>, Error> {
         loop {
             match self.advance().await {
                 Err(error) if passes(&error) && self.breaks <= RESUMES => {}
@@ -166,17 +157,7 @@ impl<W: Wire> BatchStream<W> {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn advance(&mut self) -> Result<Option<W::Settled>, Error> {
-        Ok(self.step().await?.map(|outcome| match outcome {
-            Outcome::Acknowledged { answer, rows, repeated } => {
-                W::acknowledged(answer, rows, repeated)
-            }
-            Outcome::Invalid { sequence, rows, error } => W::invalid(sequence, rows, error),
-        }))
-    }
-
-    /// [`Self::advance`], in the words of no service.
-    pub(super) async fn step(&mut self) -> Result<Option<Outcome<W::Answer>>, Error> {
+    pub async fn advance(&mut self) -> Result<Option<Settled<W::Answer>>, Error> {
         loop {
             if self.unanswered.is_empty() {
                 return Ok(None);
@@ -271,7 +252,7 @@ impl<W: Wire> BatchStream<W> {
         }
     }
 
-    fn answered(&mut self, answer: W::Answer) -> Option<Outcome<W::Answer>> {
+    fn answered(&mut self, answer: W::Answer) -> Option<Settled<W::Answer>> {
         let sequence = W::sequence(&answer);
         let mut known = self.unanswered.iter().take(self.handed);
         // What was not asked is not answered.
@@ -279,7 +260,7 @@ impl<W: Wire> BatchStream<W> {
         let one = self.unanswered.remove(index)?;
         self.breaks = 0;
         self.settled();
-        Some(Outcome::Acknowledged { answer, rows: one.rows, repeated: one.sent > 1 })
+        Some(Settled::Acknowledged { answer, rows: one.rows, repeated: one.sent > 1 })
     }
 
     /// One that was handed over is gone, so there may be room for others.
@@ -291,7 +272,7 @@ impl<W: Wire> BatchStream<W> {
     }
 
     /// The stream has ended. All that was not answered is sent again once it is open.
-    fn broke(&mut self, error: Error) -> Result<Option<Outcome<W::Answer>>, Error> {
+    fn broke(&mut self, error: Error) -> Result<Option<Settled<W::Answer>>, Error> {
         self.link = Link::Down;
         let handed = std::mem::take(&mut self.handed);
         if error.reason == "BATCH_INVALID" && handed > 0 {
@@ -301,7 +282,7 @@ impl<W: Wire> BatchStream<W> {
             }
             let Some(one) = self.unanswered.pop_front() else { return Err(error) };
             self.settled();
-            return Ok(Some(Outcome::Invalid { sequence: one.sequence, rows: one.rows, error }));
+            return Ok(Some(Settled::Invalid { sequence: one.sequence, rows: one.rows, error }));
         }
         self.breaks = self.breaks.saturating_add(1);
         self.link = Link::Resting(Box::pin(tokio::time::sleep(pause(&error, self.breaks))));
@@ -321,6 +302,7 @@ fn passes(error: &Error) -> bool {
         "TOO_MANY_PRODUCERS",
         "OBSERVATIONS_UNAVAILABLE",
         "EXPERIMENTS_UNAVAILABLE",
+        "SERIES_UNAVAILABLE",
         "STORAGE_FAILED",
         "STORAGE_NEEDS_RESTART",
         "STORAGE_RECORD_UNREADABLE",

@@ -11,16 +11,8 @@ use tokio::time::Sleep;
 use super::Wire;
 use super::buffer::Buffer;
 use super::stream::BatchStream;
-use crate::{Client, Error, Node, Options};
-
-/// Pauses before an agent that does not answer is asked again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// Whom to send to.
-pub(super) enum Target {
-    Connected(Box<Client>),
-    Node(Node, Box<Options>),
-}
+use crate::target::{Pauses, Target};
+use crate::{Client, Error};
 
 pub(super) struct Task<W: Wire> {
     pub(super) buffer: Arc<Buffer<W>>,
@@ -35,7 +27,7 @@ pub(super) struct Task<W: Wire> {
 impl<W: Wire> Task<W> {
     /// Until the pusher is gone.
     pub(super) async fn run(mut self, target: Target) {
-        let client = self.connect(target).await;
+        let client = self.connect(&target).await;
         match BatchStream::new(client, &self.producer, self.window) {
             Ok(stream) => self.push(stream).await,
             // The name was looked at before.
@@ -43,19 +35,14 @@ impl<W: Wire> Task<W> {
         }
     }
 
-    async fn connect(&self, target: Target) -> Client {
-        let (node, options) = match target {
-            Target::Connected(client) => return *client,
-            Target::Node(node, options) => (node, options),
-        };
-        let mut pause = PAUSES.0;
+    async fn connect(&self, target: &Target) -> Client {
+        let mut pauses = Pauses::new();
         loop {
-            match Client::connect(&node, (*options).clone()).await {
+            match target.client().await {
                 Ok(client) => return client,
                 Err(error) => self.buffer.failed(error),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pauses.rest().await;
         }
     }
 
@@ -85,8 +72,8 @@ impl<W: Wire> Task<W> {
                 linger = Some(Box::pin(tokio::time::sleep(self.linger)));
             }
             tokio::select! {
-                settled = stream.step(), if stream.unanswered() > 0 => match settled {
-                    Ok(Some(outcome)) => self.buffer.settle(&self.producer, outcome),
+                settled = stream.advance(), if stream.unanswered() > 0 => match settled {
+                    Ok(Some(settled)) => self.buffer.settle(&self.producer, settled),
                     Ok(None) => {}
                     Err(error) => self.buffer.failed(error),
                 },
@@ -126,9 +113,9 @@ async fn over(linger: &mut Option<Pin<Box<Sleep>>>) {
 
 /// What stands in the way of what was not answered in time.
 pub(super) fn unanswered<W: Wire>(buffer: &Buffer<W>, limit: Duration) -> Error {
-    let counts = buffer.counts();
-    let why = counts.last_error.map_or_else(String::new, |error| format!(": {error}"));
-    let (held, what) = (counts.buffered, W::WHAT);
+    let stats = buffer.stats();
+    let why = stats.last_error.map_or_else(String::new, |error| format!(": {error}"));
+    let (held, what) = (stats.buffered, W::WHAT);
     let message = format!("{held} {what} are not acknowledged within {limit:?}{why}");
     let next = "give it more time, or see whether the agent is well with `genesisctl status`";
     Error::new(crate::Kind::Incomplete, "DEADLINE_EXCEEDED", "NOT_ACKNOWLEDGED", message, next)

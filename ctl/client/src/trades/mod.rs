@@ -30,13 +30,10 @@
 mod tests;
 mod wire;
 
-use std::sync::Arc;
-
 use genesis_proto::v1::{Arm, RecordTradesResponse};
 
-pub use crate::observe::UnixNanos;
-use crate::push::{self, Buffer, Column};
-pub use crate::push::{DEFAULT_WINDOW, PusherOptions, is_name, random_producer};
+use crate::push;
+pub use crate::push::{DEFAULT_WINDOW, PusherOptions, UnixNanos, is_name, random_producer};
 use crate::{Error, Kind};
 pub use wire::{Sums, Trades};
 
@@ -56,6 +53,15 @@ pub type TradePusher = push::Pusher<Trades>;
 
 /// What reports, for a [`TradePusher`].
 pub type TradeRecorder = push::Recorder<Trades>;
+
+/// An experiment whose trades are reported.
+pub type ExperimentTrades = push::Named<Trades>;
+
+/// What became of a batch.
+pub type Settled = push::Settled<RecordTradesResponse>;
+
+/// What became of the trades so far.
+pub type TradeStats = push::Stats<Sums>;
 
 /// How a [`TradePusher`] works, unless it is told otherwise: as one of observations, but keeps at most 100,000 trades,
 /// which take more room.
@@ -112,105 +118,31 @@ impl Trade {
     }
 }
 
-/// What became of a batch.
-#[derive(Debug, Clone)]
-pub enum Settled {
-    /// It is durable.
-    Acknowledged {
-        /// What the agent says of it.
-        answer: RecordTradesResponse,
-        /// How many trades it had.
-        trades: u64,
-        /// It was sent more than once, so that it is no wonder if the agent had it before.
-        repeated: bool,
-    },
-    /// The agent takes nothing of it, whenever it is sent: it was dropped.
-    Invalid {
-        /// Its sequence.
-        sequence: u64,
-        /// How many trades it had.
-        trades: u64,
-        /// What the agent says of it.
-        error: Error,
-    },
-}
-
-/// What became of the trades so far.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct TradeStats {
-    /// Those that are kept: not yet sent, or sent and not answered.
-    pub buffered: u64,
-    /// Those that were sent, each once, however often that was.
-    pub sent: u64,
-    /// Those of batches that are durable.
-    pub acknowledged: u64,
-    /// Of these, those of batches that the agent had before.
-    pub had_before: u64,
-    /// Those that count.
-    pub counted: u64,
-    /// Those whose id was there before.
-    pub duplicate: u64,
-    /// Those that are older than what ids are kept of, or than the experiment.
-    pub late: u64,
-    /// Those that are none for the agent.
-    pub rejected: u64,
-    /// Those of experiments that have ended.
-    pub after_end: u64,
-    /// Those of experiments that the agent does not know.
-    pub unknown: u64,
-    /// Those of batches that the agent refuses whenever they are sent.
-    pub invalid: u64,
-    /// Those that were not kept: there was no room, or they could not count.
-    pub dropped: u64,
-    /// How often the stream was opened again.
-    pub reconnects: u64,
-    /// What went wrong last, even if it is over.
-    pub last_error: Option<Error>,
-}
-
 impl TradeRecorder {
     /// An experiment, to be reported to without a look-up.
     ///
     /// # Errors
     /// `Invalid` when `id` is not 1 to 128 of a-z, A-Z, 0-9 and -_.:/ or the experiments are more than 10,000.
     pub fn experiment(&self, id: &str) -> Result<ExperimentTrades, Error> {
-        Ok(ExperimentTrades { buffer: self.buffer.clone(), column: self.buffer.column(id)? })
+        self.named(id)
     }
 
     /// Reports a trade of the experiment `id`. `false`: it was dropped, because there is no room or it could not count;
     /// it is counted as such.
     pub fn report(&self, id: &str, trade: Trade) -> bool {
-        match self.buffer.column(id) {
-            Ok(column) => report(&self.buffer, &column, trade),
-            Err(error) => {
-                self.buffer.refuse(error);
-                false
-            }
+        match trade.check() {
+            Ok(()) => self.take(id, trade),
+            Err(error) => self.refuse(error),
         }
     }
-}
-
-/// An experiment whose trades are reported.
-#[derive(Debug, Clone)]
-pub struct ExperimentTrades {
-    buffer: Arc<Buffer<Trades>>,
-    column: Arc<Column<Trades>>,
 }
 
 impl ExperimentTrades {
     /// Reports a trade. `false`: it was dropped, because there is no room or it could not count; it is counted as such.
     pub fn report(&self, trade: Trade) -> bool {
-        report(&self.buffer, &self.column, trade)
-    }
-}
-
-fn report(buffer: &Buffer<Trades>, column: &Arc<Column<Trades>>, trade: Trade) -> bool {
-    match trade.check() {
-        Ok(()) => buffer.take(column, trade),
-        Err(error) => {
-            buffer.refuse(error);
-            false
+        match trade.check() {
+            Ok(()) => self.take(trade),
+            Err(error) => self.refuse(error),
         }
     }
 }

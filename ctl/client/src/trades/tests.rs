@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use genesis_proto::v1::experiment_service_server::{ExperimentService, ExperimentServiceServer};
@@ -205,7 +205,8 @@ async fn trades_arrive_once_over_breaks_and_ids_that_come_again_do_not_count() {
     let stats = pusher.close(LONG).await;
     assert_eq!((stats.sent, stats.acknowledged, stats.buffered), (522, 522, 0), "{stats:?}");
     // Of a batch that was durable when its stream broke, nothing but that is known.
-    let told = stats.counted + stats.duplicate + stats.unknown + stats.after_end;
+    let said = stats.answered;
+    let told = said.counted + said.duplicate + said.unknown + said.after_end;
     assert_eq!(told + stats.had_before, 522, "{stats:?}");
     assert!(stats.had_before > 0 && stats.reconnects >= 3, "{stats:?}");
     assert!(recorder.is_closed() && !test.report(Trade::of_arm("c", 1, 1.0, Arm::Control)));
@@ -260,7 +261,7 @@ async fn what_can_not_count_is_dropped_and_nobody_waits() {
         .filter(|number| recorder.report("a", Trade { id: number.to_string(), ..good() }));
     assert_eq!(kept.count(), 5);
     let stats = pusher.close(LONG).await;
-    assert_eq!((stats.counted, stats.dropped), (5, 1_001), "{stats:?}");
+    assert_eq!((stats.answered.counted, stats.dropped), (5, 1_001), "{stats:?}");
 }
 
 #[tokio::test]
@@ -282,9 +283,9 @@ async fn an_invalid_batch_is_dropped_alone() {
     let (mut kept, mut invalid) = (Vec::new(), Vec::new());
     while let Some(settled) = stream.next().await.unwrap() {
         match settled {
-            Settled::Acknowledged { answer, trades, .. } => kept.push((answer.sequence, trades)),
-            Settled::Invalid { sequence, trades, error } => {
-                assert_eq!((trades, error.reason.as_str()), (1, "BATCH_INVALID"));
+            Settled::Acknowledged { answer, rows, .. } => kept.push((answer.sequence, rows)),
+            Settled::Invalid { sequence, rows, error } => {
+                assert_eq!((rows, error.reason.as_str()), (1, "BATCH_INVALID"));
                 invalid.push(sequence);
             }
         }

@@ -4,8 +4,8 @@ use genesis_proto::v1::{Arm, RecordTradesRequest, RecordTradesResponse, TradeCol
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use super::{Settled, Trade, TradeStats};
-use crate::push::{Counts, Wire, is_name};
+use super::Trade;
+use crate::push::{Wire, is_name};
 use crate::{Client, Error, Kind};
 
 /// `ExperimentService/RecordTrades`.
@@ -17,9 +17,7 @@ impl Wire for Trades {
     type Column = TradeColumn;
     type Request = RecordTradesRequest;
     type Answer = RecordTradesResponse;
-    type Settled = Settled;
-    type Tally = Sums;
-    type Stats = TradeStats;
+    type Sums = Sums;
 
     const WHAT: &'static str = "trades";
     /// With the longest ids and units these are some 3.5 MB, of the 4 MiB that a message has at most.
@@ -46,14 +44,6 @@ impl Wire for Trades {
 
     fn had_before(answer: &RecordTradesResponse) -> bool {
         answer.repeated_batch
-    }
-
-    fn acknowledged(answer: RecordTradesResponse, trades: u64, repeated: bool) -> Settled {
-        Settled::Acknowledged { answer, trades, repeated }
-    }
-
-    fn invalid(sequence: u64, trades: u64, error: Error) -> Settled {
-        Settled::Invalid { sequence, trades, error }
     }
 
     fn column(experiment: &str, trades: Vec<Trade>) -> TradeColumn {
@@ -90,7 +80,7 @@ impl Wire for Trades {
         Error::new(Kind::Invalid, "OUT_OF_RANGE", "TOO_MANY_EXPERIMENTS", message, next)
     }
 
-    fn tally(sums: &mut Sums, answer: &RecordTradesResponse) {
+    fn add(sums: &mut Sums, answer: &RecordTradesResponse) {
         sums.counted += u64::from(answer.counted);
         sums.duplicate += u64::from(answer.duplicate);
         sums.late += u64::from(answer.late);
@@ -98,34 +88,22 @@ impl Wire for Trades {
         sums.after_end += u64::from(answer.after_end);
         sums.unknown += u64::from(answer.unknown);
     }
-
-    fn stats(counts: Counts, sums: Sums) -> TradeStats {
-        TradeStats {
-            buffered: counts.buffered,
-            sent: counts.sent,
-            acknowledged: counts.acknowledged,
-            had_before: counts.had_before,
-            counted: sums.counted,
-            duplicate: sums.duplicate,
-            late: sums.late,
-            rejected: sums.rejected,
-            after_end: sums.after_end,
-            unknown: sums.unknown,
-            invalid: counts.invalid,
-            dropped: counts.dropped,
-            reconnects: counts.reconnects,
-            last_error: counts.last_error,
-        }
-    }
 }
 
-/// What the agent has said of all batches.
-#[derive(Debug, Clone, Default)]
+/// What the agent says of trades.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sums {
-    counted: u64,
-    duplicate: u64,
-    late: u64,
-    rejected: u64,
-    after_end: u64,
-    unknown: u64,
+    /// Those that count.
+    pub counted: u64,
+    /// Those whose id was there before.
+    pub duplicate: u64,
+    /// Those that are older than what ids are kept of, or than the experiment.
+    pub late: u64,
+    /// Those that are none for the agent.
+    pub rejected: u64,
+    /// Those of experiments that have ended.
+    pub after_end: u64,
+    /// Those of experiments that the agent does not know.
+    pub unknown: u64,
 }

@@ -156,6 +156,8 @@ async fn a_rollout_goes_from_stage_to_stage_as_long_as_there_is_no_harm() {
             world.outcomes(CONSUMERS, |_, noise| 1.0 + noise).await;
             rounds += 1;
             assert!(rounds < 200, "{percent} % goes on for ever");
+            let now = world.own().version(2).unwrap();
+            assert_ne!(now.state, "rolled back", "{:?}", now.stages);
             if rounds == 1 {
                 // Nothing that was answered is lost.
                 let before = world.own().stage_of(&world.own().canary().unwrap()).unwrap();

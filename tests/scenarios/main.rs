@@ -77,6 +77,8 @@ mod logs_rebuild;
 mod logs_retention;
 mod logs_s3;
 mod logs_space;
+mod matrices;
+mod matrices_kill;
 mod oplog;
 mod overload;
 mod plans;

@@ -11,6 +11,7 @@ use crate::outside::{Clock, SystemClock};
 
 mod latencies;
 mod orders;
+mod prices;
 mod trades;
 mod writer;
 
@@ -149,6 +150,7 @@ impl Tour {
         self.ctl(&["alerts", "show", "last"], &[0])?;
         self.learn_what_is_usual()?;
         self.try_thresholds()?;
+        self.swap_matrices()?;
         show("# A circuit breaker that services follow, opened by hand and closed again:");
         self.ctl(
             &["breaker", "trip", "orders-api", "--for", "10m", "--reason", "the venue restarts"],
@@ -230,6 +232,40 @@ impl Tour {
         fs::write(&file, text).map_err(io_failed("can't write trades"))?;
         self.ctl(&["trades", "push", "--file", &file.display().to_string()], &[0])?;
         self.ctl(&["experiment", "show", "--test-id", test], &[0])
+    }
+
+    fn swap_matrices(&self) -> Result<()> {
+        show(
+            "# A feed's prices become a correlation matrix, which is used at once since it is the first:",
+        );
+        self.push_prices(false)?;
+        self.ctl(&["series", "list"], &[0])?;
+        self.ctl(&["matrix", "update", "--reason", "the first"], &[0])?;
+        self.ctl(&["matrix", "show"], &[0])?;
+        show(
+            "# The feed sends one asset upside down. What comes of it has drifted too far, and is refused:",
+        );
+        self.push_prices(true)?;
+        self.ctl(&["matrix", "update", "--reason", "as every night"], &[4])?;
+        show("# Sent again as it was, it is valid. One consumer in ten uses the new matrix first:");
+        self.push_prices(false)?;
+        self.ctl(&["matrix", "update", "--reason", "the feed is mended"], &[0])?;
+        self.ctl(&["matrix", "rollout", "status"], &[0])?;
+        show("# Nobody reports how it fares with it here, so that somebody has to go on:");
+        for _ in 0..4 {
+            self.ctl(&["matrix", "rollout", "advance", "--reason", "a tour"], &[0])?;
+        }
+        self.ctl(&["matrix", "history"], &[0])?;
+        show("# And back, in one step:");
+        self.ctl(&["matrix", "rollback", "--reason", "hedges are off"], &[0])?;
+        self.ctl(&["matrix", "history"], &[0])
+    }
+
+    fn push_prices(&self, upside_down: bool) -> Result<()> {
+        let file = self.root.join("prices.csv");
+        let text = prices::csv(SystemClock::new().now(), upside_down);
+        fs::write(&file, text).map_err(io_failed("can't write prices"))?;
+        self.ctl(&["series", "push", "--file", &file.display().to_string()], &[0])
     }
 
     /// Gets every line back and holds it against what the writer wrote.

@@ -112,11 +112,11 @@ impl<'t> ValuesReading<'t> {
         Ok(())
     }
 
-    /// The last hour since 1970 that has values.
-    pub fn last_hour(&self) -> Result<Option<u32>, StorageError> {
-        let view = self.source.view(HOURS)?;
-        let last = view.all()?.next_back().transpose()?;
-        Ok(last.map(|(key, _)| key.value().0))
+    /// The days since 1970 that have values, or had some lately, oldest first.
+    pub fn days(&self) -> Result<Vec<u32>, StorageError> {
+        let view = self.source.view(REVISIONS)?;
+        let rows = view.all()?.map(|row| Ok(row?.0.value()));
+        rows.collect()
     }
 
     /// How often the values of a day were changed.

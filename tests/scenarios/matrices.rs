@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::experiments::file;
 
 /// Of few days, and with stages that few consumers get through.
-pub(crate) const CONFIG: &str = "[health]\ndefaults = false\n[matrices]\nwindow = \"2d\"\n[matrices.rollout]\noutcomes = \"100\"\n";
+pub(crate) const CONFIG: &str = "[health]\ndefaults = false\n[matrices]\nwindow = \"2d\"\n[matrices.rollout]\noutcomes = \"100\"\n\
+     # Prices of a day and a half say little.\n[matrices.drift]\nmax = \"0.4\"\n";
 const BUCKET: i64 = 300;
 
 /// Prices that a seed makes.
@@ -65,7 +66,7 @@ const WRONG: [(&str, f64); 4] = [("BTC", 0.9), ("ETH", -0.8), ("SOL", 0.7), ("XR
 
 pub(crate) fn push(agent: &TestAgent, name: &str, text: &str) {
     let path: PathBuf = file(agent, name, text);
-    agent.ctl(&["series", "push", "--file", path.to_str().unwrap()]).ok();
+    agent.ctl(&["series", "push", "--again", "--file", path.to_str().unwrap()]).ok();
 }
 
 /// An agent with a first matrix of good prices.
@@ -159,8 +160,7 @@ fn prices_become_a_matrix_that_is_tried_by_few_and_then_used_by_all() {
 
 #[test]
 fn a_matrix_that_hedges_worse_is_taken_back_by_itself() {
-    let config =
-        format!("{CONFIG}[matrices.drift]\nmax = \"2\"\n[matrices.history]\nmax_drift = \"2\"\n");
+    let config = CONFIG.replace("max = \"0.4\"", "max = \"2\"");
     let agent = TestAgent::started(|_| config);
     with_a_matrix(&agent);
     push(&agent, "wrong.csv", &Feed::new(3).csv(400, &WRONG));

@@ -119,7 +119,7 @@ fn killed_around_a_commit_values_count_once() {
         let path = file(&agent, "prices.csv", &text);
         agent.start_with_failpoint(point, nth);
         agent.wait_ready();
-        let push = ["series", "push", "--batch-rows", "100", "--file", path.to_str().unwrap()];
+        let push = ["series", "push", "--batch-rows", "10", "--file", path.to_str().unwrap()];
         let mut sending = agent.ctl_command(&push).spawn().unwrap();
         agent.wait_killed();
         agent.start();

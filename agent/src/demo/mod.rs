@@ -265,7 +265,7 @@ impl Tour {
         let file = self.root.join("prices.csv");
         let text = prices::csv(SystemClock::new().now(), upside_down);
         fs::write(&file, text).map_err(io_failed("can't write prices"))?;
-        self.ctl(&["series", "push", "--file", &file.display().to_string()], &[0])
+        self.ctl(&["series", "push", "--again", "--file", &file.display().to_string()], &[0])
     }
 
     /// Gets every line back and holds it against what the writer wrote.

@@ -19290,10 +19290,10 @@ pub struct MatrixVersion {
     pub lacking: ::prost::alloc::vec::Vec<PairLack>,
     #[prost(uint32, tag = "15")]
     pub lacking_total: u32,
-    /// Of these so many kept the value that was active.
+    /// Pairs without enough to go by that kept the value that was active; they are none of those above.
     #[prost(uint32, tag = "16")]
     pub carried: u32,
-    /// What makes it indefinite, the heaviest first, at most 10.
+    /// What makes it indefinite, the heaviest first, at most 5.
     #[prost(message, repeated, tag = "17")]
     pub indefinite: ::prost::alloc::vec::Vec<SeriesWeight>,
     #[prost(message, optional, tag = "18")]
@@ -19396,6 +19396,9 @@ pub struct ListMatricesResponse {
     pub canary: u64,
     #[prost(message, optional, tag = "4")]
     pub next_update_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// There are more than were asked for, or than a message holds.
+    #[prost(bool, tag = "5")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackMatrixRequest {
@@ -19905,7 +19908,7 @@ pub mod matrix_service_client {
         }
         /// Goes back: where a rollout goes on it ends, and all consumers use what was active before it; else the version before
         /// the active one becomes active, or the one that is named. To name the one that was left undoes it. Fails with
-        /// MATRIX_NOT_FOUND, MATRIX_REJECTED, REASON_MISSING, PLAN_CHANGED.
+        /// MATRIX_NOT_FOUND, MATRIX_REJECTED, MATRIX_ACTIVE, STORAGE_RECORD_UNREADABLE, REASON_MISSING, PLAN_CHANGED.
         pub async fn rollback_matrix(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackMatrixRequest>,
@@ -19954,7 +19957,7 @@ pub mod matrix_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// The rollout that goes on, or the last one, with what consumers reported in each stage.
+        /// The rollout that goes on, or the last one, with what consumers reported in each stage. Fails with MATRIX_NOT_FOUND.
         pub async fn get_rollout(
             &mut self,
             request: impl tonic::IntoRequest<super::GetRolloutRequest>,
@@ -20174,7 +20177,7 @@ pub mod matrix_service_server {
         >;
         /// Goes back: where a rollout goes on it ends, and all consumers use what was active before it; else the version before
         /// the active one becomes active, or the one that is named. To name the one that was left undoes it. Fails with
-        /// MATRIX_NOT_FOUND, MATRIX_REJECTED, REASON_MISSING, PLAN_CHANGED.
+        /// MATRIX_NOT_FOUND, MATRIX_REJECTED, MATRIX_ACTIVE, STORAGE_RECORD_UNREADABLE, REASON_MISSING, PLAN_CHANGED.
         async fn rollback_matrix(
             &self,
             request: tonic::Request<super::RollbackMatrixRequest>,
@@ -20187,7 +20190,7 @@ pub mod matrix_service_server {
             &self,
             request: tonic::Request<super::RollbackMatrixRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
-        /// The rollout that goes on, or the last one, with what consumers reported in each stage.
+        /// The rollout that goes on, or the last one, with what consumers reported in each stage. Fails with MATRIX_NOT_FOUND.
         async fn get_rollout(
             &self,
             request: tonic::Request<super::GetRolloutRequest>,

@@ -11,7 +11,9 @@ use genesis_stats::correlation::{
 use genesis_storage::MatrixRecord;
 use jiff::Timestamp;
 
+use super::config::Config;
 use super::days::{self, DaySums};
+use super::serving::Served;
 use super::{DAY, Matrices, found, plan};
 use crate::error::{Error, Result};
 
@@ -25,26 +27,21 @@ pub struct Made {
     pub days: usize,
     /// Of these, those whose sums were made anew.
     pub fresh: usize,
+    /// The version that it was held against; 0: none.
+    pub against: u64,
 }
 
 impl Matrices {
-    /// The sums of each day of the window.
+    /// The sums of a day; `None`: it has no values.
     ///
     /// # Errors
     /// `SERIES_UNAVAILABLE`, `STORAGE_FAILED`.
-    pub fn sums(&self) -> Result<Vec<DaySums>> {
-        let config = self.config();
-        let store = self.store()?;
-        let mut all = Vec::new();
-        for day in self.days() {
-            // A transaction for each, so that a writer's pages are not held for long.
-            let sums = store.read(|reading| {
-                let names = reading.names()?.into_iter().map(|(name, number)| (number, name));
-                days::sums(reading, day, &names.collect::<BTreeMap<_, _>>(), &config)
-            })?;
-            all.extend(sums);
-        }
-        Ok(all)
+    pub fn sums(&self, day: u32, config: &Config) -> Result<Option<DaySums>> {
+        // A transaction for each day, so that a writer's pages are not held for long.
+        self.store()?.read(|reading| {
+            let names = reading.names()?.into_iter().map(|(name, number)| (number, name));
+            days::sums(reading, day, &names.collect::<BTreeMap<_, _>>(), config)
+        })
     }
 
     /// Calculates a matrix. `carry`: pairs without enough rows keep what is active. `keep`: sums that are fresh are kept.
@@ -53,8 +50,11 @@ impl Matrices {
     /// `SERIES_UNAVAILABLE`, `SERIES_MISSING`, `STORAGE_FAILED`.
     pub fn make(&self, carry: bool, keep: bool) -> Result<Made> {
         let config = self.config();
-        let now = self.now();
-        let sums = self.sums()?;
+        let (now, days) = (self.now(), self.days());
+        let mut sums = Vec::new();
+        for day in days.clone() {
+            sums.extend(self.sums(day, &config)?);
+        }
         if keep {
             days::keep(self.store()?, &sums, &config)?;
         }
@@ -81,7 +81,8 @@ impl Matrices {
         let (names, block) = window.into_parts();
         let estimate = Estimate::of(&block);
         drop(block);
-        let active = self.serving().active().cloned();
+        let active = self.active()?;
+        let against = active.as_ref().map_or(0, |it| it.version);
         let active = active.as_deref().map(|it| &it.matrix);
         let month_ago = self.month_ago(now)?;
         let least = config.limits.min_points;
@@ -91,7 +92,7 @@ impl Matrices {
         let validation = validate(&candidate, active, month_ago.as_ref(), &config.limits);
         let mut record = MatrixRecord {
             calculated_at: now,
-            window_from: midnight(*self.days().start(), now),
+            window_from: midnight(*days.start(), now),
             window_until: now,
             rollout: config.rollout.clone(),
             ..MatrixRecord::default()
@@ -107,18 +108,22 @@ impl Matrices {
             record.digest = super::serving::digest(matrix);
         }
         let fresh = sums.iter().filter(|it| it.fresh).count();
-        Ok(Made { record, matrix, days: sums.len(), fresh })
+        Ok(Made { record, matrix, days: sums.len(), fresh, against })
     }
 
-    /// The matrix that was active a month ago, where its values are kept.
-    fn month_ago(&self, now: Timestamp) -> Result<Option<Correlation>> {
-        let at = now - jiff::SignedDuration::from_secs(plan::MONTH);
+    /// What is active. One that is there and can't be read is not none: nothing can be held against it.
+    fn active(&self) -> Result<Option<Arc<Served>>> {
         let versions = self.versions();
-        let Some(version) = plan::active_at(&versions, at).map(|it| it.version) else {
-            return Ok(None);
-        };
-        let bytes = self.state.read(|it| Ok(it.matrices().values(version)?))?;
-        Ok(bytes.and_then(|bytes| Correlation::from_bytes(&bytes).ok()))
+        let Some(record) = plan::in_state(&versions, plan::ACTIVE) else { return Ok(None) };
+        self.values_of(record).map(Some)
+    }
+
+    /// The matrix that was active a month ago, at the end of the day before. It is kept, or was never there.
+    fn month_ago(&self, now: Timestamp) -> Result<Option<Correlation>> {
+        let versions = self.versions();
+        let found = plan::end_of_day(now.as_second() - plan::MONTH - DAY);
+        let found = found.and_then(|at| plan::active_at(&versions, at)).filter(|it| it.kept);
+        found.map(|record| Ok(self.values_of(record)?.matrix.clone())).transpose()
     }
 
     /// [`Self::make`] on a thread of its own.
@@ -126,6 +131,8 @@ impl Matrices {
     /// # Errors
     /// Its own.
     pub(super) async fn making(self: &Arc<Self>, carry: bool, keep: bool) -> Result<Made> {
+        // Closed never.
+        let _alone = self.making.acquire().await;
         let own = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || own.make(carry, keep)).await;
         made.map_err(|error| {

@@ -32,14 +32,20 @@ pub fn describe(
     record.carried = candidate.carried().len() as u32;
     let definite = validation.of(Check::Definite).map(|it| &it.detail);
     if let Some(Detail::Definiteness(Definiteness::Indefinite { weights, .. })) = definite {
-        record.indefinite = weights.iter().map(|(at, weight)| (name(*at), *weight)).collect();
+        record.indefinite =
+            weights.iter().map(|(at, weight)| (name(*at), finite(*weight))).collect();
     }
     record.repair = repaired.map(|it| RepairRecord {
-        largest: it.largest.0,
+        largest: finite(it.largest.0),
         pair: (name(it.largest.1.0), name(it.largest.1.1)),
-        frobenius: it.frobenius,
+        frobenius: finite(it.frobenius),
         steps: it.steps,
     });
+}
+
+/// A record has numbers only.
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { 0.0 }
 }
 
 /// A verdict in a word.
@@ -55,7 +61,8 @@ fn criterion(it: &Criterion, name: &impl Fn(usize) -> String) -> CriterionRecord
     CriterionRecord {
         name: it.name().to_owned(),
         value: it.value.filter(|value| value.is_finite()),
-        limit: it.limit,
+        // Of a matrix without all its values there is none that a number could say, and a record has numbers only.
+        limit: finite(it.limit),
         at_least: matches!(it.check, Check::Points | Check::Definite),
         verdict: word(it.verdict).to_owned(),
         detail: detail(it, name),
@@ -66,8 +73,8 @@ fn moved(it: &genesis_stats::correlation::Moved, name: &impl Fn(usize) -> String
     MovedRecord {
         one: name(it.pair.0),
         other: name(it.pair.1),
-        old: it.old,
-        new: it.new,
+        old: finite(it.old),
+        new: finite(it.new),
         z: it.z.filter(|z| z.is_finite()),
     }
 }
@@ -112,7 +119,7 @@ fn detail(it: &Criterion, name: &impl Fn(usize) -> String) -> String {
         Detail::Drift(drift) => of_drift(drift, &pair),
         Detail::First => match it.check {
             Check::History => "nothing was active a month ago".to_owned(),
-            _ => "it is the first".to_owned(),
+            _ => "there is none that it has a pair in common with".to_owned(),
         },
         Detail::NoPoints => "it is not known how many rows pairs have in common".to_owned(),
     }

@@ -1,5 +1,6 @@
 //! The scheduled calculation, and the daily care of the file of values.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,25 +106,46 @@ impl Job for Care {
         }
         let oldest = self.0.oldest_kept()?;
         let step = context.begin("keep-small", "the file of values").await?;
-        let gone = self.0.order(|answer| Order::KeepSmall(oldest, answer)).await?;
+        let own = Arc::clone(&self.0);
+        let silent = tokio::task::spawn_blocking(move || own.silent_since(oldest)).await;
+        let silent = silent.map_err(|error| {
+            Error::internal("CALL_PANICKED", "a look at all values hit a defect").caused_by(error)
+        })??;
+        let gone = self.0.order(|answer| Order::KeepSmall(oldest, silent, answer)).await?;
         step.done(format!("{gone} hours of series")).await?;
         Ok(Report::proven(format!("{gone} hour(s) of series forgotten")))
     }
 }
 
 impl Matrices {
-    /// The first day whose values are kept: by the newest value, if the clock is ahead of it. A clock that is wrong
-    /// forgets nothing.
+    /// The first day whose values are kept: as many days that have some as the window has, whatever the clock says, and
+    /// said when they came.
     ///
     /// # Errors
     /// `SERIES_UNAVAILABLE`, `STORAGE_FAILED`.
     pub(super) fn oldest_kept(&self) -> Result<u32> {
         let days = self.days();
-        let length = days.end() - days.start();
-        let last = self.store()?.read(|reading| Ok::<_, Error>(reading.last_hour()?))?;
-        let newest = last.map_or(*days.end(), |hour| hour / 24).min(*days.end());
         // The day before has the price that the first return is made with.
-        Ok(newest.saturating_sub(length).saturating_sub(1))
+        let wanted = (days.end() - days.start()) as usize + 2;
+        let there = self.store()?.read(|reading| Ok::<_, Error>(reading.days()?))?;
+        let newest = there.into_iter().rev().nth(wanted.saturating_sub(1));
+        Ok(newest.unwrap_or(0).min(days.start().saturating_sub(1)))
+    }
+
+    /// The numbers of series that have no value from a day on.
+    ///
+    /// # Errors
+    /// `SERIES_UNAVAILABLE`, `STORAGE_FAILED`.
+    pub(super) fn silent_since(&self, day: u32) -> Result<BTreeSet<u32>> {
+        self.store()?.read(|reading| {
+            let names = reading.names()?;
+            let mut silent: BTreeSet<u32> = names.into_iter().map(|(_, number)| number).collect();
+            reading.hours(day.saturating_mul(24)..=u32::MAX, |_, series, _| {
+                silent.remove(&series);
+                Ok::<_, Error>(())
+            })?;
+            Ok(silent)
+        })
     }
 
     /// Calculates a matrix and takes it in.

@@ -172,6 +172,7 @@ impl Matrices {
         let percent = canary.and_then(|it| it.stages.last()).map_or(0, |it| it.percent);
         metrics.percent.set(i64::from(percent));
         let last = versions.values().next_back();
+        metrics.criteria.clear();
         for criterion in last.iter().flat_map(|it| &it.criteria) {
             if let Some(value) = criterion.value {
                 let criterion = criterion.name.clone();

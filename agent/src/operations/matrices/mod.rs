@@ -6,7 +6,7 @@
 //! [`plan`]), as long as what consumers report shows no harm ([`stage`]). Who asks for a matrix reads a pointer
 //! ([`serving`]).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +51,7 @@ pub use metrics::Metrics;
 use plan::Versions;
 use prepare::{Batch, Horizon, Sent};
 use serving::Serving;
-use stage::Stage;
+use stage::{Decided, Stage};
 pub use writer::Answer;
 use writer::{Content, Order, Work, Writer};
 
@@ -83,6 +83,8 @@ pub struct Live {
     pub versions: Versions,
     /// What was reported in the stage that goes on, as it is on the disk; of one that ended where none does.
     pub stage: Option<Stage>,
+    /// The version whose outcomes can't be read, and why.
+    pub unjudged: Option<(u64, String)>,
     /// Versions whose values can't be read, and why.
     pub unreadable: Vec<(u64, String)>,
 }
@@ -105,6 +107,8 @@ pub struct Matrices {
     /// Greater with each change of what consumers get.
     revision: watch::Sender<u64>,
     failing: Trouble,
+    /// One calculation, or look at all values, at a time.
+    making: tokio::sync::Semaphore,
     /// One change of versions at a time.
     changing: tokio::sync::Mutex<()>,
     /// Whether a change failed that may be in the state all the same.
@@ -155,6 +159,7 @@ impl Matrices {
             work,
             revision: watch::channel(1).0,
             failing: Trouble::none("values of series"),
+            making: tokio::sync::Semaphore::new(1),
             changing: tokio::sync::Mutex::new(()),
             doubtful: AtomicBool::new(false),
         });
@@ -167,10 +172,16 @@ impl Matrices {
                 producers,
                 names: names.into_iter().collect(),
                 stage: None,
+                following: None,
+                fresh: false,
+                told: BTreeSet::new(),
                 consumers: HashSet::new(),
                 stale: false,
             };
-            writer.follow(&matrices)?;
+            if let Err(error) = writer.follow(&matrices) {
+                // The first batch tries again, and says why.
+                tracing::error!(error = error.chain(), "a rollout can't be judged yet");
+            }
             let started = std::thread::Builder::new()
                 .name("values".to_owned())
                 .spawn(move || writer.run(waiting));
@@ -329,7 +340,18 @@ impl Matrices {
     /// What the writer has made durable.
     fn took(&self, stage: Option<&Stage>, told: &[Result<Answer>]) {
         told.iter().flatten().for_each(|answer| self.metrics.took(answer));
+        let decided = stage.filter(|it| it.decided.as_ref().is_some_and(Decided::is_harmful));
         self.live().stage = stage.cloned();
+        if let Some(stage) = decided {
+            // It counts from here, wherever the state can't note it.
+            self.withdraw(stage.version);
+        }
+    }
+
+    /// The writer has gone over to a stage, or can't read it.
+    fn follows(&self, stage: Option<&Stage>, unreadable: Option<(u64, String)>) {
+        self.live().unjudged = unreadable;
+        self.took(stage, &[]);
     }
 }
 

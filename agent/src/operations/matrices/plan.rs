@@ -26,8 +26,10 @@ pub const HARMFUL: &str = "harmful";
 /// See [`PASSED`].
 pub const FORCED: &str = "forced";
 
-/// So many versions keep their values, of those that were used.
+/// So many versions keep their values, of those that were active.
 pub const KEPT: usize = 10;
+/// And so many of those that were only tried.
+pub const KEPT_TRIED: usize = 3;
 /// What is told of so many versions is kept.
 pub const HISTORY: usize = 1_000;
 /// So far back a matrix is held against what was active.
@@ -67,17 +69,27 @@ pub fn kept(versions: &Versions, now: Timestamp) -> BTreeSet<u64> {
         .filter(|it| it.state == ACTIVE || it.state == CANARY)
         .map(|it| it.version)
         .collect();
+    // What is behind the active one is a rollback away.
+    kept.extend(in_state(versions, ACTIVE).map(|it| it.replaced));
     let last_used = |it: &MatrixRecord| it.ended_at.unwrap_or(now);
     let mut used: Vec<&Arc<MatrixRecord>> =
         versions.values().filter(|it| it.kept && it.state != REJECTED).collect();
     used.sort_by_key(|it| std::cmp::Reverse((last_used(it), it.version)));
-    kept.extend(used.iter().take(KEPT).map(|it| it.version));
+    let (were_active, tried): (Vec<_>, Vec<_>) =
+        used.into_iter().partition(|it| !it.periods.is_empty());
+    kept.extend(were_active.iter().take(KEPT).map(|it| it.version));
+    kept.extend(tried.iter().take(KEPT_TRIED).map(|it| it.version));
     let today = now.as_second().div_euclid(DAY);
-    for day in today - MONTH / DAY - 1..today {
-        let end = Timestamp::from_second((day + 1) * DAY - 1).unwrap_or(now);
-        kept.extend(active_at(versions, end).map(|it| it.version));
+    for day in today - MONTH / DAY - 2..today {
+        let then = end_of_day(day * DAY).and_then(|end| active_at(versions, end));
+        kept.extend(then.map(|it| it.version));
     }
     kept
+}
+
+/// The last second of the day of UTC that a time, in seconds since 1970, is in.
+pub fn end_of_day(at: i64) -> Option<Timestamp> {
+    Timestamp::from_second((at.div_euclid(DAY) + 1) * DAY - 1).ok()
 }
 
 /// The records that go altogether: beyond so many, the oldest, unless their values are kept.

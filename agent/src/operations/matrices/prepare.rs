@@ -154,10 +154,10 @@ pub fn sift(
         let prices = prices(&column.series);
         let mut rows = Vec::with_capacity(column.times.len());
         for (time, value) in column.times.into_iter().zip(column.values) {
-            if time > horizon.newest || (prices && value <= 0.0) {
-                left.rejected += 1;
-            } else if !value.is_finite() {
+            if !value.is_finite() {
                 left.missing += 1;
+            } else if time > horizon.newest || (prices && value <= 0.0) {
+                left.rejected += 1;
             } else if time < horizon.oldest {
                 left.late += 1;
             } else {

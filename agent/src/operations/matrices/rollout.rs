@@ -12,9 +12,10 @@ use genesis_storage::{Intent, MatrixRecord};
 use super::calculate::Made;
 use super::plan::{self, Back, By, StageEnd};
 use super::serving::{Served, Serving};
-use super::stage::{Stage, Verdict};
+use super::stage::Stage;
 use super::writer::Order;
 use super::{ACTOR, Matrices, PROBED};
+use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::outside::failpoint;
 use crate::plan::{Plan, PlanStep, demand_reason};
@@ -113,7 +114,10 @@ impl Matrices {
         };
         let active = active.map(|record| load(&record)).transpose()?.flatten();
         let percent = |it: &MatrixRecord| it.stages.last().map_or(0, |stage| stage.percent);
-        let canary = match canary {
+        let harmful = self.live().stage.as_ref().and_then(|stage| {
+            stage.decided.as_ref().filter(|it| it.is_harmful()).map(|_| stage.version)
+        });
+        let canary = match canary.filter(|it| Some(it.version) != harmful) {
             Some(record) => load(&record)?.map(|served| (served, percent(&record))),
             None => None,
         };
@@ -125,6 +129,14 @@ impl Matrices {
         self.revision.send_modify(|revision| *revision = revision.wrapping_add(1));
         self.bell.ring();
         Ok(())
+    }
+
+    /// Takes a version that is tried from its consumers.
+    pub(super) fn withdraw(&self, version: u64) {
+        if self.serving.load().canary().is_some_and(|(served, _)| served.version == version) {
+            self.serving.rcu(|serving| serving.without(version));
+            self.revision.send_modify(|revision| *revision = revision.wrapping_add(1));
+        }
     }
 
     /// Makes a change durable, and then consumers get what it says. The turn is held by the caller.
@@ -172,8 +184,26 @@ impl Matrices {
             let mut live = self.live();
             live.versions = next;
         }
-        // What can't be read now is read before the next change.
-        self.swap().inspect_err(|_| self.doubtful.store(true, Ordering::Relaxed))
+        // The change is there: what can't be read now is read before the next one.
+        if let Err(error) = self.swap() {
+            self.doubtful.store(true, Ordering::Relaxed);
+            tracing::error!(error = error.chain(), "what consumers get could not be read anew");
+        }
+        Ok(())
+    }
+
+    /// What is decided of a stage comes before what somebody wants of it.
+    ///
+    /// # Errors
+    /// `PLAN_CHANGED`.
+    fn undecided(&self, canary: &MatrixRecord) -> Result<()> {
+        let stage = self.stage_of(canary);
+        let Some(decided) = stage.ok().and_then(|it| it.decided) else { return Ok(()) };
+        let message = format!(
+            "the stage was decided just now: {}; `genesisctl matrix rollout status` shows what comes of it",
+            decided.why
+        );
+        Err(Error::conflict("PLAN_CHANGED", message))
     }
 
     /// Takes a calculated matrix in: a valid one is rolled out, another is kept as rejected. Its record. The first is
@@ -190,6 +220,15 @@ impl Matrices {
         let _alone = self.turn().await?;
         let versions = self.versions();
         self.no_rollout()?;
+        self.runs.emergency().check(super::UPDATE, Stance::Refuse)?;
+        let active = plan::in_state(&versions, plan::ACTIVE).map_or(0, |it| it.version);
+        if active != made.against {
+            let message = format!(
+                "version {active} is active by now, not {} that the new one was held against; calculate it again",
+                made.against
+            );
+            return Err(Error::conflict("PLAN_CHANGED", message));
+        }
         let version = versions.keys().next_back().map_or(1, |last| last.saturating_add(1));
         let by = By { at: self.now(), who, reason };
         let mut record = made.record;
@@ -212,6 +251,8 @@ impl Matrices {
             None => {
                 record.state = plan::REJECTED.to_owned();
                 record.ended_at = Some(by.at);
+                record.ended_by = ACTOR.to_owned();
+                record.ended_reason = unmet(&record);
                 Change {
                     action: "matrices.rejected",
                     target: version,
@@ -269,7 +310,11 @@ impl Matrices {
         let stage = self.stage_of(&canary)?;
         let Some(decided) = stage.decided.clone() else { return Ok(()) };
         let by = By { at: self.now(), who: ACTOR, reason: &decided.why };
-        let harmful = decided.verdict == Verdict::Harmful;
+        let harmful = decided.is_harmful();
+        if !harmful && self.runs.emergency().active() {
+            // A new matrix reaches into trading; back it goes at any time.
+            return Ok(());
+        }
         let how = if harmful { plan::HARMFUL } else { plan::PASSED };
         let tally = stage.to_text();
         let end = StageEnd { how, verdict: &decided.why, tally: &tally };
@@ -281,6 +326,7 @@ impl Matrices {
         let action = if harmful { "matrices.rolled-back" } else { "matrices.advanced" };
         let target = canary.version;
         self.change(Change { action, target, detail, by, records, values: None }).await?;
+        self.live().stage = None;
         self.metrics.staged(how);
         Ok(())
     }
@@ -327,6 +373,8 @@ impl Matrices {
         let _alone = self.turn().await?;
         self.plan_advance()?.accept(hash)?;
         let canary = self.running()?;
+        self.undecided(&canary)?;
+        self.runs.emergency().check(super::UPDATE, Stance::Refuse)?;
         let stage = self.stage_of(&canary)?;
         let by = By { at: self.now(), who, reason };
         let (_, _, why) = stage.view();
@@ -380,6 +428,16 @@ impl Matrices {
             ));
         }
         if let Back::Activate { from, to } = back {
+            let harmful = |it: &&Arc<MatrixRecord>| {
+                it.stages.last().is_some_and(|stage| stage.how == plan::HARMFUL)
+            };
+            if let Some(record) = self.versions().get(&to).filter(harmful) {
+                steps.push(PlanStep::new(
+                    "mind",
+                    format!("version {to}"),
+                    format!("it was rolled back for harm: {}", record.ended_reason),
+                ));
+            }
             steps.push(PlanStep::new(
                 "activate",
                 format!("version {to}"),
@@ -456,7 +514,12 @@ impl Matrices {
             Back::Activate { from, to } => (to, format!("active instead of version {from}")),
         };
         let action = "matrices.rolled-back";
+        let staged = self.canary().is_some();
         self.change(Change { action, target, detail, by, records, values: None }).await?;
+        if staged {
+            self.live().stage = None;
+            self.metrics.staged(plan::FORCED);
+        }
         self.metrics.rolled_back();
         Ok(())
     }
@@ -464,7 +527,13 @@ impl Matrices {
 
 /// What a version that was rejected does not keep, in a line.
 pub(super) fn unmet(record: &MatrixRecord) -> String {
-    let unmet = record.criteria.iter().filter(|it| it.verdict == "fail");
+    let first = |it: &genesis_storage::CriterionRecord| {
+        it.value.is_none() && matches!(it.name.as_str(), "drift" | "history")
+    };
+    let unmet = record
+        .criteria
+        .iter()
+        .filter(|it| it.verdict == "fail" || (it.verdict == "unknown" && !first(it)));
     let each: Vec<String> = unmet
         .map(|it| match it.value {
             Some(value) => {

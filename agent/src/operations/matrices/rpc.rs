@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use self::series::Series;
 use super::verbs::check_consumer;
 use super::{Matrices, plan};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::batches;
 use crate::server::caller::caller;
 use crate::server::convert::{maybe, planned};
@@ -32,12 +32,13 @@ pub fn list_response(matrices: &Matrices, limit: u32) -> Result<v1::ListMatrices
     let records = matrices.history(limit)?;
     let versions = matrices.versions();
     let of = |state| plan::in_state(&versions, state).map_or(0, |it| it.version);
-    let (listed, _) = fitting(records.iter().map(|it| convert::version(it)));
+    let (listed, more) = fitting(records.iter().map(|it| convert::version(it)));
     Ok(v1::ListMatricesResponse {
         versions: listed,
         active: of(plan::ACTIVE),
         canary: of(plan::CANARY),
         next_update_at: maybe(matrices.next_update()),
+        more: more || versions.len() > records.len(),
     })
 }
 
@@ -73,6 +74,10 @@ pub fn domain_status(matrices: &Matrices) -> Option<v1::DomainStatus> {
             format!("since {since}: {why}"),
         ));
     }
+    if let Some(standing) = of_canary(matrices, &versions) {
+        condition = condition.max(v1::Condition::Warn);
+        findings.push(finding("ROLLOUT_STANDS", standing.subject, standing.title));
+    }
     for (version, why) in matrices.live().unreadable.clone() {
         condition = v1::Condition::Critical;
         findings.push(finding("STORAGE_RECORD_UNREADABLE", format!("version {version}"), why));
@@ -94,6 +99,11 @@ pub fn domain_status(matrices: &Matrices) -> Option<v1::DomainStatus> {
     })
 }
 
+/// That a rollout is held, or stands for long.
+fn of_canary(matrices: &Matrices, versions: &plan::Versions) -> Option<crate::events::Condition> {
+    plan::in_state(versions, plan::CANARY).and_then(|canary| matrices.standing(canary))
+}
+
 /// Tells the matrix of a consumer, and again whenever it is another one.
 async fn watch(
     matrices: Arc<Matrices>,
@@ -109,6 +119,14 @@ async fn watch(
             let (served, canary) = serving.of(&consumer);
             (served.cloned(), canary)
         };
+        let unreadable = matrices.live().unreadable.first().cloned();
+        if let Some((version, why)) = unreadable.filter(|_| served.is_none()) {
+            // Who has one keeps it: that there is none would be another thing.
+            let message = format!("version {version} can't be read: {why}");
+            let error = Error::unavailable("STORAGE_RECORD_UNREADABLE", message);
+            let _ = sender.send(Err(to_status(error))).await;
+            return;
+        }
         let now = (served.as_ref().map_or(0, |it| it.version), canary);
         if told != Some(now) {
             told = Some(now);

@@ -28,6 +28,12 @@ impl Serving {
         Self { active, canary }
     }
 
+    /// The same without a version that is tried.
+    pub fn without(&self, version: u64) -> Self {
+        let canary = self.canary.clone().filter(|(served, _)| served.version != version);
+        Self { active: self.active.clone(), canary }
+    }
+
     /// The active one.
     pub fn active(&self) -> Option<&Arc<Served>> {
         self.active.as_ref()

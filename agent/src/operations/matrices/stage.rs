@@ -4,7 +4,10 @@
 //! nothing shows harm. Harm is told by the sequential test of the experiments (`p_seq`, one-sided), valid at any number of
 //! looks, whose error is shared by the stages.
 
-use genesis_stats::experiment::{Arm, Design, Look, Moments, Rules, State, Trial};
+use genesis_stats::correlation::in_canary;
+use genesis_stats::experiment::{
+    Arm, Design, Look, Moments, Rules, Stage as Looks, State, Trial, split_evidence,
+};
 use genesis_storage::MatrixRecord;
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +15,13 @@ use crate::bits::{MomentBits, StateBits, bits_of, moments_of};
 
 /// The whole, in percent.
 pub const WHOLE: u32 = 100;
-/// Before there are outcomes enough for the sequential test, only what is as bad as this is harm: one look in 30,000 is
-/// without any.
+/// Before there are outcomes enough for the sequential test, only what is as bad as this is harm, by the z of its looks:
+/// without any it is in about one of a thousand stages.
 const SEVERE: f64 = -4.0;
 /// With so many outcomes in both arms.
 const SEVERE_LEAST: u64 = 20;
+/// Evidence that consumers are not split as they should be, beyond which nothing is made of a stage.
+const MISMATCH: f64 = 1_000.0;
 
 /// What came of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +45,13 @@ pub struct Decided {
     pub verdict: Verdict,
     /// Why.
     pub why: String,
+}
+
+impl Decided {
+    /// Whether it showed harm.
+    pub fn is_harmful(&self) -> bool {
+        self.verdict == Verdict::Harmful
+    }
 }
 
 /// Outcomes that do not count.
@@ -96,7 +108,7 @@ impl Stage {
         };
         let stages = record.rollout.percents.len().max(1) as f64;
         let needed = record.rollout.outcomes;
-        let mut stage = Self {
+        Ok(Self {
             version: record.version,
             control: record.control,
             percent: last.percent,
@@ -106,10 +118,8 @@ impl Stage {
             consumers: [0; 2],
             counts: Counts::default(),
             decided: None,
-            trial: trial(last.percent, needed, [frozen, Moments::new()], state)?,
-        };
-        stage.by_consumers();
-        Ok(stage)
+            trial: trial(needed, [frozen, Moments::new()], state)?,
+        })
     }
 
     /// Whether the control's outcomes are of the stage before.
@@ -121,29 +131,29 @@ impl Stage {
     pub fn arm(&self, version: u64) -> Option<Arm> {
         match version {
             version if version == self.version => Some(Arm::Variant),
-            version if version == self.control => Some(Arm::Control),
+            // Who still uses it at the end is no longer like the others.
+            version if version == self.control && !self.is_frozen() => Some(Arm::Control),
             _ => None,
         }
     }
 
     /// Takes an outcome in; whether it counts.
     pub fn record(&mut self, arm: Arm, value: f64) -> bool {
-        // Who still uses the control at the end is no longer like the others.
-        if self.is_frozen() && arm == Arm::Control {
-            return false;
-        }
         self.trial.record(arm, value)
     }
 
-    /// A consumer that had not reported before.
-    pub fn new_consumer(&mut self, arm: Arm) {
+    /// A consumer that had not reported before. It counts in the arm that it is assigned to, whatever it still used.
+    pub fn new_consumer(&mut self, consumer: &str) {
+        let with_it = in_canary(&super::serving::seed(self.version), consumer, self.percent);
+        let arm = if with_it { Arm::Variant } else { Arm::Control };
         self.consumers[arm as usize] += 1;
-        self.by_consumers();
     }
 
-    /// Consumers are what is split, however much each reports.
-    fn by_consumers(&mut self) {
-        self.trial.set_assigned(Some(self.consumers));
+    /// The evidence that those that report are not split as the consumers are: some have fallen silent.
+    fn mismatch(&self) -> f64 {
+        let canary = f64::from(self.percent.clamp(1, WHOLE)) / f64::from(WHOLE);
+        let of_shares = || split_evidence(&self.consumers, &[1.0 - canary, canary]);
+        if self.is_frozen() { 0.0 } else { of_shares().unwrap_or(0.0).min(690.0).exp() }
     }
 
     /// Takes a look, at a time in milliseconds since 1970; whether it decides the stage.
@@ -175,16 +185,17 @@ impl Stage {
 
     fn judge(&self, look: &Look) -> (Verdict, String) {
         let smaller = look.control.n.min(look.variant.n);
-        let (p, z) = (Self::p_harm(look), look.comparison.map_or(0.0, |it| it.z_star));
+        let (p, z) = (Self::p_harm(look), look.comparison.map_or(0.0, |it| it.z_look));
         if p < self.alpha {
             let why =
                 format!("worse than the control: p {p:.2e}, below {:.2e}, at any look", self.alpha);
             return (Verdict::Harmful, why);
         }
-        if smaller >= SEVERE_LEAST && z < SEVERE {
-            return (Verdict::Harmful, format!("far worse than the control: z* {z:.2}"));
+        let waiting = look.evidence.stage == Looks::Waiting;
+        if waiting && smaller >= SEVERE_LEAST && z < SEVERE {
+            return (Verdict::Harmful, format!("far worse than the control: z {z:.2}"));
         }
-        if !self.is_frozen() && look.mismatch > self.trial.rules().mismatch {
+        if self.mismatch() > MISMATCH {
             let [control, canary] = self.consumers;
             let why = format!(
                 "{canary} of {} consumers report of the new matrix, which {} % should: those that fail may be silent",
@@ -225,17 +236,17 @@ impl Stage {
         }
         let moments = |bits: &MomentBits| moments_of(bits).ok_or("its moments are none");
         let arms = [moments(&read.arms[0])?, moments(&read.arms[1])?];
-        self.trial = trial(self.percent, self.needed, arms, read.state.state())?;
+        self.trial = trial(self.needed, arms, read.state.state())?;
         (self.consumers, self.counts, self.decided) = (read.consumers, read.counts, read.decided);
-        self.by_consumers();
         Ok(true)
     }
 }
 
-fn trial(percent: u32, needed: u64, arms: [Moments; 2], state: State) -> Result<Trial, String> {
+fn trial(needed: u64, arms: [Moments; 2], state: State) -> Result<Trial, String> {
     let rules = Rules { horizon: needed, cap: needed.saturating_mul(2), ..Rules::default() };
-    let canary = f64::from(percent.clamp(1, WHOLE));
-    let shares = if percent >= WHOLE { [1.0, 1.0] } else { [100.0 - canary, canary] };
+    // How much each consumer reports is its own affair, so that the information at the end may be anything up to that of
+    // an endless control: looks count until then, and none of the outcomes that a stage waits for comes behind the last.
+    let shares = [1e6, 1.0];
     Trial::restore(arms, state, shares, rules).map_err(|error| error.to_string())
 }
 

@@ -35,19 +35,24 @@ fn condition(
 
 impl Matrices {
     /// The stage that goes on stands.
-    fn standing(&self, canary: &MatrixRecord) -> Option<Condition> {
+    pub(super) fn standing(&self, canary: &MatrixRecord) -> Option<Condition> {
         let version = canary.version;
         let began = canary.stages.last()?.began_at;
         let seconds = self.now().duration_since(began).as_secs();
         let stalled = seconds >= self.config().stalled_after.as_secs() as i64;
-        let (verdict, percent, why) = match self.stage_of(canary) {
+        let unjudged = self.live().unjudged.clone().filter(|(of, _)| *of == version);
+        let stage = match unjudged {
+            Some((_, why)) => Err(crate::error::Error::internal("STORAGE_RECORD_UNREADABLE", why)),
+            None => self.stage_of(canary),
+        };
+        let (verdict, percent, why) = match stage {
             Ok(stage) => {
                 let (_, verdict, why) = stage.view();
                 (Some(verdict), stage.percent, why)
             }
             Err(error) => (None, canary.stages.last()?.percent, error.message),
         };
-        let held = verdict.is_none_or(|it| it == Verdict::Held);
+        let held = verdict.is_none_or(|it| it != Verdict::Waiting);
         if !held && !stalled {
             return None;
         }
@@ -56,7 +61,13 @@ impl Matrices {
             Some(Verdict::Held) => {
                 format!("the rollout of version {version} of the matrix is held at {percent} %")
             }
-            Some(_) => {
+            Some(Verdict::Harmful) => {
+                format!("version {version} of the matrix is harmful, and its end can't be noted")
+            }
+            Some(Verdict::Passed) => {
+                format!("the rollout of version {version} of the matrix waits at {percent} %")
+            }
+            Some(Verdict::Waiting) => {
                 format!("the rollout of version {version} of the matrix stands at {percent} %")
             }
         };
@@ -67,7 +78,8 @@ impl Matrices {
             "genesisctl matrix rollout advance --reason ... or abort --reason ...".to_owned(),
         ];
         let key = if held { "held" } else { "stalled" };
-        let severity = if verdict.is_none() { Severity::High } else { Severity::Medium };
+        let grave = matches!(verdict, None | Some(Verdict::Harmful));
+        let severity = if grave { Severity::High } else { Severity::Medium };
         Some(condition(&format!("{key}/version-{version}"), severity, title, details, began))
     }
 }
@@ -122,7 +134,10 @@ impl Source for Matrices {
         }
         for record in versions.values().rev().filter(|it| it.state == plan::ROLLED_BACK) {
             let Some(ended) = record.ended_at else { continue };
-            let harmful = record.stages.last().is_some_and(|it| it.how == plan::HARMFUL);
+            let last = record.stages.last();
+            // It may have been made active later, and left by hand.
+            let harmful =
+                last.is_some_and(|it| it.how == plan::HARMFUL && it.ended_at == Some(ended));
             if harmful && now.duration_since(ended).as_secs() < TOLD {
                 let version = record.version;
                 let title = format!("version {version} of the matrix was rolled back by itself");

@@ -89,9 +89,23 @@ impl Matrices {
 
     fn walk(&self, wanted: Vec<(String, u32)>, gaps: usize) -> Result<Vec<SeriesView>> {
         let (config, days) = (self.config(), self.days());
+        let hours = days.start().saturating_mul(24)..=days.end().saturating_mul(24) + 23;
+        if let [(name, number)] = wanted.as_slice() {
+            let mut walk = Walk::new(config.bucket, gaps);
+            self.store()?.read(|reading| {
+                for hour in hours {
+                    let bytes = reading.hour(hour, *number)?;
+                    if let Some(values) = bytes.and_then(|bytes| Hour::from_bytes(&bytes)) {
+                        walk.take(hour, &values);
+                    }
+                }
+                Ok::<_, Error>(())
+            })?;
+            let (prices, used) = (config.has_prices(name), config.uses(name));
+            return Ok(vec![SeriesView { name: name.clone(), prices, used, walk }]);
+        }
         let mut walks: BTreeMap<u32, Walk> =
             wanted.iter().map(|(_, number)| (*number, Walk::new(config.bucket, gaps))).collect();
-        let hours = days.start().saturating_mul(24)..=days.end().saturating_mul(24) + 23;
         self.store()?.read(|reading| {
             reading.hours(hours, |hour, series, bytes| {
                 if let Some(walk) = walks.get_mut(&series)

@@ -4,7 +4,7 @@
 
 mod commit;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -21,7 +21,7 @@ use crate::outside::failpoint;
 /// So many batches wait for the disk at most.
 pub const WAITING: usize = 64;
 /// A group has at most so many rows.
-const GROUP: usize = 200_000;
+const GROUP: usize = 100_000;
 
 /// What became of a batch that is durable. A batch has values, or outcomes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,8 +90,8 @@ pub struct Work {
 pub enum Order {
     /// To write a batch.
     Batch(Work),
-    /// To forget what is before a day; how many rows that were.
-    KeepSmall(u32, oneshot::Sender<Result<u64>>),
+    /// To forget what is before a day, and series that had no values a while ago; how many rows that were.
+    KeepSmall(u32, BTreeSet<u32>, oneshot::Sender<Result<u64>>),
     /// To see whether the disk takes something.
     Probe(oneshot::Sender<Result<()>>),
 }
@@ -106,6 +106,12 @@ pub(super) struct Writer {
     pub(super) names: BTreeMap<String, u32>,
     /// The stage that goes on.
     pub(super) stage: Option<Stage>,
+    /// Version and percent of the stage that goes on, also of one that can't be read.
+    pub(super) following: Option<(u64, u32)>,
+    /// Nothing of the stage was written yet.
+    pub(super) fresh: bool,
+    /// The series that values came of since the last care.
+    pub(super) told: BTreeSet<u32>,
     /// What stands for the consumers that reported in it.
     pub(super) consumers: HashSet<u64>,
     /// A commit failed, and whether it is on the disk all the same shows only there.
@@ -129,15 +135,16 @@ impl Writer {
             }
             // Whoever asked may have left.
             match next {
-                Some(Order::KeepSmall(day, answer)) => {
-                    let _ = answer.send(self.keep_small(&matrices, day));
+                Some(Order::KeepSmall(day, silent, answer)) => {
+                    let _ = answer.send(self.keep_small(&matrices, day, &silent));
                 }
                 Some(Order::Probe(answer)) => {
                     let probed = self.store.write(|writing| writing.forget_producer("-").map(drop));
+                    let probed = probed.map_err(Error::from).and_then(|()| self.follow(&matrices));
                     if probed.is_ok() {
                         matrices.failing(None);
                     }
-                    let _ = answer.send(probed.map_err(Error::from));
+                    let _ = answer.send(probed);
                 }
                 Some(Order::Batch(_)) | None => {}
             }

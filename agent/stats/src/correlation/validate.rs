@@ -356,5 +356,9 @@ fn against(
         Some(_) => Verdict::Fail,
         None => Verdict::Unknown,
     };
+    // With no pair in common it is the first of its kind: nothing of it could have drifted.
+    if drift.pairs == 0 {
+        return Criterion { check, value: None, limit, verdict, detail: Detail::First };
+    }
     Criterion { check, value, limit, verdict, detail: Detail::Drift(Box::new(drift)) }
 }

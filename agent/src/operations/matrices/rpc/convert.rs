@@ -155,13 +155,13 @@ pub(super) fn rollout(matrices: &Matrices, record: &MatrixRecord) -> v1::Rollout
         };
         stages.push(stage(it, read.as_ref()));
     }
+    let ended = record.stages.last().and_then(|it| it.ended_at);
     let outcome = match record.state.as_str() {
         plan::CANARY => "",
-        // It may have been left long after.
-        _ if !record.periods.is_empty() => plan::ACTIVE,
+        // It may have been left long after, or made active long after by hand.
+        _ if record.periods.first().map(|it| it.from) == ended && ended.is_some() => plan::ACTIVE,
         _ => plan::ROLLED_BACK,
     };
-    let ended = record.stages.last().and_then(|it| it.ended_at);
     v1::Rollout {
         version: record.version,
         control: record.control,

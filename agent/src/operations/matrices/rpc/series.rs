@@ -168,18 +168,20 @@ async fn tell_blocks(
     matrices: Arc<Matrices>,
     sender: mpsc::Sender<Result<v1::ListSeriesBlocksResponse, Status>>,
 ) {
-    let own = Arc::clone(&matrices);
-    let sums = match tokio::task::spawn_blocking(move || own.sums()).await {
-        Ok(Ok(sums)) => sums,
-        Ok(Err(error)) => {
-            // Whoever asked may have left.
-            let _ = sender.send(Err(to_status(error))).await;
-            return;
-        }
-        Err(_) => return,
-    };
-    let bucket_seconds = matrices.config().bucket;
-    for of_day in sums {
+    let config = matrices.config();
+    let bucket_seconds = config.bucket;
+    for day in matrices.days() {
+        let (own, config) = (Arc::clone(&matrices), Arc::clone(&config));
+        let of_day = match tokio::task::spawn_blocking(move || own.sums(day, &config)).await {
+            Ok(Ok(Some(of_day))) => of_day,
+            Ok(Ok(None)) => continue,
+            Ok(Err(error)) => {
+                // Whoever asked may have left.
+                let _ = sender.send(Err(to_status(error))).await;
+                return;
+            }
+            Err(_) => return,
+        };
         let bytes = of_day.block.to_bytes();
         let pieces = bytes.chunks(PIECE).count();
         for (at, piece) in bytes.chunks(PIECE).enumerate() {

@@ -2,7 +2,7 @@
 
 use genesis_stats::experiment::Arm;
 
-use super::world::{BUCKET, NANOS, WHO, World, column};
+use super::world::{NANOS, WHO, World, column};
 use crate::operations::matrices::prepare::{Batch, Fared, Sent};
 use crate::operations::matrices::stage::Verdict;
 use crate::operations::matrices::{Answer, plan};
@@ -419,22 +419,87 @@ async fn the_care_forgets_what_is_older_than_the_window_and_a_clock_that_is_ahea
         read.unwrap();
         count
     };
+    async fn care(world: &World) -> u64 {
+        let oldest = world.own().oldest_kept().unwrap();
+        let silent = world.own().silent_since(oldest).unwrap();
+        world.own().order(|it| Order::KeepSmall(oldest, silent, it)).await.unwrap()
+    }
     let before = hours(&world);
-    let oldest = world.own().oldest_kept().unwrap();
-    assert_eq!(world.own().order(|it| Order::KeepSmall(oldest, it)).await.unwrap(), 0);
+    assert_eq!(care(&world).await, 0);
+    // The clock is ten years ahead, and so is what a feed on this host stamps its values with.
     world.days(3_650);
-    let oldest = world.own().oldest_kept().unwrap();
-    assert_eq!(world.own().order(|it| Order::KeepSmall(oldest, it)).await.unwrap(), 0);
-    assert_eq!(hours(&world), before);
+    let mut ahead = column("BTC");
+    ahead.times.push(world.now() * NANOS);
+    ahead.values.push(1.0);
+    assert_eq!(world.values(vec![ahead]).await.unwrap().counted, 1);
+    assert_eq!(care(&world).await, 0);
+    assert_eq!(hours(&world), before + 1);
     world.days(-3_650);
-    // Three more days of three of them: the fourth is forgotten.
-    for _ in 0..2 {
+    // More days of three of them: the fourth is forgotten.
+    for _ in 0..3 {
         world.days(3);
         world.prices(800, &NAMES[..3], &LOADINGS[..3]).await;
     }
-    let oldest = world.own().oldest_kept().unwrap();
-    assert!(world.own().order(|it| Order::KeepSmall(oldest, it)).await.unwrap() > 100);
+    assert!(care(&world).await > 100);
     let names: Vec<String> = world.own().names().unwrap().into_iter().map(|it| it.0).collect();
     assert_eq!(names, NAMES[..3]);
-    assert!(world.now() % BUCKET >= 0);
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_matrix_without_all_its_values_is_read_back() {
+    let mut world = World::new(SMALL).await;
+    world.prices(50, &NAMES[..2], &LOADINGS[..2]).await;
+    let rejected = world.update().await.unwrap();
+    assert_eq!((rejected.state.as_str(), rejected.lacking_total), ("rejected", 1));
+    world.restart().await;
+    assert_eq!(*world.own().version(1).unwrap(), *rejected);
+}
+
+#[tokio::test]
+async fn a_stage_that_cannot_be_read_keeps_no_value_from_being_kept_and_can_be_ended() {
+    let mut world = with_a_canary().await;
+    world.outcomes(20, |_, noise| noise).await;
+    let store = std::sync::Arc::clone(world.own().store().unwrap());
+    store.write(|it| it.put_stage(2, 10, b"{}")).unwrap();
+    drop(store);
+    world.restart().await;
+    let mut value = column("BTC");
+    value.times.push(world.now() * NANOS);
+    value.values.push(100.0);
+    assert_eq!(world.values(vec![value]).await.unwrap().counted, 1);
+    let fared = Fared { version: 2, times: vec![world.now() * NANOS], values: vec![1.0] };
+    let sent = Sent::Outcomes(vec![fared]);
+    let answer = world.send(Batch { producer: "x".into(), sequence: 1, sent }).await.unwrap();
+    assert_eq!((answer.counted, answer.other), (0, 1), "nothing is made of it");
+    assert_eq!(world.told().await, ["matrices/held/version-2"]);
+    world.own().abort("", WHO).await.unwrap();
+    assert!(world.told().await.is_empty());
+    // The next stage is read as it is written.
+    assert_eq!(world.update().await.unwrap().state, "canary");
+    world.outcomes(5, |_, noise| noise).await;
+    assert!(world.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_matrix_is_taken_in_only_where_what_it_was_held_against_is_still_active() {
+    let world = with_a_canary().await;
+    world.own().abort("", WHO).await.unwrap();
+    let made = world.made().await;
+    world.own().rollback(2, "", WHO).await.unwrap();
+    let refused = world.own().admit(made, "by hand", WHO).await.unwrap_err();
+    assert_eq!(refused.code, "PLAN_CHANGED");
+    // And what is active must be there to be held against.
+    world.spoil_values(2).await;
+    let mut world = world;
+    world.restart().await;
+    assert_eq!(world.update().await.unwrap_err().code, "STORAGE_RECORD_UNREADABLE");
+}
+
+#[tokio::test]
+async fn series_that_have_nothing_in_common_with_what_is_active_are_a_first_again() {
+    let mut world = with_a_matrix().await;
+    world.prices(800, &["A", "B", "C"], &[0.9, 0.8, 0.7]).await;
+    world.configure(&SMALL.replace("3d\"", "3d\"\nseries = [\"A\", \"B\", \"C\"]")).await;
+    let other = world.update().await.unwrap();
+    assert_eq!(other.state, "canary", "{:?}", other.criteria);
 }

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// So many consumers of a stage are told apart; how those are split tells how all are.
 const CONSUMERS: usize = 100_000;
+/// The code of what can't be read.
+const UNREADABLE: &str = "STORAGE_RECORD_UNREADABLE";
 
 /// What a group changes on the disk.
 #[derive(Default)]
@@ -131,15 +133,20 @@ impl Writer {
             changes.put(writing)?;
             if let Some(stage) = self.stage.as_ref().filter(|_| changes.staged) {
                 let of = (stage.version, stage.percent);
+                if self.fresh {
+                    // What is there may be of another version that had its number.
+                    writing.forget_stage(of.0, of.1)?;
+                }
                 writing.put_stage(of.0, of.1, stage.to_text().as_bytes())?;
                 for (consumer, arm) in &changes.consumers {
                     writing.put_consumer(of, *consumer, *arm)?;
                 }
             }
-            Ok::<_, Error>(())
+            Ok::<_, Error>(changes.staged)
         });
         // What was changed in memory is not on the disk.
-        written.inspect_err(|_| self.stale = true)?;
+        let staged = written.inspect_err(|_| self.stale = true)?;
+        self.fresh &= !staged;
         self.producers.end();
         Ok(told)
     }
@@ -165,6 +172,7 @@ impl Writer {
                     next
                 }
             };
+            self.told.insert(number);
             for (time, value) in rows {
                 let hour = time.div_euclid(HOUR).clamp(0, i64::from(u32::MAX) - 1) as u32;
                 let (values, changed) = changes.hour(reading, (hour, number))?;
@@ -185,16 +193,15 @@ impl Writer {
         at_millis: i64,
         (changes, answer): (&mut Changes, &mut Answer),
     ) {
-        let consumer = stands_for(consumer);
+        let known = stands_for(consumer);
         for Fared { version, times, values } in columns {
             let rows = times.len() as u32;
-            let stage = self.stage.as_mut().filter(|stage| stage.decided.is_none());
-            let Some(stage) = stage else {
+            let Some(stage) = self.stage.as_mut() else {
                 answer.other += rows;
                 continue;
             };
             changes.staged = true;
-            let Some(arm) = stage.arm(*version) else {
+            let Some(arm) = stage.arm(*version).filter(|_| stage.decided.is_none()) else {
                 stage.counts.other += u64::from(rows);
                 answer.other += rows;
                 continue;
@@ -214,10 +221,9 @@ impl Writer {
             }
             answer.counted += counted;
             if counted > 0 {
-                // Who uses the control at the end is no consumer of the stage.
-                if self.consumers.len() < CONSUMERS && self.consumers.insert(consumer) {
-                    stage.new_consumer(arm);
-                    changes.consumers.push((consumer, arm as u8));
+                if self.consumers.len() < CONSUMERS && self.consumers.insert(known) {
+                    stage.new_consumer(consumer);
+                    changes.consumers.push((known, arm as u8));
                 }
                 stage.look(at_millis);
             }
@@ -231,44 +237,58 @@ impl Writer {
         })?;
         self.producers = producers;
         self.names = names.into_iter().collect();
+        self.following = None;
         self.stage = None;
         self.follow(matrices)
     }
 
-    /// Goes over to the stage that goes on by now.
+    /// Goes over to the stage that goes on by now. One that can't be read takes no outcomes, and keeps no value from being
+    /// kept.
     pub(in super::super) fn follow(&mut self, matrices: &Matrices) -> Result<()> {
         let record = matrices.canary();
         let wanted = record.as_deref().and_then(|it| Some((it.version, it.stages.last()?)));
         let wanted = wanted.map(|(version, last)| (version, last.percent));
-        if self.stage.as_ref().map(|stage| (stage.version, stage.percent)) == wanted {
+        if self.following == wanted {
             return Ok(());
         }
-        (self.stage, self.consumers) = match record {
-            None => (None, HashSet::new()),
-            Some(record) => {
-                let (stage, consumers) = self.store.read(|reading| load_stage(reading, &record))?;
-                (Some(stage), consumers)
+        (self.stage, self.consumers, self.fresh) = (None, HashSet::new(), false);
+        let mut unreadable = None;
+        if let Some(record) = record {
+            match self.store.read(|reading| load_stage(reading, &record)) {
+                Ok((stage, consumers, fresh)) => {
+                    (self.stage, self.consumers, self.fresh) = (Some(stage), consumers, fresh);
+                }
+                Err(error) if error.code == UNREADABLE => {
+                    tracing::error!(error = error.chain(), "a rollout can't be judged");
+                    unreadable = Some((record.version, error.message));
+                }
+                Err(error) => return Err(error),
             }
-        };
-        matrices.took(self.stage.as_ref(), &[]);
+        }
+        self.following = wanted;
+        matrices.follows(self.stage.as_ref(), unreadable);
         Ok(())
     }
 
     /// Forgets what is before a day, series without any value, and what was reported of versions that are through.
-    pub(super) fn keep_small(&mut self, matrices: &Matrices, day: u32) -> Result<u64> {
+    /// `silent`: the numbers of series that had none a while ago.
+    pub(super) fn keep_small(
+        &mut self,
+        matrices: &Matrices,
+        day: u32,
+        silent: &BTreeSet<u32>,
+    ) -> Result<u64> {
+        // Those that have come since are there, and whoever begins anew is.
+        let told = std::mem::take(&mut self.told);
+        let silent: BTreeSet<u32> = silent.difference(&told).copied().collect();
         let versions = matrices.versions();
         let canary = plan::in_state(&versions, plan::CANARY).map(|it| it.version);
         let through = canary.unwrap_or_else(|| {
             versions.keys().next_back().map_or(0, |last| last.saturating_add(1))
         });
-        let mut silent: BTreeSet<u32> = self.names.values().copied().collect();
         let gone = self.store.write(|writing| {
             let gone = writing.forget_before(day)?;
             writing.forget_stages_before(through)?;
-            writing.hours(0..=u32::MAX, |_, series, _| {
-                silent.remove(&series);
-                Ok::<_, Error>(())
-            })?;
             for (name, _) in self.names.iter().filter(|(_, number)| silent.contains(number)) {
                 writing.forget_name(name)?;
             }
@@ -282,23 +302,27 @@ impl Writer {
 }
 
 /// The stage of a version that goes on, with what was reported in it by now.
-fn load_stage(reading: &ValuesReading<'_>, record: &MatrixRecord) -> Result<(Stage, HashSet<u64>)> {
+fn load_stage(
+    reading: &ValuesReading<'_>,
+    record: &MatrixRecord,
+) -> Result<(Stage, HashSet<u64>, bool)> {
     let unreadable = |why: String| {
         let version = record.version;
         let message = format!("what was reported of version {version} can't be read: {why}");
-        Error::internal("STORAGE_RECORD_UNREADABLE", message)
+        Error::internal(UNREADABLE, message)
     };
     let mut stage = Stage::of(record).map_err(unreadable)?;
     let written = reading.stages(record.version)?;
     let written = written.into_iter().find(|(percent, _)| *percent == stage.percent);
-    let mut consumers = HashSet::new();
+    let (mut consumers, mut fresh) = (HashSet::new(), true);
     if let Some((_, bytes)) = written
         && stage.take_over(&bytes).map_err(unreadable)?
     {
         let there = reading.consumers(record.version, stage.percent)?;
         consumers.extend(there.into_iter().map(|(consumer, _)| consumer));
+        fresh = false;
     }
-    Ok((stage, consumers))
+    Ok((stage, consumers, fresh))
 }
 
 /// 64 bits of BLAKE3.

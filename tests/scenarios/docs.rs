@@ -235,7 +235,8 @@ fn every_configuration_that_is_shown_is_valid() {
         ["README.md", "docs/configuration.md", "docs/certificates.md", "docs/baselines.md"]
             .map(read)
             .concat()
-            + &read("docs/experiments.md");
+            + &read("docs/experiments.md")
+            + &read("docs/matrices.md");
     for page in files(&root().join("docs/runbook"), "md") {
         text += &fs::read_to_string(page).unwrap();
     }
@@ -359,6 +360,13 @@ fn every_metric_of_the_monitoring_exists() {
     fs::write(agent.folder().join("trades.csv"), trades).unwrap();
     let trades = agent.folder().join("trades.csv");
     agent.ctl(&["trades", "push", "--file", trades.to_str().unwrap()]).ok();
+    // Too few for a matrix that is valid, and enough to be measured.
+    let prices: String =
+        (0..9).map(|i| format!("{},{},{}\n", now - 300 * i, 10 + i % 5, 20 + i % 3)).collect();
+    fs::write(agent.folder().join("prices.csv"), format!("timestamp,A,B\n{prices}")).unwrap();
+    let prices = agent.folder().join("prices.csv");
+    agent.ctl(&["series", "push", "--file", prices.to_str().unwrap()]).ok();
+    agent.ctl(&["matrix", "update"]).exits(4);
     let rotate = || {
         fs::write(agent.log("app.log"), lines::text(1..10)).unwrap();
         agent.ctl(&["logs", "rotate", "--log-type", "app"])
@@ -404,6 +412,7 @@ fn the_dashboards_are_json_and_each_panel_asks_something() {
         ("databases", "Databases"),
         ("baselines", "Baselines"),
         ("experiments", "A/B Tests"),
+        ("matrices", "Correlation Matrices"),
         ("certificates", "Certificates"),
     ];
     for (name, title) in boards {

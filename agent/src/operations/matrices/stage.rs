@@ -191,8 +191,9 @@ impl Stage {
                 format!("worse than the control: p {p:.2e}, below {:.2e}, at any look", self.alpha);
             return (Verdict::Harmful, why);
         }
-        let waiting = look.evidence.stage == Looks::Waiting;
-        if waiting && smaller >= SEVERE_LEAST && z < SEVERE {
+        // Before the first look that counts, and behind the last, where a stage is held.
+        let looking = look.evidence.stage == Looks::Looking;
+        if !looking && smaller >= SEVERE_LEAST && z < SEVERE {
             return (Verdict::Harmful, format!("far worse than the control: z {z:.2}"));
         }
         if self.mismatch() > MISMATCH {

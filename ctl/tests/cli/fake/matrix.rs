@@ -93,6 +93,7 @@ impl MatrixService for Inner {
             active: matrices.active,
             canary: matrices.canary,
             next_update_at: Some(prost_types::Timestamp { seconds: 86_400, nanos: 0 }),
+            more: false,
         }))
     }
 

@@ -235,7 +235,7 @@ async fn without_outcomes_a_stage_stands_and_people_hear_of_it() {
     assert_eq!((answer.late, answer.other, answer.rejected, answer.counted), (1, 1, 2, 1));
     let stage = world.own().stage_of(&world.own().canary().unwrap()).unwrap();
     assert_eq!((stage.counts.late, stage.counts.other, stage.counts.rejected), (1, 1, 2));
-    assert_eq!(stage.consumers, [1, 1]);
+    assert_eq!(stage.consumers, [2, 0], "they count where they are assigned");
     // By hand it goes on, and is told as forced.
     assert_eq!(world.own().advance("", ("ada", " ")).await.unwrap_err().code, "REASON_MISSING");
     let planned = world.own().plan_advance().unwrap();

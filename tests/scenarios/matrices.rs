@@ -106,7 +106,7 @@ fn prices_become_a_matrix_that_is_tried_by_few_and_then_used_by_all() {
     agent.ctl(&["matrix", "show"]).exits(1).says(&["MATRIX_NOT_FOUND", "matrix update"]);
     agent.ctl(&["matrix", "update", "--plan"]).exits(4).says(&["SERIES_MISSING"]);
     push(&agent, "prices.csv", &Feed::new(1).csv(400, &GOOD));
-    agent.ctl(&["series", "list"]).ok().says(&["BTC", "XRP", "prices"]);
+    agent.ctl(&["series", "list"]).ok().says(&["BTC", "XRP", "PRICES"]);
     agent.ctl(&["series", "gaps", "BTC"]).ok();
     agent.ctl(&["series", "gaps", "DOGE"]).exits(1).says(&["SERIES_NOT_FOUND"]);
     agent.ctl(&["matrix", "update", "--plan"]).ok().says(&["drift", "activate", "it is the first"]);

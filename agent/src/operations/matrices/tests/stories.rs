@@ -503,3 +503,76 @@ async fn series_that_have_nothing_in_common_with_what_is_active_are_a_first_agai
     let other = world.update().await.unwrap();
     assert_eq!(other.state, "canary", "{:?}", other.criteria);
 }
+
+/// A stage whose look is in the file of values alone, as where the state took no change, after a crash.
+async fn decided(harm: bool) -> World {
+    let mut world = with_a_canary().await;
+    let mut stage = world.own().stage_of(&world.own().canary().unwrap()).unwrap();
+    for at in 0..800 {
+        let (arm, by) = if at % 2 == 0 { (Arm::Control, 0.0) } else { (Arm::Variant, 1.0) };
+        stage.record(arm, f64::from(at % 7) - if harm { by } else { 0.0 });
+    }
+    assert!(stage.look(1));
+    let store = std::sync::Arc::clone(world.own().store().unwrap());
+    store.write(|it| it.put_stage(2, 10, stage.to_text().as_bytes())).unwrap();
+    drop(store);
+    world.restart().await;
+    world
+}
+
+#[tokio::test]
+async fn harm_is_in_force_before_the_state_has_noted_it() {
+    let world = decided(true).await;
+    assert!(world.own().canary().is_some() && world.own().serving().canary().is_none());
+    world.own().reread().unwrap();
+    assert!(world.own().serving().canary().is_none(), "nor after the next change");
+    let told = world.own().stage_of(&world.own().canary().unwrap()).unwrap().view().1;
+    assert_eq!(told, Verdict::Harmful);
+    assert_eq!(world.told().await, ["matrices/held/version-2"]);
+    // Nobody goes on with what was decided otherwise.
+    assert_eq!(world.own().advance("", WHO).await.unwrap_err().code, "PLAN_CHANGED");
+    world.own().settle().await.unwrap();
+    assert_eq!(world.state_of(2), "rolled back");
+}
+
+#[tokio::test]
+async fn in_an_emergency_nobody_more_gets_a_new_matrix_and_harm_ends_it_all_the_same() {
+    for harm in [false, true] {
+        let world = decided(harm).await;
+        let emergency = world.own().runs.emergency().clone();
+        emergency.activate("ada", "prices are wrong", "").await.unwrap();
+        world.own().settle().await.unwrap();
+        assert_eq!(world.state_of(2), if harm { "rolled back" } else { "canary" });
+        if !harm {
+            assert_eq!(world.own().canary().unwrap().stages.len(), 1);
+            emergency.release("ada", "they are right again", "").await.unwrap();
+            world.own().settle().await.unwrap();
+            assert_eq!(world.own().canary().unwrap().stages.len(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_another_version_with_its_number_left_does_not_count() {
+    let mut world = with_a_matrix().await;
+    let store = std::sync::Arc::clone(world.own().store().unwrap());
+    store.write(|it| it.put_consumer((2, 10), 7, 0)).unwrap();
+    assert_eq!(world.update().await.unwrap().state, "canary");
+    world.outcomes(3, |_, noise| noise).await;
+    let there = store.read(|it| it.consumers(2, 10)).unwrap();
+    assert_eq!(there.len(), 3, "{there:?}");
+}
+
+#[tokio::test]
+async fn a_series_that_comes_back_while_the_care_looks_is_not_forgotten() {
+    use crate::operations::matrices::writer::Order;
+
+    let mut world = World::new(SMALL).await;
+    world.prices(10, &NAMES[..1], &LOADINGS[..1]).await;
+    let oldest = world.own().oldest_kept().unwrap();
+    let silent = world.own().silent_since(oldest).unwrap();
+    assert!(silent.is_empty());
+    // As it was seen before its values came.
+    world.own().order(|it| Order::KeepSmall(oldest, [0].into(), it)).await.unwrap();
+    assert_eq!(world.own().names().unwrap().len(), 1);
+}

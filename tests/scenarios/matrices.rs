@@ -82,7 +82,8 @@ pub(crate) fn history(agent: &TestAgent) -> Value {
 pub(crate) fn state_of(agent: &TestAgent, version: u64) -> String {
     let history = history(agent);
     let versions = history["versions"].as_array().unwrap();
-    let found = versions.iter().find(|it| it["version"] == version.to_string()).unwrap();
+    let version = version.to_string();
+    let found = versions.iter().find(|it| it["version"] == version.as_str()).unwrap();
     found["state"].as_str().unwrap().trim_start_matches("MATRIX_STATE_").to_owned()
 }
 
@@ -113,7 +114,7 @@ fn prices_become_a_matrix_that_is_tried_by_few_and_then_used_by_all() {
     agent.ctl(&["matrix", "update", "--reason", "the first"]).ok().says(&["version 1", "active"]);
     agent.ctl(&["matrix", "show"]).ok().says(&["BTC", "ETH", "+0.7", "points"]);
     let csv = agent.ctl(&["matrix", "show", "--format", "csv"]).ok();
-    let csv = String::from_utf8(csv.stdout.clone()).unwrap();
+    let csv = String::from_utf8(csv.stdout).unwrap();
     assert_eq!(csv.lines().count(), 5, "{csv}");
 
     // The next one is tried by a few.
@@ -181,7 +182,7 @@ fn a_matrix_that_hedges_worse_is_taken_back_by_itself() {
 fn what_has_drifted_is_refused_with_its_criteria_and_changes_nothing() {
     let agent = TestAgent::started(|_| CONFIG.to_owned());
     with_a_matrix(&agent);
-    let before = agent.ctl(&["matrix", "show", "--format", "csv"]).ok().stdout.clone();
+    let before = agent.ctl(&["matrix", "show", "--format", "csv"]).ok().stdout;
     push(&agent, "wrong.csv", &Feed::new(3).csv(400, &WRONG));
     agent.ctl(&["matrix", "update", "--reason", "upside down"]).exits(4).says(&[
         "MATRIX_REJECTED",

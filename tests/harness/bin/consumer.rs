@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use genesis_client::matrices::Consumer;
 use genesis_client::{Client, Node, Options};
+use genesis_tests::clock::now;
 
 /// How the returns of both really go together.
 const TRUE: f64 = 0.72;
@@ -64,7 +65,10 @@ async fn main() {
             let eth = TRUE * btc + (1.0 - TRUE * TRUE).sqrt() * noise;
             let hedge = matrix.between("BTC", "ETH").expect("both are there");
             let left = btc - hedge * eth;
-            assert!(consumer.report(&matrix, SystemTime::now(), -left * left), "there is room");
+            assert!(
+                consumer.report(&matrix, SystemTime::from(now()), -left * left),
+                "there is room"
+            );
             *used.entry(matrix.version()).or_default() += 1;
             through &= matrix.version() == until && !matrix.is_canary();
         }

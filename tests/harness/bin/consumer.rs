@@ -66,7 +66,11 @@ async fn main() {
             let hedge = matrix.between("BTC", "ETH").expect("both are there");
             let left = btc - hedge * eth;
             assert!(
-                consumer.report(&matrix, SystemTime::from(now()), -left * left),
+                consumer.report(
+                    &matrix,
+                    SystemTime::try_from(now()).expect("after 1970"),
+                    -left * left
+                ),
                 "there is room"
             );
             *used.entry(matrix.version()).or_default() += 1;

@@ -128,6 +128,12 @@ impl Config {
             "The most that a pair may be changed to make an indefinite matrix definite; never more than two standard errors \
              of it. \"0\": it is refused.",
         );
+        let stale_after = section.duration(
+            "stale_after",
+            "7d",
+            HOUR..=365 * DAY,
+            "When the active matrix was calculated longer ago, people hear of it.",
+        );
         let drift = section.table("drift");
         let drift_mode = drift.parsed(
             "mode",
@@ -159,12 +165,6 @@ impl Config {
         );
         history.finish();
         let (rollout, stalled_after) = read_rollout(&section);
-        let stale_after = section.duration(
-            "stale_after",
-            "7d",
-            HOUR..=365 * DAY,
-            "When the active matrix was calculated longer ago, people hear of it.",
-        );
         section.finish();
         Self {
             window,

@@ -1,9 +1,16 @@
 //! Stories: from values to a matrix, and from the first stage to the last.
 
+use std::sync::Arc;
+
+use genesis_proto::v1::WatchMatrixRequest;
+use genesis_proto::v1::matrix_service_server::MatrixService;
 use genesis_stats::experiment::Arm;
+use tokio_stream::StreamExt as _;
+use tonic::Request;
 
 use super::world::{NANOS, WHO, World, column};
 use crate::operations::matrices::prepare::{Batch, Fared, Sent};
+use crate::operations::matrices::rpc::Service;
 use crate::operations::matrices::stage::Verdict;
 use crate::operations::matrices::{Answer, plan};
 
@@ -37,6 +44,13 @@ async fn with_a_canary() -> World {
     let second = world.update().await.unwrap();
     assert_eq!((second.version, second.state.as_str()), (2, "canary"));
     world
+}
+
+/// What a consumer hears.
+async fn watched(world: &World) -> <Service as MatrixService>::WatchMatrixStream {
+    let request = WatchMatrixRequest { consumer: "consumer-1".to_owned() };
+    let service = Service(Arc::clone(world.own()));
+    service.watch_matrix(Request::new(request)).await.unwrap().into_inner()
 }
 
 #[tokio::test]
@@ -361,8 +375,14 @@ async fn values_of_a_version_that_cannot_be_read_are_told_and_can_be_left() {
     world.restart().await;
     assert_eq!(world.own().of_consumer("").unwrap_err().code, "STORAGE_RECORD_UNREADABLE");
     assert_eq!(world.told().await, ["matrices/unreadable/version-2"]);
+    // "There is none" would take from its consumers the one that they have.
+    let error = watched(&world).await.next().await.unwrap().unwrap_err();
+    assert_eq!(error.code(), tonic::Code::Unavailable);
+    assert!(error.message().contains("version 2 can't be read"), "{error}");
     assert_eq!(world.own().rollback(0, "", WHO).await.unwrap().version, 1);
     assert_eq!(world.own().of_consumer("").unwrap().version, 1);
+    let now = watched(&world).await.next().await.unwrap().unwrap();
+    assert_eq!(now.matrix.unwrap().version, 1);
     // And nobody goes to it.
     assert_eq!(
         world.own().rollback(2, "", WHO).await.unwrap_err().code,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::candidate::Candidate;
 use super::matrix::Correlation;
+use super::wide::{Kernel, dispatch};
 
 /// How many pairs are named.
 pub(super) const NAMED: usize = 10;
@@ -80,31 +81,31 @@ pub fn drift(new: &Candidate, old: &Correlation, mode: DriftMode, limit: f64) ->
     };
     let common: Vec<(usize, usize)> =
         places.iter().enumerate().filter_map(|(i, place)| Some((i, (*place)?))).collect();
-    let same = common.len() == old.series().len() && common.iter().all(|(i, place)| i == place);
+    let same = common.len() == size && common.iter().all(|(i, place)| i == place);
     let mut worst: Vec<(f64, Moved)> = Vec::with_capacity(NAMED + 1);
     // What is to be beaten to be among the worst.
     let mut least = 0.0;
     let relative = mode == DriftMode::Relative;
     let (mut all, mut beyond) = (Row::default(), 0);
-    let (mut news, mut olds) = (Vec::with_capacity(common.len()), Vec::with_capacity(common.len()));
+    let (mut news, mut olds) = (Vec::new(), Vec::new());
     for (at, (i, a)) in common.iter().enumerate() {
         let others = &common[at + 1..];
-        news.clear();
-        news.extend(others.iter().map(|(j, _)| new.values[i * size + j]));
-        olds.clear();
-        if same {
+        let (news, olds): (&[f64], &[f64]) = if same {
             // As a rule.
-            olds.extend_from_slice(old.row(*a));
+            (&new.values[i * size + i + 1..(i + 1) * size], old.row(*a))
         } else {
+            news.clear();
+            news.extend(others.iter().map(|(j, _)| new.values[i * size + j]));
+            olds.clear();
             olds.extend(others.iter().map(|(_, b)| old.value(*a, *b)));
-        }
-        let row =
-            if relative { Row::of::<true>(&news, &olds) } else { Row::of::<false>(&news, &olds) };
+            (&news, &olds)
+        };
+        let row = dispatch(Measured { news, olds, relative });
         all.add(&row);
         if row.largest <= least && within(row.largest, limit) {
             continue;
         }
-        for ((j, _), (new, old)) in others.iter().zip(news.iter().zip(&olds)) {
+        for ((j, _), (new, old)) in others.iter().zip(news.iter().zip(olds)) {
             let (new, old) = (*new, *old);
             let measure = measure(new, old, relative);
             beyond += usize::from(measure > 0.0 && !within(measure, limit));
@@ -163,21 +164,57 @@ struct Row {
     largest: f64,
 }
 
-impl Row {
-    fn of<const RELATIVE: bool>(news: &[f64], olds: &[f64]) -> Self {
-        let mut row = Self::default();
-        for (new, old) in news.iter().zip(olds) {
-            let measure = measure(*new, *old, RELATIVE);
-            let change = new - old;
-            let there = change.is_finite();
-            row.pairs += usize::from(there);
-            row.changes += if there { change * change } else { 0.0 };
-            row.squares += if there { old * old } else { 0.0 };
-            row.largest = if measure > row.largest { measure } else { row.largest };
-        }
-        row
-    }
+/// A row of both matrices.
+struct Measured<'a> {
+    news: &'a [f64],
+    olds: &'a [f64],
+    relative: bool,
+}
 
+impl Kernel for Measured<'_> {
+    type Output = Row;
+
+    #[inline(always)]
+    fn run(self) -> Row {
+        if self.relative { self.row::<true>() } else { self.row::<false>() }
+    }
+}
+
+impl Measured<'_> {
+    #[inline(always)]
+    fn row<const RELATIVE: bool>(&self) -> Row {
+        // Side by side, so that they needn't wait for one another.
+        const LANES: usize = 8;
+        let [mut pairs, mut changes, mut squares, mut largest] = [[0.0; LANES]; 4];
+        let ((news, rest), (olds, others)) = (self.news.as_chunks(), self.olds.as_chunks());
+        let (mut last, mut other) = ([f64::NAN; LANES], [0.0; LANES]);
+        last[..rest.len()].copy_from_slice(rest);
+        other[..others.len()].copy_from_slice(others);
+        for (news, olds) in news.iter().zip(olds).chain([(&last, &other)]) {
+            for lane in 0..LANES {
+                let (new, old) = (news[lane], olds[lane]);
+                let change = (new - old).abs();
+                let there = change.is_finite();
+                // What is not there counts as no change of 0.
+                let (change, old) = if there { (change, old) } else { (0.0, 0.0) };
+                pairs[lane] += if there { 1.0 } else { 0.0 };
+                changes[lane] += change * change;
+                squares[lane] += old * old;
+                let divided = change / old.abs();
+                let measure = if RELATIVE && change > 0.0 { divided } else { change };
+                largest[lane] = if measure > largest[lane] { measure } else { largest[lane] };
+            }
+        }
+        Row {
+            pairs: pairs.iter().sum::<f64>() as usize,
+            changes: changes.iter().sum(),
+            squares: squares.iter().sum(),
+            largest: largest.iter().copied().fold(0.0, f64::max),
+        }
+    }
+}
+
+impl Row {
     fn add(&mut self, other: &Self) {
         self.pairs += other.pairs;
         self.changes += other.changes;

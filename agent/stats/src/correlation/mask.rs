@@ -94,35 +94,66 @@ impl Masks {
     }
 }
 
-/// One bit in `step`, the lowest first.
-const fn every(step: usize) -> u64 {
-    let (mut bits, mut at) = (0, 0);
-    while at < ROWS {
-        bits |= 1 << at;
-        at += step;
-    }
-    bits
-}
+/// The first node of those that are all of 8 rows but one.
+pub(super) const BUT_8: u8 = 128;
+/// And of 16.
+pub(super) const BUT_16: u8 = 192;
 
 /// Calls with each node that together cover the rows of a mask, none of them twice: node 0 to 63 are the rows, the 32
-/// from there on two rows each, and so on; 126 is all.
+/// from there on two rows each, and so on; 126 is all. [`BUT_8`] and the 63 behind it are all of a row's 8 but the row,
+/// and [`BUT_16`] and the rest all of its 16.
 #[inline(always)]
 pub(super) fn cover(mask: u64, mut node: impl FnMut(u8)) {
-    const EVERY: [u64; 6] = [every(2), every(4), every(8), every(16), every(32), every(64)];
-    // Bit t of a level: all 2^level rows from t on are there.
-    let (mut full, mut base) = (mask, 0);
-    for level in 0..=6 {
-        let size = 1_u32 << level;
-        let above = EVERY.get(level).map_or(0, |every| full & full >> size & every);
-        // At the last level there is none above.
-        let mut alone = full & !(above | above << (size % 64));
-        while alone != 0 {
-            let at = alone.trailing_zeros();
-            alone &= alone - 1;
-            node((base + (at >> level)) as u8);
+    // The first node of those of 2, 4, .. rows.
+    const TWO: u8 = 64;
+    const FOUR: u8 = 96;
+    const EIGHT: u8 = 112;
+    const SIXTEEN: u8 = 120;
+    const HALF: u8 = 124;
+    const ALL: u8 = 126;
+    if mask == u64::MAX {
+        return node(ALL);
+    }
+    for half in 0..2 {
+        let here = (mask >> (32 * half)) as u32;
+        if here == u32::MAX {
+            node(HALF + half);
+            continue;
         }
-        base += 64 >> level;
-        full = above;
+        for at in 2 * half..2 * half + 2 {
+            let gaps = !(mask >> (16 * at)) as u16;
+            if gaps == 0 {
+                node(SIXTEEN + at);
+                continue;
+            } else if gaps.is_power_of_two() {
+                node(BUT_16 + 16 * at + gaps.trailing_zeros() as u8);
+                continue;
+            }
+            for at in 2 * at..2 * at + 2 {
+                let here = (mask >> (8 * at)) as u8;
+                let gaps = !here;
+                if gaps == 0 {
+                    node(EIGHT + at);
+                } else if gaps.is_power_of_two() {
+                    node(BUT_8 + 8 * at + gaps.trailing_zeros() as u8);
+                } else if here != 0 {
+                    for at in 2 * at..2 * at + 2 {
+                        let here = (mask >> (4 * at)) as u8 & 15;
+                        if here == 15 {
+                            node(FOUR + at);
+                            continue;
+                        }
+                        for at in 2 * at..2 * at + 2 {
+                            match (mask >> (2 * at)) as u8 & 3 {
+                                0 => {}
+                                3 => node(TWO + at),
+                                one => node(2 * at + one - 1),
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -132,6 +163,11 @@ mod tests {
 
     /// The rows of a node.
     fn rows(node: u8) -> u64 {
+        if node >= BUT_8 {
+            let size = if node < BUT_16 { 8 } else { 16 };
+            let row = u32::from(node % 64);
+            return (((1 << size) - 1) << (row - row % size)) & !(1 << row);
+        }
         let (mut node, mut level) = (u32::from(node), 0);
         while node >= 64 >> level {
             node -= 64 >> level;
@@ -160,7 +196,7 @@ mod tests {
             });
             assert_eq!(covered, mask);
             assert!(
-                nodes <= mask.count_ones().min(1 + 6 * (!mask).count_ones()),
+                nodes <= mask.count_ones().min(1 + 3 * (!mask).count_ones()),
                 "{mask:x} {nodes}"
             );
         }

@@ -3,9 +3,10 @@
 //! C = Z'Z is a matrix product of which one triangle is made, with what is missing as 0: tiles of 3 x 12 sums in
 //! registers over rows that lie packed, as in Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication" (ACM TOMS 34, 2008). S = Z'M and Q = (Z.Z)'M would be two more, and full ones. Instead the sums of
-//! 2, 4, .. 64 consecutive rows are made once, and what a series has values in is put together of these: with 5 % of
-//! the values missing that takes some 14 additions where 61 rows of 64 are there. Sums of all rows less those of the gaps would
-//! be fewer still, but a value that a pair does not have in common would take digits from its result.
+//! 2, 4, .. 64 consecutive rows are made once, and those of 8 and 16 rows but one, and what a series has values in is
+//! put together of these: with 5 % of the values missing that takes some 5 additions where 61 rows of 64 are there.
+//! Sums of all rows less those of the gaps would be as few, but a value that a pair does not have in common would take
+//! digits from its result.
 //!
 //! The result for a pair depends on its two series alone, to the bit: not on which others there are, their order, or
 //! the CPU.
@@ -17,16 +18,18 @@ use super::triangle::pairs;
 use super::wide::{Kernel, dispatch};
 
 /// Series that are packed together, three registers of AVX2.
-const WIDE: usize = 12;
+pub(super) const WIDE: usize = 12;
 /// Of them, the sums of so many are made at a time: 3 x 12 leave registers for what they are made of.
 const TALL: usize = 3;
-/// The rows, the sums of 2, 4, .. of them, and zeros.
-const NODES: usize = 2 * ROWS;
-const ZEROS: u8 = NODES as u8 - 1;
+/// The rows, the sums of 2, 4, .. of them, and zeros; then those of 8 and 16 but one.
+const NODES: usize = 4 * ROWS;
+const ZEROS: u8 = 2 * ROWS as u8 - 1;
 /// Products that are added up one after the other. Rounding grows with the root of it.
 const CHAIN: usize = 32;
 /// Panels that are added up one after the other.
 const CHAPTER: usize = 32;
+/// Panels that are packed together.
+const PACKED: usize = 2;
 
 /// A number for each of [`WIDE`] series.
 type Lane = [f64; WIDE];
@@ -60,14 +63,17 @@ impl Sums {
         let rows = columns.first().map_or(0, |column| column.len());
         let panels = rows.div_ceil(ROWS);
         let mut whole = Self::new(columns.len(), firsts.len());
-        let mut rooms = Rooms::new(whole.strips, panels.min(CHAPTER));
+        let mut rooms = Rooms::new(whole.strips, panels.min(PACKED));
         let mut part = (panels > CHAPTER).then(|| Self::new(columns.len(), firsts.len()));
         for from in (0..panels).step_by(CHAPTER) {
-            let here = from..panels.min(from + CHAPTER);
-            rooms.lists.fill(here.clone(), masks, firsts);
             let into = part.as_mut().unwrap_or(&mut whole);
-            let rows = from * ROWS..rows.min(here.end * ROWS);
-            dispatch(Chapter { columns, shifts, rows, rooms: &mut rooms, into });
+            for from in (from..panels.min(from + CHAPTER)).step_by(PACKED) {
+                let here = from..panels.min(from + PACKED);
+                rooms.lists.fill(here.clone(), masks, firsts);
+                let rows = from * ROWS..rows.min(here.end * ROWS);
+                let rooms = &mut rooms;
+                dispatch(Packed { columns, shifts, rows, rooms, into });
+            }
             if let Some(part) = &mut part {
                 whole.take(part);
             }
@@ -126,7 +132,7 @@ fn first_tile(strips: usize, a: usize) -> usize {
 /// The values of a strip in some rows, and their squares.
 type Node = [Lane; 2];
 
-/// Room for what a chapter is packed into.
+/// Room for what is packed together.
 struct Rooms {
     /// For each panel and strip its rows.
     rows: Vec<[Lane; ROWS]>,
@@ -145,31 +151,53 @@ impl Rooms {
     }
 }
 
-/// For each panel and pattern the nodes that cover its rows.
+/// For each panel and pattern the nodes that cover its rows. In each panel the shortest come first: a CPU guesses right
+/// how often a loop is run that is run as often as before.
 #[derive(Default)]
 struct Lists {
     nodes: Vec<u8>,
-    ends: Vec<usize>,
+    /// A pattern, and how many nodes it has.
+    items: Vec<(u32, u32)>,
+    /// Of one panel, before it is in order.
+    covers: Vec<([u8; ROWS], usize)>,
 }
 
 impl Lists {
     fn fill(&mut self, panels: Range<usize>, masks: &Masks, firsts: &[usize]) {
         self.nodes.clear();
-        self.ends.clear();
+        self.items.clear();
+        self.covers.resize(firsts.len(), ([0; ROWS], 0));
         for panel in panels {
-            for first in firsts {
-                mask::cover(masks.series(*first)[panel], |node| self.nodes.push(node));
-                if self.nodes.len() % 2 == 1 {
-                    self.nodes.push(ZEROS);
-                }
-                self.ends.push(self.nodes.len());
+            let mut places = [0_usize; ROWS + 1];
+            for ((nodes, length), first) in self.covers.iter_mut().zip(firsts) {
+                *length = 0;
+                mask::cover(masks.series(*first)[panel], |node| {
+                    nodes[*length % ROWS] = node;
+                    *length += 1;
+                });
+                places[*length % ROWS] += 1;
+            }
+            let start = self.items.len();
+            self.items.resize(start + firsts.len(), (0, 0));
+            let mut next = start;
+            for place in &mut places {
+                next += std::mem::replace(place, next);
+            }
+            for (pattern, (_, length)) in (0..).zip(&self.covers) {
+                let place = &mut places[*length];
+                self.items[*place] = (pattern, *length as u32);
+                *place += 1;
+            }
+            for (pattern, length) in &self.items[start..] {
+                let (nodes, _) = &self.covers[*pattern as usize];
+                self.nodes.extend_from_slice(&nodes[..*length as usize]);
             }
         }
     }
 }
 
-/// The sums of some rows, at most [`CHAPTER`] panels of them.
-struct Chapter<'a> {
+/// The sums of some rows, at most [`PACKED`] panels of them.
+struct Packed<'a> {
     columns: &'a [&'a [f64]],
     shifts: &'a [f64],
     rows: Range<usize>,
@@ -177,7 +205,7 @@ struct Chapter<'a> {
     into: &'a mut Sums,
 }
 
-impl Kernel for Chapter<'_> {
+impl Kernel for Packed<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -197,10 +225,10 @@ impl Kernel for Chapter<'_> {
                 let rows = &mut rows[panel * strips + strip];
                 pack(columns, shifts, start..here.end.min(start + ROWS), rows);
                 grow(rows, nodes);
-                let ends = &lists.ends[panel * patterns..(panel + 1) * patterns];
-                for ((s, q), end) in s.iter_mut().zip(&mut *q).zip(ends) {
-                    add(nodes, &lists.nodes[from..*end], s, q);
-                    from = *end;
+                for (pattern, length) in &lists.items[panel * patterns..(panel + 1) * patterns] {
+                    let (at, end) = (*pattern as usize, from + *length as usize);
+                    add(nodes, &lists.nodes[from..end], &mut s[at], &mut q[at]);
+                    from = end;
                 }
             }
         }
@@ -212,10 +240,7 @@ impl Kernel for Chapter<'_> {
                 let from = first_tile(strips, a);
                 for (right, tile) in rows[a..].iter().zip(&mut into.c[from..]) {
                     let (left, right) = (&left[..height], &right[..height]);
-                    products::<0>(left, right, tile);
-                    products::<3>(left, right, tile);
-                    products::<6>(left, right, tile);
-                    products::<9>(left, right, tile);
+                    self::tile(left, right, tile);
                 }
             }
         }
@@ -226,11 +251,32 @@ impl Kernel for Chapter<'_> {
 /// them is of no account: no mask has them, and products stop before.
 #[inline(always)]
 fn pack(columns: &[&[f64]], shifts: &[f64], here: Range<usize>, rows: &mut [Lane; ROWS]) {
+    const SIDE: usize = 4;
+    // All bits or none: a branch would be guessed wrong at each gap.
+    let packed = |value: f64, shift: f64| {
+        let there = u64::from(mask::is_there(value)).wrapping_neg();
+        f64::from_bits((value - shift).to_bits() & there)
+    };
+    let (fours, rest) = columns.as_chunks::<SIDE>();
+    let whole = here.len() - here.len() % SIDE;
+    for (at, (four, shifts)) in fours.iter().zip(shifts.as_chunks::<SIDE>().0).enumerate() {
+        let four = four.map(|column| column[here.clone()].as_chunks::<SIDE>().0);
+        for (block, rows) in rows.as_chunks_mut::<SIDE>().0[..whole / SIDE].iter_mut().enumerate() {
+            // A square, read by columns and written by rows.
+            let square: [[f64; SIDE]; SIDE] =
+                std::array::from_fn(|i| four[i][block].map(|value| packed(value, shifts[i])));
+            for (row, into) in rows.iter_mut().enumerate() {
+                for i in 0..SIDE {
+                    into[at * SIDE + i] = square[i][row];
+                }
+            }
+        }
+    }
+    let narrow = columns.len() - rest.len();
     for (lane, (column, shift)) in columns.iter().zip(shifts).enumerate() {
-        for (row, value) in rows.iter_mut().zip(&column[here.clone()]) {
-            // All bits or none: a branch would be guessed wrong at each gap.
-            let there = u64::from(mask::is_there(*value)).wrapping_neg();
-            row[lane] = f64::from_bits((value - shift).to_bits() & there);
+        let from = if lane < narrow { whole } else { 0 };
+        for (row, value) in rows[from..].iter_mut().zip(&column[here.clone()][from..]) {
+            row[lane] = packed(*value, *shift);
         }
     }
 }
@@ -244,12 +290,26 @@ fn grow(rows: &[Lane; ROWS], nodes: &mut [Node; NODES]) {
         }
     }
     // Node n has below it the two from 2 (n - 64) on: the rows of the first level, and then the level below.
-    for node in ROWS..NODES - 1 {
+    for node in ROWS..usize::from(ZEROS) {
         let (below, above) = nodes.split_at_mut(node);
         let [left, right] = [below[2 * (node - ROWS)], below[2 * (node - ROWS) + 1]];
         for (above, (left, right)) in above[0].iter_mut().zip(left.iter().zip(&right)) {
             for lane in 0..WIDE {
                 above[lane] = left[lane] + right[lane];
+            }
+        }
+    }
+    let (known, but) = nodes.split_at_mut(usize::from(mask::BUT_8));
+    let (but_8, but_16) = but.split_at_mut(ROWS);
+    for (row, (but_8, but_16)) in but_8.iter_mut().zip(but_16).enumerate() {
+        // The other one of its two, four, ..
+        let beside = |level: usize, first: usize| &known[first + ((row >> level) ^ 1)];
+        let (one, two, four, eight) = (beside(0, 0), beside(1, 64), beside(2, 96), beside(3, 112));
+        for half in 0..2 {
+            for lane in 0..WIDE {
+                let eight_but = one[half][lane] + two[half][lane] + four[half][lane];
+                but_8[half][lane] = eight_but;
+                but_16[half][lane] = eight_but + eight[half][lane];
             }
         }
     }
@@ -260,15 +320,21 @@ fn grow(rows: &[Lane; ROWS], nodes: &mut [Node; NODES]) {
 fn add(nodes: &[Node; NODES], list: &[u8], s: &mut Lane, q: &mut Lane) {
     // By twos, so that one addition needn't wait for another.
     let mut sums = [[[0.0; WIDE]; 2]; 2];
-    let (pairs, _) = list.as_chunks::<2>();
+    let (pairs, rest) = list.as_chunks::<2>();
     for pair in pairs {
         for (sums, node) in sums.iter_mut().zip(pair) {
-            // The mask changes nothing, but the compiler can't know.
-            let node = &nodes[usize::from(*node) % NODES];
+            let node = &nodes[usize::from(*node)];
             for lane in 0..WIDE {
                 sums[0][lane] += node[0][lane];
                 sums[1][lane] += node[1][lane];
             }
+        }
+    }
+    if let [last] = rest {
+        let node = &nodes[usize::from(*last)];
+        for lane in 0..WIDE {
+            sums[0][0][lane] += node[0][lane];
+            sums[0][1][lane] += node[1][lane];
         }
     }
     let [first, second] = sums;
@@ -276,6 +342,15 @@ fn add(nodes: &[Node; NODES], list: &[u8], s: &mut Lane, q: &mut Lane) {
         s[lane] += first[0][lane] + second[0][lane];
         q[lane] += first[1][lane] + second[1][lane];
     }
+}
+
+/// Adds the products of all series of the left with all of the right.
+#[inline(always)]
+pub(super) fn tile(left: &[[f64; WIDE]], right: &[[f64; WIDE]], tile: &mut [[f64; WIDE]; WIDE]) {
+    products::<0>(left, right, tile);
+    products::<3>(left, right, tile);
+    products::<6>(left, right, tile);
+    products::<9>(left, right, tile);
 }
 
 /// The products of [`TALL`] series of the left from `FROM` on with those of the right.
@@ -324,7 +399,7 @@ mod tests {
         let mut rooms = Rooms::new(plain.strips, 3);
         rooms.lists.fill(0..3, &masks, &firsts);
         let (columns, shifts, rooms) = (&columns[..], &shifts[..], &mut rooms);
-        Chapter { columns, shifts, rows: 0..150, rooms, into: &mut plain }.run();
+        Packed { columns, shifts, rows: 0..150, rooms, into: &mut plain }.run();
         assert_eq!(plain.products(), fast.products());
         assert_eq!(plain.by_pattern(), fast.by_pattern());
     }

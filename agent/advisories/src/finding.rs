@@ -30,14 +30,17 @@ pub struct Package<'a> {
     pub version: &'a str,
 }
 
+/// Finds what is known of an id of CVE.
+pub type LookUp<'a, T> = &'a dyn Fn(&str) -> Option<T>;
+
 /// How a caller looks up what is known of a problem by its id of CVE. Nothing in place of a look-up means that there is
 /// no such data.
 #[derive(Clone, Copy, Default)]
 pub struct Known<'a> {
     /// In the catalogue of exploited vulnerabilities.
-    pub exploited: Option<&'a dyn Fn(&str) -> Option<Exploited>>,
+    pub exploited: Option<LookUp<'a, Exploited>>,
     /// In the scores of EPSS.
-    pub likelihood: Option<&'a dyn Fn(&str) -> Option<Likelihood>>,
+    pub likelihood: Option<LookUp<'a, Likelihood>>,
 }
 
 /// One problem of a package.

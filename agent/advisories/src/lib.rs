@@ -15,6 +15,7 @@ pub mod finding;
 mod freshness;
 pub mod kev;
 pub mod osv;
+pub mod requirements;
 pub mod severity;
 mod text;
 pub mod version;

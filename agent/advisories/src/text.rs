@@ -72,11 +72,15 @@ pub(crate) fn without_secrets(text: &str) -> String {
         clean.push_str(before);
         let end = after.find(|c: char| c.is_whitespace()).unwrap_or(after.len());
         let (url, next) = after.split_at(end);
-        // An `@` behind the first `/` is that of a revision, `git+https://host/repo@rev`.
         let path = url.find(['?', '#']).unwrap_or(url.len());
         let (place, query) = url.split_at(path);
-        let host = place.find('/').unwrap_or(place.len());
-        let start = place[..host].rfind('@').map_or(0, |at| at + 1);
+        // An `@` behind the first `/` is that of a revision, `git+https://host/repo@rev`, unless what is before the `/`
+        // is no host with a port: then it is a user with a `/` in the password.
+        let host = &place[..place.find('/').unwrap_or(place.len())];
+        let port = host.rsplit_once('@').map_or(host, |(_, host)| host).rsplit_once(':');
+        let is_host = port.is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let user = if is_host { host } else { place };
+        let start = user.rfind('@').map_or(0, |at| at + 1);
         clean.push_str(&place[start..]);
         if let Some(at) = query.find('#') {
             clean.push_str(&query[at..]);
@@ -122,6 +126,9 @@ mod tests {
             ("git+https://token@host/a.git@v1#egg=a", "git+https://host/a.git@v1#egg=a"),
             ("https://host/a.whl?token=s3cret", "https://host/a.whl"),
             ("https://a:b@c@host/", "https://host/"),
+            ("https://user:pa/ss@host/x", "https://host/x"),
+            ("git+https://host:8443/a@v1", "git+https://host:8443/a@v1"),
+            ("https://u:p@host:8443/a", "https://host:8443/a"),
             ("./local/path", "./local/path"),
             ("a @ https://u:p@h/x b https://q:r@i", "a @ https://h/x b https://i"),
         ] {

@@ -132,6 +132,7 @@ fn wire_types_stop_at_the_edge() {
 #[test]
 fn plans_and_statistics_are_pure() {
     let mut pure = files("agent/stats/src");
+    pure.extend(files("agent/advisories/src"));
     pure.extend(agent_sources().into_iter().filter(|path| {
         let pure = [
             "/plan.rs",
@@ -176,8 +177,15 @@ fn plans_and_statistics_are_pure() {
 
 #[test]
 fn nobody_but_the_clock_reads_time() {
-    let sources =
-        ["agent/src", "agent/stats/src", "storage/src", "proto/src", "ctl/src", "ctl/client/src"];
+    let sources = [
+        "agent/src",
+        "agent/stats/src",
+        "agent/advisories/src",
+        "storage/src",
+        "proto/src",
+        "ctl/src",
+        "ctl/client/src",
+    ];
     let others = sources
         .into_iter()
         .flat_map(files)
@@ -242,6 +250,7 @@ fn dependencies_point_one_way() {
         ("ctl/client/Cargo.toml", &["genesis-agent", "genesis-storage", "genesisctl"]),
         ("agent/Cargo.toml", &["genesisctl", "genesis-client"]),
         ("agent/stats/Cargo.toml", &["genesis-", "tokio"]),
+        ("agent/advisories/Cargo.toml", &["genesis-", "tokio"]),
     ] {
         for on in forbidden {
             assert!(!depends(manifest, on), "{manifest} must not depend on {on}");

@@ -36,6 +36,21 @@ pub(crate) fn cut(text: &str) -> String {
     short
 }
 
+/// The first second of the year 1, which some databases write where they have no time.
+const ZERO: i64 = -62_135_596_800;
+
+/// Like [`second`], but nothing for the first second of the year 1.
+///
+/// # Errors
+///
+/// As there.
+pub(crate) fn second_or_zero(text: &str) -> Result<Option<i64>, String> {
+    match text.parse::<Timestamp>() {
+        Ok(at) if at.as_second() == ZERO => Ok(None),
+        _ => second(text).map(Some),
+    }
+}
+
 /// The second since 1970 of an RFC 3339 time, in which a space may stand for the `T`.
 ///
 /// # Errors
@@ -93,7 +108,7 @@ pub(crate) fn without_secrets(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, day, second, without_secrets};
+    use super::{cut, day, second, second_or_zero, without_secrets};
 
     #[test]
     fn times() {
@@ -109,6 +124,9 @@ mod tests {
         ] {
             assert_eq!(second(text), expected, "{text}");
         }
+        assert_eq!(second_or_zero("0001-01-01 00:00:00+00:00"), Ok(None));
+        assert_eq!(second_or_zero("1970-01-01T00:00:01Z"), Ok(Some(1)));
+        assert!(second_or_zero("0001-01-01T00:00:01Z").is_err());
         assert_eq!(day("2024-02-29"), Ok(1_709_164_800));
         assert!(day("2023-02-29").is_err());
     }

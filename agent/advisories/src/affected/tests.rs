@@ -13,7 +13,7 @@ fn advisory(ecosystem: Ecosystem, ranges: Vec<Vec<Event>>, versions: &[&str]) ->
         aliases: Vec::new(),
         summary: String::new(),
         published: None,
-        modified: 0,
+        modified: None,
         withdrawn: None,
         references: Vec::new(),
         severity: Vec::new(),

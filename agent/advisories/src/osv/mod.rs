@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::affected::Ranges;
 use crate::severity::{Scheme, Vector};
-use crate::text::{LONGEST, cut, second};
+use crate::text::{LONGEST, cut, second_or_zero};
 use crate::{Ecosystem, Refused};
 
 /// So many references are kept of a record.
@@ -51,9 +51,9 @@ pub struct Advisory {
     /// When it was published, in seconds since 1970.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub published: Option<i64>,
-    /// When it was last changed.
-    #[serde(rename = "m")]
-    pub modified: i64,
+    /// When it was last changed; nothing where the database has no such time, which it writes as the year 1.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<i64>,
     /// When it was withdrawn: then it affects nothing.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<i64>,
@@ -137,18 +137,22 @@ fn build(raw: Raw<'_>) -> Result<Vec<Advisory>, String> {
     aliases.retain(|alias| *alias != id);
     aliases.sort();
     aliases.dedup();
-    let time =
-        |what: &str, text: &str| second(text).map_err(|problem| format!("{what}: {problem}"));
-    let modified = raw.modified.as_deref().ok_or("it has no time of modification")?;
+    let time = |what: &str, text: Option<&str>| {
+        let read = text.map(second_or_zero).transpose().map(Option::flatten);
+        read.map_err(|problem| format!("{what}: {problem}"))
+    };
+    if raw.modified.is_none() {
+        return Err("it has no time of modification".to_owned());
+    }
     let blank = Advisory {
         id,
         ecosystem: Ecosystem::PyPI,
         name: String::new(),
         aliases,
         summary: summary(&raw.summary.unwrap_or_default(), &raw.details.unwrap_or_default()),
-        published: raw.published.as_deref().map(|text| time("published", text)).transpose()?,
-        modified: time("modified", modified)?,
-        withdrawn: raw.withdrawn.as_deref().map(|text| time("withdrawn", text)).transpose()?,
+        published: time("published", raw.published.as_deref())?,
+        modified: time("modified", raw.modified.as_deref())?,
+        withdrawn: time("withdrawn", raw.withdrawn.as_deref())?,
         references: references(raw.references.unwrap_or_default()),
         severity: Vec::new(),
         informational: None,

@@ -7,8 +7,8 @@
 //! | aggressive | none | none |
 //! | security | exactly the smallest safe version | the same |
 //!
-//! None goes below the locked version. An epoch of Python's (`1!2.0`) is above all majors. Versions before a release are
-//! let in only where the locked one is before a release too, and never those before the bound itself: `1.3rc1` is not
+//! None goes below the locked version. An epoch of Python's (`1!2.0`) is above all majors. Versions before a release
+//! are let in only where the locked one is before a release too, and never those before the bound itself: `1.3rc1` is not
 //! below `1.3` here, as in PEP 440. A label, such as `+cu118`, is let in where the locked version has one.
 
 use serde::{Deserialize, Serialize};

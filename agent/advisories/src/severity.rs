@@ -2,8 +2,8 @@
 //!
 //! Of several vectors, those of the newest scheme decide, CVSS 4 before 3 before 2, and of these the highest score:
 //! scores of different schemes can't be compared, and the newer ones are made so that they rate what the older ones
-//! rate badly. The score is that of the base, as advisories print it; in CVSS 4, which has one score, that of all metrics
-//! that the vector has. What has no vector that can be read is [`Rating::Unknown`], never low.
+//! rate badly. The score is that of the base, as advisories print it; in CVSS 4, which has one score, that of all
+//! metrics that the vector has. What has no vector that can be read is [`Rating::Unknown`], never low.
 
 use cvss::Cvss;
 use serde::{Deserialize, Serialize};

@@ -78,7 +78,8 @@ pub(crate) fn day(text: &str) -> Result<i64, String> {
     }
 }
 
-/// A URL, or a text with one, in which what stands for a user and password is left out, and the query, where tokens are.
+/// A URL, or a text with one, in which what stands for a user and password is left out, and the query, where
+/// tokens are.
 pub(crate) fn without_secrets(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;

@@ -92,6 +92,14 @@ impl Version {
         }
     }
 
+    /// How many numbers its release has.
+    pub(crate) fn numbers(&self) -> usize {
+        match &self.0 {
+            Kind::Python(version) => version.release().len(),
+            Kind::Semantic(_) => 3,
+        }
+    }
+
     pub(crate) fn leading(&self) -> Leading {
         match &self.0 {
             Kind::Python(version) => {

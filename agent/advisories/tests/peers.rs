@@ -1,4 +1,4 @@
-//! Versions and scores against other implementations: Python's `packaging` and `cvss`. `fixtures/*.py` write the tables.
+//! Versions and scores against Python's `packaging` and `cvss`: `fixtures/versions.py` and `scores.py` write the tables.
 
 #![allow(clippy::unwrap_used)] // A test.
 

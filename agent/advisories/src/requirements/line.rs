@@ -1,5 +1,6 @@
 //! A line with one requirement, by PEP 508 and pip.
 
+use super::marker::is_marker;
 use super::{Item, Pin, Places, Unmanaged, options};
 use crate::Ecosystem;
 use crate::text::without_secrets;
@@ -46,7 +47,7 @@ pub(super) fn requirement(text: &str) -> Result<(Item, Option<Places>), String> 
         Some((specifier, marker)) => (specifier, Some(marker.trim())),
         None => (&wanted[start..], None),
     };
-    if marker == Some("") {
+    if marker.is_some_and(|marker| !is_marker(marker)) {
         return Err(bad());
     }
     let marker = marker.map(str::to_owned);
@@ -89,9 +90,13 @@ fn pinned(specifier: &str) -> Option<Option<std::ops::Range<usize>>> {
         let equality = matches!(*operator, "==" | "!=");
         let plain = version.strip_suffix(".*").filter(|_| equality);
         let exact = *operator == "===";
-        let clean = !version.is_empty() && !version.contains(char::is_whitespace);
-        let read = || Version::read(&Ecosystem::PyPI, plain.unwrap_or(version));
-        if !clean || !(exact || read().is_ok()) {
+        let read = Version::read(&Ecosystem::PyPI, plain.unwrap_or(version)).ok();
+        let fits = read.is_some_and(|version| match *operator {
+            "==" | "!=" => plain.is_none() || !version.has_label(),
+            "~=" => !version.has_label() && version.numbers() > 1,
+            _ => !version.has_label(),
+        });
+        if version.is_empty() || version.contains(char::is_whitespace) || !(exact || fits) {
             return None;
         }
         if exact || (*operator == "==" && plain.is_none()) {

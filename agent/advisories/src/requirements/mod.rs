@@ -6,6 +6,7 @@
 
 mod line;
 mod logical;
+mod marker;
 mod options;
 mod rewrite;
 #[cfg(test)]

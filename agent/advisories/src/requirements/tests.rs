@@ -22,11 +22,11 @@ fn pins() {
         ("requests==2.31.0", "requests", &[][..], "2.31.0", None),
         ("  Flask_A.b == 1.0rc1  # via x", "Flask_A.b", &[], "1.0rc1", None),
         (
-            "a[b, c-d]==1 ; python_version < '3.9' and x == \"a;b\"",
+            "a[b, c-d]==1 ; python_version < '3.9' and extra == \"a;b\"",
             "a",
             &["b", "c-d"],
             "1",
-            Some("python_version < '3.9' and x == \"a;b\""),
+            Some("python_version < '3.9' and extra == \"a;b\""),
         ),
         ("a[]==1;os_name=='nt'", "a", &[], "1", Some("os_name=='nt'")),
         ("a (==1.0)", "a", &[], "1.0", None),
@@ -57,8 +57,12 @@ fn all_other_lines() {
     for (line, expected) in [
         ("a", Unpinned { name: text("a"), specifier: text(""), marker: None }),
         (
-            "a>=1,<2; x",
-            Unpinned { name: text("a"), specifier: text(">=1,<2"), marker: Some(text("x")) },
+            "a>=1,<2; os_name == 'x'",
+            Unpinned {
+                name: text("a"),
+                specifier: text(">=1,<2"),
+                marker: Some(text("os_name == 'x'")),
+            },
         ),
         ("a==1.*", Unpinned { name: text("a"), specifier: text("==1.*"), marker: None }),
         ("a==1,!=2", Unpinned { name: text("a"), specifier: text("==1,!=2"), marker: None }),
@@ -117,6 +121,12 @@ fn all_other_lines() {
         ("a==1;", Problem { problem: text("`a==1;` is no requirement") }),
         ("a[b==1", Problem { problem: text("`a[b==1` is no requirement") }),
         ("a>=1.*", Problem { problem: text("`a>=1.*` is no requirement") }),
+        ("a>=1+x", Problem { problem: text("`a>=1+x` is no requirement") }),
+        (
+            "a==1; os_name == 'x' \\\nb==2",
+            Problem { problem: text("`a==1; os_name == 'x' b==2` is no requirement") },
+        ),
+        ("a~=1", Problem { problem: text("`a~=1` is no requirement") }),
         ("-a-==1", Problem { problem: text("`-a-` is no option of a requirements file") }),
         ("a==1 --hash=md5:ab", Problem { problem: text("`md5:ab` is no hash") }),
         ("a==1 --hash", Problem { problem: text("`--hash` has no value") }),
@@ -132,7 +142,7 @@ fn all_other_lines() {
     assert!(read("# a\n\n   \n \\\n").is_empty());
 }
 
-const FILE: &str = "# made by hand\r\n--index-url https://u:p@h/simple\r\n\r\nDjango==3.2.1 ; x < '3' \\\r\n    \
+const FILE: &str = "# made by hand\r\n--index-url https://u:p@h/simple\r\n\r\nDjango==3.2.1 ; python_version < '3' \\\r\n    \
     --hash=sha256:aa \\\r\n    --hash=sha256:bb\r\n    # via a\r\nnumpy[x] == 1.24.0  # why\nbroken==\n\
     b==1 --hash=sha256:cc --global-option=\"--x y\" --hash=sha256:dd # end";
 
@@ -146,7 +156,7 @@ fn lines_have_their_numbers() {
 fn rewrites_a_version_and_nothing_else() {
     let moves = [(10, "1.1"), (4, "3.2.25"), (8, "1.24.4+x")];
     let moves = moves.map(|(line, version)| Move { line, version: version.to_owned() });
-    let expected = "# made by hand\r\n--index-url https://u:p@h/simple\r\n\r\nDjango==3.2.25 ; x < '3'\r\n    # via a\r\n\
+    let expected = "# made by hand\r\n--index-url https://u:p@h/simple\r\n\r\nDjango==3.2.25 ; python_version < '3'\r\n    # via a\r\n\
         numpy[x] == 1.24.4+x  # why\nbroken==\nb==1.1 --global-option=\"--x y\" # end";
     assert_eq!(rewrite(FILE, &moves).as_deref(), Ok(expected));
     assert_eq!(rewrite(FILE, &[]).as_deref(), Ok(FILE));
@@ -181,7 +191,7 @@ fn block() -> impl Strategy<Value = String> {
         (
             "[a-z]{1,4}",
             "[0-9]\\.[0-9]{1,2}",
-            prop_oneof![Just(""), Just(" ; os_name == 'x'"), Just(";x")],
+            prop_oneof![Just(""), Just(" ; os_name == 'x'"), Just(";extra=='x'")],
             proptest::collection::vec("[0-9a-f]{4}", 0..3),
             prop_oneof![Just(""), Just("  # via é"), Just("N    # via b")]
         )

@@ -28,8 +28,6 @@ const ZEROS: u8 = 2 * ROWS as u8 - 1;
 const CHAIN: usize = 32;
 /// Panels that are added up one after the other.
 const CHAPTER: usize = 32;
-/// Panels that are packed together.
-const PACKED: usize = 2;
 
 /// A number for each of [`WIDE`] series.
 type Lane = [f64; WIDE];
@@ -63,17 +61,14 @@ impl Sums {
         let rows = columns.first().map_or(0, |column| column.len());
         let panels = rows.div_ceil(ROWS);
         let mut whole = Self::new(columns.len(), firsts.len());
-        let mut rooms = Rooms::new(whole.strips, panels.min(PACKED));
+        let mut rooms = Rooms::new(whole.strips, panels.min(CHAPTER));
         let mut part = (panels > CHAPTER).then(|| Self::new(columns.len(), firsts.len()));
         for from in (0..panels).step_by(CHAPTER) {
+            let here = from..panels.min(from + CHAPTER);
+            rooms.lists.fill(here.clone(), masks, firsts);
             let into = part.as_mut().unwrap_or(&mut whole);
-            for from in (from..panels.min(from + CHAPTER)).step_by(PACKED) {
-                let here = from..panels.min(from + PACKED);
-                rooms.lists.fill(here.clone(), masks, firsts);
-                let rows = from * ROWS..rows.min(here.end * ROWS);
-                let rooms = &mut rooms;
-                dispatch(Packed { columns, shifts, rows, rooms, into });
-            }
+            let rows = from * ROWS..rows.min(here.end * ROWS);
+            dispatch(Chapter { columns, shifts, rows, rooms: &mut rooms, into });
             if let Some(part) = &mut part {
                 whole.take(part);
             }
@@ -132,7 +127,7 @@ fn first_tile(strips: usize, a: usize) -> usize {
 /// The values of a strip in some rows, and their squares.
 type Node = [Lane; 2];
 
-/// Room for what is packed together.
+/// Room for what a chapter is packed into.
 struct Rooms {
     /// For each panel and strip its rows.
     rows: Vec<[Lane; ROWS]>,
@@ -196,8 +191,8 @@ impl Lists {
     }
 }
 
-/// The sums of some rows, at most [`PACKED`] panels of them.
-struct Packed<'a> {
+/// The sums of some rows, at most [`CHAPTER`] panels of them.
+struct Chapter<'a> {
     columns: &'a [&'a [f64]],
     shifts: &'a [f64],
     rows: Range<usize>,
@@ -205,7 +200,7 @@ struct Packed<'a> {
     into: &'a mut Sums,
 }
 
-impl Kernel for Packed<'_> {
+impl Kernel for Chapter<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -399,7 +394,7 @@ mod tests {
         let mut rooms = Rooms::new(plain.strips, 3);
         rooms.lists.fill(0..3, &masks, &firsts);
         let (columns, shifts, rooms) = (&columns[..], &shifts[..], &mut rooms);
-        Packed { columns, shifts, rows: 0..150, rooms, into: &mut plain }.run();
+        Chapter { columns, shifts, rows: 0..150, rooms, into: &mut plain }.run();
         assert_eq!(plain.products(), fast.products());
         assert_eq!(plain.by_pattern(), fast.by_pattern());
     }

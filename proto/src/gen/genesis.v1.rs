@@ -15518,6 +15518,999 @@ pub mod certificate_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Data that was imported.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DataSource {
+    /// An ecosystem as OSV names it ("PyPI", "crates.io"), "kev", or "epss".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "DataState", tag = "2")]
+    pub state: i32,
+    /// How many records it has.
+    #[prost(uint64, tag = "3")]
+    pub records: u64,
+    /// The date of the file that it came from.
+    #[prost(message, optional, tag = "4")]
+    pub file_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The newest date in it.
+    #[prost(message, optional, tag = "5")]
+    pub newest_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "6")]
+    pub imported_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The file's name, as whoever imported it called it.
+    #[prost(string, tag = "7")]
+    pub file: ::prost::alloc::string::String,
+    /// Names the file's content.
+    #[prost(string, tag = "8")]
+    pub digest: ::prost::alloc::string::String,
+    /// Why its state is what it is, in words.
+    #[prost(string, tag = "9")]
+    pub why: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScanDependenciesRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// Judges the age of data, and when what is ignored ends, as of this time. Not set: now.
+    #[prost(message, optional, tag = "2")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScanDependenciesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub projects: ::prost::alloc::vec::Vec<ProjectScan>,
+    /// What they were held against.
+    #[prost(message, repeated, tag = "2")]
+    pub sources: ::prost::alloc::vec::Vec<DataSource>,
+    #[prost(message, optional, tag = "3")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProjectScan {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    #[prost(enumeration = "ScanVerdict", tag = "2")]
+    pub verdict: i32,
+    /// By exploited ones first, then severity, then name; ignored ones last.
+    #[prost(message, repeated, tag = "3")]
+    pub findings: ::prost::alloc::vec::Vec<DependencyFinding>,
+    /// How many packages were judged.
+    #[prost(uint32, tag = "4")]
+    pub judged: u32,
+    /// What was not judged: lines without a version, files that can't be read, data that is missing or stale.
+    #[prost(message, repeated, tag = "5")]
+    pub unjudged: ::prost::alloc::vec::Vec<Unjudged>,
+    /// What is taken from elsewhere than an index, which no advisory is about: git, paths, addresses.
+    #[prost(message, repeated, tag = "6")]
+    pub unmanaged: ::prost::alloc::vec::Vec<Unjudged>,
+    #[prost(string, tag = "7")]
+    pub root: ::prost::alloc::string::String,
+}
+/// Something that is known of a package that a project has locked.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DependencyFinding {
+    /// CVE-.. where there is one.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// All names that it goes by.
+    #[prost(string, repeated, tag = "2")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "FindingKind", tag = "3")]
+    pub kind: i32,
+    #[prost(string, tag = "4")]
+    pub ecosystem: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub package: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub installed: ::prost::alloc::string::String,
+    /// The smallest version that is not affected; empty: there is none yet.
+    #[prost(string, tag = "7")]
+    pub fixed_in: ::prost::alloc::string::String,
+    #[prost(enumeration = "VulnerabilitySeverity", tag = "8")]
+    pub severity: i32,
+    /// By the vector's scheme, 0 to 10.
+    #[prost(double, optional, tag = "9")]
+    pub score: ::core::option::Option<f64>,
+    #[prost(string, tag = "10")]
+    pub vector: ::prost::alloc::string::String,
+    /// Somebody makes use of it, by the KEV catalogue. Not set: not known.
+    #[prost(bool, optional, tag = "11")]
+    pub exploited: ::core::option::Option<bool>,
+    /// That somebody will within 30 days, by EPSS, from 0 to 1.
+    #[prost(double, optional, tag = "12")]
+    pub likelihood: ::core::option::Option<f64>,
+    /// The range or version that matched.
+    #[prost(string, tag = "13")]
+    pub why: ::prost::alloc::string::String,
+    /// Whether the versions could be compared; if not, it may be affected.
+    #[prost(bool, tag = "14")]
+    pub certain: bool,
+    #[prost(string, tag = "15")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "16")]
+    pub references: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the version is locked: a file, and its line where it has lines.
+    #[prost(string, tag = "17")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "18")]
+    pub line: u32,
+    /// Set: somebody wants not to hear of it until then.
+    #[prost(message, optional, tag = "19")]
+    pub ignored: ::core::option::Option<Ignored>,
+    #[prost(message, optional, tag = "20")]
+    pub published_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ignored {
+    #[prost(message, optional, tag = "1")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+}
+/// Something that was not judged.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unjudged {
+    /// A package, a line, a file, data.
+    #[prost(string, tag = "1")]
+    pub what: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub line: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDependenciesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDependenciesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub projects: ::prost::alloc::vec::Vec<DependencyProject>,
+    #[prost(message, repeated, tag = "2")]
+    pub sources: ::prost::alloc::vec::Vec<DataSource>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DependencyProject {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub root: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub manifests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadAdvisoriesRequest {
+    /// In the first message: the file's name.
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    /// In the first message: the file's date.
+    #[prost(message, optional, tag = "2")]
+    pub file_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UploadAdvisoriesResponse {
+    /// Names it for ImportAdvisories.
+    #[prost(string, tag = "1")]
+    pub upload: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub sources: ::prost::alloc::vec::Vec<DataSource>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportAdvisoriesRequest {
+    /// Empty: from the configured files.
+    #[prost(string, tag = "1")]
+    pub upload: ::prost::alloc::string::String,
+    /// Of the plan to carry out. Empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportAdvisoriesResponse {
+    /// What was imported.
+    #[prost(message, repeated, tag = "1")]
+    pub sources: ::prost::alloc::vec::Vec<DataSource>,
+}
+/// Whether what is known is recent enough to go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DataState {
+    Unspecified = 0,
+    /// It is.
+    Checked = 1,
+    /// It is older than configured.
+    Stale = 2,
+    /// There is none.
+    NotChecked = 3,
+}
+impl DataState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DATA_STATE_UNSPECIFIED",
+            Self::Checked => "DATA_STATE_CHECKED",
+            Self::Stale => "DATA_STATE_STALE",
+            Self::NotChecked => "DATA_STATE_NOT_CHECKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DATA_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DATA_STATE_CHECKED" => Some(Self::Checked),
+            "DATA_STATE_STALE" => Some(Self::Stale),
+            "DATA_STATE_NOT_CHECKED" => Some(Self::NotChecked),
+            _ => None,
+        }
+    }
+}
+/// What a scan of a project came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ScanVerdict {
+    Unspecified = 0,
+    /// All that is locked was judged by recent data, and nothing was found that is not ignored.
+    Pass = 1,
+    /// Something was found, and all was judged.
+    Findings = 2,
+    /// Something could not be judged; what was found beside it is listed all the same.
+    Unknown = 3,
+}
+impl ScanVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SCAN_VERDICT_UNSPECIFIED",
+            Self::Pass => "SCAN_VERDICT_PASS",
+            Self::Findings => "SCAN_VERDICT_FINDINGS",
+            Self::Unknown => "SCAN_VERDICT_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SCAN_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "SCAN_VERDICT_PASS" => Some(Self::Pass),
+            "SCAN_VERDICT_FINDINGS" => Some(Self::Findings),
+            "SCAN_VERDICT_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// What kind of thing was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FindingKind {
+    Unspecified = 0,
+    Vulnerability = 1,
+    /// It can break memory safety when it is used wrongly.
+    Unsound = 2,
+    /// Nobody looks after it any more.
+    Unmaintained = 3,
+    Notice = 4,
+}
+impl FindingKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FINDING_KIND_UNSPECIFIED",
+            Self::Vulnerability => "FINDING_KIND_VULNERABILITY",
+            Self::Unsound => "FINDING_KIND_UNSOUND",
+            Self::Unmaintained => "FINDING_KIND_UNMAINTAINED",
+            Self::Notice => "FINDING_KIND_NOTICE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FINDING_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "FINDING_KIND_VULNERABILITY" => Some(Self::Vulnerability),
+            "FINDING_KIND_UNSOUND" => Some(Self::Unsound),
+            "FINDING_KIND_UNMAINTAINED" => Some(Self::Unmaintained),
+            "FINDING_KIND_NOTICE" => Some(Self::Notice),
+            _ => None,
+        }
+    }
+}
+/// How bad a vulnerability is, by CVSS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VulnerabilitySeverity {
+    Unspecified = 0,
+    /// No vector says it. It may be anything.
+    Unknown = 1,
+    None = 2,
+    Low = 3,
+    Medium = 4,
+    High = 5,
+    Critical = 6,
+}
+impl VulnerabilitySeverity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VULNERABILITY_SEVERITY_UNSPECIFIED",
+            Self::Unknown => "VULNERABILITY_SEVERITY_UNKNOWN",
+            Self::None => "VULNERABILITY_SEVERITY_NONE",
+            Self::Low => "VULNERABILITY_SEVERITY_LOW",
+            Self::Medium => "VULNERABILITY_SEVERITY_MEDIUM",
+            Self::High => "VULNERABILITY_SEVERITY_HIGH",
+            Self::Critical => "VULNERABILITY_SEVERITY_CRITICAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VULNERABILITY_SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "VULNERABILITY_SEVERITY_UNKNOWN" => Some(Self::Unknown),
+            "VULNERABILITY_SEVERITY_NONE" => Some(Self::None),
+            "VULNERABILITY_SEVERITY_LOW" => Some(Self::Low),
+            "VULNERABILITY_SEVERITY_MEDIUM" => Some(Self::Medium),
+            "VULNERABILITY_SEVERITY_HIGH" => Some(Self::High),
+            "VULNERABILITY_SEVERITY_CRITICAL" => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod dependency_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The configured projects, and the advisories that they are held against.
+    #[derive(Debug, Clone)]
+    pub struct DependencyServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl DependencyServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> DependencyServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> DependencyServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DependencyServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Holds what each project has locked against the advisories that were imported. Opens no connection. Fails with
+        /// PROJECT_NOT_FOUND, ADVISORIES_UNAVAILABLE.
+        pub async fn scan_dependencies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ScanDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ScanDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/ScanDependencies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "ScanDependencies"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The projects and the advisories, without a scan. Fails with ADVISORIES_UNAVAILABLE.
+        pub async fn get_dependencies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/GetDependencies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "GetDependencies"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a file of advisories, of exploited vulnerabilities or of likelihoods, in pieces, and says what is in it. Nothing
+        /// is in use before ImportAdvisories; an upload that nobody imports is gone after an hour. Fails with ADVISORIES_INVALID,
+        /// ADVISORIES_TOO_LARGE, ADVISORIES_UNAVAILABLE.
+        pub async fn upload_advisories(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::UploadAdvisoriesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::UploadAdvisoriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/UploadAdvisories",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "UploadAdvisories"),
+                );
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// Puts an upload, or what the configured files hold now, in the place of what was there, in one transaction. Fails with
+        /// UPLOAD_NOT_FOUND, ADVISORIES_INVALID, ADVISORIES_FEWER, ADVISORIES_UNAVAILABLE, STORAGE_FAILED.
+        pub async fn import_advisories(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportAdvisoriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportAdvisoriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/ImportAdvisories",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "ImportAdvisories"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ImportAdvisories would do. Fails as it does.
+        pub async fn plan_import_advisories(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportAdvisoriesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/PlanImportAdvisories",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanImportAdvisories",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod dependency_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DependencyServiceServer.
+    #[async_trait]
+    pub trait DependencyService: std::marker::Send + std::marker::Sync + 'static {
+        /// Holds what each project has locked against the advisories that were imported. Opens no connection. Fails with
+        /// PROJECT_NOT_FOUND, ADVISORIES_UNAVAILABLE.
+        async fn scan_dependencies(
+            &self,
+            request: tonic::Request<super::ScanDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ScanDependenciesResponse>,
+            tonic::Status,
+        >;
+        /// The projects and the advisories, without a scan. Fails with ADVISORIES_UNAVAILABLE.
+        async fn get_dependencies(
+            &self,
+            request: tonic::Request<super::GetDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDependenciesResponse>,
+            tonic::Status,
+        >;
+        /// Takes a file of advisories, of exploited vulnerabilities or of likelihoods, in pieces, and says what is in it. Nothing
+        /// is in use before ImportAdvisories; an upload that nobody imports is gone after an hour. Fails with ADVISORIES_INVALID,
+        /// ADVISORIES_TOO_LARGE, ADVISORIES_UNAVAILABLE.
+        async fn upload_advisories(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::UploadAdvisoriesRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::UploadAdvisoriesResponse>,
+            tonic::Status,
+        >;
+        /// Puts an upload, or what the configured files hold now, in the place of what was there, in one transaction. Fails with
+        /// UPLOAD_NOT_FOUND, ADVISORIES_INVALID, ADVISORIES_FEWER, ADVISORIES_UNAVAILABLE, STORAGE_FAILED.
+        async fn import_advisories(
+            &self,
+            request: tonic::Request<super::ImportAdvisoriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportAdvisoriesResponse>,
+            tonic::Status,
+        >;
+        /// What ImportAdvisories would do. Fails as it does.
+        async fn plan_import_advisories(
+            &self,
+            request: tonic::Request<super::ImportAdvisoriesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// The configured projects, and the advisories that they are held against.
+    #[derive(Debug)]
+    pub struct DependencyServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DependencyServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DependencyServiceServer<T>
+    where
+        T: DependencyService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.DependencyService/ScanDependencies" => {
+                    #[allow(non_camel_case_types)]
+                    struct ScanDependenciesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ScanDependenciesRequest>
+                    for ScanDependenciesSvc<T> {
+                        type Response = super::ScanDependenciesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ScanDependenciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::scan_dependencies(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ScanDependenciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/GetDependencies" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDependenciesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::GetDependenciesRequest>
+                    for GetDependenciesSvc<T> {
+                        type Response = super::GetDependenciesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDependenciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::get_dependencies(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDependenciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/UploadAdvisories" => {
+                    #[allow(non_camel_case_types)]
+                    struct UploadAdvisoriesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::ClientStreamingService<
+                        super::UploadAdvisoriesRequest,
+                    > for UploadAdvisoriesSvc<T> {
+                        type Response = super::UploadAdvisoriesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::UploadAdvisoriesRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::upload_advisories(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UploadAdvisoriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/ImportAdvisories" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportAdvisoriesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ImportAdvisoriesRequest>
+                    for ImportAdvisoriesSvc<T> {
+                        type Response = super::ImportAdvisoriesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportAdvisoriesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::import_advisories(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportAdvisoriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/PlanImportAdvisories" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanImportAdvisoriesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ImportAdvisoriesRequest>
+                    for PlanImportAdvisoriesSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportAdvisoriesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::plan_import_advisories(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanImportAdvisoriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for DependencyServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.DependencyService";
+    impl<T> tonic::server::NamedService for DependencyServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What an experiment tries of one parameter.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ParameterTrial {

@@ -317,6 +317,27 @@ fn the_last_ten_are_kept_and_what_was_active_a_month_ago() {
 }
 
 #[test]
+fn what_is_behind_the_active_one_is_kept_however_old_it_is() {
+    let mut versions = Versions::new();
+    for version in [1, 2] {
+        let records = plan::admit(&versions, candidate(version, &[100]), by(version as i64));
+        take(&mut versions, records);
+    }
+    // Two months of new ones, each of which is soon taken back.
+    for version in 3..=14 {
+        let at = version as i64 * 5 * 86_400;
+        let records = plan::admit(&versions, candidate(version, &[100]), by(at));
+        take(&mut versions, records);
+        let back = plan::back(&versions, 2).unwrap();
+        let records = plan::go_back(&versions, back, "", by(at + 3_600));
+        take(&mut versions, records);
+    }
+    assert_eq!(plan::back(&versions, 0), Ok(Back::Activate { from: 2, to: 1 }));
+    let kept = plan::kept(&versions, at(14 * 5 * 86_400 + 7_200));
+    assert!(kept.contains(&1) && !kept.contains(&3), "{kept:?}");
+}
+
+#[test]
 fn what_the_configuration_refuses() {
     let places = Places { state: "/s".into(), socket: "/s/a".into() };
     let problems = |text: &str| {

@@ -117,6 +117,27 @@ fn harm_is_seen_early() {
     assert!(share >= 0.98 && outcomes < 300.0, "worse: {share} {outcomes}");
 }
 
+#[test]
+fn harm_that_begins_late_in_a_stage_is_seen() {
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut stage = Stage::of(&record(300)).unwrap();
+    (0..300).for_each(|at| stage.new_consumer(&format!("c-{at}")));
+    for outcome in 0..300 {
+        // Nine of ten still use the old one.
+        for _ in 0..9 {
+            let value = random.normal();
+            stage.record(Arm::Control, value);
+        }
+        let worse = if outcome < 180 { 0.0 } else { 3.0 };
+        let value = random.normal() - worse;
+        stage.record(Arm::Variant, value);
+        if stage.look(0) {
+            break;
+        }
+    }
+    assert_eq!(stage.decided.unwrap().verdict, Verdict::Harmful);
+}
+
 fn fill(stage: &mut Stage, arm: Arm, count: usize, mean: f64) {
     for at in 0..count {
         let sign = if at % 2 == 0 { 1.0 } else { -1.0 };

@@ -9,6 +9,7 @@
 //! - No redb type leaves the crate.
 //! - A file that is refused is left byte for byte as it was; nothing is ever put in its place.
 
+mod advisories;
 mod backend;
 mod capability;
 mod chain;
@@ -30,6 +31,7 @@ mod trades;
 mod values;
 mod view;
 
+pub use advisories::{Advisories, AdvisoriesReading, AdvisoriesWriting};
 pub use capability::{Bookkeeping, Reading, Writing};
 pub use chain::{ChainFinding, Head, MAX_FINDINGS, Verification, verify_lines};
 pub use copy::Copied;

@@ -213,6 +213,29 @@ pub(crate) mod values {
     }
 }
 
+/// The tables of the file with what is known of vulnerable packages.
+#[allow(dead_code)] // It is not copied.
+pub(crate) mod advisories {
+    use super::{Bytes, Name, Schema};
+    use crate::copy::{compare_table, copy_table};
+    use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+
+    /// The schema version that this build writes, and the newest that it reads.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// The file with the advisories.
+    pub(crate) static SCHEMA: Schema =
+        Schema { meta: ADVISORIES, version: VERSION, create_tables, has_tables };
+
+    tables! {
+        ADVISORIES: Name => Bytes = "advisories"; "Single rows, by the names below."
+        SOURCES: Name => Bytes = "sources"; "Ecosystems, kev and epss to what of them was imported, and when."
+        PACKAGES: (Name, Name) => Bytes = "packages"; "Ecosystem and package to its advisories."
+        EXPLOITED: Name => Bytes = "exploited"; "CVE to what is known of the use that is made of it."
+        LIKELIHOODS: Name => (f64, f64) = "likelihoods"; "CVE to the probability that use will be made of it, and its percentile."
+    }
+}
+
 /// Row of `META`: the schema version, a little-endian u32. No version may move or recode it.
 pub(crate) const SCHEMA_ROW: &str = "schema_version";
 /// Row of `META`: the host's `Identity`.

@@ -9,7 +9,7 @@ use genesis_client::Node;
 use crate::commands::Command;
 use crate::format;
 
-/// Operates GENESIS agents: status, health, runs, schedule, operation log, configuration, rollback, logs, databases, certificates, baselines, matrices, experiments.
+/// Operates GENESIS agents: status, health, runs, schedule, operation log, configuration, rollback, logs, databases, certificates, baselines, matrices, experiments, dependencies.
 #[derive(Debug, Parser)]
 #[command(name = "genesisctl", version, propagate_version = false, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -147,6 +147,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 131);
+        assert_eq!(leaves, 134);
     }
 }

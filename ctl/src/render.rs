@@ -3,6 +3,7 @@
 //! Agents repeat what others wrote: log paths, reasons, error texts. None of it may drive the terminal,
 //! so control characters are escaped in all text for people, and in JSON beyond what JSON demands.
 
+mod deps;
 mod matrix;
 mod printer;
 mod text;

@@ -45,6 +45,7 @@ const BASELINES: &str = "genesis.v1.BaselineService";
 const BREAKER: &str = "genesis.v1.BreakerService";
 const CERTIFICATES: &str = "genesis.v1.CertificateService";
 const DATABASE: &str = "genesis.v1.DatabaseService";
+const DEPENDENCIES: &str = "genesis.v1.DependencyService";
 const EXPERIMENTS: &str = "genesis.v1.ExperimentService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
@@ -136,6 +137,11 @@ pub(crate) const CALLS: &[Call] = &[
     reads(DATABASE, "PlanKillSession"),
     reads(DATABASE, "VerifyDatabase"),
     reads(DATABASE, "ListCare"),
+    reads(DEPENDENCIES, "ScanDependencies"),
+    reads(DEPENDENCIES, "GetDependencies"),
+    reads(DEPENDENCIES, "UploadAdvisories"),
+    changes(DEPENDENCIES, "ImportAdvisories"),
+    reads(DEPENDENCIES, "PlanImportAdvisories"),
     reads(EXPERIMENTS, "ListExperiments"),
     reads(EXPERIMENTS, "GetExperiment"),
     changes(EXPERIMENTS, "CreateExperiment"),

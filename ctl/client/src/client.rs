@@ -11,6 +11,7 @@ use genesis_proto::v1::baseline_service_client::BaselineServiceClient;
 use genesis_proto::v1::breaker_service_client::BreakerServiceClient;
 use genesis_proto::v1::certificate_service_client::CertificateServiceClient;
 use genesis_proto::v1::database_service_client::DatabaseServiceClient;
+use genesis_proto::v1::dependency_service_client::DependencyServiceClient;
 use genesis_proto::v1::experiment_service_client::ExperimentServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
@@ -184,6 +185,12 @@ impl Client {
         Ok(Self { metadata, ..self.clone() })
     }
 
+    /// The same connection, with another limit for each call: for one that sends more than a message.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { metadata: Metadata { timeout, ..self.metadata.clone() }, ..self.clone() }
+    }
+
     service! {
         /// The agent itself: status, version, identity, configuration.
         agent, AgentServiceClient
@@ -211,6 +218,10 @@ impl Client {
     service! {
         /// Care of databases.
         database, DatabaseServiceClient
+    }
+    service! {
+        /// What applications are built of, and what is known to be wrong with it.
+        dependencies, DependencyServiceClient
     }
     service! {
         /// A/B tests of strategies, and the trades that decide them; see [`crate::trades`].

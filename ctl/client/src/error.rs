@@ -393,6 +393,18 @@ fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails) -> String 
         (_, "DEPLOY_FAILED") => {
             "see what is in service now with `genesisctl cert verify`, and mend what the message names"
         }
+        (_, "PROJECT_NOT_FOUND") => "list the configured projects with `genesisctl deps status`",
+        (_, "ADVISORIES_UNAVAILABLE") => {
+            "see which data there is with `genesisctl deps status`; `genesisctl deps import-advisories` gets more"
+        }
+        (_, "ADVISORIES_INVALID") => "get the file anew, whole; what was there before stays in use",
+        (_, "ADVISORIES_TOO_LARGE") => {
+            "give the file of one ecosystem (such as PyPI/all.zip), not that of all"
+        }
+        (_, "ADVISORIES_FEWER") => {
+            "get the whole file anew; what was there before stays in use, and has more"
+        }
+        (_, "UPLOAD_NOT_FOUND") => "it is gone after an hour: give the file again",
         (_, "CLOCK_SUSPECT") => "set the clock of the agent's host right, then try again",
         (_, "PLAN_CHANGED") => "look at the new plan with `--plan`, then pass its hash",
         (_, "CONFIG_INVALID") => "list every problem with `genesisctl config check`",

@@ -367,6 +367,10 @@ async fn a_hanging_agent_is_unreachable_to_a_reader_and_leaves_a_change_open() {
     assert_eq!((error.kind, error.reason.as_str()), (Kind::Unreachable, "AGENT_TIMEOUT"));
     let error = cancel(&client).await.unwrap_err();
     assert_eq!((error.kind, error.reason.as_str()), (Kind::Incomplete, "OUTCOME_UNKNOWN"));
+    // Another limit is that of the calls of that client alone.
+    let error = list(&client.with_timeout(Duration::from_millis(70))).await.unwrap_err();
+    assert!(error.message.ends_with("within 70ms"), "{error}");
+    assert!(list(&client).await.unwrap_err().message.ends_with("within 50ms"));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod db_health;
 mod db_history;
 mod db_items;
 mod db_sessions;
+mod deps;
 mod emergency;
 mod experiment;
 mod export_file;
@@ -134,6 +135,9 @@ pub(crate) enum Command {
     /// Send the values of a file, such as prices, to one agent, and see how complete series are: what matrices are made of.
     #[command(subcommand)]
     Series(series::Verb),
+    /// Hold what applications are built of against what is known to be vulnerable, without the network.
+    #[command(subcommand)]
+    Deps(deps::Verb),
     /// Show what secures the agent's TCP listener, and for how long.
     #[command(subcommand)]
     Pki(pki::Verb),
@@ -189,6 +193,7 @@ impl Command {
             Self::Matrix(verb) => verb.changes(),
             Self::Experiment(verb) => verb.changes(),
             Self::Param(verb) => verb.changes(),
+            Self::Deps(verb) => verb.changes(),
         }
     }
 }
@@ -256,6 +261,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Param(verb) => param::dispatch(verb, session).await,
         Command::Trades(verb) => trades::dispatch(verb, session).await,
         Command::Series(verb) => series::dispatch(verb, session).await,
+        Command::Deps(verb) => deps::dispatch(verb, session).await,
         Command::Support(verb) => support::dispatch(verb, session).await,
         Command::Pki(verb) => pki::dispatch(verb, session).await,
         Command::Context(_)

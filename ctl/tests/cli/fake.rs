@@ -6,6 +6,7 @@ pub(crate) mod baseline;
 mod breaker;
 pub(crate) mod cert;
 pub(crate) mod database;
+mod dependencies;
 pub(crate) mod experiments;
 pub(crate) mod health;
 pub(crate) mod matrix;
@@ -24,6 +25,7 @@ pub(crate) use backup::Backups;
 pub(crate) use baseline::Baselines;
 pub(crate) use cert::Certificates;
 pub(crate) use database::Databases;
+pub(crate) use dependencies::Dependencies;
 pub(crate) use experiments::Experiments;
 use genesis_client::v1::agent_service_server::AgentServiceServer;
 use genesis_client::v1::alerts_service_server::AlertsServiceServer;
@@ -32,6 +34,7 @@ use genesis_client::v1::baseline_service_server::BaselineServiceServer;
 use genesis_client::v1::breaker_service_server::BreakerServiceServer;
 use genesis_client::v1::certificate_service_server::CertificateServiceServer;
 use genesis_client::v1::database_service_server::DatabaseServiceServer;
+use genesis_client::v1::dependency_service_server::DependencyServiceServer;
 use genesis_client::v1::experiment_service_server::ExperimentServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
@@ -93,6 +96,7 @@ pub(crate) struct Script {
     pub(crate) parameters: Parameters,
     pub(crate) matrices: Matrices,
     pub(crate) series: KnownSeries,
+    pub(crate) dependencies: Dependencies,
     /// What the methods of these names fail with.
     pub(crate) failing: HashMap<&'static str, Status>,
     /// Where the calls of several agents meet.
@@ -220,6 +224,7 @@ impl Fake {
                     .add_service(BaselineServiceServer::from_arc(served.clone()))
                     .add_service(CertificateServiceServer::from_arc(served.clone()))
                     .add_service(DatabaseServiceServer::from_arc(served.clone()))
+                    .add_service(DependencyServiceServer::from_arc(served.clone()))
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
                     .add_service(ExperimentServiceServer::from_arc(served.clone()))
                     .add_service(ParameterServiceServer::from_arc(served.clone()))

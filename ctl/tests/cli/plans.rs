@@ -13,7 +13,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 52] = [
+const CHANGES: [(&[&str], &str, &str); 53] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -127,10 +127,11 @@ const CHANGES: [(&[&str], &str, &str); 52] = [
     (&["matrix", "rollback", "--to", "3", "--reason", "r"], "RollbackMatrix", "3"),
     (&["matrix", "rollout", "advance", "--reason", "r"], "AdvanceRollout", ""),
     (&["matrix", "rollout", "abort", "--reason", "r"], "AbortRollout", ""),
+    (&["deps", "import-advisories"], "ImportAdvisories", ""),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 70] = [
+const READS: [&[&str]; 73] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -201,6 +202,9 @@ const READS: [&[&str]; 70] = [
     &["matrix", "history"],
     &["matrix", "rollout", "status"],
     &["matrix", "watch"],
+    &["deps", "scan"],
+    &["deps", "scan", "--format", "sarif"],
+    &["deps", "status"],
 ];
 
 fn plan() -> Option<Plan> {

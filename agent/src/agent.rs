@@ -25,6 +25,7 @@ use crate::operations::database::directory::Directory;
 use crate::operations::database::kill::Sessions;
 use crate::operations::database::remedies::{CancelQuery, ResetConnections};
 use crate::operations::database::{self, Databases};
+use crate::operations::dependencies::Dependencies;
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health, Latencies};
 use crate::operations::logs::Logs;
@@ -254,6 +255,8 @@ impl Agent {
             (config.matrices.clone(), places.series()),
             (matrix_metrics, bell.clone()),
         )?;
+        let (known, wanted) = (places.advisories(), config.dependencies.clone());
+        let dependencies = Dependencies::open(state.clone(), outside.clone(), wanted, &known);
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -297,6 +300,7 @@ impl Agent {
                 Arc::clone(&baselines) as Arc<dyn Follower>,
                 Arc::clone(&experiments) as Arc<dyn Follower>,
                 Arc::clone(&matrices) as Arc<dyn Follower>,
+                Arc::clone(&dependencies) as Arc<dyn Follower>,
                 Arc::clone(&database) as Arc<dyn Follower>,
                 Arc::clone(&backup) as Arc<dyn Follower>,
                 Arc::clone(&certificates) as Arc<dyn Follower>,
@@ -319,6 +323,7 @@ impl Agent {
             baselines,
             experiments,
             matrices,
+            dependencies,
             database,
             backup,
             certificates,
@@ -343,6 +348,7 @@ impl Agent {
             baselines,
             experiments,
             matrices,
+            dependencies,
             database,
             backup,
             certificates,
@@ -400,6 +406,7 @@ impl Agent {
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
             matrices: Arc::clone(&matrices),
+            dependencies: Arc::clone(&dependencies),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
@@ -422,6 +429,7 @@ impl Agent {
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
             matrices: Arc::clone(&matrices),
+            dependencies,
             database: database::rpc::Service { databases: Arc::clone(&database), sessions },
             backup,
             certificates: Arc::clone(&certificates),

@@ -13,6 +13,7 @@ use crate::operations::baselines;
 use crate::operations::breaker;
 use crate::operations::certificates;
 use crate::operations::database;
+use crate::operations::dependencies;
 use crate::operations::experiments;
 use crate::operations::health;
 use crate::operations::logs;
@@ -100,6 +101,8 @@ pub struct Config {
     pub experiments: experiments::Config,
     /// Correlation matrices.
     pub matrices: matrices::Config,
+    /// What applications are built of.
+    pub dependencies: dependencies::Config,
     /// Databases.
     pub database: database::Config,
     /// Backups.
@@ -153,6 +156,7 @@ impl Config {
         let baselines = baselines::Config::read(&root);
         let experiments = experiments::Config::read(&root);
         let matrices = matrices::Config::read(&root);
+        let dependencies = dependencies::Config::read(&root);
         let database = database::Config::read(&root);
         let backup = backup::Config::read(&root, places, &backed_up(&database));
         let certificates = certificates::Config::read(&root, places);
@@ -171,6 +175,7 @@ impl Config {
             baselines,
             experiments,
             matrices,
+            dependencies,
             database,
             backup,
             certificates,
@@ -187,7 +192,7 @@ impl Config {
         let text = "[[logs.source]]\n[[health.check]]\n[[breaker.operation]]\n[alerts.channel.NAME]\n\
              [[database.instance]]\n[[database.instance.bench]]\n[[backup.source]]\n[[backup.source.query]]\n[[certificates.acme]]\n\
              [[certificates.certificate]]\n[[certificates.certificate.deploy]]\n\
-             [[baselines.scrape]]\n";
+             [[baselines.scrape]]\n[[dependencies.project]]\n[[dependencies.project.ignore]]\n";
         Self::parse(text, "", places).keys
     }
 

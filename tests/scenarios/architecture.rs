@@ -87,6 +87,7 @@ fn a_domain_never_imports_another() {
         "logs",
         "baselines",
         "experiments",
+        "dependencies",
         "matrices",
         "certificates",
         "database",

@@ -236,7 +236,8 @@ fn every_configuration_that_is_shown_is_valid() {
             .map(read)
             .concat()
             + &read("docs/experiments.md")
-            + &read("docs/matrices.md");
+            + &read("docs/matrices.md")
+            + &read("docs/dependencies.md");
     for page in files(&root().join("docs/runbook"), "md") {
         text += &fs::read_to_string(page).unwrap();
     }

@@ -45,6 +45,7 @@ mod database_sqlite;
 mod database_tls;
 mod database_versions;
 mod demo;
+mod dependencies;
 mod docs;
 mod emergency;
 mod experiments;

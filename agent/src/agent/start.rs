@@ -100,6 +100,7 @@ pub(super) async fn history_first(
         baselines: _,
         experiments: _,
         matrices: _,
+        dependencies: _,
         database,
         backup,
         certificates: _,

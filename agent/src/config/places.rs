@@ -81,6 +81,11 @@ impl Places {
         self.state.join("series.redb")
     }
 
+    /// The file with what is known of vulnerable packages.
+    pub fn advisories(&self) -> PathBuf {
+        self.state.join("advisories.redb")
+    }
+
     /// The agent's own log.
     pub fn own_log(&self) -> PathBuf {
         self.state.join("logs/agent.log")

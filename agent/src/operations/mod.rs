@@ -11,6 +11,7 @@ pub mod certificates;
 mod config_changes;
 pub mod config_history;
 pub mod database;
+pub mod dependencies;
 pub mod experiments;
 pub mod health;
 pub mod logs;
@@ -37,6 +38,8 @@ pub struct Operations {
     pub experiments: Arc<experiments::Experiments>,
     /// Correlation matrices, and series.
     pub matrices: Arc<matrices::Matrices>,
+    /// What applications are built of.
+    pub dependencies: Arc<dependencies::Dependencies>,
     /// Backups.
     pub backup: Arc<backup::Backup>,
     /// Certificates.
@@ -62,6 +65,7 @@ impl Operations {
             baselines,
             experiments,
             matrices,
+            dependencies,
             backup,
             certificates,
             recovery: _,
@@ -74,6 +78,7 @@ impl Operations {
         jobs.extend(baselines::job::jobs(baselines));
         jobs.extend(experiments::job::jobs(experiments));
         jobs.extend(matrices::job::jobs(matrices));
+        jobs.extend(dependencies::job::jobs(dependencies));
         jobs.push(Arc::new(backup::job::Due(Arc::clone(backup))));
         jobs.push(Arc::new(certificates::job::Check(Arc::clone(certificates))));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));

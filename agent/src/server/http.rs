@@ -29,6 +29,7 @@ use crate::operations::baselines::{self, Baselines, native, push};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::database::{self, Databases};
+use crate::operations::dependencies::{self, Dependencies};
 use crate::operations::experiments::verbs::Which;
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
@@ -67,6 +68,8 @@ pub struct Pages {
     pub experiments: Arc<Experiments>,
     /// Correlation matrices.
     pub matrices: Arc<Matrices>,
+    /// What applications are built of.
+    pub dependencies: Arc<Dependencies>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -231,7 +234,7 @@ fn router(pages: Pages) -> Router {
 async fn index() -> &'static str {
     "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
      /api/operations/alerts/status\n/api/operations/breaker/status\n/api/operations/baselines/status\n/api/operations/experiments/status\n\
-     /api/operations/matrices/status\n\
+     /api/operations/matrices/status\n/api/operations/dependencies/status\n\
      /api/operations/database/status\n/api/operations/backup/status\n/api/operations/certificates/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
      /api/operations/recovery/status\n"
@@ -310,7 +313,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, matrices, database, backup, certificates, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, matrices, dependencies, database, backup, certificates, schedule, oplog, recovery\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -344,6 +347,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "matrices" => genesis_proto::to_json(
             "genesis.v1.ListMatricesResponse",
             &matrices::rpc::list_response(&pages.matrices, 0)?,
+        ),
+        "dependencies" => genesis_proto::to_json(
+            "genesis.v1.GetDependenciesResponse",
+            &dependencies::rpc::overview(&pages.dependencies)?,
         ),
         "breaker" => genesis_proto::to_json(
             "genesis.v1.ListBreakersResponse",

@@ -10,6 +10,7 @@ use genesis_proto::v1::baseline_service_server::BaselineServiceServer;
 use genesis_proto::v1::breaker_service_server::BreakerServiceServer;
 use genesis_proto::v1::certificate_service_server::CertificateServiceServer;
 use genesis_proto::v1::database_service_server::DatabaseServiceServer;
+use genesis_proto::v1::dependency_service_server::DependencyServiceServer;
 use genesis_proto::v1::experiment_service_server::ExperimentServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
@@ -87,6 +88,8 @@ pub struct Services {
     pub experiments: Arc<operations::experiments::Experiments>,
     /// Correlation matrices, and series.
     pub matrices: Arc<operations::matrices::Matrices>,
+    /// What applications are built of.
+    pub dependencies: Arc<operations::dependencies::Dependencies>,
     /// Circuit breakers.
     pub breaker: Arc<operations::breaker::Breakers>,
     /// Databases.
@@ -139,6 +142,7 @@ pub async fn serve(
         .await;
     reporter.set_serving::<MatrixServiceServer<operations::matrices::rpc::Service>>().await;
     reporter.set_serving::<SeriesServiceServer<operations::matrices::rpc::Series>>().await;
+    reporter.set_serving::<DependencyServiceServer<operations::dependencies::rpc::Service>>().await;
     reporter.set_serving::<BreakerServiceServer<operations::breaker::rpc::Service>>().await;
     reporter.set_serving::<DatabaseServiceServer<operations::database::rpc::Service>>().await;
     reporter.set_serving::<BackupServiceServer<operations::backup::rpc::Service>>().await;
@@ -175,6 +179,7 @@ pub async fn serve(
         baselines,
         experiments,
         matrices,
+        dependencies,
         database,
         backup,
         certificates,
@@ -212,6 +217,9 @@ pub async fn serve(
         .add_service(limited!(SeriesServiceServer::new(operations::matrices::rpc::Series(
             matrices
         ))))
+        .add_service(limited!(DependencyServiceServer::new(
+            operations::dependencies::rpc::Service(dependencies)
+        )))
         .add_service(limited!(BreakerServiceServer::new(operations::breaker::rpc::Service(
             breaker
         ))))

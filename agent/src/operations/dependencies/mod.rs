@@ -1,0 +1,425 @@
+//! What the applications of this host are built of: their locks are held against advisories that were imported before,
+//! so that a scan needs no network, and a scan without recent advisories says that it knows nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use genesis_storage::{Advisories, Intent};
+use jiff::Timestamp;
+
+use crate::config::Follower;
+use crate::error::{Error, Result};
+use crate::outside::Outside;
+use crate::plan::{Plan, PlanStep};
+use crate::state::State;
+
+pub mod config;
+mod feed;
+pub mod job;
+pub mod locked;
+pub mod plan;
+pub mod rpc;
+pub mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+use feed::Feed;
+pub use scan::{ProjectScan, SourceView};
+
+/// Memory for what was read of the file.
+const CACHE: usize = 8 << 20;
+/// So many uploads wait to be imported.
+const UPLOADS: usize = 4;
+/// And so long.
+const WAITS: Duration = Duration::from_secs(3_600);
+
+/// A file that was sent and is not in use yet.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What its sender calls it.
+    pub file: String,
+    /// Its date, in seconds since 1970.
+    pub file_at: i64,
+    /// When it was sent, on the monotonic clock.
+    sent: Duration,
+}
+
+/// The projects of this host, and what is known of what they are built of.
+pub struct Dependencies {
+    state: State,
+    outside: Outside,
+    config: ArcSwap<Config>,
+    /// Why there is none, where the file can't be opened.
+    file: Result<Arc<Advisories>, String>,
+    /// Where uploads lie.
+    folder: PathBuf,
+    uploads: Mutex<BTreeMap<String, Upload>>,
+    /// One import at a time.
+    importing: tokio::sync::Mutex<()>,
+}
+
+/// What people see of a scan.
+#[derive(Debug)]
+pub struct Scan {
+    /// Each project.
+    pub projects: Vec<ProjectScan>,
+    /// What they were held against.
+    pub sources: Vec<SourceView>,
+    /// As of when.
+    pub as_of: Timestamp,
+}
+
+impl Dependencies {
+    /// Opens the file at `path`; a file that can't be opened keeps nobody from anything but a scan.
+    pub fn open(state: State, outside: Outside, config: Config, path: &Path) -> Arc<Self> {
+        let file = Advisories::open(path, CACHE).map(Arc::new).map_err(|error| {
+            tracing::error!(path = %path.display(), %error, "advisories can't be opened");
+            format!("{} can't be opened: {error}", path.display())
+        });
+        let folder = path.with_extension("uploads");
+        // What was sent to the agent before this one nobody imports any more.
+        let _ = std::fs::remove_dir_all(&folder);
+        Arc::new(Self {
+            state,
+            outside,
+            config: ArcSwap::from_pointee(config),
+            file,
+            folder,
+            uploads: Mutex::default(),
+            importing: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
+        // Each change is complete in itself, so a panic elsewhere does not spoil it.
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> Result<Arc<Advisories>> {
+        let file = self.file.as_ref().map(Arc::clone);
+        file.map_err(|why| Error::unavailable("ADVISORIES_UNAVAILABLE", why.clone()))
+    }
+
+    /// As configured.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// The sources as they stand now.
+    ///
+    /// # Errors
+    /// `ADVISORIES_UNAVAILABLE`.
+    pub fn sources(&self) -> Result<Vec<SourceView>> {
+        let (file, config, now) = (self.file()?, self.config(), self.outside.clock.now());
+        file.read(|reading| scan::sources(reading, &config, now))
+    }
+
+    /// Scans a project; empty: all.
+    ///
+    /// # Errors
+    /// `PROJECT_NOT_FOUND`, `ADVISORIES_UNAVAILABLE`.
+    pub async fn scan(&self, project: &str, as_of: Option<Timestamp>) -> Result<Scan> {
+        let as_of = as_of.unwrap_or_else(|| self.outside.clock.now());
+        let config = self.config();
+        let named = |it: &&config::Project| project.is_empty() || it.name == project;
+        let projects: Vec<config::Project> =
+            config.projects.iter().filter(named).cloned().collect();
+        if projects.is_empty() && !project.is_empty() {
+            let names: Vec<&str> = config.projects.iter().map(|it| it.name.as_str()).collect();
+            let shown: String = project.chars().take(64).collect();
+            let known = match names.is_empty() {
+                true => "none is configured".to_owned(),
+                false => format!("there are: {}", names.join(", ")),
+            };
+            let message = format!("there is no project {shown:?}; {known}");
+            return Err(Error::not_found("PROJECT_NOT_FOUND", message));
+        }
+        let file = self.file()?;
+        aside(move || {
+            file.read(|reading| {
+                let sources = scan::sources(reading, &config, as_of)?;
+                let each =
+                    projects.iter().map(|project| scan::scan(reading, project, &sources, as_of));
+                Ok(Scan { projects: each.collect::<Result<_>>()?, sources, as_of })
+            })
+        })
+        .await
+    }
+
+    /// A place for an upload.
+    ///
+    /// # Errors
+    /// `ADVISORIES_UNAVAILABLE`.
+    pub async fn upload(&self) -> Result<(String, PathBuf)> {
+        let at = crate::runs::system_time(self.outside.clock.now());
+        let id = ulid::Ulid::from_datetime(at).to_string();
+        let (folder, path) = (self.folder.clone(), self.folder.join(&id));
+        aside(move || {
+            crate::outside::files::create_folders(&folder).map_err(|error| no_room(&error))
+        })
+        .await?;
+        Ok((id, path))
+    }
+
+    /// Takes an upload that is whole, and says what is in it.
+    ///
+    /// # Errors
+    /// `ADVISORIES_INVALID`, `ADVISORIES_TOO_LARGE`: it is gone.
+    pub async fn uploaded(
+        &self,
+        id: &str,
+        path: PathBuf,
+        (file, file_at): (String, i64),
+    ) -> Result<Vec<SourceView>> {
+        let upload = Upload { path, file, file_at, sent: self.outside.clock.monotonic() };
+        let read = {
+            let upload = upload.clone();
+            aside(move || read_upload(&upload)).await
+        };
+        let feed = match read {
+            Ok(feed) => feed,
+            Err(error) => {
+                discard(&upload);
+                return Err(error);
+            }
+        };
+        let mut uploads = self.uploads();
+        let now = self.outside.clock.monotonic();
+        uploads.retain(|_, it| {
+            let waits = now.saturating_sub(it.sent) < WAITS;
+            if !waits {
+                discard(it);
+            }
+            waits
+        });
+        while uploads.len() >= UPLOADS {
+            if let Some((_, oldest)) = uploads.pop_first() {
+                discard(&oldest);
+            }
+        }
+        uploads.insert(id.to_owned(), upload);
+        Ok(self.view(feed.sources))
+    }
+
+    fn view(&self, sources: BTreeMap<String, plan::Source>) -> Vec<SourceView> {
+        let (config, now) = (self.config(), self.outside.clock.now());
+        let ages = plan::Ages { file: config.max_age, newest: config.max_silence };
+        let view = |(name, source): (String, plan::Source)| {
+            let (state, why) = plan::judge(Some(&source), ages, now);
+            SourceView { name, source: Some(source), state, why }
+        };
+        sources.into_iter().map(view).collect()
+    }
+
+    /// Reads an upload, or the configured files.
+    async fn read(&self, id: &str) -> Result<Feed> {
+        if !id.is_empty() {
+            let upload = self.uploads().get(id).cloned().ok_or_else(|| {
+                let message = "there is no such upload, or it waited for too long: send it again";
+                Error::not_found("UPLOAD_NOT_FOUND", message)
+            })?;
+            return aside(move || read_upload(&upload)).await;
+        }
+        let config = self.config();
+        let paths: Vec<PathBuf> =
+            config.advisories.iter().chain(&config.kev).chain(&config.epss).cloned().collect();
+        if paths.is_empty() {
+            let message = "no file is configured in [dependencies]: name some there, or send one with `genesisctl deps import-advisories FILE`";
+            return Err(Error::invalid("ADVISORIES_INVALID", message));
+        }
+        aside(move || {
+            let mut feed = Feed::default();
+            for path in &paths {
+                feed.read(path, &path.display().to_string(), None)?;
+            }
+            Ok(feed)
+        })
+        .await
+    }
+
+    /// What an import would do.
+    async fn situation(&self, id: &str) -> Result<(Feed, Plan)> {
+        let feed = self.read(id).await?;
+        let file = self.file()?;
+        let before = aside(move || file.read(recorded)).await?;
+        let mut steps = Vec::new();
+        for (name, source) in &feed.sources {
+            let known = before.get(name);
+            plan::accept(name, known, source.records)
+                .map_err(|(code, why)| Error::refused(code, why, Vec::new()))?;
+            let was = known.map_or_else(
+                || "there was none".to_owned(),
+                |it| format!("in the place of {}", it.records),
+            );
+            let (records, file) = (source.records, &source.file);
+            steps.push(PlanStep::new(
+                "import-advisories",
+                format!("{name} of {}", source.digest),
+                format!("{records} records of {file}, {was}"),
+            ));
+        }
+        let situation: Vec<&str> = before.values().map(|it| it.digest.as_str()).collect();
+        let plan = Plan::new("dependencies.import", &situation, steps);
+        Ok((feed, plan))
+    }
+
+    /// Plans an import.
+    ///
+    /// # Errors
+    /// Those of [`Self::import`].
+    pub async fn plan_import(&self, id: &str) -> Result<Plan> {
+        self.situation(id).await.map(|(_, plan)| plan)
+    }
+
+    /// Puts an upload, or the configured files, in the place of what was there.
+    ///
+    /// # Errors
+    /// `UPLOAD_NOT_FOUND`, `ADVISORIES_INVALID`, `ADVISORIES_FEWER`, `ADVISORIES_TOO_LARGE`, `ADVISORIES_UNAVAILABLE`,
+    /// `PLAN_CHANGED`, `STORAGE_FAILED`: what was there stays.
+    pub async fn import(
+        &self,
+        id: &str,
+        hash: &str,
+        (actor, reason): (&str, &str),
+    ) -> Result<Vec<SourceView>> {
+        let _alone = self.importing.lock().await;
+        let (mut feed, plan) = self.situation(id).await?;
+        plan.accept(hash)?;
+        let now = self.outside.clock.now();
+        let told: Vec<String> =
+            plan.steps.iter().map(|it| format!("{}: {}", it.target, it.reason)).collect();
+        let intent = |outcome: &str| {
+            Intent::new(now, actor, "dependencies.import")
+                .target(feed.sources.keys().cloned().collect::<Vec<_>>().join(","))
+                .reason(reason)
+                .outcome(outcome)
+                .detail(told.join("; "))
+        };
+        let (begun, done) = (intent("intent"), intent("ok"));
+        self.state.note(begun).await?;
+        crate::outside::failpoint::hit("dependencies.before-import");
+        for source in feed.sources.values_mut() {
+            source.imported_at = now.as_second();
+        }
+        let sources = feed.sources.clone();
+        let file = self.file()?;
+        aside(move || write(&file, &feed)).await?;
+        crate::outside::failpoint::hit("dependencies.after-import");
+        self.state.note(done).await?;
+        if let Some(upload) = self.uploads().remove(id) {
+            discard(&upload);
+        }
+        Ok(self.view(sources))
+    }
+
+    /// Whether the configured files are others than those that were imported. Blocking work is done aside.
+    ///
+    /// # Errors
+    /// Those of [`Self::import`].
+    pub async fn import_if_changed(&self) -> Result<Option<Vec<SourceView>>> {
+        let config = self.config();
+        if config.advisories.is_empty() && config.kev.is_none() && config.epss.is_none() {
+            return Ok(None);
+        }
+        let feed = self.read("").await?;
+        let file = self.file()?;
+        let before = aside(move || file.read(recorded)).await?;
+        let same = feed.sources.iter().all(|(name, source)| {
+            before
+                .get(name)
+                .is_some_and(|it| (&it.digest, it.file_at) == (&source.digest, source.file_at))
+        });
+        if same {
+            return Ok(Some(Vec::new()));
+        }
+        self.import("", "", ("system:dependencies", "the configured files changed")).await.map(Some)
+    }
+}
+
+fn recorded(
+    reading: &genesis_storage::AdvisoriesReading<'_>,
+) -> Result<BTreeMap<String, plan::Source>> {
+    let mut known = BTreeMap::new();
+    for (name, bytes) in reading.sources()? {
+        // What can't be read is as good as never imported: it is replaced.
+        if let Ok(source) = serde_json::from_slice(&bytes) {
+            known.insert(name, source);
+        }
+    }
+    Ok(known)
+}
+
+/// All of it in one transaction.
+fn write(file: &Advisories, feed: &Feed) -> Result<()> {
+    file.write(|writing| {
+        for (ecosystem, packages) in &feed.ecosystems {
+            let mut rows = Vec::with_capacity(packages.len());
+            for (name, advisories) in packages {
+                rows.push((name.as_str(), text(advisories)?));
+            }
+            let rows = rows.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+            writing.replace_packages(ecosystem, rows)?;
+        }
+        if let Some(kev) = &feed.kev {
+            let mut rows = Vec::with_capacity(kev.exploited.len());
+            for (cve, exploited) in &kev.exploited {
+                rows.push((cve.as_str(), text(exploited)?));
+            }
+            writing.replace_exploited(rows.iter().map(|(cve, bytes)| (*cve, bytes.as_slice())))?;
+        }
+        if let Some(epss) = &feed.epss {
+            let rows: Vec<(String, (f64, f64))> = epss
+                .iter()
+                .map(|(cve, it)| (cve, (f64::from(it.probability), f64::from(it.percentile))))
+                .collect();
+            writing.replace_likelihoods(rows.iter().map(|(cve, row)| (cve.as_str(), *row)))?;
+        }
+        for (name, source) in &feed.sources {
+            writing.put_source(name, &text(source)?)?;
+        }
+        Ok(())
+    })
+}
+
+fn text(what: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(what).map_err(|error| {
+        Error::internal("STORAGE_FAILED", "an advisory has no text").caused_by(error)
+    })
+}
+
+fn read_upload(upload: &Upload) -> Result<Feed> {
+    let mut feed = Feed::default();
+    feed.read(&upload.path, &upload.file, Some(upload.file_at))?;
+    Ok(feed)
+}
+
+/// What can't be removed now is removed when the agent starts.
+fn discard(upload: &Upload) {
+    let _ = std::fs::remove_file(&upload.path);
+}
+
+fn no_room(error: &std::io::Error) -> Error {
+    Error::unavailable("ADVISORIES_UNAVAILABLE", format!("an upload can't be kept: {error}"))
+}
+
+/// Work on the disk.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let message = "work on the disk broke off";
+        Err(Error::internal("ADVISORIES_UNAVAILABLE", message).caused_by(error))
+    })
+}
+
+#[async_trait]
+impl Follower for Dependencies {
+    async fn follow(&self, config: &crate::config::Config) {
+        self.config.store(Arc::new(config.dependencies.clone()));
+    }
+}

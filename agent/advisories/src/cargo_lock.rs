@@ -8,9 +8,10 @@ use crate::Refused;
 use crate::text::{cut, without_secrets};
 
 /// What crates.io is called in a lock, whatever mirror stands for it. It is compared, never opened.
-const CRATES_IO: [&str; 2] = [
+const CRATES_IO: [&str; 3] = [
     "registry+https://github.com/rust-lang/crates.io-index",
     "registry+sparse+https://index.crates.io/",
+    "sparse+https://index.crates.io/",
 ];
 
 /// A locked package.

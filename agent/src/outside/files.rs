@@ -229,8 +229,7 @@ pub fn open_no_follow(path: &Path) -> io::Result<File> {
 pub fn read_small(path: &Path, limit: usize) -> io::Result<(Vec<u8>, fs::Metadata)> {
     use std::io::Read;
 
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let file = open_idle(path)?;
     let facts = file.metadata()?;
     if !facts.is_file() {
         return Err(io::Error::other("is no regular file"));
@@ -241,6 +240,37 @@ pub fn read_small(path: &Path, limit: usize) -> io::Result<(Vec<u8>, fs::Metadat
         true => Err(io::Error::other(format!("has more than {limit} bytes"))),
         false => Ok((bytes, facts)),
     }
+}
+
+/// [`read_small`] of a file that has to be below a folder without links when it is open: whoever may change what is there
+/// could make it lead elsewhere since it was looked at.
+///
+/// # Errors
+/// Those of [`read_small`], and where it is elsewhere.
+pub fn read_below(folder: &Path, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    let file = open_idle(path)?;
+    let place = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    if !place.starts_with(folder) {
+        return Err(io::Error::other("leads elsewhere"));
+    }
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > limit {
+        true => Err(io::Error::other(format!("has more than {limit} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// Opens a file for reading without waiting for who writes into a FIFO.
+fn open_idle(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// Device and inode of an open file.

@@ -148,12 +148,14 @@ fn informational_ones_are_of_their_own_kind() {
         informational("RUSTSEC-2", "unsound", ""),
         informational("RUSTSEC-3", "unsound", r#""GHSA-c""#),
         advisory("crates.io", "GHSA-c", "", range),
-        informational("RUSTSEC-4", "something new", ""),
+        informational("RUSTSEC-4", "notice", ""),
+        informational("RUSTSEC-5", "something new", ""),
     ];
     let found = findings(package(&CratesIo, "1.0.0"), &advisories, Known::default());
     let kinds: Vec<(&str, Kind)> = found.iter().map(|one| (one.id.as_str(), one.kind)).collect();
     let expected = [
         ("GHSA-c", Kind::Vulnerability),
+        ("RUSTSEC-5", Kind::Vulnerability),
         ("RUSTSEC-2", Kind::Unsound),
         ("RUSTSEC-1", Kind::Unmaintained),
         ("RUSTSEC-4", Kind::Notice),

@@ -72,7 +72,9 @@ impl Specific {
         match self.informational.as_str()? {
             "unsound" => Some(Informational::Unsound),
             "unmaintained" => Some(Informational::Unmaintained),
-            _ => Some(Informational::Notice),
+            "notice" => Some(Informational::Notice),
+            // A word of tomorrow makes nothing harmless.
+            _ => None,
         }
     }
 }

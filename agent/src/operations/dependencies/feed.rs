@@ -1,11 +1,11 @@
 //! Reads files of advisories, of exploited vulnerabilities and of likelihoods, as whole as they are or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use genesis_advisories::Ecosystem;
 use genesis_advisories::epss::{self, Epss};
 use genesis_advisories::kev::{self, Kev};
 use genesis_advisories::osv::{self, Advisory};
@@ -21,6 +21,8 @@ const RECORD: u64 = 32 << 20;
 const WHOLE: u64 = 2 << 30;
 /// A folder or an archive has so many files at most.
 const FILES: usize = 1_000_000;
+/// An ecosystem with a smaller share of the records than 1 in so many is named beside another only.
+const STRAY: u64 = 100;
 /// Folders in folders, at most.
 const DEPTH: usize = 8;
 
@@ -60,6 +62,17 @@ impl Feed {
     /// # Errors
     /// `ADVISORIES_INVALID`, `ADVISORIES_TOO_LARGE`.
     pub(super) fn read(&mut self, path: &Path, called: &str, file_at: Option<i64>) -> Result<()> {
+        let records = |feed: &Self| feed.sources.values().map(|it| it.records).sum::<u64>();
+        let before = records(self);
+        self.read_some(path, called, file_at)?;
+        // A mirror that is not mounted is an empty folder.
+        match records(self) == before {
+            true => Err(wrong(called, "there is no record in it")),
+            false => Ok(()),
+        }
+    }
+
+    fn read_some(&mut self, path: &Path, called: &str, file_at: Option<i64>) -> Result<()> {
         let facts = std::fs::metadata(path).map_err(|error| wrong(called, error))?;
         if facts.is_dir() {
             return self.folder(path, called);
@@ -78,7 +91,8 @@ impl Feed {
         let mut paths = Vec::new();
         list(folder, DEPTH, &mut paths).map_err(|error| wrong(called, error))?;
         paths.sort();
-        let (mut whole, mut at) = (blake3::Hasher::new(), 0);
+        let own = std::fs::metadata(folder).map_err(|error| wrong(called, error))?;
+        let (mut whole, mut at) = (blake3::Hasher::new(), modified(&own));
         let mut read = Vec::new();
         for path in paths {
             let shown = path.display().to_string();
@@ -174,14 +188,18 @@ impl Feed {
         }
         let record = osv::read(place, bytes).map_err(|refused| wrong(place, refused.problem))?;
         let newest = record.advisories.iter().filter_map(|it| it.modified.or(it.published)).max();
-        let mut names: Vec<String> =
-            record.advisories.iter().map(|it| it.ecosystem.to_string()).collect();
+        // Versions of others can't be compared.
+        let advisories = || {
+            let known = |it: &&Advisory| !matches!(it.ecosystem, Ecosystem::Other(_));
+            record.advisories.iter().filter(known)
+        };
+        let mut names: Vec<String> = advisories().map(|it| it.ecosystem.to_string()).collect();
         names.sort();
         names.dedup();
         for name in names {
             self.note(&name, 1, newest, origin);
         }
-        for advisory in record.advisories {
+        for advisory in advisories().cloned() {
             let packages = self.ecosystems.entry(advisory.ecosystem.to_string()).or_default();
             let known = packages.entry(advisory.name.clone()).or_default();
             // Of one that comes twice the newer one counts.
@@ -192,6 +210,29 @@ impl Feed {
             }
         }
         Ok(())
+    }
+
+    /// Leaves out sources, with all that they have.
+    pub(super) fn leave_out(&mut self, unwanted: impl Fn(&str, &Source) -> bool) {
+        self.sources.retain(|name, source| !unwanted(name, source));
+        let sources = &self.sources;
+        self.ecosystems.retain(|name, _| sources.contains_key(name));
+        self.kev = self.kev.take().filter(|_| sources.contains_key(KEV));
+        self.epss = self.epss.take().filter(|_| sources.contains_key(EPSS));
+    }
+
+    /// Leaves out ecosystems that only some records name beside another, and dates that are still to come.
+    pub(super) fn tidy(&mut self, now: i64) {
+        let most = self.ecosystems.keys().filter_map(|name| self.sources.get(name));
+        let most = most.map(|it| it.records).max().unwrap_or(0);
+        let ecosystems: Vec<String> = self.ecosystems.keys().cloned().collect();
+        self.leave_out(|name, it| {
+            ecosystems.iter().any(|known| known == name) && it.records.saturating_mul(STRAY) < most
+        });
+        for source in self.sources.values_mut() {
+            source.file_at = source.file_at.min(now);
+            source.newest_at = source.newest_at.map(|at| at.min(now));
+        }
     }
 
     fn likelihoods(&mut self, place: &str, bytes: &[u8], origin: &Origin) -> Result<()> {
@@ -224,12 +265,7 @@ impl Feed {
 }
 
 fn load(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > FILE {
-        true => Err(io::Error::other(format!("it has more than {FILE} bytes"))),
-        false => Ok(bytes),
-    }
+    crate::outside::files::read_small(path, FILE as usize).map(|(bytes, _)| bytes)
 }
 
 fn modified(facts: &std::fs::Metadata) -> i64 {

@@ -13,6 +13,8 @@ use super::config::Project;
 const MANIFEST: usize = 16 << 20;
 /// And a project so many files, with those that are included.
 const FILES: usize = 200;
+/// And so many entries.
+const MOST: usize = 50_000;
 
 /// A package of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub fn collect(project: &Project) -> Collected {
         Ok(real) => {
             for manifest in &project.manifests {
                 reader.file(&real, &project.root.join(manifest), Included::Requirements);
+                reader.settle();
             }
         }
         Err(error) => {
@@ -67,7 +70,7 @@ pub fn collect(project: &Project) -> Collected {
             reader.unjudged(what, format!("it can't be read: {error}"), "", 0);
         }
     }
-    let mut found = reader.bound();
+    let mut found = reader.found;
     let mut known = BTreeSet::new();
     // A package that is locked in several files is one, where its version is one.
     found.packages.retain(|it| {
@@ -78,15 +81,16 @@ pub fn collect(project: &Project) -> Collected {
 
 /// Whether a manifest is one of cargo's; else it is one of pip's.
 pub fn is_cargo(path: &Path) -> bool {
-    path.extension().is_some_and(|it| it == "lock")
+    path.file_name().is_some_and(|it| it == "Cargo.lock")
 }
 
 struct Reader<'a> {
     root: &'a Path,
-    seen: BTreeSet<PathBuf>,
+    /// What was read, and whether as constraints.
+    seen: BTreeSet<(PathBuf, bool)>,
     found: Collected,
     /// What files of constraints say of a package, if it is required.
-    constraints: BTreeMap<String, Locked>,
+    constraints: BTreeMap<String, Vec<Locked>>,
     /// What is required without a version, and by what line.
     unpinned: Vec<(String, Unjudged)>,
 }
@@ -102,16 +106,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What was found, where a constraint may lock what a requirement does not.
-    fn bound(self) -> Collected {
-        let mut found = self.found;
-        for (name, unjudged) in self.unpinned {
-            match self.constraints.get(&name) {
-                Some(locked) => found.packages.push(locked.clone()),
-                None => found.unjudged.push(unjudged),
+    /// At the end of a manifest: its constraints may lock what it requires without a version.
+    fn settle(&mut self) {
+        let constraints = std::mem::take(&mut self.constraints);
+        for (name, unjudged) in std::mem::take(&mut self.unpinned) {
+            match constraints.get(&name) {
+                Some(locked) => self.found.packages.extend(locked.iter().cloned()),
+                None => self.found.unjudged.push(unjudged),
             }
         }
-        found
+        self.seen.retain(|(_, constraints)| !constraints);
+    }
+
+    /// Whether there is room for more; what has none is said once.
+    fn has_room(&mut self, shown: &str) -> bool {
+        let found = &self.found;
+        let all = found.packages.len()
+            + found.unjudged.len()
+            + found.unmanaged.len()
+            + self.unpinned.len()
+            + self.constraints.len();
+        if all == MOST {
+            let why = format!("a project has at most {MOST} entries");
+            self.unjudged("what is behind it".to_owned(), why, shown, 0);
+        }
+        all < MOST
     }
 
     fn unjudged(&mut self, what: String, why: String, file: &str, line: u32) {
@@ -138,14 +157,14 @@ impl<'a> Reader<'a> {
                 );
             }
         };
-        if !self.seen.insert(resolved.clone()) {
+        if !self.seen.insert((resolved.clone(), kind == Included::Constraints)) {
             return;
         }
         if self.seen.len() > FILES {
             let why = format!("a project has at most {FILES} files");
             return self.unjudged(shown.clone(), why, &shown, 0);
         }
-        let text = match read(&resolved) {
+        let text = match read(real, &resolved) {
             Ok(text) => text,
             Err(error) => {
                 return self.unjudged(
@@ -172,6 +191,9 @@ impl<'a> Reader<'a> {
     ) {
         let (ecosystem, constraints) = (Ecosystem::PyPI, kind == Included::Constraints);
         for entry in requirements::read(text) {
+            if !self.has_room(shown) {
+                return;
+            }
             let line = u32::try_from(entry.line).unwrap_or(u32::MAX);
             let file = shown.to_owned();
             match entry.item {
@@ -180,7 +202,7 @@ impl<'a> Reader<'a> {
                     let plain = ecosystem.normalise(&name);
                     let locked = Locked { ecosystem: ecosystem.clone(), name, version, file, line };
                     if constraints {
-                        self.constraints.insert(plain, locked);
+                        self.constraints.entry(plain).or_default().push(locked);
                     } else {
                         self.found.packages.push(locked);
                     }
@@ -194,6 +216,11 @@ impl<'a> Reader<'a> {
                     };
                     let plain = ecosystem.normalise(&name);
                     self.unpinned.push((plain, Unjudged { what: name, why, file, line }));
+                }
+                // It holds requirements as any other.
+                Item::Unmanaged { what, why: requirements::Unmanaged::RemoteFile } => {
+                    let why = "it is at an address, which a scan does not open".to_owned();
+                    self.unjudged(what, why, shown, line);
                 }
                 Item::Unmanaged { what, why } => {
                     let why = unmanaged(why).to_owned();
@@ -220,6 +247,9 @@ impl<'a> Reader<'a> {
         };
         let lines = lines(text);
         for package in packages {
+            if !self.has_room(shown) {
+                return;
+            }
             let key = (package.name.as_str(), package.version.as_str());
             let line = lines.get(&key).copied().unwrap_or(0);
             let file = shown.to_owned();
@@ -231,8 +261,10 @@ impl<'a> Reader<'a> {
             };
             if let Some(why) = other {
                 // The workspace's own packages are no dependencies.
-                if package.source != cargo_lock::Source::Path {
-                    let what = format!("{} {}", package.name, package.version);
+                let what = format!("{} {}", package.name, package.version);
+                if matches!(package.source, cargo_lock::Source::Other(_)) {
+                    self.unjudged(what, why.to_owned(), shown, line);
+                } else if package.source != cargo_lock::Source::Path {
                     self.found.unmanaged.push(Unjudged { what, why: why.to_owned(), file, line });
                 }
                 continue;
@@ -273,7 +305,7 @@ fn unmanaged(why: requirements::Unmanaged) -> &'static str {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let (bytes, _) = crate::outside::files::read_small(path, MANIFEST)?;
+fn read(real: &Path, path: &Path) -> io::Result<String> {
+    let bytes = crate::outside::files::read_below(real, path, MANIFEST)?;
     String::from_utf8(bytes).map_err(|_| io::Error::other("it is no text in UTF-8"))
 }

@@ -63,6 +63,8 @@ pub struct Dependencies {
     uploads: Mutex<BTreeMap<String, Upload>>,
     /// One import at a time.
     importing: tokio::sync::Mutex<()>,
+    /// One feed at a time is read into memory.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What people see of a scan.
@@ -94,6 +96,7 @@ impl Dependencies {
             folder,
             uploads: Mutex::default(),
             importing: tokio::sync::Mutex::default(),
+            reading: Arc::default(),
         })
     }
 
@@ -180,25 +183,25 @@ impl Dependencies {
     ) -> Result<Vec<SourceView>> {
         let upload = Upload { path, file, file_at, sent: self.outside.clock.monotonic() };
         let read = {
-            let upload = upload.clone();
-            aside(move || read_upload(&upload)).await
+            let (upload, alone) = (upload.clone(), Arc::clone(&self.reading).lock_owned().await);
+            aside(move || {
+                let _alone = alone;
+                read_upload(&upload)
+            })
+            .await
         };
         let feed = match read {
-            Ok(feed) => feed,
+            Ok(mut feed) => {
+                feed.tidy(self.outside.clock.now().as_second());
+                feed
+            }
             Err(error) => {
                 discard(&upload);
                 return Err(error);
             }
         };
+        self.forget_old();
         let mut uploads = self.uploads();
-        let now = self.outside.clock.monotonic();
-        uploads.retain(|_, it| {
-            let waits = now.saturating_sub(it.sent) < WAITS;
-            if !waits {
-                discard(it);
-            }
-            waits
-        });
         while uploads.len() >= UPLOADS {
             if let Some((_, oldest)) = uploads.pop_first() {
                 discard(&oldest);
@@ -206,6 +209,18 @@ impl Dependencies {
         }
         uploads.insert(id.to_owned(), upload);
         Ok(self.view(feed.sources))
+    }
+
+    /// Uploads that waited for too long are gone.
+    fn forget_old(&self) {
+        let now = self.outside.clock.monotonic();
+        self.uploads().retain(|_, it| {
+            let waits = now.saturating_sub(it.sent) < WAITS;
+            if !waits {
+                discard(it);
+            }
+            waits
+        });
     }
 
     fn view(&self, sources: BTreeMap<String, plan::Source>) -> Vec<SourceView> {
@@ -220,12 +235,18 @@ impl Dependencies {
 
     /// Reads an upload, or the configured files.
     async fn read(&self, id: &str) -> Result<Feed> {
+        self.forget_old();
+        let alone = Arc::clone(&self.reading).lock_owned().await;
         if !id.is_empty() {
             let upload = self.uploads().get(id).cloned().ok_or_else(|| {
                 let message = "there is no such upload, or it waited for too long: send it again";
                 Error::not_found("UPLOAD_NOT_FOUND", message)
             })?;
-            return aside(move || read_upload(&upload)).await;
+            return aside(move || {
+                let _alone = alone;
+                read_upload(&upload)
+            })
+            .await;
         }
         let config = self.config();
         let paths: Vec<PathBuf> =
@@ -235,6 +256,7 @@ impl Dependencies {
             return Err(Error::invalid("ADVISORIES_INVALID", message));
         }
         aside(move || {
+            let _alone = alone;
             let mut feed = Feed::default();
             for path in &paths {
                 feed.read(path, &path.display().to_string(), None)?;
@@ -244,11 +266,15 @@ impl Dependencies {
         .await
     }
 
-    /// What an import would do.
-    async fn situation(&self, id: &str) -> Result<(Feed, Plan)> {
-        let feed = self.read(id).await?;
+    /// What an import would do; by itself the agent takes in only what is newer than what it has.
+    async fn situation(&self, id: &str, newer: bool) -> Result<(Feed, Plan)> {
+        let mut feed = self.read(id).await?;
+        feed.tidy(self.outside.clock.now().as_second());
         let file = self.file()?;
         let before = aside(move || file.read(recorded)).await?;
+        if newer {
+            feed.leave_out(|name, it| before.get(name).is_some_and(|known| !is_newer(it, known)));
+        }
         let mut steps = Vec::new();
         for (name, source) in &feed.sources {
             let known = before.get(name);
@@ -275,7 +301,7 @@ impl Dependencies {
     /// # Errors
     /// Those of [`Self::import`].
     pub async fn plan_import(&self, id: &str) -> Result<Plan> {
-        self.situation(id).await.map(|(_, plan)| plan)
+        self.situation(id, false).await.map(|(_, plan)| plan)
     }
 
     /// Puts an upload, or the configured files, in the place of what was there.
@@ -283,15 +309,23 @@ impl Dependencies {
     /// # Errors
     /// `UPLOAD_NOT_FOUND`, `ADVISORIES_INVALID`, `ADVISORIES_FEWER`, `ADVISORIES_TOO_LARGE`, `ADVISORIES_UNAVAILABLE`,
     /// `PLAN_CHANGED`, `STORAGE_FAILED`: what was there stays.
-    pub async fn import(
+    pub async fn import(&self, id: &str, hash: &str, by: (&str, &str)) -> Result<Vec<SourceView>> {
+        let _alone = self.importing.lock().await;
+        let (feed, plan) = self.situation(id, false).await?;
+        plan.accept(hash)?;
+        let sources = self.put(feed, &plan, by).await?;
+        if let Some(upload) = self.uploads().remove(id) {
+            discard(&upload);
+        }
+        Ok(sources)
+    }
+
+    async fn put(
         &self,
-        id: &str,
-        hash: &str,
+        mut feed: Feed,
+        plan: &Plan,
         (actor, reason): (&str, &str),
     ) -> Result<Vec<SourceView>> {
-        let _alone = self.importing.lock().await;
-        let (mut feed, plan) = self.situation(id).await?;
-        plan.accept(hash)?;
         let now = self.outside.clock.now();
         let told: Vec<String> =
             plan.steps.iter().map(|it| format!("{}: {}", it.target, it.reason)).collect();
@@ -302,7 +336,7 @@ impl Dependencies {
                 .outcome(outcome)
                 .detail(told.join("; "))
         };
-        let (begun, done) = (intent("intent"), intent("ok"));
+        let (begun, done, failed) = (intent("intent"), intent("ok"), intent("failed"));
         self.state.note(begun).await?;
         crate::outside::failpoint::hit("dependencies.before-import");
         for source in feed.sources.values_mut() {
@@ -310,12 +344,13 @@ impl Dependencies {
         }
         let sources = feed.sources.clone();
         let file = self.file()?;
-        aside(move || write(&file, &feed)).await?;
+        if let Err(error) = aside(move || write(&file, &feed)).await {
+            // The error itself is what counts.
+            let _ = self.state.note(failed.detail(error.chain())).await;
+            return Err(error);
+        }
         crate::outside::failpoint::hit("dependencies.after-import");
         self.state.note(done).await?;
-        if let Some(upload) = self.uploads().remove(id) {
-            discard(&upload);
-        }
         Ok(self.view(sources))
     }
 
@@ -328,19 +363,21 @@ impl Dependencies {
         if config.advisories.is_empty() && config.kev.is_none() && config.epss.is_none() {
             return Ok(None);
         }
-        let feed = self.read("").await?;
-        let file = self.file()?;
-        let before = aside(move || file.read(recorded)).await?;
-        let same = feed.sources.iter().all(|(name, source)| {
-            before
-                .get(name)
-                .is_some_and(|it| (&it.digest, it.file_at) == (&source.digest, source.file_at))
-        });
-        if same {
+        let _alone = self.importing.lock().await;
+        let (feed, plan) = self.situation("", true).await?;
+        if feed.sources.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        self.import("", "", ("system:dependencies", "the configured files changed")).await.map(Some)
+        let by = ("system:dependencies", "the configured files changed");
+        self.put(feed, &plan, by).await.map(Some)
     }
+}
+
+/// Whether a source is another one than what is known, and none that was there before it.
+fn is_newer(source: &plan::Source, known: &plan::Source) -> bool {
+    let dates = |it: &plan::Source| (it.newest_at, it.file_at);
+    let other = (&source.digest, source.file_at) != (&known.digest, known.file_at);
+    other && dates(source) >= dates(known)
 }
 
 fn recorded(

@@ -143,11 +143,11 @@ impl Service {
         mut pieces: Streaming<v1::UploadAdvisoriesRequest>,
     ) -> Result<v1::UploadAdvisoriesResponse, Status> {
         let (upload, path) = self.0.upload().await.map_err(to_status)?;
+        // Whatever ends it early leaves nothing.
+        let gone = Gone(path.clone());
         let mut whole =
             tokio::fs::File::create(&path).await.map_err(|it| to_status(no_room(&it)))?;
         let (mut called, mut bytes) = (None, 0_u64);
-        // Whatever ends it early leaves nothing.
-        let gone = Gone(path.clone());
         while let Some(piece) = pieces.message().await? {
             called.get_or_insert_with(|| {
                 let file: String =

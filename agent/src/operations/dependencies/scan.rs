@@ -15,6 +15,9 @@ use super::locked::{Unjudged, collect, is_cargo};
 use super::plan::{self, Ages, DataState, EPSS, KEV, Source, Verdict};
 use crate::error::{Error, Result};
 
+/// A project has so many findings at most.
+const FINDINGS: usize = 10_000;
+
 /// A source as it stands at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceView {
@@ -123,13 +126,14 @@ pub fn scan(
         exploited: is_known(KEV).then_some(&exploited),
         likelihood: is_known(EPSS).then_some(&likelihood),
     };
+    let kev_is_recent = sources.iter().any(|it| it.name == KEV && it.state == DataState::Checked);
     let (mut findings, mut judged) = (Vec::new(), 0);
     let mut lacking = BTreeMap::new();
     for locked in &collected.packages {
         let ecosystem = locked.ecosystem.to_string();
         let source = sources.iter().find(|it| it.name == ecosystem);
         if let Some(source) = source.filter(|it| it.state != DataState::Checked) {
-            lacking.insert(ecosystem.clone(), source.why.clone());
+            lacking.insert(format!("advisories of {ecosystem}"), source.why.clone());
         }
         let name = locked.ecosystem.normalise(&locked.name);
         let advisories: Vec<Advisory> = match reading.package(&ecosystem, &name)? {
@@ -141,7 +145,14 @@ pub fn scan(
         judged += 1;
         let package =
             Package { ecosystem: &locked.ecosystem, name: &name, version: &locked.version };
-        for finding in finding::findings(package, &advisories, known) {
+        for mut finding in finding::findings(package, &advisories, known) {
+            if findings.len() >= FINDINGS {
+                let why = format!("a project has at most {FINDINGS} findings");
+                lacking.insert("what is behind them".to_owned(), why);
+                break;
+            }
+            // An old catalogue knows what was exploited, and not what was not.
+            finding.exploited = finding.exploited.filter(|is| *is || kev_is_recent);
             let ignored = plan::ignored(&finding, &project.ignored, now).cloned();
             let (file, line) = (locked.file.clone(), locked.line);
             findings.push(Found { finding, file, line, ignored });
@@ -150,14 +161,15 @@ pub fn scan(
     if let Some(error) = failed.into_inner() {
         return Err(error);
     }
-    for (ecosystem, why) in lacking {
-        let what = format!("advisories of {ecosystem}");
+    for (what, why) in lacking {
         unjudged.push(Unjudged { what, why, file: String::new(), line: 0 });
     }
     let mut order: Vec<Finding> = findings.iter().map(|it| it.finding.clone()).collect();
     finding::sort(&mut order);
-    let place = |found: &Found| order.iter().position(|it| *it == found.finding);
-    findings.sort_by_cached_key(|it| (it.ignored.is_some(), place(it)));
+    let key = |it: &Finding| (it.package.clone(), it.version.clone(), it.id.clone());
+    let places: BTreeMap<_, usize> = order.iter().map(key).zip(0..).collect();
+    findings
+        .sort_by_cached_key(|it| (it.ignored.is_some(), places.get(&key(&it.finding)).copied()));
     let each = findings.iter().map(|it| (&it.finding, it.ignored.is_some()));
     let verdict = plan::verdict(each, judged, unjudged.len());
     Ok(ProjectScan {

@@ -156,6 +156,35 @@ fn what_a_project_has_locked() {
 }
 
 #[test]
+fn what_is_a_constraint_here_and_required_there_is_both() {
+    let (_folder, found) = collected(
+        &[
+            ("dev.txt", "-c requirements.txt\npytest==8.0\n"),
+            ("requirements.txt", "flask==2.0\n"),
+            ("old.txt", "-c both.txt\nnumpy\n"),
+            ("both.txt", "numpy==1.21 ; python_version < '3.8'\nnumpy==1.26\nflask==9\n"),
+            ("api.txt", "flask\n-r https://example.com/base.txt\n"),
+            ("poetry.lock", "[[package]]\nname = \"a\"\nversion = \"1\"\n"),
+        ],
+        &["dev.txt", "requirements.txt", "old.txt", "api.txt", "poetry.lock"],
+    );
+    let packages: Vec<String> =
+        found.packages.iter().map(|it| format!("{}=={}", it.name, it.version)).collect();
+    assert_eq!(packages, ["pytest==8.0", "flask==2.0", "numpy==1.21", "numpy==1.26"]);
+    let of = |file: &str| found.unjudged.iter().filter(|it| it.file == file).count();
+    // No constraint of another manifest holds, and what is at an address is not known.
+    assert_eq!(of("api.txt"), 2, "{:?}", found.unjudged);
+    assert!(of("poetry.lock") > 0, "it is no file of pip's");
+}
+
+#[test]
+fn a_project_without_an_end_is_cut_off_and_that_is_said() {
+    let many: String = (0..60_000).map(|at| format!("p{at}==1\n")).collect();
+    let (_folder, found) = collected(&[("r.txt", &many)], &["r.txt"]);
+    assert_eq!((found.packages.len(), found.unjudged.len()), (50_000, 1));
+}
+
+#[test]
 fn what_a_crate_has_locked() {
     let lock = "version = 4\n\n[[package]]\nname = \"own\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"time\"\nversion = \"0.1.40\"\n\
                 source = \"registry+https://github.com/rust-lang/crates.io-index\"\n\n[[package]]\nname = \"forked\"\nversion = \"1.0.0\"\n\
@@ -217,12 +246,50 @@ fn a_feed_is_read_whole_or_not_at_all() {
         ("an archive too deep", &deeper),
         ("of a schema to come", newer.as_bytes()),
         ("with a record that is none", &one_bad),
+        ("without a record", &zipped(&[("README.md", b"hello")])),
         ("empty", b""),
         ("something else", b"hello"),
         ("cut JSON", &RECORD.as_bytes()[..50]),
     ] {
         assert_eq!(read(bytes).unwrap_err().code, "ADVISORIES_INVALID", "{what}");
     }
+}
+
+#[test]
+fn what_only_some_records_name_is_no_source_and_no_date_is_still_to_come() {
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..150 {
+        let text = RECORD.replace("PYSEC-1\"", &format!("PYSEC-{at}\""));
+        fs::write(folder.path().join(format!("{at}.json")), text).unwrap();
+    }
+    let stray = RECORD
+        .replace("PYSEC-1\"", "RUSTSEC-1\"")
+        .replace("PyPI", "crates.io")
+        .replace("ECOSYSTEM", "SEMVER")
+        .replace("2026", "2099");
+    fs::write(folder.path().join("stray.json"), stray).unwrap();
+    let other = RECORD.replace("PYSEC-1\"", "GO-1\"").replace("PyPI", "Go");
+    fs::write(folder.path().join("go.json"), other).unwrap();
+    let mut feed = fed(folder.path()).unwrap();
+    assert_eq!(feed.sources.keys().collect::<Vec<_>>(), ["PyPI", "crates.io"]);
+    feed.tidy(1_000);
+    assert_eq!(feed.sources.keys().collect::<Vec<_>>(), ["PyPI"]);
+    assert_eq!(feed.ecosystems.len(), 1);
+    let source = &feed.sources["PyPI"];
+    assert_eq!((source.file_at, source.newest_at), (1_000, Some(1_000)));
+}
+
+#[test]
+fn by_itself_the_agent_takes_in_what_is_newer() {
+    let known = source(100, 50, 10);
+    let of = |file_at, newest_at, digest: &str| {
+        let it = Source { digest: digest.to_owned(), ..source(file_at, newest_at, 10) };
+        super::is_newer(&it, &known)
+    };
+    assert!(!of(100, 50, "d"), "the same");
+    assert!(of(101, 50, "d"), "fetched again");
+    assert!(of(90, 51, "e"), "newer records in a file that was kept");
+    assert!(!of(90, 50, "e") && !of(200, 40, "e"), "older");
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Upload {
         if found.is_dir() {
             return Err(Halt::Usage(format!(
                 "{shown} is a folder: zip it (`zip -r advisories.zip {shown}`) and give the .zip; or put it on the \
-                 agent's host, name it in the agent's configuration (advisories in [[dependencies.project]]), and leave \
+                 agent's host, name it in the agent's configuration (advisories in [dependencies]), and leave \
                  FILE out"
             )));
         }

@@ -74,7 +74,7 @@ fn parenthesised(specifier: &str) -> Option<(&str, usize)> {
 }
 
 /// Where in a specifier its one version is; the inner nothing if it lets in others; nothing at all if it is none.
-#[allow(clippy::option_option)]
+#[allow(clippy::option_option)] // Outer none: it is no specifier.
 fn pinned(specifier: &str) -> Option<Option<std::ops::Range<usize>>> {
     let mut pins = Vec::new();
     let mut at = 0;

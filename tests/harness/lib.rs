@@ -9,9 +9,11 @@
 pub mod acme;
 mod agent;
 pub mod alerts;
+pub mod application;
 pub mod backend;
 pub mod backups;
 pub mod binaries;
+pub mod cargo_application;
 pub mod cargo_registry;
 pub mod certificates;
 mod client;

@@ -46,6 +46,7 @@ mod database_tls;
 mod database_versions;
 mod demo;
 mod dependencies;
+mod dependencies_harness;
 mod docs;
 mod emergency;
 mod experiments;

@@ -122,6 +122,7 @@ impl Application {
     pub fn uv(&self) -> Command {
         let mut command = Command::new(foreign("python/bin/uv"));
         command.current_dir(self.root()).stdin(Stdio::null());
+        forget(&mut command, "UV_");
         command
     }
 
@@ -269,6 +270,15 @@ fn interpreter() -> PathBuf {
     let mut python = Command::new(foreign("python/bin/python"));
     let output = said(python.args(["-c", "import sys; print(sys._base_executable)"]));
     String::from_utf8_lossy(&output.stdout).trim().into()
+}
+
+/// Has a command not know of the variables of this process whose names start so.
+pub(crate) fn forget(command: &mut Command, prefix: &str) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::application::{copy, said};
+use crate::application::{copy, forget, said};
 use crate::cargo_registry::{CargoRegistry, Crate, Published};
 
 /// A version of `ours-a`, which the program needs, with what it requires of `ours-b`.
@@ -65,12 +65,8 @@ impl CargoApplication {
     pub fn cargo(&self) -> Command {
         let mut command = Command::new("cargo");
         command.current_dir(self.root()).stdin(Stdio::null());
-        for (name, _) in std::env::vars_os() {
-            // What runs tests sets these for whatever they start.
-            if name.to_str().is_some_and(|name| name.starts_with("CARGO")) {
-                command.env_remove(name);
-            }
-        }
+        // What runs tests sets these for whatever they start.
+        forget(&mut command, "CARGO");
         command.env("CARGO_HOME", self.home());
         command
     }

@@ -14,6 +14,9 @@ use crate::tables::breakers::{Breakers, BreakersBookkeeping, BreakersWriting};
 use crate::tables::care::{Care, CareWriting};
 use crate::tables::certificates::{Certificates, CertificatesBookkeeping, CertificatesWriting};
 use crate::tables::configs::{Configs, ConfigsWriting};
+use crate::tables::dependencies::{
+    DependencyStates, DependencyStatesBookkeeping, DependencyStatesWriting,
+};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::experiments::{Experiments, ExperimentsWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
@@ -111,6 +114,11 @@ impl<'t> Reading<'t> {
     /// The managed certificates.
     pub fn certificates(&self) -> Certificates<'t> {
         Certificates::new(self.source)
+    }
+
+    /// What was done for dependencies.
+    pub fn dependencies(&self) -> DependencyStates<'t> {
+        DependencyStates::new(self.source)
     }
 
     /// What was done for databases.
@@ -237,6 +245,11 @@ impl<'t> Writing<'t> {
         CertificatesWriting::new(self.sink)
     }
 
+    /// What was done for dependencies.
+    pub fn dependencies(&self) -> DependencyStatesWriting<'t> {
+        DependencyStatesWriting::new(self.sink)
+    }
+
     /// What was done for databases.
     pub fn care(&self) -> CareWriting<'t> {
         CareWriting::new(self.sink)
@@ -288,7 +301,7 @@ impl<'t> Deref for Writing<'t> {
 
 /// An unaudited write transaction for a closed list of records: run steps, the request to cancel
 /// a run, job marks, request ids, what health checks went through, alerts and their way, what is usual
-/// behind breakers. See [`Store::bookkeep`](crate::Store::bookkeep).
+/// behind breakers, how long vulnerabilities have been known. See [`Store::bookkeep`](crate::Store::bookkeep).
 pub struct Bookkeeping<'t> {
     reading: Reading<'t>,
     sink: Sink<'t>,
@@ -323,6 +336,11 @@ impl<'t> Bookkeeping<'t> {
     /// What is usual for the operations behind circuit breakers.
     pub fn breakers(&self) -> BreakersBookkeeping<'t> {
         BreakersBookkeeping::new(self.sink)
+    }
+
+    /// How long vulnerabilities have been known.
+    pub fn dependencies(&self) -> DependencyStatesBookkeeping<'t> {
+        DependencyStatesBookkeeping::new(self.sink)
     }
 
     /// When CAs are asked again.

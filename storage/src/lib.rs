@@ -66,6 +66,11 @@ pub use tables::certificates::{
     DeployingRecord, GenerationRecord, OrderRecord, PinRecord, RenewalRecord,
 };
 pub use tables::configs::{ConfigGeneration, Configs, ConfigsWriting, KEPT_GENERATIONS};
+pub use tables::dependencies::{
+    ChangeRecord, DependencyReleaseRecord, DependencyStates, DependencyStatesBookkeeping,
+    DependencyStatesWriting, IgnoredFindingRecord, UpdateRecord, UpdateState,
+    VulnerabilityClockRecord,
+};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
 pub use tables::experiments::{
     ConclusionRecord, ExperimentRecord, Experiments, ExperimentsWriting, RulesRecord, TrialRecord,

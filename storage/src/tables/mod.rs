@@ -7,6 +7,7 @@ pub(crate) mod breakers;
 pub(crate) mod care;
 pub(crate) mod certificates;
 pub(crate) mod configs;
+pub(crate) mod dependencies;
 pub(crate) mod emergency;
 pub(crate) mod experiments;
 pub(crate) mod health;

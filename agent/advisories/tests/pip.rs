@@ -62,8 +62,9 @@ fn files_are_what_pip_takes_them_for() {
 
         // A file of which each pin is moved is the same file but for the versions and hashes.
         let pins = expected.iter().filter(|row| row.1 == "pin");
-        let moves: Vec<Move> =
-            pins.map(|row| Move { line: row.0, version: "9.9".to_owned() }).collect();
+        let moves: Vec<Move> = pins
+            .map(|row| Move { line: row.0, version: "9.9".to_owned(), hashes: Vec::new() })
+            .collect();
         let written = rows(&rewrite(&text, &moves).unwrap());
         assert_eq!(written.len(), expected.len(), "{text:?}");
         for (new, old) in written.iter().zip(&expected) {

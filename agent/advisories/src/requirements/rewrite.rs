@@ -14,6 +14,8 @@ pub struct Move {
     pub line: usize,
     /// The version that it is to have.
     pub version: String,
+    /// The hashes that it is to have where it had some, such as `sha256:2ae6...`; none: it has none then.
+    pub hashes: Vec<String>,
 }
 
 /// Why a file was not rewritten. Nothing is rewritten in part.
@@ -33,8 +35,8 @@ pub enum NotRewritten {
     Parted(usize),
 }
 
-/// The file with other versions for some of its pins, and without the hashes of these, which are those of the old
-/// archives. All else, comments and line endings too, stays byte for byte.
+/// The file with other versions for some of its pins, and other hashes for these, since the old
+/// ones are those of the old archives. All else, comments and line endings too, stays byte for byte.
 ///
 /// # Errors
 ///
@@ -42,7 +44,7 @@ pub enum NotRewritten {
 /// replaced as a whole.
 pub fn rewrite(text: &str, moves: &[Move]) -> Result<String, NotRewritten> {
     let lines = logical::lines(text);
-    let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
+    let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     for (at, wanted) in moves.iter().enumerate() {
         let line = wanted.line;
         if moves.iter().take(at).any(|other| other.line == line) {
@@ -61,16 +63,24 @@ pub fn rewrite(text: &str, moves: &[Move]) -> Result<String, NotRewritten> {
         if old.len() != places.version.len() {
             return Err(NotRewritten::Parted(line));
         }
-        edits.push((old, version));
-        let hashes = places.hashes.iter();
-        edits.extend(hashes.map(|place| (logical.end(place.start)..logical.end(place.end), "")));
+        edits.push((old, version.to_owned()));
+        let mut new = wanted.hashes.as_slice();
+        for place in &places.hashes {
+            let place = logical.end(place.start)..logical.end(place.end);
+            // As the first one was written, so are all of the new ones.
+            let blanks = text.get(place.clone()).and_then(|old| old.split_once("--hash"));
+            let blanks = blanks.map_or(" ", |(blanks, _)| blanks);
+            let hashes = new.iter().map(|hash| format!("{blanks}--hash={hash}"));
+            edits.push((place, hashes.collect()));
+            new = &[];
+        }
     }
     edits.sort_by_key(|(place, _)| place.start);
     let mut written = String::with_capacity(text.len());
     let mut from = 0;
     for (place, new) in edits {
         written.push_str(text.get(from..place.start).unwrap_or_default());
-        written.push_str(new);
+        written.push_str(&new);
         from = place.end;
     }
     written.push_str(text.get(from..).unwrap_or_default());

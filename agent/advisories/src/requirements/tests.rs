@@ -155,14 +155,30 @@ fn lines_have_their_numbers() {
 #[test]
 fn rewrites_a_version_and_nothing_else() {
     let moves = [(10, "1.1"), (4, "3.2.25"), (8, "1.24.4+x")];
-    let moves = moves.map(|(line, version)| Move { line, version: version.to_owned() });
+    let moves =
+        moves.map(|(line, version)| Move { line, version: version.to_owned(), hashes: Vec::new() });
     let expected = "# made by hand\r\n--index-url https://u:p@h/simple\r\n\r\nDjango==3.2.25 ; python_version < '3'\r\n    # via a\r\n\
         numpy[x] == 1.24.4+x  # why\nbroken==\nb==1.1 --global-option=\"--x y\" # end";
     assert_eq!(rewrite(FILE, &moves).as_deref(), Ok(expected));
     assert_eq!(rewrite(FILE, &[]).as_deref(), Ok(FILE));
     let continued = "a==1 --hash=sha256:aa \\\n    # via b\n\\\nc==1\n";
-    let moves = [Move { line: 1, version: "2".to_owned() }];
+    let moves = [Move { line: 1, version: "2".to_owned(), hashes: Vec::new() }];
     assert_eq!(rewrite(continued, &moves).as_deref(), Ok("a==2 \\\n    # via b\n\\\nc==1\n"));
+}
+
+#[test]
+fn new_hashes_are_written_as_the_old_ones_were() {
+    let text = "a==1 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via b\nb==1\n";
+    let moved = |line, hashes: &[&str]| {
+        let hashes = hashes.iter().map(|it| (*it).to_owned()).collect();
+        rewrite(text, &[Move { line, version: "2".to_owned(), hashes }]).unwrap()
+    };
+    let three = "a==2 \\\n    --hash=sha256:cc \\\n    --hash=sha256:dd \\\n    --hash=sha256:ee\n    # via b\nb==1\n";
+    assert_eq!(moved(1, &["sha256:cc", "sha256:dd", "sha256:ee"]), three);
+    let one = "a==2 \\\n    --hash=sha256:cc\n    # via b\nb==1\n";
+    assert_eq!(moved(1, &["sha256:cc"]), one);
+    // Where there was none, none is wanted.
+    assert!(moved(5, &["sha256:cc"]).ends_with("\nb==2\n"));
 }
 
 #[test]
@@ -178,11 +194,15 @@ fn what_is_not_rewritten() {
     ] {
         let moves: Vec<Move> = moves
             .iter()
-            .map(|(line, version)| Move { line: *line, version: (*version).to_owned() })
+            .map(|(line, version)| Move {
+                line: *line,
+                version: (*version).to_owned(),
+                hashes: Vec::new(),
+            })
             .collect();
         assert_eq!(rewrite(FILE, &moves), Err(expected), "{moves:?}");
     }
-    let parted = [Move { line: 1, version: "2".to_owned() }];
+    let parted = [Move { line: 1, version: "2".to_owned(), hashes: Vec::new() }];
     assert_eq!(rewrite("a==1.\\\n0", &parted), Err(NotRewritten::Parted(1)));
 }
 
@@ -222,7 +242,7 @@ proptest! {
         let before = read(&text);
         let pins: Vec<&Entry> = before.iter().filter(|entry| matches!(entry.item, Item::Pin(_))).collect();
         let moved: Vec<&Entry> = pins.into_iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1).map(|(_, pin)| pin).collect();
-        let moves: Vec<Move> = moved.iter().map(|pin| Move { line: pin.line, version: "77.7".to_owned() }).collect();
+        let moves: Vec<Move> = moved.iter().map(|pin| Move { line: pin.line, version: "77.7".to_owned(), hashes: Vec::new() }).collect();
         let written = rewrite(&text, &moves).unwrap();
 
         // What is expected, by lines: a moved pin is one line, without its hashes.
@@ -253,9 +273,9 @@ proptest! {
     #[test]
     fn nothing_panics(text in "\\PC{0,60}|([a-z=<>;@\\[\\]()!,.#\\\\ \n\r'\"é:/-]|==1|--hash|sha256:a){0,40}", line in 0..5_usize) {
         for entry in read(&text) {
-            let moved = rewrite(&text, &[Move { line: entry.line, version: "9".to_owned() }]);
+            let moved = rewrite(&text, &[Move { line: entry.line, version: "9".to_owned(), hashes: Vec::new() }]);
             prop_assert!(moved.is_ok() || !matches!(entry.item, Item::Pin(_)) || moved == Err(NotRewritten::Parted(entry.line)));
         }
-        let _ = rewrite(&text, &[Move { line, version: text.clone() }]);
+        let _ = rewrite(&text, &[Move { line, version: text.clone(), hashes: Vec::new() }]);
     }
 }

@@ -25,7 +25,7 @@ use crate::operations::database::directory::Directory;
 use crate::operations::database::kill::Sessions;
 use crate::operations::database::remedies::{CancelQuery, ResetConnections};
 use crate::operations::database::{self, Databases};
-use crate::operations::dependencies::Dependencies;
+use crate::operations::dependencies::{self, Dependencies};
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health, Latencies};
 use crate::operations::logs::Logs;
@@ -58,7 +58,7 @@ use genesis_storage::EmergencyRecord;
 mod run;
 mod start;
 
-use start::{history_first, identify, open_state};
+use start::{history_first, identify, open_state, tell_systemd};
 
 /// What runs may take to reach a safe point when the agent stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -162,6 +162,7 @@ impl Agent {
         let baseline_metrics = baselines::Metrics::register(&mut registry);
         let experiment_metrics = experiments::Metrics::register(&mut registry);
         let matrix_metrics = matrices::Metrics::register(&mut registry);
+        let dependency_metrics = dependencies::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
         let certificate_metrics = certificates::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
@@ -255,8 +256,12 @@ impl Agent {
             (config.matrices.clone(), places.series()),
             (matrix_metrics, bell.clone()),
         )?;
-        let (known, wanted) = (places.advisories(), config.dependencies.clone());
-        let dependencies = Dependencies::open(state.clone(), outside.clone(), wanted, &known);
+        let dependencies = Dependencies::open(
+            (state.clone(), outside.clone(), runs.clone()),
+            config.dependencies.clone(),
+            (&places.advisories(), places.state.clone()),
+            (dependency_metrics, bell.clone()),
+        );
         let listeners = Listeners::bind(Addresses {
             socket: &places.socket,
             group: &config.agent.operator_group,
@@ -365,6 +370,7 @@ impl Agent {
             Arc::clone(&baselines) as Arc<dyn Source>,
             Arc::clone(&experiments) as Arc<dyn Source>,
             Arc::clone(&matrices) as Arc<dyn Source>,
+            Arc::clone(&dependencies) as Arc<dyn Source>,
             Arc::clone(&database) as Arc<dyn Source>,
             Arc::clone(&backup) as Arc<dyn Source>,
             Arc::new(certificates::Told(Arc::clone(&certificates))),
@@ -429,7 +435,7 @@ impl Agent {
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
             matrices: Arc::clone(&matrices),
-            dependencies,
+            dependencies: Arc::clone(&dependencies),
             database: database::rpc::Service { databases: Arc::clone(&database), sessions },
             backup,
             certificates: Arc::clone(&certificates),
@@ -463,6 +469,7 @@ impl Agent {
             tokio::spawn(baselines.serve()),
             tokio::spawn(experiments.serve()),
             tokio::spawn(matrices.serve()),
+            tokio::spawn(dependencies.serve()),
             tokio::spawn(Arc::clone(&certificates).serve()),
             tokio::spawn(scheduler.serve()),
             tokio::spawn(vitals.serve()),
@@ -486,11 +493,4 @@ impl Agent {
             _lock: lock,
         })
     }
-}
-
-/// Tells systemd that the checks go round, where it wants to know, and how soon it wants to know again.
-fn tell_systemd() -> Option<Duration> {
-    let wanted = sd_notify::watchdog_enabled()?;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-    Some(wanted / 2)
 }

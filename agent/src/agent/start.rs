@@ -1,6 +1,7 @@
 //! What comes first when an agent starts: its state is opened, the host identified, and what a crash cut off settled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use genesis_storage::{Identity, Intent, Options, Store};
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use crate::operations::baselines;
 use crate::operations::baselines::job::RecalculationTable;
 use crate::operations::certificates::job::RenewTable;
 use crate::operations::database::job::CareTable;
+use crate::operations::dependencies::update::settle;
 use crate::operations::experiments::job::UpkeepTable;
 use crate::operations::health::{self, RemediationTable};
 use crate::operations::logs::HostIdentity;
@@ -100,7 +102,7 @@ pub(super) async fn history_first(
         baselines: _,
         experiments: _,
         matrices: _,
-        dependencies: _,
+        dependencies,
         database,
         backup,
         certificates: _,
@@ -116,6 +118,7 @@ pub(super) async fn history_first(
     state.note(intent).await?;
     config.record("system:agent", "start").await?;
     backup.settle().await?;
+    dependencies.settle().await?;
     let mut tables: Vec<Arc<dyn Reconcile>> = vec![
         Arc::new(backup::MakeTable(Arc::clone(backup))),
         Arc::new(backup::VerifyTable),
@@ -133,8 +136,16 @@ pub(super) async fn history_first(
         Arc::new(UpdateTable(matrices::UPDATE)),
         Arc::new(UpdateTable(matrices::UPKEEP)),
     ];
+    tables.extend(settle::Table::each(dependencies));
     let actions = health::run_kinds().into_iter();
     tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));
     runs.reconcile(&tables).await?;
     Ok(())
+}
+
+/// Tells systemd that the checks go round, where it wants to know, and how soon it wants to know again.
+pub(super) fn tell_systemd() -> Option<Duration> {
+    let wanted = sd_notify::watchdog_enabled()?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    Some(wanted / 2)
 }

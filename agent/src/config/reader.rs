@@ -310,7 +310,7 @@ impl<'a> Section<'a> {
     /// A table below this one; present or not, it can be read, so that defaults and documentation come of it.
     pub fn table(&self, key: &'static str) -> Section<'a> {
         let path = self.key_path(key);
-        let _ = writeln!(self.record.effective.borrow_mut(), "\n[{path}]");
+        let _ = writeln!(self.record.effective.borrow_mut(), "\n[{}]", without_indexes(&path));
         self.child(key, path)
     }
 

@@ -360,7 +360,9 @@ impl Rollback for ConfigComponent {
         };
         let (actor, reason) = (intent.actor.clone(), format!("rollback to generation {}", to.id));
         self.0.state.note(intent.outcome("intent")).await?;
-        let written = tokio::task::spawn_blocking(move || replace(&path, &wanted.text)).await;
+        let written =
+            tokio::task::spawn_blocking(move || files::replace(&path, wanted.text.as_bytes()))
+                .await;
         written.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
             Error::unavailable("CONFIG_NOT_WRITABLE", "the configuration file can't be written")
                 .caused_by(error)
@@ -381,23 +383,6 @@ impl Rollback for ConfigComponent {
         }
         Ok(format!("{} and the running configuration have sha256 {}", path.display(), to.digest))
     }
-}
-
-/// Replaces a file's text durably, keeping its mode and owner.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::MetadataExt;
-
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let old = std::fs::metadata(path)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(old.permissions())?;
-    // Only root can give a file away; for others it is theirs already or the folder says who may read it.
-    let _ = std::os::unix::fs::chown(file.path(), Some(old.uid()), Some(old.gid()));
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    files::sync_folder_of(path)
 }
 
 #[cfg(test)]

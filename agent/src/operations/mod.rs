@@ -94,6 +94,7 @@ impl Operations {
         stances.extend(baselines::job::RUN_KINDS);
         stances.extend(experiments::job::RUN_KINDS);
         stances.extend(matrices::job::RUN_KINDS);
+        stances.extend(dependencies::job::RUN_KINDS);
         stances.extend(health::run_kinds());
         stances.extend(backup::RUN_KINDS);
         stances.extend(certificates::RUN_KINDS);

@@ -273,6 +273,34 @@ fn open_idle(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
+/// What [`replace`] writes begins with that, until it is whole.
+pub const REPLACING: &str = ".genesis-new-";
+
+/// Replaces a file's content in one step, keeping its mode and owner; a file that is not there is made. Durable when it
+/// returns.
+///
+/// # Errors
+/// When it can't be written: what was there stays.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::with_prefix_in(REPLACING, folder)?;
+    file.write_all(content)?;
+    match fs::metadata(path) {
+        Ok(old) => {
+            file.as_file().set_permissions(old.permissions())?;
+            // Only root can give a file away; for others it is theirs already or the folder says who may read it.
+            let _ = std::os::unix::fs::chown(file.path(), Some(old.uid()), Some(old.gid()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_folder_of(path)
+}
+
 /// Device and inode of an open file.
 ///
 /// # Errors

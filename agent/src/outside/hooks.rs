@@ -97,6 +97,8 @@ pub struct Ran {
     pub succeeded: bool,
     /// What it printed.
     pub stdout: Vec<u8>,
+    /// What it complained of.
+    pub stderr: Vec<u8>,
     /// How it ended, and its last complaint.
     pub said: String,
 }
@@ -184,7 +186,7 @@ impl Running {
     pub async fn end(mut self) -> Result<Ran> {
         let (status, stdout, stderr) = self.ended().await?;
         let said = format!("{} ended with {status}: {}", self.shown, complaint(&stderr));
-        Ok(Ran { succeeded: status.success(), stdout, said })
+        Ok(Ran { succeeded: status.success(), stdout, stderr, said })
     }
 
     async fn ended(&mut self) -> Result<(ExitStatus, Vec<u8>, Vec<u8>)> {

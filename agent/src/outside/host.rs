@@ -302,6 +302,16 @@ pub fn user_id(name: &str) -> Option<u32> {
     third_field("/etc/passwd", name)
 }
 
+/// The user and group of this name, as /etc/passwd has them.
+pub fn owner(name: &str) -> Option<(u32, u32)> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [user, _, id, group, ..] = fields.as_slice() else { return None };
+        (*user == name).then(|| Some((id.parse().ok()?, group.parse().ok()?))).flatten()
+    })
+}
+
 /// The id of the group of this name, as /etc/group has it.
 pub fn group_id(name: &str) -> Option<u32> {
     third_field("/etc/group", name)

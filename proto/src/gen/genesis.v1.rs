@@ -79,6 +79,39 @@ impl Role {
         }
     }
 }
+/// Whether something is as it should be. Unknown is never a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Truth {
+    Unspecified = 0,
+    Pass = 1,
+    Fail = 2,
+    Unknown = 3,
+}
+impl Truth {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRUTH_UNSPECIFIED",
+            Self::Pass => "TRUTH_PASS",
+            Self::Fail => "TRUTH_FAIL",
+            Self::Unknown => "TRUTH_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRUTH_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRUTH_PASS" => Some(Self::Pass),
+            "TRUTH_FAIL" => Some(Self::Fail),
+            "TRUTH_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStatusRequest {}
 /// One page about one host.
@@ -7991,39 +8024,6 @@ pub struct ListCareResponse {
     #[prost(message, repeated, tag = "1")]
     pub care: ::prost::alloc::vec::Vec<Care>,
 }
-/// Whether something is as it should be. Unknown is never a pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Truth {
-    Unspecified = 0,
-    Pass = 1,
-    Fail = 2,
-    Unknown = 3,
-}
-impl Truth {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "TRUTH_UNSPECIFIED",
-            Self::Pass => "TRUTH_PASS",
-            Self::Fail => "TRUTH_FAIL",
-            Self::Unknown => "TRUTH_UNKNOWN",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "TRUTH_UNSPECIFIED" => Some(Self::Unspecified),
-            "TRUTH_PASS" => Some(Self::Pass),
-            "TRUTH_FAIL" => Some(Self::Fail),
-            "TRUTH_UNKNOWN" => Some(Self::Unknown),
-            _ => None,
-        }
-    }
-}
 /// What kind of database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -15672,7 +15672,7 @@ pub struct GetDependenciesResponse {
     #[prost(message, repeated, tag = "2")]
     pub sources: ::prost::alloc::vec::Vec<DataSource>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DependencyProject {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -15680,6 +15680,374 @@ pub struct DependencyProject {
     pub root: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "3")]
     pub manifests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// By which it is updated, where nobody says another one.
+    #[prost(enumeration = "UpdateStrategy", tag = "4")]
+    pub strategy: i32,
+    /// Whether it can be updated, and rolled back.
+    #[prost(bool, tag = "5")]
+    pub managed: bool,
+    /// What is not, and why, where it can't be.
+    #[prost(string, tag = "6")]
+    pub unmanaged_why: ::prost::alloc::string::String,
+    /// What is in service; not set: nothing that the agent knows of.
+    #[prost(message, optional, tag = "7")]
+    pub current: ::core::option::Option<DependencyRelease>,
+    /// Those that can be gone back to, newest first, with the current one.
+    #[prost(message, repeated, tag = "8")]
+    pub releases: ::prost::alloc::vec::Vec<DependencyRelease>,
+    /// Whether what runs is what is installed, and that what is locked. FAIL: install or restart it.
+    #[prost(enumeration = "Truth", tag = "9")]
+    pub in_memory: i32,
+    /// Why, in words.
+    #[prost(string, tag = "10")]
+    pub in_memory_why: ::prost::alloc::string::String,
+    /// Packages that are installed in another version than is locked.
+    #[prost(message, repeated, tag = "11")]
+    pub differences: ::prost::alloc::vec::Vec<InstalledDifference>,
+    /// Processes that still run what was replaced.
+    #[prost(message, repeated, tag = "12")]
+    pub stale_processes: ::prost::alloc::vec::Vec<StaleProcess>,
+    /// The update going on, by its run.
+    #[prost(string, tag = "13")]
+    pub running: ::prost::alloc::string::String,
+    /// As of the last look by the agent itself. UNSPECIFIED: there was none yet.
+    #[prost(enumeration = "ScanVerdict", tag = "14")]
+    pub verdict: i32,
+    #[prost(message, optional, tag = "15")]
+    pub scanned_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Vulnerabilities that are not ignored, as of then, by severity.
+    #[prost(message, repeated, tag = "16")]
+    pub vulnerabilities: ::prost::alloc::vec::Vec<SeverityCount>,
+    /// What was said of findings by IgnoreFinding, whether or not it still holds.
+    #[prost(message, repeated, tag = "17")]
+    pub ignored: ::prost::alloc::vec::Vec<IgnoredFinding>,
+}
+/// How many vulnerabilities of a severity there are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeverityCount {
+    #[prost(enumeration = "VulnerabilitySeverity", tag = "1")]
+    pub severity: i32,
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+}
+/// A package that is installed in another version than is locked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstalledDifference {
+    #[prost(string, tag = "1")]
+    pub package: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub locked: ::prost::alloc::string::String,
+    /// Empty: it is not installed.
+    #[prost(string, tag = "3")]
+    pub installed: ::prost::alloc::string::String,
+}
+/// A process that runs what was replaced.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaleProcess {
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// Its program and arguments, cut.
+    #[prost(string, tag = "2")]
+    pub command: ::prost::alloc::string::String,
+    /// How one can tell.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+}
+/// A finding that somebody wants not to hear of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IgnoredFinding {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub ignored: ::core::option::Option<Ignored>,
+    /// Whether it still holds.
+    #[prost(bool, tag = "3")]
+    pub in_force: bool,
+}
+/// A package that an update changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PackageChange {
+    #[prost(string, tag = "1")]
+    pub package: ::prost::alloc::string::String,
+    /// Empty: it was not there.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    /// Empty: it will not be there.
+    #[prost(string, tag = "3")]
+    pub to: ::prost::alloc::string::String,
+    #[prost(enumeration = "VersionChange", tag = "4")]
+    pub change: i32,
+    /// The findings of the old version that the new one does not have.
+    #[prost(string, repeated, tag = "5")]
+    pub fixes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckDependenciesRequest {
+    /// Empty: all that can be updated.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    #[prost(enumeration = "UpdateStrategy", tag = "2")]
+    pub strategy: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckDependenciesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub projects: ::prost::alloc::vec::Vec<ProjectCheck>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProjectCheck {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    #[prost(enumeration = "UpdateStrategy", tag = "2")]
+    pub strategy: i32,
+    #[prost(message, repeated, tag = "3")]
+    pub changes: ::prost::alloc::vec::Vec<PackageChange>,
+    /// Versions that no strategy but "aggressive" would take.
+    #[prost(message, repeated, tag = "4")]
+    pub beyond: ::prost::alloc::vec::Vec<PackageChange>,
+    /// What is not updated, and why.
+    #[prost(message, repeated, tag = "5")]
+    pub unmanaged: ::prost::alloc::vec::Vec<Unjudged>,
+    /// Vulnerabilities that stay with this strategy, by their names.
+    #[prost(message, repeated, tag = "6")]
+    pub remaining: ::prost::alloc::vec::Vec<DependencyFinding>,
+    /// Set: it could not be found out; the rest is empty.
+    #[prost(string, tag = "7")]
+    pub error: ::prost::alloc::string::String,
+    /// Why, as a code.
+    #[prost(string, tag = "8")]
+    pub error_code: ::prost::alloc::string::String,
+    /// How long a version has to be out before it is taken; 0: any.
+    #[prost(message, optional, tag = "9")]
+    pub min_release_age: ::core::option::Option<::prost_types::Duration>,
+    /// Whether the tool could hold to that.
+    #[prost(bool, tag = "10")]
+    pub age_checked: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateDependenciesRequest {
+    /// Empty: the only one.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    #[prost(enumeration = "UpdateStrategy", tag = "2")]
+    pub strategy: i32,
+    /// Of the plan to carry out. Empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateDependenciesResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollBackDependenciesRequest {
+    /// Empty: the only one.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// Where to; 0: the one before the current.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// Of the plan to carry out. Empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollBackDependenciesResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDependencyUpdatesRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// At most so many; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDependencyUpdatesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub updates: ::prost::alloc::vec::Vec<DependencyUpdate>,
+}
+/// An update, or a rollback, that was tried.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DependencyUpdate {
+    /// Its run.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub project: ::prost::alloc::string::String,
+    /// Not set: a rollback.
+    #[prost(enumeration = "UpdateStrategy", tag = "3")]
+    pub strategy: i32,
+    #[prost(enumeration = "UpdateState", tag = "4")]
+    pub state: i32,
+    /// The release that was in service before; 0: none that was known.
+    #[prost(uint64, tag = "5")]
+    pub from_generation: u64,
+    /// The one that it made, or went back to; 0: it did not come to that.
+    #[prost(uint64, tag = "6")]
+    pub to_generation: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub changes: ::prost::alloc::vec::Vec<PackageChange>,
+    /// What went wrong: a code, and in words. Empty: nothing.
+    #[prost(string, tag = "8")]
+    pub error_code: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub error: ::prost::alloc::string::String,
+    /// The step in which it did.
+    #[prost(enumeration = "UpdateState", tag = "10")]
+    pub failed_in: i32,
+    #[prost(message, optional, tag = "11")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "12")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "13")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub reason: ::prost::alloc::string::String,
+    /// The service has still to be restarted with what is in service now.
+    #[prost(bool, tag = "15")]
+    pub restart_owed: bool,
+    /// The last lines of what its tests said.
+    #[prost(string, tag = "16")]
+    pub test_output: ::prost::alloc::string::String,
+    /// Of an exploited vulnerability: no window, and no age of releases, was waited for.
+    #[prost(bool, tag = "17")]
+    pub exploited: bool,
+}
+/// Something that can be in service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DependencyRelease {
+    /// Small integers that only grow.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Its folder.
+    #[prost(string, tag = "2")]
+    pub folder: ::prost::alloc::string::String,
+    /// Names what it locks.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub packages: u32,
+    #[prost(message, optional, tag = "5")]
+    pub made_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last came into service.
+    #[prost(message, optional, tag = "6")]
+    pub deployed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The run that made it; empty: it was there before the agent.
+    #[prost(string, tag = "7")]
+    pub update_id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "8")]
+    pub current: bool,
+    /// It was in service, and watched for as long as is configured.
+    #[prost(bool, tag = "9")]
+    pub proven: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IgnoreFindingRequest {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// Any of its names.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// It is heard of again then.
+    #[prost(message, optional, tag = "3")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of the plan to carry out. Empty: whatever the plan is now.
+    #[prost(string, tag = "4")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IgnoreFindingResponse {
+    #[prost(message, optional, tag = "1")]
+    pub ignored: ::core::option::Option<IgnoredFinding>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnignoreFindingRequest {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Of the plan to carry out. Empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnignoreFindingResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListVulnerabilityClocksRequest {
+    /// Empty: all.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// Those whose post-mortem is closed too.
+    #[prost(bool, tag = "2")]
+    pub closed_too: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListVulnerabilityClocksResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub clocks: ::prost::alloc::vec::Vec<VulnerabilityClock>,
+}
+/// Since when a vulnerability that is critical or exploited is known here, and until when what is to be done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VulnerabilityClock {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub package: ::prost::alloc::string::String,
+    #[prost(enumeration = "VulnerabilitySeverity", tag = "4")]
+    pub severity: i32,
+    #[prost(bool, tag = "5")]
+    pub exploited: bool,
+    #[prost(enumeration = "ClockState", tag = "6")]
+    pub state: i32,
+    #[prost(message, optional, tag = "7")]
+    pub first_seen_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How long it has been known, by a clock that steps of the host's time don't move.
+    #[prost(message, optional, tag = "8")]
+    pub elapsed: ::core::option::Option<::prost_types::Duration>,
+    /// It is to be mended within that.
+    #[prost(message, optional, tag = "9")]
+    pub mend_within: ::core::option::Option<::prost_types::Duration>,
+    /// And its post-mortem written within that.
+    #[prost(message, optional, tag = "10")]
+    pub postmortem_within: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "11")]
+    pub mended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "12")]
+    pub closed_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "13")]
+    pub closed_by: ::prost::alloc::string::String,
+    /// Where the post-mortem is, or what it says.
+    #[prost(string, tag = "14")]
+    pub note: ::prost::alloc::string::String,
+    /// Whether it was mended in time.
+    #[prost(enumeration = "Truth", tag = "15")]
+    pub in_time: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClosePostmortemRequest {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// Any of its names.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Where the post-mortem is, or what it says.
+    #[prost(string, tag = "3")]
+    pub note: ::prost::alloc::string::String,
+    /// Of the plan to carry out. Empty: whatever the plan is now.
+    #[prost(string, tag = "4")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClosePostmortemResponse {
+    #[prost(message, optional, tag = "1")]
+    pub clock: ::core::option::Option<VulnerabilityClock>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadAdvisoriesRequest {
@@ -15864,6 +16232,191 @@ impl VulnerabilitySeverity {
             "VULNERABILITY_SEVERITY_MEDIUM" => Some(Self::Medium),
             "VULNERABILITY_SEVERITY_HIGH" => Some(Self::High),
             "VULNERABILITY_SEVERITY_CRITICAL" => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}
+/// How much an update may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UpdateStrategy {
+    /// As the project is configured.
+    Unspecified = 0,
+    /// X.Y stays; only patches.
+    Conservative = 1,
+    /// X stays; of 0.Y, Y stays.
+    Moderate = 2,
+    /// Anything newer.
+    Aggressive = 3,
+    /// Only what is vulnerable, to the smallest version that is not.
+    Security = 4,
+}
+impl UpdateStrategy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "UPDATE_STRATEGY_UNSPECIFIED",
+            Self::Conservative => "UPDATE_STRATEGY_CONSERVATIVE",
+            Self::Moderate => "UPDATE_STRATEGY_MODERATE",
+            Self::Aggressive => "UPDATE_STRATEGY_AGGRESSIVE",
+            Self::Security => "UPDATE_STRATEGY_SECURITY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "UPDATE_STRATEGY_UNSPECIFIED" => Some(Self::Unspecified),
+            "UPDATE_STRATEGY_CONSERVATIVE" => Some(Self::Conservative),
+            "UPDATE_STRATEGY_MODERATE" => Some(Self::Moderate),
+            "UPDATE_STRATEGY_AGGRESSIVE" => Some(Self::Aggressive),
+            "UPDATE_STRATEGY_SECURITY" => Some(Self::Security),
+            _ => None,
+        }
+    }
+}
+/// What a change of version is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VersionChange {
+    Unspecified = 0,
+    Patch = 1,
+    Minor = 2,
+    Major = 3,
+    Downgrade = 4,
+    /// It was not there before.
+    Added = 5,
+    /// It is not needed any more.
+    Removed = 6,
+}
+impl VersionChange {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VERSION_CHANGE_UNSPECIFIED",
+            Self::Patch => "VERSION_CHANGE_PATCH",
+            Self::Minor => "VERSION_CHANGE_MINOR",
+            Self::Major => "VERSION_CHANGE_MAJOR",
+            Self::Downgrade => "VERSION_CHANGE_DOWNGRADE",
+            Self::Added => "VERSION_CHANGE_ADDED",
+            Self::Removed => "VERSION_CHANGE_REMOVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VERSION_CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VERSION_CHANGE_PATCH" => Some(Self::Patch),
+            "VERSION_CHANGE_MINOR" => Some(Self::Minor),
+            "VERSION_CHANGE_MAJOR" => Some(Self::Major),
+            "VERSION_CHANGE_DOWNGRADE" => Some(Self::Downgrade),
+            "VERSION_CHANGE_ADDED" => Some(Self::Added),
+            "VERSION_CHANGE_REMOVED" => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+/// How far an update is, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UpdateState {
+    Unspecified = 0,
+    Backup = 1,
+    Resolve = 2,
+    Scan = 3,
+    Build = 4,
+    Test = 5,
+    Deploy = 6,
+    Restart = 7,
+    Health = 8,
+    /// The new release has proven itself; its manifests are being written back.
+    Commit = 9,
+    /// The new release is in service.
+    Succeeded = 10,
+    /// The old one is.
+    RolledBack = 11,
+    /// Nothing was to be changed.
+    Unchanged = 12,
+}
+impl UpdateState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "UPDATE_STATE_UNSPECIFIED",
+            Self::Backup => "UPDATE_STATE_BACKUP",
+            Self::Resolve => "UPDATE_STATE_RESOLVE",
+            Self::Scan => "UPDATE_STATE_SCAN",
+            Self::Build => "UPDATE_STATE_BUILD",
+            Self::Test => "UPDATE_STATE_TEST",
+            Self::Deploy => "UPDATE_STATE_DEPLOY",
+            Self::Restart => "UPDATE_STATE_RESTART",
+            Self::Health => "UPDATE_STATE_HEALTH",
+            Self::Commit => "UPDATE_STATE_COMMIT",
+            Self::Succeeded => "UPDATE_STATE_SUCCEEDED",
+            Self::RolledBack => "UPDATE_STATE_ROLLED_BACK",
+            Self::Unchanged => "UPDATE_STATE_UNCHANGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "UPDATE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "UPDATE_STATE_BACKUP" => Some(Self::Backup),
+            "UPDATE_STATE_RESOLVE" => Some(Self::Resolve),
+            "UPDATE_STATE_SCAN" => Some(Self::Scan),
+            "UPDATE_STATE_BUILD" => Some(Self::Build),
+            "UPDATE_STATE_TEST" => Some(Self::Test),
+            "UPDATE_STATE_DEPLOY" => Some(Self::Deploy),
+            "UPDATE_STATE_RESTART" => Some(Self::Restart),
+            "UPDATE_STATE_HEALTH" => Some(Self::Health),
+            "UPDATE_STATE_COMMIT" => Some(Self::Commit),
+            "UPDATE_STATE_SUCCEEDED" => Some(Self::Succeeded),
+            "UPDATE_STATE_ROLLED_BACK" => Some(Self::RolledBack),
+            "UPDATE_STATE_UNCHANGED" => Some(Self::Unchanged),
+            _ => None,
+        }
+    }
+}
+/// How far a clock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ClockState {
+    Unspecified = 0,
+    /// The vulnerability is there.
+    Open = 1,
+    /// It is gone; its post-mortem is to be written.
+    Mended = 2,
+    /// That is written.
+    Closed = 3,
+}
+impl ClockState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CLOCK_STATE_UNSPECIFIED",
+            Self::Open => "CLOCK_STATE_OPEN",
+            Self::Mended => "CLOCK_STATE_MENDED",
+            Self::Closed => "CLOCK_STATE_CLOSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CLOCK_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CLOCK_STATE_OPEN" => Some(Self::Open),
+            "CLOCK_STATE_MENDED" => Some(Self::Mended),
+            "CLOCK_STATE_CLOSED" => Some(Self::Closed),
             _ => None,
         }
     }
@@ -16101,6 +16654,372 @@ pub mod dependency_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Which newer versions a strategy would take, asked of the index that the project's own tools know. Changes nothing.
+        /// Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED, DEPENDENCY_TOOL_MISSING, RESOLUTION_FAILED, ADVISORIES_UNAVAILABLE.
+        pub async fn check_dependencies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/CheckDependencies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "CheckDependencies"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Resolves, builds a release, tests it, puts it in the place of the one in service, restarts, and watches; whatever goes
+        /// wrong leaves, or brings back, the one that was there. Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED,
+        /// DEPENDENCY_TOOL_MISSING, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        pub async fn update_dependencies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/UpdateDependencies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "UpdateDependencies"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What UpdateDependencies would do: it resolves, and holds the result against the advisories. Fails as CheckDependencies
+        /// does, and with UPDATE_VULNERABLE, UPDATE_UNJUDGED, RESOLUTION_OUT_OF_BOUNDS.
+        pub async fn plan_update_dependencies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateDependenciesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/PlanUpdateDependencies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanUpdateDependencies",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts an earlier release back in service, and the manifests that belong to it. Fails with PROJECT_NOT_FOUND,
+        /// PROJECT_UNMANAGED, RELEASE_NOT_FOUND, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        pub async fn roll_back_dependencies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollBackDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollBackDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/RollBackDependencies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "RollBackDependencies",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RollBackDependencies would do. Fails as it does.
+        pub async fn plan_roll_back_dependencies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RollBackDependenciesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/PlanRollBackDependencies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanRollBackDependencies",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The updates and rollbacks that were tried, newest first. Fails with PROJECT_NOT_FOUND, LIMIT_INVALID.
+        pub async fn list_dependency_updates(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDependencyUpdatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDependencyUpdatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/ListDependencyUpdates",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "ListDependencyUpdates",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Wants not to hear of a finding until some time. Takes the place of what was said of it before. Fails with
+        /// PROJECT_NOT_FOUND, IGNORE_INVALID, REASON_MISSING.
+        pub async fn ignore_finding(
+            &mut self,
+            request: impl tonic::IntoRequest<super::IgnoreFindingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IgnoreFindingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/IgnoreFinding",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "IgnoreFinding"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What IgnoreFinding would do. Fails as it does.
+        pub async fn plan_ignore_finding(
+            &mut self,
+            request: impl tonic::IntoRequest<super::IgnoreFindingRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/PlanIgnoreFinding",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "PlanIgnoreFinding"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Wants to hear of it again. What the configuration ignores stays ignored. Fails with PROJECT_NOT_FOUND,
+        /// IGNORE_NOT_FOUND.
+        pub async fn unignore_finding(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnignoreFindingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnignoreFindingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/UnignoreFinding",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "UnignoreFinding"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What UnignoreFinding would do. Fails as it does.
+        pub async fn plan_unignore_finding(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnignoreFindingRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/PlanUnignoreFinding",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanUnignoreFinding",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The clocks of critical and of exploited vulnerabilities: until when each is to be mended, and its post-mortem written.
+        /// Fails with PROJECT_NOT_FOUND.
+        pub async fn list_vulnerability_clocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListVulnerabilityClocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVulnerabilityClocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/ListVulnerabilityClocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "ListVulnerabilityClocks",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says that the post-mortem of a vulnerability is written, and where. Fails with PROJECT_NOT_FOUND, CLOCK_NOT_FOUND,
+        /// POSTMORTEM_NOT_DUE, REASON_MISSING.
+        pub async fn close_postmortem(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ClosePostmortemRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ClosePostmortemResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/ClosePostmortem",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "ClosePostmortem"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ClosePostmortem would do. Fails as it does.
+        pub async fn plan_close_postmortem(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ClosePostmortemRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/PlanClosePostmortem",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanClosePostmortem",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -16156,6 +17075,104 @@ pub mod dependency_service_server {
         async fn plan_import_advisories(
             &self,
             request: tonic::Request<super::ImportAdvisoriesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Which newer versions a strategy would take, asked of the index that the project's own tools know. Changes nothing.
+        /// Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED, DEPENDENCY_TOOL_MISSING, RESOLUTION_FAILED, ADVISORIES_UNAVAILABLE.
+        async fn check_dependencies(
+            &self,
+            request: tonic::Request<super::CheckDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckDependenciesResponse>,
+            tonic::Status,
+        >;
+        /// Resolves, builds a release, tests it, puts it in the place of the one in service, restarts, and watches; whatever goes
+        /// wrong leaves, or brings back, the one that was there. Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED,
+        /// DEPENDENCY_TOOL_MISSING, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        async fn update_dependencies(
+            &self,
+            request: tonic::Request<super::UpdateDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateDependenciesResponse>,
+            tonic::Status,
+        >;
+        /// What UpdateDependencies would do: it resolves, and holds the result against the advisories. Fails as CheckDependencies
+        /// does, and with UPDATE_VULNERABLE, UPDATE_UNJUDGED, RESOLUTION_OUT_OF_BOUNDS.
+        async fn plan_update_dependencies(
+            &self,
+            request: tonic::Request<super::UpdateDependenciesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Puts an earlier release back in service, and the manifests that belong to it. Fails with PROJECT_NOT_FOUND,
+        /// PROJECT_UNMANAGED, RELEASE_NOT_FOUND, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        async fn roll_back_dependencies(
+            &self,
+            request: tonic::Request<super::RollBackDependenciesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RollBackDependenciesResponse>,
+            tonic::Status,
+        >;
+        /// What RollBackDependencies would do. Fails as it does.
+        async fn plan_roll_back_dependencies(
+            &self,
+            request: tonic::Request<super::RollBackDependenciesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// The updates and rollbacks that were tried, newest first. Fails with PROJECT_NOT_FOUND, LIMIT_INVALID.
+        async fn list_dependency_updates(
+            &self,
+            request: tonic::Request<super::ListDependencyUpdatesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDependencyUpdatesResponse>,
+            tonic::Status,
+        >;
+        /// Wants not to hear of a finding until some time. Takes the place of what was said of it before. Fails with
+        /// PROJECT_NOT_FOUND, IGNORE_INVALID, REASON_MISSING.
+        async fn ignore_finding(
+            &self,
+            request: tonic::Request<super::IgnoreFindingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IgnoreFindingResponse>,
+            tonic::Status,
+        >;
+        /// What IgnoreFinding would do. Fails as it does.
+        async fn plan_ignore_finding(
+            &self,
+            request: tonic::Request<super::IgnoreFindingRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Wants to hear of it again. What the configuration ignores stays ignored. Fails with PROJECT_NOT_FOUND,
+        /// IGNORE_NOT_FOUND.
+        async fn unignore_finding(
+            &self,
+            request: tonic::Request<super::UnignoreFindingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnignoreFindingResponse>,
+            tonic::Status,
+        >;
+        /// What UnignoreFinding would do. Fails as it does.
+        async fn plan_unignore_finding(
+            &self,
+            request: tonic::Request<super::UnignoreFindingRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// The clocks of critical and of exploited vulnerabilities: until when each is to be mended, and its post-mortem written.
+        /// Fails with PROJECT_NOT_FOUND.
+        async fn list_vulnerability_clocks(
+            &self,
+            request: tonic::Request<super::ListVulnerabilityClocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVulnerabilityClocksResponse>,
+            tonic::Status,
+        >;
+        /// Says that the post-mortem of a vulnerability is written, and where. Fails with PROJECT_NOT_FOUND, CLOCK_NOT_FOUND,
+        /// POSTMORTEM_NOT_DUE, REASON_MISSING.
+        async fn close_postmortem(
+            &self,
+            request: tonic::Request<super::ClosePostmortemRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ClosePostmortemResponse>,
+            tonic::Status,
+        >;
+        /// What ClosePostmortem would do. Fails as it does.
+        async fn plan_close_postmortem(
+            &self,
+            request: tonic::Request<super::ClosePostmortemRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
     }
     /// The configured projects, and the advisories that they are held against.
@@ -16456,6 +17473,636 @@ pub mod dependency_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PlanImportAdvisoriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/CheckDependencies" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckDependenciesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::CheckDependenciesRequest>
+                    for CheckDependenciesSvc<T> {
+                        type Response = super::CheckDependenciesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckDependenciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::check_dependencies(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckDependenciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/UpdateDependencies" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateDependenciesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UpdateDependenciesRequest>
+                    for UpdateDependenciesSvc<T> {
+                        type Response = super::UpdateDependenciesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateDependenciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::update_dependencies(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateDependenciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/PlanUpdateDependencies" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanUpdateDependenciesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UpdateDependenciesRequest>
+                    for PlanUpdateDependenciesSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateDependenciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::plan_update_dependencies(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanUpdateDependenciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/RollBackDependencies" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollBackDependenciesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::RollBackDependenciesRequest>
+                    for RollBackDependenciesSvc<T> {
+                        type Response = super::RollBackDependenciesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollBackDependenciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::roll_back_dependencies(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollBackDependenciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/PlanRollBackDependencies" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRollBackDependenciesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::RollBackDependenciesRequest>
+                    for PlanRollBackDependenciesSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollBackDependenciesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::plan_roll_back_dependencies(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRollBackDependenciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/ListDependencyUpdates" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDependencyUpdatesSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ListDependencyUpdatesRequest>
+                    for ListDependencyUpdatesSvc<T> {
+                        type Response = super::ListDependencyUpdatesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDependencyUpdatesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::list_dependency_updates(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDependencyUpdatesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/IgnoreFinding" => {
+                    #[allow(non_camel_case_types)]
+                    struct IgnoreFindingSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::IgnoreFindingRequest>
+                    for IgnoreFindingSvc<T> {
+                        type Response = super::IgnoreFindingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IgnoreFindingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::ignore_finding(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = IgnoreFindingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/PlanIgnoreFinding" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanIgnoreFindingSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::IgnoreFindingRequest>
+                    for PlanIgnoreFindingSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IgnoreFindingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::plan_ignore_finding(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanIgnoreFindingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/UnignoreFinding" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnignoreFindingSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UnignoreFindingRequest>
+                    for UnignoreFindingSvc<T> {
+                        type Response = super::UnignoreFindingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnignoreFindingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::unignore_finding(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnignoreFindingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/PlanUnignoreFinding" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanUnignoreFindingSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UnignoreFindingRequest>
+                    for PlanUnignoreFindingSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnignoreFindingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::plan_unignore_finding(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanUnignoreFindingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/ListVulnerabilityClocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListVulnerabilityClocksSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ListVulnerabilityClocksRequest>
+                    for ListVulnerabilityClocksSvc<T> {
+                        type Response = super::ListVulnerabilityClocksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::ListVulnerabilityClocksRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::list_vulnerability_clocks(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListVulnerabilityClocksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/ClosePostmortem" => {
+                    #[allow(non_camel_case_types)]
+                    struct ClosePostmortemSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ClosePostmortemRequest>
+                    for ClosePostmortemSvc<T> {
+                        type Response = super::ClosePostmortemResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClosePostmortemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::close_postmortem(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ClosePostmortemSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.DependencyService/PlanClosePostmortem" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanClosePostmortemSvc<T: DependencyService>(pub Arc<T>);
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ClosePostmortemRequest>
+                    for PlanClosePostmortemSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClosePostmortemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DependencyService>::plan_close_postmortem(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanClosePostmortemSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

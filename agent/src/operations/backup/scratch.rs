@@ -76,7 +76,7 @@ impl Hands {
             return Ok(None);
         }
         let user = &self.config.run_as;
-        match programs::owner(user) {
+        match crate::outside::host::owner(user) {
             Some((0, _)) | None => {
                 let message = format!(
                     "there is no user {user} in /etc/passwd, or it is root, as which PostgreSQL does not run; set [backup] run_as"

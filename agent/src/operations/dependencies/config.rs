@@ -6,6 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::reader::Section;
+use crate::scheduler::calendar::Schedule;
+
+pub mod managed;
+
+pub use managed::Managed;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// At most so many projects are configured.
@@ -27,6 +32,8 @@ pub struct Config {
     pub max_age: Duration,
     /// Nor does one whose newest record is.
     pub max_silence: Duration,
+    /// When everything is updated.
+    pub schedule: Schedule,
     /// What is scanned.
     pub projects: Vec<Project>,
 }
@@ -40,6 +47,8 @@ pub struct Project {
     pub root: PathBuf,
     /// The files that say what is locked, below the root.
     pub manifests: Vec<PathBuf>,
+    /// How it is updated.
+    pub managed: Managed,
     /// What nobody wants to hear of for some time.
     pub ignored: Vec<Ignored>,
 }
@@ -97,6 +106,12 @@ impl Config {
             DAY..=3_650 * DAY,
             "Nor does one whose newest record is older: a mirror may fetch the same old file again and again.",
         );
+        let schedule = section.parsed(
+            "schedule",
+            Some("Mon#1 04:00"),
+            "When each project that can be updated is, by its own strategy; UTC.",
+            Schedule::parse,
+        );
         let mut projects: Vec<Project> = Vec::new();
         for entry in section.tables("project", PROJECTS) {
             if let Some(project) = read_project(&entry) {
@@ -108,7 +123,8 @@ impl Config {
             entry.finish();
         }
         section.finish();
-        Self { advisories, kev, epss, max_age, max_silence, projects }
+        let schedule = schedule.unwrap_or_else(|| Schedule::constant("Mon#1 04:00"));
+        Self { advisories, kev, epss, max_age, max_silence, schedule, projects }
     }
 }
 
@@ -155,12 +171,13 @@ fn read_project(entry: &Section<'_>) -> Option<Project> {
             false => entry.problem("manifests", format!("{text:?} is not a path below root")),
         }
     }
+    let managed = managed::read(entry);
     let mut ignored = Vec::new();
     for ignore in entry.tables("ignore", IGNORED) {
         ignored.extend(read_ignored(&ignore));
         ignore.finish();
     }
-    Some(Project { name: name?, root: root?, manifests: paths, ignored })
+    Some(Project { name: name?, root: root?, manifests: paths, managed, ignored })
 }
 
 fn read_ignored(entry: &Section<'_>) -> Option<Ignored> {
@@ -187,7 +204,7 @@ fn read_ignored(entry: &Section<'_>) -> Option<Ignored> {
 }
 
 /// The first moment that a finding is heard of again.
-fn until(text: &str) -> Result<Timestamp, String> {
+pub fn until(text: &str) -> Result<Timestamp, String> {
     let wrong = |_| format!("{text:?} is neither a day, such as \"2027-01-31\", nor a time");
     match text.parse::<jiff::civil::Date>() {
         Ok(day) => {

@@ -25,6 +25,10 @@ pub struct Locked {
     pub name: String,
     /// The version that is locked.
     pub version: String,
+    /// What of it is wanted beside itself.
+    pub extras: Vec<String>,
+    /// For which environments; `None`: all.
+    pub marker: Option<String>,
     /// In which file, below the root.
     pub file: String,
     /// And line; 0: not known.
@@ -53,6 +57,8 @@ pub struct Collected {
     pub unjudged: Vec<Unjudged>,
     /// What no advisory is about.
     pub unmanaged: Vec<Unjudged>,
+    /// The files that were read, below the root.
+    pub files: BTreeSet<String>,
 }
 
 /// Reads the manifests of a project. Blocking.
@@ -175,6 +181,8 @@ impl<'a> Reader<'a> {
                 );
             }
         };
+        let own = resolved.strip_prefix(real).unwrap_or(&resolved);
+        self.found.files.insert(own.display().to_string());
         if is_cargo(path) {
             self.cargo(&text, &shown);
         } else {
@@ -198,9 +206,16 @@ impl<'a> Reader<'a> {
             let file = shown.to_owned();
             match entry.item {
                 Item::Pin(pin) => {
-                    let (name, version) = (pin.name, pin.version);
-                    let plain = ecosystem.normalise(&name);
-                    let locked = Locked { ecosystem: ecosystem.clone(), name, version, file, line };
+                    let plain = ecosystem.normalise(&pin.name);
+                    let locked = Locked {
+                        ecosystem: ecosystem.clone(),
+                        name: pin.name,
+                        version: pin.version,
+                        extras: pin.extras,
+                        marker: pin.marker,
+                        file,
+                        line,
+                    };
                     if constraints {
                         self.constraints.entry(plain).or_default().push(locked);
                     } else {
@@ -271,7 +286,15 @@ impl<'a> Reader<'a> {
             }
             let (name, version) = (package.name, package.version);
             let ecosystem = Ecosystem::CratesIo;
-            self.found.packages.push(Locked { ecosystem, name, version, file, line });
+            self.found.packages.push(Locked {
+                ecosystem,
+                name,
+                version,
+                extras: Vec::new(),
+                marker: None,
+                file,
+                line,
+            });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the applications of this host are built of: their locks are held against advisories that were imported before,
 //! so that a scan needs no network, and a scan without recent advisories says that it knows nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,22 +13,33 @@ use jiff::Timestamp;
 
 use crate::config::Follower;
 use crate::error::{Error, Result};
+use crate::events::Bell;
 use crate::outside::Outside;
 use crate::plan::{Plan, PlanStep};
+use crate::runs::Runs;
 use crate::state::State;
 
+mod check;
+pub mod clocks;
 pub mod config;
 mod feed;
+mod ignore;
 pub mod job;
 pub mod locked;
+pub mod look;
+pub mod metrics;
 pub mod plan;
 pub mod rpc;
 pub mod scan;
+pub mod status;
 #[cfg(test)]
 mod tests;
+mod told;
+pub mod update;
 
 pub use config::Config;
 use feed::Feed;
+pub use metrics::Metrics;
 pub use scan::{ProjectScan, SourceView};
 
 /// Memory for what was read of the file.
@@ -51,11 +62,26 @@ pub struct Upload {
     sent: Duration,
 }
 
+/// What became of runs that a crash cut off, by run.
+type Settled = Mutex<HashMap<String, (genesis_storage::Verdict, String)>>;
+
 /// The projects of this host, and what is known of what they are built of.
 pub struct Dependencies {
     state: State,
     outside: Outside,
+    runs: Runs,
     config: ArcSwap<Config>,
+    /// The agent's own folder.
+    home: PathBuf,
+    metrics: Metrics,
+    bell: Bell,
+    /// What the last look saw.
+    looked: ArcSwap<look::Looked>,
+    /// Rung by whoever wants a look soon.
+    wanted: tokio::sync::Notify,
+    settled: Settled,
+    /// Tools choose versions for one project at a time.
+    choosing: tokio::sync::Mutex<()>,
     /// Why there is none, where the file can't be opened.
     file: Result<Arc<Advisories>, String>,
     /// Where uploads lie.
@@ -80,7 +106,12 @@ pub struct Scan {
 
 impl Dependencies {
     /// Opens the file at `path`; a file that can't be opened keeps nobody from anything but a scan.
-    pub fn open(state: State, outside: Outside, config: Config, path: &Path) -> Arc<Self> {
+    pub fn open(
+        (state, outside, runs): (State, Outside, Runs),
+        config: Config,
+        (path, home): (&Path, PathBuf),
+        (metrics, bell): (Metrics, Bell),
+    ) -> Arc<Self> {
         let file = Advisories::open(path, CACHE).map(Arc::new).map_err(|error| {
             tracing::error!(path = %path.display(), %error, "advisories can't be opened");
             format!("{} can't be opened: {error}", path.display())
@@ -91,7 +122,15 @@ impl Dependencies {
         Arc::new(Self {
             state,
             outside,
+            runs,
             config: ArcSwap::from_pointee(config),
+            home,
+            metrics,
+            bell,
+            looked: ArcSwap::default(),
+            wanted: tokio::sync::Notify::new(),
+            settled: Mutex::default(),
+            choosing: tokio::sync::Mutex::default(),
             file,
             folder,
             uploads: Mutex::default(),
@@ -131,19 +170,12 @@ impl Dependencies {
     pub async fn scan(&self, project: &str, as_of: Option<Timestamp>) -> Result<Scan> {
         let as_of = as_of.unwrap_or_else(|| self.outside.clock.now());
         let config = self.config();
-        let named = |it: &&config::Project| project.is_empty() || it.name == project;
+        let named = match project.is_empty() {
+            true => config.projects.clone(),
+            false => vec![self.project(project, |_| true)?],
+        };
         let projects: Vec<config::Project> =
-            config.projects.iter().filter(named).cloned().collect();
-        if projects.is_empty() && !project.is_empty() {
-            let names: Vec<&str> = config.projects.iter().map(|it| it.name.as_str()).collect();
-            let shown: String = project.chars().take(64).collect();
-            let known = match names.is_empty() {
-                true => "none is configured".to_owned(),
-                false => format!("there are: {}", names.join(", ")),
-            };
-            let message = format!("there is no project {shown:?}; {known}");
-            return Err(Error::not_found("PROJECT_NOT_FOUND", message));
-        }
+            named.into_iter().map(|it| self.with_ignored(it)).collect::<Result<_>>()?;
         let file = self.file()?;
         aside(move || {
             file.read(|reading| {
@@ -314,6 +346,7 @@ impl Dependencies {
         let (feed, plan) = self.situation(id, false).await?;
         plan.accept(hash)?;
         let sources = self.put(feed, &plan, by).await?;
+        self.look_soon();
         if let Some(upload) = self.uploads().remove(id) {
             discard(&upload);
         }
@@ -369,7 +402,9 @@ impl Dependencies {
             return Ok(Some(Vec::new()));
         }
         let by = ("system:dependencies", "the configured files changed");
-        self.put(feed, &plan, by).await.map(Some)
+        let sources = self.put(feed, &plan, by).await?;
+        self.look_soon();
+        Ok(Some(sources))
     }
 }
 
@@ -458,5 +493,6 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'sta
 impl Follower for Dependencies {
     async fn follow(&self, config: &crate::config::Config) {
         self.config.store(Arc::new(config.dependencies.clone()));
+        self.look_soon();
     }
 }

@@ -19,6 +19,13 @@ use crate::server::caller::caller;
 use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
 
+mod convert;
+
+/// So many updates are listed where nobody says how many.
+const USUAL: usize = 50;
+/// At most so many are listed.
+const LIMIT: u32 = 1_000;
+
 /// The service over the dependencies.
 pub struct Service(pub Arc<Dependencies>);
 
@@ -222,6 +229,149 @@ impl DependencyService for Service {
     ) -> Result<Response<v1::PlanResponse>, Status> {
         planned(self.0.plan_import(&request.into_inner().upload).await)
     }
+
+    async fn check_dependencies(
+        &self,
+        request: Request<v1::CheckDependenciesRequest>,
+    ) -> Result<Response<v1::CheckDependenciesResponse>, Status> {
+        let v1::CheckDependenciesRequest { project, strategy } = request.get_ref();
+        let strategy = convert::strategy(*strategy).map_err(to_status)?;
+        let found = self.0.check(project, strategy).await.map_err(to_status)?;
+        let projects = found.into_iter().map(convert::check).collect();
+        Ok(Response::new(v1::CheckDependenciesResponse { projects }))
+    }
+
+    async fn update_dependencies(
+        &self,
+        request: Request<v1::UpdateDependenciesRequest>,
+    ) -> Result<Response<v1::UpdateDependenciesResponse>, Status> {
+        let who = caller(&request)?;
+        let v1::UpdateDependenciesRequest { project, strategy, plan_hash } = request.get_ref();
+        let strategy = convert::strategy(*strategy).map_err(to_status)?;
+        let by = (who.identity, who.reason);
+        let started = self.0.update(project, strategy, (plan_hash, false), by).await;
+        let run_id = started.map_err(to_status)?.id;
+        Ok(Response::new(v1::UpdateDependenciesResponse { run_id }))
+    }
+
+    async fn plan_update_dependencies(
+        &self,
+        request: Request<v1::UpdateDependenciesRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        let v1::UpdateDependenciesRequest { project, strategy, .. } = request.get_ref();
+        let strategy = convert::strategy(*strategy).map_err(to_status)?;
+        planned(self.0.plan_update(project, strategy).await)
+    }
+
+    async fn roll_back_dependencies(
+        &self,
+        request: Request<v1::RollBackDependenciesRequest>,
+    ) -> Result<Response<v1::RollBackDependenciesResponse>, Status> {
+        let who = caller(&request)?;
+        let v1::RollBackDependenciesRequest { project, generation, plan_hash } = request.get_ref();
+        let by = (who.identity, who.reason);
+        let started = self.0.roll_back(project, *generation, plan_hash, by).await;
+        let run_id = started.map_err(to_status)?.id;
+        Ok(Response::new(v1::RollBackDependenciesResponse { run_id }))
+    }
+
+    async fn plan_roll_back_dependencies(
+        &self,
+        request: Request<v1::RollBackDependenciesRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        let v1::RollBackDependenciesRequest { project, generation, .. } = request.get_ref();
+        planned(self.0.plan_rollback(project, *generation))
+    }
+
+    async fn list_dependency_updates(
+        &self,
+        request: Request<v1::ListDependencyUpdatesRequest>,
+    ) -> Result<Response<v1::ListDependencyUpdatesResponse>, Status> {
+        let v1::ListDependencyUpdatesRequest { project, limit } = request.get_ref();
+        let limit = match *limit {
+            0 => USUAL,
+            1..=LIMIT => *limit as usize,
+            _ => {
+                let message = format!("limit is {limit}, at most {LIMIT} are listed");
+                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
+            }
+        };
+        let (found, config) = (self.0.updates(project, limit).map_err(to_status)?, self.0.config());
+        let updates = found.into_iter().map(|it| convert::updated(it, &config)).collect();
+        Ok(Response::new(v1::ListDependencyUpdatesResponse { updates }))
+    }
+
+    async fn ignore_finding(
+        &self,
+        request: Request<v1::IgnoreFindingRequest>,
+    ) -> Result<Response<v1::IgnoreFindingResponse>, Status> {
+        let who = caller(&request)?;
+        let v1::IgnoreFindingRequest { project, id, until, plan_hash } = request.into_inner();
+        let until = moment(until).map_err(to_status)?;
+        let by = (who.identity.as_str(), who.reason.as_str());
+        let record =
+            self.0.ignore(&project, &id, (until, &plan_hash), by).await.map_err(to_status)?;
+        let ignored = Some(convert::ignored(record, self.0.outside.clock.now()));
+        Ok(Response::new(v1::IgnoreFindingResponse { ignored }))
+    }
+
+    async fn plan_ignore_finding(
+        &self,
+        request: Request<v1::IgnoreFindingRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        let who = caller(&request)?;
+        let v1::IgnoreFindingRequest { project, id, until, .. } = request.into_inner();
+        let until = moment(until).map_err(to_status)?;
+        planned(self.0.plan_ignore(&project, &id, until, &who.reason))
+    }
+
+    async fn unignore_finding(
+        &self,
+        request: Request<v1::UnignoreFindingRequest>,
+    ) -> Result<Response<v1::UnignoreFindingResponse>, Status> {
+        let who = caller(&request)?;
+        let v1::UnignoreFindingRequest { project, id, plan_hash } = request.into_inner();
+        let by = (who.identity.as_str(), who.reason.as_str());
+        self.0.unignore(&project, &id, &plan_hash, by).await.map_err(to_status)?;
+        Ok(Response::new(v1::UnignoreFindingResponse {}))
+    }
+
+    async fn plan_unignore_finding(
+        &self,
+        request: Request<v1::UnignoreFindingRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        let v1::UnignoreFindingRequest { project, id, .. } = request.get_ref();
+        planned(self.0.plan_unignore(project, id))
+    }
+
+    async fn list_vulnerability_clocks(
+        &self,
+        request: Request<v1::ListVulnerabilityClocksRequest>,
+    ) -> Result<Response<v1::ListVulnerabilityClocksResponse>, Status> {
+        let v1::ListVulnerabilityClocksRequest { project, closed_too } = request.get_ref();
+        let found = self.0.clocks(project, *closed_too).map_err(to_status)?;
+        let clocks = found.into_iter().map(convert::clock).collect();
+        Ok(Response::new(v1::ListVulnerabilityClocksResponse { clocks }))
+    }
+
+    async fn close_postmortem(
+        &self,
+        request: Request<v1::ClosePostmortemRequest>,
+    ) -> Result<Response<v1::ClosePostmortemResponse>, Status> {
+        let who = caller(&request)?;
+        let v1::ClosePostmortemRequest { project, id, note, plan_hash } = request.into_inner();
+        let by = (who.identity.as_str(), who.reason.as_str());
+        let view = self.0.close(&project, &id, (&note, &plan_hash), by).await.map_err(to_status)?;
+        Ok(Response::new(v1::ClosePostmortemResponse { clock: Some(convert::clock(view)) }))
+    }
+
+    async fn plan_close_postmortem(
+        &self,
+        request: Request<v1::ClosePostmortemRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        let v1::ClosePostmortemRequest { project, id, note, .. } = request.get_ref();
+        planned(self.0.plan_close(project, id, note))
+    }
 }
 
 /// The answer of GetDependencies, also for HTTP.
@@ -231,13 +381,10 @@ impl DependencyService for Service {
 pub fn overview(dependencies: &Dependencies) -> Result<v1::GetDependenciesResponse> {
     let sources = dependencies.sources()?;
     let config = dependencies.config();
-    let projects = config.projects.iter().map(|it| v1::DependencyProject {
-        name: it.name.clone(),
-        root: it.root.display().to_string(),
-        manifests: it.manifests.iter().map(|path| path.display().to_string()).collect(),
-    });
+    let looked = dependencies.looked.load();
+    let projects = config.projects.iter().map(|it| convert::project(dependencies, it, &looked));
     Ok(v1::GetDependenciesResponse {
-        projects: projects.collect(),
+        projects: projects.collect::<Result<_>>()?,
         sources: sources.into_iter().map(source).collect(),
     })
 }

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use genesis_advisories::epss::Likelihood;
 use genesis_advisories::finding::{self, Finding, Known, Package};
 use genesis_advisories::kev::Exploited;
-use genesis_advisories::osv::Advisory;
+use genesis_advisories::osv::{Advisory, Event};
 use genesis_storage::AdvisoriesReading;
 use jiff::Timestamp;
 
 use super::config::{Config, Ignored, Project};
-use super::locked::{Unjudged, collect, is_cargo};
+use super::locked::{Collected, Locked, Unjudged, collect, is_cargo};
 use super::plan::{self, Ages, DataState, EPSS, KEV, Source, Verdict};
 use crate::error::{Error, Result};
 
@@ -104,7 +104,64 @@ pub fn scan(
     sources: &[SourceView],
     now: Timestamp,
 ) -> Result<ProjectScan> {
-    let collected = collect(project);
+    judge(reading, project, collect(project), sources, now)
+}
+
+/// The advisories of a package.
+fn advisories(
+    reading: &AdvisoriesReading<'_>,
+    ecosystem: &str,
+    name: &str,
+) -> Result<Vec<Advisory>> {
+    match reading.package(ecosystem, name)? {
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| unreadable(name, &error)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The smallest safe version of each package that has a vulnerability, of those that its advisories name; `None`: none of
+/// them is.
+///
+/// # Errors
+/// `ADVISORIES_UNAVAILABLE`, `STORAGE_FAILED`.
+pub fn safe_versions(
+    reading: &AdvisoriesReading<'_>,
+    packages: &[Locked],
+) -> Result<BTreeMap<(String, String), Option<String>>> {
+    let mut found = BTreeMap::new();
+    for locked in packages {
+        let name = locked.ecosystem.normalise(&locked.name);
+        let known = advisories(reading, &locked.ecosystem.to_string(), &name)?;
+        let package =
+            Package { ecosystem: &locked.ecosystem, name: &name, version: &locked.version };
+        let none = Known { exploited: None, likelihood: None };
+        let vulnerable = finding::findings(package, &known, none);
+        if !vulnerable.iter().any(|it| it.kind == finding::Kind::Vulnerability) {
+            continue;
+        }
+        let events = known.iter().flat_map(|it| it.ranges.iter().flatten());
+        let fixes = events.filter_map(|event| match event {
+            Event::Fixed(version) => Some(version.as_str()),
+            _ => None,
+        });
+        let fixes: Vec<&str> = fixes.collect();
+        let safe = finding::safe_version(package, &fixes, &known);
+        found.insert((name, locked.version.clone()), safe);
+    }
+    Ok(found)
+}
+
+/// Holds packages against what is known.
+///
+/// # Errors
+/// `ADVISORIES_UNAVAILABLE`, `STORAGE_FAILED`.
+pub fn judge(
+    reading: &AdvisoriesReading<'_>,
+    project: &Project,
+    collected: Collected,
+    sources: &[SourceView],
+    now: Timestamp,
+) -> Result<ProjectScan> {
     let mut unjudged = collected.unjudged;
     let is_known =
         |name: &str| sources.iter().any(|it| it.name == name && it.state != DataState::NotChecked);
@@ -136,12 +193,7 @@ pub fn scan(
             lacking.insert(format!("advisories of {ecosystem}"), source.why.clone());
         }
         let name = locked.ecosystem.normalise(&locked.name);
-        let advisories: Vec<Advisory> = match reading.package(&ecosystem, &name)? {
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| unreadable(&name, &error))?
-            }
-            None => Vec::new(),
-        };
+        let advisories = advisories(reading, &ecosystem, &name)?;
         judged += 1;
         let package =
             Package { ecosystem: &locked.ecosystem, name: &name, version: &locked.version };

@@ -72,16 +72,6 @@ pub fn major(text: &str) -> Option<u32> {
     text.trim().split('.').next()?.parse().ok()
 }
 
-/// The user and group of this name, as /etc/passwd has them.
-pub fn owner(name: &str) -> Option<(u32, u32)> {
-    let text = std::fs::read_to_string("/etc/passwd").ok()?;
-    text.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [user, _, id, group, ..] = fields.as_slice() else { return None };
-        (*user == name).then(|| Some((id.parse().ok()?, group.parse().ok()?))).flatten()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,263 @@
+//! What people should hear of dependencies.
+
+use async_trait::async_trait;
+use genesis_advisories::finding::Kind;
+use genesis_storage::{UpdateRecord, UpdateState};
+use jiff::Timestamp;
+
+use super::Dependencies;
+use super::clocks::{self, Phase, View};
+use super::look::Looked;
+use super::plan::DataState;
+use super::status::Truth;
+use crate::config::units::human;
+use crate::error::Result;
+use crate::events::{Condition, Severity, Source};
+
+/// An update that failed is told for so long at most.
+const TOLD: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+
+#[async_trait]
+impl Source for Dependencies {
+    fn name(&self) -> &'static str {
+        "dependencies"
+    }
+
+    async fn conditions(&self) -> Result<Vec<Condition>> {
+        let looked = self.looked.load_full();
+        let config = self.config();
+        let now = self.outside.clock.now();
+        let mut all = Vec::new();
+        for view in self.clocks("", false)? {
+            if config.projects.iter().any(|it| it.name == view.record.project) {
+                all.extend(of_clock(&view, &looked, now));
+            }
+        }
+        all.extend(of_look(&looked, now));
+        for project in &config.projects {
+            let own = |it: &UpdateRecord| it.project == project.name;
+            let newest =
+                self.state.read(|reading| Ok(reading.dependencies().updates(1, own)?))?;
+            let running = self.runs.active_with_key(&super::update::key(&project.name)).is_some();
+            all.extend(newest.first().and_then(|it| of_update(it, running, now)));
+        }
+        Ok(all)
+    }
+}
+
+fn condition(
+    key: String,
+    subject: &str,
+    severity: Severity,
+    title: String,
+    details: Vec<String>,
+    since: Timestamp,
+) -> Condition {
+    Condition {
+        key: format!("dependencies/{key}"),
+        subject: subject.to_owned(),
+        severity,
+        title,
+        details,
+        runbook: "dependencies".to_owned(),
+        since,
+        behind: Vec::new(),
+    }
+}
+
+/// What is told of a clock: that it runs, and each mark that it has passed.
+fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
+    let clock = &view.record;
+    let (project, id) = (&clock.project, &clock.id);
+    let own = looked.scans.get(project).and_then(|scan| {
+        scan.findings.iter().find(|it| {
+            it.finding.package == clock.package
+                && it.finding.ids.iter().any(|known| clock.ids.contains(known))
+        })
+    });
+    let is_ignored = own.is_some_and(|it| it.ignored.is_some());
+    let what = match clock.exploited {
+        true => "exploited vulnerability",
+        false => "critical vulnerability",
+    };
+    let mut all = Vec::new();
+    match clocks::phase(clock) {
+        Phase::Closed => {}
+        Phase::Open if is_ignored => {}
+        Phase::Open => {
+            let mut details = vec![format!(
+                "to be mended within {} of {}, its post-mortem written within {}",
+                human(view.mend_within),
+                clock.first_seen_at,
+                human(view.postmortem_within)
+            )];
+            if let Some(found) = own {
+                let it = &found.finding;
+                let fixed = it.fixed_in.as_deref().map_or_else(
+                    || "there is no version yet that mends it".to_owned(),
+                    |version| format!("mended in {version}"),
+                );
+                details
+                    .insert(0, format!("{} {}: {fixed}; {}", it.package, it.version, it.summary));
+            }
+            details.push(format!("genesisctl deps update --project {project} --strategy security"));
+            let title = format!("{what} {id} in {project}: {}", clock.package);
+            let key = format!("{project}/{}/{id}", clock.package);
+            let tell = |key: String, title: String| {
+                condition(
+                    key,
+                    project,
+                    Severity::Critical,
+                    title,
+                    details.clone(),
+                    clock.first_seen_at,
+                )
+            };
+            all.push(tell(key.clone(), title));
+            for mark in clocks::passed(view.elapsed, view.mend_within) {
+                let within = human(view.mend_within);
+                let title = match mark {
+                    100 => format!("{what} {id} in {project} was not mended within {within}"),
+                    _ => format!(
+                        "{mark} % of the {within} to mend {what} {id} in {project} are over"
+                    ),
+                };
+                all.push(tell(format!("{key}/{mark}"), title));
+            }
+        }
+        Phase::Mended => {
+            let key = format!("{project}/{}/{id}/post-mortem", clock.package);
+            let details = vec![
+                format!(
+                    "it is to be written within {} of {}",
+                    human(view.postmortem_within),
+                    clock.first_seen_at
+                ),
+                format!("genesisctl deps postmortem close {id} --project {project} --note ..."),
+            ];
+            let since = clock.mended_at.unwrap_or(now);
+            let title = format!("the post-mortem of {id} in {project} is to be written");
+            all.push(condition(key.clone(), project, Severity::Low, title, details.clone(), since));
+            for mark in clocks::passed(view.elapsed, view.postmortem_within) {
+                let within = human(view.postmortem_within);
+                let (severity, title) = match mark {
+                    100 => (
+                        Severity::High,
+                        format!(
+                            "the post-mortem of {id} in {project} was not written within {within}"
+                        ),
+                    ),
+                    _ => (
+                        Severity::Medium,
+                        format!(
+                            "{mark} % of the {within} to write the post-mortem of {id} in {project} are over"
+                        ),
+                    ),
+                };
+                all.push(condition(
+                    format!("{key}/{mark}"),
+                    project,
+                    severity,
+                    title,
+                    details.clone(),
+                    since,
+                ));
+            }
+        }
+    }
+    all
+}
+
+/// What is told of a look.
+fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
+    let mut all = Vec::new();
+    let since = looked.at.unwrap_or(now);
+    for view in looked.sources.iter().filter(|it| it.state != DataState::Checked) {
+        // Nobody has to give these.
+        let optional = matches!(view.name.as_str(), "kev" | "epss");
+        if optional && view.state == DataState::NotChecked {
+            continue;
+        }
+        let title = format!("what is known of vulnerabilities is not recent: {}", view.name);
+        let details = vec![view.why.clone(), "genesisctl deps status".to_owned()];
+        let severity = if optional { Severity::Low } else { Severity::Medium };
+        all.push(condition(
+            format!("data/{}", view.name),
+            &view.name,
+            severity,
+            title,
+            details,
+            since,
+        ));
+    }
+    for (project, scan) in &looked.scans {
+        let others: Vec<String> = scan
+            .findings
+            .iter()
+            .filter(|it| it.finding.kind == Kind::Vulnerability && it.ignored.is_none())
+            .filter(|it| !clocks::is_urgent(it))
+            .map(|it| format!("{} {}: {}", it.finding.package, it.finding.version, it.finding.id))
+            .collect();
+        if !others.is_empty() {
+            let title = format!("{project} has {} known vulnerabilities", others.len());
+            let mut details: Vec<String> = others.into_iter().take(10).collect();
+            details.push(format!("genesisctl deps scan --project {project}"));
+            let key = format!("{project}/vulnerable");
+            all.push(condition(key, project, Severity::Medium, title, details, since));
+        }
+    }
+    for (project, memory) in looked.memory.iter().filter(|(_, it)| it.truth == Truth::Fail) {
+        let title = format!("{project} does not run what is locked");
+        let mut details = vec![memory.why.clone()];
+        details.extend(memory.stale.iter().take(5).map(|it| format!("{}: {}", it.pid, it.why)));
+        details.push("genesisctl deps status".to_owned());
+        all.push(condition(
+            format!("{project}/old-in-memory"),
+            project,
+            Severity::Medium,
+            title,
+            details,
+            since,
+        ));
+    }
+    all
+}
+
+/// What is told of the newest update of a project.
+fn of_update(record: &UpdateRecord, running: bool, now: Timestamp) -> Option<Condition> {
+    let project = &record.project;
+    let since = record.ended_at.unwrap_or(record.started_at);
+    let what = if record.strategy == "rollback" { "rollback" } else { "update" };
+    let mut details = vec![record.error.clone()];
+    details.push(format!("genesisctl deps history --project {project}"));
+    if !record.state.ended() && !running {
+        let title = format!("the {what} of {project} can't be taken back");
+        return Some(condition(
+            format!("{project}/stuck"),
+            project,
+            Severity::Critical,
+            title,
+            details,
+            since,
+        ));
+    }
+    if record.restart_owed {
+        let title = format!("{project} could not be restarted with what is in service");
+        return Some(condition(
+            format!("{project}/restart"),
+            project,
+            Severity::Critical,
+            title,
+            details,
+            since,
+        ));
+    }
+    let failed = record.state == UpdateState::RolledBack
+        && record.error_code != "CANCELLED"
+        && now.duration_since(since) < TOLD;
+    failed.then(|| {
+        let title =
+            format!("the {what} of {project} failed and was taken back: {}", record.error_code);
+        condition(format!("{project}/failed"), project, Severity::High, title, details, since)
+    })
+}

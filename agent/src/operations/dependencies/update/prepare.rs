@@ -1,0 +1,309 @@
+//! The part of an update that touches nothing in service: choose, judge, build, test.
+
+use std::path::{Path, PathBuf};
+
+use genesis_advisories::Ecosystem;
+use genesis_storage::{DependencyReleaseRecord, UpdateRecord, UpdateState};
+
+use super::super::config::Project;
+use super::super::config::managed::{Deploy, strategy_name};
+use super::super::{Dependencies, aside};
+use super::cargo::{Cargo, cargo_home, rustup_home};
+use super::plan;
+use super::python::{Python, interpreter};
+use super::tool::{Hands, View, told};
+use super::{Prospect, Target, Wish, digest, failed, installed, refused, releases};
+use crate::error::{Error, Result, Unmet};
+use crate::outside::{failpoint, files, links, trees};
+use crate::runs::Context;
+
+/// A release that is ready to come into service.
+pub(super) struct Ready {
+    /// What the link is to lead to.
+    pub place: PathBuf,
+    /// Its number.
+    pub generation: u64,
+    /// What changes, in words.
+    pub summary: String,
+}
+
+/// Whether what was chosen may be installed at all.
+///
+/// # Errors
+/// `UPDATE_UNJUDGED`, `UPDATE_VULNERABLE`.
+pub(super) fn accept(project: &Project, prospect: &Prospect) -> Result<()> {
+    if !prospect.unjudged.is_empty() {
+        let message = format!(
+            "what was chosen for {} can't be judged: {}; import newer ones with `genesisctl deps import-advisories`",
+            project.name, prospect.unjudged
+        );
+        return Err(refused("UPDATE_UNJUDGED", message));
+    }
+    let brought = plan::brought(&prospect.before.findings, &prospect.after.findings);
+    if brought.is_empty() {
+        return Ok(());
+    }
+    let unmet = brought.iter().map(|it| Unmet {
+        code: "UPDATE_VULNERABLE",
+        subject: format!("{} {}", it.finding.package, it.finding.version),
+        message: format!("{}: {}", it.finding.id, it.finding.why.join("; ")),
+    });
+    let unmet: Vec<Unmet> = unmet.collect();
+    let each: Vec<String> =
+        unmet.iter().map(|it| format!("{} ({})", it.subject, it.message)).collect();
+    let message = format!(
+        "what was chosen for {} would bring vulnerabilities that are not there now: {}",
+        project.name,
+        each.join(", ")
+    );
+    Err(Error::refused("UPDATE_VULNERABLE", message, unmet))
+}
+
+/// The folder that tools work in while a release is made.
+pub(super) fn work_of(deploy: &Deploy, id: &str) -> PathBuf {
+    deploy.releases.join(format!("{WORK}{id}"))
+}
+
+/// Such folders begin with that.
+pub(super) const WORK: &str = ".genesis-work-";
+
+impl Dependencies {
+    /// Writes how far an update is.
+    pub(super) async fn at(&self, record: &mut UpdateRecord, state: UpdateState) -> Result<()> {
+        record.state = state;
+        self.put_update(record).await
+    }
+
+    /// Makes and tests a release; `None`: there is nothing to change.
+    pub(super) async fn prepare(
+        &self,
+        target: &Target,
+        wish: &Wish,
+        record: &mut UpdateRecord,
+        context: &Context,
+    ) -> Result<Option<Ready>> {
+        let Target { project, deploy, .. } = target;
+        let hands = Hands::of(project, &self.home)?;
+        hands.check_sandbox()?;
+        let work = work_of(deploy, &record.id);
+        make(&work)?;
+        let (actor, reason) = (record.actor.clone(), record.reason.clone());
+        let who = (actor.as_str(), reason.as_str());
+        let step = context.begin("backup", &project.root.display().to_string()).await?;
+        record.from_generation = self.register(target, who).await?;
+        self.put_update(record).await?;
+        failpoint::hit("dependencies.backup");
+        step.done(format!("{} manifests are kept", project.manifests.len())).await?;
+
+        self.at(record, UpdateState::Resolve).await?;
+        failpoint::hit("dependencies.resolve");
+        let step = context.begin("resolve", strategy_name(wish.strategy)).await?;
+        let prospect = self.prospect(project, wish, &work).await?;
+        step.done(format!(
+            "{} packages, {} changes",
+            prospect.resolved.chosen.len(),
+            prospect.changes.len()
+        ))
+        .await?;
+
+        record.changes.clone_from(&prospect.changes);
+        self.at(record, UpdateState::Scan).await?;
+        failpoint::hit("dependencies.scan");
+        let step = context.begin("scan", "what was chosen").await?;
+        self.plan_of(target, wish, &prospect)?.accept(&wish.plan_hash)?;
+        accept(project, &prospect)?;
+        let mended: usize = prospect.changes.iter().map(|it| it.fixes.len()).sum();
+        step.done(format!("brings nothing new; mends {mended}")).await?;
+        let link = links::target(&deploy.link).map_err(|error| failed(&deploy.link, error))?;
+        if prospect.changes.is_empty() && link.is_some() {
+            return Ok(None);
+        }
+        let ready = self.build(target, record, &prospect, (&hands, &work), context).await?;
+        self.test(target, record, &ready, (&hands, &work), context).await?;
+        Ok(Some(ready))
+    }
+
+    async fn build(
+        &self,
+        target: &Target,
+        record: &mut UpdateRecord,
+        prospect: &Prospect,
+        (hands, work): (&Hands, &Path),
+        context: &Context,
+    ) -> Result<Ready> {
+        let Target { project, deploy, .. } = target;
+        let generation = self.next_generation(project, deploy)?;
+        let place = deploy.releases.join(generation.to_string());
+        record.to_generation = generation;
+        let shown = place.display().to_string();
+        record.new_target = Some(shown.clone());
+        self.at(record, UpdateState::Build).await?;
+        failpoint::hit("dependencies.build");
+        let step = context.begin("build", &shown).await?;
+        make(&place)?;
+        // Who serves by it may be anybody.
+        open(&deploy.releases)?;
+        open(&place)?;
+        hands.give(&place)?;
+        let resolved = &prospect.resolved;
+        match prospect.ecosystem {
+            Ecosystem::CratesIo => Cargo { project, hands, work }.build(&place).await?,
+            _ => {
+                let python = Python { project, hands, work };
+                python.build(&place, &resolved.lock, &interpreter(Some(&deploy.link))).await?;
+                let (look, chosen) = (place.clone(), resolved.chosen.clone());
+                aside(move || read_back(&look, &chosen)).await?;
+            }
+        }
+        let sync = place.clone();
+        aside(move || trees::sync(&sync).map_err(|error| failed(&sync, error))).await?;
+        failpoint::hit("dependencies.built");
+        let manifests = whole(project, &resolved.manifests).await?;
+        self.keep(&project.name, generation, &manifests).await?;
+        let texts: String = manifests.iter().map(|(_, text)| text.as_str()).collect();
+        let packages = resolved.chosen.len();
+        let release = DependencyReleaseRecord {
+            project: project.name.clone(),
+            generation,
+            folder: shown,
+            digest: digest(&texts),
+            packages: u32::try_from(packages).unwrap_or(u32::MAX),
+            made_at: self.outside.clock.now(),
+            deployed_at: None,
+            update_id: record.id.clone(),
+            proven: false,
+        };
+        self.put_release(release, record).await?;
+        step.done(format!("{packages} packages, read back")).await?;
+        let summary = summary(record);
+        Ok(Ready { place, generation, summary })
+    }
+
+    async fn test(
+        &self,
+        target: &Target,
+        record: &mut UpdateRecord,
+        ready: &Ready,
+        (hands, work): (&Hands, &Path),
+        context: &Context,
+    ) -> Result<()> {
+        let Target { project, test, .. } = target;
+        self.at(record, UpdateState::Test).await?;
+        failpoint::hit("dependencies.test");
+        let step = context.begin("test", &test.command.join(" ")).await?;
+        let place = &ready.place;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let own = project.managed.environment.iter().rev().find_map(|it| it.strip_prefix("PATH="));
+        let path = format!("{}:{}", place.join("bin").display(), own.unwrap_or(&path));
+        let text = |path: &Path| path.display().to_string();
+        let scratch = work.join("test");
+        make(&scratch)?;
+        hands.give(&scratch)?;
+        let mut environment = vec![
+            ("PATH", path),
+            ("HOME", text(&scratch)),
+            ("VIRTUAL_ENV", text(place)),
+            ("CARGO_NET_OFFLINE", "true".to_owned()),
+            ("CARGO_TARGET_DIR", text(&work.join("target"))),
+            ("GENESIS_RELEASE", text(place)),
+        ];
+        let mut readable = vec![place.clone()];
+        let folder = match super::ecosystem(project)? {
+            Ecosystem::CratesIo => {
+                // They are looked for in HOME otherwise.
+                let home = cargo_home();
+                environment.extend(home.iter().map(|it| ("CARGO_HOME", text(it))));
+                let rustup = rustup_home();
+                environment.extend(rustup.iter().map(|it| ("RUSTUP_HOME", text(it))));
+                readable.extend(home.into_iter().chain(rustup));
+                // What was built is a copy with the new lock.
+                work.join("source")
+            }
+            _ => project.root.clone(),
+        };
+        let readable: Vec<&Path> = readable.iter().map(PathBuf::as_path).collect();
+        let target_folder = work.join("target");
+        let writable: Vec<&Path> = [scratch.as_path(), target_folder.as_path()]
+            .into_iter()
+            .filter(|it| it.is_dir())
+            .collect();
+        let view = View { folder: &folder, readable: &readable, writable: &writable };
+        let ran = hands.run_apart(&test.command, &view, &environment, test.timeout).await;
+        let ran = ran.map_err(|error| {
+            Error::unavailable(
+                "TESTS_FAILED",
+                format!("the tests of {} did not end well", project.name),
+            )
+            .caused_by(error)
+        })?;
+        let mut said = told(&ran.stdout);
+        let complained = told(&ran.stderr);
+        if !complained.is_empty() {
+            said = format!("{said}\n{complained}");
+        }
+        record.test_output = said.trim().to_owned();
+        failpoint::hit("dependencies.tested");
+        if !ran.succeeded {
+            self.put_update(record).await?;
+            step.failed(ran.said.clone()).await?;
+            let message =
+                format!("the tests of {} fail with what was chosen: {}", project.name, ran.said);
+            return Err(Error::unavailable("TESTS_FAILED", message));
+        }
+        let last = record.test_output.lines().last().unwrap_or_default().to_owned();
+        step.done(last).await
+    }
+}
+
+/// What changes, in words.
+pub(super) fn summary(record: &UpdateRecord) -> String {
+    let each = record.changes.iter().take(10).map(|it| {
+        let version = |it: &Option<String>| it.clone().unwrap_or_else(|| "nothing".to_owned());
+        format!("{} {} -> {}", it.package, version(&it.from), version(&it.to))
+    });
+    let mut all: Vec<String> = each.collect();
+    if record.changes.len() > all.len() {
+        all.push(format!("and {} more", record.changes.len() - all.len()));
+    }
+    match all.is_empty() {
+        true => "no changes".to_owned(),
+        false => all.join(", "),
+    }
+}
+
+/// All manifests of a project: those that change, and the others as they are.
+async fn whole(project: &Project, changed: &[(PathBuf, String)]) -> Result<Vec<(PathBuf, String)>> {
+    let mut all = releases::manifests(project).await?;
+    for (path, text) in &mut all {
+        if let Some((_, new)) = changed.iter().find(|(changed, _)| changed == path) {
+            text.clone_from(new);
+        }
+    }
+    Ok(all)
+}
+
+fn make(folder: &Path) -> Result<()> {
+    files::create_folders(folder).map_err(|error| failed(folder, error))
+}
+
+fn open(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder, mode).map_err(|error| failed(folder, error))
+}
+
+/// That a tool says it went well is not enough.
+fn read_back(place: &Path, chosen: &[plan::Chosen]) -> Result<()> {
+    let there = installed::python(place).map_err(|error| failed(place, error))?;
+    let differences = installed::differences(chosen, &there.unwrap_or_default());
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let each = differences.iter().take(10).map(|(name, wanted, there)| match there.is_empty() {
+        true => format!("{name} {wanted} is not there"),
+        false => format!("{name} is {there}, not {wanted}"),
+    });
+    let message = format!("uv ended well, and {}", each.collect::<Vec<_>>().join(", "));
+    Err(Error::unavailable("BUILD_FAILED", message))
+}

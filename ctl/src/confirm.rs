@@ -26,6 +26,16 @@ pub(crate) fn consent(
     method: &str,
     what: &str,
 ) -> Result<Consent, Halt> {
+    consent_since(session, (service, method), what, "which can't be undone")
+}
+
+/// [`consent`] where an rpc that destroys can be undone, and yet is nothing to do by accident: `why` says how so.
+pub(crate) fn consent_since(
+    session: &Session<'_>,
+    (service, method): (&str, &str),
+    what: &str,
+    why: &str,
+) -> Result<Consent, Halt> {
     // What is not in the table counts as the worst.
     let call = find_call(service, method);
     let (mutating, destructive) =
@@ -48,8 +58,8 @@ pub(crate) fn consent(
         return Ok(Consent::Ask);
     }
     Err(Halt::Usage(format!(
-        "this would {what}, which can't be undone, and there is no terminal to ask at. Nothing was sent: \
-         look at what it would do with --plan, then add --yes"
+        "this would {what}, {why}, and there is no terminal to ask at. Nothing was sent: look at what it would \
+         do with --plan, then add --yes"
     )))
 }
 

@@ -1,9 +1,16 @@
 //! `deps`: the verbs, and which file carries each out.
 
+mod change;
+mod check;
+mod clock;
 mod data;
 mod export;
 mod finding;
+mod history;
+mod ignore;
 mod import;
+mod package;
+mod postmortem;
 mod project;
 mod sarif;
 mod scan;
@@ -11,9 +18,11 @@ mod status;
 mod upload;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use genesis_client::v1::ScanDependenciesRequest;
+use genesis_client::Client;
+use genesis_client::v1::{ScanDependenciesRequest, UpdateStrategy};
 use jiff::Timestamp;
 
 use crate::connect::Session;
@@ -21,6 +30,9 @@ use crate::exit::{Exit, Halt};
 use crate::format;
 
 const SERVICE: &str = "genesis.v1.DependencyService";
+
+/// What asks an index takes as long as that does. An agent gives no call more than a minute.
+const INDEX_LIMIT: Duration = Duration::from_secs(60);
 
 const SCAN_EXAMPLES: &str = "\
 Holds what each project has locked against the advisories that were imported; opens no connection to anybody. WHY is the
@@ -46,6 +58,61 @@ Examples:
   genesisctl deps status
   genesisctl deps status -v --all";
 
+const CHECK_EXAMPLES: &str = "\
+Asks the index that the project's own tools are configured for, and changes nothing. Below what would change stands what
+only the strategy \"aggressive\" would take, what stays vulnerable, what is not updated, and how old releases have to be.
+
+Strategies: conservative takes patches, moderate what has the same first number (of 0.Y: the same Y), aggressive anything
+newer, security only what is vulnerable, to the smallest version that is not.
+
+Exits 0 where that was found out, whatever there is; 5 where it could not be for a project.
+
+Examples:
+  genesisctl deps check
+  genesisctl deps check --project api --strategy security
+  genesisctl deps check --strategy aggressive -o json";
+
+const UPDATE_EXAMPLES: &str = "\
+Resolves, holds the result against the advisories, builds a release, tests it, puts it in the place of the one in service,
+restarts, and watches. Whatever goes wrong leaves, or brings back, the release that was there. Asks at a terminal, showing
+what would be done; elsewhere it needs --yes. The exit code is the run's, as in `genesisctl run watch`.
+
+Examples:
+  genesisctl deps update --project api --plan
+  genesisctl deps update --project api --strategy security
+  genesisctl deps update --project api --strategy moderate --yes --reason 'the new client of the exchange'";
+
+const ROLLBACK_EXAMPLES: &str = "\
+Puts an earlier release back in service, and the manifests that belong to it. Without --to it is the one before. Asks at a
+terminal, showing what would be done; elsewhere it needs --yes. The exit code is the run's, as in `genesisctl run watch`.
+
+Examples:
+  genesisctl deps status -v
+  genesisctl deps rollback --project api --plan
+  genesisctl deps rollback --project api --to 3 --yes --reason 'orders are slower since'";
+
+const HISTORY_EXAMPLES: &str = "\
+GENERATION is the release that was in service, and the one that was made or gone back to. -v has all changes, the last
+lines of the tests, the runs, and who wanted it.
+
+Examples:
+  genesisctl deps history
+  genesisctl deps history --project api --limit 5 -v";
+
+const IGNORE_EXAMPLES: &str = "\
+Needs --reason, and the role of an admin. ID is any name of the finding, as in `deps scan`. A day counts up to its end
+(UTC); then it is heard of again. It takes the place of what was said of the finding before.
+
+Examples:
+  genesisctl deps ignore CVE-2024-35195 --project api --until 2027-01-31 --reason 'sessions are never shared'
+  genesisctl deps ignore CVE-2024-35195 --project api --until 2027-01-31T12:00:00Z --plan";
+
+const UNIGNORE_EXAMPLES: &str = "\
+Needs the role of an admin. What the configuration ignores stays ignored.
+
+Example:
+  genesisctl deps unignore CVE-2024-35195 --project api";
+
 const IMPORT_EXAMPLES: &str = "\
 Without FILE: from the files that are configured on the agent's host. A FILE is here, and is sent to each node: a .zip or
 .json of OSV records (such as PyPI's all.zip), the catalogue of exploited vulnerabilities (.json), or likelihoods of EPSS
@@ -68,6 +135,65 @@ pub(crate) enum Verb {
     /// Show the projects, and how recent the data is that they are held against.
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
+    /// List what an update would change, and what it would leave.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// Only this one, as in `deps status`.
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        project: String,
+        /// How much may change. Without it: as the project is configured.
+        #[arg(long, value_enum)]
+        strategy: Option<Strategy>,
+    },
+    /// Update what a project is built of, prove it, and wait for the run's end.
+    #[command(after_help = UPDATE_EXAMPLES)]
+    Update {
+        #[command(flatten)]
+        which: Which,
+        /// How much may change. Without it: as the project is configured.
+        #[arg(long, value_enum)]
+        strategy: Option<Strategy>,
+        /// Don't wait for the run's end.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Put an earlier release back in service, and wait for the run's end.
+    #[command(after_help = ROLLBACK_EXAMPLES)]
+    Rollback {
+        #[command(flatten)]
+        which: Which,
+        /// The generation, as in `deps status -v`, on one node. Without it: the one before.
+        #[arg(long, value_name = "GENERATION", value_parser = clap::value_parser!(u64).range(1..))]
+        to: Option<u64>,
+        /// Don't wait for the run's end.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// List the updates and rollbacks that were tried, newest first.
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History {
+        /// Only this one, as in `deps status`.
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        project: String,
+        /// At most this many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Hear no more of a finding until some time.
+    #[command(after_help = IGNORE_EXAMPLES)]
+    Ignore {
+        #[command(flatten)]
+        which: Finding,
+        /// The last day, such as 2027-01-31, or when it ends.
+        #[arg(long, value_name = "DATE|TIME", value_parser = ignore::parse_until)]
+        until: Timestamp,
+    },
+    /// Hear of a finding again.
+    #[command(after_help = UNIGNORE_EXAMPLES)]
+    Unignore(Finding),
+    /// See until when critical and exploited vulnerabilities are to be mended, and close their post-mortems.
+    #[command(subcommand)]
+    Postmortem(postmortem::Verb),
     /// Put newer advisories, exploited vulnerabilities or likelihoods in the place of those that are there.
     #[command(after_help = IMPORT_EXAMPLES)]
     ImportAdvisories {
@@ -103,6 +229,57 @@ impl Scan {
     }
 }
 
+/// Which project is meant.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Which {
+    /// The project, as in `deps status`; it may be left out where there is only one.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    project: String,
+}
+
+impl Which {
+    /// The project in the words of a question.
+    fn named(&self) -> &str {
+        if self.project.is_empty() { "the project" } else { &self.project }
+    }
+}
+
+/// Which finding of which project is meant.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Finding {
+    /// Any of its names, such as CVE-2024-35195.
+    id: String,
+    /// The project, as in `deps status`.
+    #[arg(long, value_name = "NAME")]
+    project: String,
+}
+
+/// How much an update may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    /// Only patches.
+    Conservative,
+    /// What has the same first number; of 0.Y, the same Y.
+    Moderate,
+    /// Anything newer.
+    Aggressive,
+    /// Only what is vulnerable, to the smallest version that is not.
+    Security,
+}
+
+impl Strategy {
+    /// Where none is named, that of the project.
+    fn wanted(strategy: Option<Self>) -> UpdateStrategy {
+        match strategy {
+            None => UpdateStrategy::Unspecified,
+            Some(Self::Conservative) => UpdateStrategy::Conservative,
+            Some(Self::Moderate) => UpdateStrategy::Moderate,
+            Some(Self::Aggressive) => UpdateStrategy::Aggressive,
+            Some(Self::Security) => UpdateStrategy::Security,
+        }
+    }
+}
+
 /// What findings are written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FileType {
@@ -113,10 +290,27 @@ pub(crate) enum FileType {
 impl Verb {
     /// The rpc by which it changes something.
     pub(super) fn changes(&self) -> Option<super::Change> {
-        match self {
-            Self::Scan(_) | Self::Status => None,
-            Self::ImportAdvisories { .. } => Some((SERVICE, "ImportAdvisories")),
-        }
+        let method = match self {
+            Self::Scan(_) | Self::Status | Self::Check { .. } | Self::History { .. } => {
+                return None;
+            }
+            Self::Update { .. } => "UpdateDependencies",
+            Self::Rollback { .. } => "RollBackDependencies",
+            Self::Ignore { .. } => "IgnoreFinding",
+            Self::Unignore(_) => "UnignoreFinding",
+            Self::ImportAdvisories { .. } => "ImportAdvisories",
+            Self::Postmortem(verb) => return verb.changes(),
+        };
+        Some((SERVICE, method))
+    }
+}
+
+/// The connection for a call that waits for an index.
+fn waiting(session: &Session<'_>, client: &Client) -> Client {
+    // A call has 30 seconds where nothing is said.
+    match session.global.timeout {
+        Some(_) => client.clone(),
+        None => client.with_timeout(INDEX_LIMIT),
     }
 }
 
@@ -127,6 +321,19 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
             None => scan::scan(session, arguments).await,
         },
         Verb::Status => status::status(session).await,
+        Verb::Check { project, strategy } => {
+            check::check(session, project, Strategy::wanted(*strategy)).await
+        }
+        Verb::Update { which, strategy, detach } => {
+            change::update(session, which, Strategy::wanted(*strategy), *detach).await
+        }
+        Verb::Rollback { which, to, detach } => {
+            change::rollback(session, which, *to, *detach).await
+        }
+        Verb::History { project, limit } => history::history(session, project, *limit).await,
+        Verb::Ignore { which, until } => ignore::ignore(session, which, *until).await,
+        Verb::Unignore(which) => ignore::unignore(session, which).await,
+        Verb::Postmortem(verb) => postmortem::dispatch(verb, session).await,
         Verb::ImportAdvisories { files } => import::import(session, files).await,
     }
 }

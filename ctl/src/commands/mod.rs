@@ -135,7 +135,7 @@ pub(crate) enum Command {
     /// Send the values of a file, such as prices, to one agent, and see how complete series are: what matrices are made of.
     #[command(subcommand)]
     Series(series::Verb),
-    /// Hold what applications are built of against what is known to be vulnerable, without the network.
+    /// Hold what applications are built of against what is known to be vulnerable, update it, and take it back.
     #[command(subcommand)]
     Deps(deps::Verb),
     /// Show what secures the agent's TCP listener, and for how long.

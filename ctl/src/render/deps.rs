@@ -1,6 +1,8 @@
 //! What is said of dependencies, in the colours of what it means.
 
-use genesis_client::v1::{DataState, ScanVerdict, VulnerabilitySeverity};
+use genesis_client::v1::{
+    ClockState, DataState, ScanVerdict, UpdateState, VersionChange, VulnerabilitySeverity,
+};
 
 use super::{Cell, Tone};
 use crate::format;
@@ -44,5 +46,39 @@ impl Cell {
             None => (Tone::Unsure, "unknown"),
         };
         Self { tone, ..Self::from(text) }
+    }
+
+    pub(crate) fn version_change(change: VersionChange) -> Self {
+        use VersionChange as C;
+        let tone = match change {
+            C::Major | C::Downgrade => Tone::Warning,
+            C::Unspecified => Tone::Unsure,
+            C::Patch | C::Minor | C::Added | C::Removed => Tone::Plain,
+        };
+        Self { tone, ..Self::from(format::short_name(change.as_str_name(), "VERSION_CHANGE_")) }
+    }
+
+    /// How an update ended, or how far it is. `over`: it does not go on.
+    pub(crate) fn update_state(state: UpdateState, over: bool) -> Self {
+        use UpdateState as S;
+        let name = format::short_name(state.as_str_name(), "UPDATE_STATE_");
+        let (tone, text) = match state {
+            S::Succeeded => (Tone::Good, name.to_owned()),
+            S::RolledBack => (Tone::Bad, name.to_owned()),
+            S::Unchanged => (Tone::Plain, name.to_owned()),
+            S::Unspecified => (Tone::Unsure, name.to_owned()),
+            _ if over => (Tone::Unsure, format!("ended in {name}")),
+            _ => (Tone::Plain, format!("in {name}")),
+        };
+        Self { tone, ..Self::from(text) }
+    }
+
+    pub(crate) fn clock_state(state: ClockState) -> Self {
+        let tone = match state {
+            ClockState::Closed => Tone::Good,
+            ClockState::Open | ClockState::Mended => Tone::Warning,
+            ClockState::Unspecified => Tone::Unsure,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "CLOCK_STATE_")) }
     }
 }

@@ -13,7 +13,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 53] = [
+const CHANGES: [(&[&str], &str, &str); 58] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -128,10 +128,27 @@ const CHANGES: [(&[&str], &str, &str); 53] = [
     (&["matrix", "rollout", "advance", "--reason", "r"], "AdvanceRollout", ""),
     (&["matrix", "rollout", "abort", "--reason", "r"], "AbortRollout", ""),
     (&["deps", "import-advisories"], "ImportAdvisories", ""),
+    (
+        &["deps", "update", "--project", "p", "--strategy", "moderate", "--yes"],
+        "UpdateDependencies",
+        "p MODERATE",
+    ),
+    (&["deps", "rollback", "--to", "3", "--yes"], "RollBackDependencies", "3"),
+    (
+        &["deps", "ignore", "CVE-1", "--project", "p", "--until", "2027-01-31", "--reason", "r"],
+        "IgnoreFinding",
+        "CVE-1 p 1801440000",
+    ),
+    (&["deps", "unignore", "CVE-1", "--project", "p"], "UnignoreFinding", "CVE-1 p"),
+    (
+        &["deps", "postmortem", "close", "CVE-1", "--project", "p", "--note", "n"],
+        "ClosePostmortem",
+        "CVE-1 p n",
+    ),
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 73] = [
+const READS: [&[&str]; 76] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -205,6 +222,9 @@ const READS: [&[&str]; 73] = [
     &["deps", "scan"],
     &["deps", "scan", "--format", "sarif"],
     &["deps", "status"],
+    &["deps", "check"],
+    &["deps", "history"],
+    &["deps", "postmortem", "list"],
 ];
 
 fn plan() -> Option<Plan> {
@@ -293,9 +313,10 @@ fn on_nodes(nodes: &str, fake: &Fake, command: &[&str], flags: &[&str]) -> Outco
 }
 
 /// The first calls to methods that are neither `WatchRun`, by which a run is followed to its end, nor `ListBackups`,
-/// by which a backup's source is known, nor `ListCertificates`, by which it is known whether anybody looks.
+/// by which a backup's source is known, nor `ListCertificates`, by which it is known whether anybody looks, nor
+/// `ListDependencyUpdates`, by which it is told what an update changed.
 fn sent(fake: &Fake) -> Vec<String> {
-    let others = ["WatchRun", "ListBackups", "ListCertificates"];
+    let others = ["WatchRun", "ListBackups", "ListCertificates", "ListDependencyUpdates"];
     let calls = fake.calls().into_iter();
     calls.filter(|call| !others.iter().any(|other| call.starts_with(other))).collect()
 }
@@ -344,6 +365,11 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
             ["param", "rollback", ..] => &["param", "rollback", "--strategy", "s", "a"],
             ["cert", "mark", ..] => &["cert", "mark", "--compromised"],
             ["backup", "restore", ..] => &["backup", "restore", "orders", "--into", "/r"],
+            ["deps", "update", ..] => &["deps", "update"],
+            ["deps", "rollback", ..] => &["deps", "rollback"],
+            ["deps", "ignore", id, ..] => {
+                &["deps", "ignore", id, "--project", "p", "--until", "2027-01-31"]
+            }
             command => command,
         };
         let (_folder, fake) = agent();

@@ -71,7 +71,14 @@ pub(super) fn rating(finding: &DependencyFinding) -> &'static str {
         S::Unknown | S::Unspecified if is_informational(finding) => {
             format::short_name(finding.kind().as_str_name(), "FINDING_KIND_")
         }
-        S::Unspecified => "UNKNOWN",
+        severity => severity_name(severity),
+    }
+}
+
+/// Such as "HIGH". What is not said is unknown.
+pub(super) fn severity_name(severity: VulnerabilitySeverity) -> &'static str {
+    match severity {
+        VulnerabilitySeverity::Unspecified => "UNKNOWN",
         severity => format::short_name(severity.as_str_name(), "VULNERABILITY_SEVERITY_"),
     }
 }

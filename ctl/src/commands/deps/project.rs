@@ -105,7 +105,7 @@ pub(super) fn part(scan: &ProjectScan, verbose: bool) -> Part {
     }
 }
 
-fn shortened(what: &str, mut said: Vec<String>, verbose: bool) -> Vec<String> {
+pub(super) fn shortened(what: &str, mut said: Vec<String>, verbose: bool) -> Vec<String> {
     // One line more than there may be takes no less room than to say that it is left out.
     if !verbose && said.len() > LINES + 1 {
         let more = said.len() - LINES;
@@ -116,7 +116,7 @@ fn shortened(what: &str, mut said: Vec<String>, verbose: bool) -> Vec<String> {
 }
 
 /// Such as "not judged: requirements.txt:3 flask>=2: it has no version".
-fn line(what: &str, one: &Unjudged) -> String {
+pub(super) fn line(what: &str, one: &Unjudged) -> String {
     let place = finding::place(&one.file, one.line);
     let space = if place.is_empty() || one.what.is_empty() { "" } else { " " };
     // A file that can't be read is what was not judged, and where.

@@ -7,7 +7,7 @@ use genesis_client::v1::*;
 use tokio_stream::StreamExt;
 use tonic::{Request, Response, Streaming};
 
-use super::{Answer, Fake, Inner, refusal};
+use super::{Answer, Fake, Inner, refusal, started};
 
 /// What it answers about dependencies.
 #[derive(Default)]
@@ -21,6 +21,25 @@ pub(crate) struct Dependencies {
     /// Files of these names are not imported.
     pub(crate) refused: Vec<&'static str>,
     pub(crate) uploads: Mutex<Vec<Uploaded>>,
+    pub(crate) checked: CheckDependenciesResponse,
+    pub(crate) updates: ListDependencyUpdatesResponse,
+    pub(crate) clocks: ListVulnerabilityClocksResponse,
+}
+
+fn run_id() -> String {
+    started().map(|run| run.run_id).unwrap_or_default()
+}
+
+/// Such as "SECURITY"; nothing where none is named.
+fn strategy(strategy: UpdateStrategy) -> &'static str {
+    match strategy {
+        UpdateStrategy::Unspecified => "",
+        strategy => strategy.as_str_name().trim_start_matches("UPDATE_STRATEGY_"),
+    }
+}
+
+fn noted(words: &[&str]) -> String {
+    words.iter().copied().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// A file that came.
@@ -135,5 +154,136 @@ impl DependencyService for Inner {
         let upload = request.get_ref().upload.clone();
         self.called("PlanImportAdvisories", &upload, &request).await?;
         Ok(Response::new(self.script.any_plan.clone()))
+    }
+
+    async fn check_dependencies(
+        &self,
+        request: Request<CheckDependenciesRequest>,
+    ) -> Answer<CheckDependenciesResponse> {
+        let asked = request.get_ref();
+        let what = noted(&[&asked.project, strategy(asked.strategy())]);
+        self.called("CheckDependencies", &what, &request).await?;
+        Ok(Response::new(self.script.dependencies.checked.clone()))
+    }
+
+    async fn update_dependencies(
+        &self,
+        request: Request<UpdateDependenciesRequest>,
+    ) -> Answer<UpdateDependenciesResponse> {
+        let asked = request.get_ref();
+        let parts = [&asked.project, strategy(asked.strategy()), &asked.plan_hash];
+        self.change("UpdateDependencies", &parts, &request).await?;
+        Ok(Response::new(UpdateDependenciesResponse { run_id: run_id() }))
+    }
+
+    async fn plan_update_dependencies(
+        &self,
+        request: Request<UpdateDependenciesRequest>,
+    ) -> Answer<PlanResponse> {
+        let asked = request.get_ref();
+        let what = noted(&[&asked.project, strategy(asked.strategy()), &asked.plan_hash]);
+        self.called("PlanUpdateDependencies", &what, &request).await?;
+        Ok(Response::new(self.script.any_plan.clone()))
+    }
+
+    async fn roll_back_dependencies(
+        &self,
+        request: Request<RollBackDependenciesRequest>,
+    ) -> Answer<RollBackDependenciesResponse> {
+        let RollBackDependenciesRequest { project, generation, plan_hash } = request.get_ref();
+        let to = if *generation == 0 { String::new() } else { generation.to_string() };
+        self.change("RollBackDependencies", &[project, &to, plan_hash], &request).await?;
+        Ok(Response::new(RollBackDependenciesResponse { run_id: run_id() }))
+    }
+
+    async fn plan_roll_back_dependencies(
+        &self,
+        request: Request<RollBackDependenciesRequest>,
+    ) -> Answer<PlanResponse> {
+        let RollBackDependenciesRequest { project, generation, .. } = request.get_ref();
+        self.called("PlanRollBackDependencies", &format!("{project} {generation}"), &request)
+            .await?;
+        Ok(Response::new(self.script.any_plan.clone()))
+    }
+
+    async fn list_dependency_updates(
+        &self,
+        request: Request<ListDependencyUpdatesRequest>,
+    ) -> Answer<ListDependencyUpdatesResponse> {
+        let ListDependencyUpdatesRequest { project, limit } = request.get_ref();
+        self.called("ListDependencyUpdates", format!("{project} {limit}").trim(), &request).await?;
+        Ok(Response::new(self.script.dependencies.updates.clone()))
+    }
+
+    async fn ignore_finding(
+        &self,
+        request: Request<IgnoreFindingRequest>,
+    ) -> Answer<IgnoreFindingResponse> {
+        let IgnoreFindingRequest { project, id, until, plan_hash } = request.get_ref();
+        let at = until.as_ref().map(|at| at.seconds.to_string()).unwrap_or_default();
+        self.change("IgnoreFinding", &[id, project, &at, plan_hash], &request).await?;
+        let reason = request.metadata().get("genesis-reason").map(|text| text.to_str().unwrap());
+        let ignored =
+            Ignored { until: *until, reason: reason.unwrap_or_default().into(), by: "ada".into() };
+        let ignored = IgnoredFinding { id: id.clone(), ignored: Some(ignored), in_force: true };
+        Ok(Response::new(IgnoreFindingResponse { ignored: Some(ignored) }))
+    }
+
+    async fn plan_ignore_finding(
+        &self,
+        request: Request<IgnoreFindingRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanIgnoreFinding", &request).await
+    }
+
+    async fn unignore_finding(
+        &self,
+        request: Request<UnignoreFindingRequest>,
+    ) -> Answer<UnignoreFindingResponse> {
+        let UnignoreFindingRequest { project, id, plan_hash } = request.get_ref();
+        self.change("UnignoreFinding", &[id, project, plan_hash], &request).await?;
+        Ok(Response::new(UnignoreFindingResponse {}))
+    }
+
+    async fn plan_unignore_finding(
+        &self,
+        request: Request<UnignoreFindingRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanUnignoreFinding", &request).await
+    }
+
+    async fn list_vulnerability_clocks(
+        &self,
+        request: Request<ListVulnerabilityClocksRequest>,
+    ) -> Answer<ListVulnerabilityClocksResponse> {
+        let ListVulnerabilityClocksRequest { project, closed_too } = request.get_ref();
+        let closed = if *closed_too { "closed" } else { "" };
+        self.called("ListVulnerabilityClocks", &noted(&[project, closed]), &request).await?;
+        Ok(Response::new(self.script.dependencies.clocks.clone()))
+    }
+
+    async fn close_postmortem(
+        &self,
+        request: Request<ClosePostmortemRequest>,
+    ) -> Answer<ClosePostmortemResponse> {
+        let ClosePostmortemRequest { project, id, note, plan_hash } = request.get_ref();
+        self.change("ClosePostmortem", &[id, project, note, plan_hash], &request).await?;
+        let clock = VulnerabilityClock {
+            project: project.clone(),
+            id: id.clone(),
+            package: "requests".into(),
+            note: note.clone(),
+            in_time: Truth::Pass.into(),
+            state: ClockState::Closed.into(),
+            ..Default::default()
+        };
+        Ok(Response::new(ClosePostmortemResponse { clock: Some(clock) }))
+    }
+
+    async fn plan_close_postmortem(
+        &self,
+        request: Request<ClosePostmortemRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanClosePostmortem", &request).await
     }
 }

@@ -9,6 +9,7 @@ mod finding;
 mod history;
 mod ignore;
 mod import;
+mod known;
 mod package;
 mod postmortem;
 mod project;
@@ -51,8 +52,14 @@ Examples:
   genesisctl deps scan --format sarif --out deps.sarif";
 
 const STATUS_EXAMPLES: &str = "\
-Exits 5 where there is a project and data that a scan goes by is stale, or no advisories were ever imported. The catalogue
-of exploited vulnerabilities (kev) and likelihoods (epss) may be missing.
+RELEASE is the generation in service; \"not proven\" where it was not watched for as long as is configured. IN MEMORY is
+whether what runs is what is installed, and that what is locked: FAIL says which packages differ and which processes still
+run what was replaced. VULNERABLE is as of the last look by the agent itself, without what is ignored. -v has the releases
+that can be gone back to.
+
+Exits 3 where IN MEMORY is FAIL: install or restart it. 5 where that is unknown of a project that the agent updates, and
+where there is a project and data that a scan goes by is stale, or no advisories were ever imported. The catalogue of
+exploited vulnerabilities (kev) and likelihoods (epss) may be missing.
 
 Examples:
   genesisctl deps status
@@ -132,7 +139,7 @@ pub(crate) enum Verb {
     /// List what is known to be wrong with the packages that projects have locked, and what to do about it.
     #[command(after_help = SCAN_EXAMPLES)]
     Scan(Scan),
-    /// Show the projects, and how recent the data is that they are held against.
+    /// Show the projects, whether what runs is what is locked, and how recent the data is that they are held against.
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
     /// List what an update would change, and what it would leave.

@@ -43,6 +43,7 @@ pub mod smtp;
 pub mod tls_client;
 pub mod tls_server;
 pub mod trading;
+pub mod updates;
 pub mod wheels;
 mod writer;
 

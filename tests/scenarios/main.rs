@@ -47,6 +47,7 @@ mod database_versions;
 mod demo;
 mod dependencies;
 mod dependencies_harness;
+mod dependencies_update;
 mod docs;
 mod emergency;
 mod experiments;

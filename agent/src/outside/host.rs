@@ -333,6 +333,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn users_are_found_with_their_groups() {
+        assert_eq!(owner("root"), Some((0, 0)));
+        assert_eq!(owner("no such user"), None);
+    }
+
+    #[test]
     fn a_proc_that_hides_processes_proves_nothing() {
         for (options, all) in [
             ("rw,nosuid", true),

@@ -60,6 +60,11 @@ pub fn look(place: &Place) -> io::Result<Seen> {
         let Ok(command) = process.cmdline() else { continue };
         // A kernel thread, or one that has ended.
         let Some(program) = command.first().map(PathBuf::from) else { continue };
+        let program = match program.components().count() {
+            // It was started from a folder.
+            2.. if program.is_relative() => process.cwd().unwrap_or_default().join(program),
+            _ => program,
+        };
         match judge(&process, &program, place, moved) {
             Verdict::Other => {}
             Verdict::Current => seen.current += 1,

@@ -108,6 +108,7 @@ fn collected(files: &[(&str, &str)], manifests: &[&str]) -> (tempfile::TempDir, 
         name: "app".to_owned(),
         root,
         manifests: manifests.iter().map(Into::into).collect(),
+        managed: super::config::Managed::default(),
         ignored: Vec::new(),
     };
     let found = collect(&project);

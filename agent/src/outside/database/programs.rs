@@ -114,8 +114,6 @@ mod tests {
         assert_eq!(control(printed, "max_prepared_xacts setting"), Some("0"));
         assert_eq!(control(printed, "Database"), None);
         assert_eq!((major("15\n"), major("9.6\n"), major("x")), (Some(15), Some(9), None));
-        assert_eq!(owner("root"), Some((0, 0)));
-        assert_eq!(owner("no such user"), None);
     }
 
     #[test]

@@ -42,6 +42,26 @@ pub struct Managed {
     pub deploy: Option<Deploy>,
 }
 
+impl Default for Managed {
+    /// As a project is that says nothing of it: it can't be updated.
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::Conservative,
+            min_release_age: 3 * DAY,
+            user: None,
+            environment: Vec::new(),
+            source_builds: false,
+            sandbox: true,
+            mends_exploited: true,
+            keep: 5,
+            critical: DAY,
+            postmortem: 3 * DAY,
+            test: None,
+            deploy: None,
+        }
+    }
+}
+
 /// The test suite of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {

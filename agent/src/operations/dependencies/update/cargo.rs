@@ -73,10 +73,11 @@ impl Cargo<'_> {
     /// Copies the project, without what was built of it.
     async fn copy(&self) -> Result<()> {
         let (from, to) = (self.project.root.clone(), self.source());
+        let releases = self.project.managed.deploy.as_ref().map(|it| it.releases.clone());
         aside(move || {
             trees::remove(&to).map_err(|error| failed(&to, error))?;
             let mut left = MOST;
-            copy(&from, &to, &mut left).map_err(|error| failed(&to, error))
+            copy(&from, &to, releases.as_deref(), &mut left).map_err(|error| failed(&to, error))
         })
         .await?;
         self.hands.give(self.work)
@@ -338,7 +339,8 @@ fn binaries(root: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn copy(from: &Path, to: &Path, left: &mut u64) -> std::io::Result<()> {
+/// `without` is left out, as what is no part of a project is.
+fn copy(from: &Path, to: &Path, without: Option<&Path>, left: &mut u64) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
@@ -347,8 +349,11 @@ fn copy(from: &Path, to: &Path, left: &mut u64) -> std::io::Result<()> {
             continue;
         }
         let (path, place) = (entry.path(), to.join(&name));
+        if without == Some(path.as_path()) {
+            continue;
+        }
         if kind.is_dir() {
-            copy(&path, &place, left)?;
+            copy(&path, &place, without, left)?;
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(std::fs::read_link(&path)?, &place)?;
         } else if kind.is_file() {

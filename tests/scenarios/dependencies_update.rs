@@ -1,0 +1,257 @@
+//! Updates of a real application by real tools: what comes into service, and what does not.
+
+use std::fs;
+
+use genesis_tests::application::{FIRST, Flaw};
+use genesis_tests::clock::{Watch, now, wait_until};
+use genesis_tests::package_index::Listed;
+use genesis_tests::updates::{CRITICAL, Updates, exploited, vulnerable};
+use jiff::SignedDuration;
+
+/// What nothing may have changed after an update that came to nothing.
+fn untouched(host: &Updates, before: &str) {
+    assert_eq!(host.app.text("requirements.txt"), before, "byte for byte");
+    assert_eq!(host.app.linked(), FIRST);
+    assert_eq!(host.app.releases(), [FIRST], "nothing is left");
+    assert_eq!(host.app.running("frames"), "2.0.0");
+    assert_eq!(host.app.health(), 200);
+}
+
+#[test]
+fn a_conservative_update_comes_into_service_and_is_taken_back() {
+    let host = Updates::started("", "");
+    let before = host.app.text("requirements.txt");
+    for (name, version) in
+        [("frames", "2.0.3"), ("frames", "2.1.0"), ("ticks", "1.0.2"), ("ticks", "1.1.0")]
+    {
+        host.publish(name, version, &Flaw::None);
+    }
+    host.publish_at("frames", "2.0.4", &Flaw::None, now() - SignedDuration::from_hours(24));
+    let known =
+        vulnerable("CVE-2026-1001", "PyPI", "ticks", "0", "1.0.1", genesis_tests::updates::MEDIUM);
+    host.know(&[known]);
+
+    let check = host.agent.ctl(&["deps", "check"]).ok();
+    check.says(&["frames", "2.0.3", "1.0.2", "CVE-2026-1001", "2.1.0"]);
+    let plan = host.agent.ctl(&["deps", "update", "--plan"]).ok();
+    plan.says(&["frames 2.0.0 -> 2.0.3", "ticks 1.0.0 -> 1.0.2", "mends CVE-2026-1001", "pytest"]);
+    untouched(&host, &before);
+
+    host.update("conservative").ok().says(&["SUCCEEDED", "frames", "2.0.3"]);
+    assert_eq!((host.locked("frames"), host.locked("ticks")), ("2.0.3".into(), "1.0.2".into()));
+    assert_eq!(host.app.running("frames"), "2.0.3", "what runs says so itself");
+    assert_eq!(host.app.running("ticks"), "1.0.2", "a package that another one brings too");
+    let made = host.app.linked();
+    let after = host.app.text("requirements.txt");
+    assert!(after.contains("--hash=sha256:") && after.contains("# via"), "{after}");
+    host.agent.ctl(&["deps", "scan"]).ok();
+    let project = host.project();
+    assert_eq!(project["current"]["generation"], made, "{project}");
+    assert_eq!(project["inMemory"], "TRUTH_PASS", "{project}");
+    host.update("conservative").ok().says(&["nothing newer"]);
+    assert_eq!(host.newest()["state"], "UPDATE_STATE_UNCHANGED");
+
+    host.agent.ctl(&["deps", "rollback", "--plan"]).ok().says(&["deploy", "generation"]);
+    host.agent.ctl(&["deps", "rollback", "--yes", "--reason", "a test"]).ok().says(&["SUCCEEDED"]);
+    assert_eq!(host.app.text("requirements.txt"), before, "byte for byte");
+    assert_eq!((host.app.linked().as_str(), host.app.running("frames")), (FIRST, "2.0.0".into()));
+    // And forth again, to a generation by its number.
+    host.agent.ctl(&["deps", "rollback", "--to", &made, "--yes"]).ok();
+    assert_eq!(host.app.text("requirements.txt"), after);
+    assert_eq!(host.app.running("frames"), "2.0.3");
+    host.agent
+        .ctl(&["deps", "rollback", "--to", "77", "--yes"])
+        .exits(1)
+        .says(&["RELEASE_NOT_FOUND"]);
+    host.agent.ctl(&["oplog", "list", "--limit", "200"]).ok().says(&["dependencies.updated"]);
+    host.agent.ctl(&["oplog", "verify"]).ok();
+}
+
+#[test]
+fn what_fails_its_tests_changes_nothing() {
+    let host = Updates::started("", "");
+    let before = host.app.text("requirements.txt");
+    host.publish("frames", "2.0.1", &Flaw::Wrong);
+    let failed = host.update("conservative");
+    failed.exits(1).says(&["TESTS_FAILED"]);
+    untouched(&host, &before);
+    let newest = host.newest();
+    assert_eq!(
+        (&newest["state"], &newest["failedIn"]),
+        (&"UPDATE_STATE_ROLLED_BACK".into(), &"UPDATE_STATE_TEST".into())
+    );
+    assert!(newest["testOutput"].as_str().unwrap().contains("failed"), "{newest}");
+    let alerts = || host.agent.ctl(&["alerts", "list"]).text();
+    wait_until("people hear of it", || alerts().contains("the update of app failed"));
+}
+
+#[test]
+fn tests_that_do_not_end_are_ended_and_see_neither_network_nor_secrets() {
+    let host = Updates::started("", "");
+    let before = host.app.text("requirements.txt");
+    host.publish("frames", "2.0.1", &Flaw::Hangs);
+    let watch = Watch::start();
+    host.update("conservative").exits(1).says(&["TESTS_FAILED", "killed after 20 s"]);
+    assert!(watch.elapsed().as_secs() < 60);
+    untouched(&host, &before);
+    // What a package does in the sandbox: it looks for the agent's state, the network, and writes beside itself.
+    let state = host.agent.state();
+    let port = host.app.health_url();
+    let code = format!(
+        "import os, socket, urllib.request\nassert not os.listdir({state:?}), 'sees the state'\n\
+         try:\n    urllib.request.urlopen({port:?}, timeout=2)\nexcept OSError:\n    pass\nelse:\n    raise SystemExit('sees the network')\n\
+         try:\n    open({:?}, 'w')\nexcept OSError:\n    pass\nelse:\n    raise SystemExit('writes')\n",
+        host.app.path("written")
+    );
+    let looks =
+        format!("import sys\nif 'pytest' in sys.modules:\n    {}", code.replace('\n', "\n    "));
+    host.publish("frames", "2.0.2", &Flaw::Runs(looks));
+    host.update("conservative").ok();
+    assert_eq!(host.app.running("frames"), "2.0.2");
+    assert!(!host.app.path("written").exists());
+}
+
+#[test]
+fn what_does_not_do_well_is_taken_back_within_ten_seconds() {
+    let host = Updates::started("", "");
+    let before = host.app.text("requirements.txt");
+    // It starts well, and then does not; it does not do well from the start; it does not start.
+    for (version, flaw) in
+        [("2.0.1", Flaw::BreaksAfter(2)), ("2.0.2", Flaw::Broken), ("2.0.3", Flaw::Dies)]
+    {
+        host.publish("frames", version, &flaw);
+        let failed = host.update("conservative");
+        failed.exits(1).says(&["HEALTH_WINDOW_FAILED"]);
+        untouched(&host, &before);
+        let newest = host.newest();
+        assert_eq!(newest["failedIn"], "UPDATE_STATE_HEALTH", "{newest}");
+        assert_eq!(newest["restartOwed"], false, "{newest}");
+        let run = host
+            .agent
+            .ctl(&["run", "show", newest["id"].as_str().unwrap(), "-o", "json"])
+            .response();
+        let steps = run["run"]["steps"].as_array().unwrap();
+        let back = steps.iter().find(|it| it["name"] == "take-back").unwrap();
+        let time = |key: &str| back[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let took = time("endedAt").duration_since(time("startedAt"));
+        assert!(took.as_secs() < 10, "{version}: {back}");
+    }
+}
+
+#[test]
+fn what_would_do_harm_is_refused_before_anything_is_installed() {
+    let host = Updates::started("", "");
+    let before = host.app.text("requirements.txt");
+    // The new version has a vulnerability that the old one does not have.
+    host.publish("frames", "2.0.1", &Flaw::None);
+    host.know(&[vulnerable("CVE-2026-1002", "PyPI", "frames", "2.0.1", "2.0.9", CRITICAL)]);
+    host.agent
+        .ctl(&["deps", "update", "--plan"])
+        .exits(4)
+        .says(&["UPDATE_VULNERABLE", "CVE-2026-1002"]);
+    host.update("conservative").exits(4).says(&["UPDATE_VULNERABLE"]);
+    assert_eq!(host.newest()["failedIn"], "UPDATE_STATE_SCAN");
+    untouched(&host, &before);
+
+    // An archive that is not what its index says.
+    host.know(&[]);
+    let lies = Listed { lies: true, ..Listed::at(now() - SignedDuration::from_hours(1_000)) };
+    host.index.publish(&genesis_tests::application::library("frames", "2.0.2", &Flaw::None), lies);
+    host.update("conservative").exits(1).says(&["BUILD_FAILED", "Hash mismatch"]);
+    assert_eq!(host.newest()["failedIn"], "UPDATE_STATE_BUILD");
+    untouched(&host, &before);
+
+    // A plan that was made for something else.
+    host.publish("frames", "2.0.3", &Flaw::None);
+    let plan = host.agent.ctl(&["deps", "update", "--plan", "-o", "json"]).ok().response();
+    let hash = plan["plan"]["hash"].as_str().unwrap().to_owned();
+    host.publish("frames", "2.0.4", &Flaw::None);
+    let changed = host.agent.ctl(&["deps", "update", "--plan-hash", &hash, "--yes"]);
+    changed.says(&["PLAN_CHANGED"]);
+    untouched(&host, &before);
+}
+
+#[test]
+fn two_updates_at_once_are_one_and_a_refusal() {
+    let host = Updates::started("", "");
+    host.publish("frames", "2.0.1", &Flaw::Hangs);
+    let mut first = host.agent.ctl_command(&["deps", "update", "--yes"]).spawn().unwrap();
+    wait_until("the first one", || host.project()["running"] != "");
+    host.update("conservative").exits(9).says(&["RUN_HELD"]);
+    host.agent.ctl(&["deps", "rollback", "--to", "1", "--yes"]);
+    let run = host.project()["running"].as_str().unwrap().to_owned();
+    host.agent.ctl(&["run", "cancel", &run, "--yes"]);
+    let _ = first.wait().unwrap();
+    wait_until("its end", || host.project()["running"] == "");
+    assert_eq!(host.app.linked(), FIRST);
+    wait_until("what is left", || host.app.releases() == [FIRST]);
+}
+
+#[test]
+fn what_use_is_made_of_is_mended_at_once_and_its_clock_runs() {
+    let host = Updates::started("", "min_release_age = \"30d\"\nstrategy = \"conservative\"");
+    // Of today, beyond X.Y: only the security strategy takes it, and at once.
+    host.publish_at("ticks", "1.1.0", &Flaw::None, now());
+    host.publish("ticks", "1.2.0", &Flaw::None);
+    let kev = host.agent.folder().join("kev.json");
+    exploited(&kev, &["CVE-2026-1003"]);
+    host.agent.ctl(&["deps", "import-advisories", kev.to_str().unwrap()]).ok();
+    host.know(&[vulnerable("CVE-2026-1003", "PyPI", "ticks", "0", "1.1.0", CRITICAL)]);
+    wait_until("what runs", || host.app.runs() && host.app.running("ticks") == "1.1.0");
+    wait_until("the end of it", || host.newest()["state"] == "UPDATE_STATE_SUCCEEDED");
+    let newest = host.newest();
+    assert_eq!(
+        (&newest["exploited"], &newest["strategy"]),
+        (&true.into(), &"UPDATE_STRATEGY_SECURITY".into())
+    );
+    assert_eq!(host.locked("ticks"), "1.1.0", "the smallest that is safe");
+    assert_eq!(host.locked("frames"), "2.0.0", "and nothing else");
+    let clocks = || host.agent.ctl(&["deps", "postmortem", "list", "-o", "json"]).ok().response();
+    wait_until("the clock", || clocks()["clocks"][0]["state"] == "CLOCK_STATE_MENDED");
+    let clock = &clocks()["clocks"][0];
+    assert_eq!((&clock["exploited"], &clock["inTime"]), (&true.into(), &"TRUTH_PASS".into()));
+    let close = [
+        "deps",
+        "postmortem",
+        "close",
+        "CVE-2026-1003",
+        "--project",
+        "app",
+        "--note",
+        "https://wiki/7",
+    ];
+    host.agent.ctl(&close).ok();
+    host.agent.ctl(&close).exits(4).says(&["POSTMORTEM_NOT_DUE"]);
+    assert_eq!(clocks()["clocks"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_finding_that_is_ignored_by_hand_is_heard_of_again_at_its_end() {
+    let host = Updates::started("", "");
+    host.know(&[vulnerable("CVE-2026-1004", "PyPI", "frames", "0", "3", CRITICAL)]);
+    host.agent.ctl(&["deps", "scan"]).exits(3).says(&["CVE-2026-1004"]);
+    let alerts = || host.agent.ctl(&["alerts", "list"]).text();
+    wait_until("people hear of it", || alerts().contains("critical vulnerability CVE-2026-1004"));
+    let until = (now() + SignedDuration::from_secs(4)).to_string();
+    let ignore = ["deps", "ignore", "CVE-2026-1004", "--project", "app", "--until", &until];
+    host.agent.ctl(&ignore).exits(2);
+    host.agent.ctl(&[&ignore[..], &["--reason", "not reached"]].concat()).ok();
+    host.agent.ctl(&["deps", "scan"]).ok().says(&["not reached"]);
+    wait_until("its end", || host.agent.ctl(&["deps", "scan"]).code == 3);
+    let far = [
+        "deps",
+        "ignore",
+        "CVE-2026-1004",
+        "--project",
+        "app",
+        "--until",
+        "2027-01-01",
+        "--reason",
+        "x",
+    ];
+    host.agent.ctl(&far).ok();
+    host.agent.ctl(&["deps", "scan"]).ok();
+    host.agent.ctl(&["deps", "unignore", "CVE-2026-1004", "--project", "app"]).ok();
+    host.agent.ctl(&["deps", "scan"]).exits(3);
+    assert!(fs::read_dir(host.agent.state()).is_ok());
+}

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::text::{LONGEST, cut};
 
 /// A version of CVSS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scheme {
     /// CVSS 2.0.
     #[serde(rename = "2")]

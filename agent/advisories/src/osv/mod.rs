@@ -9,7 +9,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use raw::Raw;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,11 @@ use crate::{Ecosystem, Refused};
 
 /// So many references are kept of a record.
 const MOST_REFERENCES: usize = 4;
+/// The ranges of a package have so many events at most: the fix of one range is looked for in all of them. Those of
+/// the databases have fewer than a hundred.
+const MOST_EVENTS: usize = 10_000;
+/// Listed versions are looked for in the ranges if that takes so many comparisons at most, else they are all kept.
+const MOST_COMPARISONS: usize = 10_000_000;
 
 /// One record as read: an advisory for each package, in the order of ecosystems and names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +113,9 @@ pub enum Informational {
 /// # Errors
 ///
 /// What is no JSON or has values of other types than the schema's, another major version of the schema than 1 (no
-/// version is 1.0), an id, name or version that is empty or very long, a time that is none, and a range that does not
-/// say where it begins or has an event that is none of the known ones or several at once. The error names the record.
+/// version is 1.0), an id, name or version that is empty or very long, a time that is none, a range that does not say
+/// where it begins or has an event that is none of the known ones or several at once, and more than 10,000 events of a
+/// package. The error names the record.
 pub fn read(place: &str, json: &[u8]) -> Result<Record, Refused> {
     let raw: Raw<'_> = serde_json::from_slice(json).map_err(|error| named(place, json, &error))?;
     let id = raw.id.clone().into_owned();
@@ -190,17 +196,16 @@ fn build(raw: Raw<'_>) -> Result<Vec<Advisory>, String> {
 
 /// Leaves out what is said twice.
 fn tidy(mut advisory: Advisory) -> Result<Advisory, String> {
-    let mut vectors = Vec::with_capacity(advisory.severity.len());
-    for vector in advisory.severity.drain(..) {
-        if !vectors.contains(&vector) {
-            vectors.push(vector);
-        }
-    }
-    advisory.severity = vectors;
+    let mut seen = HashSet::new();
+    advisory.severity.retain(|one| seen.insert((one.scheme(), one.text().to_owned())));
     advisory.versions.iter().try_for_each(|version| sane("a version", version))?;
     advisory.versions.sort();
     advisory.versions.dedup();
-    if !advisory.versions.is_empty() && !advisory.ranges.is_empty() {
+    let events: usize = advisory.ranges.iter().map(Vec::len).sum();
+    if events > MOST_EVENTS {
+        return Err(format!("the ranges of {} have more than {MOST_EVENTS} events", advisory.name));
+    }
+    if (1..=MOST_COMPARISONS).contains(&advisory.versions.len().saturating_mul(events)) {
         let versions = std::mem::take(&mut advisory.versions);
         let ranges = Ranges::of(&advisory);
         let left = versions.into_iter().filter(|version| !ranges.cover(version)).collect();

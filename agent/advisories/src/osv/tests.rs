@@ -1,7 +1,9 @@
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::{Event, Informational, read};
 use crate::Ecosystem;
+use crate::affected::{Verdict, evaluate};
 
 fn refused(json: &str) -> String {
     read("file.json", json.as_bytes()).unwrap_err().to_string()
@@ -103,6 +105,36 @@ fn no_version_of_the_schema_is_the_first() {
         let json = format!(r#"{{{version} "id": "X", "modified": "2023-07-25 16:31:58+00:00"}}"#);
         assert!(read("x", json.as_bytes()).unwrap().advisories.is_empty(), "{version}");
     }
+}
+
+/// Of one package: events in pairs, versions that the ranges cover, and vectors.
+fn large(pairs: usize, versions: usize, vectors: usize) -> String {
+    let events = (0..pairs).flat_map(|at| {
+        [json!({"introduced": format!("{at}.1")}), json!({"fixed": format!("{at}.5")})]
+    });
+    let severity = (0..vectors).map(|at| json!({"type": "CVSS_V3", "score": at.to_string()}));
+    let record = json!({
+        "id": "X-1", "modified": "2023-07-25T16:31:58Z", "severity": severity.collect::<Vec<_>>(),
+        "affected": [{
+            "package": {"ecosystem": "PyPI", "name": "a"},
+            "ranges": [{"type": "ECOSYSTEM", "events": events.collect::<Vec<_>>()}],
+            "versions": (0..versions).map(|at| format!("{}.2.{at}", pairs - 1)).collect::<Vec<_>>(),
+        }],
+    });
+    record.to_string()
+}
+
+/// Each with each other would take minutes.
+#[test]
+fn a_large_record_is_read_or_refused_soon() {
+    let record = read("x", large(5_000, 100, 0).as_bytes()).unwrap();
+    assert_eq!(record.advisories[0].versions.len(), 0);
+    let record = read("x", large(5_000, 20_000, 50_000).as_bytes()).unwrap();
+    assert_eq!(record.advisories[0].versions.len(), 20_000);
+    let verdict = evaluate(&record.advisories[0], "4999.2.7");
+    assert!(matches!(verdict, Verdict::Affected { .. }), "{verdict:?}");
+    let error = refused(&large(5_001, 0, 0));
+    assert_eq!(error, "X-1: the ranges of a have more than 10000 events");
 }
 
 proptest! {

@@ -7,9 +7,14 @@ use super::Outcome;
 
 /// Its program, in a virtual environment beside the benchmark's own; `None` where it can't be had.
 pub(crate) fn with(packages: &[&str]) -> Outcome<Option<PathBuf>> {
+    within("peers", packages)
+}
+
+/// That of a virtual environment of this name.
+pub(crate) fn within(name: &str, packages: &[&str]) -> Outcome<Option<PathBuf>> {
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(3).ok_or("no target folder")?;
-    let folder = target.join("foreign/peers");
+    let folder = target.join("foreign").join(name);
     let (program, mark) = (folder.join("bin/python"), folder.join("packages.txt"));
     let wanted = packages.join("\n");
     if std::fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {

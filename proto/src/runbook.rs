@@ -39,6 +39,7 @@ pages! {
     "connection-pool"
     "database"
     "database-lock"
+    "dependencies"
     "disk-space"
     "experiments"
     "health"

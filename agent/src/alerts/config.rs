@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::civil::Time;
 
 use super::channel::{Channel, Secret, read_channels};
-use super::plan::{Policy, ROUTES};
+use super::plan::{Policy, ROUTES, SECURITY};
 use crate::config::reader::Section;
 use crate::events::Severity;
 use crate::outside::notify::check_secret;
@@ -49,6 +49,12 @@ impl Config {
                 section.list(severity.name(), names, false, route_help(severity)),
             );
         }
+        let security = section.list(
+            "security",
+            &SECURITY,
+            false,
+            "The channels that hear as well of vulnerabilities that are critical or exploited: those of the security contact.",
+        );
         let group = section.duration(
             "group",
             "30s",
@@ -99,6 +105,11 @@ impl Config {
                 section.problem(severity.name(), missing(name));
             }
         }
+        if security != SECURITY {
+            for name in security.iter().filter(|name| !names.contains(&name.as_str())) {
+                section.problem("security", missing(name));
+            }
+        }
         let heartbeat = section.table("heartbeat");
         let channel = heartbeat.text(
             "channel",
@@ -122,6 +133,7 @@ impl Config {
                 repeat,
                 repeat_limit: repeat_limit.unwrap_or_default(),
                 routes,
+                security,
             },
             digest_at: digest_at.unwrap_or_default(),
             runbooks: runbooks.unwrap_or_default(),

@@ -16,6 +16,9 @@ pub const ROUTES: [(Severity, &[&str]); 4] = [
     (Severity::Low, &["digest"]),
 ];
 
+/// By which channels the security contact is told, where the configuration says nothing else.
+pub const SECURITY: [&str; 1] = ["security"];
+
 /// So many alerts fire at most; what comes on top is counted. As much room again is for what is critical, and for
 /// alerting itself.
 pub const OPEN_LIMIT: usize = 5_000;
@@ -53,6 +56,8 @@ pub struct Policy {
     pub repeat_limit: u32,
     /// The channels of each severity.
     pub routes: BTreeMap<Severity, Vec<String>>,
+    /// Those that hear of critical vulnerabilities as well.
+    pub security: Vec<String>,
 }
 
 /// How bad an alert is. One that this build does not know is not taken lightly.
@@ -64,6 +69,8 @@ fn severity_of(name: &str) -> Severity {
     Severity::parse(name).unwrap_or(Severity::Critical)
 }
 
+/// The source whose critical alerts the security contact hears of.
+const VULNERABILITIES: &str = "dependencies";
 /// The name of alerting as a source.
 pub const OWN: &str = "alerts";
 
@@ -283,7 +290,9 @@ pub fn route(
     troubled: &BTreeSet<String>,
 ) -> Vec<String> {
     let route = policy.routes.get(&severity(alert)).into_iter().flatten();
-    let there = route.filter(|name| channels.contains(*name));
+    let grave = alert.source == VULNERABILITIES && severity(alert) == Severity::Critical;
+    let security = policy.security.iter().filter(|it| grave && !route.clone().any(|at| at == *it));
+    let there = route.clone().chain(security).filter(|name| channels.contains(*name));
     let Some(itself) = alert.key.strip_prefix("alerts/channel/") else {
         return there.cloned().collect();
     };

@@ -88,6 +88,15 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder_of(to)
 }
 
+/// Puts two things in each other's place. Durable when it returns.
+///
+/// # Errors
+/// When the rename or the sync of the folder fails.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
+    sync_folder_of(other)
+}
+
 /// Removes a file; one that is not there is no error. Durable when it returns.
 ///
 /// # Errors
@@ -291,7 +300,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Ok(old) => {
             file.as_file().set_permissions(old.permissions())?;
             // Only root can give a file away; for others it is theirs already or the folder says who may read it.
-            let _ = std::os::unix::fs::chown(file.path(), Some(old.uid()), Some(old.gid()));
+            // By the open file: its name may be another's by now, where others may write to the folder.
+            let _ = std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),

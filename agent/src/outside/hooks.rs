@@ -80,6 +80,8 @@ pub struct Program {
     pub command: Vec<String>,
     /// "NAME=value", each.
     pub environment: Vec<String>,
+    /// Whether it gets nothing of the agent's own environment beside that.
+    pub clean: bool,
     /// How long it may take before it is killed.
     pub timeout: Duration,
     /// At most so much of its output is kept, in bytes, of each stream.
@@ -103,6 +105,13 @@ pub struct Ran {
     pub said: String,
 }
 
+/// Where a program is, by the agent's own PATH.
+pub fn find(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name));
+    found.into_iter().find(|it| it.is_absolute() && it.is_file())
+}
+
 /// Starts a program, which does not outlive the agent: the kernel tells it when the thread that started it is gone, and
 /// the threads that poll live as long as the agent does.
 ///
@@ -110,7 +119,12 @@ pub struct Ran {
 /// `HOOK_FAILED` when it can't be started.
 pub fn spawn_program(program: &Program) -> Result<Running> {
     let shown = program.command.first().cloned().unwrap_or_default();
-    let mut command = Command::new("setpriv");
+    // By its whole path: a PATH for the program itself is searched otherwise, by us too.
+    let helper = find("setpriv").ok_or_else(|| failed(&shown, "needs setpriv of util-linux"))?;
+    let mut command = Command::new(helper);
+    if program.clean {
+        command.env_clear();
+    }
     command.args(["--pdeathsig", program.last_word]);
     if let Some((user, group)) = program.owner {
         command.args([format!("--reuid={user}"), format!("--regid={group}")]);

@@ -302,6 +302,13 @@ pub fn user_id(name: &str) -> Option<u32> {
     third_field("/etc/passwd", name)
 }
 
+/// The home folder of the user of this name, as /etc/passwd has it.
+pub fn home_of(name: &str) -> Option<std::path::PathBuf> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(5).filter(|it| !it.is_empty()).map(Into::into)
+}
+
 /// The user and group of this name, as /etc/passwd has them.
 pub fn owner(name: &str) -> Option<(u32, u32)> {
     let text = std::fs::read_to_string("/etc/passwd").ok()?;

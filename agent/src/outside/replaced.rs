@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use procfs::process::{MMapPath, Process};
 
-/// The clock of process starts is that coarse.
-const COARSE: Duration = Duration::from_secs(1);
+/// A process that is older than the link by less than that may have been started just after it was moved.
+const COARSE: Duration = Duration::from_millis(200);
 /// So many are told.
 const MOST: usize = 100;
 
@@ -42,14 +43,18 @@ pub struct Place {
     pub link: PathBuf,
     /// Where it leads.
     pub current: PathBuf,
+    /// Releases that are elsewhere.
+    pub others: Vec<PathBuf>,
 }
 
 /// Looks at all processes. Blocking.
 ///
 /// # Errors
 /// When processes can't be listed, or the link can't be looked at.
-pub fn look(place: &Place) -> io::Result<Seen> {
+pub fn look(place: &Place, now: Timestamp) -> io::Result<Seen> {
     let moved = std::fs::symlink_metadata(&place.link)?.modified()?;
+    // A time that was set back since says nothing.
+    let moved = SystemTime::try_from(now).ok().and_then(|now| now.duration_since(moved).ok());
     let own = std::process::id();
     let mut seen = Seen::default();
     for process in procfs::process::all_processes().map_err(io::Error::other)?.flatten() {
@@ -86,7 +91,7 @@ enum Verdict {
     Stale(String),
 }
 
-fn judge(process: &Process, program: &Path, place: &Place, moved: SystemTime) -> Verdict {
+fn judge(process: &Process, program: &Path, place: &Place, moved: Option<Duration>) -> Verdict {
     let named = program.starts_with(&place.link) || program.starts_with(&place.releases);
     let mut paths = vec![program.to_owned()];
     let mapped = process.maps().map(|maps| {
@@ -101,17 +106,21 @@ fn judge(process: &Process, program: &Path, place: &Place, moved: SystemTime) ->
     paths.extend(process.exe().ok());
     let mut ours = named;
     for path in &paths {
-        let Ok(below) = path.strip_prefix(&place.releases) else { continue };
-        ours = true;
-        if !path.starts_with(&place.current) {
-            let release = below.components().next();
-            let release = release.map(|it| it.as_os_str().to_string_lossy().into_owned());
-            return Verdict::Stale(format!("it runs {}", release.unwrap_or_default()));
+        if path.starts_with(&place.current) {
+            ours = true;
+            continue;
         }
+        if let Some(other) = place.others.iter().find(|other| path.starts_with(other)) {
+            return Verdict::Stale(format!("it runs {}", other.display()));
+        }
+        let Ok(below) = path.strip_prefix(&place.releases) else { continue };
+        let release = below.components().next();
+        let release = release.map(|it| it.as_os_str().to_string_lossy().into_owned());
+        return Verdict::Stale(format!("it runs {}", release.unwrap_or_default()));
     }
     if program.starts_with(&place.link)
-        && let Some(started) = started(process)
-        && started + COARSE < moved
+        && let (Some(age), Some(moved)) = (age(process), moved)
+        && age > moved + COARSE
     {
         return Verdict::Stale("it was started before the link was moved".to_owned());
     }
@@ -122,8 +131,12 @@ fn judge(process: &Process, program: &Path, place: &Place, moved: SystemTime) ->
     }
 }
 
-fn started(process: &Process) -> Option<SystemTime> {
-    let since_boot = process.stat().ok()?.starttime / procfs::ticks_per_second();
-    let boot = procfs::boot_time_secs().ok()?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(boot.checked_add(since_boot)?))
+/// How long ago a process was started, by the clock that counts from the boot.
+fn age(process: &Process) -> Option<Duration> {
+    use rustix::time::{ClockId, clock_gettime};
+
+    let started = process.stat().ok()?.starttime as f64 / procfs::ticks_per_second() as f64;
+    let now = clock_gettime(ClockId::Boottime);
+    let now = now.tv_sec as f64 + now.tv_nsec as f64 / 1e9;
+    Duration::try_from_secs_f64(now - started).ok()
 }

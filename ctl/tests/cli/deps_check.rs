@@ -223,3 +223,14 @@ fn what_stands_in_the_way_of_updates_says_what_to_do() {
         }
     }
 }
+
+#[test]
+fn what_the_advisories_do_not_say_is_not_known() {
+    let stale = "the advisories of PyPI: its file is old".to_owned();
+    let (_folder, fake) = agent(of(vec![ProjectCheck { unjudged: stale, ..api() }]));
+    let check = on(&fake, &["check"]);
+    assert_eq!(check.exit, Exit::Unknown);
+    let wanted =
+        "not judged: the advisories of PyPI: its file is old: what stays vulnerable is not known";
+    assert!(squeezed(check.out()).iter().any(|line| line == wanted), "{}", check.out());
+}

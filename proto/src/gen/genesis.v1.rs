@@ -15783,7 +15783,7 @@ pub struct PackageChange {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckDependenciesRequest {
-    /// Empty: all that can be updated.
+    /// Empty: all.
     #[prost(string, tag = "1")]
     pub project: ::prost::alloc::string::String,
     #[prost(enumeration = "UpdateStrategy", tag = "2")]
@@ -15823,6 +15823,9 @@ pub struct ProjectCheck {
     /// Whether the tool could hold to that.
     #[prost(bool, tag = "10")]
     pub age_checked: bool,
+    /// Why the advisories don't say enough of what would be there; empty: they do.
+    #[prost(string, tag = "11")]
+    pub unjudged: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateDependenciesRequest {
@@ -16342,6 +16345,8 @@ pub enum UpdateState {
     RolledBack = 11,
     /// Nothing was to be changed.
     Unchanged = 12,
+    /// It was cut off, and what is in service is not what it should be: somebody has to look.
+    Held = 13,
 }
 impl UpdateState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -16363,6 +16368,7 @@ impl UpdateState {
             Self::Succeeded => "UPDATE_STATE_SUCCEEDED",
             Self::RolledBack => "UPDATE_STATE_ROLLED_BACK",
             Self::Unchanged => "UPDATE_STATE_UNCHANGED",
+            Self::Held => "UPDATE_STATE_HELD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -16381,6 +16387,7 @@ impl UpdateState {
             "UPDATE_STATE_SUCCEEDED" => Some(Self::Succeeded),
             "UPDATE_STATE_ROLLED_BACK" => Some(Self::RolledBack),
             "UPDATE_STATE_UNCHANGED" => Some(Self::Unchanged),
+            "UPDATE_STATE_HELD" => Some(Self::Held),
             _ => None,
         }
     }
@@ -16654,7 +16661,8 @@ pub mod dependency_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Which newer versions a strategy would take, asked of the index that the project's own tools know. Changes nothing.
+        /// Which newer versions a strategy would take, asked of the index that the project's own tools know. Changes nothing, but
+        /// runs these tools.
         /// Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED, DEPENDENCY_TOOL_MISSING, RESOLUTION_FAILED, ADVISORIES_UNAVAILABLE.
         pub async fn check_dependencies(
             &mut self,
@@ -16684,7 +16692,8 @@ pub mod dependency_service_client {
         }
         /// Resolves, builds a release, tests it, puts it in the place of the one in service, restarts, and watches; whatever goes
         /// wrong leaves, or brings back, the one that was there. Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED,
-        /// DEPENDENCY_TOOL_MISSING, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        /// DEPENDENCY_TOOL_MISSING, UPDATE_STUCK, EMERGENCY, RUN_HELD; its run with what PlanUpdateDependencies fails with, and with
+        /// PLAN_CHANGED.
         pub async fn update_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateDependenciesRequest>,
@@ -16712,7 +16721,7 @@ pub mod dependency_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// What UpdateDependencies would do: it resolves, and holds the result against the advisories. Fails as CheckDependencies
-        /// does, and with UPDATE_VULNERABLE, UPDATE_UNJUDGED, RESOLUTION_OUT_OF_BOUNDS.
+        /// does, and with EMERGENCY, UPDATE_VULNERABLE, UPDATE_UNJUDGED, RESOLUTION_OUT_OF_BOUNDS.
         pub async fn plan_update_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateDependenciesRequest>,
@@ -16740,7 +16749,7 @@ pub mod dependency_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Puts an earlier release back in service, and the manifests that belong to it. Fails with PROJECT_NOT_FOUND,
-        /// PROJECT_UNMANAGED, RELEASE_NOT_FOUND, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        /// PROJECT_UNMANAGED, RELEASE_NOT_FOUND, RELEASE_DAMAGED, UPDATE_STUCK, RUN_HELD, PLAN_CHANGED.
         pub async fn roll_back_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::RollBackDependenciesRequest>,
@@ -17076,7 +17085,8 @@ pub mod dependency_service_server {
             &self,
             request: tonic::Request<super::ImportAdvisoriesRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
-        /// Which newer versions a strategy would take, asked of the index that the project's own tools know. Changes nothing.
+        /// Which newer versions a strategy would take, asked of the index that the project's own tools know. Changes nothing, but
+        /// runs these tools.
         /// Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED, DEPENDENCY_TOOL_MISSING, RESOLUTION_FAILED, ADVISORIES_UNAVAILABLE.
         async fn check_dependencies(
             &self,
@@ -17087,7 +17097,8 @@ pub mod dependency_service_server {
         >;
         /// Resolves, builds a release, tests it, puts it in the place of the one in service, restarts, and watches; whatever goes
         /// wrong leaves, or brings back, the one that was there. Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED,
-        /// DEPENDENCY_TOOL_MISSING, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        /// DEPENDENCY_TOOL_MISSING, UPDATE_STUCK, EMERGENCY, RUN_HELD; its run with what PlanUpdateDependencies fails with, and with
+        /// PLAN_CHANGED.
         async fn update_dependencies(
             &self,
             request: tonic::Request<super::UpdateDependenciesRequest>,
@@ -17096,13 +17107,13 @@ pub mod dependency_service_server {
             tonic::Status,
         >;
         /// What UpdateDependencies would do: it resolves, and holds the result against the advisories. Fails as CheckDependencies
-        /// does, and with UPDATE_VULNERABLE, UPDATE_UNJUDGED, RESOLUTION_OUT_OF_BOUNDS.
+        /// does, and with EMERGENCY, UPDATE_VULNERABLE, UPDATE_UNJUDGED, RESOLUTION_OUT_OF_BOUNDS.
         async fn plan_update_dependencies(
             &self,
             request: tonic::Request<super::UpdateDependenciesRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Puts an earlier release back in service, and the manifests that belong to it. Fails with PROJECT_NOT_FOUND,
-        /// PROJECT_UNMANAGED, RELEASE_NOT_FOUND, EMERGENCY, RUN_HELD, PLAN_CHANGED.
+        /// PROJECT_UNMANAGED, RELEASE_NOT_FOUND, RELEASE_DAMAGED, UPDATE_STUCK, RUN_HELD, PLAN_CHANGED.
         async fn roll_back_dependencies(
             &self,
             request: tonic::Request<super::RollBackDependenciesRequest>,

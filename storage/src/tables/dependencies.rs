@@ -42,12 +42,14 @@ pub enum UpdateState {
     RolledBack,
     /// There was nothing to change.
     Unchanged,
+    /// It was cut off, and what is in service is not what it should be: somebody has to look.
+    Held,
 }
 
 impl UpdateState {
     /// Whether it has ended.
     pub fn ended(self) -> bool {
-        matches!(self, Self::Succeeded | Self::RolledBack | Self::Unchanged)
+        matches!(self, Self::Succeeded | Self::RolledBack | Self::Unchanged | Self::Held)
     }
 }
 
@@ -173,6 +175,13 @@ pub struct VulnerabilityClockRecord {
     pub closed_by: String,
     /// Where it is, or what it says.
     pub note: String,
+}
+
+impl VulnerabilityClockRecord {
+    /// Its name in its project: one vulnerability may be in several packages.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.package, self.id)
+    }
 }
 
 impl Record for VulnerabilityClockRecord {
@@ -318,15 +327,11 @@ impl<'t> DependencyStatesWriting<'t> {
     /// Writes or replaces a clock.
     pub fn put_clock(&self, record: &VulnerabilityClockRecord) -> Result<(), StorageError> {
         check_name(VulnerabilityClockRecord::TABLE, &record.project)?;
-        check_name(VulnerabilityClockRecord::TABLE, &record.id)?;
-        let bytes = encode(&format!("{}/{}", record.project, record.id), record)?;
-        let key = (record.project.as_str(), record.id.as_str());
+        let name = record.name();
+        check_name(VulnerabilityClockRecord::TABLE, &name)?;
+        let bytes = encode(&format!("{}/{name}", record.project), record)?;
+        let key = (record.project.as_str(), name.as_str());
         self.sink.edit(VULNERABILITY_CLOCKS)?.insert(key, bytes.as_slice())
-    }
-
-    /// Forgets a clock.
-    pub fn remove_clock(&self, project: &str, id: &str) -> Result<bool, StorageError> {
-        self.sink.edit(VULNERABILITY_CLOCKS)?.remove((project, id))
     }
 
     /// Writes or replaces what is ignored.
@@ -355,22 +360,19 @@ impl<'t> DependencyStatesBookkeeping<'t> {
         Self { writing: DependencyStatesWriting::new(sink) }
     }
 
-    /// How long a clock has run until now.
-    pub fn counted(
-        &self,
-        project: &str,
-        id: &str,
-        elapsed: Duration,
-        at: &Moment,
-    ) -> Result<(), StorageError> {
-        let clocks = self.writing.clocks(Some(project))?;
-        match clocks.into_iter().find(|clock| clock.id == id) {
-            Some(clock) => self.writing.put_clock(&VulnerabilityClockRecord {
+    /// How long each clock that is not closed has run until now.
+    pub fn counted(&self, at: &Moment) -> Result<(), StorageError> {
+        for clock in self.writing.clocks(None)? {
+            if clock.closed_at.is_some() {
+                continue;
+            }
+            let elapsed = clock.elapsed.saturating_add(at.since(&clock.counted_at));
+            self.writing.put_clock(&VulnerabilityClockRecord {
                 elapsed,
                 counted_at: at.clone(),
                 ..clock
-            }),
-            None => Ok(()),
+            })?;
         }
+        Ok(())
     }
 }

@@ -23,6 +23,49 @@ fn every_severity_has_a_route() {
 }
 
 #[test]
+fn the_security_contact_hears_of_what_is_critical_and_vulnerable_alone() {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use genesis_storage::Moment;
+
+    use crate::events::Condition;
+
+    let now = Moment {
+        wall: jiff::Timestamp::UNIX_EPOCH,
+        boot: "a".to_owned(),
+        since_boot: Duration::ZERO,
+    };
+    let text = "[alerts]\n[alerts.channel.security]\nkind = \"slack\"\nsecret_env = \"A\"\n\
+                [alerts.channel.pagerduty]\nkind = \"slack\"\nsecret_env = \"A\"\n";
+    let places = Places { state: "/s".into(), socket: "/s/agent.sock".into() };
+    let checked = AgentConfig::parse(text, "test", &places);
+    let policy = checked.config.unwrap().alerts.policy;
+    let channels = ["pagerduty", "security"].map(str::to_owned);
+    for (source, severity, expected) in [
+        ("dependencies", Severity::Critical, &["pagerduty", "security"][..]),
+        ("dependencies", Severity::High, &[]),
+        ("health", Severity::Critical, &["pagerduty"]),
+    ] {
+        let condition = Condition {
+            key: format!("{source}/x"),
+            subject: "x".to_owned(),
+            severity,
+            title: "x".to_owned(),
+            details: Vec::new(),
+            runbook: "x".to_owned(),
+            since: now.wall,
+            behind: Vec::new(),
+        };
+        let mut firing = BTreeMap::new();
+        let heard = vec![(source.to_owned(), Some(vec![condition]))];
+        plan::compare(&mut firing, &mut BTreeMap::new(), heard, &now, || "1".to_owned());
+        let alert = firing.values().next().unwrap();
+        let route = plan::route(alert, (&policy, &channels), &BTreeSet::new());
+        assert_eq!(route, expected, "{source} {severity:?}");
+    }
+}
+
+#[test]
 fn pauses_grow_and_what_a_channel_asks_for_is_obeyed() {
     for (attempts, asked, seconds) in [
         (1, None, 2),

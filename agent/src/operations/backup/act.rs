@@ -112,6 +112,7 @@ impl Hands {
             environment,
             timeout: source.timeout,
             limit: OUTPUT_LIMIT,
+            clean: false,
             owner: None,
             last_word: "KILL",
         }

@@ -8,7 +8,6 @@ use genesis_storage::{Intent, Moment, VulnerabilityClockRecord};
 
 use super::Dependencies;
 use super::config::Project;
-use super::plan::Verdict;
 use super::scan::{Found, ProjectScan};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, PlanStep, demand_reason};
@@ -55,6 +54,7 @@ pub fn is_urgent(found: &Found) -> bool {
 pub fn after_scan(
     known: &[VulnerabilityClockRecord],
     scan: &ProjectScan,
+    in_service: bool,
     now: &Moment,
 ) -> Vec<VulnerabilityClockRecord> {
     let urgent: Vec<&Found> = scan.findings.iter().filter(|it| is_urgent(it)).collect();
@@ -78,7 +78,7 @@ pub fn after_scan(
                 }
             }
             // It may be another severity by now; it is there all the same.
-            (Phase::Open, None) if there || scan.verdict == Verdict::Unknown => continue,
+            (Phase::Open, None) if there || !in_service || hides(scan, &clock.package) => continue,
             (Phase::Open, None) => VulnerabilityClockRecord {
                 mended_at: Some(now.wall),
                 mended_after: Some(elapsed(clock, now)),
@@ -104,6 +104,17 @@ pub fn after_scan(
         }
     }
     written
+}
+
+/// Whether a package may be there, vulnerable, without that a scan can tell.
+fn hides(scan: &ProjectScan, package: &str) -> bool {
+    scan.judged == 0
+        || scan.unjudged.iter().any(|it| {
+            // A file, or data, that could not be read; a line that is no requirement; this package without a version.
+            it.line == 0
+                || it.what.starts_with("line ")
+                || genesis_advisories::Ecosystem::PyPI.normalise(&it.what) == package
+        })
 }
 
 fn opened(project: &str, found: &Found, now: &Moment) -> VulnerabilityClockRecord {
@@ -186,7 +197,7 @@ impl Dependencies {
             .filter(|it| closed_too || phase(it) != Phase::Closed)
             .map(|it| self.clock_of(it, &now))
             .collect();
-        all.sort_by(|one, other| other.elapsed.cmp(&one.elapsed));
+        all.sort_by_key(|it| std::cmp::Reverse(it.elapsed));
         Ok(all)
     }
 
@@ -197,7 +208,9 @@ impl Dependencies {
         let named = |it: &VulnerabilityClockRecord| {
             it.ids.iter().chain([&it.id]).any(|known| known.eq_ignore_ascii_case(id))
         };
-        let found = all.into_iter().filter(named).max_by_key(|it| it.first_seen_at);
+        // One vulnerability may be in several packages: the one whose post-mortem is to be written comes first.
+        let order = |it: &VulnerabilityClockRecord| (phase(it) == Phase::Mended, it.first_seen_at);
+        let found = all.into_iter().filter(named).max_by_key(order);
         found.ok_or_else(|| {
             let shown: String = id.chars().take(64).collect();
             let message = format!(
@@ -270,3 +283,6 @@ impl Dependencies {
         Ok(self.clock_of(closed, &now))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,6 +118,14 @@ impl Config {
                 if projects.iter().any(|it| it.name == project.name) {
                     entry.problem("name", "is there twice");
                 }
+                let places = |it: &Project| it.managed.deploy.as_ref().map(|it| it.places());
+                let own = places(&project);
+                let shared = projects.iter().filter_map(places).any(|other| {
+                    own.as_ref().is_some_and(|own| own.0 == other.0 || own.1 == other.1)
+                });
+                if shared {
+                    entry.problem("deploy", "shares its link or releases_dir with another project");
+                }
                 projects.push(project);
             }
             entry.finish();
@@ -141,7 +149,8 @@ fn read_project(entry: &Section<'_>) -> Option<Project> {
     entry.entry_header();
     let name = entry.parsed("name", None, "What the project is called.", |text| {
         let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        match (1..=64).contains(&text.len()) && text.bytes().all(ok) {
+        let begins = text.bytes().next().is_some_and(|it| it.is_ascii_alphanumeric());
+        match (1..=64).contains(&text.len()) && begins && text.bytes().all(ok) {
             true => Ok(text.to_owned()),
             false => Err(format!("{text:?} is no name; use 1 to 64 of a-z, A-Z, 0-9 and -_.")),
         }

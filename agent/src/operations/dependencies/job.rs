@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use genesis_storage::RunState;
+use genesis_storage::{RunState, UpdateState};
 
 use super::Dependencies;
-use super::update::{ROLLBACK, UPDATE, unmanaged_why};
+use super::update::{ROLLBACK, ROLLBACK_STRATEGY, UPDATE, unmanaged_why};
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::runs::{Context, Report};
@@ -51,6 +51,13 @@ impl Job for Monthly {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         for project in config.projects.iter().filter(|it| unmanaged_why(it).is_empty()) {
             context.safe_point()?;
+            let newest = own.updates(&project.name, 20)?;
+            let newest = newest.iter().find(|it| it.state != UpdateState::Unchanged);
+            if newest.is_some_and(|it| it.strategy == ROLLBACK_STRATEGY) {
+                // Who went back by hand had a reason.
+                good.push(format!("{} was taken back by hand: update it by hand", project.name));
+                continue;
+            }
             let who = (context.actor(), context.reason());
             let started = match own.update(&project.name, None, ("", false), who).await {
                 Ok(started) => started,

@@ -57,8 +57,23 @@ pub struct Collected {
     pub unjudged: Vec<Unjudged>,
     /// What no advisory is about.
     pub unmanaged: Vec<Unjudged>,
-    /// The files that were read, below the root.
+    /// The files that were read, below the root, without links.
     pub files: BTreeSet<String>,
+    /// What is required, or bound, and not locked.
+    pub loose: Vec<Loose>,
+}
+
+/// A requirement without a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loose {
+    /// Of which package.
+    pub name: String,
+    /// As a requirement.
+    pub text: String,
+    /// Whether it only bounds what others require.
+    pub is_bound: bool,
+    /// In which file.
+    pub file: String,
 }
 
 /// Reads the manifests of a project. Blocking.
@@ -182,7 +197,8 @@ impl<'a> Reader<'a> {
             }
         };
         let own = resolved.strip_prefix(real).unwrap_or(&resolved);
-        self.found.files.insert(own.display().to_string());
+        let shown = own.display().to_string();
+        self.found.files.insert(shown.clone());
         if is_cargo(path) {
             self.cargo(&text, &shown);
         } else {
@@ -222,9 +238,18 @@ impl<'a> Reader<'a> {
                         self.found.packages.push(locked);
                     }
                 }
-                // A bound says nothing of what is locked within it.
-                Item::Unpinned { .. } if constraints => {}
-                Item::Unpinned { name, specifier, .. } => {
+                Item::Unpinned { name, specifier, marker } => {
+                    let marker = marker.map(|it| format!(" ; {it}")).unwrap_or_default();
+                    self.found.loose.push(Loose {
+                        name: name.clone(),
+                        text: format!("{name}{specifier}{marker}"),
+                        is_bound: constraints,
+                        file: file.clone(),
+                    });
+                    // A bound says nothing of what is locked within it.
+                    if constraints {
+                        continue;
+                    }
                     let why = match specifier.is_empty() {
                         true => "no version is locked".to_owned(),
                         false => format!("no version is locked, only {specifier}"),

@@ -2,19 +2,22 @@
 //! what it does about it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_advisories::bounds::Strategy;
-use genesis_storage::{Intent, UpdateRecord, VulnerabilityClockRecord};
+use genesis_storage::{
+    DependencyReleaseRecord, Intent, UpdateRecord, UpdateState, VulnerabilityClockRecord,
+};
 use jiff::Timestamp;
 
 use super::clocks::{self, Phase};
 use super::config::Project;
 use super::plan::DataState;
 use super::scan::{ProjectScan, SourceView};
-use super::status::{self, InMemory};
-use super::update::unmanaged_why;
+use super::status::{self, InMemory, Truth};
+use super::update::{ROLLBACK_STRATEGY, unmanaged_why};
 use super::{Dependencies, aside};
 use crate::error::Result;
 
@@ -26,7 +29,7 @@ const AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(6);
 const WHO: &str = "system:dependencies";
 
 /// What the last look saw.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Looked {
     /// When.
     pub at: Option<Timestamp>,
@@ -36,21 +39,53 @@ pub struct Looked {
     pub sources: Vec<SourceView>,
     /// Whether what runs is what is installed.
     pub memory: BTreeMap<String, InMemory>,
+    /// Why the last look could not be taken, and since when none could; what else is here is older.
+    pub failed: Option<(Timestamp, String)>,
+    /// Since when what is told of a look has been so, by key.
+    pub since: BTreeMap<String, Timestamp>,
+}
+
+/// The folders of releases that are not in service.
+pub(super) fn others(
+    releases: &[DependencyReleaseRecord],
+    current: Option<&DependencyReleaseRecord>,
+) -> Vec<PathBuf> {
+    let number = current.map(|it| it.generation);
+    let others = releases.iter().filter(|it| number.is_some() && Some(it.generation) != number);
+    others.map(|it| PathBuf::from(&it.folder)).collect()
 }
 
 impl Dependencies {
     /// Looks, again and again, and settles what could not be settled.
     pub async fn serve(self: Arc<Self>) {
-        self.pay_restarts().await;
         loop {
-            if let Err(error) = self.look().await {
-                tracing::warn!(error = error.chain(), "dependencies can't be looked at");
+            // What the start, or the end of an update, could not do.
+            if let Err(error) = self.settle_open().await {
+                tracing::warn!(error = error.chain(), "updates can't be read");
             }
+            self.pay_restarts().await;
+            let failed = self.look().await.err().map(|error| error.chain());
+            if let Some(error) = &failed {
+                tracing::warn!(error, "dependencies can't be looked at");
+            }
+            self.note_failed(failed);
             tokio::select! {
                 () = self.outside.clock.sleep(EVERY) => {}
                 () = self.wanted.notified() => {}
             }
         }
+    }
+
+    /// Notes that a look could not be taken, or could.
+    fn note_failed(&self, why: Option<String>) {
+        let before = self.looked.load_full();
+        if why.is_none() && before.failed.is_none() {
+            return;
+        }
+        let since = before.failed.as_ref().map_or_else(|| self.outside.clock.now(), |(at, _)| *at);
+        let failed = why.map(|why| (since, why));
+        self.looked.store(Arc::new(Looked { failed, ..Looked::clone(&before) }));
+        self.bell.ring();
     }
 
     /// Has a look taken soon.
@@ -65,18 +100,36 @@ impl Dependencies {
     pub async fn look(self: &Arc<Self>) -> Result<()> {
         let config = self.config();
         if config.projects.is_empty() {
-            self.looked.store(Arc::default());
+            let at = Some(self.outside.clock.now());
+            self.looked.store(Arc::new(Looked { at, ..Looked::default() }));
             return Ok(());
         }
         let scan = self.scan("", None).await?;
         let mut memory = BTreeMap::new();
         for project in config.projects.iter().filter(|it| it.managed.deploy.is_some()) {
+            if self.runs.active_with_key(&super::update::key(&project.name)).is_some() {
+                // What runs and what is locked differ for a while, as they should.
+                let before = self.looked.load().memory.get(&project.name).cloned();
+                memory.extend(before.map(|it| (project.name.clone(), it)));
+                continue;
+            }
             memory.insert(project.name.clone(), self.in_memory(project).await);
         }
-        self.keep_clocks(&scan.projects).await?;
+        self.keep_clocks(&scan.projects, &memory).await?;
         self.metrics.looked(&scan.projects, &scan.sources, self.outside.clock.now());
         let scans = scan.projects.into_iter().map(|it| (it.project.name.clone(), it)).collect();
-        let looked = Looked { at: Some(scan.as_of), scans, sources: scan.sources, memory };
+        let before = self.looked.load_full();
+        let mut looked = Looked {
+            at: Some(scan.as_of),
+            scans,
+            sources: scan.sources,
+            memory,
+            failed: None,
+            since: BTreeMap::new(),
+        };
+        let known = |key: &String| before.since.get(key).copied().unwrap_or(scan.as_of);
+        let told = super::told::of_look(&looked, scan.as_of);
+        looked.since = told.into_iter().map(|it| (it.key.clone(), known(&it.key))).collect();
         self.looked.store(Arc::new(looked));
         self.bell.ring();
         for project in &config.projects {
@@ -89,33 +142,33 @@ impl Dependencies {
         let project = project.clone();
         let releases = self.releases(&project.name).unwrap_or_default();
         let current = self.current(&project, &releases).ok().flatten();
-        let looked = aside(move || Ok(status::look(&project, current.as_ref()))).await;
+        let (others, now) = (others(&releases, current.as_ref()), self.outside.clock.now());
+        let look = move || Ok(status::look(&project, current.as_ref(), others, now));
+        let looked = aside(look).await;
         looked.unwrap_or_else(|error| InMemory::unknown(error.chain()))
     }
 
     /// Writes what of the clocks has changed, and how long those that run have.
-    async fn keep_clocks(&self, scans: &[ProjectScan]) -> Result<()> {
+    async fn keep_clocks(
+        &self,
+        scans: &[ProjectScan],
+        memory: &BTreeMap<String, InMemory>,
+    ) -> Result<()> {
         let now = self.outside.clock.moment();
+        let mut running = false;
         for scan in scans {
             let name = &scan.project.name;
+            // What is mended in a lock that nobody installed is not mended.
+            let in_service = memory.get(name).is_none_or(|it| it.truth != Truth::Fail);
             let known =
                 self.state.read(|reading| Ok(reading.dependencies().clocks(Some(name))?))?;
-            let changed = clocks::after_scan(&known, scan, &now);
-            for clock in &known {
-                let written = changed.iter().any(|it| it.id == clock.id);
-                if !written && clocks::phase(clock) != Phase::Closed {
-                    let (name, id, at) = (name.clone(), clock.id.clone(), now.clone());
-                    let elapsed = clocks::elapsed(clock, &now);
-                    self.state
-                        .bookkeep(move |keeping| {
-                            Ok(keeping.dependencies().counted(&name, &id, elapsed, &at)?)
-                        })
-                        .await?;
-                }
-            }
-            for clock in changed {
+            running |= known.iter().any(|it| clocks::phase(it) != Phase::Closed);
+            for clock in clocks::after_scan(&known, scan, in_service, &now) {
                 self.put_clock(clock).await?;
             }
+        }
+        if running {
+            self.state.bookkeep(move |keeping| Ok(keeping.dependencies().counted(&now)?)).await?;
         }
         Ok(())
     }
@@ -130,7 +183,21 @@ impl Dependencies {
         let intent = Intent::new(self.outside.clock.now(), WHO, action)
             .target(format!("{}/{}", clock.project, clock.id))
             .detail(detail);
-        self.state.write(intent, move |writing| Ok(writing.dependencies().put_clock(&clock)?)).await
+        self.state
+            .write(intent, move |writing| {
+                let all = writing.dependencies().clocks(Some(&clock.project))?;
+                // Somebody may have closed it meanwhile.
+                let closed = all.iter().any(|it| {
+                    it.name() == clock.name()
+                        && it.first_seen_at == clock.first_seen_at
+                        && it.closed_at.is_some()
+                });
+                match closed {
+                    true => Ok(()),
+                    false => Ok(writing.dependencies().put_clock(&clock)?),
+                }
+            })
+            .await
     }
 
     /// Starts an update where use is made of a vulnerability that can be mended.
@@ -143,22 +210,33 @@ impl Dependencies {
         let source = super::update::ecosystem(project).map(|it| it.to_string()).unwrap_or_default();
         let recent =
             looked.sources.iter().any(|it| it.name == source && it.state == DataState::Checked);
-        let mut exploited = scan.findings.iter().filter(|it| {
+        let exploited = scan.findings.iter().filter(|it| {
             it.finding.exploited == Some(true)
                 && it.ignored.is_none()
                 && it.finding.fixed_in.is_some()
                 && clocks::is_urgent(it)
         });
-        let Some(found) = exploited.next().filter(|_| recent) else { return };
         let now = self.outside.clock.now();
-        let tried = |it: &UpdateRecord| {
-            it.project == project.name && it.exploited && now.duration_since(it.started_at) < AGAIN
+        let own = |it: &UpdateRecord| it.project == project.name;
+        let Ok(updates) = self.state.read(|reading| Ok(reading.dependencies().updates(50, own)?))
+        else {
+            return;
         };
-        match self.state.read(|reading| Ok(reading.dependencies().updates(1, tried)?)) {
-            Ok(found) if found.is_empty() => {}
-            _ => return,
+        // Who went back by hand had a reason.
+        let newest = updates.iter().find(|it| it.state != UpdateState::Unchanged);
+        if newest.is_some_and(|it| {
+            it.strategy == ROLLBACK_STRATEGY && it.state == UpdateState::Succeeded
+        }) {
+            return;
         }
-        let reason = format!("use is made of {}", found.finding.id);
+        let tried = |reason: &String| {
+            updates.iter().any(|it| {
+                let since = now.duration_since(it.started_at);
+                it.exploited && it.reason == *reason && !since.is_negative() && since < AGAIN
+            })
+        };
+        let mut reasons = exploited.map(|it| format!("use is made of {}", it.finding.id));
+        let Some(reason) = reasons.find(|reason| !tried(reason)).filter(|_| recent) else { return };
         let by = (WHO.to_owned(), reason);
         let started = self.update(&project.name, Some(Strategy::Security), ("", true), by).await;
         match started {

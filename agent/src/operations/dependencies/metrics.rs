@@ -1,7 +1,7 @@
 //! Metrics of dependencies. Labels are bounded by the number of projects and by static words.
 
 use genesis_advisories::finding::Kind;
-use genesis_storage::UpdateState;
+use genesis_storage::{UpdateRecord, UpdateState};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::clocks::severity_name;
 use super::plan::Verdict;
 use super::scan::{ProjectScan, SourceView};
+use super::update::ROLLBACK_STRATEGY;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSeverity {
@@ -37,7 +38,8 @@ struct OfOutcome {
 /// The severities that are counted.
 const SEVERITIES: [&str; 6] = ["unknown", "none", "low", "medium", "high", "critical"];
 /// How updates end.
-const OUTCOMES: [&str; 3] = ["succeeded", "rolled-back", "unchanged"];
+const OUTCOMES: [&str; 6] =
+    ["succeeded", "rolled-back", "unchanged", "refused", "cancelled", "held"];
 
 /// Counters and gauges of dependencies.
 #[derive(Clone, Default)]
@@ -91,12 +93,19 @@ impl Metrics {
     }
 
     /// An update, or a rollback, has ended.
-    pub fn ended(&self, state: UpdateState, rollback: bool) {
-        let outcome = match state {
-            UpdateState::Succeeded => "succeeded",
-            UpdateState::Unchanged => "unchanged",
+    pub fn ended(&self, record: &UpdateRecord) {
+        let outcome = match (record.state, record.error_code.as_str()) {
+            (UpdateState::Succeeded, _) => "succeeded",
+            (UpdateState::Unchanged, _) => "unchanged",
+            (UpdateState::Held, _) => "held",
+            (_, "CANCELLED") => "cancelled",
+            // Nothing was tried: that it was not is what was wanted.
+            (_, "UPDATE_VULNERABLE" | "UPDATE_UNJUDGED" | "PLAN_CHANGED" | "PROJECT_UNMANAGED") => {
+                "refused"
+            }
             _ => "rolled-back",
         };
+        let rollback = record.strategy == ROLLBACK_STRATEGY;
         let family = if rollback { &self.rollbacks } else { &self.updates };
         family.get_or_create(&OfOutcome { outcome }).inc();
     }

@@ -19,7 +19,6 @@ use crate::plan::{Plan, PlanStep};
 use crate::runs::Runs;
 use crate::state::State;
 
-mod check;
 pub mod clocks;
 pub mod config;
 mod feed;
@@ -28,10 +27,12 @@ pub mod job;
 pub mod locked;
 pub mod look;
 pub mod metrics;
+mod outlook;
 pub mod plan;
 pub mod rpc;
 pub mod scan;
 pub mod status;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -41,6 +42,7 @@ pub use config::Config;
 use feed::Feed;
 pub use metrics::Metrics;
 pub use scan::{ProjectScan, SourceView};
+use stored::{recorded, write};
 
 /// Memory for what was read of the file.
 const CACHE: usize = 8 << 20;
@@ -80,6 +82,10 @@ pub struct Dependencies {
     /// Rung by whoever wants a look soon.
     wanted: tokio::sync::Notify,
     settled: Settled,
+    /// How often a restart that is owed was tried, by update.
+    tried: Mutex<HashMap<String, u32>>,
+    /// What was cut off is settled by one at a time.
+    settling: tokio::sync::Mutex<()>,
     /// Tools choose versions for one project at a time.
     choosing: tokio::sync::Mutex<()>,
     /// Why there is none, where the file can't be opened.
@@ -130,6 +136,8 @@ impl Dependencies {
             looked: ArcSwap::default(),
             wanted: tokio::sync::Notify::new(),
             settled: Mutex::default(),
+            tried: Mutex::default(),
+            settling: tokio::sync::Mutex::default(),
             choosing: tokio::sync::Mutex::default(),
             file,
             folder,
@@ -413,57 +421,6 @@ fn is_newer(source: &plan::Source, known: &plan::Source) -> bool {
     let dates = |it: &plan::Source| (it.newest_at, it.file_at);
     let other = (&source.digest, source.file_at) != (&known.digest, known.file_at);
     other && dates(source) >= dates(known)
-}
-
-fn recorded(
-    reading: &genesis_storage::AdvisoriesReading<'_>,
-) -> Result<BTreeMap<String, plan::Source>> {
-    let mut known = BTreeMap::new();
-    for (name, bytes) in reading.sources()? {
-        // What can't be read is as good as never imported: it is replaced.
-        if let Ok(source) = serde_json::from_slice(&bytes) {
-            known.insert(name, source);
-        }
-    }
-    Ok(known)
-}
-
-/// All of it in one transaction.
-fn write(file: &Advisories, feed: &Feed) -> Result<()> {
-    file.write(|writing| {
-        for (ecosystem, packages) in &feed.ecosystems {
-            let mut rows = Vec::with_capacity(packages.len());
-            for (name, advisories) in packages {
-                rows.push((name.as_str(), text(advisories)?));
-            }
-            let rows = rows.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
-            writing.replace_packages(ecosystem, rows)?;
-        }
-        if let Some(kev) = &feed.kev {
-            let mut rows = Vec::with_capacity(kev.exploited.len());
-            for (cve, exploited) in &kev.exploited {
-                rows.push((cve.as_str(), text(exploited)?));
-            }
-            writing.replace_exploited(rows.iter().map(|(cve, bytes)| (*cve, bytes.as_slice())))?;
-        }
-        if let Some(epss) = &feed.epss {
-            let rows: Vec<(String, (f64, f64))> = epss
-                .iter()
-                .map(|(cve, it)| (cve, (f64::from(it.probability), f64::from(it.percentile))))
-                .collect();
-            writing.replace_likelihoods(rows.iter().map(|(cve, row)| (cve.as_str(), *row)))?;
-        }
-        for (name, source) in &feed.sources {
-            writing.put_source(name, &text(source)?)?;
-        }
-        Ok(())
-    })
-}
-
-fn text(what: &impl serde::Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(what).map_err(|error| {
-        Error::internal("STORAGE_FAILED", "an advisory has no text").caused_by(error)
-    })
 }
 
 fn read_upload(upload: &Upload) -> Result<Feed> {

@@ -1,9 +1,10 @@
 //! Whether what runs is what is installed, and that what is locked. Blocking.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use genesis_advisories::Ecosystem;
 use genesis_storage::DependencyReleaseRecord;
+use jiff::Timestamp;
 
 use super::config::Project;
 use super::locked::collect;
@@ -43,7 +44,12 @@ impl InMemory {
 }
 
 /// Looks at a project that has a place to be in service.
-pub fn look(project: &Project, current: Option<&DependencyReleaseRecord>) -> InMemory {
+pub fn look(
+    project: &Project,
+    current: Option<&DependencyReleaseRecord>,
+    others: Vec<PathBuf>,
+    now: Timestamp,
+) -> InMemory {
     let Some(deploy) = &project.managed.deploy else {
         return InMemory::unknown("it has no deploy");
     };
@@ -57,8 +63,8 @@ pub fn look(project: &Project, current: Option<&DependencyReleaseRecord>) -> InM
         Err(why) => return InMemory::unknown(why),
     };
     let releases = deploy.releases.canonicalize().unwrap_or_else(|_| deploy.releases.clone());
-    let at = Place { releases, link: link.clone(), current: place };
-    let seen = match replaced::look(&at) {
+    let at = Place { releases, link: link.clone(), current: place, others };
+    let seen = match replaced::look(&at, now) {
         Ok(seen) => seen,
         Err(error) => return InMemory::unknown(format!("processes can't be looked at: {error}")),
     };

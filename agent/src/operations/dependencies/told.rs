@@ -10,8 +10,9 @@ use super::clocks::{self, Phase, View};
 use super::look::Looked;
 use super::plan::DataState;
 use super::status::Truth;
+use super::update::ROLLBACK_STRATEGY;
 use crate::config::units::human;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::{Condition, Severity, Source};
 
 /// An update that failed is told for so long at most.
@@ -26,6 +27,10 @@ impl Source for Dependencies {
     async fn conditions(&self) -> Result<Vec<Condition>> {
         let looked = self.looked.load_full();
         let config = self.config();
+        if looked.at.is_none() && looked.failed.is_none() {
+            // What was told before the agent was started anew is not over before somebody has looked.
+            return Err(Error::unavailable("ADVISORIES_UNAVAILABLE", "there was no look yet"));
+        }
         let now = self.outside.clock.now();
         let mut all = Vec::new();
         for view in self.clocks("", false)? {
@@ -33,20 +38,42 @@ impl Source for Dependencies {
                 all.extend(of_clock(&view, &looked, now));
             }
         }
-        all.extend(of_look(&looked, now));
+        let seen = of_look(&looked, now).into_iter().map(|it| {
+            let since = looked.since.get(&it.key).copied().unwrap_or(it.since);
+            Condition { since, ..it }
+        });
+        all.extend(seen);
         for project in &config.projects {
             let own = |it: &UpdateRecord| it.project == project.name;
             let newest =
                 self.state.read(|reading| Ok(reading.dependencies().updates(1, own)?))?;
-            let running = self.runs.active_with_key(&super::update::key(&project.name)).is_some();
-            all.extend(newest.first().and_then(|it| of_update(it, running, now)));
+            all.extend(newest.first().and_then(|it| of_update(it, now)));
+        }
+        // A project that is configured no more may be why it is held.
+        let held = |it: &UpdateRecord| {
+            it.state == UpdateState::Held
+                && !config.projects.iter().any(|own| own.name == it.project)
+        };
+        let held = self.state.read(|reading| Ok(reading.dependencies().updates(20, held)?))?;
+        all.extend(held.iter().filter_map(|it| of_update(it, now)));
+        // What has no end, or owes a restart, is heard of whatever came after it, and whatever is configured.
+        let open = |it: &UpdateRecord| !it.state.ended() || it.restart_owed;
+        for record in self.state.read(|reading| Ok(reading.dependencies().updates(50, open)?))? {
+            let key = super::update::key(&record.project);
+            all.extend(of_open(&record, self.runs.active_with_key(&key).is_some()));
+        }
+        if let Some((since, why)) = &looked.failed {
+            let title = "dependencies can't be looked at".to_owned();
+            let details = vec![why.clone(), "genesisctl deps status".to_owned()];
+            let key = "data/look".to_owned();
+            all.push(condition(&key, "dependencies", Severity::High, title, details, *since));
         }
         Ok(all)
     }
 }
 
 fn condition(
-    key: String,
+    key: &str,
     subject: &str,
     severity: Severity,
     title: String,
@@ -105,7 +132,7 @@ fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
             let key = format!("{project}/{}/{id}", clock.package);
             let tell = |key: String, title: String| {
                 condition(
-                    key,
+                    &key,
                     project,
                     Severity::Critical,
                     title,
@@ -137,7 +164,7 @@ fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
             ];
             let since = clock.mended_at.unwrap_or(now);
             let title = format!("the post-mortem of {id} in {project} is to be written");
-            all.push(condition(key.clone(), project, Severity::Low, title, details.clone(), since));
+            all.push(condition(&key, project, Severity::Low, title, details.clone(), since));
             for mark in clocks::passed(view.elapsed, view.postmortem_within) {
                 let within = human(view.postmortem_within);
                 let (severity, title) = match mark {
@@ -155,7 +182,7 @@ fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
                     ),
                 };
                 all.push(condition(
-                    format!("{key}/{mark}"),
+                    &format!("{key}/{mark}"),
                     project,
                     severity,
                     title,
@@ -169,7 +196,7 @@ fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
 }
 
 /// What is told of a look.
-fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
+pub(super) fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
     let mut all = Vec::new();
     let since = looked.at.unwrap_or(now);
     for view in looked.sources.iter().filter(|it| it.state != DataState::Checked) {
@@ -182,7 +209,7 @@ fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
         let details = vec![view.why.clone(), "genesisctl deps status".to_owned()];
         let severity = if optional { Severity::Low } else { Severity::Medium };
         all.push(condition(
-            format!("data/{}", view.name),
+            &format!("data/{}", view.name),
             &view.name,
             severity,
             title,
@@ -203,7 +230,7 @@ fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
             let mut details: Vec<String> = others.into_iter().take(10).collect();
             details.push(format!("genesisctl deps scan --project {project}"));
             let key = format!("{project}/vulnerable");
-            all.push(condition(key, project, Severity::Medium, title, details, since));
+            all.push(condition(&key, project, Severity::Medium, title, details, since));
         }
     }
     for (project, memory) in looked.memory.iter().filter(|(_, it)| it.truth == Truth::Fail) {
@@ -212,7 +239,7 @@ fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
         details.extend(memory.stale.iter().take(5).map(|it| format!("{}: {}", it.pid, it.why)));
         details.push("genesisctl deps status".to_owned());
         all.push(condition(
-            format!("{project}/old-in-memory"),
+            &format!("{project}/old-in-memory"),
             project,
             Severity::Medium,
             title,
@@ -224,33 +251,17 @@ fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
 }
 
 /// What is told of the newest update of a project.
-fn of_update(record: &UpdateRecord, running: bool, now: Timestamp) -> Option<Condition> {
+fn of_update(record: &UpdateRecord, now: Timestamp) -> Option<Condition> {
     let project = &record.project;
     let since = record.ended_at.unwrap_or(record.started_at);
-    let what = if record.strategy == "rollback" { "rollback" } else { "update" };
-    let mut details = vec![record.error.clone()];
-    details.push(format!("genesisctl deps history --project {project}"));
-    if !record.state.ended() && !running {
-        let title = format!("the {what} of {project} can't be taken back");
-        return Some(condition(
-            format!("{project}/stuck"),
-            project,
-            Severity::Critical,
-            title,
-            details,
-            since,
-        ));
-    }
-    if record.restart_owed {
-        let title = format!("{project} could not be restarted with what is in service");
-        return Some(condition(
-            format!("{project}/restart"),
-            project,
-            Severity::Critical,
-            title,
-            details,
-            since,
-        ));
+    let what = if record.strategy == ROLLBACK_STRATEGY { "rollback" } else { "update" };
+    let details =
+        vec![record.error.clone(), format!("genesisctl deps history --project {project}")];
+    if record.state == UpdateState::Held {
+        let title =
+            format!("the {what} of {project} was cut off, and what is in service is not known");
+        let key = format!("{project}/held");
+        return Some(condition(&key, project, Severity::Critical, title, details, since));
     }
     let failed = record.state == UpdateState::RolledBack
         && record.error_code != "CANCELLED"
@@ -258,6 +269,21 @@ fn of_update(record: &UpdateRecord, running: bool, now: Timestamp) -> Option<Con
     failed.then(|| {
         let title =
             format!("the {what} of {project} failed and was taken back: {}", record.error_code);
-        condition(format!("{project}/failed"), project, Severity::High, title, details, since)
+        condition(&format!("{project}/failed"), project, Severity::High, title, details, since)
     })
+}
+
+/// What is told of an update that has no end, or whose service is still to be restarted.
+fn of_open(record: &UpdateRecord, running: bool) -> Option<Condition> {
+    let project = &record.project;
+    let since = record.ended_at.unwrap_or(record.started_at);
+    let what = if record.strategy == ROLLBACK_STRATEGY { "rollback" } else { "update" };
+    let details =
+        vec![record.error.clone(), format!("genesisctl deps history --project {project}")];
+    let (key, title) = match record.state.ended() {
+        false if running => return None,
+        false => ("stuck", format!("the {what} of {project} can't be taken back")),
+        true => ("restart", format!("{project} could not be restarted with what is in service")),
+    };
+    Some(condition(&format!("{project}/{key}"), project, Severity::Critical, title, details, since))
 }

@@ -42,7 +42,8 @@ pub(super) async fn check(
 
 /// That there is something newer is no finding. What could not be found out is not known.
 fn exit(checked: &CheckDependenciesResponse) -> Exit {
-    match checked.projects.iter().any(|one| failure(one).is_some()) {
+    let unknown = |one: &ProjectCheck| failure(one).is_some() || !one.unjudged.is_empty();
+    match checked.projects.iter().any(unknown) {
         true => Exit::Unknown,
         false => Exit::Ok,
     }
@@ -103,6 +104,9 @@ fn part(check: &ProjectCheck, verbose: bool) -> Part {
         ("unmanaged", check.unmanaged.iter().map(|one| project::line("unmanaged", one)).collect()),
     ] {
         lines.extend(project::shortened(what, said, verbose));
+    }
+    if !check.unjudged.is_empty() {
+        lines.push(format!("not judged: {}: what stays vulnerable is not known", check.unjudged));
     }
     lines.push(age(check));
     lines.push(next(check));

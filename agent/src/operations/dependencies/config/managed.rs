@@ -88,6 +88,14 @@ pub struct Deploy {
     pub start_within: Duration,
 }
 
+impl Deploy {
+    /// What no other project may have: the link, and the folder of releases.
+    pub fn places(&self) -> (PathBuf, PathBuf) {
+        let plain = |path: &Path| path.components().collect::<PathBuf>();
+        (plain(&self.link), plain(&self.releases))
+    }
+}
+
 /// How one finds out whether a service does well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
@@ -167,7 +175,8 @@ pub(super) fn read(entry: &Section<'_>) -> Managed {
     let sandbox = entry.flag(
         "sandbox",
         true,
-        "Whether tests and builds run in a sandbox (bubblewrap): no network, everything read-only but a folder of their own.",
+        "Whether tests, and what cargo builds, run in a sandbox (bubblewrap): no network, everything read-only but a folder of \
+         their own.",
     );
     let mends_exploited = entry.parsed(
         "exploited",
@@ -305,10 +314,10 @@ fn read_deploy(entry: &Section<'_>) -> Option<Deploy> {
         }
     };
     let health = read_probe(&section);
-    if let (Some(releases), Some(link)) = (&releases, &link) {
-        if link.starts_with(releases) {
-            section.problem("link", "must not be below releases_dir");
-        }
+    if let (Some(releases), Some(link)) = (&releases, &link)
+        && link.starts_with(releases)
+    {
+        section.problem("link", "must not be below releases_dir");
     }
     section.finish();
     Some(Deploy {

@@ -8,11 +8,11 @@ use genesis_storage::{
 };
 use jiff::Timestamp;
 
-use super::super::check::Check;
 use super::super::clocks::{self, Phase, View};
 use super::super::config::Project;
 use super::super::config::managed;
 use super::super::look::Looked;
+use super::super::outlook::Check;
 use super::super::plan::Verdict;
 use super::super::status::Truth;
 use super::super::{Dependencies, update};
@@ -82,6 +82,7 @@ pub(super) fn check(it: Check) -> v1::ProjectCheck {
             answer.unmanaged = found.unmanaged.into_iter().map(unjudged).collect();
             answer.remaining = found.remaining.into_iter().map(finding).collect();
             answer.age_checked = found.prospect.age_checked;
+            answer.unjudged = found.prospect.unjudged;
         }
         Err(error) => {
             answer.error = error.chain();
@@ -105,6 +106,7 @@ fn state(state: UpdateState) -> i32 {
         UpdateState::Succeeded => v1::UpdateState::Succeeded,
         UpdateState::RolledBack => v1::UpdateState::RolledBack,
         UpdateState::Unchanged => v1::UpdateState::Unchanged,
+        UpdateState::Held => v1::UpdateState::Held,
     };
     state.into()
 }

@@ -12,7 +12,7 @@ use super::super::aside;
 use super::super::config::Project;
 use super::super::locked::Locked;
 use super::plan::{Chosen, Limits};
-use super::tool::{Hands, LONG, View, told};
+use super::tool::{Hands, LONG, View, own_program, told_in_line};
 use super::{Resolved, failed, read_manifest, refused};
 use crate::error::{Error, Result};
 use crate::outside::hooks::Ran;
@@ -22,7 +22,7 @@ const HINT: &str = "install Rust for the project's user, or put its folder into 
 /// The member that holds the limits.
 const MEMBER: &str = "genesis-bounds";
 /// What of a project is no part of it.
-const LEFT_OUT: [&str; 3] = ["target", ".git", MEMBER];
+const LEFT_OUT: [&str; 2] = [".git", MEMBER];
 /// A project has so many bytes at most, without what cargo makes.
 const MOST: u64 = 1 << 30;
 
@@ -54,7 +54,7 @@ impl Cargo<'_> {
 
     async fn cargo(&self, words: &[&str]) -> Result<Ran> {
         let cargo = self.hands.find("cargo", HINT)?;
-        let mut command = in_copy(&self.source().join(self.folder()));
+        let mut command = in_copy(&self.source().join(self.folder()))?;
         command.push(cargo.display().to_string());
         command.extend(words.iter().map(|it| (*it).to_owned()));
         self.hands.run(command, &[("CARGO_TERM_COLOR", "never".to_owned())], LONG).await
@@ -66,21 +66,31 @@ impl Cargo<'_> {
             return Ok(());
         }
         let verb = words.first().copied().unwrap_or_default();
-        let said = told(&ran.stderr);
-        Err(refused(code, format!("`cargo {verb}` fails for {}:\n{said}", self.project.name)))
+        let said = told_in_line(&ran.stderr);
+        Err(refused(code, format!("`cargo {verb}` fails for {}: {said}", self.project.name)))
     }
 
     /// Copies the project, without what was built of it.
     async fn copy(&self) -> Result<()> {
         let (from, to) = (self.project.root.clone(), self.source());
         let releases = self.project.managed.deploy.as_ref().map(|it| it.releases.clone());
+        let (from, releases) = (real(from), releases.map(real));
+        let made = to.clone();
         aside(move || {
             trees::remove(&to).map_err(|error| failed(&to, error))?;
             let mut left = MOST;
             copy(&from, &to, releases.as_deref(), &mut left).map_err(|error| failed(&to, error))
         })
         .await?;
-        self.hands.give(self.work)
+        self.hands.give(&made)
+    }
+
+    /// Whether there is a cargo.
+    ///
+    /// # Errors
+    /// `DEPENDENCY_TOOL_MISSING`.
+    pub(super) fn check(hands: &Hands) -> Result<()> {
+        hands.find("cargo", HINT).map(drop)
     }
 
     /// Chooses versions within limits.
@@ -90,27 +100,29 @@ impl Cargo<'_> {
     pub(super) async fn resolve(&self, locked: &[Locked], limits: &Limits) -> Result<Resolved> {
         self.copy().await?;
         let root = self.source().join(self.folder()).join("Cargo.toml");
-        let manifest = std::fs::read_to_string(&root).map_err(|error| failed(&root, error))?;
-        self.bind(&root, &manifest, limits)?;
-        let before = self.read_lock()?;
+        let manifest = self.hands.read(&root).await?;
+        self.bind(&root, &manifest, limits).await?;
+        let before = self.read_lock().await?;
         let moved: Vec<String> = match limits.upgrade {
             true => locked.iter().map(|it| format!("{}@{}", it.name, it.version)).collect(),
             // What its limit does not let stay has to move; cargo finds that out itself.
             false => Vec::new(),
         };
         let tried = self.choose(&moved).await;
-        let whole = tried.is_ok() && limits.broken(&chosen(&self.read_lock()?)?).is_empty();
+        let whole = tried.is_ok() && limits.broken(&chosen(&self.read_lock().await?)?).is_empty();
         if !whole && limits.upgrade {
             // Something in it can't be had: one after the other, what can.
             self.one_by_one(&moved, limits, &before).await?;
         } else {
             tried?;
         }
-        self.unbind(&root, &manifest)?;
+        self.unbind(&root, &manifest).await?;
         self.must(&["update", "--workspace", "--offline", "--quiet"], "RESOLUTION_FAILED").await?;
-        let lock = self.read_lock()?;
+        let lock = self.read_lock().await?;
         let manifest = self.project.manifests.first().cloned().unwrap_or_default();
-        Ok(Resolved { chosen: chosen(&lock)?, manifests: vec![(manifest, lock.clone())], lock })
+        let chosen = chosen(&lock)?;
+        let installed = chosen.clone();
+        Ok(Resolved { chosen, installed, manifests: vec![(manifest, lock.clone())], lock })
     }
 
     async fn choose(&self, moved: &[String]) -> Result<()> {
@@ -123,33 +135,40 @@ impl Cargo<'_> {
     }
 
     async fn one_by_one(&self, moved: &[String], limits: &Limits, before: &str) -> Result<()> {
-        self.write_lock(before)?;
+        self.write_lock(before).await?;
         // The member has to come in first.
         self.choose(&[]).await?;
-        let mut good = self.read_lock()?;
+        let mut good = self.read_lock().await?;
         for spec in moved {
             let tried = self.choose(std::slice::from_ref(spec)).await;
-            if tried.is_ok() && limits.broken(&chosen(&self.read_lock()?)?).is_empty() {
-                good = self.read_lock()?;
+            if tried.is_ok() && limits.broken(&chosen(&self.read_lock().await?)?).is_empty() {
+                good = self.read_lock().await?;
             } else {
-                self.write_lock(&good)?;
+                self.write_lock(&good).await?;
             }
         }
-        self.write_lock(&good)
+        self.write_lock(&good).await
     }
 
-    fn read_lock(&self) -> Result<String> {
-        let lock = self.lock();
-        std::fs::read_to_string(&lock).map_err(|error| failed(&lock, error))
+    async fn read_lock(&self) -> Result<String> {
+        self.hands.read(&self.lock()).await
     }
 
-    fn write_lock(&self, text: &str) -> Result<()> {
-        let lock = self.lock();
-        std::fs::write(&lock, text).map_err(|error| failed(&lock, error))
+    async fn write_lock(&self, text: &str) -> Result<()> {
+        self.write("Cargo.lock", text, &self.lock()).await
+    }
+
+    /// Writes a file of the copy, which is the project's user's, by that user.
+    async fn write(&self, name: &str, text: &str, to: &Path) -> Result<()> {
+        let folder = self.work.join("in");
+        std::fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
+        let from = folder.join(name);
+        std::fs::write(&from, text).map_err(|error| failed(&from, error))?;
+        self.hands.copy(&from, to).await
     }
 
     /// Puts the member with the limits into the copy.
-    fn bind(&self, root: &Path, manifest: &str, limits: &Limits) -> Result<()> {
+    async fn bind(&self, root: &Path, manifest: &str, limits: &Limits) -> Result<()> {
         let mut text = format!(
             "[package]\nname = \"{MEMBER}\"\nversion = \"0.0.0\"\nedition = \"2021\"\npublish = false\n\n[dependencies]\n"
         );
@@ -162,20 +181,19 @@ impl Cargo<'_> {
             );
         }
         let folder = root.with_file_name(MEMBER);
-        std::fs::create_dir_all(folder.join("src")).map_err(|error| failed(&folder, error))?;
-        for (path, text) in [("Cargo.toml", text.as_str()), ("src/lib.rs", "")] {
-            std::fs::write(folder.join(path), text).map_err(|error| failed(&folder, error))?;
-        }
+        self.write("member.toml", &text, &folder.join("Cargo.toml")).await?;
+        self.write("lib.rs", "", &folder.join("src/lib.rs")).await?;
         let bound = with_member(manifest)
             .map_err(|why| refused("RESOLUTION_FAILED", format!("{}: {why}", root.display())))?;
-        std::fs::write(root, bound).map_err(|error| failed(root, error))?;
-        self.hands.give(self.work)
+        self.write("Cargo.toml", &bound, root).await
     }
 
-    fn unbind(&self, root: &Path, manifest: &str) -> Result<()> {
-        let folder = root.with_file_name(MEMBER);
-        trees::remove(&folder).map_err(|error| failed(&folder, error))?;
-        std::fs::write(root, manifest).map_err(|error| failed(root, error))
+    /// Takes it out again.
+    async fn unbind(&self, root: &Path, manifest: &str) -> Result<()> {
+        let folder = root.with_file_name(MEMBER).display().to_string();
+        let command = vec![own_program("rm")?, "-rf".to_owned(), "--".to_owned(), folder];
+        self.hands.run(command, &[], LONG).await?;
+        self.write("Cargo.toml", manifest, root).await
     }
 
     /// Fetches, without running anything of it, then builds apart from the network, and installs into `folder`.
@@ -190,14 +208,14 @@ impl Cargo<'_> {
         self.must(&["fetch", "--locked", "--quiet"], "RESOLUTION_FAILED").await.map_err(failing)?;
         let target = self.work.join("target");
         std::fs::create_dir_all(&target).map_err(|error| failed(&target, error))?;
-        self.hands.give(self.work)?;
+        self.hands.give(&target)?;
         let cargo = self.hands.find("cargo", HINT)?.display().to_string();
         let place = folder.display().to_string();
         for package in binaries(&self.source().join(self.folder()))? {
             let script = "umask 022 && exec \"$@\"";
             let path = package.display().to_string();
             let words = [
-                "sh",
+                &own_program("sh")?,
                 "-c",
                 script,
                 "sh",
@@ -214,18 +232,27 @@ impl Cargo<'_> {
             ];
             let command: Vec<String> = words.map(str::to_owned).into();
             let source = self.source();
-            let home = cargo_home();
-            let home: Vec<&Path> = home.iter().map(PathBuf::as_path).collect();
+            let home = self.hands.homes();
+            let named: Vec<(&str, String)> =
+                home.iter().map(|(name, it)| (*name, it.display().to_string())).collect();
+            let home: Vec<&Path> = home.iter().map(|(_, it)| it.as_path()).collect();
             let writable = [target.as_path(), folder];
             let view = View { folder: &source, readable: &home, writable: &writable };
-            let environment = [
+            let mut environment = vec![
                 ("CARGO_TARGET_DIR", target.display().to_string()),
                 ("CARGO_TERM_COLOR", "never".to_owned()),
             ];
-            let ran = self.hands.run_apart(&command, &view, &environment, LONG).await?;
+            environment.extend(named);
+            let ran = self
+                .hands
+                .run_apart(&command, (&view, &self.hands.path()), &environment, LONG)
+                .await?;
             if !ran.succeeded {
-                let message =
-                    format!("cargo can't build {}:\n{}", self.project.name, told(&ran.stderr));
+                let message = format!(
+                    "cargo can't build {}: {}",
+                    self.project.name,
+                    told_in_line(&ran.stderr)
+                );
                 return Err(Error::unavailable("BUILD_FAILED", message));
             }
         }
@@ -240,25 +267,11 @@ impl Cargo<'_> {
     }
 }
 
-/// The folder of what cargo has fetched, which a sandbox would hide in some places.
-pub(super) fn cargo_home() -> Option<PathBuf> {
-    let own = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    own.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
-        .filter(|it| it.is_dir())
-}
-
-/// The folder of the toolchains.
-pub(super) fn rustup_home() -> Option<PathBuf> {
-    let own = std::env::var_os("RUSTUP_HOME").map(PathBuf::from);
-    own.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".rustup")))
-        .filter(|it| it.is_dir())
-}
-
-fn in_copy(folder: &Path) -> Vec<String> {
-    let script = "cd \"$1\" && shift && exec \"$@\"";
-    let mut all: Vec<String> = ["sh", "-c", script, "sh"].map(str::to_owned).into();
+fn in_copy(folder: &Path) -> Result<Vec<String>> {
+    let script = "cd \"$1\" && shift && exec \"$@\"".to_owned();
+    let mut all = vec![own_program("sh")?, "-c".to_owned(), script, "sh".to_owned()];
     all.push(folder.display().to_string());
-    all
+    Ok(all)
 }
 
 fn chosen(lock: &str) -> Result<Vec<Chosen>> {
@@ -339,6 +352,10 @@ fn binaries(root: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+fn real(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
+}
+
 /// `without` is left out, as what is no part of a project is.
 fn copy(from: &Path, to: &Path, without: Option<&Path>, left: &mut u64) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
@@ -349,7 +366,8 @@ fn copy(from: &Path, to: &Path, without: Option<&Path>, left: &mut u64) -> std::
             continue;
         }
         let (path, place) = (entry.path(), to.join(&name));
-        if without == Some(path.as_path()) {
+        // What is built, by cargo or by the agent, is no part of it.
+        if without == Some(path.as_path()) || path.join("CACHEDIR.TAG").is_file() {
             continue;
         }
         if kind.is_dir() {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::config::managed::Deploy;
 use super::super::{Dependencies, aside};
 use super::window::{self, Window};
-use super::{Target, digest, failed, releases};
+use super::{Target, digest, failed, read_manifest, releases};
 use crate::error::{Error, Result};
 use crate::outside::{failpoint, files, hooks, links};
 use crate::runs::Context;
@@ -68,14 +68,26 @@ impl Dependencies {
                 record.failed_in = Some(record.state);
                 record.error_code = error.code.to_owned();
                 record.error = error.chain();
-                self.put_update(record).await?;
+                // A state that can't be written keeps nobody from taking it back.
+                let noted = self.put_update(record).await;
                 failpoint::hit("dependencies.undoing");
-                let step =
-                    context.begin("take-back", &target.deploy.link.display().to_string()).await?;
-                let back = self.back(target, record).await?;
-                match back.well {
-                    true => step.done(back.how).await?,
-                    false => step.failed(back.how).await?,
+                let link = target.deploy.link.display().to_string();
+                let step = context.begin("take-back", &link).await;
+                let back = self.back(target, record).await;
+                let (well, how) = match back {
+                    Ok(back) => (back.well, back.how),
+                    Err(error) => (false, error.chain()),
+                };
+                if let Err(error) = noted {
+                    tracing::error!(error = error.chain(), "what is taken back is not noted");
+                }
+                let ended = match step {
+                    Ok(step) if well => step.done(how).await,
+                    Ok(step) => step.failed(how).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = ended {
+                    tracing::error!(error = error.chain(), "what was taken back is not noted");
                 }
                 Err(error)
             }
@@ -115,7 +127,8 @@ impl Dependencies {
         failpoint::hit("dependencies.health");
         let step = context.begin("watch", &project.name).await?;
         let window = Window::new(deploy.start_within, deploy.health_for);
-        window::watch(&self.outside, deploy, window, Some(context)).await?;
+        let place = self.place(target)?;
+        window::watch(&self.outside, (deploy, Some(&place)), window, Some(context)).await?;
         step.done("it did well for the whole window").await?;
 
         check_unchanged(target, record).await?;
@@ -137,6 +150,11 @@ impl Dependencies {
     ) -> Result<()> {
         let root = target.project.root.clone();
         let kept = self.kept_manifests(&target.project.name, generation)?;
+        if kept.is_empty() {
+            let message =
+                format!("the manifests that were kept with generation {generation} are gone");
+            return Err(Error::unavailable("DEPENDENCY_UPDATE_FAILED", message));
+        }
         let mut ours: Vec<String> =
             record.manifests.iter().map(|(_, digest)| digest.clone()).collect();
         for other in [record.from_generation, record.to_generation] {
@@ -146,11 +164,12 @@ impl Dependencies {
         aside(move || {
             for (path, text) in kept {
                 let whole = root.join(&path);
-                let there = std::fs::read_to_string(&whole).unwrap_or_default();
+                // What can't be read, or is there no more, was changed by somebody.
+                let there = read_manifest(&root, &path).unwrap_or_default();
                 if there == text {
                     continue;
                 }
-                if !there.is_empty() && !ours.contains(&digest(&there)) {
+                if !ours.contains(&digest(&there)) {
                     let message = format!("somebody has changed {} meanwhile", whole.display());
                     return Err(Error::conflict("MANIFEST_CHANGED", message));
                 }
@@ -160,8 +179,7 @@ impl Dependencies {
                     false => files::replace(&whole, text.as_bytes()),
                 };
                 written.map_err(|error| failed(&whole, error))?;
-                let there = std::fs::read(&whole).map_err(|error| failed(&whole, error))?;
-                if there != text.as_bytes() {
+                if read_manifest(&root, &path)? != text {
                     let message = format!("{} was written, and reads otherwise", whole.display());
                     return Err(Error::unavailable("DEPENDENCY_UPDATE_FAILED", message));
                 }
@@ -175,7 +193,7 @@ impl Dependencies {
     pub(super) async fn back(&self, target: &Target, record: &mut UpdateRecord) -> Result<Back> {
         let Target { deploy, .. } = target;
         let reached = record.failed_in.unwrap_or(record.state);
-        self.manifests_back(target, record).await?;
+        // First what counts most.
         let link = links::target(&deploy.link).map_err(|error| failed(&deploy.link, error))?;
         let new = record.new_target.as_deref().map(Path::new);
         if new.is_some() && link.as_deref() == new {
@@ -183,15 +201,24 @@ impl Dependencies {
         }
         failpoint::hit("dependencies.back");
         record.restart_owed = reached >= UpdateState::Restart && record.old_target.is_some();
-        self.put_update(record).await?;
-        if !record.restart_owed {
-            let how = match &record.old_target {
-                Some(old) => format!("{old} is in service, and was all the time"),
-                None => "nothing is in service, as before".to_owned(),
-            };
-            return Ok(Back { well: true, how });
-        }
-        self.pay_restart(target, record).await
+        let noted = self.put_update(record).await;
+        let written = self.manifests_back(target, record).await;
+        let back = match &record.old_target {
+            Some(_) if record.restart_owed => self.pay_restart(target, record).await?,
+            Some(old) => {
+                Back { well: true, how: format!("{old} is in service, and was all the time") }
+            }
+            None if reached >= UpdateState::Restart => {
+                // There was no release before it. Whoever restarts it sees that there is none now.
+                let tried = restart(target, record, "", "there is no release any more").await;
+                let said = tried.err().map(|error| error.chain()).unwrap_or_default();
+                let how =
+                    format!("nothing is in service, as before; its service may still run: {said}");
+                Back { well: false, how }
+            }
+            None => Back { well: true, how: "nothing is in service, as before".to_owned() },
+        };
+        noted.and(written).map(|()| back)
     }
 
     /// Writes the manifests as they were before, where it had come to writing them.
@@ -230,7 +257,7 @@ impl Dependencies {
             });
         }
         let window = Window::new(target.deploy.start_within, Duration::ZERO);
-        let well = window::watch(&self.outside, &target.deploy, window, None).await;
+        let well = window::watch(&self.outside, (&target.deploy, None), window, None).await;
         record.restart_owed = false;
         self.put_update(record).await?;
         Ok(match well {

@@ -15,34 +15,41 @@ use super::config::{self, Project};
 use super::locked::{Collected, is_cargo};
 use super::scan::{self, ProjectScan};
 use super::{Dependencies, aside};
-use crate::config::units::human;
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
-use crate::outside::links;
-use crate::plan::{Plan, PlanStep};
 use crate::runs::{Request, SecondCaller, Started};
 
 mod cargo;
+mod course;
 mod deploy;
 pub mod installed;
-mod life;
+mod manifests;
 pub mod plan;
+mod planning;
 mod prepare;
 mod python;
 mod releases;
 pub mod settle;
+#[cfg(test)]
+mod tests;
 mod tool;
 pub mod window;
 
 use cargo::Cargo;
 use plan::{Chosen, Limits, Safe};
-use python::Python;
+use python::{Aim, Python};
 use tool::Hands;
 
 /// The kind of a run that updates a project.
 pub const UPDATE: &str = "dependencies.update";
 /// The kind of a run that goes back to an earlier release.
 pub const ROLLBACK: &str = "dependencies.rollback";
+
+/// What a record says in the place of a strategy where it is one of going back.
+pub const ROLLBACK_STRATEGY: &str = "rollback";
+
+/// Folders in which versions are chosen for a plan begin with that.
+const SCRATCH: &str = "genesis-dependencies-";
 
 /// A manifest has so many bytes at most.
 const MANIFEST: usize = 16 << 20;
@@ -61,8 +68,10 @@ pub struct Wish {
 /// What a tool chose.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
-    /// Every package.
+    /// Every package, those for other environments too.
     pub chosen: Vec<Chosen>,
+    /// What is installed here.
+    pub installed: Vec<Chosen>,
     /// What the manifests are to hold, below the root.
     pub manifests: Vec<(PathBuf, String)>,
     /// What is installed by.
@@ -224,22 +233,39 @@ impl Dependencies {
                 self.outside.clock.now() - jiff::SignedDuration::try_from(age).unwrap_or_default(),
             ),
         };
+        let urgent = match wish.exploited {
+            true => plan::only(&safe, &before.findings),
+            false => Safe::new(),
+        };
+        let mut ways = plan::ways(&collected.packages, wish.strategy, &safe);
+        if wish.exploited && urgent.len() < safe.len() {
+            // Better one that is mended than none.
+            ways.extend(plan::ways(&collected.packages, wish.strategy, &urgent));
+        }
+        let young = match cutoff {
+            Some(_) => self.young(project, age)?,
+            None => Vec::new(),
+        };
+        let kept = plan::keeping(&ways, &young, &ecosystem);
+        // What was taken before its age may stay.
+        ways.extend(kept);
         let link = project.managed.deploy.as_ref().map(|it| it.link.as_path());
-        let mut ways = plan::ways(&collected.packages, wish.strategy, &safe).into_iter();
+        let interpreter = python::interpreter(link);
         let mut last =
             refused("RESOLUTION_FAILED", format!("nothing is locked in {}", project.name));
         let mut found: Option<(Resolved, Limits)> = None;
+        let mut ways = ways.into_iter();
         while let (None, Some(limits)) = (&found, ways.next()) {
             let resolved = match &ecosystem {
                 Ecosystem::CratesIo => {
-                    Cargo { project, hands: &hands, work }
-                        .resolve(&collected.packages, &limits)
-                        .await
+                    let cargo = Cargo { project, hands: &hands, work };
+                    cargo.resolve(&collected.packages, &limits).await
                 }
                 _ => {
-                    let python = Python { project, hands: &hands, work };
-                    let interpreter = python::interpreter(link);
-                    python.resolve(&collected.packages, &limits, cutoff, &interpreter).await
+                    let aim =
+                        Aim { limits: &limits, cutoff, young: &young, interpreter: &interpreter };
+                    let aim = if limits.keeps { aim } else { Aim { young: &[], ..aim } };
+                    Python { project, hands: &hands, work }.resolve(&collected, aim).await
                 }
             };
             match resolved {
@@ -264,6 +290,20 @@ impl Dependencies {
         let age_checked = !age.is_zero() && ecosystem == Ecosystem::PyPI;
         let without = limits.without;
         Ok(Prospect { before, after, resolved, changes, ecosystem, without, age_checked, unjudged })
+    }
+
+    /// Packages that were updated so short a time ago that their versions may be younger than they may be.
+    fn young(&self, project: &Project, age: std::time::Duration) -> Result<Vec<String>> {
+        let now = self.outside.clock.now();
+        let age = jiff::SignedDuration::try_from(age).unwrap_or_default();
+        let recent = |it: &UpdateRecord| {
+            it.project == project.name && now.duration_since(it.started_at) < age
+        };
+        let found =
+            self.state.read(|reading| Ok(reading.dependencies().updates(1_000, recent)?))?;
+        let changed = found.into_iter().flat_map(|it| it.changes).map(|it| it.package);
+        let names: std::collections::BTreeSet<String> = changed.collect();
+        Ok(names.into_iter().collect())
     }
 
     /// What is locked, what is found of it, and which versions would be safe.
@@ -334,77 +374,16 @@ impl Dependencies {
         Ok(project)
     }
 
-    /// The plan of an update, for what was chosen.
-    fn plan_of(&self, target: &Target, wish: &Wish, prospect: &Prospect) -> Result<Plan> {
-        let Target { project, deploy, test } = target;
-        let mut steps = Vec::new();
-        let link = links::target(&deploy.link).map_err(|error| failed(&deploy.link, error))?;
-        if prospect.changes.is_empty() && link.is_some() {
-            let why = format!("nothing newer is within {}", strategy_name(wish.strategy));
-            steps.push(PlanStep::new("keep", project.name.clone(), why));
-        } else {
-            for it in &prospect.changes {
-                let fixes = match it.fixes.is_empty() {
-                    true => String::new(),
-                    false => format!("mends {}", it.fixes.join(", ")),
-                };
-                let (action, what) = match (&it.from, &it.to) {
-                    (Some(from), Some(to)) => ("update", format!("{} {from} -> {to}", it.package)),
-                    (None, Some(to)) => ("add", format!("{} {to}", it.package)),
-                    (Some(from), None) => ("remove", format!("{} {from}", it.package)),
-                    (None, None) => continue,
-                };
-                steps.push(PlanStep::new(action, what, fixes));
-            }
-            let generation = self.next_generation(project, deploy)?;
-            let place = deploy.releases.join(generation.to_string()).display().to_string();
-            let limit = human(test.timeout);
-            steps.push(PlanStep::new("build", place, "beside what is in service"));
-            steps.push(PlanStep::new("test", test.command.join(" "), format!("within {limit}")));
-            let was = link.map_or_else(|| "nothing".to_owned(), |it| it.display().to_string());
-            let shown = deploy.link.display().to_string();
-            steps.push(PlanStep::new("deploy", shown, format!("it leads to {was} now")));
-            let restart = deploy.restart.command.first().cloned().unwrap_or_default();
-            steps.push(PlanStep::new("restart", restart, "with the new release"));
-            let watched =
-                format!("has to do well for {}, or is taken back", human(deploy.health_for));
-            steps.push(PlanStep::new("watch", project.name.clone(), watched));
-        }
-        let now: Result<Vec<String>> = project
-            .manifests
-            .iter()
-            .map(|it| read_manifest(&project.root, it).map(|text| digest(&text)))
-            .collect();
-        let mut situation = now?;
-        situation.push(strategy_name(wish.strategy).to_owned());
-        situation.push(digest(&prospect.resolved.lock));
-        let situation: Vec<&str> = situation.iter().map(String::as_str).collect();
-        Ok(Plan::new(UPDATE, &situation, steps))
-    }
-
-    /// What an update would do; it chooses versions for that.
-    ///
-    /// # Errors
-    /// `PROJECT_NOT_FOUND`, `PROJECT_UNMANAGED`, `EMERGENCY`, `UPDATE_VULNERABLE`, `UPDATE_UNJUDGED`, and those of choosing.
-    pub async fn plan_update(&self, name: &str, strategy: Option<Strategy>) -> Result<Plan> {
-        let target = self.target(name)?;
-        self.runs.emergency().check(UPDATE, Stance::Refuse)?;
-        let strategy = strategy.unwrap_or(target.project.managed.strategy);
-        let wish = Wish { strategy, exploited: false, plan_hash: String::new() };
-        let work = self.scratch()?;
-        let _alone = self.choosing.lock().await;
-        let prospect = self.prospect(&target.project, &wish, work.path()).await?;
-        prepare::accept(&target.project, &prospect)?;
-        self.plan_of(&target, &wish, &prospect)
-    }
-
     /// A folder that is gone when it is dropped.
     pub(super) fn scratch(&self) -> Result<tempfile::TempDir> {
         use std::os::unix::fs::PermissionsExt;
 
-        let folder = tempfile::Builder::new().prefix("genesis-dependencies-").tempdir();
+        // Who sweeps what a crash has left sees by the number whose it was.
+        let prefix = format!("{SCRATCH}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir();
         let folder = folder.map_err(|error| failed(&std::env::temp_dir(), error))?;
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700))
+        // The project's user passes through; what it must not read is not here.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))
             .map_err(|error| failed(folder.path(), error))?;
         Ok(folder)
     }
@@ -422,7 +401,13 @@ impl Dependencies {
     ) -> Result<Started> {
         let target = self.target(name)?;
         let strategy = strategy.unwrap_or(target.project.managed.strategy);
-        Hands::of(&target.project, &self.home)?.check_sandbox()?;
+        self.check_settled(&target.project.name).await?;
+        let hands = Hands::of(&target.project, &self.home)?;
+        hands.check_sandbox()?;
+        match ecosystem(&target.project)? {
+            Ecosystem::CratesIo => Cargo::check(&hands)?,
+            _ => Python::check(&hands)?,
+        }
         let wish = Wish { strategy, exploited, plan_hash: plan_hash.to_owned() };
         let request = Request {
             kind: UPDATE,
@@ -441,36 +426,6 @@ impl Dependencies {
         self.runs.start(request, move |context| own.run_update(target, wish, context)).await
     }
 
-    /// What going back would do; generation 0: to the release before the current one.
-    ///
-    /// # Errors
-    /// `PROJECT_NOT_FOUND`, `PROJECT_UNMANAGED`, `RELEASE_NOT_FOUND`, `EMERGENCY`.
-    pub fn plan_rollback(&self, name: &str, generation: u64) -> Result<Plan> {
-        let target = self.target(name)?;
-        self.runs.emergency().check(ROLLBACK, Stance::GoOn)?;
-        let (current, release) = self.way_back(&target, generation)?;
-        let Target { deploy, project, .. } = &target;
-        let manifests: Vec<String> =
-            project.manifests.iter().map(|it| it.display().to_string()).collect();
-        let restart = deploy.restart.command.first().cloned().unwrap_or_default();
-        let steps = vec![
-            PlanStep::new(
-                "deploy",
-                deploy.link.display().to_string(),
-                format!("to {}", release.folder),
-            ),
-            PlanStep::new("restart", restart, format!("with generation {}", release.generation)),
-            PlanStep::new(
-                "watch",
-                project.name.clone(),
-                format!("has to do well for {}", human(deploy.health_for)),
-            ),
-            PlanStep::new("write", manifests.join(", "), "as they were with that release"),
-        ];
-        let (from, to) = (current.to_string(), release.generation.to_string());
-        Ok(Plan::new(ROLLBACK, &[&project.name, &from, &to, &release.digest], steps))
-    }
-
     /// Starts going back.
     ///
     /// # Errors
@@ -482,8 +437,9 @@ impl Dependencies {
         plan_hash: &str,
         (actor, reason): (String, String),
     ) -> Result<Started> {
-        self.plan_rollback(name, generation)?.accept(plan_hash)?;
         let target = self.target(name)?;
+        self.check_settled(&target.project.name).await?;
+        self.plan_rollback(name, generation)?.accept(plan_hash)?;
         let (_, release) = self.way_back(&target, generation)?;
         let request = Request {
             kind: ROLLBACK,

@@ -35,6 +35,8 @@ pub struct Limits {
     bounds: Vec<(Ecosystem, String, String, Bound)>,
     /// Whether a tool is to go as far as it can.
     pub upgrade: bool,
+    /// Whether what is younger than it may be stays as it is.
+    pub keeps: bool,
     /// What has no order, and so no limit: it stays as it is, if the tool lets it.
     pub without: Vec<Unjudged>,
 }
@@ -103,10 +105,25 @@ fn mended(
 }
 
 fn gather(locked: &[Locked], limit: &dyn Fn(&Locked) -> Result<Bound, String>) -> Limits {
-    let mut all =
-        Limits { each: Vec::new(), bounds: Vec::new(), upgrade: false, without: Vec::new() };
+    let mut all = Limits {
+        each: Vec::new(),
+        bounds: Vec::new(),
+        upgrade: false,
+        keeps: false,
+        without: Vec::new(),
+    };
+    let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for it in locked {
-        match limit(it) {
+        *lines.entry(it.ecosystem.normalise(&it.name)).or_default() += 1;
+    }
+    for it in locked {
+        // Of several lines for several environments one can't tell which one a choice is for.
+        let several = lines.get(&it.ecosystem.normalise(&it.name)).is_some_and(|lines| *lines > 1);
+        let limit = match several && it.marker.is_some() {
+            true => exactly(it, &it.version),
+            false => limit(it),
+        };
+        match limit {
             Ok(bound) => {
                 let name = it.ecosystem.normalise(&it.name);
                 let requirement = bound.constraint("");
@@ -118,18 +135,64 @@ fn gather(locked: &[Locked], limit: &dyn Fn(&Locked) -> Result<Bound, String>) -
                 });
                 all.bounds.push((it.ecosystem.clone(), name, it.version.clone(), bound));
             }
-            Err(why) => all.without.push(Unjudged {
-                what: format!("{} {}", it.name, it.version),
-                why,
-                file: it.file.clone(),
-                line: it.line,
-            }),
+            Err(why) => {
+                if it.ecosystem == Ecosystem::PyPI {
+                    // What has no order stays as it is, to the letter.
+                    all.each.push(Limit {
+                        name: it.name.clone(),
+                        locked: it.version.clone(),
+                        marker: it.marker.clone(),
+                        requirement: format!("==={}", it.version),
+                    });
+                }
+                all.without.push(Unjudged {
+                    what: format!("{} {}", it.name, it.version),
+                    why,
+                    file: it.file.clone(),
+                    line: it.line,
+                });
+            }
         }
     }
     all
 }
 
+/// The safe versions of what use is made of.
+pub fn only(safe: &Safe, before: &[Found]) -> Safe {
+    let urgent = |name: &str| {
+        before.iter().any(|it| it.finding.package == name && it.finding.exploited == Some(true))
+    };
+    safe.iter()
+        .filter(|((name, _), _)| urgent(name))
+        .map(|(key, safe)| (key.clone(), safe.clone()))
+        .collect()
+}
+
+/// The same ways, with packages that are younger than they may be as they are: nobody could choose what is locked otherwise.
+pub fn keeping(ways: &[Limits], young: &[String], ecosystem: &Ecosystem) -> Vec<Limits> {
+    if young.is_empty() {
+        return Vec::new();
+    }
+    let young: BTreeSet<String> = young.iter().map(|it| ecosystem.normalise(it)).collect();
+    let keep = |way: &Limits| {
+        let mut way = way.clone();
+        way.keeps = true;
+        for it in way.each.iter_mut().filter(|it| young.contains(&ecosystem.normalise(&it.name))) {
+            it.requirement = format!("=={}", it.locked);
+        }
+        way
+    };
+    ways.iter().map(keep).collect()
+}
+
 impl Limits {
+    /// Whether what is locked in a version may go to another.
+    pub fn lets(&self, name: &str, locked: &str, to: &str) -> bool {
+        self.bounds.iter().any(|(ecosystem, own, version, bound)| {
+            ecosystem.normalise(name) == *own && version == locked && bound.allows(to)
+        })
+    }
+
     /// What of a result is out of its limits, in words. A package that was not locked before has none.
     pub fn broken(&self, chosen: &[Chosen]) -> Vec<String> {
         let mut broken = Vec::new();
@@ -241,7 +304,7 @@ pub fn note_fixes(
     }
 }
 
-/// The releases that are over: all but the newest `keep` that were proven, and those in use.
+/// The releases that are over: all but the newest `keep` that have proven themselves, and those in use.
 pub fn expired<'a>(
     releases: &'a [DependencyReleaseRecord],
     keep: usize,
@@ -249,11 +312,9 @@ pub fn expired<'a>(
 ) -> Vec<&'a DependencyReleaseRecord> {
     let mut newest: Vec<&DependencyReleaseRecord> = releases.iter().collect();
     newest.sort_by_key(|it| std::cmp::Reverse(it.generation));
-    newest
-        .into_iter()
-        .filter(|it| !in_use.contains(&it.generation))
-        .skip(keep.saturating_sub(in_use.len()))
-        .collect()
+    let (proven, not): (Vec<_>, Vec<_>) =
+        newest.into_iter().filter(|it| !in_use.contains(&it.generation)).partition(|it| it.proven);
+    proven.into_iter().skip(keep.saturating_sub(in_use.len())).chain(not).collect()
 }
 
 /// Where the link leads.
@@ -274,8 +335,6 @@ pub enum Fate {
     Discard,
     /// The same, and the service is to be restarted, since it may run the new one.
     DiscardAndRestart,
-    /// The link goes back.
-    Back,
     /// The link goes back, and the service is to be restarted.
     BackAndRestart,
     /// The manifests are written; the new release is in service.
@@ -326,9 +385,9 @@ pub const AFTER_CRASH: [Row; 9] = [
         &[UpdateState::Deploy],
         None,
         At::New,
-        Fate::Back,
+        Fate::BackAndRestart,
         Verdict::Undone,
-        "the link is moved back: the old release is in service, and the new one is removed",
+        "the link is moved back, and the service is restarted with the old one: it may have been started with the new one",
     ),
     (
         STARTED,

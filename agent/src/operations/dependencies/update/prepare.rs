@@ -8,10 +8,10 @@ use genesis_storage::{DependencyReleaseRecord, UpdateRecord, UpdateState};
 use super::super::config::Project;
 use super::super::config::managed::{Deploy, strategy_name};
 use super::super::{Dependencies, aside};
-use super::cargo::{Cargo, cargo_home, rustup_home};
+use super::cargo::Cargo;
 use super::plan;
 use super::python::{Python, interpreter};
-use super::tool::{Hands, View, told};
+use super::tool::{Hands, View, told, told_in_line};
 use super::{Prospect, Target, Wish, digest, failed, installed, refused, releases};
 use crate::error::{Error, Result, Unmet};
 use crate::outside::{failpoint, files, links, trees};
@@ -86,7 +86,9 @@ impl Dependencies {
         let hands = Hands::of(project, &self.home)?;
         hands.check_sandbox()?;
         let work = work_of(deploy, &record.id);
+        make_open(&deploy.releases)?;
         make(&work)?;
+        open(&work)?;
         let (actor, reason) = (record.actor.clone(), record.reason.clone());
         let who = (actor.as_str(), reason.as_str());
         let step = context.begin("backup", &project.root.display().to_string()).await?;
@@ -98,7 +100,10 @@ impl Dependencies {
         self.at(record, UpdateState::Resolve).await?;
         failpoint::hit("dependencies.resolve");
         let step = context.begin("resolve", strategy_name(wish.strategy)).await?;
-        let prospect = self.prospect(project, wish, &work).await?;
+        let prospect = {
+            let _alone = self.choosing.lock().await;
+            self.prospect(project, wish, &work).await?
+        };
         step.done(format!(
             "{} packages, {} changes",
             prospect.resolved.chosen.len(),
@@ -142,7 +147,6 @@ impl Dependencies {
         let step = context.begin("build", &shown).await?;
         make(&place)?;
         // Who serves by it may be anybody.
-        open(&deploy.releases)?;
         open(&place)?;
         hands.give(&place)?;
         let resolved = &prospect.resolved;
@@ -151,17 +155,19 @@ impl Dependencies {
             _ => {
                 let python = Python { project, hands, work };
                 python.build(&place, &resolved.lock, &interpreter(Some(&deploy.link))).await?;
-                let (look, chosen) = (place.clone(), resolved.chosen.clone());
+                let (look, chosen) = (place.clone(), resolved.installed.clone());
                 aside(move || read_back(&look, &chosen)).await?;
             }
         }
+        // What was built is tested, and nobody changes it in between.
+        hands.take(&place)?;
         let sync = place.clone();
         aside(move || trees::sync(&sync).map_err(|error| failed(&sync, error))).await?;
         failpoint::hit("dependencies.built");
         let manifests = whole(project, &resolved.manifests).await?;
         self.keep(&project.name, generation, &manifests).await?;
         let texts: String = manifests.iter().map(|(_, text)| text.as_str()).collect();
-        let packages = resolved.chosen.len();
+        let packages = resolved.installed.len();
         let release = DependencyReleaseRecord {
             project: project.name.clone(),
             generation,
@@ -192,15 +198,12 @@ impl Dependencies {
         failpoint::hit("dependencies.test");
         let step = context.begin("test", &test.command.join(" ")).await?;
         let place = &ready.place;
-        let path = std::env::var("PATH").unwrap_or_default();
-        let own = project.managed.environment.iter().rev().find_map(|it| it.strip_prefix("PATH="));
-        let path = format!("{}:{}", place.join("bin").display(), own.unwrap_or(&path));
+        let path = format!("{}:{}", place.join("bin").display(), hands.path());
         let text = |path: &Path| path.display().to_string();
         let scratch = work.join("test");
         make(&scratch)?;
         hands.give(&scratch)?;
         let mut environment = vec![
-            ("PATH", path),
             ("HOME", text(&scratch)),
             ("VIRTUAL_ENV", text(place)),
             ("CARGO_NET_OFFLINE", "true".to_owned()),
@@ -208,14 +211,15 @@ impl Dependencies {
             ("GENESIS_RELEASE", text(place)),
         ];
         let mut readable = vec![place.clone()];
+        // The interpreter that the release leads to.
+        let own = place.join("bin/python").canonicalize().ok();
+        readable.extend(own.and_then(|it| Some(it.parent()?.parent()?.to_owned())));
         let folder = match super::ecosystem(project)? {
             Ecosystem::CratesIo => {
-                // They are looked for in HOME otherwise.
-                let home = cargo_home();
-                environment.extend(home.iter().map(|it| ("CARGO_HOME", text(it))));
-                let rustup = rustup_home();
-                environment.extend(rustup.iter().map(|it| ("RUSTUP_HOME", text(it))));
-                readable.extend(home.into_iter().chain(rustup));
+                for (name, folder) in hands.homes() {
+                    environment.push((name, text(&folder)));
+                    readable.push(folder);
+                }
                 // What was built is a copy with the new lock.
                 work.join("source")
             }
@@ -228,7 +232,7 @@ impl Dependencies {
             .filter(|it| it.is_dir())
             .collect();
         let view = View { folder: &folder, readable: &readable, writable: &writable };
-        let ran = hands.run_apart(&test.command, &view, &environment, test.timeout).await;
+        let ran = hands.run_apart(&test.command, (&view, &path), &environment, test.timeout).await;
         let ran = ran.map_err(|error| {
             Error::unavailable(
                 "TESTS_FAILED",
@@ -245,9 +249,10 @@ impl Dependencies {
         failpoint::hit("dependencies.tested");
         if !ran.succeeded {
             self.put_update(record).await?;
-            step.failed(ran.said.clone()).await?;
+            let said = told_in_line(ran.said.as_bytes());
+            step.failed(said.clone()).await?;
             let message =
-                format!("the tests of {} fail with what was chosen: {}", project.name, ran.said);
+                format!("the tests of {} fail with what was chosen: {said}", project.name);
             return Err(Error::unavailable("TESTS_FAILED", message));
         }
         let last = record.test_output.lines().last().unwrap_or_default().to_owned();
@@ -274,16 +279,27 @@ pub(super) fn summary(record: &UpdateRecord) -> String {
 /// All manifests of a project: those that change, and the others as they are.
 async fn whole(project: &Project, changed: &[(PathBuf, String)]) -> Result<Vec<(PathBuf, String)>> {
     let mut all = releases::manifests(project).await?;
-    for (path, text) in &mut all {
-        if let Some((_, new)) = changed.iter().find(|(changed, _)| changed == path) {
-            text.clone_from(new);
-        }
+    for (path, new) in changed {
+        let Some((_, text)) = all.iter_mut().find(|(known, _)| known == path) else {
+            let message = format!("{} is no manifest of {}", path.display(), project.name);
+            return Err(Error::internal("DEPENDENCY_UPDATE_FAILED", message));
+        };
+        text.clone_from(new);
     }
     Ok(all)
 }
 
 fn make(folder: &Path) -> Result<()> {
     files::create_folders(folder).map_err(|error| failed(folder, error))
+}
+
+/// Makes a folder that everybody may read, if it is not there; one that is there is as somebody wanted it.
+fn make_open(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    make(folder)?;
+    open(folder)
 }
 
 fn open(folder: &Path) -> Result<()> {

@@ -2,14 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use genesis_advisories::Ecosystem;
 use genesis_storage::{DependencyReleaseRecord, Intent};
 
 use super::super::config::Project;
 use super::super::config::managed::Deploy;
+use super::super::look::others;
 use super::super::{Dependencies, aside};
-use super::plan::{self, At};
+use super::manifests::pins_of;
+use super::plan::{self, At, Chosen};
 use super::{Target, digest, failed, installed, read_manifest};
 use crate::error::{Error, Result};
+use crate::outside::replaced::Place;
 use crate::outside::{files, links, trees};
 
 /// Where the link of a project leads, as a folder.
@@ -17,6 +21,12 @@ pub(super) fn in_service(deploy: &Deploy) -> Result<Option<PathBuf>> {
     let target = links::target(&deploy.link).map_err(|error| failed(&deploy.link, error))?;
     let beside = deploy.link.parent().unwrap_or(Path::new("/"));
     Ok(target.map(|target| beside.join(target)))
+}
+
+/// Whether two names are of one folder.
+fn same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    one == other || real(one) == real(other)
 }
 
 /// Where the link leads, of two places.
@@ -54,7 +64,21 @@ impl Dependencies {
     ) -> Result<Option<DependencyReleaseRecord>> {
         let Some(deploy) = &project.managed.deploy else { return Ok(None) };
         let Some(place) = in_service(deploy)? else { return Ok(None) };
-        Ok(releases.iter().find(|it| Path::new(&it.folder) == place).cloned())
+        Ok(releases.iter().find(|it| same(Path::new(&it.folder), &place)).cloned())
+    }
+
+    /// Where processes are looked for that run what was replaced.
+    pub(super) fn place(&self, target: &Target) -> Result<Place> {
+        let Target { project, deploy, .. } = target;
+        let releases = self.releases(&project.name)?;
+        let current = self.current(project, &releases)?;
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Place {
+            releases: real(&deploy.releases),
+            link: deploy.link.clone(),
+            current: real(&deploy.link),
+            others: others(&releases, current.as_ref()),
+        })
     }
 
     /// The number of the next release: no folder and no record has it, and none had it before.
@@ -91,7 +115,7 @@ impl Dependencies {
             self.keep(&project.name, 0, &manifests).await?;
             return Ok(0);
         };
-        let known = releases.iter().find(|it| Path::new(&it.folder) == place).cloned();
+        let known = releases.iter().find(|it| same(Path::new(&it.folder), &place)).cloned();
         let generation = match &known {
             Some(known) => known.generation,
             None => self.next_generation(project, deploy)?,
@@ -144,8 +168,14 @@ impl Dependencies {
                 }
                 files::create_folders(&beside)?;
                 trees::sync(&beside)?;
-                trees::remove(&place)?;
-                files::rename_new(&beside, &place)
+                // Whoever looks finds the old ones or the new ones.
+                match place.exists() {
+                    true => {
+                        files::exchange(&beside, &place)?;
+                        trees::remove(&beside)
+                    }
+                    false => files::rename_new(&beside, &place),
+                }
             };
             write().map_err(|error| failed(&place, error))
         })
@@ -181,11 +211,11 @@ impl Dependencies {
         let current = self.current(project, &releases)?.map_or(0, |it| it.generation);
         let found = match generation {
             0 => releases.iter().find(|it| it.proven && it.generation < current.max(1)),
-            _ => releases.iter().find(|it| it.generation == generation),
+            _ => releases.iter().find(|it| it.generation == generation && it.proven),
         };
         let known: Vec<String> = releases
             .iter()
-            .filter(|it| it.generation != current)
+            .filter(|it| it.generation != current && it.proven)
             .map(|it| it.generation.to_string())
             .collect();
         let known = match known.is_empty() {
@@ -206,7 +236,39 @@ impl Dependencies {
                 release.generation, release.folder
             )));
         }
+        self.whole(project, &release)?;
         Ok((current, release))
+    }
+
+    /// Whether a release still is what it was: its manifests are kept, and what they lock is installed.
+    fn whole(&self, project: &Project, release: &DependencyReleaseRecord) -> Result<()> {
+        let generation = release.generation;
+        let damaged = |why: String| {
+            let message = format!("release {generation} of {} is damaged: {why}", project.name);
+            Err(Error::refused("RELEASE_DAMAGED", message, Vec::new()))
+        };
+        let kept = self.kept_manifests(&project.name, generation)?;
+        if kept.is_empty() {
+            return damaged("the manifests that were kept with it are gone".to_owned());
+        }
+        let place = Path::new(&release.folder);
+        if super::ecosystem(project)? != Ecosystem::PyPI {
+            let made = trees::names(&place.join("bin")).unwrap_or_default();
+            return match made.is_empty() {
+                true => damaged("it has no program".to_owned()),
+                false => Ok(()),
+            };
+        }
+        let there = installed::python(place).ok().flatten().unwrap_or_default();
+        let pins = kept.iter().flat_map(|(_, text)| pins_of(text));
+        let wanted: Vec<Chosen> = pins
+            .filter(|pin| pin.marker.is_none())
+            .map(|pin| Chosen { name: pin.name, version: pin.version })
+            .collect();
+        match installed::differences(&wanted, &there).first() {
+            Some((name, version, _)) => damaged(format!("{name} {version} is not in it")),
+            None => Ok(()),
+        }
     }
 
     /// Removes the releases that are over.

@@ -17,10 +17,12 @@ use super::plan::{self, Fate};
 use super::prepare::{WORK, work_of};
 use super::releases::{self, remove};
 use super::{ROLLBACK, Target, UPDATE};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::outside::{files, leftovers, links, trees};
 use crate::runs::Reconcile;
 
+/// A restart that is owed is tried so often by one agent.
+const TRIES: u32 = 3;
 /// What was left running gets so long to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
@@ -32,24 +34,69 @@ impl Dependencies {
     /// # Errors
     /// `STORAGE_FAILED`.
     pub async fn settle(&self) -> Result<()> {
-        let open: Vec<UpdateRecord> = self.state.read(|reading| {
-            Ok(reading.dependencies().updates(usize::MAX, |it| !it.state.ended())?)
-        })?;
-        if open.is_empty() {
-            return Ok(());
+        if !self.open_updates()?.is_empty() {
+            self.end_leftovers().await;
         }
-        self.end_leftovers().await;
-        for record in open {
+        self.sweep();
+        self.settle_open().await
+    }
+
+    fn open_updates(&self) -> Result<Vec<UpdateRecord>> {
+        let open = |it: &UpdateRecord| !it.state.ended();
+        self.state.read(|reading| Ok(reading.dependencies().updates(usize::MAX, open)?))
+    }
+
+    /// Settles what has no end and does not go on.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub(in super::super) async fn settle_open(&self) -> Result<()> {
+        for record in self.open_updates()? {
+            let _alone = self.settling.lock().await;
+            if self.runs.active_with_key(&super::key(&record.project)).is_some() {
+                continue;
+            }
+            // It may have ended since: what a run has written last it has written before it ceased to be active.
+            let Some(record) =
+                self.state.read(|reading| Ok(reading.dependencies().update(&record.id)?))?
+            else {
+                continue;
+            };
+            if record.state.ended() {
+                continue;
+            }
             let id = record.id.clone();
             if let Err(error) = self.settle_one(record).await {
-                tracing::error!(
-                    run = id,
-                    error = error.chain(),
-                    "an update that was cut off can't be settled yet"
-                );
+                let error = error.chain();
+                tracing::error!(run = id, error, "an update that was cut off can't be settled yet");
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing of a project is still to be taken back; tries it.
+    ///
+    /// # Errors
+    /// `UPDATE_STUCK`.
+    pub(super) async fn check_settled(&self, project: &str) -> Result<()> {
+        let open = |all: Vec<UpdateRecord>| {
+            let own = all.into_iter().find(|it| it.project == project);
+            own.filter(|_| self.runs.active_with_key(&super::key(project)).is_none())
+        };
+        if open(self.open_updates()?).is_none() {
+            return Ok(());
+        }
+        self.settle_open().await?;
+        match open(self.open_updates()?) {
+            None => Ok(()),
+            Some(record) => {
+                let message = format!(
+                    "update {} of {project} can't be taken back yet: {}; see `genesisctl deps history`",
+                    record.id, record.error
+                );
+                Err(Error::refused("UPDATE_STUCK", message, Vec::new()))
+            }
+        }
     }
 
     /// Tools of the agent before this one may still write.
@@ -72,7 +119,7 @@ impl Dependencies {
             Ok(target) => target,
             Err(error) => {
                 let what = format!("{}: look by hand what is in service", error.message);
-                return self.settled(&mut record, Verdict::Held, &what).await;
+                return self.settled(&mut record, (Verdict::Held, UpdateState::Held), &what).await;
             }
         };
         let link = links::target(&target.deploy.link)
@@ -88,14 +135,21 @@ impl Dependencies {
         clear(&target).await;
         match fate {
             Fate::Finish => {
-                self.write_manifests(&target, &record, record.to_generation).await?;
+                let written = self.write_manifests(&target, &record, record.to_generation).await;
+                match written {
+                    // What somebody else has written is theirs; the release has proven itself all the same.
+                    Err(error) if error.code == "MANIFEST_CHANGED" => {
+                        tracing::warn!(error = error.chain(), "a manifest is left as it is");
+                    }
+                    written => written?,
+                }
                 self.succeeded(&target, &mut record).await?;
+                self.metrics.ended(&record);
                 self.note_settled(&record, verdict, what);
                 return Ok(());
             }
-            Fate::Back | Fate::BackAndRestart | Fate::Discard | Fate::DiscardAndRestart => {
-                self.manifests_back(&target, &record).await?;
-                if matches!(fate, Fate::Back | Fate::BackAndRestart) {
+            Fate::BackAndRestart | Fate::Discard | Fate::DiscardAndRestart => {
+                if fate == Fate::BackAndRestart {
                     let old = record.old_target.clone();
                     let place = target.deploy.link.clone();
                     aside(move || {
@@ -104,24 +158,35 @@ impl Dependencies {
                     })
                     .await?;
                 }
+                self.manifests_back(&target, &record).await?;
                 let restart = matches!(fate, Fate::BackAndRestart | Fate::DiscardAndRestart);
                 record.restart_owed = restart && record.old_target.is_some();
-                self.drop_release(&target, &record).await?;
+                if !record.restart_owed {
+                    self.drop_release(&target, &record).await?;
+                }
             }
-            Fate::Hold => {}
+            Fate::Hold => {
+                return self.settled(&mut record, (verdict, UpdateState::Held), what).await;
+            }
         }
-        self.settled(&mut record, verdict, what).await
+        self.settled(&mut record, (verdict, UpdateState::RolledBack), what).await
     }
 
-    async fn settled(&self, record: &mut UpdateRecord, verdict: Verdict, what: &str) -> Result<()> {
+    async fn settled(
+        &self,
+        record: &mut UpdateRecord,
+        (verdict, state): (Verdict, UpdateState),
+        what: &str,
+    ) -> Result<()> {
         record.failed_in.get_or_insert(record.state);
-        record.state = UpdateState::RolledBack;
+        record.state = state;
         record.ended_at = Some(self.outside.clock.now());
         if record.error_code.is_empty() {
             record.error_code = "INTERRUPTED".to_owned();
             record.error = format!("the agent stopped in the middle; {what}");
         }
         self.put_update(record).await?;
+        self.metrics.ended(record);
         self.note_settled(record, verdict, what);
         Ok(())
     }
@@ -136,19 +201,54 @@ impl Dependencies {
         let found =
             self.state.read(|reading| Ok(reading.dependencies().updates(usize::MAX, owed)?));
         for mut record in found.unwrap_or_default() {
+            let _alone = self.settling.lock().await;
+            // What goes on restarts it anyway.
+            if self.runs.active_with_key(&super::key(&record.project)).is_some() {
+                continue;
+            }
             let Ok(target) = self.target(&record.project) else { continue };
+            let link = links::target(&target.deploy.link).ok().flatten();
+            if link.as_deref() != record.old_target.as_deref().map(Path::new) {
+                // Something else is in service by now.
+                record.restart_owed = false;
+                let _ = self.put_update(&record).await;
+                continue;
+            }
+            let tries = {
+                let mut tried = lock(&self.tried);
+                let tries = tried.entry(record.id.clone()).or_default();
+                *tries += 1;
+                *tries
+            };
+            // A hook that fails again and again is not to restart a service for ever: people have heard of it.
+            if tries > TRIES {
+                continue;
+            }
             match self.pay_restart(&target, &mut record).await {
                 Ok(back) if back.well => {
                     tracing::info!(project = record.project, how = back.how, "restarted");
                 }
                 Ok(back) => tracing::error!(project = record.project, how = back.how, "not well"),
                 Err(error) => {
-                    tracing::error!(
-                        project = record.project,
-                        error = error.chain(),
-                        "not restarted"
-                    );
+                    let error = error.chain();
+                    tracing::error!(project = record.project, error, "not restarted");
                 }
+            }
+            if !record.restart_owed {
+                // Nothing runs it any more.
+                let _ = self.drop_release(&target, &record).await;
+            }
+        }
+    }
+
+    /// What plans were made in, by an agent that was killed.
+    pub(super) fn sweep(&self) {
+        let folder = std::env::temp_dir();
+        for name in trees::names(&folder).unwrap_or_default() {
+            let number = name.strip_prefix(super::SCRATCH).and_then(|it| it.split('-').next());
+            let Some(pid) = number.and_then(|it| it.parse::<u32>().ok()) else { continue };
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                let _ = trees::remove(&folder.join(name));
             }
         }
     }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::config::managed::{Deploy, Probe};
 use crate::error::{Error, Result};
+use crate::outside::replaced::{self, Place};
 use crate::outside::{Outside, hooks};
 use crate::runs::{Context, Progress};
 
@@ -101,19 +103,38 @@ async fn look(outside: &Outside, probe: &Probe) -> Look {
     }
 }
 
+/// Who answers well may be what was to be replaced.
+async fn look_at_processes(place: Place, now: Timestamp) -> Look {
+    let seen = tokio::task::spawn_blocking(move || replaced::look(&place, now)).await;
+    match seen {
+        Ok(Ok(seen)) => match seen.stale.first() {
+            Some(stale) => Look::Ill(format!(
+                "process {} still runs what was replaced ({}): {}",
+                stale.pid, stale.why, stale.command
+            )),
+            None => Look::Well,
+        },
+        // What can't be seen is told by `deps status`.
+        Ok(Err(_)) | Err(_) => Look::Well,
+    }
+}
+
 /// Watches a service until it has proven itself.
 ///
 /// # Errors
 /// `HEALTH_WINDOW_FAILED`, `CANCELLED`.
 pub async fn watch(
     outside: &Outside,
-    deploy: &Deploy,
+    (deploy, place): (&Deploy, Option<&Place>),
     mut window: Window,
     context: Option<&Context>,
 ) -> Result<()> {
     let began = outside.clock.monotonic();
     loop {
-        let seen = look(outside, &deploy.health).await;
+        let mut seen = look(outside, &deploy.health).await;
+        if let (Look::Well, Some(place)) = (&seen, place) {
+            seen = look_at_processes(place.clone(), outside.clock.now()).await;
+        }
         let at = outside.clock.monotonic().saturating_sub(began);
         match window.note(at, seen) {
             Judged::Proven => return Ok(()),

@@ -9,7 +9,7 @@ use super::super::config::managed::strategy_name;
 use super::plan::At;
 use super::prepare::{summary, work_of};
 use super::releases::{self, remove};
-use super::{Target, Wish, digest, failed};
+use super::{ROLLBACK_STRATEGY, Target, Wish, digest, failed};
 use crate::error::{Error, Result};
 use crate::outside::{failpoint, links};
 use crate::runs::{Context, Report};
@@ -95,15 +95,9 @@ impl Dependencies {
         record.exploited = wish.exploited;
         self.put_update(&record).await?;
         failpoint::hit("dependencies.begun");
-        let prepared = {
-            let alone = self.choosing.lock();
-            tokio::select! {
-                prepared = async {
-                    let _alone = alone.await;
-                    self.prepare(&target, &wish, &mut record, &context).await
-                } => prepared,
-                () = context.cancelled() => Err(Error::cancelled()),
-            }
+        let prepared = tokio::select! {
+            prepared = self.prepare(&target, &wish, &mut record, &context) => prepared,
+            () = context.cancelled() => Err(Error::cancelled()),
         };
         let done = match prepared {
             Ok(Some(ready)) => match self.bring(&target, &mut record, &context).await {
@@ -161,7 +155,7 @@ impl Dependencies {
                 self.drop_release(target, &record).await?;
             }
         }
-        self.metrics.ended(record.state, record.strategy == "rollback");
+        self.metrics.ended(&record);
         if record.state == UpdateState::Succeeded {
             let in_use = [record.from_generation, record.to_generation];
             self.expire(target, &in_use, who).await?;
@@ -181,7 +175,11 @@ impl Dependencies {
 
     /// The release of an update that came to nothing goes. One that is gone back to stays.
     pub(super) async fn drop_release(&self, target: &Target, record: &UpdateRecord) -> Result<()> {
-        if record.strategy == "rollback" {
+        // What may still run stays, until it is over as others are.
+        let reached = record.failed_in.unwrap_or(record.state);
+        let may_run =
+            record.restart_owed || (record.old_target.is_none() && reached >= UpdateState::Restart);
+        if record.strategy == ROLLBACK_STRATEGY || may_run {
             return Ok(());
         }
         let Target { project, deploy, .. } = target;
@@ -219,6 +217,12 @@ impl Dependencies {
         let record = record.clone();
         self.state
             .write(intent, move |writing| {
+                // What an earlier one owed is paid: its service runs this one now.
+                let owed = |it: &UpdateRecord| it.restart_owed && it.project == record.project;
+                for it in writing.dependencies().updates(usize::MAX, owed)? {
+                    let paid = UpdateRecord { restart_owed: false, ..it };
+                    writing.dependencies().put_update(&paid, KEPT)?;
+                }
                 if let Some(release) = release {
                     writing.dependencies().put_release(&release)?;
                 }
@@ -237,7 +241,9 @@ impl Dependencies {
         release: DependencyReleaseRecord,
         context: Context,
     ) -> Result<Report> {
-        let mut record = self.begun(&target, "rollback", &context).await?;
+        // What was planned may be gone by now.
+        let (_, release) = self.way_back(&target, release.generation)?;
+        let mut record = self.begun(&target, ROLLBACK_STRATEGY, &context).await?;
         let (actor, reason) = (record.actor.clone(), record.reason.clone());
         record.from_generation = self.register(&target, (&actor, &reason)).await?;
         record.to_generation = release.generation;

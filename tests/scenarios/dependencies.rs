@@ -150,3 +150,38 @@ fn killed_around_an_import_there_is_the_old_or_the_new() {
         agent.ctl(&["deps", "import-advisories", rust]).ok();
     }
 }
+
+#[test]
+fn a_scan_opens_no_socket() {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use genesis_tests::clock::wait_until;
+
+    let agent = TestAgent::new(|folder| configured(folder, ""));
+    let (trace, real) = (agent.folder().join("trace"), agent.command());
+    let mut traced = Command::new("strace")
+        .args(["-f", "-qq", "-s", "300", "-e", "trace=socket,connect,openat,open", "-o"])
+        .arg(&trace)
+        .arg(real.get_program())
+        .args(real.get_args())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("strace is needed by this test; tests/run installs it");
+    wait_until("the traced agent", || agent.ctl(&["status"]).code != 7);
+    let rust = archive(&agent, "crates.zip", "RUSTSEC");
+    agent.ctl(&["deps", "import-advisories", rust.to_str().unwrap(), "--reason", "the first"]).ok();
+    let text = || fs::read_to_string(&trace).unwrap_or_default();
+    let before = text().len();
+    for _ in 0..3 {
+        scan(&agent, 5);
+    }
+    let seen = text().split_off(before);
+    let group = rustix::process::Pid::from_raw(traced.id().cast_signed()).unwrap();
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    traced.wait().unwrap();
+    assert!(seen.contains("requirements.txt"), "what is locked is read: {seen}");
+    assert!(!seen.contains("socket(") && !seen.contains("connect("), "{seen}");
+}

@@ -87,7 +87,10 @@ fn what_fails_its_tests_changes_nothing() {
 
 #[test]
 fn tests_that_do_not_end_are_ended_and_see_neither_network_nor_secrets() {
-    let host = Updates::started("", "");
+    let mut host = Updates::new("", "");
+    host.agent.environment("SMTP_PASSWORD", "hunter2");
+    host.agent.start();
+    host.know(&[]);
     let before = host.app.text("requirements.txt");
     host.publish("frames", "2.0.1", &Flaw::Hangs);
     let watch = Watch::start();
@@ -98,7 +101,7 @@ fn tests_that_do_not_end_are_ended_and_see_neither_network_nor_secrets() {
     let state = host.agent.state();
     let port = host.app.health_url();
     let code = format!(
-        "import os, socket, urllib.request\nassert not os.listdir({state:?}), 'sees the state'\n\
+        "import os, socket, urllib.request\nassert 'SMTP_PASSWORD' not in os.environ, 'sees secrets'\nassert not os.path.exists({state:?}) or not os.listdir({state:?}), 'sees the state'\n\
          try:\n    urllib.request.urlopen({port:?}, timeout=2)\nexcept OSError:\n    pass\nelse:\n    raise SystemExit('sees the network')\n\
          try:\n    open({:?}, 'w')\nexcept OSError:\n    pass\nelse:\n    raise SystemExit('writes')\n",
         host.app.path("written")
@@ -197,8 +200,8 @@ fn what_use_is_made_of_is_mended_at_once_and_its_clock_runs() {
     exploited(&kev, &["CVE-2026-1003"]);
     host.agent.ctl(&["deps", "import-advisories", kev.to_str().unwrap()]).ok();
     host.know(&[vulnerable("CVE-2026-1003", "PyPI", "ticks", "0", "1.1.0", CRITICAL)]);
-    wait_until("what runs", || host.app.runs() && host.app.running("ticks") == "1.1.0");
     wait_until("the end of it", || host.newest()["state"] == "UPDATE_STATE_SUCCEEDED");
+    assert_eq!(host.app.running("ticks"), "1.1.0");
     let newest = host.newest();
     assert_eq!(
         (&newest["exploited"], &newest["strategy"]),
@@ -254,4 +257,66 @@ fn a_finding_that_is_ignored_by_hand_is_heard_of_again_at_its_end() {
     host.agent.ctl(&["deps", "unignore", "CVE-2026-1004", "--project", "app"]).ok();
     host.agent.ctl(&["deps", "scan"]).exits(3);
     assert!(fs::read_dir(host.agent.state()).is_ok());
+}
+
+#[test]
+fn what_a_package_brings_is_not_run_outside_of_the_sandbox() {
+    let host = Updates::started("", "");
+    let before = host.app.text("requirements.txt");
+    let escaped = host.app.path("escaped");
+    let script = format!("#!/bin/sh\necho \"$0\" >>'{}'\nexit 0\n", escaped.display());
+    let started = format!(
+        "import os; os.path.isdir('{0}') and open('{0}/escaped', 'w')\n",
+        host.app.root().display()
+    );
+    // It fails its tests, so that nothing of it may ever have come into service.
+    let mut wheel = genesis_tests::application::library("frames", "2.0.1", &Flaw::Wrong);
+    for name in ["setpriv", "bwrap", "sh", "cat", "env", "uv", "git"] {
+        wheel = wheel.file(&format!("frames-2.0.1.data/scripts/{name}"), &script);
+    }
+    wheel = wheel.file("started.pth", &started);
+    host.index.publish(&wheel, Listed::at(now() - SignedDuration::from_hours(1_000)));
+    host.update("conservative").exits(1).says(&["TESTS_FAILED"]);
+    let told = fs::read_to_string(&escaped);
+    assert!(told.is_err(), "it ran: {told:?}");
+    untouched(&host, &before);
+}
+
+#[test]
+fn what_an_update_would_lose_is_refused_and_several_lines_of_one_package_stay() {
+    let host = Updates::started("", "");
+    for name in ["requirements.in", "requirements.txt"] {
+        fs::rename(host.app.path(name), host.app.path(&format!("was-{name}"))).unwrap();
+    }
+    let with = |text: &str| fs::write(host.app.path("requirements.txt"), text).unwrap();
+    for (text, why) in [
+        ("--index-url https://elsewhere/simple\nframes==2.0.0\n", "--index-url"),
+        ("-e .\nframes==2.0.0\n", "of which an update knows too little"),
+        ("# uv pip compile pyproject.toml\nframes==2.0.0\n", "pyproject.toml"),
+    ] {
+        with(text);
+        host.agent.ctl(&["deps", "check"]).exits(5).says(&["PROJECT_UNMANAGED", why]);
+    }
+    host.publish("frames", "2.0.3", &Flaw::None);
+    host.publish("ticks", "1.0.5", &Flaw::None);
+    fs::write(
+        host.app.path("more.txt"),
+        "ticks==1.0.0 ; python_version >= '3'\nticks==0.9 ; python_version < '3'\n",
+    )
+    .unwrap();
+    fs::write(host.app.path("bounds.txt"), "frames<2.0.2\n").unwrap();
+    with("# ours\nquotes==1.0.0\nframes==2.0.0  # why\n-r ./more.txt\n-c bounds.txt\npytest\n");
+    host.publish("frames", "2.0.1", &Flaw::None);
+    host.update("conservative").ok();
+    let text = host.app.text("requirements.txt");
+    assert!(
+        text.starts_with("# ours\nquotes==1.0.0\nframes==2.0.1  # why\n-r ./more.txt\n"),
+        "{text}"
+    );
+    assert_eq!(host.app.text("more.txt").lines().count(), 2);
+    assert!(host.app.text("more.txt").starts_with("ticks==1.0.0 ;"), "several lines stay");
+    assert_eq!(
+        (host.app.running("frames"), host.app.running("ticks")),
+        ("2.0.1".into(), "1.0.0".into())
+    );
 }

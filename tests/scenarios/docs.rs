@@ -13,7 +13,17 @@ use genesis_tests::health::{self, Patient};
 use genesis_tests::{TestAgent, binaries, http, lines, source};
 
 /// Literals in UPPER_SNAKE that are no error codes: variables of the environment and of the build, and a state.
-const NO_CODES: [&str; 21] = [
+const NO_CODES: [&str; 31] = [
+    "CARGO_HOME",
+    "CARGO_NET_OFFLINE",
+    "CARGO_TARGET_DIR",
+    "CARGO_TERM_COLOR",
+    "GENESIS_RELEASE",
+    "RUSTUP_HOME",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "UV_CUSTOM_COMPILE_COMMAND",
+    "VIRTUAL_ENV",
     "BREAKER_STATE",
     "CARGO_MANIFEST_DIR",
     "CARGO_PKG_RUST_VERSION",
@@ -330,7 +340,14 @@ fn every_metric_of_the_monitoring_exists() {
     let certificate =
         "[[certificates.certificate]]\nname = \"gw\"\ndomains = [\"gw.example.test\"]\n";
     let logs = source("app", &agent.log("app.log"), "1MB") + channel + &database;
-    let text = format!("{logs}{}", health::config("", &checks));
+    let application = agent.folder().join("application");
+    fs::create_dir(&application).unwrap();
+    fs::write(application.join("requirements.txt"), "six==1.16.0\n").unwrap();
+    let project = format!(
+        "[[dependencies.project]]\nname = \"app\"\nroot = \"{}\"\nmanifests = [\"requirements.txt\"]\n",
+        application.display()
+    );
+    let text = format!("{logs}{project}{}", health::config("", &checks));
     agent.configure(&text);
     agent.start();
     // With the self-signed one no check of the certificates is content.

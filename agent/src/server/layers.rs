@@ -31,6 +31,13 @@ use crate::state::State;
 
 /// A call without a deadline of its own has this one; streams are not bounded by it once they flow.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Calls that wait for tools, which ask an index over the network.
+const ASKS_AN_INDEX: [&str; 2] = [
+    "/genesis.v1.DependencyService/CheckDependencies",
+    "/genesis.v1.DependencyService/PlanUpdateDependencies",
+];
+/// They take so long at most.
+const LONG_DEADLINE: Duration = Duration::from_secs(600);
 /// What is urgent says so in few words, in bytes.
 const URGENT_MESSAGE: usize = 1 << 10;
 /// So long a message may take to come in, and an urgent one.
@@ -160,7 +167,11 @@ where
         };
         let held = Held { places, _open: peer.as_ref().map(Peer::call) };
         request.extensions_mut().insert(caller.clone());
-        let limit = deadline(request.headers()).unwrap_or(DEADLINE).min(DEADLINE);
+        let most = match ASKS_AN_INDEX.contains(&path.as_str()) {
+            true => LONG_DEADLINE,
+            false => DEADLINE,
+        };
+        let limit = deadline(request.headers()).unwrap_or(most).min(most);
         let late = tokio::time::sleep(limit);
         Box::pin(async move {
             tokio::select! {

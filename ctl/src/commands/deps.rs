@@ -32,8 +32,8 @@ use crate::format;
 
 const SERVICE: &str = "genesis.v1.DependencyService";
 
-/// What asks an index takes as long as that does. An agent gives no call more than a minute.
-const INDEX_LIMIT: Duration = Duration::from_secs(60);
+/// What asks an index takes as long as that does; an agent gives it no more.
+const INDEX_LIMIT: Duration = Duration::from_secs(600);
 
 const SCAN_EXAMPLES: &str = "\
 Holds what each project has locked against the advisories that were imported; opens no connection to anybody. WHY is the

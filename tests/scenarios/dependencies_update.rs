@@ -320,3 +320,20 @@ fn what_an_update_would_lose_is_refused_and_several_lines_of_one_package_stay() 
         ("2.0.1".into(), "1.0.0".into())
     );
 }
+
+#[test]
+fn the_monthly_job_updates_and_leaves_alone_what_was_taken_back_by_hand() {
+    let host = Updates::started("", "");
+    host.publish("frames", "2.0.1", &Flaw::None);
+    host.agent.ctl(&["schedule", "run", "dependencies.monthly"]).ok();
+    assert_eq!(host.app.running("frames"), "2.0.1");
+    host.agent.ctl(&["deps", "rollback", "--yes", "--reason", "it is slow"]).ok();
+    host.agent.ctl(&["schedule", "run", "dependencies.monthly"]).ok();
+    assert_eq!((host.app.linked().as_str(), host.app.running("frames")), (FIRST, "2.0.0".into()));
+    // A release that is not whole any more is not gone back to.
+    let newest = host.newest();
+    let made = newest["fromGeneration"].as_str().unwrap();
+    fs::remove_dir_all(host.app.path("releases").join(made).join("lib")).unwrap();
+    let refused = host.agent.ctl(&["deps", "rollback", "--to", made, "--yes"]);
+    refused.exits(4).says(&["RELEASE_DAMAGED"]);
+}

@@ -250,6 +250,14 @@ impl Application {
         path.file_name().expect("a release").to_string_lossy().into_owned()
     }
 
+    /// Whether the process that runs is of a release, and answers. One that is just ending may not.
+    pub fn serves(&self, release: &str) -> bool {
+        let address = ([127, 0, 0, 1], self.port).into();
+        let Ok((200, body)) = http::try_get(address, "/version") else { return false };
+        let version: Value = serde_json::from_str(&body).expect("JSON");
+        version["release"].as_str().is_some_and(|it| Path::new(it).ends_with(release))
+    }
+
     /// The status with which it says whether it is well.
     ///
     /// # Panics

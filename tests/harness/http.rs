@@ -29,19 +29,41 @@ pub fn post(address: SocketAddr, path: &str, body: &str) -> (u16, String) {
     send(address, "POST", path, &format!("content-length: {}\r\n\r\n{body}", body.len()))
 }
 
+/// As [`get`], where nobody may answer.
+///
+/// # Errors
+/// When nobody does, or the connection ends before the answer does.
+///
+/// # Panics
+/// When it is not HTTP.
+pub fn try_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    try_send(address, "GET", path, "\r\n")
+}
+
 fn send(address: SocketAddr, method: &str, path: &str, rest: &str) -> (u16, String) {
     let rest = if rest.is_empty() { "\r\n" } else { rest };
-    let mut stream = TcpStream::connect(address).expect("somebody listens on HTTP");
-    stream.set_read_timeout(Some(LIMIT)).expect("a limit that is not zero");
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{rest}")
-        .expect("the request is taken");
+    try_send(address, method, path, rest).expect("somebody answers by HTTP")
+}
+
+fn try_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    rest: &str,
+) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{rest}")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer in UTF-8");
+    stream.read_to_string(&mut answer)?;
+    if answer.is_empty() {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
     assert!(
         !head.to_ascii_lowercase().contains("transfer-encoding: chunked"),
         "these small pages come in one piece"
     );
-    (status, body.to_owned())
+    Ok((status, body.to_owned()))
 }

@@ -125,6 +125,19 @@ impl Updates {
         Self { agent, app, index }
     }
 
+    /// The same, with the state of the agent on a disk of so many MiB.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn on_small_disk(mib: u64) -> Self {
+        let index = PackageIndex::start();
+        let app = Application::lay_out(&index);
+        app.restart();
+        let text = configured(&app, "", "", &app.path("releases"));
+        let agent = TestAgent::with_small_disk(mib, |_| text);
+        Self { agent, app, index }
+    }
+
     /// Configures the agent anew.
     ///
     /// # Panics

@@ -163,7 +163,8 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
         !agent.ctl(&["status"]).text().contains("OBSERVATIONS_FAILING")
     });
     let both = wait_for("the second window", || sum(&agent, second));
-    assert!((both - 2.0 * one).abs() < 0.15 * one, "{one} and then {both}: it adds once");
+    // The hour of the second may have a reference of its own; judged twice it would be three of the first.
+    assert!((both - 2.0 * one).abs() < 0.5 * one, "{one} and then {both}: it adds once");
     agent.ctl(&["baseline", "recalculate", "--operation", "pushed"]).ok();
     let pushed = agent.ctl(&["baseline", "show", "pushed", "-o", "json"]).response();
     assert_eq!(pushed["operation"]["baseline"]["count"], "25000", "{pushed:#}");

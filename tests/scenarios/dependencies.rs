@@ -94,6 +94,8 @@ fn what_is_vulnerable_is_found_without_the_network() {
     agent.ctl(&["deps", "import-advisories", cut.to_str().unwrap()]).exits(2);
     assert_eq!(scan(&agent, 3)["findings"], found["findings"]);
     agent.ctl(&["deps", "scan", "--project", "other"]).exits(1).says(&["PROJECT_NOT_FOUND"]);
+    let update = agent.ctl(&["deps", "update", "--yes"]).exits(4);
+    update.says(&["PROJECT_UNMANAGED", "app can't be updated"]);
     agent.ctl(&["oplog", "list"]).ok().says(&["dependencies.import"]);
 }
 

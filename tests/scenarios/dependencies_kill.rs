@@ -31,9 +31,7 @@ fn consistent(host: &Updates, what: &str) -> String {
             && host.app.runs()
     });
     let linked = host.app.linked();
-    wait_until("what runs", || {
-        host.app.runs() && host.app.running_release() == linked && host.app.health() == 200
-    });
+    wait_until("what runs", || host.app.serves(&linked) && host.app.health() == 200);
     assert_eq!(host.app.running("frames"), host.locked("frames"), "{what}");
     let releases = host.app.releases();
     assert!(releases.contains(&linked), "{what}: {releases:?}");

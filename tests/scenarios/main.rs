@@ -50,6 +50,7 @@ mod dependencies_bounds;
 mod dependencies_cargo;
 mod dependencies_harness;
 mod dependencies_kill;
+mod dependencies_odd;
 mod dependencies_update;
 mod docs;
 mod emergency;

@@ -12,7 +12,7 @@ use super::super::aside;
 use super::super::config::Project;
 use super::super::locked::Locked;
 use super::plan::{Chosen, Limits};
-use super::tool::{Hands, LONG, View, own_program, told_in_line};
+use super::tool::{Hands, LONG, View, offer, own_program, told_in_line};
 use super::{Resolved, failed, read_manifest, refused};
 use crate::error::{Error, Result};
 use crate::outside::hooks::Ran;
@@ -160,10 +160,8 @@ impl Cargo<'_> {
 
     /// Writes a file of the copy, which is the project's user's, by that user.
     async fn write(&self, name: &str, text: &str, to: &Path) -> Result<()> {
-        let folder = self.work.join("in");
-        std::fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
-        let from = folder.join(name);
-        std::fs::write(&from, text).map_err(|error| failed(&from, error))?;
+        let from = self.work.join("in").join(name);
+        offer(&from, text)?;
         self.hands.copy(&from, to).await
     }
 

@@ -187,8 +187,10 @@ impl Dependencies {
         let none = |why: String| Error::not_found("PROJECT_NOT_FOUND", why);
         if name.is_empty() {
             let mut all = config.projects.iter().filter(|it| wanted(it));
-            return match (all.next(), all.next()) {
-                (Some(one), None) => Ok(one.clone()),
+            // The only one there is, is meant: whoever asks hears why it is not one that is wanted.
+            let only = config.projects.first().filter(|_| config.projects.len() == 1);
+            return match (all.next(), all.next(), only) {
+                (Some(one), None, _) | (None, _, Some(one)) => Ok(one.clone()),
                 _ => Err(none(format!("name a project; {}", names()))),
             };
         }

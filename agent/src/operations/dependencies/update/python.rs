@@ -12,7 +12,7 @@ use super::super::config::Project;
 use super::super::locked::Collected;
 use super::manifests::{self, Source, pins_of};
 use super::plan::{Chosen, Limits};
-use super::tool::{Hands, LONG, own_program, told_in_line};
+use super::tool::{Hands, LONG, offer, own_program, told_in_line};
 use super::{Resolved, failed, refused};
 use crate::error::{Error, Result};
 
@@ -70,12 +70,10 @@ impl Python<'_> {
     /// # Errors
     /// `DEPENDENCY_UPDATE_FAILED`.
     fn folders(&self) -> Result<()> {
-        for name in ["in", "out", "cache"] {
+        for name in ["out", "cache"] {
             let folder = self.work.join(name);
             std::fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
-            if name != "in" {
-                self.hands.give(&folder)?;
-            }
+            self.hands.give(&folder)?;
         }
         Ok(())
     }
@@ -83,7 +81,7 @@ impl Python<'_> {
     /// Writes what a tool reads.
     fn put(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.work.join("in").join(name);
-        std::fs::write(&path, text).map_err(|error| failed(&path, error))?;
+        offer(&path, text)?;
         Ok(path)
     }
 

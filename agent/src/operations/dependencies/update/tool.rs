@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::config::Project;
+use super::failed;
 use crate::error::{Error, Result};
 use crate::outside::hooks::{self, Program, Ran};
 use crate::outside::{host, leftovers, trees};
@@ -258,6 +259,23 @@ impl Hands {
 pub(super) fn own_program(name: &str) -> Result<String> {
     let found = hooks::find(name).ok_or_else(|| missing(name, "install it"))?;
     Ok(found.display().to_string())
+}
+
+/// Writes what a tool is to read: the project's user may, though files of the agent's are its own.
+///
+/// # Errors
+/// `DEPENDENCY_UPDATE_FAILED`.
+pub(super) fn offer(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().unwrap_or(path);
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(path, text)?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
+    };
+    write().map_err(|error| failed(path, error))
 }
 
 fn missing(name: &str, hint: &str) -> Error {

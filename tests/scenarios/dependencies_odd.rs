@@ -293,3 +293,60 @@ fn what_still_has_a_file_of_a_release_that_was_replaced_is_to_be_restarted() {
     old.wait().unwrap();
     wait_until("what is new runs", || memory(&host) == "TRUTH_PASS");
 }
+
+#[test]
+fn of_several_manifests_all_are_written_or_none() {
+    let mut host = Updates::new("", "");
+    fs::create_dir(host.app.path("sub")).unwrap();
+    let disk = LoopDisk::ext4_at(8, &host.app.path("sub"));
+    for version in ["1.0.0", "1.0.1"] {
+        host.index.publish(&Wheel::new("extra", version).source(""), long_ago());
+    }
+    fs::write(disk.join("more.txt"), "extra==1.0.0\n").unwrap();
+    let text = configured(&host.app, "", "", &host.app.path("releases"));
+    let manifests = "manifests = [\"requirements.txt\"";
+    host.agent.configure(&text.replace(manifests, &format!("{manifests}, \"sub/more.txt\"")));
+    host.agent.start();
+    host.know(&[]);
+    let before = host.app.text("requirements.txt");
+    host.publish("frames", "2.0.1", &Flaw::None);
+    let ballast = Ballast::fill(disk.join("ballast"));
+    host.update("conservative").exits(1).says(&["DEPENDENCY_UPDATE_FAILED", "sub/more.txt"]);
+    let newest = host.newest();
+    assert_eq!(newest["failedIn"], "UPDATE_STATE_COMMIT", "{newest}");
+    assert_eq!(host.app.text("requirements.txt"), before, "it was written, and is as it was");
+    assert_eq!(host.app.text("sub/more.txt"), "extra==1.0.0\n");
+    assert_eq!((host.app.linked().as_str(), host.app.running("frames")), (FIRST, "2.0.0".into()));
+    ballast.release();
+    host.update("conservative").ok();
+    assert_eq!(host.app.text("sub/more.txt"), "extra==1.0.1\n");
+    assert_eq!(
+        (host.locked("frames"), host.app.running("extra")),
+        ("2.0.1".into(), "1.0.1".into())
+    );
+    host.agent.terminate();
+}
+
+#[test]
+fn what_a_tool_says_it_has_installed_is_looked_for() {
+    let mut host = Updates::new("", "");
+    fs::create_dir(host.app.path("tools")).unwrap();
+    let uv = host.app.path("tools/uv");
+    let script = format!(
+        "#!/bin/sh\n'{}' \"$@\" || exit\ncase \" $* \" in *' sync '*) ;; *) exit 0 ;; esac\n\
+         rm -rf '{}'/*/lib/python*/site-packages/frames-2.0.1.dist-info\n",
+        foreign("python/bin/uv").display(),
+        host.app.path("releases").display()
+    );
+    fs::write(&uv, script).unwrap();
+    fs::set_permissions(&uv, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = configured(&host.app, "", "", &host.app.path("releases"));
+    host.agent
+        .configure(&text.replace("PATH=", &format!("PATH={}:", host.app.path("tools").display())));
+    host.agent.start();
+    host.know(&[]);
+    host.publish("frames", "2.0.1", &Flaw::None);
+    let failed = host.update("conservative");
+    failed.exits(1).says(&["BUILD_FAILED", "uv ended well, and frames 2.0.1 is not there"]);
+    assert_eq!((host.app.linked().as_str(), host.app.releases()), (FIRST, vec![FIRST.into()]));
+}

@@ -173,12 +173,7 @@ impl Dependencies {
                     let message = format!("somebody has changed {} meanwhile", whole.display());
                     return Err(Error::conflict("MANIFEST_CHANGED", message));
                 }
-                let fault = || std::io::Error::other("no space left on the device");
-                let written = match failpoint::fails("dependencies.manifest") {
-                    true => Err(fault()),
-                    false => files::replace(&whole, text.as_bytes()),
-                };
-                written.map_err(|error| failed(&whole, error))?;
+                files::replace(&whole, text.as_bytes()).map_err(|error| failed(&whole, error))?;
                 if read_manifest(&root, &path)? != text {
                     let message = format!("{} was written, and reads otherwise", whole.display());
                     return Err(Error::unavailable("DEPENDENCY_UPDATE_FAILED", message));

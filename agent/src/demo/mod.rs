@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::outside::{Clock, SystemClock};
 
 mod latencies;
+mod locks;
 mod orders;
 mod prices;
 mod trades;
@@ -79,7 +80,7 @@ impl Tour {
         let config = format!(
             "[listen]\nhttp = \"127.0.0.1:0\"\n\n[[logs.source]]\ntype = \"{LOG_TYPE}\"\npaths = [\"{}/app/*.log\"]\n\
              rotate_size = \"512KiB\"\nreopen = \"by-itself\"\n\n\
-             {orders}\
+             {orders}{locks}\
              # This machine's own state is not what is shown here.\n[health]\ndefaults = false\n\n\
              [[health.check]]\nid = \"queue\"\nprobe = \"queue-command\"\ncommand = [\"cat\", \"{depth}\"]\ncrit = \"100\"\n\
              interval = \"500ms\"\naction = {{ command = [\"cp\", \"{depth}.short\", \"{depth}\"] }}\n\n\
@@ -89,6 +90,7 @@ impl Tour {
              command = {{ command = [\"sh\", \"-c\", \"cat >> '{told}'; echo >> '{told}'\"] }}\n",
             root.display(),
             orders = orders::configuration(&root.join("orders.db")),
+            locks = locks::configuration(&root),
             depth = root.join("depth").display(),
             told = root.join("told").display(),
         );
@@ -96,6 +98,9 @@ impl Tour {
             fs::write(root.join(name), depth).map_err(io_failed("can't write a queue's depth"))?;
         }
         orders::make(&root.join("orders.db"))?;
+        locks::lock(&root, "3.1.2").map_err(io_failed("can't write a lock"))?;
+        locks::advise(&root, SystemClock::new().now())
+            .map_err(io_failed("can't write an advisory"))?;
         fs::write(root.join("agent.toml"), config)
             .map_err(io_failed("can't write the configuration"))?;
         Ok(Self { folder: Some(folder), root, genesisctl, agent: None, writer: None })
@@ -151,6 +156,7 @@ impl Tour {
         self.learn_what_is_usual()?;
         self.try_thresholds()?;
         self.swap_matrices()?;
+        self.find_what_is_vulnerable()?;
         show("# A circuit breaker that services follow, opened by hand and closed again:");
         self.ctl(
             &["breaker", "trip", "orders-api", "--for", "10m", "--reason", "the venue restarts"],
@@ -259,6 +265,17 @@ impl Tour {
         show("# And back, in one step:");
         self.ctl(&["matrix", "rollback", "--reason", "hedges are off"], &[0])?;
         self.ctl(&["matrix", "history"], &[0])
+    }
+
+    fn find_what_is_vulnerable(&self) -> Result<()> {
+        show(
+            "# What a project has locked is held against the advisories that lie on the host, without the network:",
+        );
+        self.ctl(&["schedule", "run", "dependencies.import"], &[0])?;
+        self.ctl(&["deps", "scan"], &[3])?;
+        show("# Somebody locks the version that mends it:");
+        locks::lock(&self.root, "3.1.3").map_err(io_failed("can't write a lock"))?;
+        self.ctl(&["deps", "scan"], &[0])
     }
 
     fn push_prices(&self, upside_down: bool) -> Result<()> {

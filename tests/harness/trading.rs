@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use genesis_proto::trading::trading_control_server::{TradingControl, TradingControlServer};
 use genesis_proto::trading::{
-    CancelAllRequest, CancelAllResponse, CloseAllRequest, CloseAllResponse, CriticalTradesRequest,
-    CriticalTradesResponse, HaltRequest, HaltResponse, PositionsRequest, PositionsResponse,
-    ResumeRequest, ResumeResponse,
+    CancelAllRequest, CancelAllResponse, ClosePositionsRequest, ClosePositionsResponse,
+    CriticalTradesRequest, CriticalTradesResponse, HaltRequest, HaltResponse, PositionsRequest,
+    PositionsResponse, QueryOrdersRequest, QueryOrdersResponse, ResumeRequest, ResumeResponse,
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -115,10 +115,17 @@ impl TradingControl for Service {
         not_asked()
     }
 
-    async fn close_all(
+    async fn close_positions(
         &self,
-        _: Request<CloseAllRequest>,
-    ) -> Result<Response<CloseAllResponse>, Status> {
+        _: Request<ClosePositionsRequest>,
+    ) -> Result<Response<ClosePositionsResponse>, Status> {
+        not_asked()
+    }
+
+    async fn query_orders(
+        &self,
+        _: Request<QueryOrdersRequest>,
+    ) -> Result<Response<QueryOrdersResponse>, Status> {
         not_asked()
     }
 

@@ -46,7 +46,6 @@ pub struct HaltResponse {
 pub struct CancelAllRequest {
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
-    /// Empty: all venues.
     #[prost(string, tag = "2")]
     pub venue: ::prost::alloc::string::String,
     /// Orders that only protect a position are cancelled too.
@@ -61,21 +60,61 @@ pub struct CancelAllResponse {
     #[prost(uint64, tag = "2")]
     pub left: u64,
 }
+/// An order that takes a position down, and never beyond nothing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CloseAllRequest {
+pub struct ClosingOrder {
+    #[prost(string, tag = "1")]
+    pub symbol: ::prost::alloc::string::String,
+    /// What the agent calls it; the same for the same emergency, venue, symbol and attempt.
+    #[prost(string, tag = "2")]
+    pub client_order_id: ::prost::alloc::string::String,
+    /// What is to be traded, a decimal number: negative sells.
+    #[prost(string, tag = "3")]
+    pub quantity: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ClosePositionsRequest {
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
-    /// Empty: all venues.
     #[prost(string, tag = "2")]
     pub venue: ::prost::alloc::string::String,
-    /// From 1 for each position; a higher one only once the order before is terminal.
-    #[prost(uint32, tag = "3")]
-    pub attempt: u32,
+    /// At most 1,000.
+    #[prost(message, repeated, tag = "3")]
+    pub orders: ::prost::alloc::vec::Vec<ClosingOrder>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CloseAllResponse {
-    #[prost(uint64, tag = "1")]
-    pub orders: u64,
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ClosePositionsResponse {
+    /// What became of each so far.
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<OrderStatus>,
+}
+/// What became of an order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderStatus {
+    #[prost(string, tag = "1")]
+    pub client_order_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "OrderState", tag = "2")]
+    pub state: i32,
+    /// What it has traded, a decimal number; negative: sold.
+    #[prost(string, tag = "3")]
+    pub filled: ::prost::alloc::string::String,
+    /// Why it was not taken, or ended, where the venue says so.
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryOrdersRequest {
+    #[prost(string, tag = "1")]
+    pub venue: ::prost::alloc::string::String,
+    /// At most 1,000.
+    #[prost(string, repeated, tag = "2")]
+    pub client_order_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryOrdersResponse {
+    /// One for each id that was asked for.
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<OrderStatus>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PositionsRequest {
@@ -123,6 +162,9 @@ pub struct PositionsResponse {
     pub unreachable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "4")]
     pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+    /// Every venue that there is, whether or not it has a position.
+    #[prost(string, repeated, tag = "5")]
+    pub venues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResumeRequest {
@@ -135,6 +177,50 @@ pub struct ResumeRequest {
 pub struct ResumeResponse {
     #[prost(bool, tag = "1")]
     pub trading: bool,
+}
+/// How far an order is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OrderState {
+    Unspecified = 0,
+    /// The venue has never seen this id.
+    Unknown = 1,
+    /// It can still trade.
+    Open = 2,
+    /// It has traded all of its quantity.
+    Filled = 3,
+    /// It trades no more, and has not traded all of it.
+    Cancelled = 4,
+    /// The venue did not take it.
+    Rejected = 5,
+}
+impl OrderState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORDER_STATE_UNSPECIFIED",
+            Self::Unknown => "ORDER_STATE_UNKNOWN",
+            Self::Open => "ORDER_STATE_OPEN",
+            Self::Filled => "ORDER_STATE_FILLED",
+            Self::Cancelled => "ORDER_STATE_CANCELLED",
+            Self::Rejected => "ORDER_STATE_REJECTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORDER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORDER_STATE_UNKNOWN" => Some(Self::Unknown),
+            "ORDER_STATE_OPEN" => Some(Self::Open),
+            "ORDER_STATE_FILLED" => Some(Self::Filled),
+            "ORDER_STATE_CANCELLED" => Some(Self::Cancelled),
+            "ORDER_STATE_REJECTED" => Some(Self::Rejected),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod trading_control_client {
@@ -281,7 +367,7 @@ pub mod trading_control_client {
                 .insert(GrpcMethod::new("genesis.trading.v1.TradingControl", "Halt"));
             self.inner.unary(req, path, codec).await
         }
-        /// Cancels the orders that are out at one venue, or at all.
+        /// Cancels the orders that are out at one venue; those of an emergency, which only reduce, stay.
         pub async fn cancel_all(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelAllRequest>,
@@ -308,12 +394,13 @@ pub mod trading_control_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Closes the positions at one venue, or at all, by orders that only reduce.
-        pub async fn close_all(
+        /// Sends orders that only reduce positions, each under the id that the agent gave it. An id that the venue has seen
+        /// already is not sent again: it is answered with what became of it.
+        pub async fn close_positions(
             &mut self,
-            request: impl tonic::IntoRequest<super::CloseAllRequest>,
+            request: impl tonic::IntoRequest<super::ClosePositionsRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::CloseAllResponse>,
+            tonic::Response<super::ClosePositionsResponse>,
             tonic::Status,
         > {
             self.inner
@@ -326,12 +413,42 @@ pub mod trading_control_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/genesis.trading.v1.TradingControl/CloseAll",
+                "/genesis.trading.v1.TradingControl/ClosePositions",
             );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(
-                    GrpcMethod::new("genesis.trading.v1.TradingControl", "CloseAll"),
+                    GrpcMethod::new(
+                        "genesis.trading.v1.TradingControl",
+                        "ClosePositions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What became of orders, by their ids, read anew from the venue.
+        pub async fn query_orders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::QueryOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QueryOrdersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.trading.v1.TradingControl/QueryOrders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.trading.v1.TradingControl", "QueryOrders"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -413,7 +530,7 @@ pub mod trading_control_server {
             &self,
             request: tonic::Request<super::HaltRequest>,
         ) -> std::result::Result<tonic::Response<super::HaltResponse>, tonic::Status>;
-        /// Cancels the orders that are out at one venue, or at all.
+        /// Cancels the orders that are out at one venue; those of an emergency, which only reduce, stay.
         async fn cancel_all(
             &self,
             request: tonic::Request<super::CancelAllRequest>,
@@ -421,12 +538,21 @@ pub mod trading_control_server {
             tonic::Response<super::CancelAllResponse>,
             tonic::Status,
         >;
-        /// Closes the positions at one venue, or at all, by orders that only reduce.
-        async fn close_all(
+        /// Sends orders that only reduce positions, each under the id that the agent gave it. An id that the venue has seen
+        /// already is not sent again: it is answered with what became of it.
+        async fn close_positions(
             &self,
-            request: tonic::Request<super::CloseAllRequest>,
+            request: tonic::Request<super::ClosePositionsRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::CloseAllResponse>,
+            tonic::Response<super::ClosePositionsResponse>,
+            tonic::Status,
+        >;
+        /// What became of orders, by their ids, read anew from the venue.
+        async fn query_orders(
+            &self,
+            request: tonic::Request<super::QueryOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QueryOrdersResponse>,
             tonic::Status,
         >;
         /// The positions and orders as the venues have them, read anew.
@@ -655,25 +781,26 @@ pub mod trading_control_server {
                     };
                     Box::pin(fut)
                 }
-                "/genesis.trading.v1.TradingControl/CloseAll" => {
+                "/genesis.trading.v1.TradingControl/ClosePositions" => {
                     #[allow(non_camel_case_types)]
-                    struct CloseAllSvc<T: TradingControl>(pub Arc<T>);
+                    struct ClosePositionsSvc<T: TradingControl>(pub Arc<T>);
                     impl<
                         T: TradingControl,
-                    > tonic::server::UnaryService<super::CloseAllRequest>
-                    for CloseAllSvc<T> {
-                        type Response = super::CloseAllResponse;
+                    > tonic::server::UnaryService<super::ClosePositionsRequest>
+                    for ClosePositionsSvc<T> {
+                        type Response = super::ClosePositionsResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::CloseAllRequest>,
+                            request: tonic::Request<super::ClosePositionsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as TradingControl>::close_all(&inner, request).await
+                                <T as TradingControl>::close_positions(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -684,7 +811,52 @@ pub mod trading_control_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = CloseAllSvc(inner);
+                        let method = ClosePositionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.trading.v1.TradingControl/QueryOrders" => {
+                    #[allow(non_camel_case_types)]
+                    struct QueryOrdersSvc<T: TradingControl>(pub Arc<T>);
+                    impl<
+                        T: TradingControl,
+                    > tonic::server::UnaryService<super::QueryOrdersRequest>
+                    for QueryOrdersSvc<T> {
+                        type Response = super::QueryOrdersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::QueryOrdersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TradingControl>::query_orders(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = QueryOrdersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -350,3 +350,64 @@ fn what_a_tool_says_it_has_installed_is_looked_for() {
     failed.exits(1).says(&["BUILD_FAILED", "uv ended well, and frames 2.0.1 is not there"]);
     assert_eq!((host.app.linked().as_str(), host.app.releases()), (FIRST, vec![FIRST.into()]));
 }
+
+#[test]
+fn a_link_that_somebody_moves_while_a_release_proves_itself_stays_where_it_is() {
+    let host = Updates::started("", "");
+    host.app.build("by-hand");
+    let before = host.app.text("requirements.txt");
+    host.publish("frames", "2.0.1", &Flaw::None);
+    let mut update = host.agent.ctl_command(&["deps", "update", "--yes"]).spawn().unwrap();
+    wait_until("the window", || host.newest()["state"] == "UPDATE_STATE_HEALTH");
+    host.app.link("by-hand");
+    assert!(!update.wait().unwrap().success());
+    let newest = host.newest();
+    assert_eq!(newest["state"], "UPDATE_STATE_HELD", "{newest}");
+    assert_eq!(host.app.linked(), "by-hand");
+    assert_eq!(host.app.text("requirements.txt"), before, "of what is in service nothing is known");
+    wait_until("people hear of it", || alerts(&host).contains("what is in service is not known"));
+}
+
+#[test]
+fn a_release_keeps_its_manifests_whatever_somebody_writes_into_them_later() {
+    let host = Updates::started("", "");
+    let first = host.app.text("requirements.txt");
+    host.publish("frames", "2.0.1", &Flaw::None);
+    host.update("conservative").ok();
+    let (made, whole) = (host.app.linked(), host.app.text("requirements.txt"));
+    let edited = whole.replace("frames==2.0.1", "frames==2.0.9");
+    fs::write(host.app.path("requirements.txt"), &edited).unwrap();
+    host.agent.ctl(&["deps", "rollback", "--yes", "--reason", "it is slow"]).ok();
+    assert_eq!(host.app.text("requirements.txt"), first);
+    host.agent.ctl(&["deps", "rollback", "--to", &made, "--yes"]).ok();
+    assert_eq!(
+        (host.app.text("requirements.txt"), host.app.running("frames")),
+        (whole, "2.0.1".into())
+    );
+    // What comes to nothing leaves a change by hand as it was.
+    fs::write(host.app.path("requirements.txt"), &edited).unwrap();
+    host.publish("frames", "2.0.10", &Flaw::Broken);
+    host.publish("frames", "2.0.9", &Flaw::None);
+    host.update("conservative").exits(1).says(&["HEALTH_WINDOW_FAILED"]);
+    assert_eq!(host.app.text("requirements.txt"), edited);
+}
+
+#[test]
+fn that_what_was_before_does_not_do_well_either_is_told_until_it_does() {
+    let host = Updates::started("", "");
+    let ill = host.app.path("ill");
+    let looks = format!("import os\nBROKEN = os.path.exists({ill:?})");
+    host.publish("frames", "2.0.1", &Flaw::Runs(looks));
+    host.update("conservative").ok();
+    fs::write(&ill, "").unwrap();
+    host.publish("frames", "2.0.2", &Flaw::Broken);
+    host.update("conservative").exits(1).says(&["HEALTH_WINDOW_FAILED"]);
+    assert_eq!(host.app.running("frames"), "2.0.1");
+    assert!(host.newest()["ill"].as_str().unwrap().contains("500"), "{}", host.newest());
+    host.agent.ctl(&["deps", "history", "-v"]).says(&["does not do well"]);
+    wait_until("people hear of it", || alerts(&host).contains("app does not do well"));
+    fs::remove_file(&ill).unwrap();
+    host.app.restart();
+    host.know(&[]);
+    wait_until("it does well", || host.newest()["ill"] == "");
+}

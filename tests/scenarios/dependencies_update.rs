@@ -231,7 +231,9 @@ fn what_use_is_made_of_is_mended_at_once_and_its_clock_runs() {
 #[test]
 fn a_finding_that_is_ignored_by_hand_is_heard_of_again_at_its_end() {
     let host = Updates::started("", "");
-    host.know(&[vulnerable("CVE-2026-1004", "PyPI", "frames", "0", "3", CRITICAL)]);
+    let mut known = vulnerable("CVE-2026-1004", "PyPI", "frames", "0", "3", CRITICAL);
+    known["aliases"] = serde_json::json!(["PYSEC-2026-4"]);
+    host.know(&[known]);
     host.agent.ctl(&["deps", "scan"]).exits(3).says(&["CVE-2026-1004"]);
     let alerts = || host.agent.ctl(&["alerts", "list"]).text();
     wait_until("people hear of it", || alerts().contains("critical vulnerability CVE-2026-1004"));
@@ -254,7 +256,7 @@ fn a_finding_that_is_ignored_by_hand_is_heard_of_again_at_its_end() {
     ];
     host.agent.ctl(&far).ok();
     host.agent.ctl(&["deps", "scan"]).ok();
-    host.agent.ctl(&["deps", "unignore", "CVE-2026-1004", "--project", "app"]).ok();
+    host.agent.ctl(&["deps", "unignore", "PYSEC-2026-4", "--project", "app"]).ok();
     host.agent.ctl(&["deps", "scan"]).exits(3);
     assert!(fs::read_dir(host.agent.state()).is_ok());
 }
@@ -296,7 +298,16 @@ fn what_an_update_would_lose_is_refused_and_several_lines_of_one_package_stay() 
     ] {
         with(text);
         host.agent.ctl(&["deps", "check"]).exits(5).says(&["PROJECT_UNMANAGED", why]);
+        host.know(&[]);
+        let said = || host.project()["unmanagedWhy"].as_str().unwrap_or_default().to_owned();
+        wait_until("the look", || said().contains(why));
+        assert_eq!(host.project()["managed"], false);
     }
+    // What can't be read is told.
+    with("frames>=2\n");
+    host.know(&[]);
+    let alerts = || host.agent.ctl(&["alerts", "list"]).text();
+    wait_until("people hear of it", || alerts().contains("not all that app has locked"));
     host.publish("frames", "2.0.3", &Flaw::None);
     host.publish("ticks", "1.0.5", &Flaw::None);
     fs::write(
@@ -319,6 +330,10 @@ fn what_an_update_would_lose_is_refused_and_several_lines_of_one_package_stay() 
         (host.app.running("frames"), host.app.running("ticks")),
         ("2.0.1".into(), "1.0.0".into())
     );
+    // pytest is locked nowhere, and ticks in several lines: what is installed is what was chosen.
+    let made = host.app.linked();
+    host.update("conservative").ok().says(&["nothing newer"]);
+    assert_eq!(host.app.linked(), made);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn what_would_change_is_shown_with_what_stays_and_what_to_run() {
             "requests 2.31.0 2.31.4 PATCH CVE-2024-1, CVE-2024-2",
             "urllib3 2.0.1 2.0.7 PATCH CVE-2024-2",
             "idna - 3.7 ADDED -",
-            "beyond: numpy 1.26.4 -> 2.1.0 (MAJOR), only by --strategy aggressive; it would end CVE-2024-9",
+            "beyond: numpy 1.26.4 -> 2.1.0 (MAJOR), by --strategy aggressive; it would end CVE-2024-9",
             "stays vulnerable: jinja2 3.0.1 has CVE-2024-5, HIGH 7.5, exploited, fixed in 3.1.4",
             "stays vulnerable: left\\x1b[2Jpad 1.0 has PYSEC-2024-2, UNKNOWN, there is no fixed version yet",
             "unmanaged: requirements.txt:9 own: from git+https://h/own",

@@ -15920,6 +15920,9 @@ pub struct DependencyUpdate {
     /// Of an exploited vulnerability: no window, and no age of releases, was waited for.
     #[prost(bool, tag = "17")]
     pub exploited: bool,
+    /// Why the service does not do well though what was before is in its place again; empty: it does, as far as is known.
+    #[prost(string, tag = "18")]
+    pub ill: ::prost::alloc::string::String,
 }
 /// Something that can be in service.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

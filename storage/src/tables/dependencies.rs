@@ -97,6 +97,9 @@ pub struct UpdateRecord {
     pub failed_in: Option<UpdateState>,
     /// The service has still to be restarted with what is in service now.
     pub restart_owed: bool,
+    /// Why the service does not do well though what was before is in its place again; empty: it does, as far as is known.
+    #[serde(default)]
+    pub ill: String,
     /// The last lines of what its tests said.
     pub test_output: String,
     /// Of an exploited vulnerability.

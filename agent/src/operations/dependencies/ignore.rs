@@ -1,5 +1,7 @@
 //! What people want not to hear of for some time, said beside the configuration.
 
+use std::collections::BTreeSet;
+
 use genesis_storage::{IgnoredFindingRecord, Intent};
 use jiff::{SignedDuration, Timestamp};
 
@@ -112,6 +114,15 @@ impl Dependencies {
         Ok(record)
     }
 
+    /// All names of a finding, as far as the last look knows them; the one that was given is one of them.
+    fn names(&self, project: &str, id: &str) -> BTreeSet<String> {
+        let looked = self.looked.load();
+        let findings = looked.scans.get(project).into_iter().flat_map(|it| &it.findings);
+        let own = findings.filter(|it| it.finding.ids.iter().any(|known| known == id));
+        let all = own.flat_map(|it| it.finding.ids.iter().cloned());
+        all.chain([id.to_owned()]).collect()
+    }
+
     /// What hearing of it again would do.
     ///
     /// # Errors
@@ -119,7 +130,7 @@ impl Dependencies {
     pub fn plan_unignore(&self, project: &str, id: &str) -> Result<Plan> {
         let project = self.project(project, |_| true)?.name;
         let known = self.ignored(&project)?;
-        let Some(record) = known.iter().find(|it| it.id == id) else {
+        let Some(record) = known.iter().find(|it| self.names(&project, id).contains(&it.id)) else {
             let all: Vec<&str> = known.iter().map(|it| it.id.as_str()).collect();
             let all = match all.is_empty() {
                 true => "nothing is ignored by hand".to_owned(),
@@ -131,7 +142,7 @@ impl Dependencies {
         };
         let step = PlanStep::new(
             "hear",
-            format!("{project}/{id}"),
+            format!("{project}/{}", record.id),
             format!("it is ignored until {}", record.until),
         );
         Ok(Plan::new("dependencies.unignore", &[&record.until.to_string()], vec![step]))
@@ -153,10 +164,12 @@ impl Dependencies {
         let intent = Intent::new(self.outside.clock.now(), actor, "dependencies.unignore")
             .target(format!("{project}/{id}"))
             .reason(reason);
-        let id = id.to_owned();
+        let names = self.names(&project, id);
         self.state
             .write(intent, move |writing| {
-                writing.dependencies().remove_ignored(&project, &id)?;
+                for name in names {
+                    writing.dependencies().remove_ignored(&project, &name)?;
+                }
                 Ok(())
             })
             .await?;

@@ -17,7 +17,7 @@ use super::config::Project;
 use super::plan::DataState;
 use super::scan::{ProjectScan, SourceView};
 use super::status::{self, InMemory, Truth};
-use super::update::{ROLLBACK_STRATEGY, unmanaged_why};
+use super::update::{ROLLBACK_STRATEGY, why_unmanaged};
 use super::{Dependencies, aside};
 use crate::error::Result;
 
@@ -39,6 +39,8 @@ pub struct Looked {
     pub sources: Vec<SourceView>,
     /// Whether what runs is what is installed.
     pub memory: BTreeMap<String, InMemory>,
+    /// Why each project can't be updated; empty: it can.
+    pub unmanaged: BTreeMap<String, String>,
     /// Why the last look could not be taken, and since when none could; what else is here is older.
     pub failed: Option<(Timestamp, String)>,
     /// Since when what is told of a look has been so, by key.
@@ -64,6 +66,7 @@ impl Dependencies {
                 tracing::warn!(error = error.chain(), "updates can't be read");
             }
             self.pay_restarts().await;
+            self.ask_the_ill().await;
             let failed = self.look().await.err().map(|error| error.chain());
             if let Some(error) = &failed {
                 tracing::warn!(error, "dependencies can't be looked at");
@@ -105,9 +108,12 @@ impl Dependencies {
             return Ok(());
         }
         let scan = self.scan("", None).await?;
-        let mut memory = BTreeMap::new();
+        let (mut memory, mut unmanaged) = (BTreeMap::new(), BTreeMap::new());
+        for project in &config.projects {
+            unmanaged.insert(project.name.clone(), why_unmanaged(project.clone()).await);
+        }
         for project in config.projects.iter().filter(|it| it.managed.deploy.is_some()) {
-            if self.runs.active_with_key(&super::update::key(&project.name)).is_some() {
+            if self.is_updating(&project.name)? {
                 // What runs and what is locked differ for a while, as they should.
                 let before = self.looked.load().memory.get(&project.name).cloned();
                 memory.extend(before.map(|it| (project.name.clone(), it)));
@@ -124,6 +130,7 @@ impl Dependencies {
             scans,
             sources: scan.sources,
             memory,
+            unmanaged,
             failed: None,
             since: BTreeMap::new(),
         };
@@ -138,6 +145,15 @@ impl Dependencies {
         Ok(())
     }
 
+    /// Whether an update or a rollback goes on: one whose end is written does not, though its run has still to end.
+    fn is_updating(&self, project: &str) -> Result<bool> {
+        let Some(run) = self.runs.active_with_key(&super::update::key(project)) else {
+            return Ok(false);
+        };
+        let record = self.state.read(|reading| Ok(reading.dependencies().update(&run)?))?;
+        Ok(record.is_none_or(|it| !it.state.ended()))
+    }
+
     async fn in_memory(&self, project: &Project) -> InMemory {
         let project = project.clone();
         let releases = self.releases(&project.name).unwrap_or_default();
@@ -146,6 +162,16 @@ impl Dependencies {
         let look = move || Ok(status::look(&project, current.as_ref(), others, now));
         let looked = aside(look).await;
         looked.unwrap_or_else(|error| InMemory::unknown(error.chain()))
+    }
+
+    /// Looks at what runs of a project now: whoever asks after an update hears of what came of it.
+    pub(super) async fn remember(&self, project: &Project) {
+        let memory = self.in_memory(project).await;
+        self.looked.rcu(|looked| {
+            let mut looked = Looked::clone(looked);
+            looked.memory.insert(project.name.clone(), memory.clone());
+            looked
+        });
     }
 
     /// Writes what of the clocks has changed, and how long those that run have.
@@ -202,7 +228,7 @@ impl Dependencies {
 
     /// Starts an update where use is made of a vulnerability that can be mended.
     async fn mend_exploited(self: &Arc<Self>, project: &Project) {
-        if !project.managed.mends_exploited || !unmanaged_why(project).is_empty() {
+        if !project.managed.mends_exploited || !why_unmanaged(project.clone()).await.is_empty() {
             return;
         }
         let looked = self.looked.load();

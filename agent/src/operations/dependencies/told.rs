@@ -129,7 +129,11 @@ fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
             }
             details.push(format!("genesisctl deps update --project {project} --strategy security"));
             let title = format!("{what} {id} in {project}: {}", clock.package);
-            let key = format!("{project}/{}/{id}", clock.package);
+            // Use that is made of it is news, also where people know of it already.
+            let key = match clock.exploited {
+                true => format!("{project}/{}/{id}/exploited", clock.package),
+                false => format!("{project}/{}/{id}", clock.package),
+            };
             let tell = |key: String, title: String| {
                 condition(
                     &key,
@@ -233,6 +237,19 @@ pub(super) fn of_look(looked: &Looked, now: Timestamp) -> Vec<Condition> {
             all.push(condition(&key, project, Severity::Medium, title, details, since));
         }
     }
+    for (project, scan) in &looked.scans {
+        // What no data says is told with the data.
+        let mut unread = scan.unjudged.iter().filter(|it| !it.file.is_empty()).peekable();
+        if unread.peek().is_none() {
+            continue;
+        }
+        let title = format!("not all that {project} has locked can be judged");
+        let mut details: Vec<String> =
+            unread.take(10).map(|it| format!("{}: {}", it.what, it.why)).collect();
+        details.push(format!("genesisctl deps scan --project {project}"));
+        let key = format!("{project}/unjudged");
+        all.push(condition(&key, project, Severity::Medium, title, details, since));
+    }
     for (project, memory) in looked.memory.iter().filter(|(_, it)| it.truth == Truth::Fail) {
         let title = format!("{project} does not run what is locked");
         let mut details = vec![memory.why.clone()];
@@ -261,6 +278,13 @@ fn of_update(record: &UpdateRecord, now: Timestamp) -> Option<Condition> {
         let title =
             format!("the {what} of {project} was cut off, and what is in service is not known");
         let key = format!("{project}/held");
+        return Some(condition(&key, project, Severity::Critical, title, details, since));
+    }
+    if !record.ill.is_empty() {
+        let title =
+            format!("{project} does not do well, though what was before is in service again");
+        let details = [vec![record.ill.clone()], details].concat();
+        let key = format!("{project}/ill");
         return Some(condition(&key, project, Severity::Critical, title, details, since));
     }
     let failed = record.state == UpdateState::RolledBack

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use genesis_client::v1::{
     CheckDependenciesRequest, CheckDependenciesResponse, DependencyFinding, PackageChange,
-    ProjectCheck, UpdateStrategy,
+    ProjectCheck, UpdateStrategy, VersionChange,
 };
 
 use super::{finding, package, project, waiting};
@@ -148,10 +148,16 @@ fn vulnerabilities(number: u64) -> String {
     }
 }
 
-/// Such as "beyond: numpy 1.26.4 -> 2.1.0 (MAJOR), only by --strategy aggressive; it would end CVE-2024-1".
+/// Such as "beyond: numpy 1.26.4 -> 2.1.0 (MAJOR), by --strategy aggressive; it would end CVE-2024-1".
 fn beyond(change: &PackageChange) -> String {
+    // The narrowest that goes so far.
+    let strategy = match change.change() {
+        VersionChange::Patch => "conservative",
+        VersionChange::Minor => "moderate",
+        _ => "aggressive",
+    };
     let mut text = format!(
-        "beyond: {} ({}), only by --strategy aggressive",
+        "beyond: {} ({}), by --strategy {strategy}",
         package::step(change),
         package::change(change.change())
     );

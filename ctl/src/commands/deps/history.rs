@@ -104,7 +104,7 @@ fn generations(update: &DependencyUpdate) -> String {
 /// What somebody should know of it.
 fn note(update: &DependencyUpdate) -> Cell {
     let notes = notes(update);
-    match update.restart_owed || failure(update).is_some() {
+    match update.restart_owed || !update.ill.is_empty() || failure(update).is_some() {
         true => Cell::alert(notes.join("; "), true),
         false => Cell::from(format::or_none(&notes.join("; "))),
     }
@@ -115,6 +115,9 @@ fn notes(update: &DependencyUpdate) -> Vec<String> {
     failure(update)
         .into_iter()
         .chain(update.restart_owed.then(|| owed.to_owned()))
+        .chain((!update.ill.is_empty()).then(|| {
+            format!("what was before is in service again and does not do well: {}", update.ill)
+        }))
         .chain(update.exploited.then(|| "of an exploited vulnerability".to_owned()))
         .collect()
 }

@@ -131,6 +131,7 @@ pub(super) fn updated(record: UpdateRecord, config: &super::super::Config) -> v1
         actor: record.actor,
         reason: record.reason,
         restart_owed: record.restart_owed,
+        ill: record.ill.clone(),
         test_output: record.test_output,
         exploited: record.exploited,
     }
@@ -223,7 +224,9 @@ pub(super) fn project(
     // A link that can't be looked at leads nowhere that is known; `in_memory` says why.
     let current = dependencies.current(project, &releases).ok().flatten();
     let number = current.as_ref().map(|it| it.generation);
-    let why = update::unmanaged_why(project);
+    // By its manifests too, as of the last look.
+    let why = looked.unmanaged.get(&project.name).cloned();
+    let why = why.unwrap_or_else(|| update::unmanaged_why(project));
     let scan = looked.scans.get(&project.name);
     let memory = looked.memory.get(&project.name);
     let now = dependencies.outside.clock.now();
@@ -249,6 +252,10 @@ pub(super) fn project(
         command: it.command.clone(),
         why: it.why.clone(),
     });
+    let nothing = match project.managed.deploy {
+        Some(_) => (v1::Truth::Unknown, "the agent has not looked at it yet"),
+        None => (v1::Truth::Unspecified, ""),
+    };
     let known = dependencies.ignored(&project.name)?;
     Ok(v1::DependencyProject {
         name: project.name.clone(),
@@ -259,9 +266,8 @@ pub(super) fn project(
         unmanaged_why: why,
         current: current.as_ref().map(|it| release(it, number)),
         releases: releases.iter().map(|it| release(it, number)).collect(),
-        in_memory: memory.map_or_else(|| v1::Truth::Unknown.into(), |it| truth(it.truth)),
-        in_memory_why: memory
-            .map_or_else(|| "the agent has not looked at it".to_owned(), |it| it.why.clone()),
+        in_memory: memory.map_or(nothing.0.into(), |it| truth(it.truth)),
+        in_memory_why: memory.map_or_else(|| nothing.1.to_owned(), |it| it.why.clone()),
         differences: differences.collect(),
         stale_processes: stale.collect(),
         running: dependencies.runs.active_with_key(&update::key(&project.name)).unwrap_or_default(),

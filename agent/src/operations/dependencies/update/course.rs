@@ -7,7 +7,7 @@ use genesis_storage::{DependencyReleaseRecord, Intent, UpdateRecord, UpdateState
 use super::super::Dependencies;
 use super::super::config::managed::strategy_name;
 use super::plan::At;
-use super::prepare::{summary, work_of};
+use super::prepare::{Prepared, summary, work_of};
 use super::releases::{self, remove};
 use super::{ROLLBACK_STRATEGY, Target, Wish, digest, failed};
 use crate::error::{Error, Result};
@@ -35,10 +35,12 @@ impl Dependencies {
             "" => "ok".to_owned(),
             code => code.to_owned(),
         };
-        let intent = self
-            .intent(record, "dependencies.update")
-            .outcome(outcome)
-            .detail(format!("{state}: {} to {:?}", record.strategy, record.new_target));
+        let intent = self.intent(record, "dependencies.update").outcome(outcome).detail(
+            match &record.new_target {
+                Some(target) => format!("{state}: {} to {target}", record.strategy),
+                None => format!("{state}: {}", record.strategy),
+            },
+        );
         let record = record.clone();
         self.state
             .write(intent, move |writing| Ok(writing.dependencies().put_update(&record, KEPT)?))
@@ -75,6 +77,7 @@ impl Dependencies {
             error: String::new(),
             failed_in: None,
             restart_owed: false,
+            ill: String::new(),
             test_output: String::new(),
             exploited: false,
             started_at: self.outside.clock.now(),
@@ -100,24 +103,22 @@ impl Dependencies {
             () = context.cancelled() => Err(Error::cancelled()),
         };
         let done = match prepared {
-            Ok(Some(ready)) => match self.bring(&target, &mut record, &context).await {
-                Ok(()) => Ok(Some(ready)),
+            Ok(Prepared::Ready(ready)) => match self.bring(&target, &mut record, &context).await {
+                Ok(()) => Ok(Prepared::Ready(ready)),
                 Err(error) => Err(error),
             },
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
+            other => other,
         };
-        let ended = self.end(&target, record, done.as_ref().map(Option::is_some)).await?;
+        let changed = done.as_ref().map(|it| matches!(it, Prepared::Ready(_)));
+        let ended = self.end(&target, record, changed).await?;
+        self.remember(&target.project).await;
         self.look_soon();
         match done {
-            Ok(Some(ready)) => Ok(Report::proven(format!(
+            Ok(Prepared::Ready(ready)) => Ok(Report::proven(format!(
                 "{} is at generation {} and does well: {}",
                 ended.project, ready.generation, ready.summary
             ))),
-            Ok(None) => Ok(Report::proven(format!(
-                "{}: nothing newer is within {}",
-                ended.project, ended.strategy
-            ))),
+            Ok(Prepared::Nothing(text)) => Ok(Report::proven(text)),
             Err(error) => Err(error),
         }
     }
@@ -144,6 +145,14 @@ impl Dependencies {
                 record.failed_in.get_or_insert(record.state);
                 record.error_code = error.code.to_owned();
                 record.error = error.chain().chars().take(TOLD).collect();
+                let reached = record.failed_in.unwrap_or(record.state);
+                if reached >= UpdateState::Restart && self.leads(target, &record)? == At::Elsewhere
+                {
+                    record.state = UpdateState::Held;
+                    self.put_update(&record).await?;
+                    self.metrics.ended(&record);
+                    return Ok(record);
+                }
                 if self.is_stuck(target, &record)? {
                     // It is taken back as soon as that can be done.
                     record.ended_at = None;
@@ -166,11 +175,8 @@ impl Dependencies {
 
     /// Whether what was to be taken back is still in its place.
     fn is_stuck(&self, target: &Target, record: &UpdateRecord) -> Result<bool> {
-        let link = links::target(&target.deploy.link)
-            .map_err(|error| failed(&target.deploy.link, error))?;
-        let (old, new) = (record.old_target.as_deref(), record.new_target.as_deref());
         let moved = record.failed_in.is_some_and(|state| state >= UpdateState::Deploy);
-        Ok(moved && releases::at(link.as_deref(), old, new) == At::New)
+        Ok(moved && self.leads(target, record)? == At::New)
     }
 
     /// The release of an update that came to nothing goes. One that is gone back to stays.
@@ -252,6 +258,7 @@ impl Dependencies {
         failpoint::hit("dependencies.begun");
         let done = self.bring(&target, &mut record, &context).await;
         let ended = self.end(&target, record, done.as_ref().map(|()| true)).await?;
+        self.remember(&target.project).await;
         self.look_soon();
         done.map(|()| {
             Report::proven(format!(

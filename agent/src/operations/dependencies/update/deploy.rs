@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::super::config::managed::Deploy;
 use super::super::{Dependencies, aside};
+use super::plan::At;
+use super::releases::BEGUN;
 use super::window::{self, Window};
 use super::{Target, digest, failed, read_manifest, releases};
 use crate::error::{Error, Result};
@@ -70,6 +72,12 @@ impl Dependencies {
                 record.error = error.chain();
                 // A state that can't be written keeps nobody from taking it back.
                 let noted = self.put_update(record).await;
+                if record.state >= UpdateState::Restart
+                    && self.leads(target, record)? == At::Elsewhere
+                {
+                    // What somebody else has put in service is theirs.
+                    return Err(error);
+                }
                 failpoint::hit("dependencies.undoing");
                 let link = target.deploy.link.display().to_string();
                 let step = context.begin("take-back", &link).await;
@@ -131,6 +139,10 @@ impl Dependencies {
         window::watch(&self.outside, (deploy, Some(&place)), window, Some(context)).await?;
         step.done("it did well for the whole window").await?;
 
+        if self.leads(target, record)? != At::New {
+            let message = format!("somebody else moved {} meanwhile", deploy.link.display());
+            return Err(Error::conflict("LINK_MOVED", message));
+        }
         check_unchanged(target, record).await?;
         self.at(record, UpdateState::Commit).await?;
         failpoint::hit("dependencies.commit");
@@ -138,6 +150,14 @@ impl Dependencies {
         self.write_manifests(target, record, record.to_generation).await?;
         failpoint::hit("dependencies.written");
         step.done("").await
+    }
+
+    /// Where the link leads now.
+    pub(super) fn leads(&self, target: &Target, record: &UpdateRecord) -> Result<At> {
+        let link = links::target(&target.deploy.link)
+            .map_err(|error| failed(&target.deploy.link, error))?;
+        let (old, new) = (record.old_target.as_deref(), record.new_target.as_deref());
+        Ok(releases::at(link.as_deref(), old, new))
     }
 
     /// Writes the manifests that were kept with a release, and reads them back. What somebody else has written meanwhile
@@ -157,7 +177,7 @@ impl Dependencies {
         }
         let mut ours: Vec<String> =
             record.manifests.iter().map(|(_, digest)| digest.clone()).collect();
-        for other in [record.from_generation, record.to_generation] {
+        for other in [BEGUN, record.from_generation, record.to_generation] {
             let texts = self.kept_manifests(&target.project.name, other).unwrap_or_default();
             ours.extend(texts.iter().map(|(_, text)| digest(text)));
         }
@@ -206,9 +226,14 @@ impl Dependencies {
             None if reached >= UpdateState::Restart => {
                 // There was no release before it. Whoever restarts it sees that there is none now.
                 let tried = restart(target, record, "", "there is no release any more").await;
-                let said = tried.err().map(|error| error.chain()).unwrap_or_default();
-                let how =
-                    format!("nothing is in service, as before; its service may still run: {said}");
+                let how = match tried {
+                    Ok(()) => {
+                        "nothing is in service, as before; its service may still run".to_owned()
+                    }
+                    Err(error) => {
+                        format!("nothing is in service, as before; {}", error.chain())
+                    }
+                };
                 Back { well: false, how }
             }
             None => Back { well: true, how: "nothing is in service, as before".to_owned() },
@@ -225,7 +250,7 @@ impl Dependencies {
         if record.failed_in.unwrap_or(record.state) < UpdateState::Commit {
             return Ok(());
         }
-        match self.write_manifests(target, record, record.from_generation).await {
+        match self.write_manifests(target, record, BEGUN).await {
             // What somebody else has written is theirs; the release goes back all the same.
             Err(error) if error.code == "MANIFEST_CHANGED" => {
                 tracing::warn!(error = error.chain(), "a manifest is left as it is");
@@ -254,6 +279,7 @@ impl Dependencies {
         let window = Window::new(target.deploy.start_within, Duration::ZERO);
         let well = window::watch(&self.outside, (&target.deploy, None), window, None).await;
         record.restart_owed = false;
+        record.ill = well.as_ref().err().map(Error::chain).unwrap_or_default();
         self.put_update(record).await?;
         Ok(match well {
             Ok(()) => Back { well: true, how: format!("{old} is in service again, and does well") },

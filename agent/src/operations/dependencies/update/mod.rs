@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::managed::{Deploy, Test, strategy_name};
 use super::config::{self, Project};
-use super::locked::{Collected, is_cargo};
+use super::locked::Collected;
 use super::scan::{self, ProjectScan};
 use super::{Dependencies, aside};
 use crate::emergency::Stance;
@@ -22,6 +22,7 @@ use crate::runs::{Request, SecondCaller, Started};
 mod cargo;
 mod course;
 mod deploy;
+mod fit;
 pub mod installed;
 mod manifests;
 pub mod plan;
@@ -33,9 +34,11 @@ pub mod settle;
 #[cfg(test)]
 mod tests;
 mod tool;
+mod way_back;
 pub mod window;
 
 use cargo::Cargo;
+pub use fit::{ecosystem, unmanaged_why, why_unmanaged};
 use plan::{Chosen, Limits, Safe};
 use python::{Aim, Python};
 use tool::Hands;
@@ -138,39 +141,6 @@ fn read_manifest(root: &Path, path: &Path) -> Result<String> {
 pub fn digest(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
     hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Where the packages of a project are from.
-///
-/// # Errors
-/// `PROJECT_UNMANAGED`: from several.
-pub fn ecosystem(project: &Project) -> Result<Ecosystem> {
-    let cargo = project.manifests.iter().filter(|it| is_cargo(it)).count();
-    match cargo {
-        0 => Ok(Ecosystem::PyPI),
-        1 if project.manifests.len() == 1 => Ok(Ecosystem::CratesIo),
-        _ => Err(refused(
-            "PROJECT_UNMANAGED",
-            format!(
-                "{} has manifests of several kinds, or several Cargo.lock: make a project of each to have them updated",
-                project.name
-            ),
-        )),
-    }
-}
-
-/// Why a project can't be updated; empty: it can.
-pub fn unmanaged_why(project: &Project) -> String {
-    let managed = &project.managed;
-    match (ecosystem(project), &managed.test, &managed.deploy) {
-        (Err(error), ..) => error.message,
-        (_, None, _) => "it has no test suite: configure test = { command = [...] }".to_owned(),
-        (.., None) => {
-            "it has nowhere to go: configure deploy = { releases_dir, link, restart, health }"
-                .to_owned()
-        }
-        _ => String::new(),
-    }
 }
 
 impl Dependencies {
@@ -402,6 +372,7 @@ impl Dependencies {
         (actor, reason): (String, String),
     ) -> Result<Started> {
         let target = self.target(name)?;
+        fit::check_places(&target)?;
         let strategy = strategy.unwrap_or(target.project.managed.strategy);
         self.check_settled(&target.project.name).await?;
         let hands = Hands::of(&target.project, &self.home)?;
@@ -441,6 +412,13 @@ impl Dependencies {
     ) -> Result<Started> {
         let target = self.target(name)?;
         self.check_settled(&target.project.name).await?;
+        if let Some(run) = self.runs.active_with_key(&key(&target.project.name)) {
+            let message = format!(
+                "run {run} of {} goes on: wait for its end, or cancel it",
+                target.project.name
+            );
+            return Err(Error::conflict("RUN_HELD", message));
+        }
         self.plan_rollback(name, generation)?.accept(plan_hash)?;
         let (_, release) = self.way_back(&target, generation)?;
         let request = Request {

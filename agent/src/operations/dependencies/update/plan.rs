@@ -241,6 +241,10 @@ pub fn changes(locked: &[Locked], chosen: &[Chosen], ecosystem: &Ecosystem) -> V
         if after.is_empty() && old.get(name).is_some_and(|it| it.2) {
             continue;
         }
+        // Of several lines, each for other environments, one stands here.
+        if old.get(name).is_some_and(|it| it.2) && !after.is_empty() && after.is_subset(before) {
+            continue;
+        }
         let shown = old.get(name).map(|it| &it.0).or_else(|| new.get(name).map(|it| &it.0));
         let gone: Vec<&&str> = before.difference(after).collect();
         // A version that one marker had and another one has now is none that came.
@@ -255,6 +259,30 @@ pub fn changes(locked: &[Locked], chosen: &[Chosen], ecosystem: &Ecosystem) -> V
         }
     }
     found
+}
+
+/// What stays vulnerable, in words that go on a sentence.
+pub fn staying(after: &[Found]) -> String {
+    let left: Vec<String> = after
+        .iter()
+        .filter(vulnerable)
+        .take(10)
+        .map(|it| {
+            let mended = it.finding.fixed_in.as_ref();
+            let mended = mended.map_or_else(
+                || "no version mends it".to_owned(),
+                |version| format!("mended in {version}"),
+            );
+            format!(
+                "{} {} has {} ({mended})",
+                it.finding.package, it.finding.version, it.finding.id
+            )
+        })
+        .collect();
+    match left.is_empty() {
+        true => String::new(),
+        false => format!("; what stays vulnerable: {}", left.join(", ")),
+    }
 }
 
 /// What a change is.

@@ -4,7 +4,9 @@ use genesis_advisories::bounds::Strategy;
 
 use super::super::Dependencies;
 use super::super::config::managed::strategy_name;
-use super::{Prospect, ROLLBACK, Target, UPDATE, Wish, digest, failed, prepare, read_manifest};
+use super::{
+    Prospect, ROLLBACK, Target, UPDATE, Wish, digest, failed, fit, prepare, read_manifest,
+};
 use crate::config::units::human;
 use crate::emergency::Stance;
 use crate::error::Result;
@@ -71,6 +73,7 @@ impl Dependencies {
     /// `PROJECT_NOT_FOUND`, `PROJECT_UNMANAGED`, `EMERGENCY`, `UPDATE_VULNERABLE`, `UPDATE_UNJUDGED`, and those of choosing.
     pub async fn plan_update(&self, name: &str, strategy: Option<Strategy>) -> Result<Plan> {
         let target = self.target(name)?;
+        fit::check_places(&target)?;
         self.runs.emergency().check(UPDATE, Stance::Refuse)?;
         let strategy = strategy.unwrap_or(target.project.managed.strategy);
         let wish = Wish { strategy, exploited: false, plan_hash: String::new() };

@@ -27,6 +27,14 @@ pub(super) struct Ready {
     pub summary: String,
 }
 
+/// What came of preparing.
+pub(super) enum Prepared {
+    /// A release.
+    Ready(Ready),
+    /// Nothing is to be changed; in words.
+    Nothing(String),
+}
+
 /// Whether what was chosen may be installed at all.
 ///
 /// # Errors
@@ -81,7 +89,7 @@ impl Dependencies {
         wish: &Wish,
         record: &mut UpdateRecord,
         context: &Context,
-    ) -> Result<Option<Ready>> {
+    ) -> Result<Prepared> {
         let Target { project, deploy, .. } = target;
         let hands = Hands::of(project, &self.home)?;
         hands.check_sandbox()?;
@@ -120,12 +128,33 @@ impl Dependencies {
         let mended: usize = prospect.changes.iter().map(|it| it.fixes.len()).sum();
         step.done(format!("brings nothing new; mends {mended}")).await?;
         let link = links::target(&deploy.link).map_err(|error| failed(&deploy.link, error))?;
-        if prospect.changes.is_empty() && link.is_some() {
-            return Ok(None);
+        if link.is_some() && self.is_in_service(target, &prospect).await? {
+            let strategy = strategy_name(wish.strategy);
+            let stay = plan::staying(&prospect.after.findings);
+            let text = format!("{}: nothing newer is within {strategy}{stay}", project.name);
+            return Ok(Prepared::Nothing(text));
         }
         let ready = self.build(target, record, &prospect, (&hands, &work), context).await?;
         self.test(target, record, &ready, (&hands, &work), context).await?;
-        Ok(Some(ready))
+        Ok(Prepared::Ready(ready))
+    }
+
+    /// Whether what was chosen is in service already: nothing changes, or it is what is locked nowhere, and installed.
+    async fn is_in_service(&self, target: &Target, prospect: &Prospect) -> Result<bool> {
+        if prospect.changes.is_empty() {
+            return Ok(true);
+        }
+        let brings = prospect.changes.iter().all(|it| it.from.is_none());
+        if !brings || prospect.ecosystem == Ecosystem::CratesIo {
+            return Ok(false);
+        }
+        let now = releases::manifests(&target.project).await?;
+        let as_it_is = prospect.resolved.manifests.iter().all(|it| now.contains(it));
+        let Some(place) = releases::in_service(&target.deploy)? else { return Ok(false) };
+        let chosen = prospect.resolved.installed.clone();
+        let there = aside(move || Ok(installed::python(&place).ok().flatten())).await?;
+        let there = there.unwrap_or_default();
+        Ok(as_it_is && installed::differences(&chosen, &there).is_empty())
     }
 
     async fn build(

@@ -1,9 +1,10 @@
 //! Releases: which there are, which one is in service, what manifests belong to each, and which are over.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use genesis_advisories::Ecosystem;
-use genesis_storage::{DependencyReleaseRecord, Intent};
+use genesis_storage::{DependencyReleaseRecord, Intent, UpdateRecord};
 
 use super::super::config::Project;
 use super::super::config::managed::Deploy;
@@ -11,10 +12,13 @@ use super::super::look::others;
 use super::super::{Dependencies, aside};
 use super::manifests::pins_of;
 use super::plan::{self, At, Chosen};
-use super::{Target, digest, failed, installed, read_manifest};
+use super::{Target, digest, failed, installed, read_manifest, way_back};
 use crate::error::{Error, Result};
 use crate::outside::replaced::Place;
 use crate::outside::{files, links, trees};
+
+/// In the place of a number: the manifests as they were when the last update or rollback began. No release has it.
+pub(super) const BEGUN: u64 = 0;
 
 /// Where the link of a project leads, as a folder.
 pub(super) fn in_service(deploy: &Deploy) -> Result<Option<PathBuf>> {
@@ -111,22 +115,28 @@ impl Dependencies {
         let Target { project, deploy, .. } = target;
         let releases = self.releases(&project.name)?;
         let manifests = manifests(project).await?;
-        let Some(place) = in_service(deploy)? else {
-            self.keep(&project.name, 0, &manifests).await?;
-            return Ok(0);
-        };
+        // As they are now, whatever they were when the release was made: what comes to nothing leaves them so.
+        self.keep(&project.name, BEGUN, &manifests).await?;
+        let Some(place) = in_service(deploy)? else { return Ok(0) };
         let known = releases.iter().find(|it| same(Path::new(&it.folder), &place)).cloned();
         let generation = match &known {
             Some(known) => known.generation,
             None => self.next_generation(project, deploy)?,
         };
-        self.keep(&project.name, generation, &manifests).await?;
-        if known.is_some() {
-            return Ok(generation);
-        }
-        let texts: String = manifests.iter().map(|(_, text)| text.as_str()).collect();
         let look = place.clone();
         let packages = aside(move || Ok(installed::python(&look).ok().flatten())).await?;
+        if let Some(known) = &known {
+            // What a release was made of stays with it, unless somebody has installed something else there by hand.
+            let kept = self.kept_manifests(&project.name, generation)?;
+            let by_hand = known.update_id.is_empty()
+                && packages.as_ref().is_some_and(|there| lacks(&manifests, there).is_none());
+            if kept.is_empty() || by_hand {
+                self.keep(&project.name, generation, &manifests).await?;
+            }
+            return Ok(generation);
+        }
+        self.keep(&project.name, generation, &manifests).await?;
+        let texts: String = manifests.iter().map(|(_, text)| text.as_str()).collect();
         let now = self.outside.clock.now();
         let release = DependencyReleaseRecord {
             project: project.name.clone(),
@@ -209,9 +219,24 @@ impl Dependencies {
         let project = &target.project;
         let releases = self.releases(&project.name)?;
         let current = self.current(project, &releases)?.map_or(0, |it| it.generation);
-        let found = match generation {
-            0 => releases.iter().find(|it| it.proven && it.generation < current.max(1)),
-            _ => releases.iter().find(|it| it.generation == generation && it.proven),
+        let can = |wanted: u64| {
+            releases
+                .iter()
+                .any(|it| it.generation == wanted && it.proven && Path::new(&it.folder).is_dir())
+        };
+        let wanted = match generation {
+            0 => {
+                let own = |it: &UpdateRecord| it.project == project.name;
+                let updates = self
+                    .state
+                    .read(|reading| Ok(reading.dependencies().updates(usize::MAX, own)?))?;
+                way_back::before(current, &updates, &can)
+            }
+            generation => Some(generation),
+        };
+        let found = match wanted {
+            None => None,
+            Some(generation) => releases.iter().find(|it| it.generation == generation && it.proven),
         };
         let known: Vec<String> = releases
             .iter()
@@ -260,13 +285,8 @@ impl Dependencies {
             };
         }
         let there = installed::python(place).ok().flatten().unwrap_or_default();
-        let pins = kept.iter().flat_map(|(_, text)| pins_of(text));
-        let wanted: Vec<Chosen> = pins
-            .filter(|pin| pin.marker.is_none())
-            .map(|pin| Chosen { name: pin.name, version: pin.version })
-            .collect();
-        match installed::differences(&wanted, &there).first() {
-            Some((name, version, _)) => damaged(format!("{name} {version} is not in it")),
+        match lacks(&kept, &there) {
+            Some((name, version)) => damaged(format!("{name} {version} is not in it")),
             None => Ok(()),
         }
     }
@@ -315,6 +335,20 @@ impl Dependencies {
         }
         Ok(())
     }
+}
+
+/// The first package that manifests lock and that is not there in that version.
+fn lacks(
+    manifests: &[(PathBuf, String)],
+    there: &BTreeMap<String, String>,
+) -> Option<(String, String)> {
+    let pins = manifests.iter().flat_map(|(_, text)| pins_of(text));
+    let wanted: Vec<Chosen> = pins
+        .filter(|pin| pin.marker.is_none())
+        .map(|pin| Chosen { name: pin.name, version: pin.version })
+        .collect();
+    let different = installed::differences(&wanted, there).into_iter().next();
+    different.map(|(name, version, _)| (name, version))
 }
 
 /// Removes a folder; one that can't be is only said.

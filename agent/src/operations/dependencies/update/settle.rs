@@ -16,7 +16,7 @@ use super::super::{Dependencies, aside};
 use super::plan::{self, Fate};
 use super::prepare::{WORK, work_of};
 use super::releases::{self, remove};
-use super::{ROLLBACK, Target, UPDATE};
+use super::{ROLLBACK, Target, UPDATE, window};
 use crate::error::{Error, Result};
 use crate::outside::{files, leftovers, links, trees};
 use crate::runs::Reconcile;
@@ -237,6 +237,19 @@ impl Dependencies {
             if !record.restart_owed {
                 // Nothing runs it any more.
                 let _ = self.drop_release(&target, &record).await;
+            }
+        }
+    }
+
+    /// Asks services that did not do well after a way back whether they do by now.
+    pub(in super::super) async fn ask_the_ill(&self) {
+        let ill = |it: &UpdateRecord| it.state.ended() && !it.ill.is_empty();
+        let found = self.state.read(|reading| Ok(reading.dependencies().updates(50, ill)?));
+        for mut record in found.unwrap_or_default() {
+            let Ok(target) = self.target(&record.project) else { continue };
+            if window::well(&self.outside, &target.deploy).await {
+                record.ill.clear();
+                let _ = self.put_update(&record).await;
             }
         }
     }

@@ -103,6 +103,11 @@ async fn look(outside: &Outside, probe: &Probe) -> Look {
     }
 }
 
+/// Whether a service says that it does well.
+pub(super) async fn well(outside: &Outside, deploy: &Deploy) -> bool {
+    look(outside, &deploy.health).await == Look::Well
+}
+
 /// Who answers well may be what was to be replaced.
 async fn look_at_processes(place: Place, now: Timestamp) -> Look {
     let seen = tokio::task::spawn_blocking(move || replaced::look(&place, now)).await;

@@ -311,3 +311,48 @@ fn of_open(record: &UpdateRecord, running: bool) -> Option<Condition> {
     };
     Some(condition(&format!("{project}/{key}"), project, Severity::Critical, title, details, since))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use genesis_storage::{Moment, VulnerabilityClockRecord};
+
+    use super::*;
+
+    #[test]
+    fn use_that_is_made_of_what_is_known_is_news() {
+        let view = |exploited| View {
+            record: VulnerabilityClockRecord {
+                project: "app".to_owned(),
+                package: "ticks".to_owned(),
+                id: "CVE-2026-1".to_owned(),
+                ids: Vec::new(),
+                severity: "CRITICAL".to_owned(),
+                exploited,
+                first_seen_at: Timestamp::UNIX_EPOCH,
+                elapsed: Duration::ZERO,
+                counted_at: Moment {
+                    wall: Timestamp::UNIX_EPOCH,
+                    boot: String::new(),
+                    since_boot: Duration::ZERO,
+                },
+                mended_at: None,
+                mended_after: None,
+                closed_at: None,
+                closed_by: String::new(),
+                note: String::new(),
+            },
+            elapsed: Duration::ZERO,
+            mend_within: Duration::from_secs(86_400),
+            postmortem_within: Duration::from_secs(3 * 86_400),
+        };
+        let told = |exploited| {
+            let all = of_clock(&view(exploited), &Looked::default(), Timestamp::UNIX_EPOCH);
+            (all[0].key.clone(), all[0].title.clone())
+        };
+        let (critical, exploited) = (told(false), told(true));
+        assert_ne!(critical.0, exploited.0, "people are told again");
+        assert!(exploited.1.starts_with("exploited vulnerability CVE-2026-1"), "{}", exploited.1);
+    }
+}

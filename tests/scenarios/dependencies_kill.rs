@@ -39,11 +39,20 @@ fn consistent(host: &Updates, what: &str) -> String {
     linked
 }
 
+/// Points at which something may lie half written beside its place.
+const LITTERED: [&str; 3] = ["dependencies.build", "dependencies.deploy", "dependencies.commit"];
+
 fn killed_at(host: &mut Updates, point: &str) -> Value {
     host.agent.start_with_failpoint(point, 1);
     host.agent.wait_ready();
     let mut asked = host.agent.ctl_command(&["deps", "update", "--yes"]).spawn().unwrap();
     host.agent.wait_killed();
+    if LITTERED.contains(&point) {
+        // What may have been begun beside its place.
+        std::fs::create_dir(host.app.path("releases/.genesis-work-other")).unwrap();
+        std::fs::write(host.app.path(".genesis-new-other"), "half of it").unwrap();
+        std::os::unix::fs::symlink("nowhere", host.app.path("current.genesis-new")).unwrap();
+    }
     host.agent.start();
     let _ = asked.wait();
     host.newest()

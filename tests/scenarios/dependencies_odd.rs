@@ -184,7 +184,6 @@ fn a_restart_that_is_owed_is_tried_three_times_and_people_hear_of_it() {
     assert_eq!(tried(&host), 3, "a hook that fails is not to restart a service for ever");
     assert_eq!(host.newest()["restartOwed"], true);
     wait_until("people hear of it", || alerts(&host).contains("app could not be restarted"));
-    assert_eq!(host.project()["inMemory"], "TRUTH_FAIL", "the release that was taken back runs");
     mend_restarts(&host);
     // Another agent tries again.
     host.agent.restart();
@@ -204,8 +203,29 @@ fn what_somebody_wrote_into_a_manifest_meanwhile_stays() {
     assert!(!update.wait().unwrap().success());
     let newest = host.newest();
     assert_eq!(newest["errorCode"], "MANIFEST_CHANGED", "{newest}");
+    assert_eq!(newest["failedIn"], "UPDATE_STATE_HEALTH", "before anything is written: {newest}");
     assert_eq!(host.app.text("requirements.txt"), theirs, "byte for byte");
     assert_eq!((host.app.linked().as_str(), host.app.running("frames")), (FIRST, "2.0.0".into()));
+}
+
+#[test]
+fn what_somebody_wrote_into_a_manifest_during_the_tests_restarts_nothing() {
+    let host = Updates::started("", "");
+    let slow = "import sys, time\nif 'pytest' in sys.modules:\n    time.sleep(4)";
+    host.publish("frames", "2.0.1", &Flaw::Runs(slow.to_owned()));
+    let pid = host.app.version()["pid"].clone();
+    let mut update = host.agent.ctl_command(&["deps", "update", "--yes"]).spawn().unwrap();
+    wait_until("the tests", || host.newest()["state"] == "UPDATE_STATE_TEST");
+    let theirs = format!("{}# ours\n", host.app.text("requirements.txt"));
+    fs::write(host.app.path("requirements.txt"), &theirs).unwrap();
+    assert!(!update.wait().unwrap().success());
+    let newest = host.newest();
+    assert_eq!(newest["errorCode"], "MANIFEST_CHANGED", "{newest}");
+    assert_eq!((host.app.linked().as_str(), &host.app.version()["pid"]), (FIRST, &pid));
+    assert_eq!(
+        (host.app.text("requirements.txt"), host.app.releases()),
+        (theirs, vec![FIRST.into()])
+    );
 }
 
 #[test]

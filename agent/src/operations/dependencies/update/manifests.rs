@@ -279,6 +279,44 @@ pub(super) fn rewritten(
     Ok(written)
 }
 
+/// A compiled text whose annotations do not name what lies at a place any more: neither in a line of their own, nor behind
+/// others.
+pub(super) fn without_origin(text: &str, place: &str) -> String {
+    const VIA: &str = "# via";
+    let mut written = String::with_capacity(text.len());
+    let mut lines = text.lines().peekable();
+    let mut put = |line: &str| {
+        written.push_str(line);
+        written.push('\n');
+    };
+    while let Some(line) = lines.next() {
+        let Some((before, after)) = line.split_once(VIA) else {
+            put(line);
+            continue;
+        };
+        let mut origins: Vec<String> = after.trim().split(", ").map(str::to_owned).collect();
+        let apart = after.trim().is_empty();
+        if apart {
+            origins.clear();
+            while let Some(origin) = lines.next_if(|it| it.trim_start().starts_with("#   ")) {
+                origins.push(origin.trim_start_matches([' ', '#']).to_owned());
+            }
+        }
+        origins.retain(|it| !it.contains(place));
+        match (origins.as_slice(), apart) {
+            ([], _) if before.trim().is_empty() => {}
+            ([], _) => put(before.trim_end()),
+            (all, false) => put(&format!("{before}{VIA} {}", all.join(", "))),
+            ([one], true) => put(&format!("{before}{VIA} {one}")),
+            (all, true) => {
+                put(line);
+                all.iter().for_each(|it| put(&format!("{before}#   {it}")));
+            }
+        }
+    }
+    written
+}
+
 /// The pins of a lock.
 pub(super) fn pins_of(lock: &str) -> Vec<Pin> {
     let entries = requirements::read(lock).into_iter();
@@ -288,6 +326,29 @@ pub(super) fn pins_of(lock: &str) -> Vec<Pin> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_annotation_names_the_agents_own_limits() {
+        let own = ".genesis-work-1/in/";
+        for (text, expected) in [
+            (
+                "a==1 \\\n    --hash=x\n    # via\n    #   -c releases/.genesis-work-1/in/exact.txt\n    #   -r requirements.in\nb==2\n    # via\n    #   -c releases/.genesis-work-1/in/exact.txt\n    #   a\n    #   c\n",
+                "a==1 \\\n    --hash=x\n    # via -r requirements.in\nb==2\n    # via\n    #   a\n    #   c\n",
+            ),
+            ("a==1\n    # via -c releases/.genesis-work-1/in/exact.txt\nb==1\n", "a==1\nb==1\n"),
+            (
+                "a==1  # via -c releases/.genesis-work-1/in/exact.txt, -r requirements.in\n",
+                "a==1  # via -r requirements.in\n",
+            ),
+            ("a==1  # via -c .genesis-work-1/in/exact.txt\n", "a==1\n"),
+            (
+                "# ours\na==1\n    # via\n    #   -c ours.txt\n    #   b\n",
+                "# ours\na==1\n    # via\n    #   -c ours.txt\n    #   b\n",
+            ),
+        ] {
+            assert_eq!(without_origin(text, own), expected);
+        }
+    }
 
     #[test]
     fn a_manifest_is_compiled_as_it_was_before_or_not_at_all() {

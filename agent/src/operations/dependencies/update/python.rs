@@ -190,7 +190,10 @@ impl Python<'_> {
         command.extend(["--output-file".to_owned(), to.display().to_string()]);
         let environment = [("UV_CUSTOM_COMPILE_COMMAND", spoken)];
         self.compile(command, &environment, &source.manifest.display().to_string()).await?;
-        self.hands.read(&to).await
+        let text = self.hands.read(&to).await?;
+        // Where the agent's own limits lay is nobody's business, and another place each time.
+        let own = self.work.file_name().unwrap_or_default().to_string_lossy();
+        Ok(manifests::without_origin(&text, &format!("{own}/in/")))
     }
 
     async fn compile(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::paper::args::PaperArgs;
 use crate::pki::args::PkiArgs;
 
 /// Keeps a trading host healthy.
@@ -55,6 +56,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         genesisctl: Option<PathBuf>,
     },
+    /// A trading system on paper, for practice and tests: real books of orders and positions, and faults on demand
+    PaperVenue(PaperArgs),
     /// A small CA: certificates for agents and clients, for those who have no CA
     Pki(PkiArgs),
 }

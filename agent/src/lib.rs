@@ -16,6 +16,7 @@ pub mod operations;
 pub mod oplog;
 pub mod outside;
 pub mod own_log;
+pub mod paper;
 pub mod pki;
 pub mod plan;
 pub mod rooms;

@@ -12,7 +12,8 @@ use crate::cli::{Cli, Command, PlaceArgs};
 use crate::config::{self, Config, Places};
 use crate::demo;
 use crate::error::{Error, Kind, Result};
-use crate::outside::{Outside, allocator};
+use crate::outside::{Outside, SystemClock, allocator};
+use crate::paper;
 use crate::pki::{self, args::PkiArgs};
 
 /// So long the last work off the async threads may take, once everything else has ended.
@@ -28,6 +29,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::ExampleConfig) => example(&cli.places),
         Some(Command::ConvertLogrotate { paths }) => return convert_logrotate(&paths),
         Some(Command::Demo { keep, genesisctl }) => return demo::run(keep, genesisctl),
+        Some(Command::PaperVenue(args)) => {
+            paper::run(&args, std::sync::Arc::new(SystemClock::new()))
+        }
         Some(Command::Pki(args)) => return pki(&args, &cli.places),
     };
     match outcome {

@@ -29,6 +29,7 @@ pub mod lines;
 pub mod mail_server;
 pub mod older;
 pub mod package_index;
+pub mod paper;
 pub mod pgbouncer;
 pub mod pki;
 pub mod ports;

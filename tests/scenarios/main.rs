@@ -88,6 +88,7 @@ mod matrices;
 mod matrices_kill;
 mod oplog;
 mod overload;
+mod paper;
 mod plans;
 mod request_ids;
 mod runs;

@@ -32,6 +32,7 @@ use crate::operations::logs::Logs;
 use crate::operations::logs::make_room::MakeRoom;
 use crate::operations::logs::metrics::Metrics;
 use crate::operations::matrices::{self, Matrices};
+use crate::operations::recovery::course::Course;
 use crate::operations::recovery::{self, Recovery};
 use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
@@ -48,9 +49,8 @@ use crate::server::connection::Connections;
 use crate::server::diagnose::Diagnosis;
 use crate::server::http::{AgentGauges, Pages};
 use crate::server::layers::Gate;
-use crate::server::listen::Addresses;
 use crate::server::tls::Tls;
-use crate::server::{self, Listeners, Secured, Services};
+use crate::server::{self, Secured, Services};
 use crate::state::State;
 use crate::trading::Trades;
 use genesis_storage::EmergencyRecord;
@@ -58,7 +58,7 @@ use genesis_storage::EmergencyRecord;
 mod run;
 mod start;
 
-use start::{history_first, identify, open_state, tell_systemd};
+use start::{bind, history_first, identify, open_state, tell_systemd};
 
 /// What runs may take to reach a safe point when the agent stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -163,6 +163,7 @@ impl Agent {
         let experiment_metrics = experiments::Metrics::register(&mut registry);
         let matrix_metrics = matrices::Metrics::register(&mut registry);
         let dependency_metrics = dependencies::Metrics::register(&mut registry);
+        let recovery_metrics = recovery::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
         let certificate_metrics = certificates::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
@@ -262,15 +263,14 @@ impl Agent {
             (&places.advisories(), places.state.clone()),
             (dependency_metrics, bell.clone()),
         );
-        let listeners = Listeners::bind(Addresses {
-            socket: &places.socket,
-            group: &config.agent.operator_group,
-            plaintext: config.listen.plaintext_grpc,
-            tls: config.tls.is_some().then_some(config.listen.grpc),
-            http: config.listen.http,
-            https: config.listen.https,
-        })
-        .await?;
+        let course = Course::open(
+            state.clone(),
+            outside.clone(),
+            config.recovery.clone(),
+            emergency.clone(),
+            (bell.clone(), places.closing_flag()),
+        )?;
+        let listeners = bind(&places, &config).await?;
         let rules = Rules {
             own_uid: rustix::process::geteuid().as_raw(),
             operator_group: config.agent.operator_group.clone(),
@@ -317,9 +317,11 @@ impl Agent {
         let recovery = Recovery {
             dispatcher,
             emergency: emergency.clone(),
+            course: Arc::clone(&course),
             contacts,
             clock: Arc::clone(&clock),
             state: state.clone(),
+            metrics: recovery_metrics,
         };
         let operations = Operations {
             logs,
@@ -461,6 +463,7 @@ impl Agent {
         let mut tasks = vec![
             tokio::spawn(ring_in_emergencies(emergency.follow(), bell)),
             tokio::spawn(emergency.serve()),
+            tokio::spawn(course.serve()),
             tokio::spawn(alerts.serve()),
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),

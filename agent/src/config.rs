@@ -18,7 +18,7 @@ use crate::operations::experiments;
 use crate::operations::health;
 use crate::operations::logs;
 use crate::operations::matrices;
-use crate::operations::recovery::Contacts;
+use crate::operations::recovery::{self, Contacts};
 
 pub mod means;
 pub mod named;
@@ -87,6 +87,8 @@ pub struct Config {
     pub fleet: String,
     /// Whom to call.
     pub contacts: Contacts,
+    /// What an emergency does about trading.
+    pub recovery: recovery::Config,
     /// Log archival.
     pub logs: logs::Config,
     /// Checks and remediation.
@@ -149,6 +151,7 @@ impl Config {
         let agent = read_agent(&root);
         let fleet = read_fleet(&root);
         let contacts = Contacts::read(&root);
+        let recovery = recovery::Config::read(&root);
         let logs = logs::Config::read(&root, places);
         let health = health::Config::read(&root, &named::databases(table.get_ref()));
         let alerts = alerts::Config::read(&root);
@@ -168,6 +171,7 @@ impl Config {
             agent,
             fleet,
             contacts,
+            recovery,
             logs,
             health,
             alerts,
@@ -233,6 +237,7 @@ impl Config {
         differs("tls", self.tls != other.tls);
         differs("fleet.name", self.fleet != other.fleet);
         differs("contacts", self.contacts != other.contacts);
+        differs("trading", self.recovery != other.recovery);
         differs("listen.plaintext_grpc", self.listen.plaintext_grpc != other.listen.plaintext_grpc);
         differs("agent.operator_group", self.agent.operator_group != other.agent.operator_group);
         differs("agent.log_level", self.agent.log_level != other.agent.log_level);

@@ -411,7 +411,7 @@ fn remove_flag(path: &Path) -> std::io::Result<()> {
 }
 
 /// Runs `work` on a thread of its own, so that it waits for nobody else's.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
     let (sender, outcome) = tokio::sync::oneshot::channel();

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 use genesis_client::v1::{
     AttemptOutcome, BackupState, BaselineState, CareOutcome, CertificateState, Condition,
-    ExperimentState, Finding, IncidentState, IssueState, RunState, Severity, Truth,
+    ExperimentState, Finding, IncidentState, IssueState, RunState, Severity, Truth, VenueState,
 };
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
@@ -59,6 +59,16 @@ impl Cell {
             Condition::Unknown | Condition::Unspecified => Tone::Unsure,
         };
         Self { tone, ..Self::from(format::condition(condition)) }
+    }
+
+    pub(crate) fn venue_state(state: VenueState, name: &str) -> Self {
+        let tone = match state {
+            VenueState::Flat | VenueState::Cancelled => Tone::Good,
+            VenueState::Cancelling | VenueState::Closing => Tone::Warning,
+            VenueState::Unproven => Tone::Bad,
+            VenueState::Waiting | VenueState::Unspecified => Tone::Unsure,
+        };
+        Self { tone, ..Self::from(name) }
     }
 
     pub(crate) fn run_state(state: RunState) -> Self {

@@ -10,6 +10,8 @@ use crate::v1::Role;
 /// The encoded `FileDescriptorSet` of `genesis.v1`, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
 
+const TRADING: &[u8] = include_bytes!("gen/trading.bin");
+
 /// What one rpc demands, read from its options in the `.proto` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MethodPolicy {
@@ -33,6 +35,13 @@ pub struct MethodPolicy {
 pub fn pool() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
     POOL.get_or_init(decode)
+}
+
+/// The pool of `genesis.trading.v1`, which others serve: no reflection of ours lists it.
+pub(crate) fn trading_pool() -> &'static DescriptorPool {
+    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
+    // Part of this binary, as above.
+    POOL.get_or_init(|| DescriptorPool::decode(TRADING).unwrap_or_default())
 }
 
 fn decode() -> DescriptorPool {

@@ -23,4 +23,4 @@ mod json;
 pub mod runbook;
 
 pub use descriptors::{FILE_DESCRIPTOR_SET, MethodPolicy, method_policies, pool};
-pub use json::{JsonError, to_json};
+pub use json::{JsonError, from_json, to_json};

@@ -41,6 +41,7 @@ pages! {
     "database-lock"
     "dependencies"
     "disk-space"
+    "emergency"
     "experiments"
     "health"
     "logs"

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use protox::Compiler;
 
-const NAMES: [&str; 3] = ["genesis.v1.rs", "genesis.trading.v1.rs", "descriptors.bin"];
+const NAMES: [&str; 4] =
+    ["genesis.v1.rs", "genesis.trading.v1.rs", "descriptors.bin", "trading.bin"];
 
 fn generate(into: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -40,6 +41,11 @@ fn generate(into: &Path) {
     compiler.include_imports(true).include_source_info(false);
     compiler.open_files(&files).unwrap();
     fs::write(into.join("descriptors.bin"), compiler.encode_file_descriptor_set()).unwrap();
+    // For its JSON, which commands speak.
+    let mut compiler = Compiler::new([root]).unwrap();
+    compiler.include_imports(true).include_source_info(false);
+    compiler.open_file("genesis/trading/v1/trading_control.proto").unwrap();
+    fs::write(into.join("trading.bin"), compiler.encode_file_descriptor_set()).unwrap();
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::tables::dependencies::{
     DependencyStates, DependencyStatesBookkeeping, DependencyStatesWriting,
 };
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
+use crate::tables::emergency_course::{Courses, CoursesWriting};
 use crate::tables::experiments::{Experiments, ExperimentsWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
 use crate::tables::holds::{Holds, HoldsWriting};
@@ -54,6 +55,11 @@ impl<'t> Reading<'t> {
     /// The emergency flag.
     pub fn emergency(&self) -> Emergencies<'t> {
         Emergencies::new(self.source)
+    }
+
+    /// What became of trading in the latest emergency.
+    pub fn course(&self) -> Courses<'t> {
+        Courses::new(self.source)
     }
 
     /// Requests by their id.
@@ -188,6 +194,11 @@ impl<'t> Writing<'t> {
     /// The emergency flag.
     pub fn emergency(&self) -> EmergenciesWriting<'t> {
         EmergenciesWriting::new(self.sink)
+    }
+
+    /// What becomes of trading in an emergency.
+    pub fn course(&self) -> CoursesWriting<'t> {
+        CoursesWriting::new(self.sink)
     }
 
     /// Requests by their id.

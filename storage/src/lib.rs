@@ -72,6 +72,10 @@ pub use tables::dependencies::{
     VulnerabilityClockRecord,
 };
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
+pub use tables::emergency_course::{
+    ApprovalRecord, CloseOrderRecord, CloseOrderState, ClosingRecord, CoursePhase, CourseRecord,
+    Courses, CoursesWriting, LeaseRecord, VenuePhase, VenueRecord,
+};
 pub use tables::experiments::{
     ConclusionRecord, ExperimentRecord, Experiments, ExperimentsWriting, RulesRecord, TrialRecord,
 };

@@ -248,3 +248,7 @@ pub(crate) const IDENTITY_ROW: &str = "identity";
 pub(crate) const HEAD_ROW: &str = "oplog_head";
 /// Row of `META`: the `EmergencyRecord`.
 pub(crate) const EMERGENCY_ROW: &str = "emergency";
+/// Row of `META`: the `CourseRecord` of the latest emergency.
+pub(crate) const COURSE_ROW: &str = "emergency_course";
+/// Row of `META`: the `LeaseRecord` of the trading system.
+pub(crate) const LEASE_ROW: &str = "trading_lease";

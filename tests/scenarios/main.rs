@@ -54,6 +54,7 @@ mod dependencies_odd;
 mod dependencies_update;
 mod docs;
 mod emergency;
+mod emergency_close;
 mod experiments;
 mod experiments_kill;
 mod experiments_odd;

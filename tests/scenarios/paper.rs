@@ -179,6 +179,7 @@ async fn an_id_trades_once_whoever_sends_it_again_and_however_the_venue_ends() {
     assert_eq!(desk.close("alpha", &order).await.unwrap(), first);
     venue.kill();
     venue.start_again();
+    let desk = Desk(venue.client());
     assert_eq!(desk.close("alpha", &order).await.unwrap(), first);
     let twice = [("ETH", "e2", "1"), ("ETH", "e2", "1")];
     assert_eq!(said(&desk.close("alpha", &twice).await.unwrap()), ["Filled 1", "Filled 1"]);
@@ -419,11 +420,12 @@ async fn faults_with_a_mistake_are_told_and_nothing_is_done_meanwhile() {
 #[tokio::test]
 async fn a_book_that_was_changed_by_hand_is_what_it_goes_on_with() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut venue, desk) = halted(folder.path()).await;
+    let (mut venue, _) = halted(folder.path()).await;
     venue.change_book(|book| {
         book["critical"] = json!([]);
         book["venues"]["beta"]["positions"]["SOL"] = json!("4");
     });
+    let desk = Desk(venue.client());
     assert_eq!(held(&desk.positions("beta").await.unwrap()), ["beta BTC -0.1", "beta SOL 4"]);
     let trades = desk.0.clone().critical_trades(CriticalTradesRequest {}).await.unwrap();
     assert_eq!(trades.into_inner().count, 0);
@@ -465,7 +467,13 @@ fn a_bad_start_says_what_is_wrong_and_exits_2() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(words) && said.contains("PAPER_LISTEN_INVALID"), "{said}");
     }
-    refused(&|command| drop(command.arg("--nonsense")), 2, "--nonsense");
+    refused(
+        &|command| {
+            command.arg("--nonsense");
+        },
+        2,
+        "--nonsense",
+    );
     let venue = PaperVenue::start(folder.path(), book());
     refused(as_it_is, 9, "PAPER_BUSY");
     drop(venue);

@@ -7,7 +7,7 @@ use genesis_storage::{Identity, Intent, Options, Store};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::config::Places;
+use crate::config::{Config, Places};
 use crate::error::{Error, Result};
 use crate::operations::Operations;
 use crate::operations::backup;
@@ -26,7 +26,8 @@ use crate::operations::matrices;
 use crate::operations::matrices::job::UpdateTable;
 use crate::outside::Outside;
 use crate::runs::{Reconcile, Runs, system_time};
-use crate::server;
+use crate::server::listen::Addresses;
+use crate::server::{self, Listeners};
 use crate::state::State;
 
 pub(super) fn process() -> String {
@@ -49,6 +50,19 @@ pub(super) fn open_state(places: &Places) -> Result<State> {
         Error::unavailable(code, "can't open the agent's state").caused_by(error)
     })?;
     Ok(State::new(Arc::new(store), follow))
+}
+
+/// Binds the places at which the agent can be reached.
+pub(super) async fn bind(places: &Places, config: &Config) -> Result<Listeners> {
+    Listeners::bind(Addresses {
+        socket: &places.socket,
+        group: &config.agent.operator_group,
+        plaintext: config.listen.plaintext_grpc,
+        tls: config.tls.is_some().then_some(config.listen.grpc),
+        http: config.listen.http,
+        https: config.listen.https,
+    })
+    .await
 }
 
 /// The host's identity, made at first start; a changed name is recorded.

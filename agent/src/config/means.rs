@@ -42,6 +42,52 @@ pub fn hook(section: &Section<'_>, key: &str, table: &Section<'_>) -> Option<Hoo
     Some(Hook { command, timeout })
 }
 
+/// A service that speaks gRPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grpc {
+    /// "http://host:port", "https://host:port" or "unix:/path".
+    pub target: String,
+    /// PEM file of the authorities that may vouch for it; `None` for those of the host.
+    pub ca: Option<PathBuf>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// `{ grpc = "http://127.0.0.1:9000", timeout = "2s", ca_file = "/path" }`, the value of `key` in `section`. An answer
+/// takes `usual` where the table says nothing of that.
+pub fn grpc(
+    section: &Section<'_>,
+    key: &str,
+    table: &Section<'_>,
+    usual: Duration,
+) -> Option<Grpc> {
+    let target = table.quiet_text("grpc")?;
+    let (ca, timeout) = (table.quiet_text("ca_file"), table.quiet_text("timeout"));
+    let known = ["http://", "https://", "unix:/"];
+    if !known.iter().any(|start| target.starts_with(start)) {
+        table.problem("grpc", format!("{target:?} must begin with http://, https:// or unix:/"));
+        return None;
+    }
+    let timeout = match timeout.as_deref().map_or(Ok(usual), parse_duration) {
+        Ok(timeout) if !timeout.is_zero() && timeout <= Duration::from_secs(60) => timeout,
+        Ok(_) => {
+            table.problem("timeout", "must be over 0 and at most 1m");
+            return None;
+        }
+        Err(why) => {
+            table.problem("timeout", why);
+            return None;
+        }
+    };
+    let shown = ca.as_deref().map_or_else(String::new, |ca| format!(", ca_file = {}", quoted(ca)));
+    let milliseconds = timeout.as_millis();
+    section.effective_inline(
+        key,
+        &format!("{{ grpc = {}, timeout = \"{milliseconds}ms\"{shown} }}", quoted(&target)),
+    );
+    Some(Grpc { target, ca: ca.map(PathBuf::from), timeout })
+}
+
 /// `{ signal = "HUP", pidfile = "/run/x.pid" }`, the value of `key` in `section`.
 pub fn signal(
     section: &Section<'_>,

@@ -96,6 +96,11 @@ impl Places {
         self.state.join("EMERGENCY")
     }
 
+    /// Says that positions are to be closed in the emergency that it names.
+    pub fn closing_flag(&self) -> PathBuf {
+        self.state.join("EMERGENCY-CLOSE")
+    }
+
     /// What `genesis-agent pki` keeps, where it keeps it on this host.
     pub fn pki(&self) -> PathBuf {
         self.state.join("pki")

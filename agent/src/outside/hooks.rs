@@ -40,6 +40,21 @@ pub async fn run(hook: &Hook, input: &Value, variables: &[(&str, String)]) -> Re
     spawn(hook, input, variables)?.finish().await
 }
 
+/// [`run`], where an answer may be longer: at most `limit` bytes of it are kept.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_for_long_answers(
+    hook: &Hook,
+    input: &Value,
+    variables: &[(&str, String)],
+    limit: usize,
+) -> Result<HookOutput> {
+    let mut running = spawn(hook, input, variables)?;
+    running.limit = limit;
+    running.finish().await
+}
+
 /// Starts `hook` in a process group of its own; its time begins.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ pub mod allocator;
 pub mod archive;
 pub mod aside;
 pub mod clock;
+pub mod control;
 pub mod database;
 pub mod dial;
 pub mod failpoint;
@@ -51,6 +52,8 @@ pub struct Outside {
     pub databases: Arc<database::directory::Databases>,
     /// The trading system.
     pub market: Arc<dyn market::Market>,
+    /// The trading system's control in an emergency.
+    pub desk: Arc<dyn control::Desk>,
     /// Certificate authorities.
     pub acme: Arc<dyn acme::Acme>,
 }
@@ -73,6 +76,7 @@ impl Outside {
             web,
             databases,
             market: Arc::new(market::RealMarket::default()),
+            desk: Arc::new(control::RealDesk::default()),
             acme: Arc::new(acme::RealAcme::new(Arc::clone(&clock) as _)),
             clock,
         }

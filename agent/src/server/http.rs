@@ -245,7 +245,9 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) ->
     pages.gauges.resident.set(held(pages.host.resident_bytes()));
     pages.gauges.runs.set(held(pages.agent.runs.active_count() as u64));
     pages.gauges.file.set(held(pages.state.store().file_bytes()));
-    pages.gauges.emergency.set(pages.agent.runs.emergency().active().into());
+    let active = pages.agent.runs.emergency().active();
+    pages.gauges.emergency.set(active.into());
+    pages.recovery.recovery.metrics.show(&pages.recovery.recovery.course.live(), active);
     // Rather no answer, which Prometheus shows as such, than values that were true once. The status sets the
     // gauges of the sources.
     let read = pages.state.read(|reading| Ok(reading.oplog().head()?));

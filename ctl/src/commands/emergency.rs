@@ -6,8 +6,8 @@ use genesis_client::v1::{
     ReleaseEmergencyRequest,
 };
 
-use super::incomplete_answer;
 use super::rollback::SERVICE;
+use super::{emergency_course, incomplete_answer};
 use crate::confirm::{consent, reason};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
@@ -20,9 +20,38 @@ const COLUMNS: &[&str] = &["STATE", "SINCE", "BY", "REASON", "WAITS", "ON CALL"]
 const ACTIVATE_EXAMPLES: &str = "\
 On one node nothing is asked first. Declaring it again changes nothing, and says since when it is in force.
 
+It answers as soon as the emergency is durable; trading is told to halt from then on, and orders that don't protect a
+position are cancelled. `emergency halt` does the same and waits until trading is known to be halted.
+
 Examples:
   genesisctl emergency activate --reason 'orders are duplicated'
+  genesisctl emergency activate --close-positions --yes --reason 'the book is wrong'
   genesisctl emergency activate --plan";
+
+const HALT_EXAMPLES: &str = "\
+Declares an emergency where none is in force. Exits 5 when the trading system has not said within 30 s that no order
+leaves any more, and when none is configured.
+
+Examples:
+  genesisctl emergency halt --reason 'orders are duplicated'
+  genesisctl emergency halt --no-wait";
+
+const CLOSE_EXAMPLES: &str = "\
+Declares an emergency where none is in force. Every order is cancelled, protective ones too, and orders are sent that only
+reduce. Exits 0 when every venue was seen empty twice (FLAT), and 5 when that could not be seen (FLAT_UNPROVEN): say it
+again to go on with the same orders.
+
+Examples:
+  genesisctl emergency close-positions --plan
+  genesisctl emergency close-positions --yes --reason 'the book is wrong'";
+
+const APPROVE_EXAMPLES: &str = "\
+Only where `release_approvals` is \"2\". It counts for 15 minutes, and only for the plan as it is now. Needs --reason, and
+the role of an admin.
+
+Examples:
+  genesisctl emergency approve --plan
+  genesisctl emergency approve --plan-hash 3f2a... --reason 'the feed is sound again'";
 
 const STATUS_EXAMPLES: &str = "\
 Exits 3 while an emergency is in force.
@@ -42,7 +71,31 @@ Examples:
 pub(crate) enum Verb {
     /// Declare an emergency: what has not been declared to go on refuses to start until it is released.
     #[command(after_help = ACTIVATE_EXAMPLES)]
-    Activate,
+    Activate {
+        /// Have all positions closed as well, as `emergency close-positions` does.
+        #[arg(long)]
+        close_positions: bool,
+        /// With --close-positions: don't wait for how it ends.
+        #[arg(long, requires = "close_positions")]
+        no_wait: bool,
+    },
+    /// Stop automated trading: declare an emergency and wait until no order leaves any more.
+    #[command(after_help = HALT_EXAMPLES)]
+    Halt {
+        /// Don't wait for the trading system.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Close all positions at every venue, and prove that none is left.
+    #[command(after_help = CLOSE_EXAMPLES)]
+    ClosePositions {
+        /// Don't wait for how it ends.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Agree to the release, where it needs two people.
+    #[command(after_help = APPROVE_EXAMPLES)]
+    Approve,
     /// Show whether an emergency is in force, what waits for its release, and whom to call.
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
@@ -56,7 +109,13 @@ impl Verb {
     pub(super) fn changes(&self) -> Option<super::Change> {
         match self {
             Self::Status => None,
-            Self::Activate => Some((SERVICE, "ActivateEmergency")),
+            Self::Activate { close_positions: false, .. } | Self::Halt { .. } => {
+                Some((SERVICE, "ActivateEmergency"))
+            }
+            Self::Activate { close_positions: true, .. } | Self::ClosePositions { .. } => {
+                Some((SERVICE, "CloseAllPositions"))
+            }
+            Self::Approve => Some((SERVICE, "ApproveRelease")),
             Self::Release => Some((SERVICE, "ReleaseEmergency")),
         }
     }
@@ -64,7 +123,12 @@ impl Verb {
 
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     match verb {
-        Verb::Activate => activate(session).await,
+        Verb::Activate { close_positions: false, .. } => activate(session).await,
+        Verb::Activate { close_positions: true, no_wait } | Verb::ClosePositions { no_wait } => {
+            emergency_course::close(session, *no_wait).await
+        }
+        Verb::Halt { no_wait } => emergency_course::halt(session, *no_wait).await,
+        Verb::Approve => emergency_course::approve(session).await,
         Verb::Status => status(session).await,
         Verb::Release => release(session).await,
     }
@@ -174,6 +238,9 @@ fn page(emergency: &Emergency, response: &GetEmergencyResponse) -> View {
             emergency.epoch,
             circumstances(emergency)
         ));
+        if let Some(course) = &response.course {
+            lead.extend(emergency_course::lines(course));
+        }
         lead.push(format!("waits for the release: {}", kinds(response, false)));
         lead.push(format!("goes on: {}", kinds(response, true)));
     } else {
@@ -192,10 +259,15 @@ fn page(emergency: &Emergency, response: &GetEmergencyResponse) -> View {
                 emergency.release_reason
             ));
         }
+        if let Some(course) = &response.course {
+            lead.extend(emergency_course::resume_line(course));
+            lead.extend(emergency_course::lease_line(course));
+        }
         lead.push(format!("would wait in an emergency: {}", kinds(response, false)));
     }
     lead.extend(contact_lines(response.contacts.as_ref()));
-    View { lead, ..View::default() }
+    let course = response.course.as_ref().filter(|_| emergency.epoch > 0);
+    View { lead, parts: course.map(emergency_course::parts).unwrap_or_default(), ..View::default() }
 }
 
 fn contact_lines(contacts: Option<&Contacts>) -> Vec<String> {

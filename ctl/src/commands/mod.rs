@@ -18,6 +18,7 @@ mod db_items;
 mod db_sessions;
 mod deps;
 mod emergency;
+mod emergency_course;
 mod experiment;
 mod export_file;
 mod health;

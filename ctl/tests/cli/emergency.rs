@@ -51,6 +51,7 @@ fn of(emergency: Emergency) -> GetEmergencyResponse {
             security: "security@example.com".into(),
             non_urgent: String::new(),
         }),
+        course: None,
     }
 }
 
@@ -343,4 +344,111 @@ fn the_worst_certificate_decides_the_exit_code() {
     let failing = HashMap::from([("GetPki", Status::permission_denied("this takes an admin"))]);
     let (_folder, fake) = agent(Script { failing, ..Default::default() });
     assert_eq!(ctl(&["pki", "list", "-n", &fake.node()]).exit, Exit::NotAllowed);
+}
+
+fn venue(name: &str, state: VenueState, left: &[(&str, &str)], why: &str) -> CourseVenue {
+    let position = |(symbol, quantity): &(&str, &str)| VenuePosition {
+        symbol: (*symbol).into(),
+        quantity: (*quantity).into(),
+    };
+    CourseVenue {
+        name: name.into(),
+        state: state.into(),
+        why: why.into(),
+        positions: left.iter().map(position).collect(),
+        as_of: at(65),
+        ..Default::default()
+    }
+}
+
+fn course(phase: CoursePhase, venues: Vec<CourseVenue>) -> EmergencyCourse {
+    EmergencyCourse {
+        phase: phase.into(),
+        configured: true,
+        halted_at: at(61),
+        closing_since: at(62),
+        closing_by: "olga".into(),
+        ended_at: at(70),
+        venues,
+        approvals_needed: 1,
+        ..Default::default()
+    }
+}
+
+fn on_course(course: EmergencyCourse) -> (tempfile::TempDir, Fake) {
+    let emergency = GetEmergencyResponse { course: Some(course), ..of(declared(1)) };
+    agent(Script { status: well(), emergency, ..Default::default() })
+}
+
+#[test]
+fn positions_are_closed_with_consent_and_the_exit_code_says_whether_that_is_proven() {
+    let flat = course(CoursePhase::Flat, vec![venue("binance", VenueState::Flat, &[], "")]);
+    let (_folder, fake) = on_course(flat);
+    let node = fake.node();
+    let unasked = ctl(&["emergency", "close-positions", "-n", &node]);
+    assert_eq!(unasked.exit, Exit::Usage);
+    assert!(unasked.stderr.contains("close all positions at every venue"), "{}", unasked.stderr);
+    assert!(fake.calls().is_empty(), "nothing was sent");
+    let closed = ctl(&["emergency", "close-positions", "--yes", "--reason", "r", "-n", &node]);
+    assert_eq!(closed.exit, Exit::Ok, "{}", closed.stderr);
+    assert!(closed.out().contains("FLAT: every venue was seen empty twice"), "{}", closed.out());
+    assert_eq!(fake.calls(), ["CloseAllPositions because r", "GetEmergency because r"]);
+
+    let unproven = course(
+        CoursePhase::FlatUnproven,
+        vec![
+            venue("binance", VenueState::Flat, &[], ""),
+            venue("kraken", VenueState::Unproven, &[("BTC-USD", "-0.5")], "no answer within 5s"),
+        ],
+    );
+    let (_folder, fake) = on_course(unproven);
+    let node = fake.node();
+    let closed = ctl(&["emergency", "activate", "--close-positions", "--yes", "-n", &node]);
+    assert_eq!(closed.exit, Exit::Unknown, "{}", closed.stderr);
+    for said in ["FLAT_UNPROVEN", "kraken", "UNPROVEN", "-0.5 BTC-USD", "no answer within 5s"] {
+        assert!(closed.out().contains(said), "{said}: {}", closed.out());
+    }
+    let status = ctl(&["emergency", "status", "-n", &node]);
+    assert_eq!(status.exit, Exit::Findings);
+    assert!(status.out().contains("FLAT_UNPROVEN"), "{}", status.out());
+}
+
+#[test]
+fn halting_is_waited_for_and_never_taken_for_granted() {
+    let halted = EmergencyCourse { halted_at: at(61), configured: true, ..Default::default() };
+    let (_folder, fake) = on_course(halted.clone());
+    let outcome = ctl(&["emergency", "halt", "--reason", "r", "-n", &fake.node()]);
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+    assert_eq!(outcome.out(), "trading is halted since 1970-01-01T00:01:01Z\n");
+    for (course, said) in [
+        (EmergencyCourse::default(), "no trading system is configured"),
+        (
+            EmergencyCourse { halt_trouble: "no answer".into(), ..halted },
+            "whether it still is can't be told: no answer",
+        ),
+    ] {
+        let (_folder, fake) = on_course(course);
+        let outcome = ctl(&["emergency", "halt", "-n", &fake.node()]);
+        assert_eq!(outcome.exit, Exit::Unknown, "{}", outcome.stderr);
+        assert!(outcome.out().contains(said), "{}", outcome.out());
+    }
+}
+
+#[test]
+fn an_approval_needs_a_reason_and_says_who_comes_next() {
+    let approval = ReleaseApproval { by: "olga".into(), ..Default::default() };
+    let (_folder, fake) = on_course(EmergencyCourse {
+        configured: true,
+        approvals: vec![approval],
+        approvals_needed: 2,
+        ..Default::default()
+    });
+    let node = fake.node();
+    assert_eq!(ctl(&["emergency", "approve", "-n", &node]).exit, Exit::Usage);
+    let outcome = ctl(&["emergency", "approve", "--reason", "r", "-n", &node]);
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+    assert!(outcome.out().contains("approved by olga"), "{}", outcome.out());
+    assert!(outcome.out().contains("needs 2 identities"), "{}", outcome.out());
+    let status = ctl(&["emergency", "status", "-n", &node]);
+    assert!(status.out().contains("the release needs 2 identities; approved by olga"));
 }

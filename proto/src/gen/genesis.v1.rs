@@ -1526,6 +1526,181 @@ pub struct GetEmergencyResponse {
     pub stances: ::prost::alloc::vec::Vec<EmergencyStance>,
     #[prost(message, optional, tag = "3")]
     pub contacts: ::core::option::Option<Contacts>,
+    /// What became of trading in the latest emergency.
+    #[prost(message, optional, tag = "4")]
+    pub course: ::core::option::Option<EmergencyCourse>,
+}
+/// A position as a venue had it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VenuePosition {
+    #[prost(string, tag = "1")]
+    pub symbol: ::prost::alloc::string::String,
+    /// A decimal number; negative: short.
+    #[prost(string, tag = "2")]
+    pub quantity: ::prost::alloc::string::String,
+}
+/// An order that closes a position.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseOrder {
+    #[prost(string, tag = "1")]
+    pub symbol: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub client_order_id: ::prost::alloc::string::String,
+    /// 1 for the first; one more each time that the one before traded no more and a position was left.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// A decimal number; negative sells.
+    #[prost(string, tag = "4")]
+    pub quantity: ::prost::alloc::string::String,
+    /// INTENDED, UNKNOWN, OPEN, FILLED, CANCELLED or REJECTED.
+    #[prost(string, tag = "5")]
+    pub state: ::prost::alloc::string::String,
+    /// What it has traded; negative: sold.
+    #[prost(string, tag = "6")]
+    pub filled: ::prost::alloc::string::String,
+    /// What the venue said.
+    #[prost(string, tag = "7")]
+    pub why: ::prost::alloc::string::String,
+}
+/// What became of one venue.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CourseVenue {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "VenueState", tag = "2")]
+    pub state: i32,
+    /// What is in the way, or was last.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+    /// As they were last seen.
+    #[prost(message, repeated, tag = "4")]
+    pub positions: ::prost::alloc::vec::Vec<VenuePosition>,
+    /// Orders that were out when it was last seen.
+    #[prost(uint32, tag = "5")]
+    pub open_orders: u32,
+    /// When it was last seen; unset: it has not been.
+    #[prost(message, optional, tag = "6")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+    /// The latest of each symbol, and earlier ones as far as they are kept.
+    #[prost(message, repeated, tag = "7")]
+    pub orders: ::prost::alloc::vec::Vec<CloseOrder>,
+}
+/// Somebody's consent to a release.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseApproval {
+    #[prost(string, tag = "1")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The release's plan that it is for.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// By which a trading system that falls silent is halted.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TradingLease {
+    /// How long it may be silent, in seconds; 0: no lease is configured.
+    #[prost(double, tag = "1")]
+    pub lasts_seconds: f64,
+    /// Who renews it; empty: nobody does, so nothing is declared.
+    #[prost(string, tag = "2")]
+    pub holder: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub renewed_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What became of trading in an emergency.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmergencyCourse {
+    #[prost(enumeration = "CoursePhase", tag = "1")]
+    pub phase: i32,
+    /// A trading system is configured; otherwise nothing can be halted by the agent.
+    #[prost(bool, tag = "2")]
+    pub configured: bool,
+    /// When the trading system said that no order leaves any more.
+    #[prost(message, optional, tag = "3")]
+    pub halted_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it has not said so, or why it may not be so any more.
+    #[prost(string, tag = "4")]
+    pub halt_trouble: ::prost::alloc::string::String,
+    /// When positions were last asked to be closed; unset: nobody has.
+    #[prost(message, optional, tag = "5")]
+    pub closing_since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "6")]
+    pub closing_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub closing_reason: ::prost::alloc::string::String,
+    /// When that ended.
+    #[prost(message, optional, tag = "8")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, repeated, tag = "9")]
+    pub venues: ::prost::alloc::vec::Vec<CourseVenue>,
+    /// What could not be told of the whole, such as which venues there are.
+    #[prost(string, tag = "10")]
+    pub trouble: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "11")]
+    pub approvals: ::prost::alloc::vec::Vec<ReleaseApproval>,
+    /// How many identities a release needs, the one who releases among them.
+    #[prost(uint32, tag = "12")]
+    pub approvals_needed: u32,
+    /// Why the course could not be written to the disk; empty: it is durable. It goes on all the same.
+    #[prost(string, tag = "13")]
+    pub not_durable: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "14")]
+    pub lease: ::core::option::Option<TradingLease>,
+    /// After a release: why the trading system has not been told yet to go on.
+    #[prost(string, tag = "15")]
+    pub resume_trouble: ::prost::alloc::string::String,
+    /// After a release: when the trading system said that it sends orders again.
+    #[prost(message, optional, tag = "16")]
+    pub resumed_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseAllPositionsRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CloseAllPositionsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub emergency: ::core::option::Option<Emergency>,
+    #[prost(message, optional, tag = "2")]
+    pub course: ::core::option::Option<EmergencyCourse>,
+    /// They were being closed already; nothing was changed.
+    #[prost(bool, tag = "3")]
+    pub was_closing: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveReleaseRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApproveReleaseResponse {
+    /// Those that count now.
+    #[prost(message, repeated, tag = "1")]
+    pub approvals: ::prost::alloc::vec::Vec<ReleaseApproval>,
+    /// How many identities a release needs, the one who releases among them.
+    #[prost(uint32, tag = "2")]
+    pub needed: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewTradingLeaseRequest {
+    /// The trading system ends on purpose: nobody has to renew it any more.
+    #[prost(bool, tag = "1")]
+    pub give_up: bool,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct RenewTradingLeaseResponse {
+    /// How long it may be silent from now on, in seconds.
+    #[prost(double, tag = "1")]
+    pub lasts_seconds: f64,
+    /// An emergency is in force: no order may leave.
+    #[prost(bool, tag = "2")]
+    pub emergency: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ActivateEmergencyRequest {
@@ -1580,6 +1755,106 @@ impl IncidentState {
             "INCIDENT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
             "INCIDENT_STATE_OPEN" => Some(Self::Open),
             "INCIDENT_STATE_OVER" => Some(Self::Over),
+            _ => None,
+        }
+    }
+}
+/// How far an emergency has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CoursePhase {
+    Unspecified = 0,
+    /// No emergency is in force.
+    Normal = 1,
+    /// The trading system has been told to halt, and has not said yet that no order leaves any more.
+    Halting = 2,
+    /// No order leaves any more.
+    Halted = 3,
+    /// Orders that are out are being cancelled.
+    Cancelling = 4,
+    /// Positions are being closed.
+    Closing = 5,
+    /// Every venue was seen without a position and without an order twice, two seconds apart.
+    Flat = 6,
+    /// Of one venue at least that could not be seen in time, or a position was there again afterwards.
+    FlatUnproven = 7,
+}
+impl CoursePhase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COURSE_PHASE_UNSPECIFIED",
+            Self::Normal => "COURSE_PHASE_NORMAL",
+            Self::Halting => "COURSE_PHASE_HALTING",
+            Self::Halted => "COURSE_PHASE_HALTED",
+            Self::Cancelling => "COURSE_PHASE_CANCELLING",
+            Self::Closing => "COURSE_PHASE_CLOSING",
+            Self::Flat => "COURSE_PHASE_FLAT",
+            Self::FlatUnproven => "COURSE_PHASE_FLAT_UNPROVEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COURSE_PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+            "COURSE_PHASE_NORMAL" => Some(Self::Normal),
+            "COURSE_PHASE_HALTING" => Some(Self::Halting),
+            "COURSE_PHASE_HALTED" => Some(Self::Halted),
+            "COURSE_PHASE_CANCELLING" => Some(Self::Cancelling),
+            "COURSE_PHASE_CLOSING" => Some(Self::Closing),
+            "COURSE_PHASE_FLAT" => Some(Self::Flat),
+            "COURSE_PHASE_FLAT_UNPROVEN" => Some(Self::FlatUnproven),
+            _ => None,
+        }
+    }
+}
+/// How far one venue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VenueState {
+    Unspecified = 0,
+    /// Nothing has been done there.
+    Waiting = 1,
+    /// Its orders are being cancelled.
+    Cancelling = 2,
+    /// Its orders are cancelled but for those that only protect a position; nobody has asked to close positions.
+    Cancelled = 3,
+    /// Its positions are being closed.
+    Closing = 4,
+    /// It was seen without a position and without an order twice, two seconds apart.
+    Flat = 5,
+    /// That could not be seen in time; `why` says what was in the way.
+    Unproven = 6,
+}
+impl VenueState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VENUE_STATE_UNSPECIFIED",
+            Self::Waiting => "VENUE_STATE_WAITING",
+            Self::Cancelling => "VENUE_STATE_CANCELLING",
+            Self::Cancelled => "VENUE_STATE_CANCELLED",
+            Self::Closing => "VENUE_STATE_CLOSING",
+            Self::Flat => "VENUE_STATE_FLAT",
+            Self::Unproven => "VENUE_STATE_UNPROVEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VENUE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VENUE_STATE_WAITING" => Some(Self::Waiting),
+            "VENUE_STATE_CANCELLING" => Some(Self::Cancelling),
+            "VENUE_STATE_CANCELLED" => Some(Self::Cancelled),
+            "VENUE_STATE_CLOSING" => Some(Self::Closing),
+            "VENUE_STATE_FLAT" => Some(Self::Flat),
+            "VENUE_STATE_UNPROVEN" => Some(Self::Unproven),
             _ => None,
         }
     }
@@ -1832,7 +2107,9 @@ pub mod recovery_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
+        /// Ends the emergency, and lets the trading system send orders again. Fails with NO_EMERGENCY when there is none, with
+        /// REASON_MISSING without a reason, with CLOSING while positions are being closed, and with APPROVAL_MISSING where
+        /// another person has to approve it first.
         pub async fn release_emergency(
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
@@ -1880,6 +2157,141 @@ pub mod recovery_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("genesis.v1.RecoveryService", "PlanReleaseEmergency"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has all positions closed at every venue, and proves that none is left: declares an emergency where none is in force,
+        /// cancels every order, protective ones too, and sends orders that only reduce. It answers as soon as that is noted;
+        /// how it goes on is told by GetEmergency. One that is under way goes on; one that has ended is taken up again, under
+        /// the same order ids. Fails with TRADING_UNCONFIGURED; the emergency is in force then all the same.
+        pub async fn close_all_positions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseAllPositionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseAllPositionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/CloseAllPositions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "CloseAllPositions"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What CloseAllPositions would do, with the positions as they were last seen.
+        pub async fn plan_close_all_positions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseAllPositionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanCloseAllPositions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.RecoveryService",
+                        "PlanCloseAllPositions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Agrees to the release as it is planned now, where `release_approvals` asks for two people. It counts for 15 minutes,
+        /// and only for that plan. Fails with NO_EMERGENCY, APPROVALS_NOT_NEEDED, and ALREADY_APPROVED for the same identity.
+        pub async fn approve_release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApproveReleaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApproveReleaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ApproveRelease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ApproveRelease"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ApproveRelease would agree to: the hash is that of the release's plan. Fails as ApproveRelease does.
+        pub async fn plan_approve_release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApproveReleaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanApproveRelease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanApproveRelease"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says that the trading system is well, from its own process: once it has called, an emergency is declared when it
+        /// falls silent for longer than `lease`. Nothing is closed by that. Fails with LEASE_UNCONFIGURED.
+        pub async fn renew_trading_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewTradingLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewTradingLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/RenewTradingLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "RenewTradingLease"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -1995,7 +2407,9 @@ pub mod recovery_service_server {
             &self,
             request: tonic::Request<super::ActivateEmergencyRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
-        /// Ends the emergency. Fails with NO_EMERGENCY when there is none, and with REASON_MISSING without a reason.
+        /// Ends the emergency, and lets the trading system send orders again. Fails with NO_EMERGENCY when there is none, with
+        /// REASON_MISSING without a reason, with CLOSING while positions are being closed, and with APPROVAL_MISSING where
+        /// another person has to approve it first.
         async fn release_emergency(
             &self,
             request: tonic::Request<super::ReleaseEmergencyRequest>,
@@ -2008,6 +2422,45 @@ pub mod recovery_service_server {
             &self,
             request: tonic::Request<super::ReleaseEmergencyRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Has all positions closed at every venue, and proves that none is left: declares an emergency where none is in force,
+        /// cancels every order, protective ones too, and sends orders that only reduce. It answers as soon as that is noted;
+        /// how it goes on is told by GetEmergency. One that is under way goes on; one that has ended is taken up again, under
+        /// the same order ids. Fails with TRADING_UNCONFIGURED; the emergency is in force then all the same.
+        async fn close_all_positions(
+            &self,
+            request: tonic::Request<super::CloseAllPositionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseAllPositionsResponse>,
+            tonic::Status,
+        >;
+        /// What CloseAllPositions would do, with the positions as they were last seen.
+        async fn plan_close_all_positions(
+            &self,
+            request: tonic::Request<super::CloseAllPositionsRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Agrees to the release as it is planned now, where `release_approvals` asks for two people. It counts for 15 minutes,
+        /// and only for that plan. Fails with NO_EMERGENCY, APPROVALS_NOT_NEEDED, and ALREADY_APPROVED for the same identity.
+        async fn approve_release(
+            &self,
+            request: tonic::Request<super::ApproveReleaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApproveReleaseResponse>,
+            tonic::Status,
+        >;
+        /// What ApproveRelease would agree to: the hash is that of the release's plan. Fails as ApproveRelease does.
+        async fn plan_approve_release(
+            &self,
+            request: tonic::Request<super::ApproveReleaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Says that the trading system is well, from its own process: once it has called, an emergency is declared when it
+        /// falls silent for longer than `lease`. Nothing is closed by that. Fails with LEASE_UNCONFIGURED.
+        async fn renew_trading_lease(
+            &self,
+            request: tonic::Request<super::RenewTradingLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewTradingLeaseResponse>,
+            tonic::Status,
+        >;
         /// Incidents, newest first: what people were called about. Fails with LIMIT_INVALID.
         async fn list_incidents(
             &self,
@@ -2458,6 +2911,242 @@ pub mod recovery_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PlanReleaseEmergencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/CloseAllPositions" => {
+                    #[allow(non_camel_case_types)]
+                    struct CloseAllPositionsSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseAllPositionsRequest>
+                    for CloseAllPositionsSvc<T> {
+                        type Response = super::CloseAllPositionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseAllPositionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::close_all_positions(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CloseAllPositionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanCloseAllPositions" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanCloseAllPositionsSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseAllPositionsRequest>
+                    for PlanCloseAllPositionsSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseAllPositionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_close_all_positions(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanCloseAllPositionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/ApproveRelease" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveReleaseSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ApproveReleaseRequest>
+                    for ApproveReleaseSvc<T> {
+                        type Response = super::ApproveReleaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApproveReleaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::approve_release(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanApproveRelease" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanApproveReleaseSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ApproveReleaseRequest>
+                    for PlanApproveReleaseSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApproveReleaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_approve_release(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanApproveReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/RenewTradingLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewTradingLeaseSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RenewTradingLeaseRequest>
+                    for RenewTradingLeaseSvc<T> {
+                        type Response = super::RenewTradingLeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewTradingLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::renew_trading_lease(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewTradingLeaseSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -9,6 +9,7 @@ pub(crate) mod certificates;
 pub(crate) mod configs;
 pub(crate) mod dependencies;
 pub(crate) mod emergency;
+pub(crate) mod emergency_course;
 pub(crate) mod experiments;
 pub(crate) mod health;
 pub(crate) mod holds;

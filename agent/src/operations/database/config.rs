@@ -8,7 +8,6 @@ use genesis_storage::BackupLevel;
 
 use crate::config::means;
 use crate::config::reader::{Inline, Section, quoted};
-use crate::config::units::parse_duration;
 use crate::outside::database::{Engine, Postgres, Target, postgres};
 use crate::outside::market::TradesProbe;
 use crate::scheduler::calendar::Schedule;
@@ -331,7 +330,9 @@ fn read_trades(entry: &Section<'_>) -> Option<Option<TradesProbe>> {
             let probe = if table.has("command") {
                 means::hook(entry, "trades_probe", &table).map(TradesProbe::Command)
             } else if table.has("grpc") {
-                read_grpc(entry, &table)
+                means::grpc(entry, "trades_probe", &table, Duration::from_secs(2)).map(
+                    |means::Grpc { target, ca, timeout }| TradesProbe::Grpc { target, ca, timeout },
+                )
             } else if let Some(sql) = table.quiet_text("sql").filter(|sql| !sql.trim().is_empty()) {
                 entry.effective_inline("trades_probe", &format!("{{ sql = {} }}", quoted(&sql)));
                 Some(TradesProbe::Sql(sql))
@@ -343,37 +344,6 @@ fn read_trades(entry: &Section<'_>) -> Option<Option<TradesProbe>> {
             probe.map(Some)
         }
     }
-}
-
-fn read_grpc(entry: &Section<'_>, table: &Section<'_>) -> Option<TradesProbe> {
-    let target = table.quiet_text("grpc")?;
-    let (ca, timeout) = (table.quiet_text("ca_file"), table.quiet_text("timeout"));
-    let known = ["http://", "https://", "unix:/"];
-    if !known.iter().any(|start| target.starts_with(start)) {
-        table.problem("grpc", format!("{target:?} must begin with http://, https:// or unix:/"));
-        return None;
-    }
-    let timeout = match timeout.as_deref().map_or(Ok(Duration::from_secs(2)), parse_duration) {
-        Ok(timeout) if !timeout.is_zero() && timeout <= Duration::from_secs(60) => timeout,
-        Ok(_) => {
-            table.problem("timeout", "must be over 0 and at most 1m");
-            return None;
-        }
-        Err(why) => {
-            table.problem("timeout", why);
-            return None;
-        }
-    };
-    let shown = ca.as_deref().map_or_else(String::new, |ca| format!(", ca_file = {}", quoted(ca)));
-    entry.effective_inline(
-        "trades_probe",
-        &format!(
-            "{{ grpc = {}, timeout = \"{}ms\"{shown} }}",
-            quoted(&target),
-            timeout.as_millis()
-        ),
-    );
-    Some(TradesProbe::Grpc { target, ca: ca.map(PathBuf::from), timeout })
 }
 
 fn read_bench(entry: Section<'_>) -> Option<BenchQuery> {

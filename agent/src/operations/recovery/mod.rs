@@ -11,10 +11,15 @@ use crate::runs::rollback::Dispatcher;
 use crate::state::State;
 
 pub mod config;
+pub mod course;
+mod metrics;
 pub mod rpc;
 mod told;
+mod verbs;
 
-pub use config::Contacts;
+pub use config::{Config, Contacts};
+use course::Course;
+pub use metrics::Metrics;
 
 /// Rollback, and config reload: what people do by hand during an emergency is part of ending it.
 pub const BY_HAND: [(&str, Stance); 2] =
@@ -26,12 +31,16 @@ pub struct Recovery {
     pub dispatcher: Dispatcher,
     /// The flag.
     pub emergency: Emergency,
+    /// What becomes of trading while it is up.
+    pub course: Arc<Course>,
     /// Whom to call.
     pub contacts: Contacts,
     /// Time for the oplog.
     pub clock: Arc<dyn Clock>,
     /// Where incidents are.
     pub state: State,
+    /// What becomes of trading, as numbers.
+    pub metrics: Metrics,
 }
 
 impl Recovery {

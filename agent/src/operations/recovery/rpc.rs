@@ -15,6 +15,8 @@ use crate::server::caller::caller;
 use crate::server::convert::{incident, plan, planned, time};
 use crate::server::status::to_status;
 
+mod course;
+
 /// The service over recovery.
 #[derive(Clone)]
 pub struct Service {
@@ -66,6 +68,7 @@ pub fn emergency_response(service: &Service) -> v1::GetEmergencyResponse {
             security: contacts.security.clone(),
             non_urgent: contacts.non_urgent.clone(),
         }),
+        course: Some(course::course(recovery)),
     }
 }
 
@@ -140,7 +143,6 @@ impl RecoveryService for Service {
         let who = caller(&request)?;
         let (record, was_active) = self
             .recovery
-            .emergency
             .activate(&who.identity, &who.reason, &request.get_ref().plan_hash)
             .await
             .map_err(to_status)?;
@@ -154,7 +156,7 @@ impl RecoveryService for Service {
         &self,
         _: Request<v1::ActivateEmergencyRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        planned(Ok(self.recovery.emergency.plan_activation()))
+        planned(Ok(self.recovery.plan_activation()))
     }
 
     async fn release_emergency(
@@ -164,7 +166,6 @@ impl RecoveryService for Service {
         let who = caller(&request)?;
         let record = self
             .recovery
-            .emergency
             .release(&who.identity, &who.reason, &request.get_ref().plan_hash)
             .await
             .map_err(to_status)?;
@@ -175,7 +176,72 @@ impl RecoveryService for Service {
         &self,
         _: Request<v1::ReleaseEmergencyRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        planned(self.recovery.emergency.plan_release())
+        planned(self.recovery.plan_release())
+    }
+
+    async fn close_all_positions(
+        &self,
+        request: Request<v1::CloseAllPositionsRequest>,
+    ) -> Result<Response<v1::CloseAllPositionsResponse>, Status> {
+        let who = caller(&request)?;
+        let (record, was_closing) = self
+            .recovery
+            .close(&who.identity, &who.reason, &request.get_ref().plan_hash)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(v1::CloseAllPositionsResponse {
+            emergency: Some(emergency(Some(record))),
+            course: Some(course::course(&self.recovery)),
+            was_closing,
+        }))
+    }
+
+    async fn plan_close_all_positions(
+        &self,
+        _: Request<v1::CloseAllPositionsRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(self.recovery.plan_close())
+    }
+
+    async fn approve_release(
+        &self,
+        request: Request<v1::ApproveReleaseRequest>,
+    ) -> Result<Response<v1::ApproveReleaseResponse>, Status> {
+        let who = caller(&request)?;
+        let approvals = self
+            .recovery
+            .approve(&who.identity, &who.reason, &request.get_ref().plan_hash)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(v1::ApproveReleaseResponse {
+            approvals: approvals.into_iter().map(course::approval).collect(),
+            needed: self.recovery.course.config().approvals,
+        }))
+    }
+
+    async fn plan_approve_release(
+        &self,
+        request: Request<v1::ApproveReleaseRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        let who = caller(&request)?;
+        planned(self.recovery.plan_approval(&who.identity))
+    }
+
+    async fn renew_trading_lease(
+        &self,
+        request: Request<v1::RenewTradingLeaseRequest>,
+    ) -> Result<Response<v1::RenewTradingLeaseResponse>, Status> {
+        let who = caller(&request)?;
+        let lasts = self
+            .recovery
+            .course
+            .renew(&who.identity, request.get_ref().give_up)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(v1::RenewTradingLeaseResponse {
+            lasts_seconds: lasts.as_secs_f64(),
+            emergency: self.recovery.emergency.active(),
+        }))
     }
 
     async fn list_incidents(

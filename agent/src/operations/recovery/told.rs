@@ -1,10 +1,15 @@
-//! What people should hear of recovery: an emergency, at once.
+//! What people should hear of recovery: an emergency at once, and whatever of trading it could not bring to rest.
 
 use async_trait::async_trait;
+use genesis_storage::{CoursePhase, EmergencyRecord, VenuePhase};
 
 use super::Recovery;
+use super::course::Live;
 use crate::error::Result;
 use crate::events::{Condition, Severity, Source};
+
+/// The page of the runbook.
+const PAGE: &str = "emergency";
 
 #[async_trait]
 impl Source for Recovery {
@@ -13,23 +18,122 @@ impl Source for Recovery {
     }
 
     async fn conditions(&self) -> Result<Vec<Condition>> {
-        let record = self.emergency.current().filter(|record| record.active());
-        let condition = record.map(|record| Condition {
-            key: format!("recovery/emergency/{}", record.epoch),
-            subject: format!("emergency {}", record.epoch),
-            severity: Severity::Critical,
-            title: format!(
-                "EMERGENCY {} declared by {}: {}",
-                record.epoch, record.activated_by, record.reason
-            ),
-            details: vec![
-                "what has not been declared to go on waits for its release".to_owned(),
-                "genesisctl emergency release --reason TEXT".to_owned(),
-            ],
-            runbook: "health".to_owned(),
-            since: record.since,
+        let Some(emergency) = self.emergency.current() else { return Ok(Vec::new()) };
+        Ok(conditions(&emergency, &self.course.live(), self.course.configured()))
+    }
+}
+
+/// What holds of an emergency. Pure.
+fn conditions(emergency: &EmergencyRecord, live: &Live, configured: bool) -> Vec<Condition> {
+    let epoch = emergency.epoch;
+    let condition =
+        |kind: &str, severity: Severity, title: String, details: Vec<String>| Condition {
+            key: format!("recovery/{kind}/{epoch}"),
+            subject: format!("emergency {epoch}"),
+            severity,
+            title,
+            details,
+            runbook: PAGE.to_owned(),
+            since: emergency.since,
             behind: Vec::new(),
-        });
-        Ok(condition.into_iter().collect())
+        };
+    let ours = live.record.epoch == epoch;
+    let mut all = Vec::new();
+    if !emergency.active() {
+        if ours && !live.resume_trouble.is_empty() {
+            let title = format!("trading has not been told to go on: {}", live.resume_trouble);
+            all.push(condition("resume", Severity::High, title, Vec::new()));
+        }
+        return all;
+    }
+    let (by, reason) = (&emergency.activated_by, &emergency.reason);
+    let mut details = vec!["what has not been declared to go on waits for its release".to_owned()];
+    if !configured {
+        details.push("no trading system is configured: the agent has halted nothing".to_owned());
+    }
+    details.push(
+        "genesisctl emergency status; it ends with genesisctl emergency release --reason TEXT"
+            .to_owned(),
+    );
+    let title = format!("EMERGENCY {epoch} declared by {by}: {reason}");
+    all.push(condition("emergency", Severity::Critical, title, details));
+    if !ours {
+        return all;
+    }
+    if !live.halt_trouble.is_empty() {
+        let title = match live.record.halted_at {
+            None => format!("trading is NOT halted: {}", live.halt_trouble),
+            Some(at) => {
+                format!(
+                    "trading was halted at {at:.0}; whether it still is can't be told: {}",
+                    live.halt_trouble
+                )
+            }
+        };
+        let details = vec!["stop the trading system by hand".to_owned()];
+        all.push(condition("halt", Severity::Critical, title, details));
+    }
+    if live.record.phase == CoursePhase::FlatUnproven {
+        let mut details: Vec<String> = Vec::new();
+        if !live.record.trouble.is_empty() {
+            details.push(live.record.trouble.clone());
+        }
+        let unproven =
+            live.record.venues.iter().filter(|(_, venue)| venue.phase != VenuePhase::Flat);
+        details.extend(unproven.map(|(name, venue)| format!("{name}: {}", venue.why)).take(20));
+        details
+            .push("genesisctl emergency close-positions goes on with the same orders".to_owned());
+        let title = "FLAT_UNPROVEN: positions may be open".to_owned();
+        all.push(condition("flat", Severity::Critical, title, details));
+    }
+    if !live.not_durable.is_empty() {
+        let title = format!("the emergency's course can't be written down: {}", live.not_durable);
+        let details = vec!["it goes on; free space on the disk of the state folder".to_owned()];
+        all.push(condition("durable", Severity::Critical, title, details));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use genesis_storage::{CourseRecord, EmergencyRelease};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_trading_has_not_come_to_is_told_beside_the_emergency() {
+        let emergency = |released: bool| EmergencyRecord {
+            epoch: 3,
+            since: Timestamp::UNIX_EPOCH,
+            activated_by: "olga".into(),
+            reason: "prices".into(),
+            release: released.then(|| EmergencyRelease {
+                at: Timestamp::UNIX_EPOCH,
+                by: "olga".into(),
+                reason: "over".into(),
+            }),
+        };
+        let live = |phase: CoursePhase, epoch: u64| Live {
+            record: CourseRecord { epoch, phase, ..CourseRecord::default() },
+            ..Live::default()
+        };
+        let halting = Live { halt_trouble: "no answer".into(), ..live(CoursePhase::Halting, 3) };
+        let full = Live { not_durable: "full".into(), ..live(CoursePhase::Halted, 3) };
+        let stuck = Live { resume_trouble: "away".into(), ..live(CoursePhase::Flat, 3) };
+        for (released, live, expected) in [
+            (false, live(CoursePhase::Halted, 3), vec!["emergency"]),
+            (false, halting.clone(), vec!["emergency", "halt"]),
+            (false, live(CoursePhase::Flat, 3), vec!["emergency"]),
+            (false, live(CoursePhase::FlatUnproven, 3), vec!["emergency", "flat"]),
+            (false, live(CoursePhase::FlatUnproven, 2), vec!["emergency"]),
+            (false, full, vec!["emergency", "durable"]),
+            (true, stuck, vec!["resume"]),
+            (true, halting, vec![]),
+        ] {
+            let told = conditions(&emergency(released), &live, true);
+            let kinds: Vec<&str> = told.iter().filter_map(|it| it.key.split('/').nth(1)).collect();
+            assert_eq!(kinds, expected, "{live:?}");
+        }
     }
 }

@@ -457,6 +457,53 @@ impl RecoveryService for Inner {
         self.planned("PlanReleaseEmergency", &request).await
     }
 
+    async fn close_all_positions(
+        &self,
+        request: Request<CloseAllPositionsRequest>,
+    ) -> Answer<CloseAllPositionsResponse> {
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("CloseAllPositions", &hash, &request).await?;
+        changed(&hash)?;
+        let GetEmergencyResponse { emergency, course, .. } = self.script.emergency.clone();
+        Ok(Response::new(CloseAllPositionsResponse { emergency, course, was_closing: false }))
+    }
+
+    async fn plan_close_all_positions(
+        &self,
+        request: Request<CloseAllPositionsRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanCloseAllPositions", &request).await
+    }
+
+    async fn approve_release(
+        &self,
+        request: Request<ApproveReleaseRequest>,
+    ) -> Answer<ApproveReleaseResponse> {
+        let hash = request.get_ref().plan_hash.clone();
+        self.called("ApproveRelease", &hash, &request).await?;
+        changed(&hash)?;
+        let course = self.script.emergency.course.clone().unwrap_or_default();
+        Ok(Response::new(ApproveReleaseResponse {
+            approvals: course.approvals,
+            needed: course.approvals_needed,
+        }))
+    }
+
+    async fn plan_approve_release(
+        &self,
+        request: Request<ApproveReleaseRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanApproveRelease", &request).await
+    }
+
+    async fn renew_trading_lease(
+        &self,
+        request: Request<RenewTradingLeaseRequest>,
+    ) -> Answer<RenewTradingLeaseResponse> {
+        self.called("RenewTradingLease", "", &request).await?;
+        Ok(Response::new(RenewTradingLeaseResponse::default()))
+    }
+
     async fn list_incidents(
         &self,
         request: Request<ListIncidentsRequest>,

@@ -1,0 +1,73 @@
+//! How the course is written down: each step with its entry, and no step held up by a disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::{Intent, VenueRecord};
+use jiff::Timestamp;
+
+use super::Course;
+use crate::emergency::blocking;
+use crate::outside::failpoint;
+
+/// So long a write is waited for; then the course goes on without it.
+const SAVE: Duration = Duration::from_secs(2);
+const ACTOR: &str = "system:recovery";
+
+impl Course {
+    pub(super) fn now(&self) -> Timestamp {
+        self.outside.clock.now()
+    }
+
+    pub(super) fn edit_venue(&self, name: &str, edit: impl FnOnce(&mut VenueRecord)) {
+        self.live.send_modify(|live| edit(live.record.venues.entry(name.to_owned()).or_default()));
+    }
+
+    /// Writes the record as it is now, with what is about to be done or was. A disk that does not take it is said, and
+    /// nothing waits for it longer than [`SAVE`].
+    pub(super) async fn save(&self, action: &str, detail: &str) {
+        let target = format!("emergency {}", self.live.borrow().record.epoch);
+        self.save_as(Intent::new(self.now(), ACTOR, action).target(target).detail(detail)).await;
+    }
+
+    pub(super) async fn save_as(&self, intent: Intent) {
+        let saver = Arc::clone(&self.saver).lock_owned();
+        let why = match tokio::time::timeout(SAVE, saver).await {
+            _ if failpoint::fails("emergency.course") => "a fault of a test".to_owned(),
+            Err(_) => "the disk does not answer".to_owned(),
+            Ok(alone) => {
+                let record = self.live.borrow().record.clone();
+                let state = self.state.clone();
+                // It goes on when nobody waits any more, and the next one waits for it.
+                let writing = tokio::spawn(async move {
+                    let _alone = alone;
+                    state.write(intent, move |writing| Ok(writing.course().put(&record)?)).await
+                });
+                match tokio::time::timeout(SAVE, writing).await {
+                    Ok(Ok(Ok(()))) => String::new(),
+                    Ok(Ok(Err(error))) => error.chain(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "the disk does not answer".to_owned(),
+                }
+            }
+        };
+        if self.live.borrow().not_durable != why {
+            if !why.is_empty() {
+                tracing::error!(
+                    why,
+                    "the course of the emergency can't be written down; it goes on"
+                );
+            }
+            self.live.send_modify(|live| live.not_durable = why);
+            self.bell.ring();
+        }
+    }
+}
+
+/// Does what waits for a disk, on a thread of its own, and waits no longer than [`SAVE`] for it.
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    tokio::time::timeout(SAVE, blocking(work)).await.unwrap_or_else(|_| Err(late()))
+}

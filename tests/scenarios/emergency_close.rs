@@ -1,0 +1,462 @@
+//! An emergency and trading: halted, cancelled, closed and proven, at a venue whose own book says what has happened.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use genesis_agent::pki::Role;
+use genesis_tests::clock::{Watch, wait_until, wait_until_within};
+use genesis_tests::paper::PaperVenue;
+use genesis_tests::pki::Authority;
+use genesis_tests::{Ballast, Laptop, Output, TestAgent};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Two venues: one with depth for a part of the position, orders out, and one that is short.
+fn book() -> Value {
+    json!({ "venues": {
+        "alpha": {
+            "positions": { "BTC-PERP": "3" },
+            "open_orders": [
+                { "symbol": "BTC-PERP", "client_order_id": "grid-17", "quantity": "1" },
+                { "symbol": "BTC-PERP", "client_order_id": "stop-1", "quantity": "-3", "protective": true },
+            ],
+            "books": { "BTC-PERP": { "bids": [["101.5", "1"], ["101", "0.75"]], "asks": [] } },
+        },
+        "beta": { "positions": { "ETH-PERP": "-20", "SOL-PERP": "0.125" } },
+    }})
+}
+
+fn config(venue: &PaperVenue, close_within: &str, more: &str) -> String {
+    format!(
+        "[trading]\ncontrol = {{ grpc = {:?}, timeout = \"500ms\" }}\nvenues = [\"alpha\", \"beta\"]\n\
+         close_within = {close_within:?}\n{more}",
+        venue.target()
+    )
+}
+
+/// A trading system and an agent beside it.
+struct Host {
+    agent: TestAgent,
+    venue: PaperVenue,
+    _folder: TempDir,
+}
+
+fn host(close_within: &str, more: &str) -> Host {
+    let folder = tempfile::tempdir().unwrap();
+    let venue = PaperVenue::start(folder.path(), book());
+    let agent = TestAgent::new(|_| config(&venue, close_within, more));
+    Host { agent, venue, _folder: folder }
+}
+
+impl Host {
+    fn close(&self) -> Output {
+        self.agent.ctl(&["emergency", "close-positions", "--yes", "--reason", "the book is wrong"])
+    }
+
+    fn course(&self) -> Value {
+        // It exits 3 while an emergency is in force.
+        let said = self.agent.ctl(&["emergency", "status", "-o", "json"]);
+        said.json()[0]["response"]["course"].clone()
+    }
+
+    fn phase(&self) -> String {
+        let phase = self.course()["phase"].as_str().unwrap_or_default().to_owned();
+        phase.trim_start_matches("COURSE_PHASE_").to_owned()
+    }
+
+    /// What was sold and bought comes to what there was, and no more; and nothing is out.
+    fn assert_closed_once(&self) {
+        assert!(self.venue.is_flat(), "{}", self.venue.book());
+        for (name, symbol, held) in [
+            ("alpha", "BTC-PERP", 3.0_f64),
+            ("beta", "ETH-PERP", -20.0),
+            ("beta", "SOL-PERP", 0.125),
+        ] {
+            let traded = self.venue.trades(name, symbol);
+            let sum: f64 = traded.iter().map(|quantity| quantity.parse::<f64>().unwrap()).sum();
+            let all: f64 = traded.iter().map(|it| it.parse::<f64>().unwrap().abs()).sum();
+            assert_eq!((sum, all), (-held, held.abs()), "{name} {symbol}: {traded:?}");
+        }
+        let out = &self.venue.book()["venues"]["alpha"]["open_orders"];
+        assert!(out.as_array().is_none_or(Vec::is_empty), "{out}");
+    }
+
+    /// The ids of orders that were sent to a venue, each as often as it was.
+    fn sent(&self, venue: &str) -> Vec<String> {
+        let calls = self.venue.calls("ClosePositions");
+        let there = calls.iter().filter(|call| call["venue"] == venue);
+        let ids = there.flat_map(|call| call["ids"].as_array().cloned().unwrap_or_default());
+        ids.map(|id| id.as_str().unwrap().to_owned()).collect()
+    }
+
+    fn entries(&self, action: &str) -> usize {
+        let said =
+            self.agent.ctl(&["oplog", "list", "--action", action, "--limit", "1000", "-o", "json"]);
+        said.ok().response()["entries"].as_array().map_or(0, Vec::len)
+    }
+}
+
+#[test]
+fn everything_is_closed_and_proven_and_trading_goes_on_after_the_release() {
+    let mut host = host("30s", "");
+    host.agent.start();
+    host.agent.ctl(&["emergency", "close-positions"]).exits(2).says(&["--yes"]);
+    host.agent.ctl(&["emergency", "status"]).ok();
+    let plan = host.agent.ctl(&["emergency", "close-positions", "--plan"]).ok();
+    plan.says(&["raise-flag", "halt", "cancel", "prove"]);
+    let closed = host.close().ok();
+    let closed =
+        closed.says(&["trading is halted since", "FLAT: every venue was seen empty twice"]);
+    closed.says(&["alpha", "beta", "BTC-PERP", "FILLED"]);
+    host.assert_closed_once();
+    // What the book did not have was closed by the next attempts, each after the one before had ended.
+    assert_eq!(host.sent("alpha").len(), 2, "{:?}", host.sent("alpha"));
+    let again = host.close().ok();
+    again.says(&["FLAT"]);
+    host.assert_closed_once();
+    host.agent.ctl(&["status"]).exits(3).says(&["EMERGENCY 1 is in force"]);
+    let plan = host.agent.ctl(&["emergency", "release", "--plan"]).ok();
+    plan.says(&["resume", "every venue is flat"]);
+    host.agent.ctl(&["emergency", "release", "--reason", "the book is right"]).ok();
+    wait_until("trading goes on", || host.venue.book()["resumed_epoch"] == 1);
+    wait_until("it is known", || {
+        host.agent.ctl(&["emergency", "status"]).text().contains("orders leave again since")
+    });
+    assert_eq!(host.venue.book()["halted"], false);
+    host.agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
+    for action in ["trading.halt", "trading.orders-intended", "trading.flat", "trading.resumed"] {
+        assert!(host.entries(action) > 0, "{action}");
+    }
+}
+
+#[test]
+fn an_emergency_alone_halts_and_cancels_and_leaves_what_protects() {
+    let mut host = host("30s", "");
+    host.agent.start();
+    let halted = host.agent.ctl(&["emergency", "halt", "--reason", "prices are wrong"]);
+    halted.ok().says(&["trading is halted since"]);
+    wait_until("orders are cancelled", || {
+        host.course()["venues"][0]["state"] == "VENUE_STATE_CANCELLED"
+    });
+    let book = host.venue.book();
+    assert_eq!(book["halted"], true);
+    let out = book["venues"]["alpha"]["open_orders"].as_array().unwrap();
+    assert_eq!((out.len(), &out[0]["client_order_id"]), (1, &json!("stop-1")), "{out:?}");
+    assert_eq!(host.venue.position("alpha", "BTC-PERP"), "3");
+    assert!(host.sent("alpha").is_empty());
+    // One that was restarted and trades on is told again.
+    host.venue.change_book(|book| book["halted"] = json!(false));
+    wait_until("it is halted again", || host.venue.book()["halted"] == true);
+    assert_eq!(host.phase(), "HALTED");
+}
+
+#[test]
+fn a_venue_that_fails_hangs_or_talks_nonsense_stops_no_other_and_is_not_called_flat() {
+    for kind in ["fail", "hang", "junk"] {
+        let mut host = host("6s", "");
+        host.agent.start();
+        host.venue.faults(json!([{ "venue": "beta", "call": "*", "kind": kind }]));
+        let watch = Watch::start();
+        let said = host.close().exits(5);
+        assert!(watch.elapsed() < Duration::from_secs(10), "{kind}: {:?}", watch.elapsed());
+        said.says(&["FLAT_UNPROVEN", "UNPROVEN"]);
+        assert_eq!(host.venue.position("alpha", "BTC-PERP"), "0", "{kind}");
+        let told = host.agent.ctl(&["alerts", "list"]).text();
+        assert!(told.contains("FLAT_UNPROVEN: positions may be open"), "{told}");
+        host.venue.no_faults();
+        host.close().ok().says(&["FLAT"]);
+        host.assert_closed_once();
+    }
+}
+
+#[test]
+fn an_order_that_could_not_be_sent_is_sent_again_under_its_name() {
+    let mut host = host("6s", "");
+    host.agent.start();
+    host.venue.faults(json!([{ "venue": "beta", "call": "ClosePositions", "kind": "fail" }]));
+    host.close().exits(5).says(&["FLAT_UNPROVEN"]);
+    let first: BTreeSet<String> = host.sent("beta").into_iter().collect();
+    assert_eq!(first.len(), 2, "one for each symbol, however often they were sent");
+    host.venue.no_faults();
+    host.agent.kill();
+    host.agent.start();
+    host.close().ok();
+    let all: BTreeSet<String> = host.sent("beta").into_iter().collect();
+    assert_eq!(all, first);
+    host.assert_closed_once();
+}
+
+#[test]
+fn lost_replies_halves_and_orders_that_rest_sell_nothing_twice() {
+    let mut host = host("30s", "");
+    host.agent.start();
+    host.venue.faults(json!([
+        { "venue": "alpha", "call": "ClosePositions", "kind": "lose-reply", "times": 3 },
+        { "venue": "alpha", "call": "QueryOrders", "kind": "fail", "times": 1 },
+        { "venue": "beta", "call": "ClosePositions", "kind": "half", "times": 2 },
+        { "call": "CancelAll", "kind": "reject", "times": 2 },
+    ]));
+    host.close().ok().says(&["FLAT"]);
+    host.assert_closed_once();
+    let orders = host.venue.orders("beta");
+    assert!(orders.len() > 2, "the rest of each half was another attempt: {orders:?}");
+}
+
+#[test]
+fn an_order_that_rests_is_waited_for() {
+    let mut host = host("8s", "");
+    host.agent.start();
+    host.venue.faults(json!([
+        { "venue": "beta", "call": "ClosePositions", "kind": "rest", "filled": "half", "until": "removed" },
+    ]));
+    host.close().exits(5).says(&["FLAT_UNPROVEN"]);
+    assert_eq!(host.venue.orders("beta").len(), 2, "no second attempt while the first can trade");
+    host.venue.no_faults();
+    host.close().ok().says(&["FLAT"]);
+    host.assert_closed_once();
+}
+
+#[test]
+fn positions_that_are_there_again_are_noticed_and_told() {
+    let mut host = host("30s", "");
+    host.agent.start();
+    host.close().ok();
+    host.venue.faults(json!([
+        { "call": "Positions", "kind": "reappear", "venue": "alpha", "symbol": "BTC-PERP", "quantity": "0.5" },
+    ]));
+    wait_until("it is noticed", || host.phase() == "FLAT_UNPROVEN");
+    let status = host.agent.ctl(&["emergency", "status"]).exits(3);
+    status.says(&["positions are there again", "0.5 of BTC-PERP at alpha"]);
+    wait_until("people are told", || {
+        host.agent.ctl(&["alerts", "list"]).text().contains("FLAT_UNPROVEN")
+    });
+    assert_eq!(host.venue.position("alpha", "BTC-PERP"), "0.5", "nothing is sold by itself");
+    host.close().ok().says(&["FLAT"]);
+    assert!(host.venue.is_flat());
+}
+
+#[test]
+fn a_hundred_at_once_are_one_emergency_and_one_halt() {
+    let mut host = host("30s", "");
+    host.agent.start();
+    let epochs: Vec<Value> = std::thread::scope(|scope| {
+        let each = |_| {
+            scope.spawn(|| {
+                let said = host.agent.ctl(&["emergency", "activate", "-o", "json"]).ok();
+                said.response()["emergency"]["epoch"].clone()
+            })
+        };
+        let threads: Vec<_> = (0..100).map(each).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(epochs.iter().all(|epoch| epoch == "1"), "{epochs:?}");
+    wait_until("it is halted", || host.venue.book()["halted"] == true);
+    assert_eq!((host.entries("emergency.activated"), host.entries("trading.halted")), (1, 1));
+    assert_eq!(host.entries("trading.halt"), 2, "asked for, and done");
+    let halts = host.venue.calls("Halt");
+    assert!(halts.iter().all(|call| call["epoch"] == 1), "{halts:?}");
+}
+
+/// Those at which nobody has asked to close yet.
+const BEFORE: [&str; 3] = ["emergency.halting", "emergency.halted", "emergency.cancelling"];
+/// Each point at which the agent is cut off while it is asked to close, and after.
+const POINTS: [&str; 8] = [
+    "emergency.close-filed",
+    "emergency.halting",
+    "emergency.halted",
+    "emergency.closing",
+    "emergency.sent",
+    "emergency.phase",
+    "emergency.flat",
+    "emergency.cancelling",
+];
+
+#[test]
+fn killed_at_any_step_it_is_halted_and_goes_on() {
+    for point in POINTS {
+        let mut host = host("30s", "");
+        host.agent.start_with_failpoint(point, 1);
+        host.agent.wait_ready();
+        let closing = !BEFORE.contains(&point);
+        // Whether it was answered before the end is all the same.
+        let asked: &[&str] = match closing {
+            false => &["emergency", "activate", "--timeout", "5s"],
+            true => &["emergency", "close-positions", "--yes", "--no-wait", "--timeout", "5s"],
+        };
+        let _ = host.agent.ctl(asked);
+        host.agent.wait_killed();
+        host.agent.start();
+        host.agent.ctl(&["status"]).exits(3).says(&["EMERGENCY 1 is in force"]);
+        if !closing {
+            wait_until("what it had begun goes on", || {
+                host.course()["venues"][0]["state"] == "VENUE_STATE_CANCELLED"
+            });
+            assert_eq!(host.venue.position("alpha", "BTC-PERP"), "3", "nobody has asked to close");
+            assert_eq!(host.venue.book()["halted"], true, "{point}");
+            continue;
+        }
+        wait_until_within(
+            Duration::from_secs(40),
+            &format!("{point}: it goes on by itself"),
+            || host.phase() == "FLAT",
+        );
+        host.assert_closed_once();
+        assert_eq!(host.venue.book()["epoch"], 1, "{point}");
+        assert_eq!(host.venue.book()["halted"], true, "{point}");
+    }
+}
+
+#[test]
+fn on_a_full_disk_positions_are_closed_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let venue = PaperVenue::start(folder.path(), book());
+    let mut agent = TestAgent::with_small_disk(8, |_| config(&venue, "30s", ""));
+    agent.start();
+    agent.ctl(&["schedule", "run", "storage.compact"]).ok();
+    let ballast = Ballast::fill(agent.disk().join("ballast"));
+    let no_room = || agent.ctl(&["oplog", "note", "is there room?"]).code == 7;
+    wait_until("the disk is full, and stays so", || (0..20).all(|_| no_room()));
+    let host = Host { agent, venue, _folder: folder };
+    host.close().ok().says(&["FLAT"]);
+    host.assert_closed_once();
+    ballast.release();
+    wait_until("it is written down", || {
+        let course = host.course();
+        course["phase"] == "COURSE_PHASE_FLAT" && course["notDurable"] == ""
+    });
+    host.agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
+}
+
+#[test]
+fn what_can_not_be_written_down_is_said_and_closed_once_over_a_crash() {
+    let mut host = host("30s", "");
+    let fault = host.agent.folder().join("no-record");
+    std::fs::write(&fault, "").unwrap();
+    host.agent.environment("GENESIS_FAULT", &format!("emergency.course:{}", fault.display()));
+    host.agent.start();
+    // What rests is closed by half when the agent is cut off, and nothing of it is on the disk but the flags.
+    host.venue.faults(json!([
+        { "venue": "beta", "call": "ClosePositions", "kind": "half", "times": 1 },
+        { "venue": "alpha", "call": "ClosePositions", "kind": "rest", "filled": "half", "until": "removed" },
+    ]));
+    host.agent.ctl(&["emergency", "close-positions", "--yes", "--no-wait"]).ok();
+    wait_until("orders were sent", || {
+        !host.sent("alpha").is_empty() && !host.sent("beta").is_empty()
+    });
+    host.agent.ctl(&["emergency", "status"]).exits(3).says(&["NOT DURABLE"]);
+    host.agent.kill();
+    host.venue.no_faults();
+    host.agent.start();
+    wait_until_within(Duration::from_secs(40), "it goes on by itself", || host.phase() == "FLAT");
+    host.assert_closed_once();
+    std::fs::remove_file(&fault).unwrap();
+    wait_until("it is written down", || host.course()["notDurable"] == "");
+    host.agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
+    wait_until("its flag is gone", || !host.agent.state().join("EMERGENCY-CLOSE").exists());
+}
+
+#[test]
+fn a_trading_system_that_falls_silent_is_halted_and_nothing_is_closed() {
+    let mut host = host("30s", "lease = \"2s\"\n");
+    host.agent.start();
+    let client = || {
+        let node = host.agent.node().parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let options = genesis_client::Options::default();
+            let client = genesis_client::Client::connect(&node, options).await.unwrap();
+            let request = genesis_client::v1::RenewTradingLeaseRequest::default();
+            client
+                .call(request, |c, r| async move { c.recovery().renew_trading_lease(r).await })
+                .await
+                .unwrap()
+        })
+    };
+    // Nobody has called yet: silence means nothing.
+    let watch = Watch::start();
+    wait_until("a while has passed", || watch.elapsed() > Duration::from_secs(3));
+    host.agent.ctl(&["emergency", "status"]).ok().says(&["nobody renews"]);
+    let answer = client();
+    assert_eq!((answer.lasts_seconds, answer.emergency), (2.0, false));
+    let renewed = Watch::start();
+    while renewed.elapsed() < Duration::from_secs(4) {
+        assert!(!client().emergency, "it is renewed");
+        let pause = Watch::start();
+        wait_until("a moment has passed", || pause.elapsed() > Duration::from_millis(500));
+    }
+    wait_until("it is halted", || host.venue.book()["halted"] == true);
+    let status = host.agent.ctl(&["emergency", "status"]).exits(3);
+    status.says(&["by system:lease", "was silent for", "trading is halted since"]);
+    assert_eq!(host.venue.position("alpha", "BTC-PERP"), "3", "nothing is closed");
+    assert!(client().emergency, "it hears of it when it is back");
+    // Its silence counts again, over the release and over a restart.
+    host.agent.ctl(&["emergency", "release", "--reason", "it is back"]).ok();
+    host.agent.kill();
+    host.agent.start();
+    wait_until("the next silence halts it too", || {
+        host.agent.ctl(&["emergency", "status"]).text().contains("EMERGENCY 2 is in force")
+    });
+}
+
+#[test]
+fn a_release_that_needs_two_people_gets_two_and_for_one_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut venue = PaperVenue::start(folder.path(), book());
+    let authority = Authority::new("prod");
+    let secured = authority.config("prod");
+    let mut agent = TestAgent::new(|_| {
+        format!("{secured}{}[recovery]\nrelease_approvals = \"2\"\n", config(&venue, "30s", ""))
+    });
+    agent.start();
+    let ivan = Laptop::new(&authority, Role::Admin, &[agent.grpc().to_string()]);
+    agent.ctl(&["emergency", "halt", "--reason", "prices are wrong"]).ok();
+    wait_until("orders are cancelled", || {
+        venue.book()["venues"]["alpha"]["open_orders"].as_array().is_some_and(|out| out.len() == 1)
+    });
+    let hash = |agent: &TestAgent| {
+        let plan = agent.ctl(&["emergency", "release", "--plan", "-o", "json"]).ok().response();
+        plan["plan"]["hash"].as_str().unwrap().to_owned()
+    };
+    let seen = || {
+        agent.ctl(&["emergency", "status", "-o", "json"]).json()[0]["response"]["course"]["venues"]
+            [1]["asOf"]
+            .clone()
+    };
+    wait_until("the venues were seen", || seen().is_string());
+    let release = ["emergency", "release", "--reason", "over"];
+    agent.ctl(&release).exits(4).says(&["APPROVAL_MISSING", "needs 2 identities"]);
+    let plan = hash(&agent);
+    let approve = ["emergency", "approve", "--reason", "over", "--plan-hash", &plan];
+    agent.ctl(&approve).ok().says(&["approved by unix:uid=0"]);
+    agent.ctl(&approve).exits(9).says(&["ALREADY_APPROVED"]);
+    agent.ctl(&release).exits(4).says(&["APPROVAL_MISSING"]);
+    // What was agreed to is not what would be done now: a position has become another.
+    venue.change_book(|book| book["venues"]["beta"]["positions"]["SOL-PERP"] = json!("7"));
+    wait_until("it is seen", || hash(&agent) != plan);
+    ivan.ctl(&release).exits(4).says(&["APPROVAL_MISSING", "it is", "now"]);
+    ivan.ctl(&["emergency", "release", "--reason", "over", "--plan-hash", &plan]).exits(9);
+    // The approval of the new plan outlives a crash.
+    agent.ctl(&["emergency", "approve", "--reason", "seven are fine"]).ok();
+    agent.kill();
+    agent.start();
+    let ivan = Laptop::new(&authority, Role::Admin, &[agent.grpc().to_string()]);
+    wait_until("the venues were seen again", || {
+        agent.ctl(&["emergency", "status"]).text().contains("approved by unix:uid=0")
+    });
+    ivan.ctl(&release).ok().says(&["emergency 1 is over"]);
+    wait_until("trading goes on", || venue.book()["resumed_epoch"] == 1);
+}
+
+#[test]
+fn without_a_trading_system_nothing_is_called_halted() {
+    let agent = TestAgent::started(|_| String::new());
+    agent.ctl(&["emergency", "close-positions", "--yes"]).exits(4).says(&["TRADING_UNCONFIGURED"]);
+    agent
+        .ctl(&["emergency", "status"])
+        .exits(3)
+        .says(&["EMERGENCY 1 is in force", "no trading system"]);
+    agent.ctl(&["emergency", "halt"]).exits(5).says(&["the agent has halted nothing"]);
+    let flag: PathBuf = agent.state().join("EMERGENCY");
+    assert!(flag.exists());
+}

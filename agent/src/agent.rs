@@ -20,7 +20,7 @@ use crate::operations::backup::{self, Backup};
 use crate::operations::baselines::{self, Baselines};
 use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
-use crate::operations::config_history::{ConfigComponent, ConfigHistory};
+use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::directory::Directory;
 use crate::operations::database::kill::Sessions;
 use crate::operations::database::remedies::{CancelQuery, ResetConnections};
@@ -41,7 +41,6 @@ use crate::own_log::LogFile;
 use crate::rooms::{Rooms, Surroundings, Usual};
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
-use crate::runs::rollback::Dispatcher;
 use crate::scheduler::Scheduler;
 use crate::server::agent_rpc::AgentView;
 use crate::server::caller::Rules;
@@ -55,10 +54,13 @@ use crate::state::State;
 use crate::trading::Trades;
 use genesis_storage::EmergencyRecord;
 
+mod components;
+mod limits;
 mod run;
 mod start;
 
-use start::{bind, history_first, identify, open_state, tell_systemd};
+use limits::room;
+use start::{bind, history_first, identify, take_state, tell_of_state, tell_systemd};
 
 /// What runs may take to reach a safe point when the agent stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -66,9 +68,6 @@ const DRAIN: Duration = Duration::from_secs(6);
 const CLOSE: Duration = Duration::from_secs(2);
 /// So many connections to the unix socket are held at a time.
 const LOCAL_CONNECTIONS: usize = 256;
-
-/// So many open files are kept for the agent's own: its database, logs, archive, and the work on them.
-const OWN_FILES: usize = 64;
 
 /// People hear of an emergency, and of its end, as soon as there is one.
 async fn ring_in_emergencies(mut emergency: watch::Receiver<Option<EmergencyRecord>>, bell: Bell) {
@@ -82,17 +81,6 @@ async fn swap_at_once(tls: Arc<Tls>, mut changes: watch::Receiver<u64>) {
     while changes.changed().await.is_ok() {
         tls.look_now();
     }
-}
-
-/// How many files the process may open.
-fn open_files() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-/// At most `wanted` connections, and at most this part of the files that the process may open beside its own.
-fn room(wanted: usize, part: usize) -> usize {
-    (open_files().saturating_sub(OWN_FILES) / part).clamp(1, wanted)
 }
 
 /// What an agent is started with.
@@ -147,7 +135,9 @@ impl Agent {
         let own_log = LogFile::open(&places.own_log())?;
         own_log.install(&config.agent.log_level);
         let clock = Arc::clone(&outside.clock);
-        let state = open_state(&places)?;
+        let now = clock.now();
+        let (state, turned, lost) = take_state(&places, now)?;
+        tell_of_state((&state, &places), (turned, lost), now).await?;
         let host = identify(&state, &outside).await?;
         let emergency =
             Emergency::open(state.clone(), Arc::clone(&clock), places.emergency_flag()).await?;
@@ -312,7 +302,17 @@ impl Agent {
             ],
             tls.clone(),
         ));
-        let dispatcher = Dispatcher::new(vec![Arc::new(ConfigComponent(Arc::clone(&history)))]);
+        let parts = components::Parts {
+            config: &history,
+            certificates: &certificates,
+            matrices: &matrices,
+            baselines: &baselines,
+            experiments: &experiments,
+            dependencies: &dependencies,
+            backup: &backup,
+            health: &health,
+        };
+        let dispatcher = components::dispatcher(&parts, (state.clone(), Arc::clone(&clock)));
         let _ = going_back.set(dispatcher.clone());
         let recovery = Recovery {
             dispatcher,

@@ -1,5 +1,5 @@
-//! Where rooms meet that don't know one another: what the care of databases asks of trades and backups, and baselines of
-//! breakers, health and databases. Part of the composition, as [`crate::agent`] is.
+//! Where rooms meet that don't know one another: what the care of databases asks of trades and backups, baselines of
+//! breakers, health and databases, and recovery of health. Part of the composition, as [`crate::agent`] is.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -16,8 +16,12 @@ use crate::operations::database::{Databases, Neighbours};
 use crate::operations::health::{Health, Latencies, life::Status};
 use crate::outside::Host;
 use crate::outside::probes::{Measured, Outcome};
-use crate::runs::rollback::Dispatcher;
+use crate::runs::rollback::{Dispatcher, Wish};
 use crate::trading::{Critical, Trades};
+
+mod after_rollback;
+
+pub use after_rollback::AfterRollback;
 
 /// Who asks.
 const ACTOR: &str = "system:database";
@@ -139,7 +143,7 @@ impl baselines::Neighbours for Surroundings {
         let Some(dispatcher) = self.dispatcher.get() else { return Vec::new() };
         let mut lines = Vec::new();
         for name in baselines::episodes::components(changes.iter().map(|it| &it.entry)) {
-            lines.push(match dispatcher.plan(name, "").await {
+            lines.push(match dispatcher.plan(&Wish::of(&name)).await {
                 Ok(plan) => format!(
                     "genesisctl rollback --component {name} --to {} ({}, of {})",
                     plan.target.id, plan.target.description, plan.target.at

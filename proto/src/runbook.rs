@@ -47,6 +47,7 @@ pages! {
     "logs"
     "matrices"
     "memory-leak"
+    "rollback"
     "secrets"
     "service-down"
     "storm"

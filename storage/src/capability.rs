@@ -20,6 +20,7 @@ use crate::tables::dependencies::{
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::emergency_course::{Courses, CoursesWriting};
 use crate::tables::experiments::{Experiments, ExperimentsWriting};
+use crate::tables::gaps::{Gaps, GapsWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
 use crate::tables::holds::{Holds, HoldsWriting};
 use crate::tables::identity::{Identities, IdentitiesWriting};
@@ -29,6 +30,7 @@ use crate::tables::matrices::{Matrices, MatricesWriting};
 use crate::tables::oplog::Oplog;
 use crate::tables::parameters::{Parameters, ParametersWriting};
 use crate::tables::requests::{Requests, RequestsBookkeeping};
+use crate::tables::rollbacks::{Rollbacks, RollbacksWriting};
 use crate::tables::runs::{Runs, RunsBookkeeping, RunsWriting};
 use crate::tables::segments::{Segments, SegmentsWriting};
 use crate::tables::series::Series;
@@ -135,6 +137,16 @@ impl<'t> Reading<'t> {
     /// What people were called about.
     pub fn incidents(&self) -> Incidents<'t> {
         Incidents::new(self.source)
+    }
+
+    /// What this file does not know.
+    pub fn gaps(&self) -> Gaps<'t> {
+        Gaps::new(self.source)
+    }
+
+    /// Rollbacks.
+    pub fn rollbacks(&self) -> Rollbacks<'t> {
+        Rollbacks::new(self.source)
     }
 
     /// Tallies by day.
@@ -289,6 +301,16 @@ impl<'t> Writing<'t> {
     /// What people were called about.
     pub fn incidents(&self) -> IncidentsWriting<'t> {
         IncidentsWriting::new(self.sink)
+    }
+
+    /// What this file does not know.
+    pub fn gaps(&self) -> GapsWriting<'t> {
+        GapsWriting::new(self.sink)
+    }
+
+    /// Rollbacks.
+    pub fn rollbacks(&self) -> RollbacksWriting<'t> {
+        RollbacksWriting::new(self.sink)
     }
 
     /// Tallies by day.

@@ -91,7 +91,7 @@ fn fill(reading: &ReadTransaction, path: &Path, cache_bytes: usize) -> Result<u6
 }
 
 /// How many entries its oplog has, if each follows the one before.
-fn proven(reading: &ReadTransaction, path: &Path) -> Result<u64, StorageError> {
+pub(crate) fn proven(reading: &ReadTransaction, path: &Path) -> Result<u64, StorageError> {
     let never = AtomicBool::new(false);
     let verification = Reading::new(reading, &never).oplog().verify(None)?;
     match verification.findings.first() {

@@ -12,6 +12,7 @@
 mod advisories;
 mod backend;
 mod capability;
+mod carry;
 mod chain;
 mod copy;
 mod engine;
@@ -33,6 +34,7 @@ mod view;
 
 pub use advisories::{Advisories, AdvisoriesReading, AdvisoriesWriting};
 pub use capability::{Bookkeeping, Reading, Writing};
+pub use carry::{BACK, Carried, FORWARD, carry_forward};
 pub use chain::{ChainFinding, Head, MAX_FINDINGS, Verification, verify_lines};
 pub use copy::Copied;
 pub use error::{OpenError, StorageError};
@@ -54,6 +56,7 @@ pub use tables::backups::{
 };
 pub use tables::baselines::{
     BaselineRecord, Baselines, BaselinesWriting, EpisodeRecord, KEPT_BASELINES, ReferenceRecord,
+    WHOLE_BASELINES,
 };
 pub use tables::breakers::{
     BreakerRecord, BreakerState, Breakers, BreakersBookkeeping, BreakersWriting, UsualRecord,
@@ -79,6 +82,7 @@ pub use tables::emergency_course::{
 pub use tables::experiments::{
     ConclusionRecord, ExperimentRecord, Experiments, ExperimentsWriting, RulesRecord, TrialRecord,
 };
+pub use tables::gaps::{GapRecord, Gaps, GapsWriting};
 pub use tables::health::{
     AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, Denial, Health,
     HealthBookkeeping, HealthWriting, IssueRecord, IssueState, Trigger,
@@ -94,6 +98,9 @@ pub use tables::matrices::{
 pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
 pub use tables::parameters::{KEPT_VERSIONS, ParameterRecord, Parameters, ParametersWriting};
 pub use tables::requests::{RequestRecord, Requests, RequestsBookkeeping};
+pub use tables::rollbacks::{
+    KEPT_ROLLBACKS, RollbackOutcome, RollbackRecord, Rollbacks, RollbacksWriting,
+};
 pub use tables::runs::{
     ReconciliationRecord, RunRecord, RunState, Runs, RunsBookkeeping, RunsWriting, StepRecord,
     StepState, Verdict,

@@ -43,6 +43,13 @@ macro_rules! tables {
                 TableDefinition::new($text);
         )*
 
+        /// What the tables are called here.
+        #[cfg(test)]
+        #[allow(dead_code)] // Of one file only.
+        pub(crate) fn table_names() -> Vec<&'static str> {
+            vec![$(stringify!($name)),*]
+        }
+
         /// Creates the tables that are not there yet.
         pub(crate) fn create_tables(transaction: &WriteTransaction) -> Result<(), TableError> {
             $(drop(transaction.open_table($name)?);)*
@@ -122,6 +129,7 @@ tables! {
     VULNERABILITY_CLOCKS: (Name, Name) => Bytes = "vulnerability_clocks"; "Project and finding to `VulnerabilityClockRecord`."
     IGNORED_FINDINGS: (Name, Name) => Bytes = "ignored_findings"; "Project and finding to `IgnoredFindingRecord`."
     INCIDENTS: Name => Bytes = "incidents"; "Incident id (ULID) to `IncidentRecord`."
+    ROLLBACKS: Name => Bytes = "rollbacks"; "Rollback id (ULID) to `RollbackRecord`."
     TALLIES: (u32, Name) => u64 = "tallies"; "Days since 1970 and what was counted to how often."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
     BASELINES: (Name, u32) => Bytes = "baselines"; "Operation and generation to `BaselineRecord`."
@@ -246,6 +254,8 @@ pub(crate) const SCHEMA_ROW: &str = "schema_version";
 pub(crate) const IDENTITY_ROW: &str = "identity";
 /// Row of `META`: the newest oplog entry's sequence and hash, apart from the entry itself.
 pub(crate) const HEAD_ROW: &str = "oplog_head";
+/// Row of `META`: the `GapRecord`.
+pub(crate) const GAP_ROW: &str = "gap";
 /// Row of `META`: the `EmergencyRecord`.
 pub(crate) const EMERGENCY_ROW: &str = "emergency";
 /// Row of `META`: the `CourseRecord` of the latest emergency.

@@ -381,8 +381,12 @@ fn a_bad_file_does_not_replace_the_configuration_in_force() {
 
 #[test]
 fn the_configuration_goes_back_to_where_it_was_and_forth_again() {
-    let agent = plain();
+    let agent = TestAgent::started(|log| {
+        let good = source("trading", &log.join("t.log"), "1MB");
+        format!("{good}[recovery]\nknown_good_after = \"0s\"\n")
+    });
     let good = source("trading", &agent.log("t.log"), "1MB");
+    let good = format!("{good}[recovery]\nknown_good_after = \"0s\"\n");
     let show = |agent: &TestAgent| agent.ctl(&["config", "show"]).ok().text();
     let holds = |agent: &TestAgent, text: &str| show(agent).contains(text);
     agent.configure(&good.replace("1MB", "2MB"));
@@ -396,11 +400,11 @@ fn the_configuration_goes_back_to_where_it_was_and_forth_again() {
     assert_eq!(std::fs::read_to_string(agent.config()).unwrap(), file, "a plan changes nothing");
     let stale = ["rollback", "--component", "config", "--plan-hash", "0000000000000000", "--yes"];
     agent.ctl(&stale).exits(9).says(&["PLAN_CHANGED"]);
-    agent.ctl(&["rollback", "--component", "config", "--plan-hash", &hash, "--yes"]).ok();
+    agent.ctl(&["rollback", "--component", "config", "--plan-hash", &hash, "--yes"]).exits(5);
     assert!(holds(&agent, "1MB"), "{}", show(&agent));
     assert!(std::fs::read_to_string(agent.config()).unwrap().contains("1MB"), "the file, too");
     // And forth again: the state before a rollback is a point itself.
-    agent.ctl(&["rollback", "--component", "config", "--yes"]).ok();
+    agent.ctl(&["rollback", "--component", "config", "--to", "2", "--yes"]).exits(5);
     assert!(holds(&agent, "2MB"), "{}", show(&agent));
     agent.ctl(&["rollback", "--component", "nope", "--yes"]).exits(1).says(&["config"]);
     agent.ctl(&["oplog", "list", "--action", "rollback"]).ok().says(&["config"]);

@@ -239,7 +239,7 @@ fn a_doubled_latency_opens_the_breaker_and_calls_people_once_with_what_changed()
             format!("{{ command = [\"/usr/bin/touch\", {acted:?}], timeout = \"5s\" }}"),
         );
         format!(
-            "[alerts]\ngroup = \"0s\"\nhigh = [\"hook\"]\n{}{database}{}",
+            "[recovery]\nknown_good_after = \"0s\"\n[alerts]\ngroup = \"0s\"\nhigh = [\"hook\"]\n{}{database}{}",
             channel("hook", "webhook", &lines),
             config("", [&check])
         )

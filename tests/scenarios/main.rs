@@ -92,5 +92,6 @@ mod overload;
 mod paper;
 mod plans;
 mod request_ids;
+mod rollback;
 mod runs;
 mod server;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{Identity, Intent, Options, Store};
+use genesis_storage::{GapRecord, Identity, Intent, Options, Store};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -11,6 +11,7 @@ use crate::config::{Config, Places};
 use crate::error::{Error, Result};
 use crate::operations::Operations;
 use crate::operations::backup;
+use crate::operations::backup::turnover::{self, Turned};
 use crate::operations::baselines;
 use crate::operations::baselines::job::RecalculationTable;
 use crate::operations::certificates::job::RenewTable;
@@ -34,7 +35,7 @@ pub(super) fn process() -> String {
     format!("pid {}", std::process::id())
 }
 
-pub(super) fn open_state(places: &Places) -> Result<State> {
+fn open_state(places: &Places) -> Result<State> {
     let (newest, follow) = watch::channel(0);
     let on_oplog = Box::new(move |sequence: u64| {
         // Two writers may report in the other order.
@@ -63,6 +64,41 @@ pub(super) async fn bind(places: &Places, config: &Config) -> Result<Listeners> 
         https: config.listen.https,
     })
     .await
+}
+
+/// Opens the state; an earlier one takes its place first, where that is wanted. Also what came of that, and whether the
+/// file was lost: there was an agent here before.
+pub(super) fn take_state(places: &Places, now: Timestamp) -> Result<(State, Option<Turned>, bool)> {
+    let turned = turnover::at_start(&places.state, &places.database(), now)?;
+    let files = [places.observations(), places.trades(), places.series(), places.emergency_flag()];
+    let lost = !places.database().exists() && files.iter().any(|file| file.exists());
+    Ok((open_state(places)?, turned, lost))
+}
+
+/// Writes down what became of the state before it was opened.
+pub(super) async fn tell_of_state(
+    (state, places): (&State, &Places),
+    (turned, lost): (Option<Turned>, bool),
+    now: Timestamp,
+) -> Result<()> {
+    if let Some(turned) = turned {
+        turnover::settle(state, &places.state, turned, now).await?;
+    }
+    if lost {
+        let detail = format!(
+            "{} was gone when the agent started, so that nothing of before {now:.0} is known; `genesisctl backup restore` \
+             brings a backup of it back beside it",
+            places.database().display()
+        );
+        tracing::error!("{detail}");
+        let gap = GapRecord { at: now, lost: true, detail: detail.clone() };
+        let intent = Intent::new(now, "system:agent", "state.lost")
+            .target(places.database().display().to_string())
+            .outcome("STATE_LOST")
+            .detail(detail);
+        state.write(intent, move |writing| Ok(writing.gaps().put(&gap)?)).await?;
+    }
+    Ok(())
 }
 
 /// The host's identity, made at first start; a changed name is recorded.
@@ -120,7 +156,7 @@ pub(super) async fn history_first(
         database,
         backup,
         certificates: _,
-        recovery: _,
+        recovery,
         storage: _,
         config,
         vitals: _,
@@ -154,7 +190,7 @@ pub(super) async fn history_first(
     let actions = health::run_kinds().into_iter();
     tables.extend(actions.map(|(kind, _)| Arc::new(RemediationTable(kind)) as Arc<dyn Reconcile>));
     runs.reconcile(&tables).await?;
-    Ok(())
+    recovery.dispatcher.settle().await
 }
 
 /// Tells systemd that the checks go round, where it wants to know, and how soon it wants to know again.

@@ -1,37 +1,36 @@
 //! The configuration in force, its generations, reload, and the way back to an earlier one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use genesis_storage::{ConfigGeneration, Intent};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::config_changes::changed_lines;
 use crate::config::{self, Config, Follower, Places};
-use crate::error::{Error, Result, Unmet};
-use crate::outside::{Outside, files};
+use crate::error::{Error, Result};
+use crate::outside::Outside;
 use crate::plan::{Plan, PlanStep};
-use crate::runs::rollback::{Point, Rollback};
+use crate::runs::rollback::Point;
 use crate::server::tls::Tls;
 use crate::state::State;
 
 /// The configuration's past and present.
 pub struct ConfigHistory {
-    state: State,
+    pub(super) state: State,
     outside: Outside,
-    places: Places,
+    pub(super) places: Places,
     /// The file that a reload reads; `None`: the agent runs on its defaults.
-    path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
     /// What was loaded at start: changes that wait for a restart are told against it.
     booted: Config,
     current: ArcSwap<Config>,
     loaded_at: ArcSwap<Timestamp>,
     followers: Vec<Arc<dyn Follower>>,
     tls: Option<Arc<Tls>>,
-    alone: tokio::sync::Mutex<()>,
+    pub(super) alone: tokio::sync::Mutex<()>,
 }
 
 /// What a reload came to.
@@ -167,7 +166,7 @@ impl ConfigHistory {
         self.reload_alone(actor, reason).await
     }
 
-    async fn reload_alone(&self, actor: &str, reason: &str) -> Result<Reloaded> {
+    pub(super) async fn reload_alone(&self, actor: &str, reason: &str) -> Result<Reloaded> {
         let path = self.path.clone().or_else(|| config::find_file(None));
         let new = Config::load(path.as_deref(), &self.places)?;
         // The configuration is good: what it names is read again too, and refused by itself.
@@ -223,7 +222,7 @@ impl ConfigHistory {
         })
     }
 
-    fn generation_of(&self, point: &Point) -> Result<ConfigGeneration> {
+    pub(super) fn generation_of(&self, point: &Point) -> Result<ConfigGeneration> {
         let number: u64 = point.id.parse().unwrap_or(0);
         self.state.read(|reading| Ok(reading.configs().get(number)?))?.ok_or_else(|| {
             Error::not_found(
@@ -234,164 +233,10 @@ impl ConfigHistory {
     }
 }
 
-fn shown(source: &str) -> &str {
+pub(super) fn shown(source: &str) -> &str {
     if source.is_empty() { "built-in defaults" } else { source }
 }
 
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text))
-}
-
-/// A unified diff's body, by the longest common subsequence; configuration files are small.
-fn unified(old: &str, new: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    // Bounded: beyond this the whole text is shown as replaced.
-    if old.len() * new.len() > 4_000_000 {
-        let removed = old.iter().map(|line| format!("-{line}\n"));
-        return removed.chain(new.iter().map(|line| format!("+{line}\n"))).collect();
-    }
-    let mut common = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
-    for (row, before) in old.iter().enumerate().rev() {
-        for (column, after) in new.iter().enumerate().rev() {
-            common[row][column] = if before == after {
-                common[row + 1][column + 1] + 1
-            } else {
-                common[row + 1][column].max(common[row][column + 1])
-            };
-        }
-    }
-    let (mut row, mut column, mut text) = (0, 0, String::new());
-    while row < old.len() || column < new.len() {
-        if row < old.len() && column < new.len() && old[row] == new[column] {
-            text.push_str(&format!(" {}\n", old[row]));
-            (row, column) = (row + 1, column + 1);
-        } else if column == new.len()
-            || (row < old.len() && common[row + 1][column] >= common[row][column + 1])
-        {
-            text.push_str(&format!("-{}\n", old[row]));
-            row += 1;
-        } else {
-            text.push_str(&format!("+{}\n", new[column]));
-            column += 1;
-        }
-    }
-    text
-}
-
-/// The configuration as a component that can be rolled back.
-pub struct ConfigComponent(pub Arc<ConfigHistory>);
-
-fn point(generation: &ConfigGeneration) -> Point {
-    Point {
-        id: generation.generation.to_string(),
-        at: generation.at,
-        description: format!("{} loaded by {}", shown(&generation.source), generation.actor),
-        digest: generation.sha256.clone(),
-        // Only a text that passed every check becomes a generation.
-        good: true,
-    }
-}
-
-#[async_trait]
-impl Rollback for ConfigComponent {
-    fn component(&self) -> &'static str {
-        "config"
-    }
-
-    async fn points(&self) -> Result<Vec<Point>> {
-        self.0.state.read(|reading| Ok(reading.configs().list(100)?.iter().map(point).collect()))
-    }
-
-    async fn current(&self) -> Result<Option<Point>> {
-        self.0.state.read(|reading| Ok(reading.configs().current()?.as_ref().map(point)))
-    }
-
-    async fn diff(&self, from: &Point, to: &Point) -> Result<String> {
-        Ok(unified(&self.0.generation_of(from)?.text, &self.0.generation_of(to)?.text))
-    }
-
-    async fn plan(&self, _: &Point, to: &Point) -> Result<Vec<PlanStep>> {
-        let wanted = self.0.generation_of(to)?;
-        let refuse = |code, subject: &str, message: String| {
-            let unmet = Unmet { code, subject: subject.to_owned(), message: message.clone() };
-            Err(Error::refused(code, message, vec![unmet]))
-        };
-        let Some(path) = &self.0.path else {
-            let message =
-                "the agent runs without a configuration file, so there is none to take back"
-                    .to_owned();
-            return refuse("CONFIG_HAS_NO_FILE", "config", message);
-        };
-        if !files::may_change(path.parent().unwrap_or(Path::new("/"))) {
-            let message = format!(
-                "the agent may not write to the folder of {}; put the text there by hand",
-                path.display()
-            );
-            return refuse("CONFIG_NOT_WRITABLE", &path.display().to_string(), message);
-        }
-        let checked = Config::parse(&wanted.text, &wanted.source, &self.0.places);
-        if let Some(problem) = checked.problems.first() {
-            let message = format!(
-                "generation {} is no valid configuration for this version: {problem}",
-                to.id
-            );
-            return refuse("CONFIG_INVALID", &problem.key, message);
-        }
-        let target = path.display().to_string();
-        Ok(vec![
-            PlanStep {
-                action: "write-file".into(),
-                target: target.clone(),
-                reason: format!("the text of generation {}", to.id),
-            },
-            PlanStep {
-                action: "reload".into(),
-                target,
-                reason: "applies what can change without a restart".into(),
-            },
-        ])
-    }
-
-    async fn apply(&self, to: &Point, intent: Intent) -> Result<()> {
-        let _alone = self.0.alone.lock().await;
-        let wanted = self.0.generation_of(to)?;
-        let Some(path) = self.0.path.clone() else {
-            return Err(Error::internal("CONFIG_HAS_NO_FILE", "there is no configuration file"));
-        };
-        let (actor, reason) = (intent.actor.clone(), format!("rollback to generation {}", to.id));
-        self.0.state.note(intent.outcome("intent")).await?;
-        let written =
-            tokio::task::spawn_blocking(move || files::replace(&path, wanted.text.as_bytes()))
-                .await;
-        written.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
-            Error::unavailable("CONFIG_NOT_WRITABLE", "the configuration file can't be written")
-                .caused_by(error)
-        })?;
-        self.0.reload_alone(&actor, &reason).await.map(drop)
-    }
-
-    async fn verify(&self, to: &Point) -> Result<String> {
-        let Some(path) = &self.0.path else { return Ok("no file".into()) };
-        let text = config::read_text(path)?;
-        if digest(&text) != to.digest || digest(&self.0.current().text) != to.digest {
-            let message = format!(
-                "{} is not the text of generation {} after the rollback",
-                path.display(),
-                to.id
-            );
-            return Err(Error::internal("ROLLBACK_NOT_PROVEN", message));
-        }
-        Ok(format!("{} and the running configuration have sha256 {}", path.display(), to.digest))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn diff_shows_what_changes_and_what_stays() {
-        assert_eq!(unified("a\nb\nc", "a\nx\nc\nd"), " a\n-b\n+x\n c\n+d\n");
-        assert_eq!(unified("", "a"), "+a\n");
-    }
 }

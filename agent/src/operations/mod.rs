@@ -9,6 +9,7 @@ pub mod baselines;
 pub mod breaker;
 pub mod certificates;
 mod config_changes;
+pub mod config_component;
 pub mod config_history;
 pub mod database;
 pub mod dependencies;

@@ -1,50 +1,93 @@
 //! `rollback`: back to a point where it was known to be good.
 
 use clap::{Args, Subcommand};
-use genesis_client::v1::{ListComponentsRequest, RollbackPoint, RollbackRequest};
+use genesis_client::Client;
+use genesis_client::v1::{
+    Component, ComponentHealth, ListComponentsRequest, ListComponentsResponse,
+    PlanRollbackResponse, PointStanding, RollbackPoint, RollbackRequest, RollbackResponse,
+};
 
-use crate::confirm::consent;
+use crate::confirm::{consent, name_needed, reason, typed};
 use crate::connect::Session;
-use crate::exit::{Exit, Halt};
+use crate::exit::{Exit, Halt, Stop};
 use crate::format;
 use crate::plan;
 use crate::render::{Answer, Cell, View};
 
 pub(super) const SERVICE: &str = "genesis.v1.RecoveryService";
 
-const COLUMNS: &[&str] = &["COMPONENT", "POINT", "CURRENT", "AT", "DESCRIPTION"];
+const COMPONENTS: &[&str] = &["COMPONENT", "HEALTH", "CURRENT", "CHANGED", "BY", "POINTS", "WHY"];
+const POINTS: &[&str] =
+    &["COMPONENT", "POINT", "CURRENT", "KNOWN", "AT", "BY", "DESCRIPTION", "WHY"];
 
 const EXAMPLES: &str = "\
-The state before is kept as a point of its own, so that a rollback can be undone.
+Without --to it goes to the last point that is known to be good and differs from what is in force: one that was in force
+for [recovery] known_good_after and that nobody went back from. The state before is kept as a point of its own, so that a
+rollback can be undone. Afterwards a deep health check runs and an incident opens; exits 3 where the check found something
+wrong, 5 where that is unknown or the rollback still goes on.
+
+A database is restored beside what runs, never over it: that, and a rollback of the agent's own state, want the role of an
+admin, --reason, and --confirm with the name. A database wants --to and --into as well.
 
 Examples:
   genesisctl rollback components
   genesisctl rollback --component config --plan
   genesisctl rollback --component config --plan-hash 3f2a... --reason 'reload broke retention'
-  genesisctl rollback --component config --to 7";
+  genesisctl rollback --component certificate:api --to 7
+  genesisctl rollback --component database:orders --to 01J8ZV --into /srv/restore/orders --confirm orders --reason drill";
 
 const COMPONENTS_EXAMPLES: &str = "\
+HEALTH is what the component's own domain knows: UNKNOWN where nothing tells it.
+
+Examples:
+  genesisctl rollback components
+  genesisctl rollback components certificate";
+
+const POINTS_EXAMPLES: &str = "\
+KNOWN says whether a point was good: GOOD is what a rollback goes to by default, BAD was rolled back from or can't be used,
+UNKNOWN was not in force for long enough.
+
 Example:
-  genesisctl rollback components";
+  genesisctl rollback points --component parameter:mm.threshold";
 
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// What to take back, such as config.
+    /// What to take back, such as config or certificate:api.
     #[arg(long, value_name = "NAME", required = true)]
     component: Option<String>,
-    /// The point to go back to; without it, the last one that differs from the current.
+    /// The point to go back to; without it, the last one known to be good that differs from the current.
     #[arg(long, value_name = "POINT", default_value = "", hide_default_value = true)]
     to: String,
+    /// Where a database is restored to: an absolute path on the agent's host where nothing is yet.
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    into: String,
+    /// The name of the database, or "state", typed by whoever is sure.
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List what can be rolled back, with its points.
+    /// List what can be rolled back: how each does, where it is, when it was changed last.
     #[command(after_help = COMPONENTS_EXAMPLES)]
-    Components,
+    Components {
+        /// Only this component, or those of this family, such as certificate.
+        #[arg(value_name = "NAME", default_value = "", hide_default_value = true)]
+        name: String,
+    },
+    /// List the points that a component can go back to, newest first.
+    #[command(after_help = POINTS_EXAMPLES)]
+    Points {
+        /// The component, such as config or certificate:api.
+        #[arg(long, value_name = "NAME")]
+        component: String,
+        /// At most so many.
+        #[arg(long, value_name = "COUNT", default_value_t = 50)]
+        limit: u32,
+    },
 }
 
 impl Arguments {
@@ -55,53 +98,94 @@ impl Arguments {
 }
 
 pub(super) async fn dispatch(arguments: &Arguments, session: &Session<'_>) -> Result<Exit, Halt> {
+    let bare = arguments.to.is_empty() && arguments.into.is_empty() && arguments.confirm.is_none();
     match (&arguments.verb, &arguments.component) {
-        (Some(Verb::Components), None) if arguments.to.is_empty() => components(session).await,
+        (Some(Verb::Components { name }), None) if bare => components(session, name).await,
+        (Some(Verb::Points { component, limit }), None) if bare => {
+            points(session, component, *limit).await
+        }
         (None, Some(component)) => {
             let request = RollbackRequest {
                 component: component.clone(),
                 to: arguments.to.clone(),
                 plan_hash: session.plan_hash(),
+                into: arguments.into.clone(),
+                confirm: arguments.confirm.clone().unwrap_or_default(),
             };
             match session.global.plan {
                 true => plan(session, &request).await,
-                false => rollback(session, &request).await,
+                false => rollback(session, &request, arguments.confirm.as_deref()).await,
             }
         }
         _ => Err(Halt::Usage(
-            "`rollback components` lists, `rollback --component NAME` rolls back: use one of them"
+            "`rollback components` and `rollback points` list, `rollback --component NAME` rolls back: use one of them"
                 .into(),
         )),
     }
 }
 
-async fn components(session: &Session<'_>) -> Result<Exit, Halt> {
+async fn list(
+    client: &Client,
+    component: &str,
+    limit: u32,
+) -> Result<ListComponentsResponse, genesis_client::Error> {
+    let request = ListComponentsRequest { component: component.to_owned(), limit };
+    client.call(request, |c, r| async move { c.recovery().list_components(r).await }).await
+}
+
+fn health(health: ComponentHealth) -> &'static str {
+    match health {
+        ComponentHealth::Good => "GOOD",
+        ComponentHealth::Bad => "BAD",
+        ComponentHealth::Unknown | ComponentHealth::Unspecified => "UNKNOWN",
+    }
+}
+
+fn row(one: &Component) -> Vec<Cell> {
+    let current = one.current.as_ref().map_or(format::NONE, |it| it.id.as_str());
+    vec![
+        Cell::from(one.name.as_str()),
+        Cell::from(health(one.health())),
+        Cell::from(current),
+        Cell::from(format::time(one.changed_at.as_ref())),
+        Cell::from(format::or_none(&one.changed_by)),
+        Cell::from(one.points_total.to_string()),
+        Cell::from(one.why.as_str()),
+    ]
+}
+
+/// The last rollback of a component, where it was one that people should know of.
+fn last(one: &Component) -> Option<String> {
+    let last = one.last_rollback.as_ref()?;
+    let at = format::time(last.at.as_ref());
+    let ended = match last.outcome.as_str() {
+        "begun" => "it goes on".to_owned(),
+        outcome => format!("{outcome}: {}", format::or_none(&last.detail)),
+    };
+    Some(format!(
+        "{}: rolled back from {} to {} at {at} by {}: {ended}",
+        one.name, last.from, last.to, last.by
+    ))
+}
+
+async fn components(session: &Session<'_>, name: &str) -> Result<Exit, Halt> {
     session
-        .each_in(COLUMNS, |client| async move {
-            let list = client
-                .call(ListComponentsRequest {}, |c, r| async move {
-                    c.recovery().list_components(r).await
-                })
-                .await?;
-            let json = session.json("ListComponentsResponse", &list)?;
-            let mut rows = Vec::new();
-            for component in &list.components {
-                if component.points.is_empty() {
-                    rows.push(vec![Cell::from(component.name.as_str()), Cell::from(format::NONE)]);
-                }
-                rows.extend(component.points.iter().map(|point| {
-                    vec![
-                        Cell::from(component.name.as_str()),
-                        Cell::from(point.id.as_str()),
-                        Cell::from(if point.current { "current" } else { "" }),
-                        Cell::from(format::time(point.at.as_ref())),
-                        Cell::from(point.description.as_str()),
-                    ]
-                }));
+        .each_in(COMPONENTS, |client| async move {
+            let found = list(&client, name, 0).await?;
+            let json = session.json("ListComponentsResponse", &found)?;
+            let mut tail: Vec<String> = match found.components.as_slice() {
+                [one] => last(one).into_iter().collect(),
+                _ => Vec::new(),
+            };
+            if found.more {
+                tail.push(
+                    "there are more: name a family, such as `rollback components parameter`".into(),
+                );
             }
             let view = View {
-                columns: COLUMNS,
-                rows,
+                columns: COMPONENTS,
+                rows: found.components.iter().map(row).collect(),
+                tail,
                 empty: "nothing can be rolled back yet",
                 ..View::default()
             };
@@ -110,17 +194,72 @@ async fn components(session: &Session<'_>) -> Result<Exit, Halt> {
         .await
 }
 
+fn standing(point: &RollbackPoint) -> &'static str {
+    match point.standing() {
+        PointStanding::Good => "GOOD",
+        PointStanding::Bad => "BAD",
+        PointStanding::Unknown => "UNKNOWN",
+        PointStanding::Unspecified => format::NONE,
+    }
+}
+
+async fn points(session: &Session<'_>, component: &str, limit: u32) -> Result<Exit, Halt> {
+    session
+        .each_in(POINTS, |client| async move {
+            let found = list(&client, component, limit).await?;
+            let json = session.json("ListComponentsResponse", &found)?;
+            let mut rows = Vec::new();
+            for one in &found.components {
+                rows.extend(one.points.iter().map(|point| {
+                    vec![
+                        Cell::from(one.name.as_str()),
+                        Cell::from(point.id.as_str()),
+                        Cell::from(if point.current { "current" } else { "" }),
+                        Cell::from(standing(point)),
+                        Cell::from(format::time(point.at.as_ref())),
+                        Cell::from(format::or_none(&point.by)),
+                        Cell::from(point.description.as_str()),
+                        Cell::from(point.why.as_str()),
+                    ]
+                }));
+            }
+            let view = View {
+                columns: POINTS,
+                rows,
+                tail: found.components.iter().filter_map(last).collect(),
+                empty: "there is no point to go back to yet",
+                ..View::default()
+            };
+            Ok(Answer::new(json, view))
+        })
+        .await
+}
+
+async fn planned(
+    client: &Client,
+    request: &RollbackRequest,
+) -> Result<PlanRollbackResponse, genesis_client::Error> {
+    let unsent = RollbackRequest { plan_hash: String::new(), ..request.clone() };
+    client.call(unsent, |c, r| async move { c.recovery().plan_rollback(r).await }).await
+}
+
 async fn plan(session: &Session<'_>, request: &RollbackRequest) -> Result<Exit, Halt> {
     let component = &request.component;
     session
         .each_in(plan::COLUMNS, |client| async move {
-            let response = client
-                .call(request.clone(), |c, r| async move { c.recovery().plan_rollback(r).await })
-                .await?;
+            let response = planned(&client, request).await?;
             let json = session.json("PlanRollbackResponse", &response)?;
             let mut view = plan::view(response.plan.as_ref());
             if let Some(target) = &response.target {
-                view.lead.insert(0, format!("{component} would go back to {}", point(target)));
+                let known = match target.standing() {
+                    PointStanding::Unspecified => String::new(),
+                    _ => format!("; {}: {}", standing(target), target.why),
+                };
+                let line = format!("{component} would go back to {}{known}", point(target));
+                view.lead.insert(0, line);
+            }
+            if !response.typed_name.is_empty() {
+                view.lead.push(format!("to be typed: --confirm {}", response.typed_name));
             }
             view.text = response.diff;
             Ok(Answer::new(json, view))
@@ -136,27 +275,91 @@ fn point(point: &RollbackPoint) -> String {
     }
 }
 
-async fn rollback(session: &Session<'_>, request: &RollbackRequest) -> Result<Exit, Halt> {
+/// The name that is typed for a component, where one is.
+fn name_of(component: &str) -> Option<&str> {
+    match component.split_once(':') {
+        Some(("database", name)) => Some(name),
+        _ => (component == "state").then_some(component),
+    }
+}
+
+async fn rollback(
+    session: &Session<'_>,
+    request: &RollbackRequest,
+    confirm: Option<&str>,
+) -> Result<Exit, Halt> {
     let component = &request.component;
+    let name = name_of(component);
+    if name.is_some() {
+        session.one_node("rollback")?;
+        reason(session, "rollback", "why is it rolled back?")?;
+        name_needed(session, confirm, "rollback", "with the name")?;
+    }
     let what = format!("roll {component} back");
     consent(session, SERVICE, "Rollback", &what)?;
     session
         .each(|client| async move {
+            let mut request = request.clone();
+            if let (Some(name), None) = (name, confirm) {
+                agreed(session, &client, &mut request, name).await?;
+            }
             let response = client
                 .call(request.clone(), |c, r| async move { c.recovery().rollback(r).await })
                 .await?;
             let json = session.json("RollbackResponse", &response)?;
-            let shown = |at: Option<&RollbackPoint>| at.map_or_else(|| format::NONE.into(), point);
-            let mut view =
-                View::line(format!("{component} is back at {}", shown(response.to.as_ref())));
-            view.lead.push(format!("verified: {}", format::or_none(&response.verified)));
-            if let Some(from) = &response.from {
-                view.lead.push(format!(
-                    "undo with `genesisctl rollback --component {component} --to {}`",
-                    from.id
-                ));
-            }
-            Ok(Answer::new(json, view))
+            let exit = exit(&response);
+            Ok(Answer::new(json, told(component, &response)).exit(exit))
         })
         .await
+}
+
+/// Shows the plan and has the name typed; the request then holds what was agreed to.
+async fn agreed(
+    session: &Session<'_>,
+    client: &Client,
+    request: &mut RollbackRequest,
+    name: &str,
+) -> Result<(), Stop> {
+    let found = planned(client, request).await?;
+    session.warn(&format!("This rolls {} back.", request.component));
+    request.plan_hash = typed(session, found.plan.as_ref(), name, "nothing was rolled back")?;
+    name.clone_into(&mut request.confirm);
+    Ok(())
+}
+
+/// What the deep check showed decides; what still goes on is not known.
+fn exit(response: &RollbackResponse) -> Exit {
+    match response.health() {
+        ComponentHealth::Bad => Exit::Findings,
+        ComponentHealth::Unknown => Exit::Unknown,
+        ComponentHealth::Unspecified if !response.pending.is_empty() => Exit::Unknown,
+        ComponentHealth::Good | ComponentHealth::Unspecified => Exit::Ok,
+    }
+}
+
+fn told(component: &str, response: &RollbackResponse) -> View {
+    let shown = response.to.as_ref().map_or_else(|| format::NONE.into(), point);
+    let mut view = match response.pending.is_empty() {
+        true => View::line(format!("{component} is back at {shown}")),
+        false => View::line(format!("{component} goes back to {shown}: {}", response.pending)),
+    };
+    if !response.verified.is_empty() {
+        view.lead.push(format!("verified: {}", response.verified));
+    }
+    if response.health() != ComponentHealth::Unspecified {
+        view.lead.push(format!("deep health check: {}", health(response.health())));
+        view.lead.extend(response.health_details.iter().map(|line| format!("  {line}")));
+        view.lead.push(match response.incident_id.as_str() {
+            "" => "no incident could be opened: document it by hand".to_owned(),
+            id => format!("incident {id} documents it: `genesisctl incident show {id}`"),
+        });
+    }
+    // What is restored beside a database changes nothing that could be undone, and what is to come says how.
+    if let Some(from) = response.from.as_ref().filter(|_| name_of(component).is_none()) {
+        view.lead.push(format!(
+            "undo with `genesisctl rollback --component {component} --to {}`",
+            from.id
+        ));
+    }
+    view
 }

@@ -76,6 +76,7 @@ pub(crate) struct Script {
     pub(crate) entries: Vec<OplogEntry>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) rollback_plan: PlanRollbackResponse,
+    pub(crate) rolled_back: RollbackResponse,
     /// What every other rpc that plans answers.
     pub(crate) any_plan: PlanResponse,
     pub(crate) emergency: GetEmergencyResponse,

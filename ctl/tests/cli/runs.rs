@@ -196,6 +196,7 @@ fn a_rollback_is_planned_carried_out_and_can_be_undone() {
         plan: Some(Plan { hash: "h1".into(), steps: vec![PlanStep::default()] }),
         target: Some(RollbackPoint { id: "7".into(), at: at(0), ..Default::default() }),
         diff: "-a\n+b\n".into(),
+        ..Default::default()
     };
     let fake = Fake::start(folder.path(), Script { rollback_plan, ..Default::default() });
     let node = fake.node();
@@ -214,6 +215,60 @@ fn a_rollback_is_planned_carried_out_and_can_be_undone() {
     assert_eq!(outcome.exit, Exit::Conflict);
 
     let list = ctl(&["rollback", "components", "-n", &node]);
-    assert!(list.out().contains("config") && list.out().contains("current"));
+    let expected = ["config", "GOOD", "olga", "8", "the file passes every check"];
+    assert!(expected.iter().all(|word| list.out().contains(word)), "{}", list.out());
+    assert!(list.out().contains("rolled back from 6 to 5"), "{}", list.out());
+    let points = ctl(&["rollback", "points", "--component", "config", "-n", &node]);
+    let expected = ["current", "GOOD", "in force for 3 d"];
+    assert!(expected.iter().all(|word| points.out().contains(word)), "{}", points.out());
     assert_eq!(ctl(&["rollback", "--plan", "components", "-n", &node]).exit, Exit::Usage);
+}
+
+#[test]
+fn what_the_deep_check_shows_after_a_rollback_decides_the_exit() {
+    for (health, pending, expected) in [
+        (ComponentHealth::Good, "", Exit::Ok),
+        (ComponentHealth::Bad, "", Exit::Findings),
+        (ComponentHealth::Unknown, "", Exit::Unknown),
+        (ComponentHealth::Unspecified, "it goes on", Exit::Unknown),
+    ] {
+        let rolled_back = RollbackResponse {
+            health: health.into(),
+            health_details: vec!["disk:/ CRIT: 99 %".into()],
+            incident_id: "01INCIDENT".into(),
+            pending: pending.into(),
+            ..Default::default()
+        };
+        let folder = folder();
+        let fake = Fake::start(folder.path(), Script { rolled_back, ..Default::default() });
+        let outcome = ctl(&["rollback", "--component", "config", "-n", &fake.node()]);
+        assert_eq!(outcome.exit, expected, "{health:?}: {}", outcome.out());
+        assert_eq!(outcome.out().contains("disk:/ CRIT: 99 %"), pending.is_empty());
+        assert_eq!(outcome.out().contains("incident show 01INCIDENT"), pending.is_empty());
+        assert!(outcome.out().contains(pending), "{}", outcome.out());
+    }
+}
+
+#[test]
+fn a_database_and_the_state_are_rolled_back_only_with_their_name() {
+    for (component, name) in [("database:orders", "orders"), ("state", "state")] {
+        let folder = folder();
+        let fake = Fake::start(folder.path(), Script::default());
+        let node = fake.node();
+        let base = ["rollback", "--component", component, "--to", "01J8", "-n", &node];
+        let outcome = ctl(&base);
+        assert_eq!(outcome.exit, Exit::Usage, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("--reason"), "{}", outcome.stderr);
+        let outcome = ctl(&[&base[..], &["--reason", "drill", "--yes"]].concat());
+        assert_eq!(outcome.exit, Exit::Usage, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("--confirm"), "{}", outcome.stderr);
+        assert!(fake.calls().is_empty(), "nothing was sent");
+        let with = ["--reason", "drill", "--into", "/srv/new", "--confirm", name];
+        ctl(&[&base[..], &with].concat()).out();
+        let sent = fake.calls();
+        assert!(
+            sent[0].starts_with(&format!("Rollback {component} 01J8  /srv/new {name}")),
+            "{sent:?}"
+        );
+    }
 }

@@ -1411,15 +1411,37 @@ pub struct GetIncidentResponse {
     #[prost(message, optional, tag = "1")]
     pub incident: ::core::option::Option<Incident>,
 }
-/// Something that keeps generations.
+/// Something that keeps points to go back to.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Component {
-    /// Such as "config".
+    /// Such as "config" or "certificate:api".
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Newest first.
+    /// Newest first; only of a component that is asked for by its name.
     #[prost(message, repeated, tag = "2")]
     pub points: ::prost::alloc::vec::Vec<RollbackPoint>,
+    #[prost(enumeration = "ComponentHealth", tag = "3")]
+    pub health: i32,
+    /// Why, in words.
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
+    /// What is in force; unset: nothing yet, or it can't be told.
+    #[prost(message, optional, tag = "5")]
+    pub current: ::core::option::Option<RollbackPoint>,
+    /// When it was changed last, and by whom.
+    #[prost(message, optional, tag = "6")]
+    pub changed_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "7")]
+    pub changed_by: ::prost::alloc::string::String,
+    /// How many points it has.
+    #[prost(uint32, tag = "8")]
+    pub points_total: u32,
+    /// The last time that it was rolled back by this interface; unset: never, as far as is known.
+    #[prost(message, optional, tag = "9")]
+    pub last_rollback: ::core::option::Option<PastRollback>,
+    /// The name that whoever rolls it back has to type; empty: none.
+    #[prost(string, tag = "10")]
+    pub typed_name: ::prost::alloc::string::String,
 }
 /// A state that can be gone back to.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1432,13 +1454,64 @@ pub struct RollbackPoint {
     pub description: ::prost::alloc::string::String,
     #[prost(bool, tag = "4")]
     pub current: bool,
+    #[prost(enumeration = "PointStanding", tag = "5")]
+    pub standing: i32,
+    /// Why it has that standing.
+    #[prost(string, tag = "6")]
+    pub why: ::prost::alloc::string::String,
+    /// Who brought it about.
+    #[prost(string, tag = "7")]
+    pub by: ::prost::alloc::string::String,
+    /// Equal content has an equal digest.
+    #[prost(string, tag = "8")]
+    pub digest: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListComponentsRequest {}
+/// A rollback that was made, or goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PastRollback {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub component: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub to: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Unset: it goes on.
+    #[prost(message, optional, tag = "6")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// "begun", "done", "staged", "failed", "unknown".
+    #[prost(string, tag = "7")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub detail: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(enumeration = "ComponentHealth", tag = "11")]
+    pub health: i32,
+    #[prost(string, tag = "12")]
+    pub incident_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListComponentsRequest {
+    /// A component, or a family of them such as "certificate"; empty: all.
+    #[prost(string, tag = "1")]
+    pub component: ::prost::alloc::string::String,
+    /// At most so many points of a component that is named: 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListComponentsResponse {
     #[prost(message, repeated, tag = "1")]
     pub components: ::prost::alloc::vec::Vec<Component>,
+    /// There are more than a message holds: name a family, or a component.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanRollbackResponse {
@@ -1449,9 +1522,15 @@ pub struct PlanRollbackResponse {
     /// What would change, as a unified diff.
     #[prost(string, tag = "3")]
     pub diff: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub current: ::core::option::Option<RollbackPoint>,
+    /// The name that has to be typed; empty: none.
+    #[prost(string, tag = "5")]
+    pub typed_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackRequest {
+    /// Such as "config" or "certificate:api".
     #[prost(string, tag = "1")]
     pub component: ::prost::alloc::string::String,
     /// A point's id; empty: the last good one that differs from the current.
@@ -1460,6 +1539,12 @@ pub struct RollbackRequest {
     /// Carry out only the plan with this hash; empty: whatever the plan is now.
     #[prost(string, tag = "3")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// Where a database is restored to: an absolute path on the agent's host where nothing is yet. Only for databases.
+    #[prost(string, tag = "4")]
+    pub into: ::prost::alloc::string::String,
+    /// The name that was typed, where a component asks for it.
+    #[prost(string, tag = "5")]
+    pub confirm: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackResponse {
@@ -1467,9 +1552,26 @@ pub struct RollbackResponse {
     pub from: ::core::option::Option<RollbackPoint>,
     #[prost(message, optional, tag = "2")]
     pub to: ::core::option::Option<RollbackPoint>,
-    /// What the read-back showed.
+    /// What the read-back showed; empty while it goes on.
     #[prost(string, tag = "3")]
     pub verified: ::prost::alloc::string::String,
+    /// A ULID.
+    #[prost(string, tag = "4")]
+    pub id: ::prost::alloc::string::String,
+    /// What is still to happen, such as a restart or the end of a run; empty: nothing.
+    #[prost(string, tag = "5")]
+    pub pending: ::prost::alloc::string::String,
+    /// The run that carries it out; empty: none.
+    #[prost(string, tag = "6")]
+    pub run_id: ::prost::alloc::string::String,
+    /// What the deep health check showed afterwards.
+    #[prost(enumeration = "ComponentHealth", tag = "7")]
+    pub health: i32,
+    #[prost(string, repeated, tag = "8")]
+    pub health_details: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The incident that was opened; empty: none could be.
+    #[prost(string, tag = "9")]
+    pub incident_id: ::prost::alloc::string::String,
 }
 /// The emergency flag of this host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1759,6 +1861,76 @@ impl IncidentState {
         }
     }
 }
+/// How a component does, by what its own domain knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ComponentHealth {
+    Unspecified = 0,
+    Good = 1,
+    Bad = 2,
+    /// It can't be told, or nothing tells it.
+    Unknown = 3,
+}
+impl ComponentHealth {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COMPONENT_HEALTH_UNSPECIFIED",
+            Self::Good => "COMPONENT_HEALTH_GOOD",
+            Self::Bad => "COMPONENT_HEALTH_BAD",
+            Self::Unknown => "COMPONENT_HEALTH_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMPONENT_HEALTH_UNSPECIFIED" => Some(Self::Unspecified),
+            "COMPONENT_HEALTH_GOOD" => Some(Self::Good),
+            "COMPONENT_HEALTH_BAD" => Some(Self::Bad),
+            "COMPONENT_HEALTH_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// Whether a point is known to have been good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PointStanding {
+    Unspecified = 0,
+    /// It was in force for long enough, and was not rolled back from.
+    Good = 1,
+    /// It was rolled back from, or can't be gone back to.
+    Bad = 2,
+    /// It was never in force, or not for long enough.
+    Unknown = 3,
+}
+impl PointStanding {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "POINT_STANDING_UNSPECIFIED",
+            Self::Good => "POINT_STANDING_GOOD",
+            Self::Bad => "POINT_STANDING_BAD",
+            Self::Unknown => "POINT_STANDING_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "POINT_STANDING_UNSPECIFIED" => Some(Self::Unspecified),
+            "POINT_STANDING_GOOD" => Some(Self::Good),
+            "POINT_STANDING_BAD" => Some(Self::Bad),
+            "POINT_STANDING_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
 /// How far an emergency has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1951,7 +2123,9 @@ pub mod recovery_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Every component that can be rolled back, with its points.
+        /// Every component that can be rolled back: how it does, where it is, when it was changed last. With a name, that
+        /// component and its points. One that can't answer is UNKNOWN, with the reason. Fails with COMPONENT_NOT_FOUND and
+        /// LIMIT_INVALID.
         pub async fn list_components(
             &mut self,
             request: impl tonic::IntoRequest<super::ListComponentsRequest>,
@@ -1976,7 +2150,8 @@ pub mod recovery_service_client {
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListComponents"));
             self.inner.unary(req, path, codec).await
         }
-        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
+        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, NO_EARLIER_POINT, or
+        /// POINT_NOT_NAMED where a component goes back to nothing by default, and with the component's own refusal.
         pub async fn plan_rollback(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackRequest>,
@@ -2002,7 +2177,10 @@ pub mod recovery_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
-        /// of its own, so that a rollback can be undone. Fails as PlanRollback does, and with PLAN_CHANGED.
+        /// of its own, so that a rollback can be undone. Afterwards a deep health check runs and an incident is opened.
+        /// What takes longer than 20 s goes on when this answers. Fails as PlanRollback does, and with PLAN_CHANGED,
+        /// REASON_MISSING, ROLLBACK_HELD, NAME_NOT_CONFIRMED, ROLLBACK_NOT_PROVEN; ROLE_MISSING where what is rolled back
+        /// wants an admin: a database, the agent's own state.
         pub async fn rollback(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackRequest>,
@@ -2360,7 +2538,9 @@ pub mod recovery_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with RecoveryServiceServer.
     #[async_trait]
     pub trait RecoveryService: std::marker::Send + std::marker::Sync + 'static {
-        /// Every component that can be rolled back, with its points.
+        /// Every component that can be rolled back: how it does, where it is, when it was changed last. With a name, that
+        /// component and its points. One that can't answer is UNKNOWN, with the reason. Fails with COMPONENT_NOT_FOUND and
+        /// LIMIT_INVALID.
         async fn list_components(
             &self,
             request: tonic::Request<super::ListComponentsRequest>,
@@ -2368,7 +2548,8 @@ pub mod recovery_service_server {
             tonic::Response<super::ListComponentsResponse>,
             tonic::Status,
         >;
-        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, or NO_EARLIER_POINT.
+        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, NO_EARLIER_POINT, or
+        /// POINT_NOT_NAMED where a component goes back to nothing by default, and with the component's own refusal.
         async fn plan_rollback(
             &self,
             request: tonic::Request<super::RollbackRequest>,
@@ -2377,7 +2558,10 @@ pub mod recovery_service_server {
             tonic::Status,
         >;
         /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
-        /// of its own, so that a rollback can be undone. Fails as PlanRollback does, and with PLAN_CHANGED.
+        /// of its own, so that a rollback can be undone. Afterwards a deep health check runs and an incident is opened.
+        /// What takes longer than 20 s goes on when this answers. Fails as PlanRollback does, and with PLAN_CHANGED,
+        /// REASON_MISSING, ROLLBACK_HELD, NAME_NOT_CONFIRMED, ROLLBACK_NOT_PROVEN; ROLE_MISSING where what is rolled back
+        /// wants an admin: a database, the agent's own state.
         async fn rollback(
             &self,
             request: tonic::Request<super::RollbackRequest>,
@@ -4813,6 +4997,8 @@ pub enum EscalationTrigger {
     Storm = 5,
     /// So much turned bad at once that the checks themselves are doubted.
     CheckerSuspect = 6,
+    /// Something was rolled back.
+    Rollback = 9,
 }
 impl EscalationTrigger {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4828,6 +5014,7 @@ impl EscalationTrigger {
             Self::Flagged => "ESCALATION_TRIGGER_FLAGGED",
             Self::Storm => "ESCALATION_TRIGGER_STORM",
             Self::CheckerSuspect => "ESCALATION_TRIGGER_CHECKER_SUSPECT",
+            Self::Rollback => "ESCALATION_TRIGGER_ROLLBACK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4840,6 +5027,7 @@ impl EscalationTrigger {
             "ESCALATION_TRIGGER_FLAGGED" => Some(Self::Flagged),
             "ESCALATION_TRIGGER_STORM" => Some(Self::Storm),
             "ESCALATION_TRIGGER_CHECKER_SUSPECT" => Some(Self::CheckerSuspect),
+            "ESCALATION_TRIGGER_ROLLBACK" => Some(Self::Rollback),
             _ => None,
         }
     }
@@ -11174,7 +11362,7 @@ pub struct Baseline {
     pub min_seconds: f64,
     #[prost(double, tag = "12")]
     pub max_seconds: f64,
-    /// Why it was calculated: "weekly", "first", "by hand", "accepted".
+    /// Why it was calculated: "weekly", "first", "by hand", "accepted"; "rolled back" where somebody went back to it.
     #[prost(string, tag = "13")]
     pub cause: ::prost::alloc::string::String,
     #[prost(string, tag = "14")]

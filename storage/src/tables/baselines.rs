@@ -12,6 +12,9 @@ use crate::view::{Sink, Source};
 /// So many generations of an operation's baseline are kept.
 pub const KEPT_BASELINES: u32 = 10;
 
+/// So many of them, the newest, are kept whole: with what is usual by hour of the week, so that one can go back to them.
+pub const WHOLE_BASELINES: u32 = 3;
+
 /// What is usual at some time of the week: how many values that is known by, and for each quantile the value and the
 /// share of values above it.
 pub type ReferenceRecord = (u64, [(f64, f64); 3]);
@@ -36,9 +39,9 @@ pub struct BaselineRecord {
     pub since: Option<Timestamp>,
     /// The sketch of all of them, in hexadecimal digits.
     pub sketch: String,
-    /// By hour of the week, from Monday 00:00 UTC; empty in generations that are past.
+    /// By hour of the week, from Monday 00:00 UTC; empty in generations that are not kept whole any more.
     pub hours: Vec<Option<ReferenceRecord>>,
-    /// By part of the day, see the baselines' own account; empty in generations that are past.
+    /// By part of the day, see the baselines' own account; empty in generations that are not whole any more.
     pub parts: Vec<Option<ReferenceRecord>>,
     /// At any time.
     pub all: Option<ReferenceRecord>,
@@ -48,6 +51,9 @@ pub struct BaselineRecord {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// The generation whose content it has, where somebody went back; 0: it was calculated.
+    #[serde(default)]
+    pub restores: u32,
 }
 
 impl Record for BaselineRecord {
@@ -180,8 +186,8 @@ impl<'t> BaselinesWriting<'t> {
         Self { reading: Baselines::new(sink.source()), sink }
     }
 
-    /// Writes the next generation of an operation's baseline under its number, which it returns. What only the newest
-    /// one needs is taken out of the others, and the oldest are forgotten.
+    /// Writes the next generation of an operation's baseline under its number, which it returns. What only those
+    /// need that are kept whole is taken out of the others, and the oldest are forgotten.
     pub fn put_next(&self, mut record: BaselineRecord) -> Result<u32, StorageError> {
         check_name(BaselineRecord::TABLE, &record.operation)?;
         let name = record.operation.clone();
@@ -193,7 +199,9 @@ impl<'t> BaselinesWriting<'t> {
             let key = (name.as_str(), past.generation);
             if past.generation.saturating_add(KEPT_BASELINES) <= number {
                 table.remove(key)?;
-            } else if !past.hours.is_empty() {
+            } else if past.generation.saturating_add(WHOLE_BASELINES) <= number
+                && !past.hours.is_empty()
+            {
                 (past.hours, past.parts) = (Vec::new(), Vec::new());
                 let bytes = encode(&pair(&name, past.generation), &past)?;
                 table.insert(key, bytes.as_slice())?;

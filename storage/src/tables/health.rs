@@ -49,17 +49,20 @@ pub enum Trigger {
     Storm,
     /// So much turned bad at once that the checks themselves are doubted.
     CheckerSuspect,
+    /// Something was rolled back.
+    Rollback,
 }
 
 impl Trigger {
     /// Each of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AttemptsFailed,
         Self::CriticalTooLong,
         Self::Cascade,
         Self::Flagged,
         Self::Storm,
         Self::CheckerSuspect,
+        Self::Rollback,
     ];
 
     /// Its stable code.
@@ -71,6 +74,7 @@ impl Trigger {
             Self::Flagged => "FLAGGED",
             Self::Storm => "STORM",
             Self::CheckerSuspect => "CHECKER_SUSPECT",
+            Self::Rollback => "ROLLBACK",
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct ParameterRecord {
     pub cause: String,
     /// The experiment that promoted it; empty: none.
     pub experiment: String,
+    /// The version whose value it has, where somebody went back; 0: none, or it is not known.
+    #[serde(default)]
+    pub restores: u64,
 }
 
 impl Record for ParameterRecord {

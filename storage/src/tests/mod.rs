@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, and what they share.
 
 mod backups;
+mod carry;
 mod certificates;
 mod copy;
 mod crashes;

@@ -29,7 +29,9 @@ use crate::runs::{Request, Runs, SecondCaller, Started, system_time};
 use crate::state::State;
 
 pub mod act;
+mod adopt;
 mod asked;
+pub mod component;
 pub mod config;
 pub mod job;
 mod make;
@@ -43,6 +45,7 @@ pub mod settle;
 mod tests;
 mod told;
 pub mod tools;
+pub mod turnover;
 mod verify;
 
 use act::Hands;

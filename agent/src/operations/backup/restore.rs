@@ -205,7 +205,7 @@ impl Backup {
         self.put(&broken, "backup.verified", (&actor, &reason)).await
     }
 
-    async fn copy(
+    pub(super) async fn copy(
         &self,
         hands: &Hands,
         source: &Source,
@@ -229,7 +229,7 @@ impl Backup {
 }
 
 /// Reads back what was restored, which stands in `staging`.
-async fn read_back(
+pub(super) async fn read_back(
     hands: &Hands,
     source: &Source,
     record: &BackupRecord,

@@ -33,6 +33,7 @@ impl Backup {
     /// # Errors
     /// `STORAGE_FAILED`.
     pub async fn settle(&self) -> Result<()> {
+        self.adopt().await?;
         self.end_leftovers().await;
         let scratch = self.hands().scratch();
         remove_all(&scratch, plan::is_scratch).await;

@@ -207,24 +207,29 @@ pub fn is_change(entry: &OplogEntry) -> bool {
     }
 }
 
-/// The components that these entries of the operation log changed, each once, in the order of the entries.
-pub fn components<'a>(entries: impl Iterator<Item = &'a OplogEntry>) -> Vec<&'static str> {
-    const OF: [(&str, &str); 7] = [
-        ("config.", "config"),
-        ("certificate", "certificates"),
-        ("matrices.", "matrices"),
-        ("parameters.", "parameters"),
-        ("dependencies.", "dependencies"),
-        ("database.", "database"),
-        ("experiments.", "parameters"),
-    ];
+/// The components that these entries of the operation log changed, each once, in the order of the entries; as rollbacks
+/// name them.
+pub fn components<'a>(entries: impl Iterator<Item = &'a OplogEntry>) -> Vec<String> {
     let mut found = Vec::new();
     for entry in entries {
-        let component = OF.iter().find(|(prefix, _)| entry.action.starts_with(prefix));
-        if let Some((_, component)) = component
-            && !found.contains(component)
-        {
-            found.push(*component);
+        let (domain, _) = entry.action.split_once('.').unwrap_or((&entry.action, ""));
+        let named = |family: &str, name: &str| match name {
+            "" => family.to_owned(),
+            name => format!("{family}:{name}"),
+        };
+        // What is behind the slash is which one of it.
+        let of = entry.target.split_once('/').map_or(entry.target.as_str(), |(of, _)| of);
+        let component = match domain {
+            "config" => "config".to_owned(),
+            "matrices" => "matrix".to_owned(),
+            "certificate" => named("certificate", of),
+            "dependencies" => named("dependencies", of),
+            "database" => named("database", of),
+            "parameters" | "experiments" => named("parameter", &entry.target.replace('/', ".")),
+            _ => continue,
+        };
+        if !found.contains(&component) {
+            found.push(component);
         }
     }
     found

@@ -26,6 +26,7 @@ use crate::state::State;
 pub mod calculate;
 pub mod calibration;
 pub mod calls;
+pub mod component;
 pub mod config;
 pub mod episodes;
 pub mod export;

@@ -354,7 +354,7 @@ impl Baselines {
     }
 
     /// What windows were judged by says nothing about a baseline that was accepted.
-    async fn begin_anew(self: &Arc<Self>, number: u32) -> Result<()> {
+    pub(super) async fn begin_anew(self: &Arc<Self>, number: u32) -> Result<()> {
         let store = Arc::clone(self.store()?);
         let forgotten = tokio::task::spawn_blocking(move || {
             store.write(|writing| {

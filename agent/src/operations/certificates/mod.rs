@@ -28,6 +28,7 @@ use crate::state::State;
 pub mod backoff;
 pub mod budget;
 mod clock;
+pub mod component;
 pub mod config;
 mod copies;
 mod deploy;

@@ -231,17 +231,25 @@ impl Certificates {
         Ok((name, Renewed::Run(started)))
     }
 
+    /// Whether somebody may go back to a generation; otherwise why not.
+    pub(super) fn may_serve(
+        &self,
+        certificate: &Certificate,
+        generation: &GenerationRecord,
+    ) -> Result<(), String> {
+        plan::usable(generation, &certificate.identifiers, self.now())?;
+        // Where a CA is asked, one that signs itself only stands in: it is no place to stay.
+        let itself = generation.origin == CertificateOrigin::SelfSigned;
+        match itself && !certificate.cas.is_empty() {
+            true => Err("it signs itself".to_owned()),
+            false => Ok(()),
+        }
+    }
+
     /// The generation that a rollback goes to.
     fn target(&self, certificate: &Certificate, standing: &Standing, to: u32) -> Result<u32> {
-        let (name, now) = (&certificate.name, self.now());
-        let may_be = |it: &GenerationRecord| {
-            plan::usable(it, &certificate.identifiers, now)?;
-            // Where a CA is asked, one that signs itself only stands in: it is no place to stay.
-            match it.origin == CertificateOrigin::SelfSigned && !certificate.cas.is_empty() {
-                true => Err("it signs itself".to_owned()),
-                false => Ok(()),
-            }
-        };
+        let name = &certificate.name;
+        let may_be = |it: &GenerationRecord| self.may_serve(certificate, it);
         let may =
             |it: &&GenerationRecord| it.number != standing.record.generation && may_be(it).is_ok();
         let others = standing.generations.iter();

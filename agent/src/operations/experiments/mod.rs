@@ -22,6 +22,7 @@ use crate::events::Bell;
 use crate::outside::Outside;
 use crate::state::State;
 
+pub mod component;
 pub mod conclude;
 pub mod config;
 pub mod job;

@@ -148,14 +148,14 @@ impl Experiments {
             self.plan_setting(wanted)?.accept(plan_hash)?;
         }
         let current = self.next(wanted)?;
-        self.put(wanted, current, "set", (by, reason)).await
+        self.put(wanted, current, ("set", 0), (by, reason)).await
     }
 
     async fn put(
         &self,
         wanted: &Wanted,
         current: Option<ParameterRecord>,
-        cause: &str,
+        (cause, restores): (&str, u64),
         (by, reason): (&str, &str),
     ) -> Result<ParameterRecord> {
         let before =
@@ -173,6 +173,7 @@ impl Experiments {
             set_by: by.to_owned(),
             reason: reason.to_owned(),
             cause: cause.to_owned(),
+            restores,
             ..ParameterRecord::default()
         };
         let written = self.state.write(intent, move |it| Ok(it.parameters().put_next(record)?));
@@ -272,7 +273,7 @@ impl Experiments {
             expected: current.version,
         };
         let current = self.next(&wanted)?;
-        self.put(&wanted, current, "rolled back", (by, reason)).await
+        self.put(&wanted, current, (plan::ROLLED_BACK, target.version), (by, reason)).await
     }
 }
 

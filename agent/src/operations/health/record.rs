@@ -89,6 +89,8 @@ impl Health {
                 }
             }
             live.incidents = reading.incidents().list(true, INCIDENTS_KEPT)?;
+            // That one was documented by others, and is over when somebody says so.
+            live.incidents.retain(|it| it.trigger != genesis_storage::Trigger::Rollback);
             live.incidents.reverse();
             let attempts = reading.health().attempts("", SPENT_LIMIT)?;
             live.spent = attempts

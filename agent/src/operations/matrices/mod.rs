@@ -27,6 +27,7 @@ use crate::state::State;
 
 pub mod calculate;
 pub mod columns;
+pub mod component;
 pub mod config;
 pub mod days;
 pub mod found;

@@ -9,6 +9,16 @@ use crate::config::reader::{Inline, Section};
 use crate::config::units::parse_duration;
 use crate::outside::control::{Means, VENUES};
 
+/// Reads of `[recovery]` for how long a point must have been in force to be known to be good.
+fn known_good_after(recovery: &Section<'_>) -> Duration {
+    recovery.duration(
+        "known_good_after",
+        "10m",
+        Duration::ZERO..=Duration::from_secs(30 * 86_400),
+        "A rollback goes by default to the last point that was in force for so long and was not rolled back from.",
+    )
+}
+
 /// Whom to call; shown with an emergency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contacts {
@@ -61,6 +71,8 @@ pub struct Config {
     pub lease: Option<Duration>,
     /// So many identities a release needs.
     pub approvals: u32,
+    /// What was in force for so long is known to be good.
+    pub known_good_after: Duration,
 }
 
 impl Config {
@@ -120,9 +132,17 @@ impl Config {
                 _ => Err(format!("{text:?} is neither \"1\" nor \"2\"")),
             },
         );
+        let known_good_after = known_good_after(&section);
         section.finish();
-        let approvals = approvals.unwrap_or(1);
-        Self { control, venues, close_within, lease: lease.flatten(), approvals }
+        let (approvals, lease) = (approvals.unwrap_or(1), lease.flatten());
+        Self { control, venues, close_within, lease, approvals, known_good_after }
+    }
+}
+
+impl Config {
+    /// Whether what differs is read at start only.
+    pub fn needs_restart(&self, other: &Self) -> bool {
+        Self { known_good_after: other.known_good_after, ..self.clone() } != *other
     }
 }
 

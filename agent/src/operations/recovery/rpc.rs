@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use genesis_proto::v1;
 use genesis_proto::v1::recovery_service_server::RecoveryService;
-use genesis_storage::{EmergencyRecord, Intent};
+use genesis_storage::EmergencyRecord;
 use tonic::{Request, Response, Status};
 
 use super::Recovery;
 use crate::emergency::Stance;
 use crate::error::Error;
-use crate::runs::rollback::Point;
+use crate::runs::rollback::Wish;
 use crate::server::caller::caller;
 use crate::server::convert::{incident, plan, planned, time};
 use crate::server::status::to_status;
+use crate::server::telling::fitting;
+
+mod convert;
+
+use convert::{listed, point, rolled_back};
 
 mod course;
 
@@ -26,13 +31,9 @@ pub struct Service {
     pub stances: Arc<[(&'static str, Stance)]>,
 }
 
-fn point(point: &Point, current: Option<&Point>) -> v1::RollbackPoint {
-    v1::RollbackPoint {
-        id: point.id.clone(),
-        at: Some(time(point.at)),
-        description: point.description.clone(),
-        current: current.is_some_and(|current| current.id == point.id),
-    }
+fn wish(request: v1::RollbackRequest, admin: bool) -> Wish {
+    let v1::RollbackRequest { component, to, plan_hash, into, confirm } = request;
+    Wish { component, to, into, confirm, plan_hash, admin }
 }
 
 fn emergency(record: Option<EmergencyRecord>) -> v1::Emergency {
@@ -76,35 +77,34 @@ pub fn emergency_response(service: &Service) -> v1::GetEmergencyResponse {
 impl RecoveryService for Service {
     async fn list_components(
         &self,
-        _: Request<v1::ListComponentsRequest>,
+        request: Request<v1::ListComponentsRequest>,
     ) -> Result<Response<v1::ListComponentsResponse>, Status> {
-        let mut components = Vec::new();
-        for component in self.recovery.dispatcher.components() {
-            let current = component.current().await.map_err(to_status)?;
-            let points = component.points().await.map_err(to_status)?;
-            components.push(v1::Component {
-                name: component.component().to_owned(),
-                points: points.iter().map(|entry| point(entry, current.as_ref())).collect(),
-            });
-        }
-        Ok(Response::new(v1::ListComponentsResponse { components }))
+        let v1::ListComponentsRequest { component, limit } = request.into_inner();
+        let limit = match limit {
+            0 => 50,
+            1..=1_000 => limit as usize,
+            _ => {
+                let message = "limit must be 1 to 1000";
+                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
+            }
+        };
+        let all = self.recovery.dispatcher.list(&component, limit).await.map_err(to_status)?;
+        let (components, more) = fitting(all.into_iter().map(listed));
+        Ok(Response::new(v1::ListComponentsResponse { components, more }))
     }
 
     async fn plan_rollback(
         &self,
         request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::PlanRollbackResponse>, Status> {
-        let request = request.into_inner();
-        let planned = self
-            .recovery
-            .dispatcher
-            .plan(&request.component, &request.to)
-            .await
-            .map_err(to_status)?;
+        let wish = wish(request.into_inner(), false);
+        let planned = self.recovery.dispatcher.plan(&wish).await.map_err(to_status)?;
         Ok(Response::new(v1::PlanRollbackResponse {
             plan: Some(plan(&planned.plan)),
-            target: Some(point(&planned.target, None)),
+            target: Some(point(&planned.target, Some(&planned.known), false)),
             diff: planned.diff,
+            current: Some(point(&planned.current, None, true)),
+            typed_name: planned.care.typed,
         }))
     }
 
@@ -113,20 +113,9 @@ impl RecoveryService for Service {
         request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
         let who = caller(&request)?;
-        let request = request.into_inner();
-        let intent =
-            Intent::new(self.recovery.clock.now(), who.identity, "rollback").reason(who.reason);
-        let (done, verified) = self
-            .recovery
-            .dispatcher
-            .roll_back(&request.component, &request.to, &request.plan_hash, intent)
-            .await
-            .map_err(to_status)?;
-        Ok(Response::new(v1::RollbackResponse {
-            from: Some(point(&done.current, None)),
-            to: Some(point(&done.target, None)),
-            verified,
-        }))
+        let wish = wish(request.into_inner(), who.role == Some(v1::Role::Admin));
+        let done = self.recovery.dispatcher.roll_back(&wish, (&who.identity, &who.reason)).await;
+        Ok(Response::new(rolled_back(done.map_err(to_status)?)))
     }
 
     async fn get_emergency(

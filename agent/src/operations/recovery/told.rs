@@ -1,7 +1,8 @@
-//! What people should hear of recovery: an emergency at once, and whatever of trading it could not bring to rest.
+//! What people should hear of recovery: an emergency at once, whatever of trading it could not bring to rest, and that the
+//! state was lost.
 
 use async_trait::async_trait;
-use genesis_storage::{CoursePhase, EmergencyRecord, VenuePhase};
+use genesis_storage::{CoursePhase, EmergencyRecord, GapRecord, VenuePhase};
 
 use super::Recovery;
 use super::course::Live;
@@ -18,8 +19,32 @@ impl Source for Recovery {
     }
 
     async fn conditions(&self) -> Result<Vec<Condition>> {
-        let Some(emergency) = self.emergency.current() else { return Ok(Vec::new()) };
-        Ok(conditions(&emergency, &self.course.live(), self.course.configured()))
+        let mut all = Vec::new();
+        if let Some(emergency) = self.emergency.current() {
+            all = conditions(&emergency, &self.course.live(), self.course.configured());
+        }
+        let gap = self.state.read(|reading| Ok(reading.gaps().get()?))?;
+        all.extend(gap.filter(|gap| gap.is_told(self.clock.now())).map(gone));
+        Ok(all)
+    }
+}
+
+/// What is told of a gap in the state.
+fn gone(gap: GapRecord) -> Condition {
+    Condition {
+        key: format!("recovery/state-gap/{}", gap.at.as_millisecond()),
+        subject: "state".to_owned(),
+        severity: Severity::Critical,
+        title: match gap.lost {
+            true => format!("the agent's state was lost before {:.0}", gap.at),
+            false => {
+                format!("the agent's state went back at {:.0}, and nothing went forward", gap.at)
+            }
+        },
+        details: vec![gap.detail, "genesisctl rollback points --component state".to_owned()],
+        runbook: "rollback".to_owned(),
+        since: gap.at,
+        behind: Vec::new(),
     }
 }
 

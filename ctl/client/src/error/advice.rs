@@ -35,8 +35,17 @@ pub(super) fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails)
         (_, "ACTION_UNKNOWN" | "ACTION_AMBIGUOUS") => {
             "list what can be run, and of which check, with `genesisctl health remediation status`"
         }
-        (_, "COMPONENT_NOT_FOUND" | "POINT_NOT_FOUND" | "NO_EARLIER_POINT") => {
+        (_, "COMPONENT_NOT_FOUND") => {
             "list what can be rolled back with `genesisctl rollback components`"
+        }
+        (_, "POINT_NOT_FOUND" | "NO_EARLIER_POINT" | "POINT_NOT_NAMED") => {
+            "list the points with `genesisctl rollback points --component NAME`, and name one with --to"
+        }
+        (_, "ROLLBACK_HELD") => {
+            "see how far it is with `genesisctl rollback points --component NAME`, and wait for its end"
+        }
+        (_, "NAME_NOT_CONFIRMED") => {
+            "look at what it would do with --plan, then pass --confirm NAME"
         }
         (_, "DATABASE_NOT_FOUND") => "list the configured databases with `genesisctl db list`",
         (_, "DATABASE_UNREACHABLE") => {

@@ -386,9 +386,29 @@ impl RecoveryService for Inner {
         request: Request<ListComponentsRequest>,
     ) -> Answer<ListComponentsResponse> {
         self.called("ListComponents", "", &request).await?;
-        let point = RollbackPoint { id: "7".into(), current: true, ..Default::default() };
-        let component = Component { name: "config".into(), points: vec![point] };
-        Ok(Response::new(ListComponentsResponse { components: vec![component] }))
+        let standing = PointStanding::Good.into();
+        let why = "in force for 3 d".into();
+        let point =
+            RollbackPoint { id: "7".into(), current: true, standing, why, ..Default::default() };
+        let component = Component {
+            name: "config".into(),
+            health: ComponentHealth::Good.into(),
+            why: "the file passes every check".into(),
+            current: Some(point.clone()),
+            changed_by: "olga".into(),
+            points_total: 8,
+            points: if request.get_ref().component.is_empty() { vec![] } else { vec![point] },
+            last_rollback: Some(PastRollback {
+                from: "6".into(),
+                to: "5".into(),
+                by: "olga".into(),
+                outcome: "done".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let components = vec![component];
+        Ok(Response::new(ListComponentsResponse { components, more: false }))
     }
 
     async fn plan_rollback(
@@ -400,8 +420,9 @@ impl RecoveryService for Inner {
     }
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
-        let RollbackRequest { component, to, plan_hash } = request.get_ref().clone();
-        self.called("Rollback", &format!("{component} {to} {plan_hash}"), &request).await?;
+        let RollbackRequest { component, to, plan_hash, into, confirm } = request.get_ref().clone();
+        let typed = format!("{component} {to} {plan_hash} {into} {confirm}");
+        self.called("Rollback", typed.trim_end(), &request).await?;
         changed(&plan_hash)?;
         let point = |id: &str| Some(RollbackPoint { id: id.into(), ..Default::default() });
         let (from, to) = (point("8"), point("7"));
@@ -409,6 +430,7 @@ impl RecoveryService for Inner {
             from,
             to,
             verified: "generation 7 is in force".into(),
+            ..self.script.rolled_back.clone()
         }))
     }
 

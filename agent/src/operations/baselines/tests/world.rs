@@ -44,9 +44,6 @@ impl Neighbours for Around {
 
     async fn rollbacks(&self, changes: &[StoredEntry]) -> Vec<String> {
         crate::operations::baselines::episodes::components(changes.iter().map(|it| &it.entry))
-            .into_iter()
-            .map(str::to_owned)
-            .collect()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::runs::{Request, SecondCaller, Started};
 
 mod cargo;
+pub mod component;
 mod course;
 mod deploy;
 mod fit;

@@ -93,6 +93,7 @@ fn trigger(trigger: Trigger) -> v1::EscalationTrigger {
         Trigger::Flagged => v1::EscalationTrigger::Flagged,
         Trigger::Storm => v1::EscalationTrigger::Storm,
         Trigger::CheckerSuspect => v1::EscalationTrigger::CheckerSuspect,
+        Trigger::Rollback => v1::EscalationTrigger::Rollback,
     }
 }
 

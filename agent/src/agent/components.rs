@@ -1,0 +1,59 @@
+//! Everything that can be rolled back, put together.
+
+use std::sync::Arc;
+
+use crate::operations::backup::Backup;
+use crate::operations::backup::component::{DatabaseFamily, STATE, StateComponent};
+use crate::operations::baselines::Baselines;
+use crate::operations::baselines::component::BaselineFamily;
+use crate::operations::certificates::Certificates;
+use crate::operations::certificates::component::CertificateFamily;
+use crate::operations::config_component::{CONFIG, ConfigComponent};
+use crate::operations::config_history::ConfigHistory;
+use crate::operations::dependencies::Dependencies;
+use crate::operations::dependencies::update::component::DependencyFamily;
+use crate::operations::experiments::Experiments;
+use crate::operations::experiments::component::ParameterFamily;
+use crate::operations::health::Health;
+use crate::operations::matrices::Matrices;
+use crate::operations::matrices::component::{Component as Matrix, MATRIX};
+use crate::outside::Clock;
+use crate::rooms::AfterRollback;
+use crate::runs::rollback::{Dispatcher, Family, Single};
+use crate::state::State;
+
+/// The rooms that have components.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Arc<ConfigHistory>,
+    pub(super) certificates: &'a Arc<Certificates>,
+    pub(super) matrices: &'a Arc<Matrices>,
+    pub(super) baselines: &'a Arc<Baselines>,
+    pub(super) experiments: &'a Arc<Experiments>,
+    pub(super) dependencies: &'a Arc<Dependencies>,
+    pub(super) backup: &'a Arc<Backup>,
+    pub(super) health: &'a Arc<Health>,
+}
+
+/// The dispatcher over all of them.
+pub(super) fn dispatcher(parts: &Parts<'_>, (state, clock): (State, Arc<dyn Clock>)) -> Dispatcher {
+    let Parts { config, certificates, matrices, baselines, experiments, .. } = parts;
+    // In the order in which they are listed.
+    let families: Vec<Arc<dyn Family>> = vec![
+        Arc::new(CertificateFamily(Arc::clone(certificates))),
+        Arc::new(Single(MATRIX, Arc::new(Matrix(Arc::clone(matrices))))),
+        Arc::new(BaselineFamily(Arc::clone(baselines))),
+        Arc::new(ParameterFamily(Arc::clone(experiments))),
+        Arc::new(DependencyFamily(Arc::clone(parts.dependencies))),
+        Arc::new(Single(CONFIG, Arc::new(ConfigComponent(Arc::clone(config))))),
+        Arc::new(DatabaseFamily(Arc::clone(parts.backup))),
+        Arc::new(Single(STATE, Arc::new(StateComponent(Arc::clone(parts.backup))))),
+    ];
+    let after = AfterRollback {
+        health: Arc::clone(parts.health),
+        state: state.clone(),
+        clock: Arc::clone(&clock),
+    };
+    let config = Arc::clone(config);
+    let settled = Box::new(move || config.current().recovery.known_good_after);
+    Dispatcher::new(families, (state, clock), settled, Arc::new(after))
+}

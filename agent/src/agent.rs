@@ -33,12 +33,12 @@ use crate::operations::logs::make_room::MakeRoom;
 use crate::operations::logs::metrics::Metrics;
 use crate::operations::matrices::{self, Matrices};
 use crate::operations::recovery::course::Course;
-use crate::operations::recovery::{self, Recovery};
+use crate::operations::recovery::{self, Incidents, Recovery};
 use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
 use crate::own_log::LogFile;
-use crate::rooms::{Rooms, Surroundings, Usual};
+use crate::rooms::{Rooms, Surroundings, Usual, reports_of};
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
 use crate::scheduler::Scheduler;
@@ -52,7 +52,6 @@ use crate::server::tls::Tls;
 use crate::server::{self, Secured, Services};
 use crate::state::State;
 use crate::trading::Trades;
-use genesis_storage::EmergencyRecord;
 
 mod components;
 mod limits;
@@ -68,13 +67,6 @@ const DRAIN: Duration = Duration::from_secs(6);
 const CLOSE: Duration = Duration::from_secs(2);
 /// So many connections to the unix socket are held at a time.
 const LOCAL_CONNECTIONS: usize = 256;
-
-/// People hear of an emergency, and of its end, as soon as there is one.
-async fn ring_in_emergencies(mut emergency: watch::Receiver<Option<EmergencyRecord>>, bell: Bell) {
-    while emergency.changed().await.is_ok() {
-        bell.ring();
-    }
-}
 
 /// The agent's own listeners take over a managed certificate as soon as it comes into service.
 async fn swap_at_once(tls: Arc<Tls>, mut changes: watch::Receiver<u64>) {
@@ -314,6 +306,7 @@ impl Agent {
         };
         let dispatcher = components::dispatcher(&parts, (state.clone(), Arc::clone(&clock)));
         let _ = going_back.set(dispatcher.clone());
+        let book = Incidents::new(state.clone(), Arc::clone(&clock));
         let recovery = Recovery {
             dispatcher,
             emergency: emergency.clone(),
@@ -322,6 +315,8 @@ impl Agent {
             clock: Arc::clone(&clock),
             state: state.clone(),
             metrics: recovery_metrics,
+            book: Arc::clone(&book),
+            reports: reports_of(&state, &clock, &history),
         };
         let operations = Operations {
             logs,
@@ -461,7 +456,7 @@ impl Agent {
         let server =
             tokio::spawn(server::serve(services, gate, listeners, secured, pages, stop.clone()));
         let mut tasks = vec![
-            tokio::spawn(ring_in_emergencies(emergency.follow(), bell)),
+            tokio::spawn(book.follow(emergency.follow(), bell)),
             tokio::spawn(emergency.serve()),
             tokio::spawn(course.serve()),
             tokio::spawn(alerts.serve()),

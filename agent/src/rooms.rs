@@ -10,13 +10,16 @@ use genesis_storage::{BackupLevel, RunState, StoredEntry};
 use crate::operations::backup::Backup;
 use crate::operations::baselines;
 use crate::operations::breaker::Breakers;
+use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::preflight::TradesSeen;
 use crate::operations::database::record::Truth;
 use crate::operations::database::{Databases, Neighbours};
 use crate::operations::health::{Health, Latencies, life::Status};
-use crate::outside::Host;
+use crate::operations::recovery::Reports;
 use crate::outside::probes::{Measured, Outcome};
+use crate::outside::{Clock, Host};
 use crate::runs::rollback::{Dispatcher, Wish};
+use crate::state::State;
 use crate::trading::{Critical, Trades};
 
 mod after_rollback;
@@ -210,4 +213,14 @@ fn degraded(operation: &str, views: &[baselines::verbs::View]) -> Outcome {
             ),
         }),
     }
+}
+
+/// The reports, which look at the certificates that are configured now: others may end.
+pub fn reports_of(state: &State, clock: &Arc<dyn Clock>, history: &Arc<ConfigHistory>) -> Reports {
+    let history = Arc::clone(history);
+    let names = move || {
+        let config = history.current();
+        config.certificates.certificates.iter().map(|it| it.name.clone()).collect()
+    };
+    Reports { state: state.clone(), clock: Arc::clone(clock), certificates: Box::new(names) }
 }

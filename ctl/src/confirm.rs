@@ -144,11 +144,16 @@ pub(crate) fn ask_at(console: &mut Console, question: &str) -> bool {
     answer.is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }
 
+/// Asks for a line of text; `None`: it can't be read.
+pub(crate) fn line(session: &Session<'_>, question: &str) -> Option<String> {
+    session.console(|console| answered(console, question))
+}
+
 /// The line that was typed, without the space around it.
 fn answered(console: &mut Console, question: &str) -> Option<String> {
     crate::render::prompt(console, question);
     let mut answer = String::new();
     // Nobody types more than this.
-    let read = (&mut console.stdin).take(256).read_line(&mut answer);
+    let read = (&mut console.stdin).take(4_096).read_line(&mut answer);
     read.is_ok().then(|| answer.trim().to_owned())
 }

@@ -11,6 +11,7 @@ mod console;
 mod exit;
 mod fanout;
 mod format;
+mod markdown;
 mod outfile;
 mod plan;
 mod progress;
@@ -18,6 +19,8 @@ mod redact;
 #[cfg(test)]
 mod reference;
 mod render;
+#[cfg(test)]
+mod runbooks;
 
 use std::ffi::OsString;
 

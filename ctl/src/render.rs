@@ -107,7 +107,9 @@ impl Cell {
 
     pub(crate) fn incident_state(state: IncidentState) -> Self {
         let tone = match state {
-            IncidentState::Over => Tone::Good,
+            IncidentState::Closed => Tone::Good,
+            // Somebody has to write down what came of it.
+            IncidentState::Over => Tone::Warning,
             IncidentState::Open => Tone::Bad,
             IncidentState::Unspecified => Tone::Unsure,
         };

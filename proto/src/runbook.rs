@@ -33,6 +33,8 @@ pages! {
     "backup"
     "baselines"
     "cascade"
+    "certificate-expired"
+    "certificate-renewal"
     "certificates"
     "checker-suspect"
     "clock"
@@ -44,13 +46,18 @@ pages! {
     "emergency"
     "experiments"
     "health"
+    "incident"
     "logs"
     "matrices"
     "memory-leak"
+    "on-call"
+    "performance-degradation"
     "rollback"
     "secrets"
     "service-down"
     "storm"
+    "system-failure"
+    "vulnerability"
 }
 
 /// The page of this name.

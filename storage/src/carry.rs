@@ -31,7 +31,8 @@ pub struct Carried {
 macro_rules! forward {
     ($($name:ident)*) => {
         /// The tables that go forward, by name: what is not among them goes back.
-        pub const FORWARD: &[&str] = &[$(stringify!($name)),*];
+        #[cfg(test)]
+        const FORWARD: &[&str] = &[$(stringify!($name)),*];
 
         fn copy_forward(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb::Error> {
             let mut rows = 0;
@@ -51,22 +52,6 @@ forward! {
     CERTIFICATE_EVENTS DATABASE_CARE DATABASE_LEDGER DEPENDENCY_UPDATES DEPENDENCY_RELEASES VULNERABILITY_CLOCKS
     INCIDENTS ROLLBACKS TALLIES
 }
-
-/// The tables that go back with the file: what was decided, by people or by calculation.
-pub const BACK: &[&str] = &[
-    "META",
-    "JOB_PAUSES",
-    "BREAKERS",
-    "BREAKERS_USUAL",
-    "IGNORED_FINDINGS",
-    "SERIES",
-    "BASELINES",
-    "BASELINE_EPISODES",
-    "EXPERIMENTS",
-    "MATRICES",
-    "MATRIX_VALUES",
-    "PARAMETERS",
-];
 
 /// Of a state that does not go on from the earlier one, since that was lost in between: only what has happened since is
 /// added, for the earlier one knows more about the world.
@@ -194,6 +179,22 @@ fn carrying(path: &Path, source: impl Into<BoxError>) -> StorageError {
 mod tests {
     use super::*;
     use crate::schema::table_names;
+
+    /// The tables that go back with the file: what was decided, by people or by calculation.
+    const BACK: &[&str] = &[
+        "META",
+        "JOB_PAUSES",
+        "BREAKERS",
+        "BREAKERS_USUAL",
+        "IGNORED_FINDINGS",
+        "SERIES",
+        "BASELINES",
+        "BASELINE_EPISODES",
+        "EXPERIMENTS",
+        "MATRICES",
+        "MATRIX_VALUES",
+        "PARAMETERS",
+    ];
 
     #[test]
     fn every_table_goes_forward_or_back() {

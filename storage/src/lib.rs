@@ -34,7 +34,7 @@ mod view;
 
 pub use advisories::{Advisories, AdvisoriesReading, AdvisoriesWriting};
 pub use capability::{Bookkeeping, Reading, Writing};
-pub use carry::{BACK, Carried, FORWARD, carry_forward};
+pub use carry::{Carried, carry_forward};
 pub use chain::{ChainFinding, Head, MAX_FINDINGS, Verification, verify_lines};
 pub use copy::Copied;
 pub use error::{OpenError, StorageError};
@@ -84,12 +84,14 @@ pub use tables::experiments::{
 };
 pub use tables::gaps::{GapRecord, Gaps, GapsWriting};
 pub use tables::health::{
-    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, Denial, Health,
-    HealthBookkeeping, HealthWriting, IssueRecord, IssueState, Trigger,
+    ATTEMPTS_KEPT, AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, Denial,
+    Health, HealthBookkeeping, HealthWriting, ISSUES_KEPT, IssueRecord, IssueState, Trigger,
 };
 pub use tables::holds::{HoldRecord, Holds, HoldsWriting};
 pub use tables::identity::{Identities, IdentitiesWriting, Identity};
-pub use tables::incidents::{IncidentRecord, Incidents, IncidentsWriting};
+pub use tables::incidents::{
+    INCIDENTS_KEPT, IncidentClosure, IncidentRecord, IncidentState, Incidents, IncidentsWriting,
+};
 pub use tables::jobs::{JobMark, JobPause, Jobs, JobsBookkeeping, JobsWriting};
 pub use tables::matrices::{
     CriterionRecord, LackRecord, Matrices, MatricesWriting, MatrixRecord, MovedRecord,
@@ -111,6 +113,6 @@ pub use tables::segments::{
 };
 pub use tables::series::Series;
 pub use tables::sources::{HeadRecord, SourceRecord, Sources, SourcesWriting, StreamRecord};
-pub use tables::tallies::{Day, Tallies, TalliesWriting};
+pub use tables::tallies::{Day, TALLIED_DAYS, Tallies, TalliesWriting};
 pub use trades::{Trades, TradesReading, TradesWriting};
 pub use values::{Values, ValuesReading, ValuesWriting};

@@ -141,8 +141,7 @@ fn the_matrix_is_rolled_back_and_undone() {
     assert_eq!(matrices::state_of(&agent, 2), "ACTIVE");
     agent.ctl(&["rollback", "--component", "matrix", "--yes"]).says(&["REASON_MISSING"]);
     there_and_back(&agent, "matrix", &read, &old);
-    let by_own_verb = ["matrix", "history"];
-    agent.ctl(&by_own_verb).ok().says(&["rolled back"]);
+    agent.ctl(&["matrix", "history"]).ok().says(&["ROLLED_BACK"]);
 }
 
 #[test]

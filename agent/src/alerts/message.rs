@@ -72,6 +72,10 @@ pub struct Sender {
     pub fleet: String,
     /// What a link to a runbook page begins with; empty: the page is named by the command that shows it.
     pub runbooks: String,
+    /// Who is on call, as `[contacts]` says; may be empty.
+    pub on_call: String,
+    /// Who decides when the one on call can't; may be empty.
+    pub escalation: String,
 }
 
 /// A message to one channel: one alert where the channel keeps alerts apart (PagerDuty), else as many as fit together.

@@ -120,6 +120,8 @@ impl Alerts {
             hostname: host.1,
             fleet: config.fleet.clone(),
             runbooks: config.alerts.runbooks.clone(),
+            on_call: config.contacts.on_call.clone(),
+            escalation: config.contacts.escalation.clone(),
         };
         let alerts = Arc::new(Self {
             state,

@@ -45,6 +45,19 @@ pub fn runbook(message: &Message, item: &Item) -> String {
     }
 }
 
+/// Whom to call about what is critical, in a line.
+fn whom(message: &Message) -> Option<String> {
+    let told = matches!(message.occasion, Occasion::Firing | Occasion::Repeat);
+    if !told || worst(message) != Some(Severity::Critical) {
+        return None;
+    }
+    let sender = &message.sender;
+    let named = [("on call", &sender.on_call), ("escalation", &sender.escalation)];
+    let named = named.iter().filter(|(_, whom)| !whom.is_empty());
+    let named: Vec<_> = named.map(|(when, whom)| format!("{when}: {}", clean(whom, 120))).collect();
+    (!named.is_empty()).then(|| named.join(", "))
+}
+
 fn word(occasion: Occasion, item: &Item) -> String {
     match occasion {
         // It waited for its channel for too long.
@@ -117,6 +130,9 @@ pub fn pagerduty(message: &Message, key: &str) -> Value {
                 "alert": item.map(|item| item.id.clone()),
             },
         });
+        if let Some(whom) = whom(message) {
+            event["payload"]["custom_details"]["call"] = json!(whom);
+        }
         event["client"] = json!("GENESIS");
         if let Some(item) = item.filter(|_| !message.sender.runbooks.is_empty()) {
             event["links"] = json!([{ "href": runbook(message, item), "text": "runbook" }]);
@@ -177,6 +193,11 @@ pub fn slack(message: &Message) -> String {
         }
         text.push_str(&part);
     }
+    if let Some(whom) = whom(message)
+        && text.chars().count() + whom.chars().count() < LONG
+    {
+        text.push_str(&format!("\n   {}", escape(&whom)));
+    }
     text
 }
 
@@ -206,6 +227,9 @@ pub fn mail(message: &Message) -> (String, String) {
         }
         text.push_str(&format!("  {}\n  alert {}\n", runbook(message, item), item.id));
     }
+    if let Some(whom) = whom(message) {
+        text.push_str(&format!("\n{whom}\n"));
+    }
     let sender = &message.sender;
     text.push_str(&format!(
         "\n-- \nGENESIS agent of {} ({}), fleet {:?}\n",
@@ -231,8 +255,10 @@ pub fn json(message: &Message) -> Value {
             "resolved": item.resolved.map(|at| at.to_string()),
         })
     };
+    let call = whom(message).unwrap_or_default();
     json!({
         "version": 1,
+        "call": call,
         "message": message.id,
         "occasion": message.occasion.name(),
         "headline": headline(message),

@@ -118,20 +118,18 @@ impl AfterRollback {
             what.component, what.from
         ));
         let well = what.outcome == RollbackOutcome::Done && health == Verdict::Good;
+        let id = ulid::Ulid::from_datetime(system_time(now)).to_string();
+        let title = format!("{} {how}, by {}", what.component, what.by);
         let incident = IncidentRecord {
-            id: ulid::Ulid::from_datetime(system_time(now)).to_string(),
-            opened_at: now,
-            over_at: None,
-            trigger: Trigger::Rollback,
-            title: format!("{} {how}, by {}", what.component, what.by),
+            // What is back and well is over; people write down what it was about.
+            over_at: well.then_some(now),
             details,
-            issues: Vec::new(),
-            root: String::new(),
             severity: if well { "medium" } else { "high" }.to_owned(),
-            by: what.by.clone(),
             reason: what.reason.clone(),
-            resolution: String::new(),
+            resolution: if well { "it is back, and the host does well" } else { "" }.to_owned(),
             runbook: "rollback".to_owned(),
+            subject: what.component.clone(),
+            ..IncidentRecord::new((id, now), Trigger::Rollback, title, what.by.clone())
         };
         let id = incident.id.clone();
         let intent = Intent::new(now, "system:agent", "incident.opened")

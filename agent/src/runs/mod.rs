@@ -302,8 +302,12 @@ impl Runs {
             .write(intent, move |writing| {
                 writing.runs().put(&record)?;
                 writing.runs().prune(KEPT)?;
-                if let (Some(day), Some(tally)) = (day, tally(&record)) {
-                    writing.count().count(day, tally)?;
+                if let (Some(day), Some(outcome)) = (day, tally(&record)) {
+                    writing.count().count(day, &format!("operation/{outcome}"))?;
+                    // By kind as well, since the runs themselves are not kept for so long.
+                    writing
+                        .count()
+                        .count(day, &format!("operation-of/{}/{outcome}", record.kind))?;
                 }
                 Ok(())
             })
@@ -463,11 +467,11 @@ fn tally(record: &RunRecord) -> Option<&'static str> {
     }
     match record.state {
         RunState::Running => None,
-        RunState::Succeeded => Some("operation/succeeded"),
-        RunState::Failed => Some("operation/failed"),
-        RunState::Refused => Some("operation/refused"),
-        RunState::Cancelled => Some("operation/cancelled"),
-        RunState::Interrupted | RunState::Unknown => Some("operation/unknown"),
+        RunState::Succeeded => Some("succeeded"),
+        RunState::Failed => Some("failed"),
+        RunState::Refused => Some("refused"),
+        RunState::Cancelled => Some("cancelled"),
+        RunState::Interrupted | RunState::Unknown => Some("unknown"),
     }
 }
 

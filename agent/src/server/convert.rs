@@ -160,7 +160,18 @@ pub fn run(snapshot: Snapshot) -> v1::Run {
 
 /// An incident.
 pub fn incident(record: genesis_storage::IncidentRecord) -> v1::Incident {
-    let state = if record.open() { v1::IncidentState::Open } else { v1::IncidentState::Over };
+    let state = match record.state() {
+        genesis_storage::IncidentState::Open => v1::IncidentState::Open,
+        genesis_storage::IncidentState::Over => v1::IncidentState::Over,
+        genesis_storage::IncidentState::Closed => v1::IncidentState::Closed,
+    };
+    let closure = record.closed.map(|closed| v1::IncidentClosure {
+        at: Some(time(closed.at)),
+        by: closed.by,
+        resolution: closed.resolution,
+        lesson: closed.lesson,
+        runbook: closed.runbook,
+    });
     let issues = record.issues.iter().map(|(check, episode)| format!("{check}#{episode}"));
     v1::Incident {
         state: state.into(),
@@ -176,5 +187,7 @@ pub fn incident(record: genesis_storage::IncidentRecord) -> v1::Incident {
         reason: record.reason,
         resolution: record.resolution,
         runbook: record.runbook,
+        subject: record.subject,
+        closure,
     }
 }

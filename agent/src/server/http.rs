@@ -258,6 +258,7 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) ->
     pages.experiments.gauge();
     pages.matrices.gauge();
     let read = read.and_then(|head| pages.certificates.gauge().map(|()| head));
+    let read = read.and_then(|head| pages.recovery.recovery.gauge().map(|()| head));
     match read.and_then(|head| pages.logs.status().map(|_| head)) {
         Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
         Err(error) => {

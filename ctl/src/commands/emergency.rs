@@ -270,7 +270,8 @@ fn page(emergency: &Emergency, response: &GetEmergencyResponse) -> View {
     View { lead, parts: course.map(emergency_course::parts).unwrap_or_default(), ..View::default() }
 }
 
-fn contact_lines(contacts: Option<&Contacts>) -> Vec<String> {
+/// Whom to call, in lines.
+pub(super) fn contact_lines(contacts: Option<&Contacts>) -> Vec<String> {
     let Some(contacts) = contacts else { return Vec::new() };
     let named = [
         ("on call", &contacts.on_call),

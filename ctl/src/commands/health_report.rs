@@ -9,8 +9,9 @@ use super::health_check::{self, Tally, detail, worst_first};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::format;
+use crate::markdown::{literal, table};
 use crate::outfile::OutFile;
-use crate::render::{Answer, Cell, Part, View, clean};
+use crate::render::{Answer, Cell, Part, View};
 
 const LINE_COLUMNS: &[&str] = &["NAME", "STATE", "FINDING"];
 
@@ -153,46 +154,4 @@ fn to_markdown(report: &DiagnoseResponse) -> String {
         );
     }
     page
-}
-
-fn table<const N: usize>(
-    page: &mut String,
-    columns: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) {
-    let _ = writeln!(page, "| {} |\n|{}", columns.join(" | "), "---|".repeat(N));
-    for row in rows {
-        let _ = writeln!(page, "| {} |", row.map(|cell| literal(&cell)).join(" | "));
-    }
-}
-
-/// Text in one line that is shown as it is: no markup, no links, no end of a cell.
-fn literal(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len() + 8);
-    for c in clean(text).chars() {
-        if "\\`*_[]<>|~&#$".contains(c) {
-            safe.push('\\');
-        }
-        safe.push(c);
-    }
-    safe
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_in_markdown_stays_text() {
-        for (text, shown) in [
-            ("7 % free (below 10 %), 3.1 MB/s", "7 % free (below 10 %), 3.1 MB/s"),
-            ("a|b", "a\\|b"),
-            ("`rm -rf`", "\\`rm -rf\\`"),
-            ("a\r\n| b |\u{1b}[2J", "a\\\\r\\\\n\\| b \\|\\\\x1b\\[2J"),
-            ("![x](http://x) <img src=x>", "!\\[x\\](http://x) \\<img src=x\\>"),
-            ("\\|", "\\\\\\|"),
-        ] {
-            assert_eq!(literal(text), shown);
-        }
-    }
 }

@@ -29,6 +29,8 @@ mod health_issue;
 mod health_remediation;
 mod health_report;
 mod incident;
+mod incident_close;
+mod incident_page;
 mod logs;
 mod logs_archive;
 mod logs_holds;
@@ -40,6 +42,8 @@ mod oplog;
 mod oplog_export;
 mod param;
 mod pki;
+mod report;
+mod report_page;
 mod rollback;
 mod run;
 mod runbook;
@@ -98,9 +102,12 @@ pub(crate) enum Command {
     /// Show circuit breakers, open and close them by hand.
     #[command(subcommand)]
     Breaker(breaker::Verb),
-    /// List and show incidents: what people were called about.
+    /// See what people were called about, add to it, write down what came of it, and export it.
     #[command(subcommand)]
     Incident(incident::Verb),
+    /// See how a host stands by its objectives, and what was done to mend it, over a month.
+    #[command(subcommand)]
+    Report(report::Verb),
     /// Read the runbook, which is part of this program.
     #[command(subcommand)]
     Runbook(runbook::Verb),
@@ -171,7 +178,7 @@ impl Command {
             | Self::Trades(_)
             | Self::Series(_)
             | Self::Pki(_)
-            | Self::Incident(_)
+            | Self::Report(_)
             | Self::Runbook(_)
             | Self::Support(_)
             | Self::Context(_)
@@ -186,6 +193,7 @@ impl Command {
             Self::Health(verb) => verb.changes(),
             Self::Alerts(verb) => verb.changes(),
             Self::Breaker(verb) => verb.changes(),
+            Self::Incident(verb) => verb.changes(),
             Self::Logs(verb) => verb.changes(),
             Self::Db(verb) => verb.changes(),
             Self::Backup(verb) => verb.changes(),
@@ -251,6 +259,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Alerts(verb) => alerts::dispatch(verb, session).await,
         Command::Breaker(verb) => breaker::dispatch(verb, session).await,
         Command::Incident(verb) => incident::dispatch(verb, session).await,
+        Command::Report(verb) => report::dispatch(verb, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,
         Command::Db(verb) => db::dispatch(verb, session).await,
         Command::Backup(verb) => backup::dispatch(verb, session).await,

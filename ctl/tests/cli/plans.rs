@@ -13,12 +13,19 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 62] = [
+const CHANGES: [(&[&str], &str, &str); 65] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
     (&["schedule", "resume", "j"], "ResumeJob", "j"),
     (&["oplog", "note", "x"], "AddNote", "x"),
+    (&["incident", "open", "--title", "x"], "OpenIncident", "x high"),
+    (&["incident", "note", "last", "x"], "NoteIncident", "last x"),
+    (
+        &["incident", "close", "last", "--resolution", "r", "--no-lesson", "--runbook", "storm"],
+        "CloseIncident",
+        "last r (no lesson) storm",
+    ),
     (&["config", "reload"], "ReloadConfig", ""),
     (&["rollback", "--component", "config", "--to", "7"], "Rollback", "config 7"),
     (&["emergency", "activate"], "ActivateEmergency", ""),
@@ -253,7 +260,9 @@ fn agent() -> (tempfile::TempDir, Fake) {
     let ended = Run { id: RUN.into(), state: RunState::Succeeded.into(), ..Default::default() };
     let issue = Some(Issue { id: "disk:/#3".into(), ..Default::default() });
     let hold = RemediationHold { code: "STORM".into(), ..Default::default() };
+    let incident = Incident { id: RUN.into(), ..Default::default() };
     let health = Health {
+        incidents: vec![incident],
         explained: ExplainIssueResponse { issue: issue.clone(), ..Default::default() },
         flagged: FlagIssueResponse { issue, ..Default::default() },
         disabled: DisableRemediationResponse { hold: Some(hold.clone()), ..Default::default() },

@@ -1346,6 +1346,23 @@ pub mod agent_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What a person has written down at the end of an incident.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IncidentClosure {
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+    /// How it was resolved.
+    #[prost(string, tag = "3")]
+    pub resolution: ::prost::alloc::string::String,
+    /// What is to be learned from it; empty: that person said that there is nothing.
+    #[prost(string, tag = "4")]
+    pub lesson: ::prost::alloc::string::String,
+    /// The runbook page that is to be mended; empty: that person said that none is.
+    #[prost(string, tag = "5")]
+    pub runbook: ::prost::alloc::string::String,
+}
 /// What people were called about.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Incident {
@@ -1358,7 +1375,8 @@ pub struct Incident {
     pub opened_at: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "4")]
     pub over_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Why people were called: the name of an EscalationTrigger without its beginning, such as "ATTEMPTS_FAILED".
+    /// Why people were called: the name of an EscalationTrigger without its beginning, such as "ATTEMPTS_FAILED"; or
+    /// EMERGENCY, ROLLBACK, BY_HAND.
     #[prost(string, tag = "5")]
     pub trigger: ::prost::alloc::string::String,
     /// In a line.
@@ -1379,12 +1397,57 @@ pub struct Incident {
     /// What that person said.
     #[prost(string, tag = "11")]
     pub reason: ::prost::alloc::string::String,
-    /// How it ended.
+    /// How its condition ended, as the agent saw it.
     #[prost(string, tag = "12")]
     pub resolution: ::prost::alloc::string::String,
     /// The runbook page, for `genesisctl runbook show`.
     #[prost(string, tag = "13")]
     pub runbook: ::prost::alloc::string::String,
+    /// What it is about where that is no issue: "emergency 3", or what was rolled back.
+    #[prost(string, tag = "14")]
+    pub subject: ::prost::alloc::string::String,
+    /// Unset until somebody has closed it.
+    #[prost(message, optional, tag = "15")]
+    pub closure: ::core::option::Option<IncidentClosure>,
+}
+/// Something that happened about an incident.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IncidentEvent {
+    #[prost(message, optional, tag = "1")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+    /// What, such as "health.attempt.intent", or "alert.sent".
+    #[prost(string, tag = "3")]
+    pub action: ::prost::alloc::string::String,
+    /// To what; may be empty.
+    #[prost(string, tag = "4")]
+    pub target: ::prost::alloc::string::String,
+    /// "ok", or a code.
+    #[prost(string, tag = "5")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Why, and more.
+    #[prost(string, tag = "6")]
+    pub text: ::prost::alloc::string::String,
+    /// Its number in the operation log; 0: it is from elsewhere.
+    #[prost(uint64, tag = "7")]
+    pub sequence: u64,
+}
+/// What happened about an incident, oldest first: from a quarter of an hour before it was opened.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IncidentTimeline {
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<IncidentEvent>,
+    /// So many were left out, lest it grows without bound.
+    #[prost(uint64, tag = "2")]
+    pub left_out: u64,
+    /// And that after so many of those that are here.
+    #[prost(uint32, tag = "3")]
+    pub left_out_after: u32,
+    /// The operation log was read up to here only, since it is too long; unset: as far as there is anything about it.
+    #[prost(message, optional, tag = "4")]
+    pub read_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListIncidentsRequest {
@@ -1406,10 +1469,221 @@ pub struct GetIncidentRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetIncidentResponse {
     #[prost(message, optional, tag = "1")]
     pub incident: ::core::option::Option<Incident>,
+    #[prost(message, optional, tag = "2")]
+    pub timeline: ::core::option::Option<IncidentTimeline>,
+    #[prost(message, optional, tag = "3")]
+    pub contacts: ::core::option::Option<Contacts>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenIncidentRequest {
+    /// In a line.
+    #[prost(string, tag = "1")]
+    pub title: ::prost::alloc::string::String,
+    /// "low", "medium", "high" or "critical"; empty: "high".
+    #[prost(string, tag = "2")]
+    pub severity: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenIncidentResponse {
+    #[prost(message, optional, tag = "1")]
+    pub incident: ::core::option::Option<Incident>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NoteIncidentRequest {
+    /// As in GetIncidentRequest.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// 1 to 4096 bytes.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "3")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NoteIncidentResponse {
+    /// The whole id of the incident.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseIncidentRequest {
+    /// As in GetIncidentRequest.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// How it was resolved, 1 to 4096 bytes.
+    #[prost(string, tag = "2")]
+    pub resolution: ::prost::alloc::string::String,
+    /// What is to be learned from it, at most 4096 bytes.
+    #[prost(string, tag = "3")]
+    pub lesson: ::prost::alloc::string::String,
+    /// There is nothing to be learned from it.
+    #[prost(bool, tag = "4")]
+    pub no_lesson: bool,
+    /// The runbook page that is to be mended, or was.
+    #[prost(string, tag = "5")]
+    pub runbook: ::prost::alloc::string::String,
+    /// No page is to be mended.
+    #[prost(bool, tag = "6")]
+    pub no_runbook_change: bool,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "7")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseIncidentResponse {
+    #[prost(message, optional, tag = "1")]
+    pub incident: ::core::option::Option<Incident>,
+}
+/// The time that a report is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportPeriod {
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// This moment is not part of it; a time that is not over yet ends now.
+    #[prost(message, optional, tag = "2")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Since when what the report is made of is kept.
+    #[prost(message, optional, tag = "3")]
+    pub data_from: ::core::option::Option<::prost_types::Timestamp>,
+    /// That does not reach back to the beginning.
+    #[prost(bool, tag = "4")]
+    pub data_missing: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportCount {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+/// What is most to blame.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportOffender {
+    /// A kind of run, a check and its action, a project, a certificate.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// So many of them are bad.
+    #[prost(uint64, tag = "2")]
+    pub bad: u64,
+    /// Of so many.
+    #[prost(uint64, tag = "3")]
+    pub all: u64,
+    #[prost(string, tag = "4")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// How an objective stands.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportObjective {
+    /// "operations", "remediations", "updates" or "certificates".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// UNKNOWN where there is nothing to tell it by.
+    #[prost(enumeration = "Truth", tag = "2")]
+    pub state: i32,
+    /// What is to be reached, in words.
+    #[prost(string, tag = "3")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub numerator: u64,
+    #[prost(uint64, tag = "5")]
+    pub denominator: u64,
+    /// One by the other; unset where the denominator is 0.
+    #[prost(double, optional, tag = "6")]
+    pub value: ::core::option::Option<f64>,
+    /// What counts neither way, such as "refused".
+    #[prost(message, repeated, tag = "7")]
+    pub apart: ::prost::alloc::vec::Vec<ReportCount>,
+    /// The worst, at most ten.
+    #[prost(message, repeated, tag = "8")]
+    pub offenders: ::prost::alloc::vec::Vec<ReportOffender>,
+    /// What limits it; may be empty.
+    #[prost(string, tag = "9")]
+    pub note: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOperationsReportRequest {
+    /// Such as "2026-11", in UTC; empty: the last 30 days, today included.
+    #[prost(string, tag = "1")]
+    pub month: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetOperationsReportResponse {
+    #[prost(string, tag = "1")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub period: ::core::option::Option<ReportPeriod>,
+    #[prost(message, repeated, tag = "3")]
+    pub objectives: ::prost::alloc::vec::Vec<ReportObjective>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRemediationReportRequest {
+    /// As in GetOperationsReportRequest.
+    #[prost(string, tag = "1")]
+    pub month: ::prost::alloc::string::String,
+}
+/// What was done about one check, by one action.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemediationPattern {
+    #[prost(string, tag = "1")]
+    pub check: ::prost::alloc::string::String,
+    /// Empty: nothing was done about it.
+    #[prost(string, tag = "2")]
+    pub action: ::prost::alloc::string::String,
+    /// So often the check was bad, whatever was done; 0 in a check's further rows.
+    #[prost(uint64, tag = "3")]
+    pub episodes: u64,
+    /// So often people were called about it; 0 in a check's further rows.
+    #[prost(uint64, tag = "4")]
+    pub escalated: u64,
+    #[prost(uint64, tag = "5")]
+    pub attempts: u64,
+    #[prost(uint64, tag = "6")]
+    pub succeeded: u64,
+    #[prost(uint64, tag = "7")]
+    pub failed: u64,
+    /// The condition was gone before anything was done.
+    #[prost(uint64, tag = "8")]
+    pub not_needed: u64,
+    /// Planned only.
+    #[prost(uint64, tag = "9")]
+    pub dry_run: u64,
+    #[prost(uint64, tag = "10")]
+    pub unknown: u64,
+    /// Those of the attempts that a person has begun.
+    #[prost(uint64, tag = "11")]
+    pub by_hand: u64,
+    /// From the beginning of an attempt until it was known to have helped, on average; unset: none has.
+    #[prost(message, optional, tag = "12")]
+    pub mean: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRemediationReportResponse {
+    #[prost(string, tag = "1")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub period: ::core::option::Option<ReportPeriod>,
+    #[prost(message, optional, tag = "3")]
+    pub objective: ::core::option::Option<ReportObjective>,
+    /// The worst first.
+    #[prost(message, repeated, tag = "4")]
+    pub patterns: ::prost::alloc::vec::Vec<RemediationPattern>,
+    /// Incidents that were opened, by trigger.
+    #[prost(message, repeated, tag = "5")]
+    pub incidents: ::prost::alloc::vec::Vec<ReportCount>,
+    /// Of all incidents that are over, so many wait for somebody to write down what came of them.
+    #[prost(uint64, tag = "6")]
+    pub undocumented: u64,
+    /// What stands out, and what might be done about it.
+    #[prost(string, repeated, tag = "7")]
+    pub findings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Something that keeps points to go back to.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1836,8 +2110,10 @@ pub enum IncidentState {
     Unspecified = 0,
     /// Its condition goes on.
     Open = 1,
-    /// Its condition is over.
+    /// Its condition is over, and nobody has written down yet what came of it.
     Over = 2,
+    /// Somebody has.
+    Closed = 3,
 }
 impl IncidentState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1849,6 +2125,7 @@ impl IncidentState {
             Self::Unspecified => "INCIDENT_STATE_UNSPECIFIED",
             Self::Open => "INCIDENT_STATE_OPEN",
             Self::Over => "INCIDENT_STATE_OVER",
+            Self::Closed => "INCIDENT_STATE_CLOSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1857,6 +2134,7 @@ impl IncidentState {
             "INCIDENT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
             "INCIDENT_STATE_OPEN" => Some(Self::Open),
             "INCIDENT_STATE_OVER" => Some(Self::Over),
+            "INCIDENT_STATE_CLOSED" => Some(Self::Closed),
             _ => None,
         }
     }
@@ -2498,7 +2776,8 @@ pub mod recovery_service_client {
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListIncidents"));
             self.inner.unary(req, path, codec).await
         }
-        /// One incident. Fails with INCIDENT_NOT_FOUND.
+        /// One incident, with what the operation log and the alerts have about it, and whom to call. Fails with
+        /// INCIDENT_NOT_FOUND.
         pub async fn get_incident(
             &mut self,
             request: impl tonic::IntoRequest<super::GetIncidentRequest>,
@@ -2521,6 +2800,213 @@ pub mod recovery_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetIncident"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Opens an incident by hand, for what the agent did not notice by itself. Fails with TITLE_INVALID,
+        /// SEVERITY_INVALID and PLAN_CHANGED.
+        pub async fn open_incident(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OpenIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OpenIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/OpenIncident",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "OpenIncident"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What OpenIncident would do. Fails as it does.
+        pub async fn plan_open_incident(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OpenIncidentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanOpenIncident",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanOpenIncident"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Adds a remark to an incident's timeline, whatever state it is in: an intervention by hand, something that was
+        /// seen. Fails with INCIDENT_NOT_FOUND, NOTE_INVALID and PLAN_CHANGED.
+        pub async fn note_incident(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NoteIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NoteIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/NoteIncident",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "NoteIncident"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What NoteIncident would do. Fails as it does.
+        pub async fn plan_note_incident(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NoteIncidentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanNoteIncident",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanNoteIncident"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Writes down how an incident was resolved, what is to be learned, and which runbook page is to be mended. One that
+        /// was opened by hand is over with it; another whose condition goes on is refused with INCIDENT_OPEN. Fails as well
+        /// with INCIDENT_NOT_FOUND, INCIDENT_CLOSED (by whom and when), RESOLUTION_MISSING, LESSON_MISSING,
+        /// RUNBOOK_MISSING, RUNBOOK_UNKNOWN, TEXT_TOO_LONG and PLAN_CHANGED.
+        pub async fn close_incident(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/CloseIncident",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "CloseIncident"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What CloseIncident would do. Fails as it does.
+        pub async fn plan_close_incident(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseIncidentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanCloseIncident",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanCloseIncident"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// How this host stands by the four objectives over a time: operations, remediation, updates, certificates. Fails
+        /// with MONTH_INVALID.
+        pub async fn get_operations_report(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetOperationsReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetOperationsReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetOperationsReport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "GetOperationsReport"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What was done to mend the host over a time, by check and action, and whether it helped. Fails with MONTH_INVALID.
+        pub async fn get_remediation_report(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRemediationReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetRemediationReport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "GetRemediationReport"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -2653,12 +3139,74 @@ pub mod recovery_service_server {
             tonic::Response<super::ListIncidentsResponse>,
             tonic::Status,
         >;
-        /// One incident. Fails with INCIDENT_NOT_FOUND.
+        /// One incident, with what the operation log and the alerts have about it, and whom to call. Fails with
+        /// INCIDENT_NOT_FOUND.
         async fn get_incident(
             &self,
             request: tonic::Request<super::GetIncidentRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetIncidentResponse>,
+            tonic::Status,
+        >;
+        /// Opens an incident by hand, for what the agent did not notice by itself. Fails with TITLE_INVALID,
+        /// SEVERITY_INVALID and PLAN_CHANGED.
+        async fn open_incident(
+            &self,
+            request: tonic::Request<super::OpenIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OpenIncidentResponse>,
+            tonic::Status,
+        >;
+        /// What OpenIncident would do. Fails as it does.
+        async fn plan_open_incident(
+            &self,
+            request: tonic::Request<super::OpenIncidentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Adds a remark to an incident's timeline, whatever state it is in: an intervention by hand, something that was
+        /// seen. Fails with INCIDENT_NOT_FOUND, NOTE_INVALID and PLAN_CHANGED.
+        async fn note_incident(
+            &self,
+            request: tonic::Request<super::NoteIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NoteIncidentResponse>,
+            tonic::Status,
+        >;
+        /// What NoteIncident would do. Fails as it does.
+        async fn plan_note_incident(
+            &self,
+            request: tonic::Request<super::NoteIncidentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Writes down how an incident was resolved, what is to be learned, and which runbook page is to be mended. One that
+        /// was opened by hand is over with it; another whose condition goes on is refused with INCIDENT_OPEN. Fails as well
+        /// with INCIDENT_NOT_FOUND, INCIDENT_CLOSED (by whom and when), RESOLUTION_MISSING, LESSON_MISSING,
+        /// RUNBOOK_MISSING, RUNBOOK_UNKNOWN, TEXT_TOO_LONG and PLAN_CHANGED.
+        async fn close_incident(
+            &self,
+            request: tonic::Request<super::CloseIncidentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CloseIncidentResponse>,
+            tonic::Status,
+        >;
+        /// What CloseIncident would do. Fails as it does.
+        async fn plan_close_incident(
+            &self,
+            request: tonic::Request<super::CloseIncidentRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// How this host stands by the four objectives over a time: operations, remediation, updates, certificates. Fails
+        /// with MONTH_INVALID.
+        async fn get_operations_report(
+            &self,
+            request: tonic::Request<super::GetOperationsReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetOperationsReportResponse>,
+            tonic::Status,
+        >;
+        /// What was done to mend the host over a time, by check and action, and whether it helped. Fails with MONTH_INVALID.
+        async fn get_remediation_report(
+            &self,
+            request: tonic::Request<super::GetRemediationReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationReportResponse>,
             tonic::Status,
         >;
     }
@@ -3422,6 +3970,378 @@ pub mod recovery_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/OpenIncident" => {
+                    #[allow(non_camel_case_types)]
+                    struct OpenIncidentSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::OpenIncidentRequest>
+                    for OpenIncidentSvc<T> {
+                        type Response = super::OpenIncidentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OpenIncidentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::open_incident(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OpenIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanOpenIncident" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanOpenIncidentSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::OpenIncidentRequest>
+                    for PlanOpenIncidentSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OpenIncidentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_open_incident(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanOpenIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/NoteIncident" => {
+                    #[allow(non_camel_case_types)]
+                    struct NoteIncidentSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::NoteIncidentRequest>
+                    for NoteIncidentSvc<T> {
+                        type Response = super::NoteIncidentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NoteIncidentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::note_incident(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NoteIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanNoteIncident" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanNoteIncidentSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::NoteIncidentRequest>
+                    for PlanNoteIncidentSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NoteIncidentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_note_incident(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanNoteIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/CloseIncident" => {
+                    #[allow(non_camel_case_types)]
+                    struct CloseIncidentSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseIncidentRequest>
+                    for CloseIncidentSvc<T> {
+                        type Response = super::CloseIncidentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseIncidentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::close_incident(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CloseIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanCloseIncident" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanCloseIncidentSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseIncidentRequest>
+                    for PlanCloseIncidentSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseIncidentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_close_incident(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanCloseIncidentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/GetOperationsReport" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOperationsReportSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetOperationsReportRequest>
+                    for GetOperationsReportSvc<T> {
+                        type Response = super::GetOperationsReportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetOperationsReportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::get_operations_report(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOperationsReportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/GetRemediationReport" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRemediationReportSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetRemediationReportRequest>
+                    for GetRemediationReportSvc<T> {
+                        type Response = super::GetRemediationReportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRemediationReportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::get_remediation_report(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRemediationReportSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

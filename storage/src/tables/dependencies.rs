@@ -114,6 +114,23 @@ pub struct UpdateRecord {
     pub reason: String,
 }
 
+impl UpdateRecord {
+    /// How it ended, in a word, by which updates are counted.
+    pub fn outcome(&self) -> &'static str {
+        match (self.state, self.error_code.as_str()) {
+            (UpdateState::Succeeded, _) => "succeeded",
+            (UpdateState::Unchanged, _) => "unchanged",
+            (UpdateState::Held, _) => "held",
+            (_, "CANCELLED") => "cancelled",
+            // Nothing was tried: that it was not is what was wanted.
+            (_, "UPDATE_VULNERABLE" | "UPDATE_UNJUDGED" | "PLAN_CHANGED" | "PROJECT_UNMANAGED") => {
+                "refused"
+            }
+            _ => "rolled-back",
+        }
+    }
+}
+
 impl Record for UpdateRecord {
     const TABLE: &'static str = "dependency_updates";
     const VERSION: u8 = 1;

@@ -13,6 +13,11 @@ use crate::record::{Record, check_name, decode, encode, pair};
 use crate::schema::{HEALTH_ATTEMPTS, HEALTH_CHECKS, HEALTH_CONTROLS, HEALTH_ISSUES};
 use crate::view::{Sink, Source};
 
+/// So many attempts are kept.
+pub const ATTEMPTS_KEPT: u64 = 2_000;
+/// And so many issues of each check.
+pub const ISSUES_KEPT: u64 = 100;
+
 /// Where an issue is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,20 +54,23 @@ pub enum Trigger {
     Storm,
     /// So much turned bad at once that the checks themselves are doubted.
     CheckerSuspect,
-    /// Something was rolled back.
+    /// An emergency was declared.
+    Emergency,
+    /// Something was taken back.
     Rollback,
+    /// Somebody opened it.
+    ByHand,
 }
 
 impl Trigger {
-    /// Each of them.
-    pub const ALL: [Self; 7] = [
+    /// Those by which health calls people, and whose end it sees.
+    pub const OF_HEALTH: [Self; 6] = [
         Self::AttemptsFailed,
         Self::CriticalTooLong,
         Self::Cascade,
         Self::Flagged,
         Self::Storm,
         Self::CheckerSuspect,
-        Self::Rollback,
     ];
 
     /// Its stable code.
@@ -74,7 +82,9 @@ impl Trigger {
             Self::Flagged => "FLAGGED",
             Self::Storm => "STORM",
             Self::CheckerSuspect => "CHECKER_SUSPECT",
+            Self::Emergency => "EMERGENCY",
             Self::Rollback => "ROLLBACK",
+            Self::ByHand => "BY_HAND",
         }
     }
 }
@@ -330,6 +340,25 @@ impl<'t> Health<'t> {
             let (key, value) = row?;
             let attempt: AttemptRecord = decode(&key.value(), value.value())?;
             if check.is_empty() || attempt.check == check {
+                found.push(attempt);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The attempts that were announced at `from` or later, newest first. Ids grow with time, so that older ones are not
+    /// looked at; those of the hour before are, lest a clock that was set hides one.
+    pub fn attempts_since(&self, from: Timestamp) -> Result<Vec<AttemptRecord>, StorageError> {
+        let early = from.saturating_sub(jiff::SignedDuration::from_hours(1)).unwrap_or(from);
+        let view = self.source.view(HEALTH_ATTEMPTS)?;
+        let mut found = Vec::new();
+        for row in view.all()?.rev() {
+            let (key, value) = row?;
+            let attempt: AttemptRecord = decode(&key.value(), value.value())?;
+            if attempt.at.wall < early {
+                break;
+            }
+            if attempt.at.wall >= from {
                 found.push(attempt);
             }
         }

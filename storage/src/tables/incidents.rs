@@ -10,6 +10,35 @@ use crate::record::{Record, check_name, encode};
 use crate::schema::INCIDENTS;
 use crate::view::{Sink, Source};
 
+/// So many incidents are kept; one that goes on always is.
+pub const INCIDENTS_KEPT: usize = 1_000;
+
+/// Where an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IncidentState {
+    /// Its condition goes on.
+    Open,
+    /// Its condition is over, and nobody has written down what came of it.
+    Over,
+    /// Somebody has.
+    Closed,
+}
+
+/// What a person has written down at an incident's end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentClosure {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// How it was resolved.
+    pub resolution: String,
+    /// What is to be learned from it; empty: nothing, as that person said.
+    pub lesson: String,
+    /// The page of the runbook that is to be mended; empty: none, as that person said.
+    pub runbook: String,
+}
+
 /// What people were called about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentRecord {
@@ -35,10 +64,16 @@ pub struct IncidentRecord {
     pub by: String,
     /// What that person said.
     pub reason: String,
-    /// How it ended.
+    /// How its condition ended, as the agent saw it.
     pub resolution: String,
     /// The page of the runbook.
     pub runbook: String,
+    /// What it is about where that is no issue, such as "emergency 3".
+    #[serde(default)]
+    pub subject: String,
+    /// What was written down at its end; `None`: nobody has.
+    #[serde(default)]
+    pub closed: Option<IncidentClosure>,
 }
 
 impl Record for IncidentRecord {
@@ -47,9 +82,44 @@ impl Record for IncidentRecord {
 }
 
 impl IncidentRecord {
+    /// One that begins, critical, about nothing in particular yet: what more is known is set on it.
+    pub fn new(
+        (id, opened_at): (String, Timestamp),
+        trigger: Trigger,
+        title: impl Into<String>,
+        by: impl Into<String>,
+    ) -> Self {
+        Self {
+            id,
+            opened_at,
+            over_at: None,
+            trigger,
+            title: title.into(),
+            details: Vec::new(),
+            issues: Vec::new(),
+            root: String::new(),
+            severity: "critical".to_owned(),
+            by: by.into(),
+            reason: String::new(),
+            resolution: String::new(),
+            runbook: String::new(),
+            subject: String::new(),
+            closed: None,
+        }
+    }
+
     /// Whether its condition goes on.
     pub fn open(&self) -> bool {
         self.over_at.is_none()
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> IncidentState {
+        match (self.over_at, &self.closed) {
+            (_, Some(_)) => IncidentState::Closed,
+            (Some(_), None) => IncidentState::Over,
+            (None, None) => IncidentState::Open,
+        }
     }
 }
 
@@ -69,6 +139,17 @@ impl<'t> Incidents<'t> {
         self.source
             .view(INCIDENTS)?
             .last(limit, |record: &IncidentRecord| !open_only || record.open())
+    }
+
+    /// The latest incident of this trigger about this subject.
+    pub fn about(
+        &self,
+        trigger: Trigger,
+        subject: &str,
+    ) -> Result<Option<IncidentRecord>, StorageError> {
+        let about =
+            |record: &IncidentRecord| record.trigger == trigger && record.subject == subject;
+        Ok(self.source.view(INCIDENTS)?.last(1, about)?.pop())
     }
 
     /// The incidents whose ids begin with `prefix`, at most `limit`.

@@ -90,6 +90,29 @@ impl<'t> Oplog<'t> {
         rows.map(|row| row.and_then(|(key, value)| parse(key.value(), value.value()))).collect()
     }
 
+    /// The sequence of the first entry from `at` on; one past the newest where there is none. Time grows with the
+    /// sequence; where a clock was set back, it is near.
+    pub fn first_since(&self, at: Timestamp) -> Result<u64, StorageError> {
+        let view = self.source.view(OPLOG)?;
+        let first = view.all()?.next().transpose()?.map_or(1, |(key, _)| key.value());
+        let (mut low, mut high) = (first, self.head()?.sequence + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // What is missing, since somebody tampered with the log, counts as what comes next.
+            let entry = view.range(middle..)?.next().transpose()?;
+            let earlier = match entry {
+                Some((key, value)) => parse(key.value(), value.value())?.entry.at < at,
+                None => false,
+            };
+            if earlier {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
     /// At most `limit` entries that pass the filter, newest first, from before `before` or from
     /// the newest on. Looks at no more than [`MAX_SCANNED`] entries.
     pub fn newest(

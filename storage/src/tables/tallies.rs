@@ -11,8 +11,8 @@ use crate::view::{Sink, Source};
 /// Days since 1970 in UTC.
 pub type Day = u32;
 
-/// So many days are kept, today included.
-const KEPT: Day = 62;
+/// So many days are kept, today included: a month can be looked back at until the next one is over.
+pub const TALLIED_DAYS: Day = 62;
 
 /// Reads tallies.
 #[derive(Clone, Copy)]
@@ -55,6 +55,6 @@ impl<'t> TalliesWriting<'t> {
         let mut table = self.sink.edit(TALLIES)?;
         let known = table.get((day, tally))?.map_or(0, |value| value.value());
         table.insert((day, tally), known.saturating_add(1))?;
-        table.remove_range((0, "")..(day.saturating_sub(KEPT - 1), "")).map(drop)
+        table.remove_range((0, "")..(day.saturating_sub(TALLIED_DAYS - 1), "")).map(drop)
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentRecord,
-    IssueRecord, IssueState, Moment, Trigger,
+    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentClosure,
+    IncidentRecord, IncidentState, IssueRecord, IssueState, Moment, Trigger,
 };
 
 pub(super) fn moment(seconds: i64) -> Moment {
@@ -153,19 +153,12 @@ fn incidents_are_found_by_their_ids_and_open_ones_stay() {
     let folder = folder();
     let store = open(&folder.path().join("x.redb"));
     let incident = |id: &str, over: Option<i64>| IncidentRecord {
-        id: id.to_owned(),
-        opened_at: at(1),
         over_at: over.map(at),
-        trigger: Trigger::Flagged,
-        title: "disk".to_owned(),
         details: vec!["tried".to_owned()],
         issues: vec![("disk".to_owned(), 1)],
-        root: String::new(),
-        severity: "high".to_owned(),
-        by: "me".to_owned(),
         reason: "because".to_owned(),
-        resolution: String::new(),
         runbook: "disk-space".to_owned(),
+        ..IncidentRecord::new((id.to_owned(), at(1)), Trigger::Flagged, "disk", "me")
     };
     // The oldest goes on, so it stays however many come after it.
     for (id, over) in [("A1", None), ("A2", Some(2)), ("B3", Some(3)), ("B4", None)] {
@@ -184,6 +177,62 @@ fn incidents_are_found_by_their_ids_and_open_ones_stay() {
     let over = incident("B4", Some(9));
     store.write(intent("incident"), |w| w.incidents().put(&over, 2)).unwrap();
     assert_eq!(store.read(|r| r.incidents().with_prefix("B4", 2)).unwrap(), [over]);
+}
+
+#[test]
+fn an_incident_is_open_then_over_then_closed_and_found_by_what_it_is_about() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    let new = |id: &str, subject: &str| IncidentRecord {
+        subject: subject.to_owned(),
+        ..IncidentRecord::new((id.to_owned(), at(1)), Trigger::Emergency, "halted", "olga")
+    };
+    let mut record = new("A1", "emergency 1");
+    assert_eq!(record.state(), IncidentState::Open);
+    record.over_at = Some(at(5));
+    assert_eq!(record.state(), IncidentState::Over);
+    record.closed = Some(IncidentClosure {
+        at: at(9),
+        by: "olga".to_owned(),
+        resolution: "the feed was changed".to_owned(),
+        lesson: "watch the feed".to_owned(),
+        runbook: String::new(),
+    });
+    assert_eq!(record.state(), IncidentState::Closed);
+    for record in [&record, &new("A2", "emergency 2")] {
+        store.write(intent("incident"), |w| w.incidents().put(record, 9)).unwrap();
+    }
+    let about = |trigger, subject: &str| store.read(|r| r.incidents().about(trigger, subject));
+    assert_eq!(about(Trigger::Emergency, "emergency 1").unwrap(), Some(record));
+    assert_eq!(about(Trigger::Emergency, "emergency 3").unwrap(), None);
+    assert_eq!(about(Trigger::Rollback, "emergency 1").unwrap(), None);
+}
+
+#[test]
+fn an_incident_of_an_older_agent_is_read() {
+    let json = r#"{"id":"A1","opened_at":"2026-01-01T00:00:00Z","over_at":null,"trigger":"flagged","title":"disk",
+        "details":[],"issues":[["disk",1]],"root":"","severity":"high","by":"me","reason":"because",
+        "resolution":"","runbook":"disk-space"}"#;
+    let bytes = [&[1], json.as_bytes()].concat();
+    let record: IncidentRecord = crate::record::decode(&"A1", &bytes).unwrap();
+    assert_eq!((record.state(), record.subject.as_str()), (IncidentState::Open, ""));
+}
+
+#[test]
+fn the_attempts_since_a_moment_are_found() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    for second in [1, 100, 200] {
+        let record =
+            AttemptRecord { at: moment(second), ..attempt(&format!("A{second:03}"), "disk") };
+        store.write(intent("attempt"), |w| w.health().put_attempt(&record, 9)).unwrap();
+    }
+    let since = |second| {
+        let found = store.read(|r| r.health().attempts_since(at(second))).unwrap();
+        found.into_iter().map(|attempt| attempt.id).collect::<Vec<_>>()
+    };
+    assert_eq!(since(100), ["A200", "A100"]);
+    assert_eq!(since(201), Vec::<String>::new());
 }
 
 #[test]

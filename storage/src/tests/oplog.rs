@@ -202,9 +202,19 @@ fn reads_page_in_both_directions() {
             assert_eq!(sequences(oplog.newest(Some(6), 3, |e| e.sequence % 2 == 1)?), [5, 3, 1]);
             assert_eq!(sequences(oplog.newest(Some(0), 3, |_| true)?), [0; 0]);
             assert_eq!(oplog.get(9)?, None);
+            for (second, first) in [(-5, 1), (1, 1), (2, 2), (5, 5), (8, 8), (9, 9)] {
+                assert_eq!(oplog.first_since(at(second))?, first, "{second}");
+            }
             Ok::<_, StorageError>(())
         })
         .unwrap();
+}
+
+#[test]
+fn a_log_without_entries_has_none_since_a_moment() {
+    let folder = folder();
+    let store = open_in(&folder);
+    assert_eq!(store.read(|r| r.oplog().first_since(at(0))).unwrap(), 1);
 }
 
 /// An export, line by line.

@@ -28,6 +28,8 @@ fn message(occasion: Occasion, titles: &[&str]) -> Message {
             hostname: "web-1".into(),
             fleet: "prod".into(),
             runbooks: String::new(),
+            on_call: "the night desk".into(),
+            escalation: "lead@example.test".into(),
         },
         at: "2026-03-02T08:00:05Z".parse().unwrap(),
     }
@@ -68,6 +70,26 @@ fn pagerduty_gets_trigger_and_resolve_under_one_key() {
     firing.occasion = Occasion::Firing;
     assert_eq!(pagerduty(&firing, "key")["links"][0]["href"], "https://wiki/rb/disk-space.md");
     assert_eq!(runbook(&firing, &firing.items[0]), "https://wiki/rb/disk-space.md");
+}
+
+#[test]
+fn what_is_critical_says_whom_to_call_and_the_rest_does_not() {
+    let mut told = message(Occasion::Firing, &["4 % free"]);
+    let texts = |told: &Message| {
+        [slack(told), mail(told).1, pagerduty(told, "key").to_string(), json(told).to_string()]
+    };
+    assert!(texts(&told).iter().all(|text| !text.contains("the night desk")));
+    told.items[0].severity = Severity::Critical;
+    for text in texts(&told) {
+        assert!(text.contains("the night desk") && text.contains("lead@example.test"), "{text}");
+    }
+    told.sender.on_call = "<!channel> *x*\r\n".into();
+    assert!(slack(&told).contains("&lt;!channel&gt;") && !slack(&told).contains("<!"));
+    told.occasion = Occasion::Resolved;
+    assert!(texts(&told).iter().all(|text| !text.contains("lead@example.test")), "it is over");
+    told.occasion = Occasion::Firing;
+    (told.sender.on_call, told.sender.escalation) = (String::new(), String::new());
+    assert!(texts(&told).iter().all(|text| !text.contains("call:")));
 }
 
 #[test]

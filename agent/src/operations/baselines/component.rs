@@ -110,9 +110,10 @@ struct Component {
     operation: String,
 }
 
-/// Names what windows are judged by.
+/// Names what windows are judged by: all of it comes from the values in the sketch. It is the same when a generation is
+/// not whole any more, and holds no number that a text may round.
 fn digest(record: &BaselineRecord) -> String {
-    let judged_by = (&record.sketch, &record.hours, &record.parts, &record.all, &record.since);
+    let judged_by = (&record.sketch, &record.from, &record.until, &record.since);
     let bytes = serde_json::to_vec(&judged_by).unwrap_or_default();
     hex::encode(Sha256::digest(bytes))
 }

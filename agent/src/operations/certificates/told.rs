@@ -35,6 +35,15 @@ impl events::Source for Told {
     }
 }
 
+/// The page of what is wrong with a certificate.
+fn page(what: &str) -> &'static str {
+    let any = |beginnings: &[&str]| beginnings.iter().any(|it| what.starts_with(it));
+    if any(&["self-signed", "ended-"]) {
+        return "certificate-expired";
+    }
+    if any(&["ends-", "failed"]) { "certificate-renewal" } else { "certificates" }
+}
+
 impl Certificates {
     /// What people should hear of now.
     ///
@@ -99,7 +108,7 @@ impl Certificates {
                 severity,
                 title,
                 details,
-                runbook: "certificates".to_owned(),
+                runbook: page(what).to_owned(),
                 since,
                 behind: behind.iter().map(|other| format!("certificate/{name}/{other}")).collect(),
             });

@@ -1,7 +1,7 @@
 //! Metrics of dependencies. Labels are bounded by the number of projects and by static words.
 
 use genesis_advisories::finding::Kind;
-use genesis_storage::{UpdateRecord, UpdateState};
+use genesis_storage::UpdateRecord;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -94,17 +94,7 @@ impl Metrics {
 
     /// An update, or a rollback, has ended.
     pub fn ended(&self, record: &UpdateRecord) {
-        let outcome = match (record.state, record.error_code.as_str()) {
-            (UpdateState::Succeeded, _) => "succeeded",
-            (UpdateState::Unchanged, _) => "unchanged",
-            (UpdateState::Held, _) => "held",
-            (_, "CANCELLED") => "cancelled",
-            // Nothing was tried: that it was not is what was wanted.
-            (_, "UPDATE_VULNERABLE" | "UPDATE_UNJUDGED" | "PLAN_CHANGED" | "PROJECT_UNMANAGED") => {
-                "refused"
-            }
-            _ => "rolled-back",
-        };
+        let outcome = record.outcome();
         let rollback = record.strategy == ROLLBACK_STRATEGY;
         let family = if rollback { &self.rollbacks } else { &self.updates };
         family.get_or_create(&OfOutcome { outcome }).inc();

@@ -134,8 +134,9 @@ fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
                 true => format!("{project}/{}/{id}/exploited", clock.package),
                 false => format!("{project}/{}/{id}", clock.package),
             };
-            let tell = |key: String, title: String| {
-                condition(
+            let tell = |key: String, title: String| Condition {
+                runbook: "vulnerability".to_owned(),
+                ..condition(
                     &key,
                     project,
                     Severity::Critical,

@@ -276,19 +276,12 @@ impl Health {
             _ => "cascade",
         };
         IncidentRecord {
-            id: self.new_id(),
-            opened_at: self.outside.clock.now(),
-            over_at: None,
-            trigger,
-            title,
             details,
             issues,
             root: root.to_owned(),
             severity: worst.name().to_owned(),
-            by: ACTOR.to_owned(),
-            reason: String::new(),
-            resolution: String::new(),
             runbook: runbook.to_owned(),
+            ..self.new_incident(trigger, title, ACTOR)
         }
     }
 
@@ -330,20 +323,17 @@ impl Health {
             issue.denials.iter().map(|denial| format!("{}: {}", denial.code, denial.message)),
         );
         IncidentRecord {
-            id: self.new_id(),
-            opened_at: self.outside.clock.now(),
-            over_at: None,
-            trigger,
-            title,
             details,
             issues: vec![(id.clone(), issue.episode)],
-            root: String::new(),
             severity: check.severity.name().to_owned(),
-            by: by.to_owned(),
             reason: reason.to_owned(),
-            resolution: String::new(),
             runbook: check.runbook.to_owned(),
+            ..self.new_incident(trigger, title, by)
         }
+    }
+
+    fn new_incident(&self, trigger: Trigger, title: String, by: &str) -> IncidentRecord {
+        IncidentRecord::new((self.new_id(), self.outside.clock.now()), trigger, title, by)
     }
 
     /// Opens an incident together with what goes with it.

@@ -159,7 +159,7 @@ impl Metrics {
         for (code, _) in GATES {
             drop(metrics.denials.get_or_create(&OfCode { code: (*code).to_owned() }));
         }
-        for trigger in Trigger::ALL {
+        for trigger in Trigger::OF_HEALTH {
             let trigger = trigger.code();
             drop(metrics.escalations.get_or_create(&OfTrigger { trigger }));
         }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use genesis_storage::{
-    AttemptOutcome, Control, ControlRecord, IncidentRecord, Intent, IssueRecord, Moment,
+    ATTEMPTS_KEPT, AttemptOutcome, Control, ControlRecord, ISSUES_KEPT, IncidentRecord, Intent,
+    IssueRecord, Moment,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -61,10 +62,6 @@ pub use metrics::Metrics;
 use record::Pending;
 pub use remediate::RemediationTable;
 
-/// So many issues of a check are kept.
-const ISSUES_KEPT: u64 = 100;
-/// So many attempts are kept.
-const ATTEMPTS_KEPT: u64 = 2_000;
 /// Attempts of the last day, at most: more than all budgets together.
 const SPENT_LIMIT: usize = 1_000;
 /// Who acts when nobody asked for it.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_storage::{
-    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentRecord, Intent,
-    IssueRecord, IssueState,
+    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, INCIDENTS_KEPT,
+    IncidentRecord, Intent, IssueRecord, IssueState, Trigger,
 };
 use jiff::Timestamp;
 
@@ -20,8 +20,6 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// So many incidents are kept.
-const INCIDENTS_KEPT: usize = 1_000;
 /// A file system is asked no longer than this which it is.
 const MOUNT: Duration = Duration::from_secs(2);
 /// So many writes wait at most. Beyond them the oldest go, and the journal says so.
@@ -89,8 +87,8 @@ impl Health {
                 }
             }
             live.incidents = reading.incidents().list(true, INCIDENTS_KEPT)?;
-            // That one was documented by others, and is over when somebody says so.
-            live.incidents.retain(|it| it.trigger != genesis_storage::Trigger::Rollback);
+            // The end of others is seen elsewhere.
+            live.incidents.retain(|incident| Trigger::OF_HEALTH.contains(&incident.trigger));
             live.incidents.reverse();
             let attempts = reading.health().attempts("", SPENT_LIMIT)?;
             live.spent = attempts

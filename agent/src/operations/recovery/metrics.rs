@@ -1,4 +1,6 @@
-//! Metrics of what becomes of trading in an emergency. Labels are static words.
+//! Metrics of incidents, and of what becomes of trading in an emergency. Labels are static words.
+
+use std::collections::BTreeMap;
 
 use genesis_storage::{CloseOrderState, CoursePhase, VenuePhase};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -33,7 +35,7 @@ const ORDERS: [(&str, CloseOrderState); 6] = [
     ("rejected", CloseOrderState::Rejected),
 ];
 
-/// Gauges of the latest emergency.
+/// Gauges of incidents and of the latest emergency.
 #[derive(Clone, Default)]
 pub struct Metrics {
     halted: Gauge,
@@ -42,6 +44,7 @@ pub struct Metrics {
     venues: Family<OfState, Gauge>,
     orders: Family<OfState, Gauge>,
     not_durable: Gauge,
+    incidents: Family<OfState, Gauge>,
 }
 
 impl Metrics {
@@ -70,6 +73,11 @@ impl Metrics {
             "Orders that close positions in the present emergency, by what became of them",
             metrics.orders.clone(),
         );
+        recovery.register(
+            "incidents",
+            "Incidents: open, over and to be documented, closed",
+            metrics.incidents.clone(),
+        );
         metrics
     }
 
@@ -91,6 +99,13 @@ impl Metrics {
             let orders = venues().flat_map(|venue| &venue.orders);
             let those = orders.filter(|order| order.state == kind).count();
             self.orders.get_or_create(&OfState { state }).set(count(those));
+        }
+    }
+
+    pub(super) fn incidents(&self, counts: &BTreeMap<&'static str, u64>) {
+        for (state, count) in counts {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.incidents.get_or_create(&OfState { state }).set(count);
         }
     }
 }

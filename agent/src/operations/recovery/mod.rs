@@ -10,16 +10,23 @@ use crate::outside::Clock;
 use crate::runs::rollback::Dispatcher;
 use crate::state::State;
 
+pub mod closing;
 pub mod config;
 pub mod course;
-mod metrics;
+pub mod incidents;
+pub mod metrics;
+pub mod report;
+pub mod reports;
 pub mod rpc;
+pub mod timeline;
 mod told;
 mod verbs;
 
 pub use config::{Config, Contacts};
 use course::Course;
+pub use incidents::{Incidents, NewIncident};
 pub use metrics::Metrics;
+pub use reports::Reports;
 
 /// Rollback, and config reload: what people do by hand during an emergency is part of ending it.
 pub const BY_HAND: [(&str, Stance); 2] =
@@ -39,7 +46,11 @@ pub struct Recovery {
     pub clock: Arc<dyn Clock>,
     /// Where incidents are.
     pub state: State,
-    /// What becomes of trading, as numbers.
+    /// Incidents as they are opened, noted and closed.
+    pub book: Arc<Incidents>,
+    /// How the host stands, and what was done to mend it.
+    pub reports: Reports,
+    /// Incidents, and what becomes of trading, as numbers.
     pub metrics: Metrics,
 }
 
@@ -75,4 +86,24 @@ impl Recovery {
             Err(_) => Err(not_found(format!("{id} is the beginning of several incidents' ids"))),
         }
     }
+
+    /// Opens an incident, unless one of its trigger and subject goes on: then that is returned.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub async fn open_incident(&self, new: NewIncident) -> Result<IncidentRecord> {
+        self.book.open(new).await
+    }
+
+    /// Sets the gauges.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    pub fn gauge(&self) -> Result<()> {
+        self.metrics.incidents(&self.book.counts()?);
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+mod tests;

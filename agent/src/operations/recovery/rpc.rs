@@ -22,6 +22,9 @@ use convert::{listed, point, rolled_back};
 
 mod course;
 
+mod incidents;
+mod reports;
+
 /// The service over recovery.
 #[derive(Clone)]
 pub struct Service {
@@ -59,16 +62,10 @@ pub fn emergency_response(service: &Service) -> v1::GetEmergencyResponse {
         kind: (*kind).to_owned(),
         goes_on: *stance == Stance::GoOn,
     };
-    let contacts = &recovery.contacts;
     v1::GetEmergencyResponse {
         emergency: Some(emergency(recovery.emergency.current())),
         stances: service.stances.iter().map(stance).collect(),
-        contacts: Some(v1::Contacts {
-            on_call: contacts.on_call.clone(),
-            escalation: contacts.escalation.clone(),
-            security: contacts.security.clone(),
-            non_urgent: contacts.non_urgent.clone(),
-        }),
+        contacts: Some(incidents::contacts(&recovery.contacts)),
         course: Some(course::course(recovery)),
     }
 }
@@ -255,7 +252,71 @@ impl RecoveryService for Service {
         &self,
         request: Request<v1::GetIncidentRequest>,
     ) -> Result<Response<v1::GetIncidentResponse>, Status> {
-        let found = self.recovery.incident(&request.get_ref().id).map_err(to_status)?;
-        Ok(Response::new(v1::GetIncidentResponse { incident: Some(incident(found)) }))
+        let got = incidents::get(&self.recovery, &request.get_ref().id).await;
+        got.map(Response::new).map_err(to_status)
+    }
+
+    async fn open_incident(
+        &self,
+        request: Request<v1::OpenIncidentRequest>,
+    ) -> Result<Response<v1::OpenIncidentResponse>, Status> {
+        let who = caller(&request)?;
+        let opened = incidents::open(&self.recovery, who, request.get_ref()).await;
+        opened.map(Response::new).map_err(to_status)
+    }
+
+    async fn plan_open_incident(
+        &self,
+        request: Request<v1::OpenIncidentRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(incidents::plan_open(&self.recovery, request.get_ref()))
+    }
+
+    async fn note_incident(
+        &self,
+        request: Request<v1::NoteIncidentRequest>,
+    ) -> Result<Response<v1::NoteIncidentResponse>, Status> {
+        let who = caller(&request)?;
+        let noted = incidents::note(&self.recovery, who, request.get_ref()).await;
+        noted.map(Response::new).map_err(to_status)
+    }
+
+    async fn plan_note_incident(
+        &self,
+        request: Request<v1::NoteIncidentRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(incidents::plan_note(&self.recovery, request.get_ref()))
+    }
+
+    async fn close_incident(
+        &self,
+        request: Request<v1::CloseIncidentRequest>,
+    ) -> Result<Response<v1::CloseIncidentResponse>, Status> {
+        let who = caller(&request)?;
+        let closed = incidents::close(&self.recovery, who, request.get_ref()).await;
+        closed.map(Response::new).map_err(to_status)
+    }
+
+    async fn plan_close_incident(
+        &self,
+        request: Request<v1::CloseIncidentRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(incidents::plan_close(&self.recovery, request.get_ref()))
+    }
+
+    async fn get_operations_report(
+        &self,
+        request: Request<v1::GetOperationsReportRequest>,
+    ) -> Result<Response<v1::GetOperationsReportResponse>, Status> {
+        let report = reports::operations(&self.recovery.reports, &request.get_ref().month);
+        report.map(Response::new).map_err(to_status)
+    }
+
+    async fn get_remediation_report(
+        &self,
+        request: Request<v1::GetRemediationReportRequest>,
+    ) -> Result<Response<v1::GetRemediationReportResponse>, Status> {
+        let report = reports::remediation(&self.recovery.reports, &request.get_ref().month);
+        report.map(Response::new).map_err(to_status)
     }
 }

@@ -2,10 +2,11 @@
 //! state was lost.
 
 use async_trait::async_trait;
-use genesis_storage::{CoursePhase, EmergencyRecord, GapRecord, VenuePhase};
+use genesis_storage::{CoursePhase, EmergencyRecord, GapRecord, IncidentRecord, VenuePhase};
 
 use super::Recovery;
 use super::course::Live;
+use super::incidents::UNDOCUMENTED_AFTER;
 use crate::error::Result;
 use crate::events::{Condition, Severity, Source};
 
@@ -25,6 +26,7 @@ impl Source for Recovery {
         }
         let gap = self.state.read(|reading| Ok(reading.gaps().get()?))?;
         all.extend(gap.filter(|gap| gap.is_told(self.clock.now())).map(gone));
+        all.extend(self.undocumented()?);
         Ok(all)
     }
 }
@@ -117,6 +119,43 @@ fn conditions(emergency: &EmergencyRecord, live: &Live, configured: bool) -> Vec
         all.push(condition("durable", Severity::Critical, title, details));
     }
     all
+}
+
+/// So many of them are named.
+const NAMED: usize = 10;
+
+impl Recovery {
+    /// Incidents that have been over for long, and that nobody has documented: one condition for all of them.
+    fn undocumented(&self) -> Result<Option<Condition>> {
+        let waiting = self.book.undocumented()?;
+        let Some(oldest) = waiting.first() else { return Ok(None) };
+        let title = match waiting.len() {
+            1 => {
+                "an incident has been over for a week, and nobody has written down what came of it"
+                    .to_owned()
+            }
+            several => format!(
+                "{several} incidents have been over for a week, and nobody has written down what came of them"
+            ),
+        };
+        let line =
+            |it: &IncidentRecord| format!("genesisctl incident close {}: {}", it.id, it.title);
+        let mut details: Vec<String> = waiting.iter().take(NAMED).map(line).collect();
+        if waiting.len() > NAMED {
+            details.push(format!("and {} more: genesisctl incident list", waiting.len() - NAMED));
+        }
+        let over = oldest.over_at.unwrap_or(oldest.opened_at);
+        Ok(Some(Condition {
+            key: "recovery/undocumented".to_owned(),
+            subject: "incidents".to_owned(),
+            severity: Severity::Low,
+            title,
+            details,
+            runbook: "incident".to_owned(),
+            since: over.saturating_add(UNDOCUMENTED_AFTER).unwrap_or(over),
+            behind: Vec::new(),
+        }))
+    }
 }
 
 #[cfg(test)]

@@ -89,8 +89,12 @@ pub fn default_target<'a>(
         if point.digest == current.digest || point.id == current.id {
             continue;
         }
-        match known(points, point, now, settled) {
-            Known::Good(_) => return Ok(point),
+        // What is no use any more may have a twin that is: a later point of the same content.
+        let twin = |it: &&Point| it.digest == point.digest && it.unfit.is_empty();
+        let fit =
+            if point.unfit.is_empty() { point } else { points.iter().find(twin).unwrap_or(point) };
+        match known(points, fit, now, settled) {
+            Known::Good(_) => return Ok(fit),
             Known::Bad(why) | Known::Unknown(why) => against.push((point.id.clone(), why)),
         }
     }
@@ -221,6 +225,8 @@ mod tests {
             ("b a b a<2 c", Some("4")),
             ("a! b", None),
             ("x a! b", Some("1")),
+            // The same content is kept elsewhere.
+            ("a! b a<1 b<2", Some("3")),
         ] {
             let points = history(words);
             let now = hour(100);

@@ -29,6 +29,8 @@ pub(super) fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails)
         (_, "ALERT_OVER") => "nothing: it is over; see `genesisctl alerts show` for what was sent",
         (_, "CHANNEL_FAILED") => "see what else it said with `genesisctl alerts history`",
         (_, "INCIDENT_NOT_FOUND") => "list the incidents with `genesisctl incident list`",
+        (_, "INCIDENT_OPEN" | "INCIDENT_CLOSED") => "see it with `genesisctl incident show`",
+        (_, "RUNBOOK_UNKNOWN") => "list the pages with `genesisctl runbook list`",
         (_, "BRAKE_NOT_SET") => {
             "see what else holds it back with `genesisctl health remediation status`"
         }

@@ -19,6 +19,9 @@ pub(crate) struct Health {
     pub(crate) enabled: EnableRemediationResponse,
     pub(crate) flagged: FlagIssueResponse,
     pub(crate) incidents: Vec<Incident>,
+    pub(crate) timeline: Option<IncidentTimeline>,
+    pub(crate) operations_report: GetOperationsReportResponse,
+    pub(crate) remediation_report: GetRemediationReportResponse,
 }
 
 impl Inner {

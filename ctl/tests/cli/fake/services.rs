@@ -544,6 +544,78 @@ impl RecoveryService for Inner {
     ) -> Answer<GetIncidentResponse> {
         let id = request.get_ref().id.clone();
         self.called("GetIncident", &id, &request).await?;
-        Ok(Response::new(GetIncidentResponse { incident: Some(self.incident(&id)?) }))
+        let incident = Some(self.incident(&id)?);
+        let timeline = self.script.health.timeline.clone();
+        let contacts = self.script.emergency.contacts.clone();
+        Ok(Response::new(GetIncidentResponse { incident, timeline, contacts }))
+    }
+
+    async fn open_incident(
+        &self,
+        request: Request<OpenIncidentRequest>,
+    ) -> Answer<OpenIncidentResponse> {
+        let OpenIncidentRequest { title, severity, plan_hash } = request.get_ref();
+        self.change("OpenIncident", &[title, severity, plan_hash], &request).await?;
+        Ok(Response::new(OpenIncidentResponse { incident: Some(self.incident("last")?) }))
+    }
+
+    async fn plan_open_incident(
+        &self,
+        request: Request<OpenIncidentRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanOpenIncident", &request).await
+    }
+
+    async fn note_incident(
+        &self,
+        request: Request<NoteIncidentRequest>,
+    ) -> Answer<NoteIncidentResponse> {
+        let NoteIncidentRequest { id, text, plan_hash } = request.get_ref();
+        self.change("NoteIncident", &[id, text, plan_hash], &request).await?;
+        Ok(Response::new(NoteIncidentResponse { id: self.incident(id)?.id }))
+    }
+
+    async fn plan_note_incident(
+        &self,
+        request: Request<NoteIncidentRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanNoteIncident", &request).await
+    }
+
+    async fn close_incident(
+        &self,
+        request: Request<CloseIncidentRequest>,
+    ) -> Answer<CloseIncidentResponse> {
+        let asked = request.get_ref();
+        let lesson = if asked.no_lesson { "(no lesson)" } else { &asked.lesson };
+        let page = if asked.no_runbook_change { "(no page)" } else { &asked.runbook };
+        let parts = [&asked.id, &asked.resolution, lesson, page, &asked.plan_hash];
+        self.change("CloseIncident", &parts, &request).await?;
+        let closure = IncidentClosure { runbook: asked.runbook.clone(), ..Default::default() };
+        let incident = Incident { closure: Some(closure), ..self.incident(&asked.id)? };
+        Ok(Response::new(CloseIncidentResponse { incident: Some(incident) }))
+    }
+
+    async fn plan_close_incident(
+        &self,
+        request: Request<CloseIncidentRequest>,
+    ) -> Answer<PlanResponse> {
+        self.planned("PlanCloseIncident", &request).await
+    }
+
+    async fn get_operations_report(
+        &self,
+        request: Request<GetOperationsReportRequest>,
+    ) -> Answer<GetOperationsReportResponse> {
+        self.called("GetOperationsReport", &request.get_ref().month, &request).await?;
+        Ok(Response::new(self.script.health.operations_report.clone()))
+    }
+
+    async fn get_remediation_report(
+        &self,
+        request: Request<GetRemediationReportRequest>,
+    ) -> Answer<GetRemediationReportResponse> {
+        self.called("GetRemediationReport", &request.get_ref().month, &request).await?;
+        Ok(Response::new(self.script.health.remediation_report.clone()))
     }
 }

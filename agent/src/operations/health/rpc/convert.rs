@@ -94,6 +94,8 @@ fn trigger(trigger: Trigger) -> v1::EscalationTrigger {
         Trigger::Storm => v1::EscalationTrigger::Storm,
         Trigger::CheckerSuspect => v1::EscalationTrigger::CheckerSuspect,
         Trigger::Rollback => v1::EscalationTrigger::Rollback,
+        // No issue is escalated by these.
+        Trigger::Emergency | Trigger::ByHand => v1::EscalationTrigger::Unspecified,
     }
 }
 

@@ -38,7 +38,7 @@ use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
 use crate::own_log::LogFile;
-use crate::rooms::{Rooms, Surroundings, Usual, reports_of};
+use crate::rooms::{Rooms, Surroundings, Usual, promotions, reports_of};
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
 use crate::scheduler::Scheduler;
@@ -232,6 +232,7 @@ impl Agent {
         let experiments = Experiments::open(
             (state.clone(), outside.clone(), host.id.clone()),
             (config.experiments.clone(), places.trades()),
+            promotions(&emergency),
             (experiment_metrics, bell.clone()),
         )?;
         let matrices = Matrices::open(

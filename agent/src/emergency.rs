@@ -21,6 +21,8 @@ use crate::state::State;
 
 /// How often the flag file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// So long whoever declares an emergency waits for a disk. It is in force meanwhile, and written down afterwards.
+const DISK: Duration = Duration::from_secs(5);
 /// The most that is read of a flag file that somebody made by hand, in bytes.
 const FILE_LIMIT: u64 = 4_096;
 
@@ -155,12 +157,17 @@ impl Emergency {
         let declare = || self.declare(None, now, actor, reason);
         // In force from here on, whatever holds the lock: nothing slips in while the disks are slow.
         let declared = declare();
-        let _alone = self.alone.lock().await;
-        // One that was in force may have been released meanwhile.
-        let declared = declare() || declared;
-        let record = self.in_force()?;
-        self.secure(&record).await?;
-        Ok((record, !declared))
+        let securing = async {
+            let _alone = self.alone.lock().await;
+            // One that was in force may have been released meanwhile.
+            let declared = declare() || declared;
+            let record = self.in_force()?;
+            self.secure(&record).await?;
+            Ok((record, !declared))
+        };
+        tokio::time::timeout(DISK, securing).await.unwrap_or_else(|_| {
+            Err(not_durable("the disk does not answer; the emergency is in force all the same"))
+        })
     }
 
     /// Puts an emergency in force in memory unless one is; whether it did.
@@ -222,7 +229,7 @@ impl Emergency {
             (Err(_), Err(error)) => {
                 let message = "the emergency is in force, but neither its file nor its record could be written: \
                                it would not survive a restart; free space on the state folder's disk, then repeat";
-                Err(Error::unavailable("EMERGENCY_NOT_DURABLE", message).caused_by(error))
+                Err(not_durable(message).caused_by(error))
             }
             _ => Ok(()),
         }
@@ -352,6 +359,10 @@ impl Emergency {
         let record = record.clone();
         self.state.write(intent, move |writing| Ok(writing.emergency().put(&record)?)).await
     }
+}
+
+fn not_durable(message: &str) -> Error {
+    Error::unavailable("EMERGENCY_NOT_DURABLE", message)
 }
 
 /// What a flag file says.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use genesis_storage::{BackupLevel, RunState, StoredEntry};
 
+use crate::emergency::{Emergency, Stance};
 use crate::operations::backup::Backup;
 use crate::operations::baselines;
 use crate::operations::breaker::Breakers;
@@ -14,6 +15,8 @@ use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::preflight::TradesSeen;
 use crate::operations::database::record::Truth;
 use crate::operations::database::{Databases, Neighbours};
+use crate::operations::experiments::Gate;
+use crate::operations::experiments::job::PROMOTE;
 use crate::operations::health::{Health, Latencies, life::Status};
 use crate::operations::recovery::Reports;
 use crate::outside::probes::{Measured, Outcome};
@@ -223,4 +226,10 @@ pub fn reports_of(state: &State, clock: &Arc<dyn Clock>, history: &Arc<ConfigHis
         config.certificates.certificates.iter().map(|it| it.name.clone()).collect()
     };
     Reports { state: state.clone(), clock: Arc::clone(clock), certificates: Box::new(names) }
+}
+
+/// In an emergency no new value reaches into trading.
+pub fn promotions(emergency: &Emergency) -> Gate {
+    let emergency = emergency.clone();
+    Arc::new(move || emergency.check(PROMOTE, Stance::Refuse))
 }

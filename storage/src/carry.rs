@@ -12,7 +12,9 @@ use crate::copy::{copy_table, proven};
 use crate::engine::Engine;
 use crate::error::{BoxError, StorageError, failure};
 use crate::intent::Intent;
-use crate::schema::{self, EMERGENCY_ROW, GAP_ROW, HEAD_ROW, IDENTITY_ROW, META, SCHEMA};
+use crate::schema::{
+    self, COURSE_ROW, EMERGENCY_ROW, GAP_ROW, HEAD_ROW, IDENTITY_ROW, LEASE_ROW, META, SCHEMA,
+};
 use crate::tables::emergency::EmergenciesWriting;
 use crate::tables::oplog::{self, OplogEntry};
 use crate::view::Sink;
@@ -124,8 +126,12 @@ fn fill(
         || at_head.is_some_and(|it| it.entry.sequence == then.sequence && it.hash == then.hash);
     if goes_on {
         let rows = copy_forward(reading, writing).map_err(failed)?;
-        copy_rows(reading, writing, &[IDENTITY_ROW, HEAD_ROW, EMERGENCY_ROW, GAP_ROW])
-            .map_err(failed)?;
+        copy_rows(
+            reading,
+            writing,
+            &[IDENTITY_ROW, HEAD_ROW, EMERGENCY_ROW, COURSE_ROW, LEASE_ROW, GAP_ROW],
+        )
+        .map_err(failed)?;
         return Ok(rows);
     }
     let mut rows = copy_since(reading, writing).map_err(failed)?;

@@ -58,7 +58,7 @@ pub struct Position {
 pub struct OpenOrder {
     /// Where.
     pub venue: String,
-    /// What it is known by.
+    /// What it is known by; empty: it has no name that could be one of ours.
     pub id: String,
     /// It only protects a position.
     pub protective: bool,
@@ -75,6 +75,8 @@ pub struct Book {
     pub unreachable: Vec<String>,
     /// Every venue that there is.
     pub venues: Vec<String>,
+    /// Rows that were not understood: their venue, and why. What they say may be a position.
+    pub odd: Vec<(String, String)>,
 }
 
 /// An order that takes a position down.

@@ -11,6 +11,7 @@ use axum::extract::{DefaultBodyLimit, Path, State as Shared};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use genesis_proto::v1::ListJobsRequest;
+use genesis_storage::EmergencyRecord;
 use http::{StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -247,7 +248,9 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) ->
     pages.gauges.file.set(held(pages.state.store().file_bytes()));
     let active = pages.agent.runs.emergency().active();
     pages.gauges.emergency.set(active.into());
-    pages.recovery.recovery.metrics.show(&pages.recovery.recovery.course.live(), active);
+    let epoch = pages.agent.runs.emergency().current().filter(EmergencyRecord::active);
+    let live = pages.recovery.recovery.course.live();
+    pages.recovery.recovery.metrics.show(&live, epoch.map(|record| record.epoch));
     // Rather no answer, which Prometheus shows as such, than values that were true once. The status sets the
     // gauges of the sources.
     let read = pages.state.read(|reading| Ok(reading.oplog().head()?));

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use genesis_storage::{Intent, RequestRecord};
@@ -103,6 +104,13 @@ struct Going {
     answer: watch::Receiver<Option<Kept>>,
 }
 
+/// So long an urgent call waits for a disk, before it and after it.
+const URGENT: Duration = Duration::from_secs(2);
+
+fn hung() -> Error {
+    Error::unavailable("STORAGE_FAILED", "the disk does not answer")
+}
+
 /// The request ids of the last day.
 pub struct Requests {
     state: State,
@@ -173,7 +181,13 @@ impl Requests {
         call: impl Future<Output = Kept>,
         intent: impl Fn(Code) -> Intent,
     ) -> Kept {
-        let begun = match self.begin(id, &digest).await {
+        let begin = self.begin(id, &digest);
+        // Nor does one that hangs.
+        let begun = match urgent {
+            true => tokio::time::timeout(URGENT, begin).await.unwrap_or_else(|_| Err(hung())),
+            false => begin.await,
+        };
+        let begun = match begun {
             Ok(None) => true,
             Ok(Some(known)) => return known,
             // A full or broken disk keeps no emergency from being declared.
@@ -183,7 +197,12 @@ impl Requests {
         failpoint::hit("request.begun");
         let kept = call.await;
         failpoint::hit("request.carried-out");
-        if let Err(error) = self.end(id, digest, begun, &kept, intent(kept.code())).await {
+        let end = self.end(id, digest, begun, &kept, intent(kept.code()));
+        let ended = match urgent {
+            true => tokio::time::timeout(URGENT, end).await.unwrap_or_else(|_| Err(hung())),
+            false => end.await,
+        };
+        if let Err(error) = ended {
             tracing::error!(error = error.chain(), id, "the end of a call could not be recorded");
         }
         kept

@@ -53,7 +53,11 @@ pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, H
                     "trading is told to halt; `genesisctl emergency status` shows what it says";
                 return Ok(Answer::new(json, View::line(line)));
             }
-            let over = |course: &EmergencyCourse| !course.configured || course.halted_at.is_some();
+            let over = |response: &GetEmergencyResponse| {
+                let course = response.course.clone().unwrap_or_default();
+                let halted = course.halted_at.is_some() && course.halt_trouble.is_empty();
+                !course.configured || halted
+            };
             let (json, response) = wait(session, &client, Some(HALT), over).await?;
             let course = response.course.as_ref().ok_or_else(|| incomplete_answer("the course"))?;
             let halted = course.halted_at.is_some() && course.halt_trouble.is_empty();
@@ -105,7 +109,14 @@ pub(super) async fn close(session: &Session<'_>, no_wait: bool) -> Result<Exit, 
                 view.lead.extend(trouble_lines(&course));
                 return Ok(Answer::new(json, view));
             }
-            let over = |course: &EmergencyCourse| course.ended_at.is_some();
+            let epoch = response.emergency.as_ref().map(|emergency| emergency.epoch);
+            // One that was released has no end of its own any more.
+            let over = |response: &GetEmergencyResponse| {
+                let ours = response.emergency.as_ref();
+                let ours = ours.is_some_and(|it| it.active && Some(it.epoch) == epoch);
+                let ended = response.course.as_ref().is_some_and(|it| it.ended_at.is_some());
+                ended || !ours
+            };
             let (json, response) = wait(session, &client, None, over).await?;
             let course = response.course.as_ref().ok_or_else(|| incomplete_answer("the course"))?;
             let exit = match course.phase() {
@@ -160,7 +171,7 @@ async fn wait(
     session: &Session<'_>,
     client: &Client,
     limit: Option<Duration>,
-    over: impl Fn(&EmergencyCourse) -> bool,
+    over: impl Fn(&GetEmergencyResponse) -> bool,
 ) -> Result<(Value, GetEmergencyResponse), Stop> {
     let looking = async {
         let mut said = String::new();
@@ -170,7 +181,7 @@ async fn wait(
                 Ok((json, response)) => {
                     away = Duration::ZERO;
                     let course = response.course.clone().unwrap_or_default();
-                    if over(&course) || limit.is_some_and(|limit| waited >= limit) {
+                    if over(&response) || limit.is_some_and(|limit| waited >= limit) {
                         return Ok((json, response));
                     }
                     let line = progress(&course);
@@ -310,7 +321,8 @@ pub(super) fn parts(course: &EmergencyCourse) -> Vec<Part> {
         .flat_map(|venue| venue.orders.iter().map(move |order| (venue, order)))
         .collect();
     let older = orders.len().saturating_sub(SHOWN);
-    let more = (older > 0).then(|| format!("{older} older orders are left out; -o json has them"));
+    let more = (older > 0)
+        .then(|| format!("{older} older orders are left out; the operation log has them"));
     let orders = Part {
         title: "Orders".to_owned(),
         columns: ORDERS,

@@ -92,6 +92,8 @@ pub struct CloseOrderRecord {
     pub filled: String,
     /// What the venue said.
     pub why: String,
+    /// When it was first heard that it will never trade again.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// What became of one venue.
@@ -144,6 +146,8 @@ pub struct CourseRecord {
     pub epoch: u64,
     /// How far it is.
     pub phase: CoursePhase,
+    /// The trading system was told to halt, whatever came of it.
+    pub told: bool,
     /// When the trading system said that no order leaves any more.
     pub halted_at: Option<Timestamp>,
     /// Whether orders that don't protect a position were cancelled everywhere.

@@ -63,7 +63,7 @@ impl Backup {
     fn points_of(&self, source: &str) -> Result<Vec<Point>> {
         let mut records = self.records(Some(source))?;
         records.retain(|it| matches!(it.state, BackupState::Complete | BackupState::Broken));
-        records.sort_by(|one, other| other.started_at.cmp(&one.started_at));
+        records.sort_by_key(|record| std::cmp::Reverse(record.started_at));
         Ok(records.iter().take(MOST_POINTS).map(point).collect())
     }
 }
@@ -175,7 +175,7 @@ impl Rollback for StateComponent {
             digest: id,
             ..live(at, "the state before a rollback")
         }));
-        points.sort_by(|one, other| other.at.cmp(&one.at));
+        points.sort_by_key(|point| std::cmp::Reverse(point.at));
         points.extend(self.current().await?);
         points.rotate_right(1);
         Ok(points)

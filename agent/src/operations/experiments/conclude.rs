@@ -75,6 +75,10 @@ impl Experiments {
         let ended =
             tally.ended.clone().filter(|it| record.conclusion.is_none() && !it.how.is_empty());
         let Some(Ended { line, at, how }) = ended else { return Ok(()) };
+        if how == plan::PROMOTED && (self.may_promote)().is_err() {
+            // It is looked for again each second.
+            return Ok(());
+        }
         let row = TABLE.iter().find(|row| plan::ends(row.verdict) == Some(how.as_str()));
         let reason = row.map_or("", |row| row.says);
         let at = Timestamp::from_millisecond(at).unwrap_or_else(|_| self.now());
@@ -85,7 +89,7 @@ impl Experiments {
     /// Ends an experiment by hand.
     ///
     /// # Errors
-    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENT_ENDED`, `PLAN_CHANGED`, `REASON_MISSING`, `STORAGE_FAILED`.
+    /// `EXPERIMENT_NOT_FOUND`, `EXPERIMENT_ENDED`, `PLAN_CHANGED`, `REASON_MISSING`, `EMERGENCY`, `STORAGE_FAILED`.
     pub async fn conclude(
         &self,
         id: &str,
@@ -111,12 +115,16 @@ impl Experiments {
         Ok(ended)
     }
 
-    /// Without its trades nobody can tell whether the variant is better; back it can go at any time.
+    /// Without its trades nobody can tell whether the variant is better, and in an emergency no new value reaches into
+    /// trading; back it can go at any time.
     ///
     /// # Errors
-    /// `EXPERIMENTS_UNAVAILABLE`.
+    /// `EXPERIMENTS_UNAVAILABLE`, `EMERGENCY`.
     pub(super) fn promotable(&self, promote: bool) -> Result<()> {
-        if promote { self.store().map(drop) } else { Ok(()) }
+        match promote {
+            true => (self.may_promote)().and_then(|()| self.store().map(drop)),
+            false => Ok(()),
+        }
     }
 
     /// One that goes on.

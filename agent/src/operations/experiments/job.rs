@@ -14,8 +14,10 @@ use crate::runs::{Context, Reconcile, Report};
 use crate::scheduler::Job;
 use crate::scheduler::calendar::Schedule;
 
-/// What each kind of run does while an emergency is in force: nothing of it reaches into trading.
-pub const RUN_KINDS: [(&str, Stance); 1] = [(UPKEEP, Stance::GoOn)];
+/// What each kind does while an emergency is in force: a promotion reaches into trading, by hand and by itself.
+pub const RUN_KINDS: [(&str, Stance); 2] = [(UPKEEP, Stance::GoOn), (PROMOTE, Stance::Refuse)];
+/// A variant becomes the value of all units.
+pub const PROMOTE: &str = "experiments.promote";
 
 /// Jobs of experiments.
 pub fn jobs(experiments: &Arc<Experiments>) -> Vec<Arc<dyn Job>> {

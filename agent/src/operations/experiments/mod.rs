@@ -110,8 +110,12 @@ fn slim(mut record: ExperimentRecord) -> Arc<ExperimentRecord> {
     Arc::new(record)
 }
 
+/// Whether a variant may become the value of all units now; a refusal where it may not.
+pub type Gate = Arc<dyn Fn() -> Result<()> + Send + Sync>;
+
 /// The experiments and parameters of this host.
 pub struct Experiments {
+    may_promote: Gate,
     state: State,
     outside: Outside,
     host: String,
@@ -149,6 +153,7 @@ impl Experiments {
     pub fn open(
         (state, outside, host): (State, Outside, String),
         (config, path): (Config, PathBuf),
+        may_promote: Gate,
         (metrics, bell): (Metrics, Bell),
     ) -> Result<Arc<Self>> {
         let (experiments, versions) = state
@@ -182,6 +187,7 @@ impl Experiments {
             state,
             outside,
             host,
+            may_promote,
             config: ArcSwap::from_pointee(config),
             metrics,
             bell,

@@ -81,8 +81,9 @@ impl Metrics {
         metrics
     }
 
-    /// Shows the course as it stands; `active`: its emergency is in force.
-    pub fn show(&self, live: &Live, active: bool) {
+    /// Shows the course as it stands; `epoch`: of the emergency in force.
+    pub fn show(&self, live: &Live, epoch: Option<u64>) {
+        let active = epoch == Some(live.record.epoch);
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let record = &live.record;
         let halted = record.halted_at.is_some() && live.halt_trouble.is_empty();

@@ -174,7 +174,7 @@ pub fn timeline(
         about.map(|alert| told(alert, delivery))
     });
     let mut events: Vec<Event> = logged.chain(told).collect();
-    events.sort_by(|a, b| (a.at, a.sequence).cmp(&(b.at, b.sequence)));
+    events.sort_by_key(|event| (event.at, event.sequence));
     bounded(events)
 }
 

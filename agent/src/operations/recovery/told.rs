@@ -87,7 +87,7 @@ fn conditions(emergency: &EmergencyRecord, live: &Live, configured: bool) -> Vec
     if !ours {
         return all;
     }
-    if !live.halt_trouble.is_empty() {
+    if live.halt_tried && !live.halt_trouble.is_empty() {
         let title = match live.record.halted_at {
             None => format!("trading is NOT halted: {}", live.halt_trouble),
             Some(at) => {
@@ -112,6 +112,11 @@ fn conditions(emergency: &EmergencyRecord, live: &Live, configured: bool) -> Vec
             .push("genesisctl emergency close-positions goes on with the same orders".to_owned());
         let title = "FLAT_UNPROVEN: positions may be open".to_owned();
         all.push(condition("flat", Severity::Critical, title, details));
+    }
+    if let Some((since, why)) = live.unseen.as_ref().filter(|_| live.halt_tried) {
+        let title =
+            format!("FLAT was seen, and the venues can't be looked at since {since:.0}: {why}");
+        all.push(condition("unseen", Severity::High, title, Vec::new()));
     }
     if !live.not_durable.is_empty() {
         let title = format!("the emergency's course can't be written down: {}", live.not_durable);
@@ -182,13 +187,23 @@ mod tests {
             record: CourseRecord { epoch, phase, ..CourseRecord::default() },
             ..Live::default()
         };
-        let halting = Live { halt_trouble: "no answer".into(), ..live(CoursePhase::Halting, 3) };
+        let halting = Live {
+            halt_trouble: "no answer".into(),
+            halt_tried: true,
+            ..live(CoursePhase::Halting, 3)
+        };
+        let unseen = Live {
+            unseen: Some((Timestamp::UNIX_EPOCH, "away".into())),
+            halt_tried: true,
+            ..live(CoursePhase::Flat, 3)
+        };
         let full = Live { not_durable: "full".into(), ..live(CoursePhase::Halted, 3) };
         let stuck = Live { resume_trouble: "away".into(), ..live(CoursePhase::Flat, 3) };
         for (released, live, expected) in [
             (false, live(CoursePhase::Halted, 3), vec!["emergency"]),
             (false, halting.clone(), vec!["emergency", "halt"]),
             (false, live(CoursePhase::Flat, 3), vec!["emergency"]),
+            (false, unseen, vec!["emergency", "unseen"]),
             (false, live(CoursePhase::FlatUnproven, 3), vec!["emergency", "flat"]),
             (false, live(CoursePhase::FlatUnproven, 2), vec!["emergency"]),
             (false, full, vec!["emergency", "durable"]),

@@ -1,10 +1,15 @@
 //! What people do about an emergency: declare it, close positions, agree to its end, end it.
 
+use std::time::Duration;
+
 use genesis_storage::{ApprovalRecord, EmergencyRecord};
 
 use super::Recovery;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Plan, PlanStep, demand_reason};
+
+/// So long a disk is waited for before positions are closed without it.
+const DISK: Duration = Duration::from_secs(2);
 
 impl Recovery {
     /// What activation would do.
@@ -39,9 +44,9 @@ impl Recovery {
     /// # Errors
     /// `TRADING_UNCONFIGURED`.
     pub fn plan_close(&self) -> Result<Plan> {
-        let trading = self.course.plan_to_close()?;
-        let flag = self.emergency.plan_activation();
         let epoch = self.epoch_in_force();
+        let trading = self.course.plan_to_close(epoch)?;
+        let flag = self.emergency.plan_activation();
         if epoch.is_some_and(|epoch| self.course.closing(epoch)) {
             return Ok(Plan::new("emergency.close", &[&flag.hash, "closing"], Vec::new()));
         }
@@ -63,13 +68,19 @@ impl Recovery {
         if !plan_hash.is_empty() {
             self.plan_close()?.accept(plan_hash)?;
         }
-        let record = match self.emergency.activate(by, reason, "").await {
-            Ok((record, _)) => record,
-            // It is in force in memory, and what is open at the venues does not wait for a disk.
-            Err(error) => {
+        // It is in force in memory at once, and what is open at the venues does not wait for a disk.
+        let declaring = self.emergency.activate(by, reason, "");
+        let record = match tokio::time::timeout(DISK, declaring).await {
+            Ok(Ok((record, _))) => record,
+            late => {
                 let current = self.emergency.current().filter(EmergencyRecord::active);
-                let Some(record) = current else { return Err(error) };
-                tracing::error!(error = error.chain(), "the emergency is not durable");
+                let Some(record) = current else {
+                    return Err(late.ok().and_then(Result::err).unwrap_or_else(|| {
+                        let message = "the emergency was released while it was declared";
+                        Error::conflict("NO_EMERGENCY", message)
+                    }));
+                };
+                tracing::error!("the emergency is not durable yet");
                 record
             }
         };
@@ -107,8 +118,10 @@ impl Recovery {
         let epoch = self.epoch_in_force().unwrap_or_default();
         self.course.may_end(epoch)?;
         plan.accept(plan_hash)?;
-        self.course.may_release(epoch, by, &plan.hash)?;
-        self.emergency.release(by, reason, "").await
+        // The flag's own plan names the emergency: the next one is not ended by this.
+        let flag = self.emergency.plan_release()?.hash;
+        let end = self.emergency.release(by, reason, &flag);
+        self.course.end(epoch, (by, &plan.hash), end).await
     }
 
     /// What an approval would agree to: the plan of the release, by its hash.

@@ -1,6 +1,6 @@
 //! What the trading system answers, taken at its word only where it is clear.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use genesis_proto::trading as wire;
 use genesis_storage::CloseOrderState;
@@ -15,7 +15,8 @@ const WHY: usize = 200;
 
 /// A decimal number as it is meant; nothing else.
 pub(super) fn decimal(text: &str) -> Result<Decimal, String> {
-    Decimal::from_str_exact(text).map_err(|_| format!("{:?} is no decimal number", short(text)))
+    let read = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text));
+    read.map_err(|_| format!("{:?} is no decimal number", short(text)))
 }
 
 fn short(text: &str) -> String {
@@ -49,22 +50,32 @@ pub(super) fn book(answer: wire::PositionsResponse, venue: &str) -> Result<Book,
         true => name("venue", of),
         false => Err(format!("asked about {venue}, it told of {:?}", short(of))),
     };
-    let mut seen = HashSet::new();
-    let mut positions = Vec::new();
+    // Two rows of one symbol, long and short, can't be closed by one order that only reduces.
+    let mut rows: HashMap<(String, String), usize> = HashMap::new();
+    for position in &answer.positions {
+        *rows.entry((position.venue.clone(), position.symbol.clone())).or_default() += 1;
+    }
+    let (mut positions, mut odd) = (Vec::new(), Vec::new());
     for position in answer.positions {
-        let (venue, symbol) = (asked(&position.venue)?, name("symbol", &position.symbol)?);
-        let quantity = decimal(&position.quantity)?;
-        if !seen.insert((venue.clone(), symbol.clone())) {
-            return Err(format!("it told of {symbol} at {venue} twice"));
-        }
-        if !quantity.is_zero() {
-            positions.push(Position { venue, symbol, quantity });
+        let place = asked(&position.venue)?;
+        let twice = rows.get(&(position.venue.clone(), position.symbol.clone())) > Some(&1);
+        let read = match twice {
+            true => Err(format!("it has {:?} in several rows", short(&position.symbol))),
+            false => name("symbol", &position.symbol)
+                .and_then(|symbol| Ok((symbol, decimal(&position.quantity)?))),
+        };
+        match read {
+            Ok((_, quantity)) if quantity.is_zero() => {}
+            Ok((symbol, quantity)) => positions.push(Position { venue: place, symbol, quantity }),
+            // One row that can't be read keeps no other from being closed.
+            Err(why) => odd.push((place, why)),
         }
     }
     let mut orders = Vec::new();
     for order in answer.orders {
-        let (venue, id) = (asked(&order.venue)?, name("order", &order.client_order_id)?);
-        orders.push(OpenOrder { venue, id, protective: order.protective });
+        let place = asked(&order.venue)?;
+        let id = name("order", &order.client_order_id).unwrap_or_default();
+        orders.push(OpenOrder { venue: place, id, protective: order.protective });
     }
     let (unreachable, venues) = (names(&answer.unreachable)?, names(&answer.venues)?);
     if !venue.is_empty() {
@@ -75,7 +86,7 @@ pub(super) fn book(answer: wire::PositionsResponse, venue: &str) -> Result<Book,
             return Err("the trading system does not know it".to_owned());
         }
     }
-    Ok(Book { positions, orders, unreachable, venues })
+    Ok(Book { positions, orders, unreachable, venues, odd })
 }
 
 /// What became of each of `ids`, and of nothing else.
@@ -133,19 +144,27 @@ mod tests {
         let whole = whole.unwrap();
         assert_eq!(whole.positions.len(), 1, "nothing is no position");
         assert_eq!(whole.positions[0].quantity, Decimal::new(-15, 1));
-        for (positions, why) in [
-            (vec![position("a", "X", "")], "no decimal"),
-            (vec![position("a", "X", "1e3x")], "no decimal"),
-            (vec![position("a", "X", "NaN")], "no decimal"),
-            (vec![position("a", "X", "0.00000000000000000000000000000000001")], "no decimal"),
-            (vec![position("a", "", "1")], "can't be a name"),
-            (vec![position("a", "X\n", "1")], "can't be a name"),
-            (vec![position("b", "X", "1")], "asked about a"),
-            (vec![position("a", "X", "1"), position("a", "X", "0")], "twice"),
+        for (quantity, symbol, why) in [
+            ("", "X", "no decimal"),
+            ("1e3x", "X", "no decimal"),
+            ("NaN", "X", "no decimal"),
+            ("0.00000000000000000000000000000000001", "X", "no decimal"),
+            ("1", "", "can't be a name"),
+            ("1", "X\n", "can't be a name"),
         ] {
-            let said = book(answer(positions), "a").unwrap_err();
-            assert!(said.contains(why), "{said}");
+            let rows = vec![position("a", symbol, quantity), position("a", "Y", "1e-2")];
+            let seen = book(answer(rows), "a").unwrap();
+            assert!(seen.odd[0].1.contains(why), "{seen:?}");
+            assert_eq!(seen.positions[0].quantity, Decimal::new(1, 2), "the other is read");
         }
+        let both = book(answer(vec![position("a", "X", "1"), position("a", "X", "-1")]), "a");
+        let both = both.unwrap();
+        assert_eq!((both.positions.len(), both.odd.len()), (0, 2), "long and short at once");
+        let elsewhere = book(answer(vec![position("b", "X", "1")]), "a").unwrap_err();
+        assert!(elsewhere.contains("asked about a"), "{elsewhere}");
+        let by_hand = wire::OpenOrder { venue: "a".into(), ..Default::default() };
+        let by_hand = wire::PositionsResponse { orders: vec![by_hand], ..answer(vec![]) };
+        assert_eq!(book(by_hand, "a").unwrap().orders[0].id, "", "it is an order all the same");
         assert!(book(answer(vec![]), "c").unwrap_err().contains("does not know"));
         let away = wire::PositionsResponse { unreachable: vec!["a".into()], ..answer(vec![]) };
         assert!(book(away.clone(), "a").unwrap_err().contains("does not reach"));

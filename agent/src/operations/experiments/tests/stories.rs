@@ -56,6 +56,39 @@ async fn a_better_variant_is_promoted_and_everybody_uses_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_an_emergency_a_promotion_waits_and_a_loss_does_not() {
+    use std::sync::atomic::Ordering;
+
+    for (mean, waits) in [(2.6, true), (-0.5, false)] {
+        let mut world = World::new().await;
+        let id = world.create(&world.asked()).await.unwrap();
+        let of_control = world.unit(&id, Arm::Control);
+        world.emergency.store(true, Ordering::Relaxed);
+        let decided = |world: &World| world.own().get(&id).unwrap().tally.ended.is_some();
+        for _ in 0..60 {
+            let trades = world.trades(10, 2.0, mean);
+            world.send(&id, &trades).await;
+            if decided(&world) {
+                break;
+            }
+        }
+        world.own().settle(1).await.unwrap();
+        let ended = |world: &World| world.own().get(&id).unwrap().record.conclusion.clone();
+        assert_eq!(ended(&world).is_none(), waits, "{mean}");
+        assert_eq!(world.value(&of_control), "0.002", "{mean}");
+        if !waits {
+            continue;
+        }
+        let by_hand = world.own().conclude(&id, true, "", ("olga", "now")).await;
+        assert_eq!(by_hand.unwrap_err().code, "EMERGENCY");
+        world.emergency.store(false, Ordering::Relaxed);
+        world.own().settle(1).await.unwrap();
+        assert_eq!(ended(&world).unwrap().how, "promoted");
+        assert_eq!(world.value(&of_control), "0.003");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loss_of_a_tenth_is_rolled_back_in_the_commit_that_shows_it() {
     for (variant, rolled_back) in [(0.9, true), (0.901, false)] {
         let mut world = World::new().await;

@@ -1,6 +1,7 @@
 //! A host with a strategy, trades that a seed makes, and crashes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use genesis_storage::{Options, Store};
 use tempfile::TempDir;
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::batches::Stream;
 use crate::config::{Config, Follower, Places};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::Bell;
 use crate::operations::experiments::parameters::Wanted;
 use crate::operations::experiments::plan::Asked;
@@ -30,6 +31,8 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) state: State,
     own: Option<Arc<Experiments>>,
+    /// Whether one is in force.
+    pub(super) emergency: Arc<AtomicBool>,
     pub(super) sequence: u64,
     trades: u64,
     random: u64,
@@ -47,6 +50,7 @@ impl World {
             clock,
             state,
             own: None,
+            emergency: Arc::default(),
             sequence: 0,
             trades: 0,
             random: 0x9e37_79b9_7f4a_7c15,
@@ -64,6 +68,13 @@ impl World {
         let own = Experiments::open(
             (self.state.clone(), outside, "host-1".to_owned()),
             (config, self.folder.path().join("trades.redb")),
+            {
+                let emergency = Arc::clone(&self.emergency);
+                Arc::new(move || match emergency.load(Ordering::Relaxed) {
+                    true => Err(Error::refused("EMERGENCY", "not now", Vec::new())),
+                    false => Ok(()),
+                })
+            },
             (Metrics::default(), Bell::default()),
         );
         self.own = Some(own.unwrap());

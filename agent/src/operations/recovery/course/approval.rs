@@ -23,6 +23,11 @@ pub(super) fn valid<'r>(
     approvals.iter().filter(|approval| approval.plan == plan).filter(fresh).collect()
 }
 
+/// Who somebody counts as. Whoever is on the host can be several users there, so the socket is one person.
+fn person(identity: &str) -> &str {
+    if identity.starts_with("unix:") { "unix:" } else { identity }
+}
+
 /// Whether `by` may agree to this plan.
 ///
 /// # Errors
@@ -38,7 +43,7 @@ pub(super) fn may_approve(
         let message = "a release needs one identity here: `genesisctl emergency release` is all there is to do";
         return Err(Error::conflict("APPROVALS_NOT_NEEDED", message));
     }
-    if valid(approvals, plan, now).iter().any(|approval| approval.by == by) {
+    if valid(approvals, plan, now).iter().any(|approval| person(&approval.by) == person(by)) {
         let message =
             format!("{by} has approved this release already; another identity has to release");
         return Err(Error::conflict("ALREADY_APPROVED", message));
@@ -58,11 +63,11 @@ pub(super) fn may_release(
     needed: u32,
 ) -> Result<()> {
     let others = valid(approvals, plan, now);
-    let others = others.iter().filter(|approval| approval.by != by).count();
+    let others = others.iter().filter(|approval| person(&approval.by) != person(by)).count();
     if others + 1 >= needed as usize {
         return Ok(());
     }
-    let before = approvals.iter().rfind(|approval| approval.by != by);
+    let before = approvals.iter().rfind(|approval| person(&approval.by) != person(by));
     let why = match before {
         Some(old) if old.plan != plan => format!(
             "; {} approved the plan {}, and it is {plan} now: look at it and approve it again",
@@ -94,6 +99,7 @@ mod tests {
             reason: String::new(),
         };
         let olga = [approval("olga", "p")];
+        let root = [approval("unix:uid=0(root)", "p")];
         let code = |outcome: Result<()>| outcome.err().map(|error| error.code);
         for (approvals, by, plan, minutes, needed, expected) in [
             (&[][..], "olga", "p", 0, 1, None),
@@ -103,6 +109,8 @@ mod tests {
             (&olga, "ivan", "p", 16, 2, Some("APPROVAL_MISSING")),
             (&olga, "ivan", "q", 1, 2, Some("APPROVAL_MISSING")),
             (&olga, "ivan", "p", -5, 2, None),
+            (&root, "unix:uid=1001(genesis)", "p", 1, 2, Some("APPROVAL_MISSING")),
+            (&root, "ivan", "p", 1, 2, None),
         ] {
             let outcome = may_release(approvals, by, plan, at(minutes), needed);
             assert_eq!(code(outcome), expected, "{by} {plan} {minutes} {needed}");

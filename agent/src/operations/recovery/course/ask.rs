@@ -1,11 +1,13 @@
 //! What people ask of the course: to close positions, to agree to a release.
 
-use genesis_storage::{ApprovalRecord, ClosingRecord, CoursePhase, CourseRecord, Intent};
+use genesis_storage::{
+    ApprovalRecord, CloseOrderState, ClosingRecord, CoursePhase, EmergencyRecord, Intent,
+};
 use jiff::Timestamp;
 
 use super::file::{self, Asked};
 use super::keep::on_disk;
-use super::{Course, approval, unconfigured};
+use super::{Course, approval, decide, unconfigured};
 use crate::error::{Error, Result};
 use crate::outside::failpoint;
 use crate::plan::PlanStep;
@@ -37,12 +39,13 @@ impl Course {
             tracing::error!(%error, file = %self.file.display(), "it can't be written");
         }
         failpoint::hit("emergency.close-filed");
+        // Nothing is closed in an emergency that was released meanwhile.
+        let _alone = self.deciding.lock().await;
+        self.in_force(epoch)?;
         let now = self.now();
         let mut began = false;
         self.live.send_modify(|live| {
-            if live.record.epoch != epoch {
-                live.record = CourseRecord { epoch, ..CourseRecord::default() };
-            }
+            live.record = decide::adopted(std::mem::take(&mut live.record), epoch);
             let going_on =
                 live.record.closing.as_ref().is_some_and(|closing| closing.ended_at.is_none());
             began = !going_on;
@@ -55,10 +58,39 @@ impl Course {
         if !began {
             return Ok(true);
         }
+        self.wake.notify_one();
         let intent = Intent::new(now, by, "trading.close-asked");
         self.save_as(intent.target(format!("emergency {epoch}")).reason(reason)).await;
-        self.wake.notify_one();
         Ok(false)
+    }
+
+    /// Whether this is the emergency in force.
+    fn in_force(&self, epoch: u64) -> Result<()> {
+        let current = self.emergency.current().filter(EmergencyRecord::active);
+        match current.is_some_and(|current| current.epoch == epoch) {
+            true => Ok(()),
+            false => {
+                let message = format!("emergency {epoch} was released meanwhile; nothing was done");
+                Err(Error::conflict("NO_EMERGENCY", message))
+            }
+        }
+    }
+
+    /// Ends an emergency: checks and release are one step for whoever wants to close, approve or release meanwhile.
+    ///
+    /// # Errors
+    /// `CLOSING`, `APPROVAL_MISSING`, and those of `end`.
+    pub async fn end<T>(
+        &self,
+        epoch: u64,
+        (by, plan): (&str, &str),
+        end: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let _alone = self.deciding.lock().await;
+        self.in_force(epoch)?;
+        self.may_end(epoch)?;
+        self.may_release(epoch, by, plan)?;
+        end.await
     }
 
     /// Whether positions are being closed in this emergency.
@@ -72,7 +104,7 @@ impl Course {
     ///
     /// # Errors
     /// `TRADING_UNCONFIGURED`.
-    pub fn plan_to_close(&self) -> Result<Vec<PlanStep>> {
+    pub fn plan_to_close(&self, epoch: Option<u64>) -> Result<Vec<PlanStep>> {
         if !self.configured() {
             return Err(unconfigured());
         }
@@ -81,9 +113,12 @@ impl Course {
             PlanStep::new("halt", "the trading system", "no order leaves any more"),
             PlanStep::new("cancel", "every order at every venue", "protective ones too"),
         ];
-        for (name, venue) in &live.record.venues {
+        // What another emergency has seen is no news.
+        let seen = live.record.venues.iter().filter(|_| Some(live.record.epoch) == epoch);
+        for (name, venue) in seen {
+            let at = venue.as_of.map_or_else(String::new, |at| format!("as it was {at:.0}"));
             let each = venue.positions.iter().map(|(symbol, quantity)| {
-                PlanStep::new("close", format!("{quantity} of {symbol} at {name}"), "as last seen")
+                PlanStep::new("close", format!("{quantity} of {symbol} at {name}"), at.clone())
             });
             steps.extend(each.take(100));
         }
@@ -119,6 +154,14 @@ impl Course {
         }
         let live = self.live.borrow();
         let left: usize = live.record.venues.values().map(|venue| venue.positions.len()).sum();
+        let orders = live.record.venues.values().flat_map(|venue| &venue.orders);
+        let open = orders.filter(|order| order.state == CloseOrderState::Open).count();
+        if open > 0 {
+            let why = format!(
+                "{open} orders that close positions can still trade, and {left} positions were last seen"
+            );
+            return Some(PlanStep::new("resume", "the trading system", why));
+        }
         let why = match live.record.phase {
             _ if live.record.epoch != epoch => "it was not told to halt yet".to_owned(),
             CoursePhase::Flat => "every venue is flat".to_owned(),
@@ -147,7 +190,7 @@ impl Course {
     ///
     /// # Errors
     /// `APPROVAL_MISSING`.
-    pub fn may_release(&self, epoch: u64, by: &str, plan: &str) -> Result<()> {
+    fn may_release(&self, epoch: u64, by: &str, plan: &str) -> Result<()> {
         let approvals = self.approvals(epoch);
         approval::may_release(&approvals, by, plan, self.now(), self.config.approvals)
     }
@@ -185,7 +228,8 @@ impl Course {
         plan: &str,
     ) -> Result<Vec<ApprovalRecord>> {
         // One after the other, so that two of one identity can't both find that there is none yet.
-        let _alone = self.approving.lock().await;
+        let _alone = self.deciding.lock().await;
+        self.in_force(epoch)?;
         self.may_approve(epoch, by, plan)?;
         let now = self.now();
         let approval = ApprovalRecord {
@@ -195,9 +239,7 @@ impl Course {
             reason: reason.to_owned(),
         };
         self.live.send_modify(|live| {
-            if live.record.epoch != epoch {
-                live.record = CourseRecord { epoch, ..CourseRecord::default() };
-            }
+            live.record = decide::adopted(std::mem::take(&mut live.record), epoch);
             // The latest of each identity; older ones count no more.
             live.record.approvals.retain(|kept| kept.by != approval.by);
             live.record.approvals.push(approval.clone());

@@ -7,7 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use genesis_storage::{CloseOrderRecord, CloseOrderState, CoursePhase, CourseRecord, VenuePhase};
+use jiff::Timestamp;
+
+use genesis_storage::{
+    CloseOrderRecord, CloseOrderState, CoursePhase, CourseRecord, VenuePhase, VenueRecord,
+};
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +19,8 @@ use crate::outside::control::{Order, Position, Told};
 
 /// A venue is flat when it was seen empty twice, so far apart.
 pub(super) const APART: Duration = Duration::from_secs(2);
+/// So long a venue's positions may be behind its orders.
+const BEHIND: Duration = Duration::from_secs(5);
 /// So many orders of a venue are kept, beside the latest of each symbol.
 const KEPT: usize = 2_000;
 
@@ -44,11 +50,14 @@ pub(super) struct Seen<'s> {
     pub(super) out: usize,
     /// Symbols that are left alone for a moment, since the venue has just refused an order.
     pub(super) held: &'s BTreeSet<String>,
-    /// Symbols that have just traded, so that their position may be behind.
-    pub(super) traded: &'s BTreeSet<String>,
-    /// Since when it has been seen empty without a break, on the clock of `now`.
+    /// Orders that may be cancelled are.
+    pub(super) cancelled: bool,
+    /// When it was first seen empty, of looks without a break: when that answer came.
     pub(super) empty_since: Option<Duration>,
+    /// When this look was asked for, on the same clock.
     pub(super) now: Duration,
+    /// The same by the wall clock.
+    pub(super) at: Timestamp,
 }
 
 /// What is to be done about a venue.
@@ -75,8 +84,8 @@ pub(super) fn next(seen: &Seen<'_>) -> Next {
         }
         match latest.get(symbol) {
             None => next.intend.push(intended(seen, position, 1)),
-            // It is what it was before the order: selling by that would sell twice.
-            Some(order) if seen.traded.contains(symbol) && same(order, position) => {}
+            // The position has not followed what the order has traded: selling by it would sell twice.
+            Some(order) if behind(order, position, seen.at) => {}
             Some(order) if order.state.terminal() => {
                 next.intend.push(intended(seen, position, order.attempt.saturating_add(1)));
             }
@@ -93,15 +102,23 @@ pub(super) fn next(seen: &Seen<'_>) -> Next {
     let moving = latest
         .values()
         .any(|order| matches!(order.state, CloseOrderState::Open | CloseOrderState::Intended));
-    next.empty = seen.positions.is_empty() && seen.out == 0 && !moving;
+    next.empty = seen.positions.is_empty() && seen.out == 0 && !moving && seen.cancelled;
     let long = seen.empty_since.is_some_and(|since| seen.now.saturating_sub(since) >= APART);
     next.flat = next.empty && long;
     next
 }
 
-/// Whether the position is what it was when the order was made.
-fn same(order: &CloseOrderRecord, position: &Position) -> bool {
-    Decimal::from_str_exact(&order.quantity) == Ok(-position.quantity)
+/// Whether the position is not yet what it was before the order, and what that has traded: for so long only that it may
+/// be behind.
+fn behind(order: &CloseOrderRecord, position: &Position, now: Timestamp) -> bool {
+    let ended =
+        order.ended_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+    if ended.is_none_or(|age| age >= BEHIND) {
+        return false;
+    }
+    let number = |text: &str| Decimal::from_str_exact(text).unwrap_or_default();
+    let (wanted, traded) = (number(&order.quantity), number(&order.filled));
+    !traded.is_zero() && position.quantity != traded - wanted
 }
 
 fn intended(seen: &Seen<'_>, position: &Position, attempt: u32) -> CloseOrderRecord {
@@ -113,6 +130,7 @@ fn intended(seen: &Seen<'_>, position: &Position, attempt: u32) -> CloseOrderRec
         state: CloseOrderState::Intended,
         filled: Decimal::ZERO.to_string(),
         why: String::new(),
+        ended_at: None,
     }
 }
 
@@ -131,14 +149,12 @@ pub(super) fn unsettled(orders: &[CloseOrderRecord]) -> Vec<String> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard {
     pub(super) changed: bool,
-    /// Symbols of which it has just refused an order.
-    pub(super) refused: Vec<String>,
-    /// Symbols of which an order has just ended, having traded.
-    pub(super) traded: Vec<String>,
+    /// Symbols of which an order has just ended without having traded: refused, or nobody was there to trade with.
+    pub(super) idle: Vec<String>,
 }
 
 /// Takes over what a venue has said.
-pub(super) fn heard(orders: &mut [CloseOrderRecord], told: &[Told]) -> Heard {
+pub(super) fn heard(orders: &mut [CloseOrderRecord], told: &[Told], now: Timestamp) -> Heard {
     let mut places: HashMap<&str, &Told> = told.iter().map(|one| (one.id.as_str(), one)).collect();
     let mut heard = Heard::default();
     for order in orders {
@@ -151,13 +167,11 @@ pub(super) fn heard(orders: &mut [CloseOrderRecord], told: &[Told]) -> Heard {
             state: said.state,
             filled: said.filled.to_string(),
             why: said.why.clone(),
+            ended_at: said.state.terminal().then_some(now),
             ..order.clone()
         };
-        if after.state == CloseOrderState::Rejected {
-            heard.refused.push(after.symbol.clone());
-        }
-        if after.state.terminal() && !said.filled.is_zero() {
-            heard.traded.push(after.symbol.clone());
+        if after.state.terminal() && said.filled.is_zero() {
+            heard.idle.push(after.symbol.clone());
         }
         heard.changed |= after != *order;
         *order = after;
@@ -175,6 +189,31 @@ pub(super) fn prune(orders: &mut Vec<CloseOrderRecord>) {
         left -= usize::from(goes);
         !goes
     });
+}
+
+/// The record of this emergency, made of what is known of the one before. Of another emergency only orders are carried
+/// over that may still trade: no second one is sent beside them.
+pub(super) fn adopted(before: CourseRecord, epoch: u64) -> CourseRecord {
+    if before.epoch == epoch {
+        return match before.resumed_at {
+            // In force again: what was told to go on is to be halted anew.
+            Some(_) => {
+                CourseRecord { resumed_at: None, halted_at: None, cancelled: false, ..before }
+            }
+            None => before,
+        };
+    }
+    let mut venues = BTreeMap::new();
+    for (name, venue) in before.venues {
+        let mut orders = venue.orders;
+        orders.retain(|order| {
+            matches!(order.state, CloseOrderState::Open | CloseOrderState::Intended)
+        });
+        if !orders.is_empty() {
+            venues.insert(name, VenueRecord { orders, ..VenueRecord::default() });
+        }
+    }
+    CourseRecord { epoch, venues, ..CourseRecord::default() }
 }
 
 /// What comes next for the whole.
@@ -198,23 +237,22 @@ pub(super) fn due(record: &CourseRecord) -> Due {
     }
 }
 
-/// How closing has ended: flat only where each venue was proven to be, there is one at all, and no order leaves any more.
-pub(super) fn overall(record: &CourseRecord) -> CoursePhase {
+/// How closing has ended: flat only where each venue was proven to be, there is one at all, and no order leaves any more
+/// (`halted`, by the last that the trading system said).
+pub(super) fn overall(record: &CourseRecord, halted: bool) -> CoursePhase {
     let flat = record.venues.values().all(|venue| venue.phase == VenuePhase::Flat);
-    match flat
-        && !record.venues.is_empty()
-        && record.halted_at.is_some()
-        && record.trouble.is_empty()
-    {
+    match flat && !record.venues.is_empty() && halted && record.trouble.is_empty() {
         true => CoursePhase::Flat,
         false => CoursePhase::FlatUnproven,
     }
 }
 
 /// What is there again after everything was flat, in words; `None`: nothing is.
-pub(super) fn reappeared(phase: CoursePhase, positions: &[Position]) -> Option<String> {
-    if phase != CoursePhase::Flat || positions.is_empty() {
-        return None;
+pub(super) fn reappeared(phase: CoursePhase, positions: &[Position], out: usize) -> Option<String> {
+    match (phase, positions.is_empty(), out) {
+        (CoursePhase::Flat, true, 1..) => return Some(format!("{out} orders are out again")),
+        (CoursePhase::Flat, false, _) => {}
+        _ => return None,
     }
     let mut named: Vec<String> = positions
         .iter()

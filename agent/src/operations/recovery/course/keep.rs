@@ -12,6 +12,9 @@ use crate::outside::failpoint;
 
 /// So long a write is waited for; then the course goes on without it.
 const SAVE: Duration = Duration::from_secs(2);
+/// And so long while it has not answered.
+const AGAIN: Duration = Duration::from_millis(50);
+const HUNG: &str = "the disk does not answer";
 const ACTOR: &str = "system:recovery";
 
 impl Course {
@@ -32,9 +35,11 @@ impl Course {
 
     pub(super) async fn save_as(&self, intent: Intent) {
         let saver = Arc::clone(&self.saver).lock_owned();
-        let why = match tokio::time::timeout(SAVE, saver).await {
+        // A disk that has not answered is not waited for again each time.
+        let patience = if self.live.borrow().not_durable == HUNG { AGAIN } else { SAVE };
+        let why = match tokio::time::timeout(patience, saver).await {
             _ if failpoint::fails("emergency.course") => "a fault of a test".to_owned(),
-            Err(_) => "the disk does not answer".to_owned(),
+            Err(_) => HUNG.to_owned(),
             Ok(alone) => {
                 let record = self.live.borrow().record.clone();
                 let state = self.state.clone();
@@ -43,11 +48,11 @@ impl Course {
                     let _alone = alone;
                     state.write(intent, move |writing| Ok(writing.course().put(&record)?)).await
                 });
-                match tokio::time::timeout(SAVE, writing).await {
+                match tokio::time::timeout(patience, writing).await {
                     Ok(Ok(Ok(()))) => String::new(),
                     Ok(Ok(Err(error))) => error.chain(),
                     Ok(Err(error)) => error.to_string(),
-                    Err(_) => "the disk does not answer".to_owned(),
+                    Err(_) => HUNG.to_owned(),
                 }
             }
         };

@@ -20,6 +20,8 @@ struct Held {
     /// On the monotonic clock.
     at: Duration,
     renewed_at: Option<Timestamp>,
+    /// It is written down that there is one.
+    kept: bool,
 }
 
 /// The lease of the trading system.
@@ -43,7 +45,7 @@ pub struct LeaseView {
 impl Lease {
     /// Whoever held it before the agent's restart has its whole time from `now` on.
     pub(super) fn new(lasts: Option<Duration>, before: Option<LeaseRecord>, now: Duration) -> Self {
-        let held = before.map(|record| Held { record, at: now, renewed_at: None });
+        let held = before.map(|record| Held { record, at: now, renewed_at: None, kept: true });
         Self { lasts, held: Mutex::new(held.filter(|_| lasts.is_some())) }
     }
 
@@ -77,23 +79,32 @@ impl Course {
             return Err(Error::refused("LEASE_UNCONFIGURED", message, vec![unmet]));
         };
         let (at, now) = (self.outside.clock.monotonic(), self.now());
-        let before = {
+        let record = LeaseRecord { holder: by.to_owned(), since: now };
+        let write = {
             let mut held = self.lease.held();
-            let before = held.as_ref().map(|held| held.record.clone());
-            let since = before.as_ref().filter(|it| it.holder == by).map_or(now, |it| it.since);
-            let record = LeaseRecord { holder: by.to_owned(), since };
-            *held = (!give_up).then_some(Held { record, at, renewed_at: Some(now) });
-            before
-        };
-        let held = before.is_some_and(|before| before.holder == by);
-        // Only who holds it is written down: a renewal must cost nothing.
-        match (give_up, held) {
-            (false, true) => {}
-            (false, false) => {
-                let record = LeaseRecord { holder: by.to_owned(), since: now };
-                self.keep_lease(by, "trading.lease-taken", Some(record)).await?;
+            let kept = held.as_ref().is_some_and(|held| held.kept);
+            match give_up {
+                false => {
+                    *held = Some(Held { record: record.clone(), at, renewed_at: Some(now), kept });
+                    // Only that there is one is written down: a renewal must cost nothing.
+                    !kept
+                }
+                // Another's is not given up.
+                true if held.as_ref().is_some_and(|held| held.record.holder == by) => {
+                    held.take().is_some()
+                }
+                true => false,
             }
-            (true, _) => self.keep_lease(by, "trading.lease-given-up", None).await?,
+        };
+        match (write, give_up) {
+            (false, _) => {}
+            (true, false) => {
+                self.keep_lease(by, "trading.lease-taken", Some(record)).await?;
+                if let Some(held) = self.lease.held().as_mut() {
+                    held.kept = true;
+                }
+            }
+            (true, true) => self.keep_lease(by, "trading.lease-given-up", None).await?,
         }
         Ok(lasts)
     }
@@ -119,8 +130,18 @@ impl Course {
     /// Declares an emergency when the trading system has been silent for too long. It has to call again before its
     /// silence counts again.
     pub(super) async fn watch_lease(self: Arc<Self>) {
+        let clock = &self.outside.clock;
+        let mut before = clock.monotonic();
         loop {
-            self.outside.clock.sleep(PACE).await;
+            clock.sleep(PACE).await;
+            let now = clock.monotonic();
+            let slept = now.saturating_sub(std::mem::replace(&mut before, now));
+            if slept > PACE * 4 {
+                // This process stood still, and renewals may wait to be read.
+                if let Some(held) = self.lease.held().as_mut() {
+                    held.at = now;
+                }
+            }
             let Some((record, silent)) = self.lease.overdue(self.outside.clock.monotonic()) else {
                 continue;
             };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_storage::{CoursePhase, CourseRecord, EmergencyRecord};
+use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use super::config::Config;
@@ -39,6 +40,8 @@ pub use lease::LeaseView;
 
 /// So often a trading system is told again to halt, and looked at.
 const LOOK: Duration = Duration::from_secs(5);
+/// So long a trading system that is told to halt is waited for before its orders are dealt with.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What has failed is tried again after that, and each time later.
 const RETRY: Duration = Duration::from_millis(500);
 /// But no later than that.
@@ -53,6 +56,8 @@ pub struct Live {
     pub halt_tried: bool,
     /// Why it is not known to be halted now; empty: it is.
     pub halt_trouble: String,
+    /// Since when, and why, the venues could not be looked at after they were flat; `None`: they are.
+    pub unseen: Option<(Timestamp, String)>,
     /// Why it has not been told yet to go on; empty: it has, or need not be.
     pub resume_trouble: String,
     /// Why the record is not on the disk; empty: it is.
@@ -70,8 +75,11 @@ pub struct Course {
     file: Arc<Path>,
     live: watch::Sender<Live>,
     wake: Notify,
+    /// Held while a call to halt is under way, which may arrive after whoever waits for it has left.
+    halting: Arc<tokio::sync::Mutex<()>>,
+    /// Held while it is decided whether to close, to approve or to release.
+    deciding: tokio::sync::Mutex<()>,
     saver: Arc<tokio::sync::Mutex<()>>,
-    approving: tokio::sync::Mutex<()>,
     lease: Lease,
 }
 
@@ -101,7 +109,8 @@ impl Course {
             live: watch::Sender::new(live),
             wake: Notify::new(),
             saver: Arc::default(),
-            approving: tokio::sync::Mutex::default(),
+            halting: Arc::default(),
+            deciding: tokio::sync::Mutex::default(),
             lease,
         }))
     }
@@ -114,6 +123,11 @@ impl Course {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Follows it.
+    pub fn follow_live(&self) -> watch::Receiver<Live> {
+        self.live.subscribe()
     }
 
     /// The course of the latest emergency as it stands.
@@ -163,11 +177,14 @@ impl Course {
         let asked = asked.ok().flatten().filter(|asked| asked.epoch == emergency.epoch);
         let now = self.now();
         self.live.send_modify(|live| {
-            if live.record.epoch != emergency.epoch {
-                live.record = CourseRecord { epoch: emergency.epoch, ..CourseRecord::default() };
-            }
+            live.record = decide::adopted(std::mem::take(&mut live.record), emergency.epoch);
             live.halt_tried = false;
-            live.halt_trouble = String::new();
+            live.halt_trouble = match live.record.halted_at {
+                Some(_) => "it has not been asked since the agent was started".to_owned(),
+                None => String::new(),
+            };
+            live.unseen = (live.record.phase == CoursePhase::Flat)
+                .then(|| (now, "not looked at since the agent was started".to_owned()));
             live.resume_trouble = String::new();
             if let (Some(asked), None) = (asked, &live.record.closing) {
                 live.record.closing = Some(asked.closing(now));
@@ -177,69 +194,101 @@ impl Course {
 
     /// Has the trading system halt, and hold to it.
     async fn keep_halted(&self, means: &Means, emergency: &EmergencyRecord) {
-        self.save("trading.halt", "new orders are to stop").await;
-        failpoint::hit("emergency.halting");
+        let first = !self.live.borrow().record.told;
+        self.live.send_modify(|live| live.record.told = true);
         let mut wait = RETRY;
+        let mut saving = Some(self.save("trading.halt", "new orders are to stop"));
         loop {
-            let halted = self.outside.desk.halt(means, emergency.epoch, &emergency.reason).await;
-            let now = self.now();
-            let (trouble, fresh) = match halted {
-                Ok(()) => (String::new(), self.live.borrow().record.halted_at.is_none()),
-                Err(why) => (why, false),
+            // The flag is what is written down beforehand; nobody waits for another disk before trading is halted.
+            let halted = match saving.take() {
+                Some(saving) => {
+                    let (halted, ()) = tokio::join!(self.halt(means, emergency), saving);
+                    failpoint::hit("emergency.halting");
+                    halted
+                }
+                None => self.halt(means, emergency).await,
             };
-            if fresh {
-                self.live.send_modify(|live| {
+            let now = self.now();
+            let trouble = halted.err().unwrap_or_default();
+            let before = self.live.borrow().clone();
+            let fresh = trouble.is_empty() && before.record.halted_at.is_none();
+            let news = before.halt_trouble != trouble || !before.halt_tried;
+            if news && !trouble.is_empty() {
+                tracing::error!(why = trouble, "the trading system can't be halted");
+            }
+            // What it sent before it was halted is to be cancelled as well.
+            let again = trouble.is_empty() && before.halt_tried && !before.halt_trouble.is_empty();
+            self.live.send_modify(|live| {
+                if fresh {
                     live.record.halted_at = Some(now);
                     if live.record.phase == CoursePhase::Halting {
                         live.record.phase = CoursePhase::Halted;
                     }
-                });
+                }
+                live.record.cancelled &= !again;
+                live.halt_trouble.clone_from(&trouble);
+                live.halt_tried = true;
+            });
+            if again {
+                self.wake.notify_one();
+            }
+            if fresh {
                 self.save("trading.halted", "no order leaves any more").await;
                 failpoint::hit("emergency.halted");
             }
-            wait = if trouble.is_empty() { LOOK } else { longer(wait) };
-            let news = self.live.borrow().halt_trouble != trouble;
-            if news && !trouble.is_empty() {
-                tracing::error!(why = trouble, "the trading system can't be halted");
-            }
-            self.live.send_modify(|live| {
-                live.halt_trouble = trouble;
-                live.halt_tried = true;
-            });
-            if news || fresh {
+            if news || fresh || first {
                 self.bell.ring();
             }
+            wait = if trouble.is_empty() { LOOK } else { longer(wait) };
             self.outside.clock.sleep(wait).await;
         }
+    }
+
+    /// Tells the trading system once to halt. Who does not wait for the answer does not take the call back, so whoever
+    /// tells it to go on waits for its end.
+    async fn halt(&self, means: &Means, emergency: &EmergencyRecord) -> Result<(), String> {
+        let under_way = Arc::clone(&self.halting).lock_owned().await;
+        let (desk, means) = (Arc::clone(&self.outside.desk), means.clone());
+        let (epoch, reason) = (emergency.epoch, emergency.reason.clone());
+        let call = tokio::spawn(async move {
+            let _under_way = under_way;
+            desk.halt(&means, epoch, &reason).await
+        });
+        call.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     /// Cancels, closes and looks, as it is due.
     async fn carry_on(&self, means: &Means, epoch: u64) {
         // A trading system that does not answer holds up nothing: what is at the venues is dealt with all the same.
-        // The sender lives as long as this course.
-        let _ = self.live.subscribe().wait_for(|live| live.halt_tried).await;
+        let mut live = self.live.subscribe();
+        let tried = live.wait_for(|live| live.halt_tried);
+        let _ = tokio::time::timeout(PATIENCE, tried).await;
         let clock = &self.outside.clock;
         loop {
             let due = decide::due(&self.live.borrow().record);
-            match due {
-                Due::Close => self.close(means, epoch).await,
-                Due::Cancel => {
-                    let turn = async {
-                        if !self.cancel(means, epoch).await {
+            let turn = async {
+                match due {
+                    Due::Close => {}
+                    Due::Cancel => {
+                        let done = self.cancel(means, epoch).await;
+                        if !done {
+                            self.look(means).await;
                             clock.sleep(LOOK).await;
                         }
-                    };
-                    tokio::select! {
-                        () = turn => {}
-                        () = self.wake.notified() => {}
+                    }
+                    Due::Look => {
+                        clock.sleep(LOOK).await;
+                        self.look(means).await;
                     }
                 }
-                Due::Look => {
-                    tokio::select! {
-                        () = async { clock.sleep(LOOK).await; self.look(means).await } => {}
-                        () = self.wake.notified() => {}
-                    }
-                }
+            };
+            match due {
+                // Whatever comes meanwhile: it ends in its own time.
+                Due::Close => self.close(means, epoch).await,
+                Due::Cancel | Due::Look => tokio::select! {
+                    () = turn => {}
+                    () = self.wake.notified() => {}
+                },
             }
         }
     }
@@ -248,7 +297,8 @@ impl Course {
     async fn give_back(&self, emergency: &EmergencyRecord) {
         let ours = {
             let live = self.live.borrow();
-            live.record.epoch == emergency.epoch && live.record.resumed_at.is_none()
+            let record = &live.record;
+            record.epoch == emergency.epoch && record.told && record.resumed_at.is_none()
         };
         let path = Arc::clone(&self.file);
         if let Err(error) = on_disk(move || file::remove(&path)).await {
@@ -259,6 +309,8 @@ impl Course {
         let reason = emergency.release.as_ref().map_or("", |release| release.reason.as_str());
         self.save("trading.resume", reason).await;
         let mut wait = RETRY;
+        // A call to halt that arrived after this one would halt it again.
+        let _no_halt = self.halting.lock().await;
         loop {
             match self.outside.desk.resume(means, emergency.epoch, reason).await {
                 Ok(()) => break,
@@ -280,6 +332,11 @@ impl Course {
         });
         self.save("trading.resumed", "orders may leave again").await;
         self.bell.ring();
+        // Forgotten, it would be told to go on again, whoever has halted it since.
+        while !self.live.borrow().not_durable.is_empty() {
+            self.outside.clock.sleep(LOOK).await;
+            self.save("trading.resumed", "written down late").await;
+        }
     }
 }
 

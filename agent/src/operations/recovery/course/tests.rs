@@ -4,6 +4,7 @@ use std::time::Duration;
 use genesis_storage::{
     CloseOrderRecord, CloseOrderState, CoursePhase, CourseRecord, VenuePhase, VenueRecord,
 };
+use jiff::Timestamp;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -26,19 +27,20 @@ fn order(symbol: &str, attempt: u32, quantity: i64, state: CloseOrderState) -> C
         state,
         filled: "0".to_owned(),
         why: String::new(),
+        ended_at: None,
     }
 }
 
 /// What is decided of these orders and positions; `out` orders are at the venue.
 fn next(orders: &[CloseOrderRecord], positions: &[Position], out: usize) -> Next {
-    decide_at(orders, positions, out, (&[], &[]), (None, 0))
+    decide_at(orders, positions, out, &[], (None, 5_000))
 }
 
 fn decide_at(
     orders: &[CloseOrderRecord],
     positions: &[Position],
     out: usize,
-    (held, traded): (&[&str], &[&str]),
+    held: &[&str],
     (empty_since, now): (Option<u64>, u64),
 ) -> Next {
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
@@ -49,10 +51,15 @@ fn decide_at(
         positions,
         out,
         held: &set(held),
-        traded: &set(traded),
+        cancelled: true,
         empty_since: empty_since.map(Duration::from_millis),
         now: Duration::from_millis(now),
+        at: at(now),
     })
+}
+
+fn at(milliseconds: u64) -> Timestamp {
+    Timestamp::from_millisecond(i64::try_from(milliseconds).unwrap()).unwrap()
 }
 
 #[test]
@@ -92,13 +99,31 @@ fn the_next_attempt_is_made_only_when_the_one_before_will_never_trade_again() {
     assert!(again.intend.is_empty());
     let id = decide::order_id(EPOCH, VENUE, "X", 1);
     assert_eq!(again.send, [Order { symbol: "X".into(), id, quantity: (-5).into() }]);
-    // Just refused, or just traded and not yet followed by its position: left alone for now.
-    let held = decide_at(&[order("X", 1, -5, Rejected)], &long, 0, (&["X"], &[]), (None, 0));
+    // Just refused: left alone for now.
+    let held = decide_at(&[order("X", 1, -5, Rejected)], &long, 0, &["X"], (None, 0));
     assert_eq!(held, Next::default());
-    let behind = decide_at(&[order("X", 1, -5, Filled)], &long, 0, (&[], &["X"]), (None, 0));
-    assert_eq!(behind, Next::default());
-    let followed = decide_at(&[order("X", 1, -9, Cancelled)], &long, 0, (&[], &["X"]), (None, 0));
-    assert_eq!(followed.intend[0].quantity, "-5");
+    // Just traded: nothing is sold by a position that has not followed, or not whole; for five seconds.
+    let ended = |filled: &str, state| CloseOrderRecord {
+        filled: filled.to_owned(),
+        ended_at: Some(at(1_000)),
+        ..order("X", 1, -9, state)
+    };
+    for (position_now, filled, state, now, next) in [
+        (9, "-9", Filled, 2_000, None),
+        (5, "-9", Filled, 2_000, None),
+        (5, "-4", Cancelled, 2_000, Some("-5")),
+        (9, "-4", Cancelled, 2_000, None),
+        (9, "0", Cancelled, 2_000, Some("-9")),
+        (9, "-4", Cancelled, 5_999, None),
+        (9, "-4", Cancelled, 6_000, Some("-9")),
+        // A clock that went back is no reason to wait for ever, nor to hurry.
+        (9, "-4", Cancelled, 0, None),
+    ] {
+        let orders = [ended(filled, state)];
+        let decided = decide_at(&orders, &[position("X", position_now)], 0, &[], (None, now));
+        let made = decided.intend.first().map(|order| order.quantity.as_str());
+        assert_eq!(made, next, "{position_now} {filled} {now}");
+    }
 }
 
 #[test]
@@ -106,7 +131,7 @@ fn only_what_was_empty_for_two_seconds_is_flat() {
     use CloseOrderState::{Filled, Intended, Open, Unknown};
 
     let flat = |orders: &[CloseOrderRecord], positions: &[Position], out, since, now| {
-        let next = decide_at(orders, positions, out, (&[], &[]), (since, now));
+        let next = decide_at(orders, positions, out, &[], (since, now));
         (next.empty, next.flat)
     };
     assert_eq!(flat(&[], &[], 0, None, 5_000), (true, false), "the first look");
@@ -126,18 +151,28 @@ fn only_what_was_empty_for_two_seconds_is_flat() {
 #[test]
 fn what_is_over_stays_over_whatever_a_venue_says() {
     let mut orders = vec![order("X", 1, -5, CloseOrderState::Cancelled)];
+    let hear =
+        |orders: &mut Vec<CloseOrderRecord>, told: &[Told]| decide::heard(orders, told, at(7));
     let told = |state, filled: i64| {
         let id = decide::order_id(EPOCH, VENUE, "X", 1);
         [Told { id, state, filled: filled.into(), why: String::new() }]
     };
-    assert!(!decide::heard(&mut orders, &told(CloseOrderState::Open, 0)).changed);
+    assert!(!hear(&mut orders, &told(CloseOrderState::Open, 0)).changed);
     assert_eq!(orders[0].state, CloseOrderState::Cancelled);
     orders[0].state = CloseOrderState::Open;
-    let heard = decide::heard(&mut orders, &told(CloseOrderState::Filled, -5));
-    assert!(heard.changed && heard.traded == ["X"] && heard.refused.is_empty());
-    assert_eq!(orders[0].filled, "-5");
-    orders[0].state = CloseOrderState::Unknown;
-    assert_eq!(decide::heard(&mut orders, &told(CloseOrderState::Rejected, 0)).refused, ["X"]);
+    let heard = hear(&mut orders, &told(CloseOrderState::Filled, -5));
+    assert!(heard.changed && heard.idle.is_empty());
+    assert_eq!((orders[0].filled.as_str(), orders[0].ended_at), ("-5", Some(at(7))));
+    for (state, filled, idle) in [
+        (CloseOrderState::Rejected, 0, true),
+        (CloseOrderState::Cancelled, 0, true),
+        (CloseOrderState::Cancelled, -2, false),
+        (CloseOrderState::Open, 0, false),
+    ] {
+        orders[0].state = CloseOrderState::Unknown;
+        let heard = hear(&mut orders, &told(state, filled));
+        assert_eq!(heard.idle == ["X"], idle, "{state:?} {filled}");
+    }
 }
 
 #[test]
@@ -154,8 +189,8 @@ fn orders_are_forgotten_but_for_the_latest_of_each_symbol() {
 fn the_whole_is_flat_only_when_each_part_of_it_is_proven() {
     use VenuePhase::{Closing, Flat, Unproven, Waiting};
 
-    let record = |venues: &[VenuePhase], halted: bool, trouble: &str| CourseRecord {
-        halted_at: halted.then_some(jiff::Timestamp::UNIX_EPOCH),
+    let record = |venues: &[VenuePhase], trouble: &str| CourseRecord {
+        halted_at: Some(at(0)),
         trouble: trouble.to_owned(),
         venues: venues
             .iter()
@@ -166,23 +201,60 @@ fn the_whole_is_flat_only_when_each_part_of_it_is_proven() {
             .collect(),
         ..CourseRecord::default()
     };
-    for (record, flat) in [
-        (record(&[Flat, Flat], true, ""), true),
-        (record(&[], true, ""), false),
-        (record(&[Flat], false, ""), false),
-        (record(&[Flat], true, "which venues there are can't be told"), false),
-        (record(&[Flat, Unproven], true, ""), false),
-        (record(&[Flat, Waiting], true, ""), false),
-        (record(&[Closing], true, ""), false),
+    for (record, halted, flat) in [
+        (record(&[Flat, Flat], ""), true, true),
+        (record(&[], ""), true, false),
+        (record(&[Flat], ""), false, false),
+        (record(&[Flat], "which venues there are can't be told"), true, false),
+        (record(&[Flat, Unproven], ""), true, false),
+        (record(&[Flat, Waiting], ""), true, false),
+        (record(&[Closing], ""), true, false),
     ] {
         let expected = if flat { CoursePhase::Flat } else { CoursePhase::FlatUnproven };
-        assert_eq!(decide::overall(&record), expected, "{record:?}");
+        assert_eq!(decide::overall(&record, halted), expected, "{record:?}");
     }
     let there = [position("X", 5)];
-    assert_eq!(decide::reappeared(CoursePhase::Flat, &[]), None);
-    assert_eq!(decide::reappeared(CoursePhase::Closing, &there), None);
-    let said = decide::reappeared(CoursePhase::Flat, &there).unwrap();
+    assert_eq!(decide::reappeared(CoursePhase::Flat, &[], 0), None);
+    assert_eq!(decide::reappeared(CoursePhase::Closing, &there, 1), None);
+    let said = decide::reappeared(CoursePhase::Flat, &there, 0).unwrap();
     assert!(said.ends_with("5 of X at a"), "{said}");
+    let said = decide::reappeared(CoursePhase::Flat, &[], 2).unwrap();
+    assert!(said.contains("2 orders are out"), "{said}");
+}
+
+#[test]
+fn of_another_emergency_only_orders_count_that_may_still_trade() {
+    use CloseOrderState::{Filled, Intended, Open, Unknown};
+
+    let venue = |states: &[CloseOrderState]| VenueRecord {
+        phase: VenuePhase::Unproven,
+        positions: vec![("X".to_owned(), "5".to_owned())],
+        orders: states.iter().map(|state| order("X", 1, -5, *state)).collect(),
+        ..VenueRecord::default()
+    };
+    let before = CourseRecord {
+        epoch: 3,
+        phase: CoursePhase::FlatUnproven,
+        halted_at: Some(at(0)),
+        cancelled: true,
+        venues: [("a", venue(&[Filled, Unknown, Open])), ("b", venue(&[Filled, Unknown]))]
+            .map(|(name, venue)| (name.to_owned(), venue))
+            .into(),
+        ..CourseRecord::default()
+    };
+    assert_eq!(decide::adopted(before.clone(), 3), before);
+    let next = decide::adopted(before.clone(), 4);
+    assert_eq!((next.epoch, next.phase, next.halted_at), (4, CoursePhase::Halting, None));
+    let kept: Vec<&String> = next.venues.keys().collect();
+    assert_eq!(kept, ["a"]);
+    assert_eq!((next.venues["a"].orders.len(), next.venues["a"].positions.len()), (1, 0));
+    let intended =
+        CourseRecord { venues: [("a".to_owned(), venue(&[Intended]))].into(), ..before.clone() };
+    assert_eq!(decide::adopted(intended, 4).venues.len(), 1);
+    // In force again after it was released: halted anew.
+    let again = CourseRecord { resumed_at: Some(at(9)), ..before };
+    let again = decide::adopted(again, 3);
+    assert_eq!((again.halted_at, again.resumed_at, again.cancelled), (None, None, false));
 }
 
 /// A venue that does what a venue may do at its worst, and holds to nothing but the names of orders. It would sell beyond
@@ -268,7 +340,6 @@ proptest! {
         let most: i64 = start.values().map(|quantity| quantity.abs()).sum();
         let mut venue = Worst { positions: start.clone(), shown: start.clone(), ..Worst::default() };
         let mut orders: Vec<CloseOrderRecord> = Vec::new();
-        let mut traded = BTreeSet::new();
         for (manner, asked, crash, behind) in turns {
             if !behind {
                 venue.settle();
@@ -277,11 +348,10 @@ proptest! {
             if asked {
                 let ids = decide::unsettled(&orders);
                 let said: Vec<Told> = ids.iter().map(|id| venue.query(id)).collect();
-                traded.extend(decide::heard(&mut orders, &said).traded);
+                decide::heard(&mut orders, &said, at(1_000));
             }
             if !behind {
                 venue.shown = venue.positions.clone();
-                traded.clear();
             }
             let positions: Vec<Position> = venue
                 .shown
@@ -296,22 +366,23 @@ proptest! {
                 positions: &positions,
                 out: 0,
                 held: &BTreeSet::new(),
-                traded: &traded,
+                cancelled: true,
                 empty_since: None,
                 now: Duration::ZERO,
+                // Positions follow within their time.
+                at: at(2_000),
             });
             for order in &next.send {
                 if let Some(kept) = orders.iter_mut().find(|kept| kept.id == order.id) {
                     kept.quantity = order.quantity.to_string();
                 }
                 let said = venue.send(order, manner);
-                traded.extend(decide::heard(&mut orders, said.as_slice()).traded);
+                decide::heard(&mut orders, said.as_slice(), at(1_000));
             }
             orders.extend(next.intend);
             // Cut off, and nothing was written down since the beginning: a disk that was full.
             if crash == 0 {
                 orders.clear();
-                traded.clear();
                 venue.shown = venue.positions.clone();
             }
             for (symbol, quantity) in &venue.positions {

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use genesis_storage::{CloseOrderRecord, VenuePhase, VenueRecord};
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::decide::{self, Seen};
 use super::{Course, RETRY, longer};
 use crate::outside::control::{BATCH, Book, Means, Order, Told};
 use crate::outside::failpoint;
 
+const UNCANCELLED: &str = "its orders are not known to be cancelled";
 /// So long between two looks at a venue.
 const PACE: Duration = Duration::from_millis(200);
-/// So long a venue's positions may be behind its orders.
-const BEHIND: Duration = Duration::from_secs(5);
 /// So many positions of a venue are kept in the record.
 const KEPT: usize = 1_000;
 /// So many orders are named in an entry of the operation log.
@@ -32,12 +32,17 @@ enum Turn {
 /// What is remembered from turn to turn.
 #[derive(Default)]
 struct Memory {
-    cancelled: bool,
     empty_since: Option<Duration>,
-    /// Symbols whose last order was refused, until when they are left alone, and the wait after that.
-    refused: BTreeMap<String, (Duration, Duration)>,
-    /// Symbols that have just traded, until when their position is given time to follow.
-    traded: BTreeMap<String, Duration>,
+    /// Symbols whose last order has ended without a trade, until when they are left alone, and the wait after that.
+    idle: BTreeMap<String, (Duration, Duration)>,
+}
+
+/// How far the cancelling of a venue's orders is, which goes on beside the rest: a venue that is slow to cancel is not
+/// slow to be closed.
+struct Cancelling {
+    /// All of them are, as far as it was said.
+    done: watch::Sender<bool>,
+    trouble: watch::Sender<String>,
 }
 
 /// Takes over what a venue has.
@@ -59,35 +64,17 @@ impl Course {
         name: String,
         deadline: Duration,
     ) {
-        let clock = &self.outside.clock;
         self.edit_venue(&name, |venue| {
             venue.phase = VenuePhase::Closing;
             venue.why = String::new();
         });
-        let mut memory = Memory::default();
-        let mut wait = RETRY;
-        let flat = loop {
-            let left = deadline.saturating_sub(clock.monotonic());
-            if left.is_zero() {
-                break false;
-            }
-            // Without a turn that has ended there is nothing to be lost by leaving it.
-            let turn = tokio::select! {
-                turn = self.turn(means, epoch, &name, &mut memory) => turn,
-                () = clock.sleep(left) => Err("its time was up before it had answered".to_owned()),
-            };
-            let pause = match turn {
-                Ok(Turn::Flat) => break true,
-                Ok(Turn::Again) => Duration::ZERO,
-                Ok(Turn::Wait) => PACE,
-                Err(why) => {
-                    memory.empty_since = None;
-                    self.edit_venue(&name, |venue| venue.why = why);
-                    wait
-                }
-            };
-            wait = if pause == wait { longer(wait) } else { RETRY };
-            clock.sleep(pause.min(deadline.saturating_sub(clock.monotonic()))).await;
+        let cancelling = Cancelling {
+            done: watch::Sender::new(false),
+            trouble: watch::Sender::new(UNCANCELLED.to_owned()),
+        };
+        let flat = tokio::select! {
+            flat = self.turns(means, (epoch, &name), &cancelling, deadline) => flat,
+            () = self.cancel_all(means, (epoch, &name), &cancelling) => false,
         };
         self.edit_venue(&name, |venue| {
             venue.phase = if flat { VenuePhase::Flat } else { VenuePhase::Unproven };
@@ -109,55 +96,108 @@ impl Course {
         self.bell.ring();
     }
 
+    /// Cancels every order of a venue, and again when there are others.
+    async fn cancel_all(&self, means: &Means, (epoch, name): (u64, &str), cancelling: &Cancelling) {
+        let mut wait = RETRY;
+        let mut done = cancelling.done.subscribe();
+        loop {
+            let trouble = match self.outside.desk.cancel(means, epoch, name, true).await {
+                Ok(0) => String::new(),
+                Ok(left) => format!("{left} orders could not be cancelled"),
+                Err(why) => format!("orders can't be cancelled: {why}"),
+            };
+            let well = trouble.is_empty();
+            cancelling.trouble.send_replace(trouble);
+            if well {
+                wait = RETRY;
+                cancelling.done.send_replace(true);
+                // The sender lives as long as this.
+                let _ = done.wait_for(|done| !done).await;
+            } else {
+                self.outside.clock.sleep(wait).await;
+                wait = longer(wait);
+            }
+        }
+    }
+
+    /// Turn after turn; whether it was proven flat before `deadline`.
+    async fn turns(
+        &self,
+        means: &Means,
+        (epoch, name): (u64, &str),
+        cancelling: &Cancelling,
+        deadline: Duration,
+    ) -> bool {
+        let clock = &self.outside.clock;
+        let mut memory = Memory::default();
+        let mut wait = RETRY;
+        loop {
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() {
+                return false;
+            }
+            // Without a turn that has ended there is nothing to be lost by leaving it.
+            let turn = tokio::select! {
+                turn = self.turn(means, (epoch, name), cancelling, &mut memory) => turn,
+                () = clock.sleep(left) => Err("its time was up before it had answered".to_owned()),
+            };
+            let pause = match turn {
+                Ok(Turn::Flat) => return true,
+                Ok(Turn::Again) => Duration::ZERO,
+                Ok(Turn::Wait) => PACE,
+                Err(why) => {
+                    memory.empty_since = None;
+                    self.edit_venue(name, |venue| venue.why = why);
+                    wait
+                }
+            };
+            wait = if pause == wait { longer(wait) } else { RETRY };
+            clock.sleep(pause.min(deadline.saturating_sub(clock.monotonic()))).await;
+        }
+    }
+
     /// Asks what became of our orders, then what is there, and does what follows.
     async fn turn(
         &self,
         means: &Means,
-        epoch: u64,
-        name: &str,
+        (epoch, name): (u64, &str),
+        cancelling: &Cancelling,
         memory: &mut Memory,
     ) -> Result<Turn, String> {
         let (desk, clock) = (&self.outside.desk, &self.outside.clock);
-        let mut trouble = String::new();
-        if !memory.cancelled {
-            // What can't be cancelled keeps nothing from being closed; it keeps the venue from counting as flat.
-            match desk.cancel(means, epoch, name, true).await {
-                Ok(0) => memory.cancelled = true,
-                Ok(left) => trouble = format!("{left} orders could not be cancelled"),
-                Err(why) => trouble = format!("orders can't be cancelled: {why}"),
-            }
-        }
         let open = decide::unsettled(&self.orders(name));
         for ids in open.chunks(BATCH) {
             let told = desk.query(means, name, ids).await?;
             self.hear(name, &told, memory).await;
         }
+        let asked = clock.monotonic();
         let book = desk.book(means, name).await?;
-        let now = self.now();
+        let (answered, now) = (clock.monotonic(), self.now());
+        let odd = book.odd.iter().map(|(_, why)| format!("it was not understood: {why}")).next();
         self.edit_venue(name, |venue| {
             see(venue, name, &book, now);
-            venue.why = trouble;
+            venue.why = odd.clone().unwrap_or_else(|| cancelling.trouble.borrow().clone());
         });
         let orders = self.orders(name);
         let ours: BTreeSet<&str> = orders.iter().map(|order| order.id.as_str()).collect();
         if book.orders.iter().any(|order| !ours.contains(order.id.as_str())) {
-            memory.cancelled = false;
+            cancelling.done.send_if_modified(|done| std::mem::replace(done, false));
         }
-        let moment = clock.monotonic();
-        let held = memory.refused.iter().filter(|(_, (until, _))| moment < *until);
-        let traded = memory.traded.iter().filter(|(_, until)| moment < **until);
+        let held = memory.idle.iter().filter(|(_, (until, _))| asked < *until);
         let next = decide::next(&Seen {
             epoch,
             venue: name,
             orders: &orders,
             positions: &book.positions,
-            out: book.orders.len(),
+            // What was not understood may be a position.
+            out: book.orders.len() + book.odd.len(),
             held: &held.map(|(symbol, _)| symbol.clone()).collect(),
-            traded: &traded.map(|(symbol, _)| symbol.clone()).collect(),
+            cancelled: *cancelling.done.borrow(),
             empty_since: memory.empty_since,
-            now: moment,
+            now: asked,
+            at: now,
         });
-        memory.empty_since = next.empty.then(|| memory.empty_since.unwrap_or(moment));
+        memory.empty_since = next.empty.then(|| memory.empty_since.unwrap_or(answered));
         if next.flat {
             return Ok(Turn::Flat);
         }
@@ -208,12 +248,12 @@ impl Course {
     /// Takes over what a venue has said of our orders.
     async fn hear(&self, name: &str, told: &[Told], memory: &mut Memory) {
         let mut heard = decide::Heard::default();
-        self.edit_venue(name, |venue| heard = decide::heard(&mut venue.orders, told));
+        let at = self.now();
+        self.edit_venue(name, |venue| heard = decide::heard(&mut venue.orders, told, at));
         let now = self.outside.clock.monotonic();
-        memory.traded.extend(heard.traded.into_iter().map(|symbol| (symbol, now + BEHIND)));
-        for symbol in heard.refused {
-            let before = memory.refused.get(&symbol).map_or(RETRY, |(_, wait)| longer(*wait));
-            memory.refused.insert(symbol, (now + before, before));
+        for symbol in heard.idle {
+            let before = memory.idle.get(&symbol).map_or(RETRY, |(_, wait)| longer(*wait));
+            memory.idle.insert(symbol, (now + before, before));
         }
         if heard.changed {
             let shown = told.iter().map(|it| {

@@ -8,10 +8,8 @@ use genesis_storage::{
 use super::super::Recovery;
 use crate::server::convert::{maybe, time};
 
-/// So many orders of a venue are shown, the newest.
-const ORDERS: usize = 500;
-/// So many positions of a venue are shown.
-const POSITIONS: usize = 500;
+/// So many orders of all venues are shown, and as many positions: an answer is to fit its message.
+const SHOWN: usize = 4_000;
 
 /// The course of the latest emergency.
 pub(super) fn course(recovery: &Recovery) -> v1::EmergencyCourse {
@@ -46,7 +44,9 @@ pub(super) fn course(recovery: &Recovery) -> v1::EmergencyCourse {
         course.closing_reason = closing.reason;
         course.ended_at = maybe(closing.ended_at);
     }
-    course.venues = live.record.venues.into_iter().map(|(name, it)| venue(name, it)).collect();
+    let each = SHOWN / live.record.venues.len().max(1);
+    let venues = live.record.venues.into_iter();
+    course.venues = venues.map(|(name, it)| venue(name, it, each)).collect();
     course.trouble = live.record.trouble;
     course.approvals = recovery.approvals().into_iter().map(approval).collect();
     course.not_durable = live.not_durable;
@@ -66,7 +66,7 @@ fn phase(phase: CoursePhase) -> v1::CoursePhase {
     }
 }
 
-fn venue(name: String, record: VenueRecord) -> v1::CourseVenue {
+fn venue(name: String, record: VenueRecord, most: usize) -> v1::CourseVenue {
     let state = match record.phase {
         VenuePhase::Waiting => v1::VenueState::Waiting,
         VenuePhase::Cancelling => v1::VenueState::Cancelling,
@@ -75,8 +75,8 @@ fn venue(name: String, record: VenueRecord) -> v1::CourseVenue {
         VenuePhase::Flat => v1::VenueState::Flat,
         VenuePhase::Unproven => v1::VenueState::Unproven,
     };
-    let positions = record.positions.into_iter().take(POSITIONS);
-    let old = record.orders.len().saturating_sub(ORDERS);
+    let positions = record.positions.into_iter().take(most);
+    let old = record.orders.len().saturating_sub(most);
     v1::CourseVenue {
         name,
         state: state.into(),

@@ -249,7 +249,7 @@ impl Agent {
         let course = Course::open(
             state.clone(),
             outside.clone(),
-            config.recovery.clone(),
+            config.recovery.in_force(),
             emergency.clone(),
             (bell.clone(), places.closing_flag()),
         )?;
@@ -304,12 +304,16 @@ impl Agent {
             dependencies: &dependencies,
             backup: &backup,
             health: &health,
+            places: &places,
+            outside: &outside,
         };
         let dispatcher = components::dispatcher(&parts, (state.clone(), Arc::clone(&clock)));
         let _ = going_back.set(dispatcher.clone());
         let book = Incidents::new(state.clone(), Arc::clone(&clock));
+        let drills = components::drills(&parts, &dispatcher, (&state, &runs, &bell));
         let recovery = Recovery {
             dispatcher,
+            drills,
             emergency: emergency.clone(),
             course: Arc::clone(&course),
             contacts,

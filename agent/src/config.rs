@@ -72,6 +72,8 @@ pub struct AgentSection {
     pub operator_group: String,
     /// What goes into the agent's own log.
     pub log_level: String,
+    /// This is a host for practice: an emergency goes to the sandbox.
+    pub staging: bool,
 }
 
 /// A whole configuration, checked.
@@ -151,7 +153,7 @@ impl Config {
         let agent = read_agent(&root);
         let fleet = read_fleet(&root);
         let contacts = Contacts::read(&root);
-        let recovery = recovery::Config::read(&root);
+        let recovery = recovery::Config::read(&root, agent.staging);
         let logs = logs::Config::read(&root, places);
         let health = health::Config::read(&root, &named::databases(table.get_ref()));
         let alerts = alerts::Config::read(&root);
@@ -470,8 +472,9 @@ fn read_agent(root: &Section<'_>) -> AgentSection {
             _ => Err(format!("{text:?} is not one of error, warn, info, debug, trace")),
         },
     );
+    let staging = recovery::config::read_staging(&section);
     section.finish();
-    AgentSection { operator_group, log_level: log_level.unwrap_or_else(|| "info".into()) }
+    AgentSection { operator_group, log_level: log_level.unwrap_or_else(|| "info".into()), staging }
 }
 
 /// The configuration file to load: `--config`, else /etc/genesis/agent.toml, else the user's, else none.

@@ -147,6 +147,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 152);
+        assert_eq!(leaves, 155);
     }
 }

@@ -13,7 +13,8 @@ use std::fmt::Write as _;
 
 use genesis_client::v1::{
     AttemptOutcome, BackupState, BaselineState, CareOutcome, CertificateState, Condition,
-    ExperimentState, Finding, IncidentState, IssueState, RunState, Severity, Truth, VenueState,
+    DrillStanding, ExperimentState, Finding, IncidentState, IssueState, RunState, Severity, Truth,
+    VenueState,
 };
 use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
@@ -114,6 +115,17 @@ impl Cell {
             IncidentState::Unspecified => Tone::Unsure,
         };
         Self { tone, ..Self::from(format::short_name(state.as_str_name(), "INCIDENT_STATE_")) }
+    }
+
+    pub(crate) fn drill_standing(standing: DrillStanding) -> Self {
+        let tone = match standing {
+            DrillStanding::Current => Tone::Good,
+            DrillStanding::Due => Tone::Warning,
+            DrillStanding::Overdue => Tone::Bad,
+            // Nobody waits for it.
+            DrillStanding::Unspecified => return Self::from("-"),
+        };
+        Self { tone, ..Self::from(format::short_name(standing.as_str_name(), "DRILL_STANDING_")) }
     }
 
     pub(crate) fn severity(severity: Severity) -> Self {

@@ -43,6 +43,7 @@ pages! {
     "database-lock"
     "dependencies"
     "disk-space"
+    "drills"
     "emergency"
     "experiments"
     "health"

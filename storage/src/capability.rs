@@ -17,6 +17,7 @@ use crate::tables::configs::{Configs, ConfigsWriting};
 use crate::tables::dependencies::{
     DependencyStates, DependencyStatesBookkeeping, DependencyStatesWriting,
 };
+use crate::tables::drills::{Drills, DrillsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::emergency_course::{Courses, CoursesWriting};
 use crate::tables::experiments::{Experiments, ExperimentsWriting};
@@ -147,6 +148,11 @@ impl<'t> Reading<'t> {
     /// Rollbacks.
     pub fn rollbacks(&self) -> Rollbacks<'t> {
         Rollbacks::new(self.source)
+    }
+
+    /// Drills.
+    pub fn drills(&self) -> Drills<'t> {
+        Drills::new(self.source)
     }
 
     /// Tallies by day.
@@ -311,6 +317,11 @@ impl<'t> Writing<'t> {
     /// Rollbacks.
     pub fn rollbacks(&self) -> RollbacksWriting<'t> {
         RollbacksWriting::new(self.sink)
+    }
+
+    /// Drills.
+    pub fn drills(&self) -> DrillsWriting<'t> {
+        DrillsWriting::new(self.sink)
     }
 
     /// Tallies by day.

@@ -52,7 +52,7 @@ forward! {
     SEGMENT_TOTALS SOURCES CONFIGS REQUESTS REQUESTS_BY_TIME HOLDS HEALTH_CHECKS HEALTH_ISSUES HEALTH_ATTEMPTS
     HEALTH_CONTROLS ALERTS ALERT_OUTBOX ALERT_DELIVERIES ALERT_SILENCES BACKUPS CERTIFICATES CERTIFICATE_GENERATIONS
     CERTIFICATE_EVENTS DATABASE_CARE DATABASE_LEDGER DEPENDENCY_UPDATES DEPENDENCY_RELEASES VULNERABILITY_CLOCKS
-    INCIDENTS ROLLBACKS TALLIES
+    INCIDENTS ROLLBACKS DRILLS TALLIES
 }
 
 /// Of a state that does not go on from the earlier one, since that was lost in between: only what has happened since is
@@ -69,6 +69,7 @@ fn copy_since(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb
     rows += copy_table(schema::HOLDS, from, to)?;
     rows += copy_table(schema::HEALTH_CONTROLS, from, to)?;
     rows += copy_table(schema::ROLLBACKS, from, to)?;
+    rows += copy_table(schema::DRILLS, from, to)?;
     // What still waits to be told is what the newer one has.
     to.delete_table(schema::ALERT_OUTBOX)?;
     rows += copy_table(schema::ALERT_OUTBOX, from, to)?;

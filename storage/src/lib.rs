@@ -74,6 +74,7 @@ pub use tables::dependencies::{
     DependencyStatesWriting, IgnoredFindingRecord, UpdateRecord, UpdateState,
     VulnerabilityClockRecord,
 };
+pub use tables::drills::{DrillOutcome, DrillRecord, DrillStep, Drills, DrillsWriting};
 pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
 pub use tables::emergency_course::{
     ApprovalRecord, CloseOrderRecord, CloseOrderState, ClosingRecord, CoursePhase, CourseRecord,

@@ -130,6 +130,7 @@ tables! {
     IGNORED_FINDINGS: (Name, Name) => Bytes = "ignored_findings"; "Project and finding to `IgnoredFindingRecord`."
     INCIDENTS: Name => Bytes = "incidents"; "Incident id (ULID) to `IncidentRecord`."
     ROLLBACKS: Name => Bytes = "rollbacks"; "Rollback id (ULID) to `RollbackRecord`."
+    DRILLS: Name => Bytes = "drills"; "Drill id (ULID) to `DrillRecord`."
     TALLIES: (u32, Name) => u64 = "tallies"; "Days since 1970 and what was counted to how often."
     SERIES: (Name, i128) => f64 = "series"; "Series and nanoseconds since 1970 to the value."
     BASELINES: (Name, u32) => Bytes = "baselines"; "Operation and generation to `BaselineRecord`."

@@ -359,6 +359,7 @@ fn every_metric_of_the_monitoring_exists() {
     patients.iter().for_each(|patient| patient.is(1));
     agent.ctl(&["breaker", "trip", "orders-api", "--reason", "to be seen"]).ok();
     agent.backup("agent");
+    agent.ctl(&["drill", "run", "emergency"]).ok();
     agent.ctl(&["db", "optimize", "--force"]).ok();
     let now = genesis_tests::clock::now().as_second();
     let calls: String =

@@ -53,6 +53,7 @@ mod dependencies_kill;
 mod dependencies_odd;
 mod dependencies_update;
 mod docs;
+mod drills;
 mod emergency;
 mod emergency_close;
 mod experiments;

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use crate::config::Places;
+use crate::events::Bell;
 use crate::operations::backup::Backup;
 use crate::operations::backup::component::{DatabaseFamily, STATE, StateComponent};
+use crate::operations::backup::rehearsal::RestoreDrill;
 use crate::operations::baselines::Baselines;
 use crate::operations::baselines::component::BaselineFamily;
 use crate::operations::certificates::Certificates;
 use crate::operations::certificates::component::CertificateFamily;
 use crate::operations::config_component::{CONFIG, ConfigComponent};
 use crate::operations::config_history::ConfigHistory;
+use crate::operations::config_rehearsal::ConfigScratch;
 use crate::operations::dependencies::Dependencies;
 use crate::operations::dependencies::update::component::DependencyFamily;
 use crate::operations::experiments::Experiments;
@@ -17,8 +21,11 @@ use crate::operations::experiments::component::ParameterFamily;
 use crate::operations::health::Health;
 use crate::operations::matrices::Matrices;
 use crate::operations::matrices::component::{Component as Matrix, MATRIX};
-use crate::outside::Clock;
+use crate::operations::recovery::drill::{Drills, EmergencyDrill, RollbackDrill};
+use crate::outside::{Clock, Outside};
 use crate::rooms::AfterRollback;
+use crate::runs::Runs;
+use crate::runs::drill::Rehearsal;
 use crate::runs::rollback::{Dispatcher, Family, Single};
 use crate::state::State;
 
@@ -32,6 +39,8 @@ pub(super) struct Parts<'a> {
     pub(super) dependencies: &'a Arc<Dependencies>,
     pub(super) backup: &'a Arc<Backup>,
     pub(super) health: &'a Arc<Health>,
+    pub(super) places: &'a Places,
+    pub(super) outside: &'a Outside,
 }
 
 /// The dispatcher over all of them.
@@ -56,4 +65,28 @@ pub(super) fn dispatcher(parts: &Parts<'_>, (state, clock): (State, Arc<dyn Cloc
     let config = Arc::clone(config);
     let settled = Box::new(move || config.current().recovery.known_good_after);
     Dispatcher::new(families, (state, clock), settled, Arc::new(after))
+}
+
+/// Everything that is practised.
+pub(super) fn drills(
+    parts: &Parts<'_>,
+    dispatcher: &Dispatcher,
+    (state, runs, bell): (&State, &Runs, &Bell),
+) -> Arc<Drills> {
+    let recovery = parts.config.current().recovery.clone();
+    let (outside, home) = (parts.outside, parts.places.drills());
+    let wanted = recovery.drills.clone();
+    let scratch = Arc::new(ConfigScratch(Arc::clone(parts.config)));
+    let rehearsals: Vec<Arc<dyn Rehearsal>> = vec![
+        Arc::new(EmergencyDrill::new(outside.clone(), recovery, home.clone())),
+        Arc::new(RestoreDrill(Arc::clone(parts.backup))),
+        Arc::new(RollbackDrill::new(
+            dispatcher.clone(),
+            Arc::clone(&outside.clock),
+            scratch,
+            home.clone(),
+        )),
+    ];
+    let (state, clock) = (state.clone(), Arc::clone(&outside.clock));
+    Drills::new((state, clock, runs.clone(), bell.clone()), wanted, rehearsals, home)
 }

@@ -25,6 +25,7 @@ use crate::operations::logs::rebuild::RebuildTable;
 use crate::operations::logs::rotate::RotationTable;
 use crate::operations::matrices;
 use crate::operations::matrices::job::UpdateTable;
+use crate::operations::recovery::drill::{self, DrillTable};
 use crate::outside::Outside;
 use crate::runs::{Reconcile, Runs, system_time};
 use crate::server::listen::Addresses;
@@ -169,6 +170,7 @@ pub(super) async fn history_first(
     config.record("system:agent", "start").await?;
     backup.settle().await?;
     dependencies.settle().await?;
+    recovery.drills.sweep().await;
     let mut tables: Vec<Arc<dyn Reconcile>> = vec![
         Arc::new(backup::MakeTable(Arc::clone(backup))),
         Arc::new(backup::VerifyTable),
@@ -185,6 +187,8 @@ pub(super) async fn history_first(
         Arc::new(RecalculationTable(baselines::UPKEEP)),
         Arc::new(UpdateTable(matrices::UPDATE)),
         Arc::new(UpdateTable(matrices::UPKEEP)),
+        Arc::new(DrillTable(drill::RUN)),
+        Arc::new(DrillTable(drill::JOB)),
     ];
     tables.extend(settle::Table::each(dependencies));
     let actions = health::run_kinds().into_iter();

@@ -111,6 +111,11 @@ impl Places {
         self.state.join("certs")
     }
 
+    /// Where drills have their folders.
+    pub fn drills(&self) -> PathBuf {
+        self.state.join("drills")
+    }
+
     /// The lock that holds the agent's process id.
     pub fn lock(&self) -> PathBuf {
         self.state.join("agent.lock")

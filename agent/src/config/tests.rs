@@ -220,3 +220,33 @@ fn sizes_and_spans() {
         assert!(parse_duration(text).is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn drills_and_their_sandbox_are_checked() {
+    let control = "[trading]\ncontrol = { grpc = \"unix:/run/t.sock\" }\n";
+    for (text, expected) in [
+        ("[agent]\nenvironment = \"test\"\n".to_owned(), "is neither \"production\" nor"),
+        (format!("[agent]\nenvironment = \"staging\"\n{control}"), "is missing: in staging"),
+        (format!("{control}sandbox = {{ grpc = \"unix:/run/t.sock\" }}\n"), "real positions"),
+        ("[trading]\nsandbox = {}\n".to_owned(), "needs grpc or command"),
+        ("[recovery]\ndrills = [\"fire\"]\n".to_owned(), "there is no drill \"fire\""),
+        ("[recovery]\ndrills = [\"rollback\"]\n".to_owned(), "there is no drill \"rollback\""),
+        ("[recovery]\ndrills = [\"emergency:x\"]\n".to_owned(), "there is no drill"),
+        ("[recovery]\ndrills = [\"restore\", \"restore\"]\n".to_owned(), "names a drill twice"),
+        ("[recovery]\ndrill_every = \"1h\"\n".to_owned(), "is outside"),
+        ("[recovery]\ndrill_schedule = \"never\"\n".to_owned(), "is no schedule"),
+    ] {
+        let found = problems(&text);
+        assert!(found.iter().any(|it| it.contains(expected)), "{text}: {found:?}");
+    }
+    for text in [
+        "[agent]\nenvironment = \"staging\"\n".to_owned(),
+        format!(
+            "[agent]\nenvironment = \"staging\"\n{control}sandbox = {{ command = [\"/bin/desk\"] }}\n"
+        ),
+        "[recovery]\ndrills = [\"restore:orders\", \"rollback:certificate:api\"]\n".to_owned(),
+        "[recovery]\ndrills = []\n".to_owned(),
+    ] {
+        assert_eq!(problems(&text), Vec::<String>::new(), "{text}");
+    }
+}

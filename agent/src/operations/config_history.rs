@@ -20,7 +20,7 @@ use crate::state::State;
 /// The configuration's past and present.
 pub struct ConfigHistory {
     pub(super) state: State,
-    outside: Outside,
+    pub(super) outside: Outside,
     pub(super) places: Places,
     /// The file that a reload reads; `None`: the agent runs on its defaults.
     pub(super) path: Option<PathBuf>,

@@ -11,6 +11,7 @@ pub mod certificates;
 mod config_changes;
 pub mod config_component;
 pub mod config_history;
+pub mod config_rehearsal;
 pub mod database;
 pub mod dependencies;
 pub mod experiments;
@@ -69,7 +70,7 @@ impl Operations {
             dependencies,
             backup,
             certificates,
-            recovery: _,
+            recovery,
             storage,
             config: _,
             vitals: _,
@@ -82,6 +83,7 @@ impl Operations {
         jobs.extend(dependencies::job::jobs(dependencies));
         jobs.push(Arc::new(backup::job::Due(Arc::clone(backup))));
         jobs.push(Arc::new(certificates::job::Check(Arc::clone(certificates))));
+        jobs.push(Arc::new(recovery::drill::DueDrills(Arc::clone(&recovery.drills))));
         jobs.push(Arc::new(storage::Compact::new(Arc::clone(storage))));
         jobs
     }
@@ -100,6 +102,7 @@ impl Operations {
         stances.extend(backup::RUN_KINDS);
         stances.extend(certificates::RUN_KINDS);
         stances.extend(recovery::BY_HAND);
+        stances.extend(recovery::drill::RUN_KINDS);
         stances.sort_unstable_by_key(|(kind, _)| *kind);
         stances
     }

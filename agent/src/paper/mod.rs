@@ -10,6 +10,7 @@ mod book;
 mod desk;
 mod faults;
 mod keep;
+mod practice;
 mod quantity;
 mod rpc;
 mod serve;
@@ -17,4 +18,5 @@ mod serve;
 mod tests;
 mod venue;
 
+pub use practice::Practice;
 pub use serve::run;

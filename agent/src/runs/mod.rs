@@ -21,6 +21,7 @@ use crate::plan::{Plan, PlanStep};
 use crate::state::State;
 
 mod context;
+pub mod drill;
 mod reconcile;
 pub mod remedy;
 pub mod rollback;

@@ -232,6 +232,7 @@ fn circumstances(emergency: &Emergency) -> String {
 
 fn page(emergency: &Emergency, response: &GetEmergencyResponse) -> View {
     let mut lead = Vec::new();
+    lead.extend(response.course.as_ref().and_then(emergency_course::staging_line));
     if emergency.active {
         lead.push(format!(
             "EMERGENCY {} is in force {}",

@@ -62,7 +62,8 @@ pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, H
             let course = response.course.as_ref().ok_or_else(|| incomplete_answer("the course"))?;
             let halted = course.halted_at.is_some() && course.halt_trouble.is_empty();
             let exit = if halted { Exit::Ok } else { Exit::Unknown };
-            let view = View { lead: vec![halt_line(course)], ..View::default() };
+            let lead = staging_line(course).into_iter().chain([halt_line(course)]).collect();
+            let view = View { lead, ..View::default() };
             Ok(Answer::new(json, view).exit(exit))
         })
         .await
@@ -220,6 +221,12 @@ fn progress(course: &EmergencyCourse) -> String {
 
 fn phase_name(phase: CoursePhase) -> &'static str {
     phase.as_str_name().strip_prefix("COURSE_PHASE_").unwrap_or("UNKNOWN")
+}
+
+/// That nothing reaches the trading system.
+pub(super) fn staging_line(course: &EmergencyCourse) -> Option<String> {
+    let line = "STAGING: what is halted and closed is the sandbox, never the trading system";
+    course.sandbox.then(|| line.to_owned())
 }
 
 fn halt_line(course: &EmergencyCourse) -> String {

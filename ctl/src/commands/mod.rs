@@ -17,6 +17,7 @@ mod db_history;
 mod db_items;
 mod db_sessions;
 mod deps;
+mod drill;
 mod emergency;
 mod emergency_course;
 mod experiment;
@@ -93,6 +94,9 @@ pub(crate) enum Command {
     /// Declare, show and release an emergency: until its release much refuses to start.
     #[command(subcommand)]
     Emergency(emergency::Verb),
+    /// Practise emergencies, restores and rollbacks against sandboxes, and see what was practised.
+    #[command(subcommand)]
+    Drill(drill::Verb),
     /// Check the host, see what mends it by itself and what holds that back, and step in by hand.
     #[command(subcommand)]
     Health(health::Verb),
@@ -190,6 +194,7 @@ impl Command {
             Self::Config(verb) => verb.changes(),
             Self::Rollback(arguments) => arguments.changes(),
             Self::Emergency(verb) => verb.changes(),
+            Self::Drill(verb) => verb.changes(),
             Self::Health(verb) => verb.changes(),
             Self::Alerts(verb) => verb.changes(),
             Self::Breaker(verb) => verb.changes(),
@@ -255,6 +260,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Config(verb) => config::dispatch(verb, session).await,
         Command::Rollback(arguments) => rollback::dispatch(arguments, session).await,
         Command::Emergency(verb) => emergency::dispatch(verb, session).await,
+        Command::Drill(verb) => drill::dispatch(verb, session).await,
         Command::Health(verb) => health::dispatch(verb, session).await,
         Command::Alerts(verb) => alerts::dispatch(verb, session).await,
         Command::Breaker(verb) => breaker::dispatch(verb, session).await,

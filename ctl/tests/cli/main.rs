@@ -19,6 +19,7 @@ mod deps_import;
 mod deps_postmortem;
 mod deps_sarif;
 mod deps_status;
+mod drills;
 mod emergency;
 mod experiments;
 mod experiments_merged;

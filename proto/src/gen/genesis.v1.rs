@@ -1346,6 +1346,980 @@ pub mod agent_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// One long operation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Run {
+    /// A ULID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Such as "logs.rotate".
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(enumeration = "RunState", tag = "3")]
+    pub state: i32,
+    /// Who started it: an identity, or "schedule:JOB".
+    #[prost(string, tag = "4")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// The parameters, as JSON.
+    #[prost(string, tag = "6")]
+    pub parameters: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, repeated, tag = "9")]
+    pub steps: ::prost::alloc::vec::Vec<RunStep>,
+    /// One line about how it ended.
+    #[prost(string, tag = "10")]
+    pub summary: ::prost::alloc::string::String,
+    /// The error's code when it failed or was refused.
+    #[prost(string, tag = "11")]
+    pub error_code: ::prost::alloc::string::String,
+    /// What the reconciliation after a crash decided.
+    #[prost(message, optional, tag = "12")]
+    pub reconciliation: ::core::option::Option<Reconciliation>,
+    /// Latest progress.
+    #[prost(message, optional, tag = "13")]
+    pub progress: ::core::option::Option<Progress>,
+    #[prost(bool, tag = "14")]
+    pub cancel_requested: bool,
+}
+/// One step of a run: recorded before and after its side effect.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunStep {
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What it is done to.
+    #[prost(string, tag = "3")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(enumeration = "StepState", tag = "4")]
+    pub state: i32,
+    #[prost(string, tag = "5")]
+    pub detail: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "6")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "7")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Progress {
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    /// 0: not known.
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+    #[prost(string, tag = "3")]
+    pub unit: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+}
+/// What was done about a run that a crash cut off.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reconciliation {
+    #[prost(enumeration = "reconciliation::Verdict", tag = "1")]
+    pub verdict: i32,
+    /// What was observed in the world, and what follows from it.
+    #[prost(string, tag = "2")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `Reconciliation`.
+pub mod reconciliation {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Verdict {
+        Unspecified = 0,
+        /// What it had begun was brought to its end.
+        Finished = 1,
+        /// What it had begun was taken back.
+        Undone = 2,
+        /// Left as it is for a person to decide.
+        Held = 3,
+        /// It had not touched anything yet.
+        NothingDone = 4,
+    }
+    impl Verdict {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "VERDICT_UNSPECIFIED",
+                Self::Finished => "VERDICT_FINISHED",
+                Self::Undone => "VERDICT_UNDONE",
+                Self::Held => "VERDICT_HELD",
+                Self::NothingDone => "VERDICT_NOTHING_DONE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+                "VERDICT_FINISHED" => Some(Self::Finished),
+                "VERDICT_UNDONE" => Some(Self::Undone),
+                "VERDICT_HELD" => Some(Self::Held),
+                "VERDICT_NOTHING_DONE" => Some(Self::NothingDone),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRunsRequest {
+    /// Only this kind; empty: all.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Only this state; unspecified: all.
+    #[prost(enumeration = "RunState", tag = "2")]
+    pub state: i32,
+    /// At most this many, 1 to 1000; 0: 50.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRunsResponse {
+    /// Without their steps.
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<Run>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRunRequest {
+    /// The id, or its unique beginning of at least four characters, or "last".
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRunResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRunRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchRunResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelRunRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CancelRunResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<Run>,
+}
+/// The answer of every rpc that starts a run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartedRun {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// The run was already going on, and the caller was attached to it.
+    #[prost(bool, tag = "2")]
+    pub attached: bool,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RunState {
+    Unspecified = 0,
+    Running = 1,
+    Succeeded = 2,
+    Failed = 3,
+    Cancelled = 4,
+    /// The agent died in the middle of it; reconciliation says what was done about it.
+    Interrupted = 5,
+    /// Its preconditions were not met; nothing was changed.
+    Refused = 6,
+    /// It ended, but what it brought about could not be read back.
+    Unknown = 7,
+}
+impl RunState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RUN_STATE_UNSPECIFIED",
+            Self::Running => "RUN_STATE_RUNNING",
+            Self::Succeeded => "RUN_STATE_SUCCEEDED",
+            Self::Failed => "RUN_STATE_FAILED",
+            Self::Cancelled => "RUN_STATE_CANCELLED",
+            Self::Interrupted => "RUN_STATE_INTERRUPTED",
+            Self::Refused => "RUN_STATE_REFUSED",
+            Self::Unknown => "RUN_STATE_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RUN_STATE_RUNNING" => Some(Self::Running),
+            "RUN_STATE_SUCCEEDED" => Some(Self::Succeeded),
+            "RUN_STATE_FAILED" => Some(Self::Failed),
+            "RUN_STATE_CANCELLED" => Some(Self::Cancelled),
+            "RUN_STATE_INTERRUPTED" => Some(Self::Interrupted),
+            "RUN_STATE_REFUSED" => Some(Self::Refused),
+            "RUN_STATE_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StepState {
+    Unspecified = 0,
+    /// Journalled before the side effect; its outcome is not known yet.
+    Intent = 1,
+    Done = 2,
+    Failed = 3,
+}
+impl StepState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STEP_STATE_UNSPECIFIED",
+            Self::Intent => "STEP_STATE_INTENT",
+            Self::Done => "STEP_STATE_DONE",
+            Self::Failed => "STEP_STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STEP_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STEP_STATE_INTENT" => Some(Self::Intent),
+            "STEP_STATE_DONE" => Some(Self::Done),
+            "STEP_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod run_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Long operations, whoever started them.
+    #[derive(Debug, Clone)]
+    pub struct RunServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl RunServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> RunServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> RunServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RunServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Runs, newest first.
+        pub async fn list_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/ListRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "ListRuns"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One run with its steps. Fails with RUN_NOT_FOUND.
+        pub async fn get_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/GetRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "GetRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The run as it is now, then every change, until it has ended. A slow reader gets the latest state
+        /// instead of each step in between. Fails with RUN_NOT_FOUND.
+        pub async fn watch_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchRunResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/WatchRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "WatchRun"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Asks a run to stop at its next safe point. Fails with RUN_NOT_FOUND, or RUN_ENDED when it is over.
+        pub async fn cancel_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRunResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/CancelRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "CancelRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What CancelRun would do. Fails as it does.
+        pub async fn plan_cancel_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/PlanCancelRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "PlanCancelRun"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod run_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RunServiceServer.
+    #[async_trait]
+    pub trait RunService: std::marker::Send + std::marker::Sync + 'static {
+        /// Runs, newest first.
+        async fn list_runs(
+            &self,
+            request: tonic::Request<super::ListRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunsResponse>,
+            tonic::Status,
+        >;
+        /// One run with its steps. Fails with RUN_NOT_FOUND.
+        async fn get_run(
+            &self,
+            request: tonic::Request<super::GetRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status>;
+        /// Server streaming response type for the WatchRun method.
+        type WatchRunStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchRunResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The run as it is now, then every change, until it has ended. A slow reader gets the latest state
+        /// instead of each step in between. Fails with RUN_NOT_FOUND.
+        async fn watch_run(
+            &self,
+            request: tonic::Request<super::WatchRunRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchRunStream>, tonic::Status>;
+        /// Asks a run to stop at its next safe point. Fails with RUN_NOT_FOUND, or RUN_ENDED when it is over.
+        async fn cancel_run(
+            &self,
+            request: tonic::Request<super::CancelRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRunResponse>,
+            tonic::Status,
+        >;
+        /// What CancelRun would do. Fails as it does.
+        async fn plan_cancel_run(
+            &self,
+            request: tonic::Request<super::CancelRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// Long operations, whoever started them.
+    #[derive(Debug)]
+    pub struct RunServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RunServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RunServiceServer<T>
+    where
+        T: RunService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.RunService/ListRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRunsSvc<T: RunService>(pub Arc<T>);
+                    impl<
+                        T: RunService,
+                    > tonic::server::UnaryService<super::ListRunsRequest>
+                    for ListRunsSvc<T> {
+                        type Response = super::ListRunsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRunsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RunService>::list_runs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRunsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RunService/GetRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRunSvc<T: RunService>(pub Arc<T>);
+                    impl<T: RunService> tonic::server::UnaryService<super::GetRunRequest>
+                    for GetRunSvc<T> {
+                        type Response = super::GetRunResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RunService>::get_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RunService/WatchRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchRunSvc<T: RunService>(pub Arc<T>);
+                    impl<
+                        T: RunService,
+                    > tonic::server::ServerStreamingService<super::WatchRunRequest>
+                    for WatchRunSvc<T> {
+                        type Response = super::WatchRunResponse;
+                        type ResponseStream = T::WatchRunStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RunService>::watch_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RunService/CancelRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelRunSvc<T: RunService>(pub Arc<T>);
+                    impl<
+                        T: RunService,
+                    > tonic::server::UnaryService<super::CancelRunRequest>
+                    for CancelRunSvc<T> {
+                        type Response = super::CancelRunResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RunService>::cancel_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RunService/PlanCancelRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanCancelRunSvc<T: RunService>(pub Arc<T>);
+                    impl<
+                        T: RunService,
+                    > tonic::server::UnaryService<super::CancelRunRequest>
+                    for PlanCancelRunSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RunService>::plan_cancel_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanCancelRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for RunServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.RunService";
+    impl<T> tonic::server::NamedService for RunServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A step of a drill that was done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrillStep {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub took: ::core::option::Option<::prost_types::Duration>,
+    /// UNKNOWN: what it was to show could not be seen.
+    #[prost(enumeration = "Truth", tag = "3")]
+    pub outcome: i32,
+    #[prost(string, tag = "4")]
+    pub detail: ::prost::alloc::string::String,
+}
+/// A drill that was done.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DrillReport {
+    /// A ULID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Such as "rollback:config".
+    #[prost(string, tag = "2")]
+    pub drill: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// PASS only where all of it was seen to work.
+    #[prost(enumeration = "Truth", tag = "5")]
+    pub outcome: i32,
+    /// How long it took until all was well again: the time to recover. Unset: it was not.
+    #[prost(message, optional, tag = "6")]
+    pub rto: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, repeated, tag = "7")]
+    pub steps: ::prost::alloc::vec::Vec<DrillStep>,
+    /// Where it did not go as it should.
+    #[prost(string, repeated, tag = "8")]
+    pub deviations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "9")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// A drill as it stands.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Drill {
+    /// Such as "emergency", "restore" or "rollback:config".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    #[prost(enumeration = "DrillStanding", tag = "3")]
+    pub standing: i32,
+    /// Unset where it is not among those that are due from time to time.
+    #[prost(message, optional, tag = "4")]
+    pub overdue_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The newest, however it ended; without its steps. Unset: it was never done.
+    #[prost(message, optional, tag = "5")]
+    pub last: ::core::option::Option<DrillReport>,
+    /// The newest that passed, without its steps.
+    #[prost(message, optional, tag = "6")]
+    pub last_passed: ::core::option::Option<DrillReport>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunDrillRequest {
+    /// Such as "emergency", "restore", "restore:agent" or "rollback:config".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunDrillResponse {
+    #[prost(message, optional, tag = "1")]
+    pub run: ::core::option::Option<StartedRun>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDrillsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDrillsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub drills: ::prost::alloc::vec::Vec<Drill>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDrillReportRequest {
+    /// A drill's id, or its unique beginning of at least four characters; "last" is the newest.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDrillReportResponse {
+    #[prost(message, optional, tag = "1")]
+    pub report: ::core::option::Option<DrillReport>,
+}
 /// What a person has written down at the end of an incident.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IncidentClosure {
@@ -2031,6 +3005,9 @@ pub struct EmergencyCourse {
     /// After a release: when the trading system said that it sends orders again.
     #[prost(message, optional, tag = "16")]
     pub resumed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// This is a staging host: what is halted and closed is the sandbox, never the trading system.
+    #[prost(bool, tag = "17")]
+    pub sandbox: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CloseAllPositionsRequest {
@@ -2102,6 +3079,43 @@ pub struct ReleaseEmergencyRequest {
 pub struct ReleaseEmergencyResponse {
     #[prost(message, optional, tag = "1")]
     pub emergency: ::core::option::Option<Emergency>,
+}
+/// Whether a drill has to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DrillStanding {
+    /// It is not among those that are due from time to time.
+    Unspecified = 0,
+    /// It was done not long ago, and passed.
+    Current = 1,
+    /// It has to be done soon: it has never passed, or not for long.
+    Due = 2,
+    /// It has not passed in time.
+    Overdue = 3,
+}
+impl DrillStanding {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DRILL_STANDING_UNSPECIFIED",
+            Self::Current => "DRILL_STANDING_CURRENT",
+            Self::Due => "DRILL_STANDING_DUE",
+            Self::Overdue => "DRILL_STANDING_OVERDUE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DRILL_STANDING_UNSPECIFIED" => Some(Self::Unspecified),
+            "DRILL_STANDING_CURRENT" => Some(Self::Current),
+            "DRILL_STANDING_DUE" => Some(Self::Due),
+            "DRILL_STANDING_OVERDUE" => Some(Self::Overdue),
+            _ => None,
+        }
+    }
 }
 /// Where an incident is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -3009,6 +4023,106 @@ pub mod recovery_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Practises what one hopes never to need, by the code of the real thing against a sandbox: an emergency, a restore, a
+        /// rollback. Nothing that is in use is touched; how long it took and what deviated is kept. What the run ends with is
+        /// what the drill has shown: DRILL_DEVIATED where it went wrong. Fails with DRILL_NOT_FOUND, PLAN_CHANGED, EMERGENCY,
+        /// and RUN_HELD while another drill is under way.
+        pub async fn run_drill(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunDrillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunDrillResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/RunDrill",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "RunDrill"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What RunDrill would do. Fails with DRILL_NOT_FOUND.
+        pub async fn plan_run_drill(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunDrillRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanRunDrill",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanRunDrill"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Every drill that is due from time to time, and every other one that was done.
+        pub async fn list_drills(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDrillsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDrillsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ListDrills",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListDrills"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What a drill has shown. Fails with DRILL_NOT_FOUND.
+        pub async fn get_drill_report(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDrillReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDrillReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetDrillReport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetDrillReport"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3207,6 +4321,38 @@ pub mod recovery_service_server {
             request: tonic::Request<super::GetRemediationReportRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetRemediationReportResponse>,
+            tonic::Status,
+        >;
+        /// Practises what one hopes never to need, by the code of the real thing against a sandbox: an emergency, a restore, a
+        /// rollback. Nothing that is in use is touched; how long it took and what deviated is kept. What the run ends with is
+        /// what the drill has shown: DRILL_DEVIATED where it went wrong. Fails with DRILL_NOT_FOUND, PLAN_CHANGED, EMERGENCY,
+        /// and RUN_HELD while another drill is under way.
+        async fn run_drill(
+            &self,
+            request: tonic::Request<super::RunDrillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunDrillResponse>,
+            tonic::Status,
+        >;
+        /// What RunDrill would do. Fails with DRILL_NOT_FOUND.
+        async fn plan_run_drill(
+            &self,
+            request: tonic::Request<super::RunDrillRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+        /// Every drill that is due from time to time, and every other one that was done.
+        async fn list_drills(
+            &self,
+            request: tonic::Request<super::ListDrillsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDrillsResponse>,
+            tonic::Status,
+        >;
+        /// What a drill has shown. Fails with DRILL_NOT_FOUND.
+        async fn get_drill_report(
+            &self,
+            request: tonic::Request<super::GetDrillReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDrillReportResponse>,
             tonic::Status,
         >;
     }
@@ -4357,6 +5503,188 @@ pub mod recovery_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/genesis.v1.RecoveryService/RunDrill" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunDrillSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RunDrillRequest>
+                    for RunDrillSvc<T> {
+                        type Response = super::RunDrillResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunDrillRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::run_drill(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunDrillSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/PlanRunDrill" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRunDrillSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RunDrillRequest>
+                    for PlanRunDrillSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunDrillRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::plan_run_drill(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRunDrillSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/ListDrills" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDrillsSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ListDrillsRequest>
+                    for ListDrillsSvc<T> {
+                        type Response = super::ListDrillsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDrillsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::list_drills(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDrillsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.RecoveryService/GetDrillReport" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDrillReportSvc<T: RecoveryService>(pub Arc<T>);
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetDrillReportRequest>
+                    for GetDrillReportSvc<T> {
+                        type Response = super::GetDrillReportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDrillReportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RecoveryService>::get_drill_report(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDrillReportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -4394,886 +5722,6 @@ pub mod recovery_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "genesis.v1.RecoveryService";
     impl<T> tonic::server::NamedService for RecoveryServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
-/// One long operation.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Run {
-    /// A ULID.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// Such as "logs.rotate".
-    #[prost(string, tag = "2")]
-    pub kind: ::prost::alloc::string::String,
-    #[prost(enumeration = "RunState", tag = "3")]
-    pub state: i32,
-    /// Who started it: an identity, or "schedule:JOB".
-    #[prost(string, tag = "4")]
-    pub actor: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub reason: ::prost::alloc::string::String,
-    /// The parameters, as JSON.
-    #[prost(string, tag = "6")]
-    pub parameters: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "7")]
-    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, optional, tag = "8")]
-    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, repeated, tag = "9")]
-    pub steps: ::prost::alloc::vec::Vec<RunStep>,
-    /// One line about how it ended.
-    #[prost(string, tag = "10")]
-    pub summary: ::prost::alloc::string::String,
-    /// The error's code when it failed or was refused.
-    #[prost(string, tag = "11")]
-    pub error_code: ::prost::alloc::string::String,
-    /// What the reconciliation after a crash decided.
-    #[prost(message, optional, tag = "12")]
-    pub reconciliation: ::core::option::Option<Reconciliation>,
-    /// Latest progress.
-    #[prost(message, optional, tag = "13")]
-    pub progress: ::core::option::Option<Progress>,
-    #[prost(bool, tag = "14")]
-    pub cancel_requested: bool,
-}
-/// One step of a run: recorded before and after its side effect.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RunStep {
-    #[prost(uint32, tag = "1")]
-    pub number: u32,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    /// What it is done to.
-    #[prost(string, tag = "3")]
-    pub target: ::prost::alloc::string::String,
-    #[prost(enumeration = "StepState", tag = "4")]
-    pub state: i32,
-    #[prost(string, tag = "5")]
-    pub detail: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "6")]
-    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(message, optional, tag = "7")]
-    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Progress {
-    #[prost(uint64, tag = "1")]
-    pub done: u64,
-    /// 0: not known.
-    #[prost(uint64, tag = "2")]
-    pub total: u64,
-    #[prost(string, tag = "3")]
-    pub unit: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub message: ::prost::alloc::string::String,
-}
-/// What was done about a run that a crash cut off.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Reconciliation {
-    #[prost(enumeration = "reconciliation::Verdict", tag = "1")]
-    pub verdict: i32,
-    /// What was observed in the world, and what follows from it.
-    #[prost(string, tag = "2")]
-    pub detail: ::prost::alloc::string::String,
-}
-/// Nested message and enum types in `Reconciliation`.
-pub mod reconciliation {
-    #[derive(
-        Clone,
-        Copy,
-        Debug,
-        PartialEq,
-        Eq,
-        Hash,
-        PartialOrd,
-        Ord,
-        ::prost::Enumeration
-    )]
-    #[repr(i32)]
-    pub enum Verdict {
-        Unspecified = 0,
-        /// What it had begun was brought to its end.
-        Finished = 1,
-        /// What it had begun was taken back.
-        Undone = 2,
-        /// Left as it is for a person to decide.
-        Held = 3,
-        /// It had not touched anything yet.
-        NothingDone = 4,
-    }
-    impl Verdict {
-        /// String value of the enum field names used in the ProtoBuf definition.
-        ///
-        /// The values are not transformed in any way and thus are considered stable
-        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-        pub fn as_str_name(&self) -> &'static str {
-            match self {
-                Self::Unspecified => "VERDICT_UNSPECIFIED",
-                Self::Finished => "VERDICT_FINISHED",
-                Self::Undone => "VERDICT_UNDONE",
-                Self::Held => "VERDICT_HELD",
-                Self::NothingDone => "VERDICT_NOTHING_DONE",
-            }
-        }
-        /// Creates an enum from field names used in the ProtoBuf definition.
-        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-            match value {
-                "VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
-                "VERDICT_FINISHED" => Some(Self::Finished),
-                "VERDICT_UNDONE" => Some(Self::Undone),
-                "VERDICT_HELD" => Some(Self::Held),
-                "VERDICT_NOTHING_DONE" => Some(Self::NothingDone),
-                _ => None,
-            }
-        }
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListRunsRequest {
-    /// Only this kind; empty: all.
-    #[prost(string, tag = "1")]
-    pub kind: ::prost::alloc::string::String,
-    /// Only this state; unspecified: all.
-    #[prost(enumeration = "RunState", tag = "2")]
-    pub state: i32,
-    /// At most this many, 1 to 1000; 0: 50.
-    #[prost(uint32, tag = "3")]
-    pub limit: u32,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListRunsResponse {
-    /// Without their steps.
-    #[prost(message, repeated, tag = "1")]
-    pub runs: ::prost::alloc::vec::Vec<Run>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetRunRequest {
-    /// The id, or its unique beginning of at least four characters, or "last".
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetRunResponse {
-    #[prost(message, optional, tag = "1")]
-    pub run: ::core::option::Option<Run>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchRunRequest {
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchRunResponse {
-    #[prost(message, optional, tag = "1")]
-    pub run: ::core::option::Option<Run>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CancelRunRequest {
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// Carry out only the plan with this hash; empty: whatever the plan is now.
-    #[prost(string, tag = "2")]
-    pub plan_hash: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct CancelRunResponse {
-    #[prost(message, optional, tag = "1")]
-    pub run: ::core::option::Option<Run>,
-}
-/// The answer of every rpc that starts a run.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StartedRun {
-    #[prost(string, tag = "1")]
-    pub run_id: ::prost::alloc::string::String,
-    /// The run was already going on, and the caller was attached to it.
-    #[prost(bool, tag = "2")]
-    pub attached: bool,
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum RunState {
-    Unspecified = 0,
-    Running = 1,
-    Succeeded = 2,
-    Failed = 3,
-    Cancelled = 4,
-    /// The agent died in the middle of it; reconciliation says what was done about it.
-    Interrupted = 5,
-    /// Its preconditions were not met; nothing was changed.
-    Refused = 6,
-    /// It ended, but what it brought about could not be read back.
-    Unknown = 7,
-}
-impl RunState {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "RUN_STATE_UNSPECIFIED",
-            Self::Running => "RUN_STATE_RUNNING",
-            Self::Succeeded => "RUN_STATE_SUCCEEDED",
-            Self::Failed => "RUN_STATE_FAILED",
-            Self::Cancelled => "RUN_STATE_CANCELLED",
-            Self::Interrupted => "RUN_STATE_INTERRUPTED",
-            Self::Refused => "RUN_STATE_REFUSED",
-            Self::Unknown => "RUN_STATE_UNKNOWN",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "RUN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
-            "RUN_STATE_RUNNING" => Some(Self::Running),
-            "RUN_STATE_SUCCEEDED" => Some(Self::Succeeded),
-            "RUN_STATE_FAILED" => Some(Self::Failed),
-            "RUN_STATE_CANCELLED" => Some(Self::Cancelled),
-            "RUN_STATE_INTERRUPTED" => Some(Self::Interrupted),
-            "RUN_STATE_REFUSED" => Some(Self::Refused),
-            "RUN_STATE_UNKNOWN" => Some(Self::Unknown),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum StepState {
-    Unspecified = 0,
-    /// Journalled before the side effect; its outcome is not known yet.
-    Intent = 1,
-    Done = 2,
-    Failed = 3,
-}
-impl StepState {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "STEP_STATE_UNSPECIFIED",
-            Self::Intent => "STEP_STATE_INTENT",
-            Self::Done => "STEP_STATE_DONE",
-            Self::Failed => "STEP_STATE_FAILED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "STEP_STATE_UNSPECIFIED" => Some(Self::Unspecified),
-            "STEP_STATE_INTENT" => Some(Self::Intent),
-            "STEP_STATE_DONE" => Some(Self::Done),
-            "STEP_STATE_FAILED" => Some(Self::Failed),
-            _ => None,
-        }
-    }
-}
-/// Generated client implementations.
-pub mod run_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// Long operations, whoever started them.
-    #[derive(Debug, Clone)]
-    pub struct RunServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl RunServiceClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
-        }
-    }
-    impl<T> RunServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> RunServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            RunServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Runs, newest first.
-        pub async fn list_runs(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListRunsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListRunsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RunService/ListRuns",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RunService", "ListRuns"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// One run with its steps. Fails with RUN_NOT_FOUND.
-        pub async fn get_run(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetRunRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RunService/GetRun",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RunService", "GetRun"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// The run as it is now, then every change, until it has ended. A slow reader gets the latest state
-        /// instead of each step in between. Fails with RUN_NOT_FOUND.
-        pub async fn watch_run(
-            &mut self,
-            request: impl tonic::IntoRequest<super::WatchRunRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::WatchRunResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RunService/WatchRun",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RunService", "WatchRun"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-        /// Asks a run to stop at its next safe point. Fails with RUN_NOT_FOUND, or RUN_ENDED when it is over.
-        pub async fn cancel_run(
-            &mut self,
-            request: impl tonic::IntoRequest<super::CancelRunRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::CancelRunResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RunService/CancelRun",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RunService", "CancelRun"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// What CancelRun would do. Fails as it does.
-        pub async fn plan_cancel_run(
-            &mut self,
-            request: impl tonic::IntoRequest<super::CancelRunRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/genesis.v1.RunService/PlanCancelRun",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RunService", "PlanCancelRun"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod run_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with RunServiceServer.
-    #[async_trait]
-    pub trait RunService: std::marker::Send + std::marker::Sync + 'static {
-        /// Runs, newest first.
-        async fn list_runs(
-            &self,
-            request: tonic::Request<super::ListRunsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListRunsResponse>,
-            tonic::Status,
-        >;
-        /// One run with its steps. Fails with RUN_NOT_FOUND.
-        async fn get_run(
-            &self,
-            request: tonic::Request<super::GetRunRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status>;
-        /// Server streaming response type for the WatchRun method.
-        type WatchRunStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchRunResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// The run as it is now, then every change, until it has ended. A slow reader gets the latest state
-        /// instead of each step in between. Fails with RUN_NOT_FOUND.
-        async fn watch_run(
-            &self,
-            request: tonic::Request<super::WatchRunRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchRunStream>, tonic::Status>;
-        /// Asks a run to stop at its next safe point. Fails with RUN_NOT_FOUND, or RUN_ENDED when it is over.
-        async fn cancel_run(
-            &self,
-            request: tonic::Request<super::CancelRunRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::CancelRunResponse>,
-            tonic::Status,
-        >;
-        /// What CancelRun would do. Fails as it does.
-        async fn plan_cancel_run(
-            &self,
-            request: tonic::Request<super::CancelRunRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
-    }
-    /// Long operations, whoever started them.
-    #[derive(Debug)]
-    pub struct RunServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> RunServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for RunServiceServer<T>
-    where
-        T: RunService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/genesis.v1.RunService/ListRuns" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListRunsSvc<T: RunService>(pub Arc<T>);
-                    impl<
-                        T: RunService,
-                    > tonic::server::UnaryService<super::ListRunsRequest>
-                    for ListRunsSvc<T> {
-                        type Response = super::ListRunsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListRunsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RunService>::list_runs(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListRunsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RunService/GetRun" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetRunSvc<T: RunService>(pub Arc<T>);
-                    impl<T: RunService> tonic::server::UnaryService<super::GetRunRequest>
-                    for GetRunSvc<T> {
-                        type Response = super::GetRunResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetRunRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RunService>::get_run(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetRunSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RunService/WatchRun" => {
-                    #[allow(non_camel_case_types)]
-                    struct WatchRunSvc<T: RunService>(pub Arc<T>);
-                    impl<
-                        T: RunService,
-                    > tonic::server::ServerStreamingService<super::WatchRunRequest>
-                    for WatchRunSvc<T> {
-                        type Response = super::WatchRunResponse;
-                        type ResponseStream = T::WatchRunStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::WatchRunRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RunService>::watch_run(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = WatchRunSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RunService/CancelRun" => {
-                    #[allow(non_camel_case_types)]
-                    struct CancelRunSvc<T: RunService>(pub Arc<T>);
-                    impl<
-                        T: RunService,
-                    > tonic::server::UnaryService<super::CancelRunRequest>
-                    for CancelRunSvc<T> {
-                        type Response = super::CancelRunResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::CancelRunRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RunService>::cancel_run(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = CancelRunSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/genesis.v1.RunService/PlanCancelRun" => {
-                    #[allow(non_camel_case_types)]
-                    struct PlanCancelRunSvc<T: RunService>(pub Arc<T>);
-                    impl<
-                        T: RunService,
-                    > tonic::server::UnaryService<super::CancelRunRequest>
-                    for PlanCancelRunSvc<T> {
-                        type Response = super::PlanResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::CancelRunRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as RunService>::plan_cancel_run(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = PlanCancelRunSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for RunServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "genesis.v1.RunService";
-    impl<T> tonic::server::NamedService for RunServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

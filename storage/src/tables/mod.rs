@@ -8,6 +8,7 @@ pub(crate) mod care;
 pub(crate) mod certificates;
 pub(crate) mod configs;
 pub(crate) mod dependencies;
+pub(crate) mod drills;
 pub(crate) mod emergency;
 pub(crate) mod emergency_course;
 pub(crate) mod experiments;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, IncidentClosure,
-    IncidentRecord, IncidentState, IssueRecord, IssueState, Moment, Trigger,
+    AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, DrillOutcome, DrillRecord,
+    IncidentClosure, IncidentRecord, IncidentState, IssueRecord, IssueState, Moment, Trigger,
 };
 
 pub(super) fn moment(seconds: i64) -> Moment {
@@ -146,6 +146,42 @@ fn what_is_remembered_of_a_check_comes_back() {
     store.bookkeep(|b| b.health().put_check(&record)).unwrap();
     assert_eq!(store.read(|r| r.health().check("disk")).unwrap(), Some(record));
     assert_eq!(store.read(|r| r.health().check("other")).unwrap(), None);
+}
+
+#[test]
+fn old_drills_go_but_for_the_last_of_each_that_passed() {
+    let folder = folder();
+    let store = open(&folder.path().join("x.redb"));
+    let drill = |id: &str, drill: &str, outcome| DrillRecord {
+        id: id.to_owned(),
+        drill: drill.to_owned(),
+        started_at: at(1),
+        ended_at: at(2),
+        outcome,
+        rto_ms: None,
+        steps: Vec::new(),
+        deviations: Vec::new(),
+        by: "me".to_owned(),
+        reason: String::new(),
+    };
+    for (id, name, outcome) in [
+        ("A1", "restore", DrillOutcome::Passed),
+        ("A2", "emergency", DrillOutcome::Passed),
+        ("A3", "restore", DrillOutcome::Failed),
+        ("A4", "emergency", DrillOutcome::Passed),
+        ("A5", "emergency", DrillOutcome::Unknown),
+    ] {
+        let record = drill(id, name, outcome);
+        store.write(intent("drill"), |w| w.drills().put(&record, 2)).unwrap();
+    }
+    let kept = store.read(|r| r.drills().list("", 9)).unwrap();
+    let ids: Vec<&str> = kept.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(ids, ["A5", "A4", "A1"]);
+    let passed = |name: &str| store.read(|r| r.drills().last_passed(name)).unwrap();
+    assert_eq!(passed("restore").unwrap().id, "A1");
+    assert_eq!(passed("emergency").unwrap().id, "A4");
+    assert_eq!(store.read(|r| r.drills().list("restore", 9)).unwrap().len(), 1);
+    assert_eq!(store.read(|r| r.drills().with_prefix("A", 9)).unwrap().len(), 3);
 }
 
 #[test]

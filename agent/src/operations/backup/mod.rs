@@ -37,6 +37,7 @@ pub mod job;
 mod make;
 pub mod metrics;
 pub mod plan;
+pub mod rehearsal;
 mod restore;
 pub mod rpc;
 pub mod scratch;

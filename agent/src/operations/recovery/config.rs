@@ -8,6 +8,89 @@ use crate::config::means;
 use crate::config::reader::{Inline, Section};
 use crate::config::units::parse_duration;
 use crate::outside::control::{Means, VENUES};
+use crate::scheduler::calendar::Schedule;
+
+/// So many drills may be due from time to time.
+const MOST_DRILLS: usize = 50;
+
+/// `[recovery]`: which drills are due, and how often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// By name.
+    pub drills: Vec<String>,
+    /// After so long one is overdue.
+    pub every: Duration,
+    /// When those that are due are done.
+    pub schedule: Schedule,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        let schedule = Schedule::constant("0 5 * * 0");
+        Self { drills: Vec::new(), every: Duration::from_secs(92 * 86_400), schedule }
+    }
+}
+
+/// Reads of `[agent]` whether this is a host for practice.
+pub fn read_staging(agent: &Section<'_>) -> bool {
+    let environment = agent.parsed(
+        "environment",
+        Some("production"),
+        "\"production\" or \"staging\". In staging whatever an emergency does goes to `[trading] sandbox` in place of \
+         `control`, so that people can practise on real hosts.",
+        |text| match text {
+            "production" => Ok(false),
+            "staging" => Ok(true),
+            _ => Err(format!("{text:?} is neither \"production\" nor \"staging\"")),
+        },
+    );
+    environment.unwrap_or_default()
+}
+
+/// Reads of `[recovery]` which drills are due.
+fn read_drills(recovery: &Section<'_>) -> Wanted {
+    let drills = recovery.list(
+        "drills",
+        &["emergency", "restore", "rollback:config"],
+        false,
+        "The drills that are due from time to time: \"emergency\", \"restore\" (every source of backups) or \
+         \"restore:SOURCE\", \"rollback:COMPONENT\".",
+    );
+    let known = |name: &String| {
+        let (kind, rest) =
+            name.split_once(':').map_or((name.as_str(), None), |(a, b)| (a, Some(b)));
+        match (kind, rest) {
+            ("emergency" | "restore", None) => true,
+            ("restore" | "rollback", Some(rest)) => {
+                (1..=128).contains(&rest.len()) && !rest.chars().any(char::is_control)
+            }
+            _ => false,
+        }
+    };
+    if let Some(odd) = drills.iter().find(|name| !known(name)) {
+        recovery.problem("drills", format!("there is no drill {odd:?}"));
+    }
+    if drills.iter().collect::<BTreeSet<_>>().len() < drills.len() {
+        recovery.problem("drills", "names a drill twice");
+    }
+    if drills.len() > MOST_DRILLS {
+        recovery.problem("drills", format!("must be at most {MOST_DRILLS}"));
+    }
+    let every = recovery.duration(
+        "drill_every",
+        "92d",
+        Duration::from_secs(86_400)..=Duration::from_secs(400 * 86_400),
+        "A drill that has not passed for so long is overdue, which people are told.",
+    );
+    let schedule = recovery.parsed(
+        "drill_schedule",
+        Some("Sun 05:00"),
+        "When the drills are done that are due or overdue, UTC. One is due from two weeks before it is overdue.",
+        Schedule::parse,
+    );
+    let schedule = schedule.unwrap_or_else(|| Wanted::default().schedule);
+    Wanted { drills, every, schedule }
+}
 
 /// Reads of `[recovery]` for how long a point must have been in force to be known to be good.
 fn known_good_after(recovery: &Section<'_>) -> Duration {
@@ -59,10 +142,14 @@ impl Contacts {
 }
 
 /// `[trading]` and `[recovery]`: what an emergency does about trading.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     /// By what the trading system is controlled; `None`: it can't be.
     pub control: Option<Means>,
+    /// What drills go to; `None`: a paper venue within the agent.
+    pub sandbox: Option<Means>,
+    /// This is a host for practice: the sandbox is in place of what is controlled.
+    pub staging: bool,
     /// The venues that must be proven flat, beside those that the trading system names.
     pub venues: Vec<String>,
     /// So long each venue has to become flat.
@@ -73,13 +160,26 @@ pub struct Config {
     pub approvals: u32,
     /// What was in force for so long is known to be good.
     pub known_good_after: Duration,
+    /// Which drills are due, and how often.
+    pub drills: Wanted,
 }
 
 impl Config {
-    /// Reads the sections.
-    pub fn read(root: &Section<'_>) -> Self {
+    /// Reads the sections; `staging`: see [`read_staging`].
+    pub fn read(root: &Section<'_>, staging: bool) -> Self {
         let section = root.table("trading");
-        let control = read_control(&section);
+        let control = read_means(&section, "control", CONTROL);
+        let sandbox = read_means(&section, "sandbox", SANDBOX);
+        if let (Some(control), Some(sandbox)) = (&control, &sandbox)
+            && same_place(control, sandbox)
+        {
+            section
+                .problem("sandbox", "is the same as control: a drill would close real positions");
+        }
+        if staging && control.is_some() && sandbox.is_none() {
+            let why = "is missing: in staging (`[agent] environment`) an emergency goes to it in place of control";
+            section.problem("sandbox", why);
+        }
         let venues = section.list(
             "venues",
             &[],
@@ -133,9 +233,27 @@ impl Config {
             },
         );
         let known_good_after = known_good_after(&section);
+        let drills = read_drills(&section);
         section.finish();
         let (approvals, lease) = (approvals.unwrap_or(1), lease.flatten());
-        Self { control, venues, close_within, lease, approvals, known_good_after }
+        Self {
+            control,
+            sandbox,
+            staging,
+            venues,
+            close_within,
+            lease,
+            approvals,
+            known_good_after,
+            drills,
+        }
+    }
+
+    /// As an emergency is to go by it: on a host for practice the sandbox is what is controlled.
+    #[must_use]
+    pub fn in_force(&self) -> Self {
+        let control = if self.staging { self.sandbox.clone() } else { self.control.clone() };
+        Self { control, ..self.clone() }
     }
 }
 
@@ -146,25 +264,39 @@ impl Config {
     }
 }
 
-fn read_control(section: &Section<'_>) -> Option<Means> {
-    const HELP: &str = "How the trading system is halted, asked and told to close: { grpc = \"unix:/run/trading/control.sock\", \
-                        timeout = \"5s\", ca_file = \"/path\" } (genesis.trading.v1.TradingControl), or { command = \
-                        [\"argv\", ...], timeout = \"30s\" }, which is given the same requests as JSON. Empty: an emergency \
-                        holds the agent's own work only.";
-    match section.inline("control", "", HELP)? {
+const CONTROL: &str = "How the trading system is halted, asked and told to close: { grpc = \"unix:/run/trading/control.sock\", \
+                       timeout = \"5s\", ca_file = \"/path\" } (genesis.trading.v1.TradingControl), or { command = \
+                       [\"argv\", ...], timeout = \"30s\" }, which is given the same requests as JSON. Empty: an emergency \
+                       holds the agent's own work only.";
+const SANDBOX: &str = "What drills of an emergency go to, such as `genesis-agent paper-venue`; as `control`. On a staging host \
+                       an emergency goes to it as well. Empty: drills go to a paper venue within the agent.";
+
+/// Whether two means reach the same.
+fn same_place(one: &Means, other: &Means) -> bool {
+    match (one, other) {
+        (Means::Grpc { target: one, .. }, Means::Grpc { target: other, .. }) => {
+            one.trim_end_matches('/') == other.trim_end_matches('/')
+        }
+        (Means::Command(one), Means::Command(other)) => one.command == other.command,
+        _ => false,
+    }
+}
+
+fn read_means(section: &Section<'_>, key: &'static str, help: &'static str) -> Option<Means> {
+    match section.inline(key, "\"\"", help)? {
         Inline::Text(text) if text.is_empty() => None,
         Inline::Text(text) => {
-            section.problem("control", format!("{text:?} is no table with grpc or command"));
+            section.problem(key, format!("{text:?} is no table with grpc or command"));
             None
         }
         Inline::Table(table) => {
             let means = if table.has("command") {
-                means::hook(section, "control", &table).map(Means::Command)
+                means::hook(section, key, &table).map(Means::Command)
             } else if table.has("grpc") {
-                let grpc = means::grpc(section, "control", &table, Duration::from_secs(5));
+                let grpc = means::grpc(section, key, &table, Duration::from_secs(5));
                 grpc.map(|means::Grpc { target, ca, timeout }| Means::Grpc { target, ca, timeout })
             } else {
-                section.problem("control", "needs grpc or command");
+                section.problem(key, "needs grpc or command");
                 None
             };
             table.finish();

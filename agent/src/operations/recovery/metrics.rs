@@ -1,6 +1,7 @@
 //! Metrics of incidents, and of what becomes of trading in an emergency. Labels are static words.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 
 use genesis_storage::{CloseOrderState, CoursePhase, VenuePhase};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,6 +14,26 @@ use super::course::Live;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDrill {
+    drill: String,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// How a drill that is due from time to time stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrillGauge {
+    /// One of those that the configuration names.
+    pub drill: String,
+    /// It has not passed in time.
+    pub overdue: bool,
+    /// The time to recover of the last that passed, in seconds.
+    pub rto: Option<f64>,
+    /// Since the last that passed, in seconds.
+    pub age: f64,
 }
 
 /// The states of venues, as they are labelled.
@@ -45,6 +66,9 @@ pub struct Metrics {
     orders: Family<OfState, Gauge>,
     not_durable: Gauge,
     incidents: Family<OfState, Gauge>,
+    drill_overdue: Family<OfDrill, Gauge>,
+    drill_rto: Family<OfDrill, Seconds>,
+    drill_age: Family<OfDrill, Seconds>,
 }
 
 impl Metrics {
@@ -78,6 +102,21 @@ impl Metrics {
             "Incidents: open, over and to be documented, closed",
             metrics.incidents.clone(),
         );
+        recovery.register(
+            "drill_overdue",
+            "1 while a drill has not passed in time",
+            metrics.drill_overdue.clone(),
+        );
+        recovery.register(
+            "drill_rto_seconds",
+            "How long it took in the last drill that passed until all was well again",
+            metrics.drill_rto.clone(),
+        );
+        recovery.register(
+            "drill_age_seconds",
+            "Since the last drill that passed, or since there is this host",
+            metrics.drill_age.clone(),
+        );
         metrics
     }
 
@@ -100,6 +139,17 @@ impl Metrics {
             let orders = venues().flat_map(|venue| &venue.orders);
             let those = orders.filter(|order| order.state == kind).count();
             self.orders.get_or_create(&OfState { state }).set(count(those));
+        }
+    }
+
+    pub(super) fn drills(&self, drills: Vec<DrillGauge>) {
+        for DrillGauge { drill, overdue, rto, age } in drills {
+            let of = OfDrill { drill };
+            self.drill_overdue.get_or_create(&of).set(overdue.into());
+            self.drill_age.get_or_create(&of).set(age);
+            if let Some(rto) = rto {
+                self.drill_rto.get_or_create(&of).set(rto);
+            }
         }
     }
 

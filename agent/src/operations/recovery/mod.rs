@@ -13,6 +13,7 @@ use crate::state::State;
 pub mod closing;
 pub mod config;
 pub mod course;
+pub mod drill;
 pub mod incidents;
 pub mod metrics;
 pub mod report;
@@ -24,6 +25,7 @@ mod verbs;
 
 pub use config::{Config, Contacts};
 use course::Course;
+use drill::Drills;
 pub use incidents::{Incidents, NewIncident};
 pub use metrics::Metrics;
 pub use reports::Reports;
@@ -50,6 +52,8 @@ pub struct Recovery {
     pub book: Arc<Incidents>,
     /// How the host stands, and what was done to mend it.
     pub reports: Reports,
+    /// What is practised.
+    pub drills: Arc<Drills>,
     /// Incidents, and what becomes of trading, as numbers.
     pub metrics: Metrics,
 }
@@ -101,6 +105,7 @@ impl Recovery {
     /// `STORAGE_FAILED`.
     pub fn gauge(&self) -> Result<()> {
         self.metrics.incidents(&self.book.counts()?);
+        self.metrics.drills(self.drills.gauges()?);
         Ok(())
     }
 }

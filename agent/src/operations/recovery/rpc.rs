@@ -21,7 +21,7 @@ mod convert;
 use convert::{listed, point, rolled_back};
 
 mod course;
-
+mod drills;
 mod incidents;
 mod reports;
 
@@ -318,5 +318,35 @@ impl RecoveryService for Service {
     ) -> Result<Response<v1::GetRemediationReportResponse>, Status> {
         let report = reports::remediation(&self.recovery.reports, &request.get_ref().month);
         report.map(Response::new).map_err(to_status)
+    }
+
+    async fn run_drill(
+        &self,
+        request: Request<v1::RunDrillRequest>,
+    ) -> Result<Response<v1::RunDrillResponse>, Status> {
+        let who = caller(&request)?;
+        let run = drills::run(&self.recovery, who, request.get_ref()).await;
+        run.map(Response::new).map_err(to_status)
+    }
+
+    async fn plan_run_drill(
+        &self,
+        request: Request<v1::RunDrillRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(drills::plan(&self.recovery, request.get_ref()).await)
+    }
+
+    async fn list_drills(
+        &self,
+        _: Request<v1::ListDrillsRequest>,
+    ) -> Result<Response<v1::ListDrillsResponse>, Status> {
+        drills::list(&self.recovery).map(Response::new).map_err(to_status)
+    }
+
+    async fn get_drill_report(
+        &self,
+        request: Request<v1::GetDrillReportRequest>,
+    ) -> Result<Response<v1::GetDrillReportResponse>, Status> {
+        drills::get(&self.recovery, &request.get_ref().id).map(Response::new).map_err(to_status)
     }
 }

@@ -1,5 +1,5 @@
 //! What people should hear of recovery: an emergency at once, whatever of trading it could not bring to rest, and that the
-//! state was lost.
+//! state was lost; what is not documented, and what is not practised.
 
 use async_trait::async_trait;
 use genesis_storage::{CoursePhase, EmergencyRecord, GapRecord, IncidentRecord, VenuePhase};
@@ -27,6 +27,7 @@ impl Source for Recovery {
         let gap = self.state.read(|reading| Ok(reading.gaps().get()?))?;
         all.extend(gap.filter(|gap| gap.is_told(self.clock.now())).map(gone));
         all.extend(self.undocumented()?);
+        all.extend(self.drills.conditions()?);
         Ok(all)
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Health {
     pub(crate) flagged: FlagIssueResponse,
     pub(crate) incidents: Vec<Incident>,
     pub(crate) timeline: Option<IncidentTimeline>,
+    pub(crate) drills: Vec<Drill>,
+    pub(crate) drill: DrillReport,
     pub(crate) operations_report: GetOperationsReportResponse,
     pub(crate) remediation_report: GetRemediationReportResponse,
 }

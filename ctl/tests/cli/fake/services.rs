@@ -618,4 +618,28 @@ impl RecoveryService for Inner {
         self.called("GetRemediationReport", &request.get_ref().month, &request).await?;
         Ok(Response::new(self.script.health.remediation_report.clone()))
     }
+
+    async fn run_drill(&self, request: Request<RunDrillRequest>) -> Answer<RunDrillResponse> {
+        let RunDrillRequest { name, plan_hash } = request.get_ref();
+        self.change("RunDrill", &[name, plan_hash], &request).await?;
+        Ok(Response::new(RunDrillResponse { run: started() }))
+    }
+
+    async fn plan_run_drill(&self, request: Request<RunDrillRequest>) -> Answer<PlanResponse> {
+        self.planned("PlanRunDrill", &request).await
+    }
+
+    async fn list_drills(&self, request: Request<ListDrillsRequest>) -> Answer<ListDrillsResponse> {
+        self.called("ListDrills", "", &request).await?;
+        Ok(Response::new(ListDrillsResponse { drills: self.script.health.drills.clone() }))
+    }
+
+    async fn get_drill_report(
+        &self,
+        request: Request<GetDrillReportRequest>,
+    ) -> Answer<GetDrillReportResponse> {
+        self.called("GetDrillReport", &request.get_ref().id, &request).await?;
+        let report = Some(self.script.health.drill.clone());
+        Ok(Response::new(GetDrillReportResponse { report }))
+    }
 }

@@ -26,6 +26,7 @@ pub(super) fn course(recovery: &Recovery) -> v1::EmergencyCourse {
             holder: lease.holder,
             renewed_at: maybe(lease.renewed_at),
         }),
+        sandbox: recovery.course.config().staging,
         approvals_needed: recovery.course.config().approvals,
         ..v1::EmergencyCourse::default()
     };

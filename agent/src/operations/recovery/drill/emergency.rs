@@ -1,0 +1,247 @@
+//! The drill of an emergency: declared, halted, closed, proven and released, by the code of the real one, with a flag, a
+//! record and a trading system of its own. The host's emergency, its record and its trading system are not touched.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use genesis_storage::{CoursePhase, DrillOutcome, EmergencyRecord, EmergencyRelease, Intent};
+
+use super::super::config::Config;
+use super::super::course::{Course, Live};
+use crate::emergency::Emergency;
+use crate::error::Result;
+use crate::events::Bell;
+use crate::outside::Outside;
+use crate::outside::control::Means;
+use crate::paper::Practice;
+use crate::plan::PlanStep;
+use crate::runs::Context;
+use crate::runs::drill::{Rehearsal, Rehearsed, scratch_state};
+
+/// So long the sandbox has to halt, and to go on.
+const HALT: Duration = Duration::from_secs(30);
+/// An emergency is to be durable after that time.
+const DURABLE: Duration = Duration::from_millis(100);
+const BY: &str = "drill";
+
+/// Practises an emergency.
+pub struct EmergencyDrill {
+    outside: Outside,
+    config: Config,
+    /// Drills have a folder of their own below it.
+    home: PathBuf,
+}
+
+impl EmergencyDrill {
+    /// One for this host.
+    pub fn new(outside: Outside, mut config: Config, home: PathBuf) -> Self {
+        // On a host for practice the sandbox is what emergencies themselves go to: it keeps to their numbers.
+        config.sandbox = config.sandbox.filter(|_| !config.staging);
+        Self { outside, config, home }
+    }
+
+    /// An emergency of its own: its state, its flag, its course against `means`.
+    async fn stage(&self, folder: &std::path::Path, means: Means) -> Result<Stage> {
+        let state = scratch_state(folder).await?;
+        let clock = Arc::clone(&self.outside.clock);
+        let now = clock.now();
+        // Its number is greater than that of any drill before: a sandbox that has heard of those takes none that is not.
+        let before = EmergencyRecord {
+            epoch: u64::try_from(now.as_second()).unwrap_or_default(),
+            since: now,
+            activated_by: BY.to_owned(),
+            reason: String::new(),
+            release: Some(EmergencyRelease { at: now, by: BY.to_owned(), reason: String::new() }),
+        };
+        let intent = Intent::new(now, BY, "drill.staged");
+        state.write(intent, move |writing| Ok(writing.emergency().put(&before)?)).await?;
+        let flag = Emergency::open(state.clone(), clock, folder.join("EMERGENCY")).await?;
+        let config = Config {
+            control: Some(means),
+            venues: Vec::new(),
+            lease: None,
+            approvals: 1,
+            ..self.config.clone()
+        };
+        let file = folder.join("EMERGENCY-CLOSE");
+        let course = Course::open(
+            state,
+            self.outside.clone(),
+            config,
+            flag.clone(),
+            (Bell::default(), file),
+        )?;
+        let serving = tokio::spawn(Arc::clone(&course).serve());
+        Ok(Stage { flag, course, serving })
+    }
+}
+
+/// What is practised on.
+struct Stage {
+    flag: Emergency,
+    course: Arc<Course>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Stage {
+    /// Waits until `over` holds, for so long; how it stands then.
+    async fn until(
+        &self,
+        context: &Context,
+        limit: Duration,
+        over: impl Fn(&Live) -> bool,
+    ) -> Result<Live> {
+        let mut live = self.course.follow_live();
+        tokio::select! {
+            // Who can't wait any longer looks at how it is.
+            _ = tokio::time::timeout(limit, live.wait_for(|live| over(live))) => {}
+            () = context.cancelled() => context.safe_point()?,
+        }
+        Ok(self.course.live())
+    }
+}
+
+#[async_trait]
+impl Rehearsal for EmergencyDrill {
+    fn kind(&self) -> &'static str {
+        "emergency"
+    }
+
+    fn description(&self) -> &'static str {
+        "declare, halt, cancel, close, prove and release, against a sandbox"
+    }
+
+    async fn has(&self, name: &str) -> Result<(), String> {
+        match name {
+            "" => Ok(()),
+            name => Err(format!("the drill is called \"emergency\", without {name:?}")),
+        }
+    }
+
+    async fn plan(&self, _: &str) -> Result<Vec<PlanStep>> {
+        let where_to = match &self.config.sandbox {
+            Some(Means::Grpc { target, .. }) => target.clone(),
+            Some(Means::Command(hook)) => hook.command.join(" "),
+            None => "a paper venue within the agent".to_owned(),
+        };
+        let step = |action: &str, why: &str| PlanStep::new(action, where_to.as_str(), why);
+        Ok(vec![
+            step("declare", "with a flag and a record of the drill's own"),
+            step("halt", "no order leaves any more"),
+            step("close", "every position, by orders that only reduce"),
+            step("prove", "seen empty twice, 2 s apart"),
+            step("release", "orders leave again"),
+        ])
+    }
+
+    async fn rehearse(&self, _: &str, context: &Context) -> Result<Rehearsed> {
+        let folder = super::folder(self.home.clone()).await?;
+        let clock = &self.outside.clock;
+        let mut done = Rehearsed::default();
+        let practice = match &self.config.sandbox {
+            Some(_) => None,
+            None => Some(Practice::start(folder.path(), Arc::clone(clock)).await?),
+        };
+        let means = match (&self.config.sandbox, &practice) {
+            (Some(means), _) => means.clone(),
+            (None, practice) => Means::Grpc {
+                target: practice.as_ref().map(|it| it.target().to_owned()).unwrap_or_default(),
+                ca: None,
+                timeout: Duration::from_secs(5),
+            },
+        };
+        let stage = self.stage(folder.path(), means).await?;
+        let outcome = |well: bool| if well { DrillOutcome::Passed } else { DrillOutcome::Failed };
+
+        let step = context.begin("declare", "emergency").await?;
+        let began = clock.monotonic();
+        let (record, _) = stage.flag.activate(BY, "a drill", "").await?;
+        let took = clock.monotonic().saturating_sub(began);
+        let said = format!("durable after {} ms", took.as_millis());
+        step.done(said.clone()).await?;
+        done.step("declare", took, DrillOutcome::Passed, said.clone());
+        if took > DURABLE {
+            // It is in force from its first moment; a slow disk is for people to know.
+            done.deviations.push(format!("{said}: {} ms are wanted", DURABLE.as_millis()));
+        }
+
+        context.safe_point()?;
+        let step = context.begin("halt", "the sandbox").await?;
+        let began = clock.monotonic();
+        let live = stage.until(context, HALT, |live| live.record.halted_at.is_some()).await?;
+        let took = clock.monotonic().saturating_sub(began);
+        let halted = live.record.halted_at.is_some();
+        let said = match halted {
+            true => "no order leaves any more".to_owned(),
+            false => format!("it has not halted: {}", live.halt_trouble),
+        };
+        step.done(said.clone()).await?;
+        done.step("halt", took, outcome(halted), said);
+
+        context.safe_point()?;
+        let step = context.begin("close", "every position").await?;
+        let began = clock.monotonic();
+        stage.course.ask_to_close(record.epoch, BY, "a drill").await?;
+        let limit = self.config.close_within + HALT;
+        let ended = |live: &Live| {
+            live.record.closing.as_ref().is_some_and(|closing| closing.ended_at.is_some())
+        };
+        let live = stage.until(context, limit, ended).await?;
+        let took = clock.monotonic().saturating_sub(began);
+        let flat = live.record.phase == CoursePhase::Flat;
+        let orders: usize = live.record.venues.values().map(|venue| venue.orders.len()).sum();
+        let said = match flat {
+            true => format!("FLAT: {} venues, {orders} orders", live.record.venues.len()),
+            false => {
+                let mut why: Vec<String> = live
+                    .record
+                    .venues
+                    .iter()
+                    .filter(|(_, venue)| !venue.why.is_empty())
+                    .map(|(name, venue)| format!("{name}: {}", venue.why))
+                    .collect();
+                why.extend((!live.record.trouble.is_empty()).then(|| live.record.trouble.clone()));
+                format!("FLAT_UNPROVEN: {}", why.join("; "))
+            }
+        };
+        step.done(said.clone()).await?;
+        done.step("close", took, outcome(flat), said);
+        if flat && orders == 0 {
+            done.deviations.push("the sandbox had no position: nothing was closed".to_owned());
+        }
+        if let Some(practice) = &practice {
+            let (seen, said) = match practice.left().await {
+                Ok(left) if left.is_empty() => {
+                    (DrillOutcome::Passed, "the venue's own book is empty".to_owned())
+                }
+                Ok(left) => {
+                    (DrillOutcome::Failed, format!("the venue's own book has {}", left.join(", ")))
+                }
+                Err(why) => (DrillOutcome::Unknown, why),
+            };
+            done.step("witness", Duration::ZERO, seen, said);
+        }
+
+        let step = context.begin("release", "the sandbox").await?;
+        let began = clock.monotonic();
+        stage.flag.release(BY, "the drill is over", "").await?;
+        let live = stage.until(context, HALT, |live| live.record.resumed_at.is_some()).await?;
+        let took = clock.monotonic().saturating_sub(began);
+        let resumed = live.record.resumed_at.is_some();
+        let said = match resumed {
+            true => "orders leave again".to_owned(),
+            false => format!("it has not gone on: {}", live.resume_trouble),
+        };
+        step.done(said.clone()).await?;
+        done.step("release", took, outcome(resumed), said);
+        Ok(done)
+    }
+}

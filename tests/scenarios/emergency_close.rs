@@ -516,6 +516,10 @@ fn orders_that_can_not_be_cancelled_hold_no_closing_up_and_no_venue_counts_as_fl
     host.close().exits(5).says(&["FLAT_UNPROVEN", "cancelled"]);
     assert_eq!(host.venue.position("alpha", "BTC-PERP"), "0");
     assert_eq!(host.venue.position("beta", "ETH-PERP"), "0");
+    for venue in host.course()["venues"].as_array().unwrap() {
+        // Also the one where none was out: that is not what it has said.
+        assert_eq!(venue["state"], "VENUE_STATE_UNPROVEN", "{venue}");
+    }
     host.venue.no_faults();
     host.close().ok().says(&["FLAT"]);
     host.assert_closed_once();

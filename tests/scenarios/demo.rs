@@ -27,10 +27,12 @@ fn the_tour_shows_each_noun_and_proves_that_nothing_is_lost() {
         "ROLLED_BACK",
         "CVE-2024-22195",
         "3.1.3",
+        "FLAT: every venue was seen empty twice",
+        "time to recover",
     ] {
         assert!(shown.contains(said), "{said} is not in the tour:\n{shown}");
     }
-    let nouns = "status whoami logs db backup health alerts observe baseline param experiment trades deps breaker emergency schedule run oplog config rollback";
+    let nouns = "status whoami logs db backup health alerts observe baseline param experiment trades deps breaker emergency schedule run oplog config rollback incident drill";
     for noun in nouns.split(' ') {
         let command = shown.lines().any(|line| {
             line.starts_with("$ genesisctl ") && line.split(' ').any(|word| word == noun)

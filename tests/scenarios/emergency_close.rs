@@ -128,6 +128,9 @@ fn everything_is_closed_and_proven_and_trading_goes_on_after_the_release() {
     for action in ["trading.halt", "trading.orders-intended", "trading.flat", "trading.resumed"] {
         assert!(host.entries(action) > 0, "{action}");
     }
+    // What people read afterwards has it too.
+    let incident = host.agent.ctl(&["incident", "show", "last"]).ok();
+    incident.says(&["trading.halted", "trading.close-asked", "trading.flat", "trading.resumed"]);
 }
 
 #[test]
@@ -642,6 +645,8 @@ fn every_kind_waits_but_those_that_are_listed_and_says_so() {
     let jobs = agent.ctl(&["schedule", "list", "-o", "json"]).ok().response();
     let jobs: BTreeSet<&str> =
         jobs["jobs"].as_array().unwrap().iter().filter_map(|job| job["name"].as_str()).collect();
+    let kinds: BTreeSet<&str> = stances.iter().filter_map(|it| it["kind"].as_str()).collect();
+    assert_eq!(kinds.len(), stances.len(), "each is listed once");
     let mut waiting = BTreeSet::new();
     for stance in &stances {
         let kind = stance["kind"].as_str().unwrap();

@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use crate::error::{Error, Result};
 use crate::outside::{Clock, SystemClock};
 
+mod desk;
 mod latencies;
 mod locks;
 mod orders;
@@ -43,6 +44,7 @@ struct Tour {
     root: PathBuf,
     genesisctl: PathBuf,
     agent: Option<Child>,
+    desk: Option<Child>,
     writer: Option<Writer>,
 }
 
@@ -80,7 +82,7 @@ impl Tour {
         let config = format!(
             "[listen]\nhttp = \"127.0.0.1:0\"\n\n[[logs.source]]\ntype = \"{LOG_TYPE}\"\npaths = [\"{}/app/*.log\"]\n\
              rotate_size = \"512KiB\"\nreopen = \"by-itself\"\n\n\
-             {orders}{locks}\
+             {orders}{locks}{desk}\
              # This machine's own state is not what is shown here.\n[health]\ndefaults = false\n\n\
              [[health.check]]\nid = \"queue\"\nprobe = \"queue-command\"\ncommand = [\"cat\", \"{depth}\"]\ncrit = \"100\"\n\
              interval = \"500ms\"\naction = {{ command = [\"cp\", \"{depth}.short\", \"{depth}\"] }}\n\n\
@@ -91,6 +93,7 @@ impl Tour {
             root.display(),
             orders = orders::configuration(&root.join("orders.db")),
             locks = locks::configuration(&root),
+            desk = desk::configuration(&root),
             depth = root.join("depth").display(),
             told = root.join("told").display(),
         );
@@ -103,7 +106,8 @@ impl Tour {
             .map_err(io_failed("can't write an advisory"))?;
         fs::write(root.join("agent.toml"), config)
             .map_err(io_failed("can't write the configuration"))?;
-        Ok(Self { folder: Some(folder), root, genesisctl, agent: None, writer: None })
+        let desk = Some(desk::start(&root).map_err(io_failed("can't start the trading system"))?);
+        Ok(Self { folder: Some(folder), root, genesisctl, agent: None, desk, writer: None })
     }
 
     fn walk(&mut self) -> Result<()> {
@@ -151,8 +155,24 @@ impl Tour {
         self.wait_for(&["alerts", "history"], "firing", "nobody was told")?;
         self.ctl(&["alerts", "list"], &[0])?;
         self.ctl(&["alerts", "ack", "last", "--for", "1h", "--reason", "olga is on it"], &[0])?;
+        show(
+            "# The trading system, here one on paper, was halted. Its positions are closed, and proven to be:",
+        );
+        self.ctl(&["emergency", "close-positions", "--plan"], &[0])?;
+        self.ctl(
+            &["emergency", "close-positions", "--yes", "--reason", "the book is wrong"],
+            &[0],
+        )?;
+        self.ctl(&["emergency", "status"], &[3])?;
         self.ctl(&["emergency", "release", "--reason", "they are right again"], &[0])?;
         self.ctl(&["alerts", "show", "last"], &[0])?;
+        show(
+            "# What it was is written down, and the worst day is practised without touching anything:",
+        );
+        self.ctl(&["incident", "note", "last", "the feed was restarted"], &[0])?;
+        self.ctl(&["incident", "show", "last"], &[0])?;
+        self.ctl(&["drill", "run", "emergency"], &[0])?;
+        self.ctl(&["drill", "report"], &[0])?;
         self.learn_what_is_usual()?;
         self.try_thresholds()?;
         self.swap_matrices()?;
@@ -425,6 +445,11 @@ impl Tour {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
             let _ = agent.wait();
+        }
+        if let Some(mut desk) = self.desk.take() {
+            // One that is gone already is what is wanted.
+            let _ = desk.kill();
+            let _ = desk.wait();
         }
         if keep && let Some(folder) = self.folder.take() {
             let kept: &Path = &folder.keep();

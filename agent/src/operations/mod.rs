@@ -104,6 +104,8 @@ impl Operations {
         stances.extend(recovery::BY_HAND);
         stances.extend(recovery::drill::RUN_KINDS);
         stances.sort_unstable_by_key(|(kind, _)| *kind);
+        // A job and what people start by hand may be of one kind.
+        stances.dedup();
         stances
     }
 }

@@ -110,6 +110,8 @@ impl Wanted<'_> {
         let id = self.incident.id.as_str();
         entry.target == id
             || entry.correlation_id == id
+            // What becomes of trading is written under the emergency's number, which there is once.
+            || self.incident.trigger == Trigger::Emergency && entry.target == self.incident.subject
             || entry.reason.contains(id)
             || entry.detail.contains(id)
     }

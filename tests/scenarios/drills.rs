@@ -93,6 +93,21 @@ fn a_sandbox_that_hangs_is_what_the_drill_names() {
 }
 
 #[test]
+fn a_sandbox_that_is_the_real_thing_by_another_name_is_not_drilled() {
+    let (folder, real) = venue();
+    let other_name = folder.path().join("other.sock");
+    std::os::unix::fs::symlink(real.target().trim_start_matches("unix:"), &other_name).unwrap();
+    let agent = TestAgent::started(|_| {
+        let sandbox = format!("sandbox = {{ grpc = \"unix:{}\" }}\n", other_name.display());
+        format!("[trading]\n{}{sandbox}", key("control", &real))
+    });
+    let refused = agent.ctl(&["drill", "run", "emergency"]);
+    refused.exits(4).says(&["SANDBOX_IS_CONTROL"]);
+    assert!(real.calls("").is_empty(), "{:?}", real.calls(""));
+    assert!(!real.is_flat());
+}
+
+#[test]
 fn the_newest_backup_is_restored_and_a_missing_one_is_a_deviation() {
     let agent = TestAgent::started(|_| String::new());
     let without = agent.ctl(&["drill", "run", "restore"]).exits(1);

@@ -16,8 +16,10 @@ use super::hooks::Hook;
 mod answers;
 mod ask;
 mod grpc;
+mod place;
 
 pub use ask::RealDesk;
+pub use place::same_place;
 
 /// At most so many venues are taken care of.
 pub const VENUES: usize = 64;

@@ -29,6 +29,7 @@ pub(super) struct Lease {
     /// `None`: no lease is configured.
     lasts: Option<Duration>,
     held: Mutex<Option<Held>>,
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// The lease as people see it.
@@ -46,7 +47,8 @@ impl Lease {
     /// Whoever held it before the agent's restart has its whole time from `now` on.
     pub(super) fn new(lasts: Option<Duration>, before: Option<LeaseRecord>, now: Duration) -> Self {
         let held = before.map(|record| Held { record, at: now, renewed_at: None, kept: true });
-        Self { lasts, held: Mutex::new(held.filter(|_| lasts.is_some())) }
+        let held = Mutex::new(held.filter(|_| lasts.is_some()));
+        Self { lasts, held, writing: tokio::sync::Mutex::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
@@ -54,12 +56,11 @@ impl Lease {
         self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// For how long there has been silence, when that is too long.
-    fn overdue(&self, now: Duration) -> Option<(LeaseRecord, Duration)> {
-        let held = self.held();
-        let (lasts, held) = (self.lasts?, held.as_ref()?);
-        let silent = now.saturating_sub(held.at);
-        (silent > lasts).then(|| (held.record.clone(), silent))
+    /// Takes the lease away when there was silence for too long; for how long.
+    fn lost(&self, now: Duration) -> Option<(LeaseRecord, Duration)> {
+        let lasts = self.lasts?;
+        let lost = self.held().take_if(|held| now.saturating_sub(held.at) > lasts)?;
+        Some((lost.record, now.saturating_sub(lost.at)))
     }
 }
 
@@ -79,13 +80,13 @@ impl Course {
             return Err(Error::refused("LEASE_UNCONFIGURED", message, vec![unmet]));
         };
         let (at, now) = (self.outside.clock.monotonic(), self.now());
-        let record = LeaseRecord { holder: by.to_owned(), since: now };
         let write = {
             let mut held = self.lease.held();
             let kept = held.as_ref().is_some_and(|held| held.kept);
             match give_up {
                 false => {
-                    *held = Some(Held { record: record.clone(), at, renewed_at: Some(now), kept });
+                    let record = LeaseRecord { holder: by.to_owned(), since: now };
+                    *held = Some(Held { record, at, renewed_at: Some(now), kept });
                     // Only that there is one is written down: a renewal must cost nothing.
                     !kept
                 }
@@ -98,23 +99,27 @@ impl Course {
         };
         match (write, give_up) {
             (false, _) => {}
-            (true, false) => {
-                self.keep_lease(by, "trading.lease-taken", Some(record)).await?;
-                if let Some(held) = self.lease.held().as_mut() {
-                    held.kept = true;
-                }
-            }
-            (true, true) => self.keep_lease(by, "trading.lease-given-up", None).await?,
+            (true, false) => self.keep_lease(by, "trading.lease-taken").await?,
+            (true, true) => self.keep_lease(by, "trading.lease-given-up").await?,
         }
         Ok(lasts)
     }
 
-    async fn keep_lease(&self, by: &str, action: &str, record: Option<LeaseRecord>) -> Result<()> {
+    /// Writes down whether there is a lease, as it is by then: of two that write, the later one does not undo what came
+    /// after it.
+    async fn keep_lease(&self, by: &str, action: &str) -> Result<()> {
+        let _alone = self.lease.writing.lock().await;
+        let record = self.lease.held().as_ref().map(|held| held.record.clone());
+        let there = record.is_some();
         let intent = Intent::new(self.now(), by, action);
         let put = move |writing: &mut genesis_storage::Writing<'_>| {
             Ok(writing.course().put_lease(record.as_ref())?)
         };
-        self.state.write(intent, put).await
+        self.state.write(intent, put).await?;
+        if let Some(held) = self.lease.held().as_mut().filter(|_| there) {
+            held.kept = true;
+        }
+        Ok(())
     }
 
     /// The lease as people see it.
@@ -137,14 +142,13 @@ impl Course {
             let now = clock.monotonic();
             let slept = now.saturating_sub(std::mem::replace(&mut before, now));
             if slept > PACE * 4 {
-                // This process stood still, and renewals may wait to be read.
+                // This process stood still, and renewals may wait to be read: that time does not count.
                 if let Some(held) = self.lease.held().as_mut() {
-                    held.at = now;
+                    held.at = (held.at + slept.saturating_sub(PACE)).min(now);
                 }
             }
-            let Some((record, silent)) = self.lease.overdue(self.outside.clock.monotonic()) else {
-                continue;
-            };
+            // Whoever renews from here on takes a new one.
+            let Some((record, silent)) = self.lease.lost(clock.monotonic()) else { continue };
             let seconds = silent.as_secs_f64();
             let reason =
                 format!("the trading system ({}) was silent for {seconds:.1} s", record.holder);
@@ -152,8 +156,7 @@ impl Course {
                 // It is in force in memory; the flag is written again every second.
                 tracing::error!(error = error.chain(), "the emergency is not durable");
             }
-            *self.lease.held() = None;
-            if let Err(error) = self.keep_lease(HOLDER, "trading.lease-lost", None).await {
+            if let Err(error) = self.keep_lease(HOLDER, "trading.lease-lost").await {
                 tracing::error!(
                     error = error.chain(),
                     "the loss of the lease can't be written down"

@@ -11,10 +11,10 @@ use genesis_storage::{CoursePhase, DrillOutcome, EmergencyRecord, EmergencyRelea
 use super::super::config::Config;
 use super::super::course::{Course, Live};
 use crate::emergency::Emergency;
-use crate::error::Result;
+use crate::error::{Error, Result, Unmet};
 use crate::events::Bell;
 use crate::outside::Outside;
-use crate::outside::control::Means;
+use crate::outside::control::{Means, same_place};
 use crate::paper::Practice;
 use crate::plan::PlanStep;
 use crate::runs::Context;
@@ -40,6 +40,24 @@ impl EmergencyDrill {
         // On a host for practice the sandbox is what emergencies themselves go to: it keeps to their numbers.
         config.sandbox = config.sandbox.filter(|_| !config.staging);
         Self { outside, config, home }
+    }
+
+    /// Refuses a sandbox that leads to the real trading system, by whatever name.
+    async fn spares_control(&self) -> Result<()> {
+        let (Some(control), Some(sandbox)) = (&self.config.control, &self.config.sandbox) else {
+            return Ok(());
+        };
+        if !same_place(control, sandbox).await {
+            return Ok(());
+        }
+        let message = "[trading] sandbox leads to the same place as control: a drill would close real positions; name \
+                       another one, or none for the paper venue within the agent";
+        let unmet = Unmet {
+            code: "SANDBOX_IS_CONTROL",
+            subject: "[trading] sandbox".to_owned(),
+            message: message.to_owned(),
+        };
+        Err(Error::refused("SANDBOX_IS_CONTROL", message, vec![unmet]))
     }
 
     /// An emergency of its own: its state, its flag, its course against `means`.
@@ -143,6 +161,7 @@ impl Rehearsal for EmergencyDrill {
     }
 
     async fn rehearse(&self, _: &str, context: &Context) -> Result<Rehearsed> {
+        self.spares_control().await?;
         let folder = super::folder(self.home.clone()).await?;
         let clock = &self.outside.clock;
         let mut done = Rehearsed::default();

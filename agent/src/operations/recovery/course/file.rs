@@ -1,7 +1,7 @@
 //! The file that says that positions are to be closed: it is written before the record, so that a full disk or a broken
 //! database can't make the agent forget that after a crash.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use crate::outside::files;
@@ -28,12 +28,7 @@ pub(super) fn write(path: &Path, asked: &Asked) -> std::io::Result<()> {
         one_line(&asked.by),
         one_line(&asked.reason)
     );
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    files::sync_folder_of(path)
+    files::replace(path, text.as_bytes())
 }
 
 /// Reads it; `None`: there is none, or it says nothing. Nothing is sold because of a file that can't be read.
@@ -49,11 +44,7 @@ pub(super) fn read(path: &Path) -> Option<Asked> {
 
 /// Takes it away.
 pub(super) fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => files::sync_folder_of(path),
-    }
+    files::remove(path)
 }
 
 #[cfg(test)]

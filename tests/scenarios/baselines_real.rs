@@ -94,13 +94,14 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     }
     // The same calls in each window: it is as far out as the other, and not far enough for an episode.
     let slow: Vec<f64> = (0..600).map(|_| traffic.milliseconds(1.08)).collect();
-    let sum = |agent: &TestAgent, start: i64| {
+    let sums = |agent: &TestAgent, start: i64| {
         let shown = shown(agent);
         let window = shown["windows"].as_array().unwrap().iter().find(|it| {
             let at: Option<Timestamp> = it["start"].as_str().and_then(|it| it.parse().ok());
             at.is_some_and(|at| at.as_second() == start)
         })?;
-        window["judgements"][0]["sum"].as_f64()
+        let judgements = window["judgements"].as_array()?;
+        judgements.iter().map(|it| it["sum"].as_f64()).collect::<Option<Vec<f64>>>()
     };
     let window = |agent: &TestAgent, ahead: &mut i64| {
         *ahead += 300;
@@ -117,8 +118,11 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     let first = window(&agent, &mut ahead);
     ahead += 61;
     clock.ahead(SignedDuration::from_secs(ahead));
-    let one = wait_for("the first window", || sum(&agent, first));
-    assert!((0.3..3.0).contains(&one), "a sum of {one} shows nothing");
+    let ones = wait_for("the first window", || sums(&agent, first));
+    // Which quantile is furthest out depends on the reference, and that on the hour of the week.
+    let furthest = (0..ones.len()).max_by(|one, other| ones[*one].total_cmp(&ones[*other])).unwrap();
+    let one = ones[furthest];
+    assert!((0.3..3.0).contains(&one), "sums of {ones:?} show nothing");
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let node: Node = agent.node().parse().unwrap();
@@ -158,15 +162,18 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     std::fs::remove_file(&fault).unwrap();
     runtime.block_on(pusher.flush(Duration::from_secs(60))).unwrap();
     let stats = runtime.block_on(pusher.close(Duration::from_secs(5)));
-    assert_eq!((stats.answered.counted, stats.dropped), (25_000, 0), "{stats:?}");
+    // The library that moves the agent's clock may show the true time for an instant when it is set anew, from where a
+    // batch is of the future: the agent says so and doesn't count it.
+    let counted = stats.answered.counted;
+    assert_eq!((counted + stats.answered.ahead, stats.dropped), (25_000, 0), "{stats:?}");
     wait_until("the trouble to be over", || {
         !agent.ctl(&["status"]).text().contains("OBSERVATIONS_FAILING")
     });
-    let both = wait_for("the second window", || sum(&agent, second));
+    let both = wait_for("the second window", || sums(&agent, second))[furthest];
     // The hour of the second may have a reference of its own; judged twice it would be three of the first.
     assert!((both - 2.0 * one).abs() < 0.5 * one, "{one} and then {both}: it adds once");
     agent.ctl(&["baseline", "recalculate", "--operation", "pushed"]).ok();
     let pushed = agent.ctl(&["baseline", "show", "pushed", "-o", "json"]).response();
-    assert_eq!(pushed["operation"]["baseline"]["count"], "25000", "{pushed:#}");
+    assert_eq!(pushed["operation"]["baseline"]["count"], counted.to_string(), "{pushed:#}");
     agent.ctl(&["oplog", "verify"]).ok();
 }

@@ -4,7 +4,6 @@
 //! disk or a broken database can't keep it down; either one alone brings it back after a restart. A file that
 //! somebody made by hand counts as well. Only a release takes it down.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +14,18 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result, Unmet};
-use crate::outside::{Clock, failpoint, files};
+use crate::outside::{Clock, failpoint};
 use crate::plan::{Plan, PlanStep};
 use crate::state::State;
+
+mod flag;
+
+use flag::Flag;
 
 /// How often the flag file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// So long whoever declares an emergency waits for a disk. It is in force meanwhile, and written down afterwards.
 const DISK: Duration = Duration::from_secs(5);
-/// The most that is read of a flag file that somebody made by hand, in bytes.
-const FILE_LIMIT: u64 = 4_096;
 
 /// What a kind of job or run does while an emergency is in force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Emergency {
                 Plan::new("emergency.activate", &[&record.epoch.to_string()], Vec::new())
             }
             None => {
-                let epoch = self.next_epoch().to_string();
+                let before = self.last_epoch().to_string();
                 let step =
                     |action: &str, target: &str, why: &str| PlanStep::new(action, target, why);
                 let steps = vec![
@@ -115,9 +116,9 @@ impl Emergency {
                         &self.file.display().to_string(),
                         "survives restarts, and a database that fails",
                     ),
-                    step("record", &format!("emergency {epoch}"), "who, why and since when"),
+                    step("record", "the emergency", "who, why and since when"),
                 ];
-                Plan::new("emergency.activate", &[&epoch], steps)
+                Plan::new("emergency.activate", &[&before], steps)
             }
         }
     }
@@ -154,7 +155,13 @@ impl Emergency {
     ) -> Result<(EmergencyRecord, bool)> {
         self.plan_activation().accept(plan_hash)?;
         let now = self.clock.now();
-        let declare = || self.declare(None, now, actor, reason);
+        let asked = Flag {
+            epoch: None,
+            since: None,
+            by: Some(actor.to_owned()),
+            reason: reason.to_owned(),
+        };
+        let declare = || self.declare(&asked, now);
         // In force from here on, whatever holds the lock: nothing slips in while the disks are slow.
         let declared = declare();
         let securing = async {
@@ -171,34 +178,37 @@ impl Emergency {
     }
 
     /// Puts an emergency in force in memory unless one is; whether it did.
-    fn declare(&self, epoch: Option<u64>, now: Timestamp, by: &str, reason: &str) -> bool {
+    fn declare(&self, asked: &Flag, now: Timestamp) -> bool {
+        let by = asked.by.as_deref().unwrap_or("flag file");
         let declared = self.current.send_if_modified(|current| {
             if current.as_ref().is_some_and(EmergencyRecord::active) {
                 return false;
             }
-            let next = current.as_ref().map_or(0, |record| record.epoch).saturating_add(1);
+            let before = current.as_ref().map_or(0, |record| record.epoch);
+            // A file that outlived its record (a database that was lost, or restored) is the same emergency still.
+            let known = asked.epoch.filter(|epoch| *epoch > before);
+            let since = asked.since.filter(|since| known.is_some() && *since <= now);
             *current = Some(EmergencyRecord {
-                // A file that outlived its record (a restored database) keeps its epoch or goes on.
-                epoch: epoch.unwrap_or(0).max(next),
-                since: now,
+                epoch: known.unwrap_or_else(|| flag::epoch(before, now)),
+                since: since.unwrap_or(now),
                 activated_by: by.to_owned(),
-                reason: reason.to_owned(),
+                reason: asked.reason.clone(),
                 release: None,
             });
             true
         });
         if declared {
-            tracing::error!(by, reason, "EMERGENCY");
+            tracing::error!(by, reason = asked.reason, "EMERGENCY");
         }
         declared
     }
 
     /// Writes an emergency into those of its two places that lack it.
     async fn secure(&self, record: &EmergencyRecord) -> Result<()> {
-        let (file, text) = (Arc::clone(&self.file), describe(record));
-        let filed = blocking(move || match read_flag(&file) {
+        let (file, filing) = (Arc::clone(&self.file), record.clone());
+        let filed = blocking(move || match flag::read(&file) {
             Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(_) => write_flag(&file, &text),
+            Ok(None) | Err(_) => flag::write(&file, &filing),
         })
         .await;
         failpoint::hit("emergency.filed");
@@ -261,7 +271,7 @@ impl Emergency {
         self.store(&record, "emergency.released", at).await?;
         failpoint::hit("emergency.release-recorded");
         let file = Arc::clone(&self.file);
-        if let Err(error) = blocking(move || remove_flag(&file)).await {
+        if let Err(error) = blocking(move || flag::remove(&file)).await {
             // What could not be recorded either is tried again with the next look.
             let _ = self.secure(&in_force).await;
             let message = format!(
@@ -297,7 +307,7 @@ impl Emergency {
     pub async fn look(&self) -> Result<()> {
         let _alone = self.alone.lock().await;
         let file = Arc::clone(&self.file);
-        let found = match blocking(move || read_flag(&file)).await {
+        let found = match blocking(move || flag::read(&file)).await {
             Ok(found) => found,
             // Neither there nor absent: no reason to declare an emergency, nor to end one.
             Err(error) => {
@@ -320,7 +330,7 @@ impl Emergency {
                 if let Some(over) = current.filter(|record| flag.epoch == Some(record.epoch)) {
                     // Released, and cut off before the file was gone.
                     let file = Arc::clone(&self.file);
-                    let Err(error) = blocking(move || remove_flag(&file)).await else {
+                    let Err(error) = blocking(move || flag::remove(&file)).await else {
                         return Ok(());
                     };
                     tracing::error!(%error, "a release can't be ended: the flag file can't be removed");
@@ -328,7 +338,7 @@ impl Emergency {
                     self.current.send_replace(Some(record.clone()));
                     return self.secure(&record).await;
                 }
-                self.declare(flag.epoch, self.clock.now(), "flag file", &flag.text);
+                self.declare(&flag, self.clock.now());
                 self.secure(&self.in_force()?).await
             }
         }
@@ -340,8 +350,8 @@ impl Emergency {
         })
     }
 
-    fn next_epoch(&self) -> u64 {
-        self.current.borrow().as_ref().map_or(0, |record| record.epoch).saturating_add(1)
+    fn last_epoch(&self) -> u64 {
+        self.current.borrow().as_ref().map_or(0, |record| record.epoch)
     }
 
     async fn store(&self, record: &EmergencyRecord, action: &str, at: Timestamp) -> Result<()> {
@@ -363,62 +373,6 @@ impl Emergency {
 
 fn not_durable(message: &str) -> Error {
     Error::unavailable("EMERGENCY_NOT_DURABLE", message)
-}
-
-/// What a flag file says.
-struct Flag {
-    /// The emergency that the agent wrote it for; `None`: it was made by hand.
-    epoch: Option<u64>,
-    text: String,
-}
-
-fn describe(record: &EmergencyRecord) -> String {
-    let EmergencyRecord { epoch, since, activated_by, reason, .. } = record;
-    format!("epoch={epoch}\nsince={since}\nby={activated_by}\nreason={reason}\n")
-}
-
-/// The flag file; `None`: there is none. Whatever has its name counts, also what can't be read.
-///
-/// # Errors
-/// When it can't be found out whether there is one.
-fn read_flag(path: &Path) -> std::io::Result<Option<Flag>> {
-    use std::io::Read;
-
-    if files::look(path)?.is_none() {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    // Never a wait: what was made there by hand may be a pipe.
-    let read =
-        files::open_no_follow(path).and_then(|file| file.take(FILE_LIMIT).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return Ok(Some(Flag {
-            epoch: None,
-            text: format!("the flag file can't be read: {error}"),
-        }));
-    }
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let epoch = text.lines().next().and_then(|line| line.strip_prefix("epoch=")?.parse().ok());
-    let said: String =
-        text.trim().chars().filter(|character| !character.is_control()).take(200).collect();
-    let text = if said.is_empty() { "the flag file was made by hand".to_owned() } else { said };
-    Ok(Some(Flag { epoch, text }))
-}
-
-fn write_flag(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    files::sync_folder_of(path)
-}
-
-fn remove_flag(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => files::sync_folder_of(path),
-    }
 }
 
 /// Runs `work` on a thread of its own, so that it waits for nobody else's.
@@ -461,7 +415,7 @@ mod tests {
         assert!(!declaring.is_finished(), "it is not durable yet");
         drop(disk);
         let (record, was_active) = declaring.await.unwrap().unwrap();
-        assert_eq!((record.epoch, was_active), (1, false));
+        assert_eq!((record.epoch, was_active), (19_700_101_000_000, false));
         assert!(flag.activate("olga", "again", "").await.unwrap().1);
     }
 }

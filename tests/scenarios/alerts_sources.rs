@@ -44,7 +44,7 @@ fn an_archive_that_fails_and_an_emergency_are_told_by_how_bad_they_are() {
     assert_eq!(emergency["severity"], "critical");
     assert!(emergency["title"].as_str().unwrap().contains("prices are wrong"), "{emergency}");
     let list = agent.ctl(&["alerts", "list"]).ok();
-    list.says(&["EMERGENCY 1", "CRITICAL", "MEDIUM", "hook"]);
+    list.says(&["EMERGENCY 2", "CRITICAL", "MEDIUM", "hook"]);
     agent.ctl(&["status"]).says(&["alerts", "2 firing"]);
 }
 
@@ -65,7 +65,7 @@ fn what_people_say_of_alerts_is_in_force_and_outlives_a_restart() {
     agent.ctl(&["alerts", "silence", "--reason", "r"]).exits(2).says(&["SILENCE_INVALID"]);
     agent.restart();
     agent.ctl(&["emergency", "activate", "--reason", "a drill"]).ok();
-    wait_until("the alert", || agent.ctl(&["alerts", "list"]).text().contains("EMERGENCY 1"));
+    wait_until("the alert", || agent.ctl(&["alerts", "list"]).text().contains("EMERGENCY 2"));
     agent.ctl(&["alerts", "show", "last"]).ok().says(&["silenced by", "told: -"]);
     assert_eq!(told(&server, "firing"), [Value::Null; 0], "nobody is told");
     let silences = agent.ctl(&["alerts", "list", "-o", "json"]).response()["silences"].clone();

@@ -120,7 +120,8 @@ fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     clock.ahead(SignedDuration::from_secs(ahead));
     let ones = wait_for("the first window", || sums(&agent, first));
     // Which quantile is furthest out depends on the reference, and that on the hour of the week.
-    let furthest = (0..ones.len()).max_by(|one, other| ones[*one].total_cmp(&ones[*other])).unwrap();
+    let furthest =
+        (0..ones.len()).max_by(|one, other| ones[*one].total_cmp(&ones[*other])).unwrap();
     let one = ones[furthest];
     assert!((0.3..3.0).contains(&one), "sums of {ones:?} show nothing");
 

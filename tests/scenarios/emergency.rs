@@ -59,7 +59,11 @@ fn what_may_not_go_on_refuses_until_the_release_also_over_a_crash() {
     let first = activate(&agent, "prices are wrong").unwrap();
     assert!(!first.was_active && flag.exists());
     let first = first.emergency.unwrap();
-    assert_eq!((first.epoch, first.reason.as_str()), (1, "prices are wrong"));
+    let number = first.epoch;
+    let declared = first.since.as_ref().unwrap().seconds;
+    let declared = jiff::Timestamp::from_second(declared).unwrap();
+    assert_eq!(number.to_string(), declared.strftime("%Y%m%d%H%M%S").to_string());
+    assert_eq!(first.reason, "prices are wrong");
     let again = activate(&agent, "me too").unwrap();
     assert!(again.was_active);
     assert_eq!(again.emergency.unwrap(), first, "the first one stands");
@@ -67,7 +71,7 @@ fn what_may_not_go_on_refuses_until_the_release_also_over_a_crash() {
         agent.ctl(&["schedule", "run", "storage.compact"]).exits(4).says(&["EMERGENCY"]);
         std::fs::write(agent.log("t.log"), lines::text(0..10)).unwrap();
         agent.ctl(&["logs", "rotate", "--log-type", "trading"]).ok();
-        agent.ctl(&["status"]).exits(3).says(&["EMERGENCY 1 is in force"]);
+        agent.ctl(&["status"]).exits(3).says(&[&format!("EMERGENCY {number} is in force")]);
         let now = status(&agent);
         assert_eq!(now.emergency.unwrap(), first);
         let goes_on = |kind: &str| now.stances.iter().find(|s| s.kind == kind).unwrap().goes_on;
@@ -81,18 +85,19 @@ fn what_may_not_go_on_refuses_until_the_release_also_over_a_crash() {
     let over = release(&agent, "prices are right again", "").unwrap();
     assert_eq!(
         (over.active, over.epoch, over.release_reason.as_str()),
-        (false, 1, "prices are right again")
+        (false, number, "prices are right again")
     );
     assert!(!flag.exists());
     assert_eq!(release(&agent, "again", "").unwrap_err().reason, "NO_EMERGENCY");
     agent.ctl(&["schedule", "run", "storage.compact"]).ok();
     agent.restart();
     assert!(!emergency(&agent).active);
-    assert_eq!(activate(&agent, "").unwrap().emergency.unwrap().epoch, 2);
+    let second = activate(&agent, "").unwrap().emergency.unwrap().epoch;
+    assert!(second > number, "{second} after {number}");
     agent
         .ctl(&["oplog", "list", "--action", "emergency."])
         .ok()
-        .says(&["emergency.released", "emergency 2"]);
+        .says(&["emergency.released", &format!("emergency {second}")]);
 }
 
 #[test]
@@ -105,8 +110,17 @@ fn killed_in_the_middle_it_is_in_force_and_released_it_stays_released() {
     agent.wait_killed();
     agent.start();
     let found = emergency(&agent);
-    assert_eq!((found.active, found.epoch), (true, 1), "{found:?}");
-    assert!(found.reason.contains("before the record"), "{found:?}");
+    let text = std::fs::read_to_string(agent.state().join("EMERGENCY")).unwrap();
+    assert!(
+        found.active && text.starts_with(&format!("epoch={}\n", found.epoch)),
+        "{found:?} {text}"
+    );
+    let by = found.activated_by.as_str();
+    assert_eq!(
+        (found.reason.as_str(), by.starts_with("unix:uid=")),
+        ("before the record", true),
+        "{found:?}"
+    );
     agent.kill();
     agent.start_with_failpoint("emergency.release-recorded", 1);
     agent.wait_ready();
@@ -126,9 +140,10 @@ fn a_file_made_by_hand_declares_it_and_removing_the_file_does_not_end_it() {
     std::fs::write(&flag, "the network is down and I have a shell").unwrap();
     wait_until("the file is noticed", || emergency(&agent).active);
     assert!(emergency(&agent).reason.contains("I have a shell"));
+    let declared = emergency(&agent);
     std::fs::remove_file(&flag).unwrap();
     wait_until("the file is back", || flag.exists());
-    assert_eq!(emergency(&agent).epoch, 1);
+    assert_eq!(emergency(&agent), declared);
 }
 
 #[test]
@@ -205,11 +220,11 @@ fn on_a_full_disk_it_is_in_force_at_once_and_durable_as_soon_as_there_is_room() 
             _ => drop(said.exits(7).says(&["EMERGENCY_NOT_DURABLE", "free space"])),
         }
     }
-    agent.ctl(&["emergency", "status"]).exits(3).says(&["EMERGENCY 1", "prices are wrong"]);
+    agent.ctl(&["emergency", "status"]).exits(3).says(&["EMERGENCY 2", "prices are wrong"]);
     agent.ctl(&["schedule", "run", "storage.compact", "--plan"]).exits(4).says(&["EMERGENCY"]);
     ballast.release();
     wait_until("it is in its file and in its record", || flag.exists() && noted());
-    agent.ctl(&activate).ok().says(&["EMERGENCY 1 was in force already"]);
+    agent.ctl(&activate).ok().says(&[" was in force already"]);
     agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
     assert!(!flag.exists());
     agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
@@ -225,10 +240,10 @@ fn the_operator_declares_looks_and_releases_with_genesisctl() {
     agent.ctl(&["emergency", "activate", "--plan"]).ok().says(&["raise-flag", "plan hash"]);
     agent.ctl(&["emergency", "status"]).ok();
     let activate = ["emergency", "activate", "--reason", "prices are wrong"];
-    agent.ctl(&activate).ok().says(&["EMERGENCY 1 is in force", "prices are wrong"]);
-    agent.ctl(&activate).ok().says(&["EMERGENCY 1 was in force already"]);
+    agent.ctl(&activate).ok().says(&[" is in force", "prices are wrong"]);
+    agent.ctl(&activate).ok().says(&[" was in force already"]);
     let status = agent.ctl(&["emergency", "status"]).exits(3);
-    let status = status.says(&["EMERGENCY 1 is in force", "prices are wrong"]);
+    let status = status.says(&[" is in force", "prices are wrong"]);
     status.says(&["waits for the release: ", "storage.compact", "goes on: ", "health.make-room"]);
     agent.ctl(&["emergency", "release"]).exits(2).says(&["--reason"]);
     let stale = ["emergency", "release", "--reason", "over", "--plan-hash", "0123456789abcdef"];
@@ -236,7 +251,7 @@ fn the_operator_declares_looks_and_releases_with_genesisctl() {
     let plan = agent.ctl(&["emergency", "release", "--plan", "-o", "json"]).ok().response();
     let hash = plan["plan"]["hash"].as_str().unwrap();
     let release = ["emergency", "release", "--reason", "over", "--plan-hash", hash];
-    agent.ctl(&release).ok().says(&["emergency 1 is over since"]);
-    agent.ctl(&["emergency", "status"]).ok().says(&["the last one, number 1, was since", ": over"]);
+    agent.ctl(&release).ok().says(&[" is over since"]);
+    agent.ctl(&["emergency", "status"]).ok().says(&["the last one, number 2", ": over"]);
     agent.ctl(&["emergency", "release", "--reason", "again"]).exits(9).says(&["NO_EMERGENCY"]);
 }

@@ -97,6 +97,18 @@ impl Host {
     }
 }
 
+/// The number of the latest emergency.
+fn number(agent: &TestAgent) -> String {
+    let status = agent.ctl(&["emergency", "status", "-o", "json"]).response();
+    status["emergency"]["epoch"].as_str().unwrap().to_owned()
+}
+
+/// The trading system was told that the emergency which it knows is over.
+fn goes_on(venue: &PaperVenue) -> bool {
+    let book = venue.book();
+    book["halted"] == false && book["resumed_epoch"] != 0 && book["resumed_epoch"] == book["epoch"]
+}
+
 #[test]
 fn everything_is_closed_and_proven_and_trading_goes_on_after_the_release() {
     let mut host = host("30s", "");
@@ -115,11 +127,11 @@ fn everything_is_closed_and_proven_and_trading_goes_on_after_the_release() {
     let again = host.close().ok();
     again.says(&["FLAT"]);
     host.assert_closed_once();
-    host.agent.ctl(&["status"]).exits(3).says(&["EMERGENCY 1 is in force"]);
+    host.agent.ctl(&["status"]).exits(3).says(&[" is in force"]);
     let plan = host.agent.ctl(&["emergency", "release", "--plan"]).ok();
     plan.says(&["resume", "every venue is flat"]);
     host.agent.ctl(&["emergency", "release", "--reason", "the book is right"]).ok();
-    wait_until("trading goes on", || host.venue.book()["resumed_epoch"] == 1);
+    wait_until("trading goes on", || goes_on(&host.venue));
     wait_until("it is known", || {
         host.agent.ctl(&["emergency", "status"]).text().contains("orders leave again since")
     });
@@ -253,12 +265,15 @@ fn a_hundred_at_once_are_one_emergency_and_one_halt() {
         let threads: Vec<_> = (0..100).map(each).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert!(epochs.iter().all(|epoch| epoch == "1"), "{epochs:?}");
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0] && epoch != "0"), "{epochs:?}");
     wait_until("it is halted", || host.venue.book()["halted"] == true);
     assert_eq!((host.entries("emergency.activated"), host.entries("trading.halted")), (1, 1));
     assert_eq!(host.entries("trading.halt"), 2, "asked for, and done");
     let halts = host.venue.calls("Halt");
-    assert!(halts.iter().all(|call| call["epoch"] == 1), "{halts:?}");
+    assert!(
+        halts.iter().all(|call| call["epoch"].to_string() == epochs[0].as_str().unwrap()),
+        "{halts:?}"
+    );
 }
 
 /// Those at which nobody has asked to close yet.
@@ -290,7 +305,7 @@ fn killed_at_any_step_it_is_halted_and_goes_on() {
         let _ = host.agent.ctl(asked);
         host.agent.wait_killed();
         host.agent.start();
-        host.agent.ctl(&["status"]).exits(3).says(&["EMERGENCY 1 is in force"]);
+        host.agent.ctl(&["status"]).exits(3).says(&[" is in force"]);
         if !closing {
             wait_until("what it had begun goes on", || {
                 host.course()["venues"][0]["state"] == "VENUE_STATE_CANCELLED"
@@ -305,7 +320,7 @@ fn killed_at_any_step_it_is_halted_and_goes_on() {
             || host.phase() == "FLAT",
         );
         host.assert_closed_once();
-        assert_eq!(host.venue.book()["epoch"], 1, "{point}");
+        assert_eq!(host.venue.book()["epoch"].to_string(), number(&host.agent), "{point}");
         assert_eq!(host.venue.book()["halted"], true, "{point}");
     }
 }
@@ -394,11 +409,12 @@ fn a_trading_system_that_falls_silent_is_halted_and_nothing_is_closed() {
     assert_eq!(host.venue.position("alpha", "BTC-PERP"), "3", "nothing is closed");
     assert!(client().emergency, "it hears of it when it is back");
     // Its silence counts again, over the release and over a restart.
+    let first = number(&host.agent);
     host.agent.ctl(&["emergency", "release", "--reason", "it is back"]).ok();
     host.agent.kill();
     host.agent.start();
     wait_until("the next silence halts it too", || {
-        host.agent.ctl(&["emergency", "status"]).text().contains("EMERGENCY 2 is in force")
+        host.agent.ctl(&["emergency", "status"]).code == 3 && number(&host.agent) > first
     });
 }
 
@@ -447,18 +463,15 @@ fn a_release_that_needs_two_people_gets_two_and_for_one_plan() {
     wait_until("the venues were seen again", || {
         agent.ctl(&["emergency", "status"]).text().contains("approved by unix:uid=0")
     });
-    ivan.ctl(&release).ok().says(&["emergency 1 is over"]);
-    wait_until("trading goes on", || venue.book()["resumed_epoch"] == 1);
+    ivan.ctl(&release).ok().says(&[" is over"]);
+    wait_until("trading goes on", || goes_on(&venue));
 }
 
 #[test]
 fn without_a_trading_system_nothing_is_called_halted() {
     let agent = TestAgent::started(|_| String::new());
     agent.ctl(&["emergency", "close-positions", "--yes"]).exits(4).says(&["TRADING_UNCONFIGURED"]);
-    agent
-        .ctl(&["emergency", "status"])
-        .exits(3)
-        .says(&["EMERGENCY 1 is in force", "no trading system"]);
+    agent.ctl(&["emergency", "status"]).exits(3).says(&[" is in force", "no trading system"]);
     agent.ctl(&["emergency", "halt"]).exits(5).says(&["the agent has halted nothing"]);
     let flag: PathBuf = agent.state().join("EMERGENCY");
     assert!(flag.exists());
@@ -482,9 +495,10 @@ fn what_was_to_be_closed_in_an_older_emergency_is_not_closed_in_this_one() {
     host.agent.start();
     host.agent.ctl(&["emergency", "halt"]).ok();
     host.agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
-    wait_until("trading goes on", || host.venue.book()["resumed_epoch"] == 1);
+    wait_until("trading goes on", || goes_on(&host.venue));
     let flag = host.agent.state().join("EMERGENCY-CLOSE");
-    std::fs::write(&flag, "epoch=1\nby=olga\nreason=then\n").unwrap();
+    let older = format!("epoch={}\nby=olga\nreason=then\n", number(&host.agent));
+    std::fs::write(&flag, older).unwrap();
     host.agent.ctl(&["emergency", "halt"]).ok();
     host.agent.restart();
     wait_until("orders are cancelled", || {
@@ -493,6 +507,59 @@ fn what_was_to_be_closed_in_an_older_emergency_is_not_closed_in_this_one() {
     assert_eq!(host.course()["closingSince"], Value::Null);
     assert_eq!(host.venue.position("alpha", "BTC-PERP"), "3");
     assert!(host.sent("alpha").is_empty());
+}
+
+#[test]
+fn after_its_state_was_lost_it_halts_a_trading_system_that_knows_earlier_emergencies() {
+    let mut host = host("30s", "");
+    host.agent.start();
+    host.agent.ctl(&["emergency", "halt", "--reason", "prices are wrong"]).ok();
+    let before = number(&host.agent);
+    host.agent.kill();
+    let state = host.agent.state().join("state.redb");
+    // In force: it is the same emergency still, by its file.
+    std::fs::remove_file(&state).unwrap();
+    host.agent.start();
+    let status = host.agent.ctl(&["emergency", "status"]).exits(3);
+    status.says(&["by unix:uid=", ": prices are wrong"]);
+    assert_eq!(number(&host.agent), before);
+    host.agent.ctl(&["emergency", "halt"]).ok();
+    host.agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
+    wait_until("trading goes on", || goes_on(&host.venue));
+    // Over: the next one is a later one, though nothing is known of any before.
+    host.agent.kill();
+    std::fs::remove_file(&state).unwrap();
+    wait_until("the next second", || {
+        genesis_tests::clock::now().strftime("%Y%m%d%H%M%S").to_string() > before
+    });
+    host.agent.start();
+    assert_eq!(number(&host.agent), "0");
+    host.close().ok().says(&["FLAT"]);
+    assert!(number(&host.agent) > before);
+    host.assert_closed_once();
+}
+
+#[test]
+fn a_trading_system_that_knows_a_later_emergency_is_halted_by_a_number_given_by_hand() {
+    let mut host = host("30s", "");
+    // An agent whose clock was wrong has told it.
+    host.venue.change_book(|book| book["epoch"] = json!(20_360_101_000_000_u64));
+    host.agent.start();
+    let refused = host.agent.ctl(&["emergency", "halt", "--timeout", "5s"]).exits(5);
+    refused.says(&["older than 20360101000000"]);
+    host.agent.ctl(&["emergency", "status"]).exits(3).says(&["NOT halted"]);
+    let release = ["emergency", "release", "--reason", "its number is too small"];
+    host.agent.ctl(&release).ok();
+    let flag = host.agent.state().join("EMERGENCY");
+    std::fs::write(flag, "epoch=20360101000001\n").unwrap();
+    wait_until("it is halted", || host.venue.book()["halted"] == true);
+    assert_eq!(number(&host.agent), "20360101000001");
+    host.agent.ctl(&["emergency", "halt"]).ok();
+    // The next one goes on from there.
+    host.agent.ctl(&release).ok();
+    wait_until("trading goes on", || goes_on(&host.venue));
+    host.close().ok().says(&["FLAT"]);
+    assert_eq!(number(&host.agent), "20360101000002");
 }
 
 #[test]
@@ -588,7 +655,7 @@ fn a_trading_system_that_does_not_go_on_is_told_again_and_people_hear_of_it() {
     host.agent.kill();
     host.venue.no_faults();
     host.agent.start();
-    wait_until("trading goes on", || host.venue.book()["resumed_epoch"] == 1);
+    wait_until("trading goes on", || goes_on(&host.venue));
     wait_until("it is known", || status(&host.agent).contains("orders leave again since"));
     // Once is enough.
     host.agent.restart();

@@ -28,7 +28,8 @@ pub struct CriticalTradesResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HaltRequest {
-    /// Names the emergency; it only grows.
+    /// Names the emergency; it only grows: the moment in UTC as a number (20261128010203), or one more than the last one.
+    /// One that is less than another that is known is refused with FAILED_PRECONDITION.
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
     #[prost(string, tag = "2")]

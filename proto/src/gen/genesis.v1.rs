@@ -2826,7 +2826,8 @@ pub struct RollbackResponse {
 pub struct Emergency {
     #[prost(bool, tag = "1")]
     pub active: bool,
-    /// One more with each emergency; 0 before the first.
+    /// Grows with each emergency: the moment in UTC as a number (20261128010203), or one more than the last one; 0 before
+    /// the first.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
     /// Of the latest emergency, also when it is over.

@@ -12,7 +12,8 @@ use crate::view::{Sink, Source};
 /// The latest emergency of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmergencyRecord {
-    /// One more with each emergency; never goes back.
+    /// Grows with each emergency and never goes back: the moment in UTC as a number, year first, or one more than the
+    /// last one.
     pub epoch: u64,
     /// When it was declared.
     pub since: Timestamp,

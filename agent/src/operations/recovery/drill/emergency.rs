@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{CoursePhase, DrillOutcome, EmergencyRecord, EmergencyRelease, Intent};
+use genesis_storage::{CoursePhase, DrillOutcome};
 
 use super::super::config::Config;
 use super::super::course::{Course, Live};
@@ -64,17 +64,6 @@ impl EmergencyDrill {
     async fn stage(&self, folder: &std::path::Path, means: Means) -> Result<Stage> {
         let state = scratch_state(folder).await?;
         let clock = Arc::clone(&self.outside.clock);
-        let now = clock.now();
-        // Its number is greater than that of any drill before: a sandbox that has heard of those takes none that is not.
-        let before = EmergencyRecord {
-            epoch: u64::try_from(now.as_second()).unwrap_or_default(),
-            since: now,
-            activated_by: BY.to_owned(),
-            reason: String::new(),
-            release: Some(EmergencyRelease { at: now, by: BY.to_owned(), reason: String::new() }),
-        };
-        let intent = Intent::new(now, BY, "drill.staged");
-        state.write(intent, move |writing| Ok(writing.emergency().put(&before)?)).await?;
         let flag = Emergency::open(state.clone(), clock, folder.join("EMERGENCY")).await?;
         let config = Config {
             control: Some(means),

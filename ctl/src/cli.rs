@@ -21,8 +21,8 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "\
-Nodes: -n, else $GENESISCTL_NODES, else those of the context (--context, else $GENESISCTL_CONTEXT, else the
-one of `genesisctl context use`), else the local agent's socket (/run/genesis/agent.sock, then
+Nodes: -n, else those of --context, else $GENESISCTL_NODES, else those of the context ($GENESISCTL_CONTEXT, else
+the one of `genesisctl context use`), else the local agent's socket (/run/genesis/agent.sock, then
 $XDG_STATE_HOME/genesis/agent.sock or ~/.local/state/genesis/agent.sock).
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 4 refused, 5 unknown or incomplete, 6 not allowed,
@@ -147,6 +147,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 155);
+        assert_eq!(leaves, 156);
     }
 }

@@ -52,7 +52,10 @@ impl<'a> Session<'a> {
         };
         let context = context::chosen(global, &named, env)?;
         let of_context = context.as_ref().map(Context::nodes).unwrap_or_default();
-        let (found, considered) = if !named.is_empty() {
+        // What the command line says goes before what the environment says.
+        let by_context =
+            global.context.is_some() && global.nodes.is_empty() && !of_context.is_empty();
+        let (found, considered) = if !named.is_empty() && !by_context {
             (named, Vec::new())
         } else if !of_context.is_empty() {
             (of_context.to_owned(), Vec::new())

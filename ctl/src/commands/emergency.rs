@@ -15,7 +15,7 @@ use crate::format;
 use crate::plan;
 use crate::render::{Answer, Cell, View};
 
-const COLUMNS: &[&str] = &["STATE", "SINCE", "BY", "REASON", "WAITS", "ON CALL"];
+const COLUMNS: &[&str] = &["STATE", "TRADING", "SINCE", "BY", "REASON", "WAITS", "ON CALL"];
 
 const ACTIVATE_EXAMPLES: &str = "\
 On one node nothing is asked first. Declaring it again changes nothing, and says since when it is in force.
@@ -44,6 +44,15 @@ again to go on with the same orders.
 Examples:
   genesisctl emergency close-positions --plan
   genesisctl emergency close-positions --yes --reason 'the book is wrong'";
+
+const LEASE_EXAMPLES: &str = "\
+For the trading system, or a script beside it, every few seconds: once it has been called, an emergency is declared when
+nobody calls for longer than `[trading] lease`, and trading is halted. It needs the role of an operator. Exits 3 while an
+emergency is in force: no order may leave.
+
+Examples:
+  genesisctl emergency renew-lease
+  genesisctl emergency renew-lease --give-up";
 
 const APPROVE_EXAMPLES: &str = "\
 Only where `release_approvals` is \"2\". It counts for 15 minutes, and only for the plan as it is now. Needs --reason, and
@@ -93,6 +102,13 @@ pub(crate) enum Verb {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Say that the trading system is well, for as long as its lease lasts.
+    #[command(after_help = LEASE_EXAMPLES)]
+    RenewLease {
+        /// It ends on purpose: whoever renewed the lease last has not to renew it any more.
+        #[arg(long)]
+        give_up: bool,
+    },
     /// Agree to the release, where it needs two people.
     #[command(after_help = APPROVE_EXAMPLES)]
     Approve,
@@ -108,7 +124,7 @@ impl Verb {
     /// The rpc by which it changes something.
     pub(super) fn changes(&self) -> Option<super::Change> {
         match self {
-            Self::Status => None,
+            Self::Status | Self::RenewLease { .. } => None,
             Self::Activate { close_positions: false, .. } | Self::Halt { .. } => {
                 Some((SERVICE, "ActivateEmergency"))
             }
@@ -128,6 +144,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
             emergency_course::close(session, *no_wait).await
         }
         Verb::Halt { no_wait } => emergency_course::halt(session, *no_wait).await,
+        Verb::RenewLease { give_up } => emergency_course::renew_lease(session, *give_up).await,
         Verb::Approve => emergency_course::approve(session).await,
         Verb::Status => status(session).await,
         Verb::Release => release(session).await,
@@ -286,10 +303,13 @@ pub(super) fn contact_lines(contacts: Option<&Contacts>) -> Vec<String> {
 
 fn row(emergency: &Emergency, response: &GetEmergencyResponse) -> View {
     let on_call = response.contacts.as_ref().map_or("", |contacts| contacts.on_call.as_str());
+    let trading = response.course.as_ref();
+    let trading = trading.and_then(|it| emergency_course::cell(it, emergency.active));
     let cells = match emergency.active {
-        false => vec![Cell::alert("none", false)],
+        false => [Some(Cell::alert("none", false)), trading].into_iter().flatten().collect(),
         true => vec![
             Cell::alert("EMERGENCY", true),
+            trading.unwrap_or_else(|| Cell::from(format::or_none(""))),
             Cell::from(format::time(emergency.since.as_ref())),
             Cell::from(format::or_none(&emergency.activated_by)),
             Cell::from(format::or_none(&emergency.reason)),

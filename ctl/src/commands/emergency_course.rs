@@ -5,7 +5,7 @@ use std::time::Duration;
 use genesis_client::v1::{
     ActivateEmergencyRequest, ApproveReleaseRequest, CloseAllPositionsRequest, CloseOrder,
     CoursePhase, CourseVenue, EmergencyCourse, GetEmergencyRequest, GetEmergencyResponse,
-    VenueState,
+    RenewTradingLeaseRequest, VenueState,
 };
 use genesis_client::{Client, Error, Kind};
 use serde_json::Value;
@@ -52,6 +52,11 @@ pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, H
                 let line =
                     "trading is told to halt; `genesisctl emergency status` shows what it says";
                 return Ok(Answer::new(json, View::line(line)));
+            }
+            if !session.many() {
+                let most = HALT.as_secs();
+                session
+                    .note(&format!("declared; waiting at most {most} s for trading to be halted"));
             }
             let over = |response: &GetEmergencyResponse| {
                 let course = response.course.clone().unwrap_or_default();
@@ -156,6 +161,33 @@ pub(super) async fn approve(session: &Session<'_>) -> Result<Exit, Halt> {
         .await
 }
 
+/// Renews the lease of the trading system, or gives it up.
+pub(super) async fn renew_lease(session: &Session<'_>, give_up: bool) -> Result<Exit, Halt> {
+    session
+        .each(|client| async move {
+            let response = client
+                .call(
+                    RenewTradingLeaseRequest { give_up },
+                    |c, r| async move { c.recovery().renew_trading_lease(r).await },
+                )
+                .await?;
+            let json = session.json("RenewTradingLeaseResponse", &response)?;
+            let lasts = response.lasts_seconds;
+            let mut view = View::line(match give_up {
+                true => "the lease is given up, where it was yours: silence halts nothing".to_owned(),
+                false => format!(
+                    "the lease is renewed: an emergency is declared when nobody renews it within {lasts} s"
+                ),
+            });
+            if response.emergency {
+                view.lead.insert(0, "EMERGENCY: no order may leave".to_owned());
+            }
+            let exit = if response.emergency { Exit::Findings } else { Exit::Ok };
+            Ok(Answer::new(json, view).exit(exit))
+        })
+        .await
+}
+
 async fn look(
     session: &Session<'_>,
     client: &Client,
@@ -212,7 +244,13 @@ fn progress(course: &EmergencyCourse) -> String {
     let phase = phase_name(course.phase());
     match course.phase() {
         CoursePhase::Closing => {
-            format!("{phase}: {done} of {} venues flat, {left} positions left", course.venues.len())
+            let unseen = course.venues.iter().filter(|venue| venue.as_of.is_none()).count();
+            let all = course.venues.len();
+            let unseen = match unseen {
+                0 => String::new(),
+                unseen => format!(", {unseen} not looked at yet"),
+            };
+            format!("{phase}: {done} of {all} venues flat, {left} positions last seen{unseen}")
         }
         _ if !course.halt_trouble.is_empty() => format!("{phase}: {}", course.halt_trouble),
         _ => phase.to_owned(),
@@ -227,6 +265,32 @@ fn phase_name(phase: CoursePhase) -> &'static str {
 pub(super) fn staging_line(course: &EmergencyCourse) -> Option<String> {
     let line = "STAGING: what is halted and closed is the sandbox, never the trading system";
     course.sandbox.then(|| line.to_owned())
+}
+
+/// What became of trading, for a row of one node; `None`: there is nothing to say.
+pub(super) fn cell(course: &EmergencyCourse, in_force: bool) -> Option<Cell> {
+    let halted = course.halted_at.is_some() && course.halt_trouble.is_empty();
+    let of_phase = match course.phase() {
+        CoursePhase::Closing | CoursePhase::Flat | CoursePhase::FlatUnproven => {
+            Some(phase_name(course.phase()))
+        }
+        _ => None,
+    };
+    let mut words = Vec::new();
+    words.extend(course.sandbox.then_some("STAGING"));
+    let mut alert = !course.not_durable.is_empty();
+    if !course.resume_trouble.is_empty() {
+        words.push("NOT told to go on");
+        alert = true;
+    } else if in_force && !course.configured {
+        words.push("no trading system");
+    } else if in_force {
+        words.push(if halted { "halted" } else { "NOT halted" });
+        words.extend(of_phase);
+        alert |= !halted || course.phase() == CoursePhase::FlatUnproven;
+    }
+    words.extend((!course.not_durable.is_empty()).then_some("NOT DURABLE"));
+    (!words.is_empty()).then(|| Cell::alert(words.join(", "), alert))
 }
 
 fn halt_line(course: &EmergencyCourse) -> String {

@@ -257,6 +257,10 @@ fn nodes_are_those_named_then_those_of_the_environment_then_those_of_the_context
     assert_eq!(asked(&with(&[], &[])), ok(&[&one, &two]), "those of the current context");
     assert_eq!(asked(&with(&[], &listed)), ok(&[&three]), "with the context's certificates");
     assert_eq!(asked(&with(&["-n", &two.node()], &listed)), ok(&[&two]));
+    assert_eq!(asked(&with(&["--context", "prod"], &listed)), ok(&[&one, &two]));
+    assert_eq!(asked(&with(&["--context", "bare"], &listed)), ok(&[&three]), "it has none");
+    let of_both = [listed[0], ("GENESISCTL_CONTEXT", "prod")];
+    assert_eq!(asked(&with(&[], &of_both)), ok(&[&three]));
     assert_eq!(asked(&with(&["--all"], &listed)), ok(&[&one, &two]));
     assert_eq!(asked(&with(&["--context", "bare", "-n", &two.node()], &[])), ok(&[&two]));
     assert_eq!(asked(&with(&["-n", &two.node()], &[("GENESISCTL_CONTEXT", "bare")])), ok(&[&two]));

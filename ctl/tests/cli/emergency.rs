@@ -180,6 +180,68 @@ fn of_several_nodes_each_has_its_line() {
 }
 
 #[test]
+fn of_several_nodes_each_says_what_became_of_trading() {
+    let course = |phase: CoursePhase, change: fn(&mut EmergencyCourse)| {
+        let mut course = EmergencyCourse { configured: true, ..Default::default() };
+        course.set_phase(phase);
+        change(&mut course);
+        course
+    };
+    use CoursePhase::{Closing, Flat, FlatUnproven, Halted, Halting, Normal};
+    for (active, course, said) in [
+        (true, course(Halting, |_| {}), "NOT halted"),
+        (true, course(Halted, |it| it.halted_at = at(61)), "halted"),
+        (true, course(Closing, |it| it.halted_at = at(61)), "halted, CLOSING"),
+        (true, course(Flat, |it| it.halted_at = at(61)), "halted, FLAT"),
+        (true, course(FlatUnproven, |it| it.halted_at = at(61)), "halted, FLAT_UNPROVEN"),
+        (
+            true,
+            course(Halted, |it| {
+                (it.halted_at, it.halt_trouble) = (at(61), "no answer".into());
+                (it.sandbox, it.not_durable) = (true, "full".into());
+            }),
+            "STAGING, NOT halted, NOT DURABLE",
+        ),
+        (true, course(Normal, |it| it.configured = false), "no trading system"),
+        (false, course(Normal, |it| it.resume_trouble = "gone".into()), "NOT told to go on"),
+        (false, course(Normal, |it| (it.resumed_at, it.halted_at) = (at(62), at(61))), "none"),
+        (false, course(Normal, |it| it.sandbox = true), "STAGING"),
+    ] {
+        let emergency = if active { declared(1) } else { released() };
+        let emergency = GetEmergencyResponse { course: Some(course), ..of(emergency) };
+        let (_a, one) = agent(Script { status: well(), emergency, ..Default::default() });
+        let (_b, two) = in_state(Emergency::default());
+        let outcome =
+            ctl(&["emergency", "status", "-n", &format!("{},{}", one.node(), two.node())]);
+        let node = one.node();
+        let line = outcome.out().lines().find(|line| line.starts_with(&node)).unwrap();
+        let cells: Vec<&str> =
+            line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect();
+        match active {
+            true => assert_eq!(cells[1..3], ["EMERGENCY", said], "{line}"),
+            false => assert_eq!(cells.last(), Some(&said), "{line}"),
+        }
+    }
+}
+
+#[test]
+fn a_lease_is_renewed_and_given_up() {
+    let (_folder, fake) = in_state(released());
+    let node = fake.node();
+    let outcome = ctl(&["emergency", "renew-lease", "-n", &node]);
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+    assert!(outcome.out().contains("within 10 s"), "{}", outcome.out());
+    let outcome = ctl(&["emergency", "renew-lease", "--give-up", "-n", &node]);
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+    assert!(outcome.out().contains("given up"), "{}", outcome.out());
+    // A script that runs it beside the trading system hears that no order may leave.
+    let (_folder, fake) = in_state(declared(1));
+    let outcome = ctl(&["emergency", "renew-lease", "-n", &fake.node()]);
+    assert_eq!(outcome.exit, Exit::Findings);
+    assert!(outcome.out().starts_with("EMERGENCY: no order may leave"), "{}", outcome.out());
+}
+
+#[test]
 fn a_release_needs_its_reason() {
     let (_folder, fake) = in_state(released());
     let node = fake.node();

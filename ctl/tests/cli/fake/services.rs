@@ -523,7 +523,8 @@ impl RecoveryService for Inner {
         request: Request<RenewTradingLeaseRequest>,
     ) -> Answer<RenewTradingLeaseResponse> {
         self.called("RenewTradingLease", "", &request).await?;
-        Ok(Response::new(RenewTradingLeaseResponse::default()))
+        let active = self.script.emergency.emergency.as_ref().is_some_and(|it| it.active);
+        Ok(Response::new(RenewTradingLeaseResponse { lasts_seconds: 10.0, emergency: active }))
     }
 
     async fn list_incidents(

@@ -1,7 +1,8 @@
 //! What people ask of the course: to close positions, to agree to a release.
 
 use genesis_storage::{
-    ApprovalRecord, CloseOrderState, ClosingRecord, CoursePhase, EmergencyRecord, Intent,
+    ApprovalRecord, CloseOrderState, ClosingRecord, CoursePhase, CourseRecord, EmergencyRecord,
+    Intent,
 };
 use jiff::Timestamp;
 
@@ -153,20 +154,18 @@ impl Course {
             return None;
         }
         let live = self.live.borrow();
-        let left: usize = live.record.venues.values().map(|venue| venue.positions.len()).sum();
+        let left = left(&live.record);
         let orders = live.record.venues.values().flat_map(|venue| &venue.orders);
         let open = orders.filter(|order| order.state == CloseOrderState::Open).count();
         if open > 0 {
-            let why = format!(
-                "{open} orders that close positions can still trade, and {left} positions were last seen"
-            );
+            let why = format!("{open} orders that close positions can still trade, and {left}");
             return Some(PlanStep::new("resume", "the trading system", why));
         }
         let why = match live.record.phase {
             _ if live.record.epoch != epoch => "it was not told to halt yet".to_owned(),
             CoursePhase::Flat => "every venue is flat".to_owned(),
-            CoursePhase::FlatUnproven => format!("FLAT_UNPROVEN, {left} positions were last seen"),
-            _ => format!("{left} positions were last seen"),
+            CoursePhase::FlatUnproven => format!("FLAT_UNPROVEN, {left}"),
+            _ => left,
         };
         Some(PlanStep::new("resume", "the trading system", why))
     }
@@ -250,5 +249,52 @@ impl Course {
         let intent = intent.target(format!("emergency {epoch}")).detail(format!("plan {plan}"));
         self.save_as(intent).await;
         Ok(self.valid_approvals(epoch, plan))
+    }
+}
+
+/// What is left at the venues, in words: nobody's look is no position's absence.
+fn left(record: &CourseRecord) -> String {
+    let seen: Vec<_> = record.venues.values().filter(|venue| venue.as_of.is_some()).collect();
+    let positions: usize = seen.iter().map(|venue| venue.positions.len()).sum();
+    let unseen = record.venues.len() - seen.len();
+    match (seen.len(), unseen) {
+        (0, _) => "no venue has been looked at".to_owned(),
+        (_, 0) => format!("{positions} positions were last seen"),
+        (_, unseen) => {
+            format!(
+                "{positions} positions were last seen, and {unseen} venues have not been looked at"
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use genesis_storage::VenueRecord;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_has_looked_at_is_not_said_to_be_empty() {
+        let venue = |seen: bool, positions: usize| VenueRecord {
+            as_of: seen.then_some(Timestamp::UNIX_EPOCH),
+            positions: vec![("BTC".to_owned(), "1".to_owned()); positions],
+            ..VenueRecord::default()
+        };
+        for (venues, said) in [
+            (vec![], "no venue has been looked at"),
+            (vec![venue(false, 0)], "no venue has been looked at"),
+            (vec![venue(true, 0)], "0 positions were last seen"),
+            (vec![venue(true, 2), venue(true, 1)], "3 positions were last seen"),
+            (
+                vec![venue(true, 2), venue(false, 0)],
+                "2 positions were last seen, and 1 venues have not been looked at",
+            ),
+        ] {
+            let venues = venues.into_iter().enumerate().map(|(at, it)| (at.to_string(), it));
+            let record = CourseRecord { venues: venues.collect(), ..CourseRecord::default() };
+            assert_eq!(left(&record), said);
+        }
     }
 }

@@ -167,6 +167,30 @@ fn an_emergency_alone_halts_and_cancels_and_leaves_what_protects() {
 }
 
 #[test]
+fn what_was_sent_before_a_late_halt_is_cancelled_as_well() {
+    let mut host = host("30s", "");
+    host.venue.faults(json!([{ "call": "Halt", "kind": "fail" }]));
+    host.agent.start();
+    host.agent.ctl(&["emergency", "activate"]).ok();
+    wait_until("orders are cancelled", || {
+        host.course()["venues"][0]["state"] == "VENUE_STATE_CANCELLED"
+    });
+    // It trades on, as it does not halt.
+    host.venue.change_book(|book| {
+        let out = book["venues"]["alpha"]["open_orders"].as_array_mut().unwrap();
+        out.push(json!({ "symbol": "BTC-PERP", "client_order_id": "grid-18", "quantity": "1" }));
+    });
+    assert_eq!(host.venue.book()["halted"], false);
+    host.venue.no_faults();
+    wait_until("it is halted", || host.venue.book()["halted"] == true);
+    wait_until("what it sent meanwhile is cancelled", || {
+        let book = host.venue.book();
+        let out = book["venues"]["alpha"]["open_orders"].as_array().unwrap();
+        out.iter().all(|order| order["client_order_id"] == "stop-1")
+    });
+}
+
+#[test]
 fn a_venue_that_fails_hangs_or_talks_nonsense_stops_no_other_and_is_not_called_flat() {
     for kind in ["fail", "hang", "junk"] {
         let mut host = host("6s", "");
@@ -267,7 +291,8 @@ fn a_hundred_at_once_are_one_emergency_and_one_halt() {
     });
     assert!(epochs.iter().all(|epoch| *epoch == epochs[0] && epoch != "0"), "{epochs:?}");
     wait_until("it is halted", || host.venue.book()["halted"] == true);
-    assert_eq!((host.entries("emergency.activated"), host.entries("trading.halted")), (1, 1));
+    wait_until("the agent has written it down", || host.entries("trading.halted") == 1);
+    assert_eq!(host.entries("emergency.activated"), 1);
     assert_eq!(host.entries("trading.halt"), 2, "asked for, and done");
     let halts = host.venue.calls("Halt");
     assert!(

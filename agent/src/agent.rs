@@ -37,7 +37,7 @@ use crate::operations::recovery::{self, Incidents, Recovery};
 use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
 use crate::outside::{Clock, Outside, files};
-use crate::own_log::LogFile;
+use crate::own_log::{self, Writers};
 use crate::rooms::{Rooms, Surroundings, Usual, promotions, reports_of};
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
@@ -106,7 +106,7 @@ pub struct Agent {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     server: tokio::task::JoinHandle<Result<()>>,
     stop: CancellationToken,
-    _lock: Lock,
+    _held: (Lock, Writers),
 }
 
 impl Agent {
@@ -124,8 +124,7 @@ impl Agent {
             .caused_by(error)
         })?;
         let lock = lock::take(&places.lock())?;
-        let own_log = LogFile::open(&places.own_log())?;
-        own_log.install(&config.agent.log_level);
+        let (own_log, writers) = own_log::begin(&places.own_log(), &config.agent.log_level)?;
         let clock = Arc::clone(&outside.clock);
         let now = clock.now();
         let (state, turned, lost) = take_state(&places, now)?;
@@ -136,6 +135,7 @@ impl Agent {
         let runs = Runs::new(state.clone(), Arc::clone(&clock), emergency.clone());
         let mut registry = Registry::default();
         let gauges = AgentGauges::register(&mut registry);
+        writers.register(&mut registry);
         let metrics = Metrics::register(&mut registry);
         let health_metrics = health::Metrics::register(&mut registry);
         let alert_metrics = alerts::Metrics::register(&mut registry);
@@ -493,7 +493,7 @@ impl Agent {
             tasks,
             server,
             stop,
-            _lock: lock,
+            _held: (lock, writers),
         })
     }
 }

@@ -1,4 +1,7 @@
 //! The agent's own log file: JSON lines, reopened when it was rotated away.
+//!
+//! Lines are written by threads of their own. Who has something to say never waits for a disk, nor for whoever reads
+//! standard error: one that stands still would stop everything else.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -6,13 +9,59 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use tracing_subscriber::fmt::MakeWriter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::registry::Registry;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::error::{Error, Result};
 use crate::operations::logs::OwnLog;
+
+/// So many lines wait for a disk; those that come then are counted, and left out.
+const WAITING: usize = 8_192;
+
+/// Writes what waits, and ends, when it is dropped; a disk that does not answer is not waited for.
+#[must_use]
+pub struct Writers {
+    _guards: [WorkerGuard; 2],
+    left_out: LeftOut,
+}
+
+impl Writers {
+    /// Has `registry` export what was left out.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.left_out.clone()));
+    }
+}
+
+/// Lines that were left out, of the file and of standard error.
+#[derive(Debug, Clone)]
+struct LeftOut([ErrorCounter; 2]);
+
+impl Collector for LeftOut {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let lines: usize = self.0.iter().map(ErrorCounter::dropped_lines).sum();
+        let counter = ConstCounter::new(lines as u64);
+        let help = "Lines of the agent's own log that were left out while a disk stood still";
+        let name = "genesis_agent_log_lines_left_out";
+        let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+        counter.encode(metric)
+    }
+}
+
+/// Opens the log at `path` and sends tracing there.
+///
+/// # Errors
+/// `OWN_LOG_FAILED`.
+pub fn begin(path: &Path, level: &str) -> Result<(LogFile, Writers)> {
+    let file = LogFile::open(path)?;
+    let writers = file.install(level);
+    Ok((file, writers))
+}
 
 /// The file behind the agent's log.
 #[derive(Clone)]
@@ -30,7 +79,7 @@ impl LogFile {
     ///
     /// # Errors
     /// `OWN_LOG_FAILED`.
-    pub fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path) -> Result<Self> {
         let failed = || {
             Error::unavailable(
                 "OWN_LOG_FAILED",
@@ -45,21 +94,32 @@ impl LogFile {
         Ok(Self { path: path.to_owned(), file: Arc::new(Mutex::new(file)) })
     }
 
-    /// Sends tracing to this file and, from `warn` on, to stderr.
-    pub fn install(&self, level: &str) {
+    /// Sends tracing to this file and, from `warn` on, to stderr, as long as the writers live.
+    fn install(&self, level: &str) -> Writers {
+        let (file, of_file) = waiting("log-file", self.clone());
+        let (stderr, of_stderr) = waiting("log-stderr", io::stderr());
+        let left_out = LeftOut([file.error_counter(), stderr.error_counter()]);
         let to_file = fmt::layer()
             .json()
-            .with_writer(self.clone())
+            .with_writer(file)
             .with_filter(EnvFilter::new(format!("{level},h2=warn,hyper=warn")));
         let to_stderr = fmt::layer()
             .compact()
             .with_target(false)
             .with_ansi(std::io::IsTerminal::is_terminal(&io::stderr()))
-            .with_writer(io::stderr)
+            .with_writer(stderr)
             .with_filter(EnvFilter::new("warn"));
         // A second agent in one process (tests) keeps the first one's subscriber.
         let _ = tracing_subscriber::registry().with(to_file).with(to_stderr).try_init();
+        Writers { _guards: [of_file, of_stderr], left_out }
     }
+}
+
+fn waiting(name: &str, writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING)
+        .thread_name(name)
+        .finish(writer)
 }
 
 impl OwnLog for LogFile {
@@ -70,25 +130,14 @@ impl OwnLog for LogFile {
     }
 }
 
-/// One line's way into the file.
-pub struct LineWriter(Arc<Mutex<File>>);
-
-impl Write for LineWriter {
+impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Under the lock, so that a line is never split over a reopen.
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).write_all(bytes)?;
+        self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).write_all(bytes)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for LogFile {
-    type Writer = LineWriter;
-
-    fn make_writer(&'a self) -> LineWriter {
-        LineWriter(Arc::clone(&self.file))
     }
 }

@@ -48,6 +48,15 @@ impl LoopDisk {
         &self.path
     }
 
+    /// It stands still: whoever writes to it waits, until the guard is dropped.
+    ///
+    /// # Panics
+    /// When fsfreeze (util-linux) is missing.
+    pub fn freeze(&self) -> Frozen {
+        tool(Command::new("fsfreeze").arg("-f").arg(&self.path));
+        Frozen(self.path.clone())
+    }
+
     /// A path on it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
@@ -59,6 +68,15 @@ impl Drop for LoopDisk {
         let _ = Command::new("umount").arg("-l").arg(&self.path).status();
         // Where it was mounted in a folder of its own, which is empty now.
         let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// A disk that stands still as long as this lives.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("-u").arg(&self.0).status();
     }
 }
 

@@ -8,9 +8,12 @@ use genesis_agent::pki::Role;
 use genesis_tests::clock::{Watch, wait_until, wait_until_within};
 use genesis_tests::paper::PaperVenue;
 use genesis_tests::pki::Authority;
-use genesis_tests::{Ballast, Laptop, Output, TestAgent};
+use genesis_tests::{Ballast, Laptop, LoopDisk, Output, TestAgent};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::certificates_ari::Clock;
 
 /// Two venues: one with depth for a part of the position, orders out, and one that is short.
 fn book() -> Value {
@@ -369,6 +372,61 @@ fn on_a_full_disk_positions_are_closed_all_the_same() {
         course["phase"] == "COURSE_PHASE_FLAT" && course["notDurable"] == ""
     });
     host.agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
+}
+
+#[test]
+fn on_a_disk_that_stands_still_positions_are_closed_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let venue = PaperVenue::start(folder.path(), book());
+    let mut agent = TestAgent::new(|_| config(&venue, "30s", ""));
+    std::fs::create_dir_all(agent.state()).unwrap();
+    let disk = LoopDisk::ext4_at(64, &agent.state());
+    agent.start();
+    let flag = agent.state().join("EMERGENCY");
+    let frozen = disk.freeze();
+    let asked = ["emergency", "close-positions", "--yes", "--reason", "the book is wrong"];
+    agent.ctl(&asked).ok().says(&["FLAT", "NOT DURABLE"]);
+    assert!(venue.is_flat(), "{}", venue.book());
+    assert!(!flag.exists());
+    agent.ctl(&["emergency", "activate"]).exits(7).says(&["EMERGENCY_NOT_DURABLE", "in force"]);
+    agent.ctl(&["status"]).exits(3).says(&["EMERGENCY"]);
+    drop(frozen);
+    let mut host = Host { agent, venue, _folder: folder };
+    wait_until("it is written down", || flag.exists() && host.course()["notDurable"] == "");
+    host.agent.kill();
+    host.agent.start();
+    host.agent.ctl(&["emergency", "status"]).exits(3).says(&["FLAT: ", "the book is wrong"]);
+    host.assert_closed_once();
+    host.agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
+    drop(host);
+    drop(disk);
+}
+
+/// A wall clock that was ten years ahead, and is set right in the middle.
+#[test]
+fn a_clock_that_is_set_right_keeps_numbers_growing_and_everything_going() {
+    let mut host = host("30s", "lease = \"3s\"\n");
+    let clock = Clock::of(&mut host.agent);
+    clock.ahead(SignedDuration::from_hours(87_660));
+    host.agent.start();
+    host.venue.faults(json!([{ "venue": "beta", "call": "*", "kind": "hang" }]));
+    host.agent.ctl(&["emergency", "close-positions", "--yes", "--no-wait"]).ok();
+    let first = number(&host.agent);
+    assert!(first.starts_with("2036"), "{first}");
+    clock.ahead(SignedDuration::ZERO);
+    host.venue.no_faults();
+    wait_until_within(Duration::from_secs(40), "it ends", || host.phase() == "FLAT");
+    host.assert_closed_once();
+    host.agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
+    wait_until("trading goes on", || goes_on(&host.venue));
+    host.agent.ctl(&["emergency", "renew-lease"]).ok();
+    // It is measured by a clock that nobody sets.
+    clock.ahead(SignedDuration::from_hours(1));
+    host.agent.ctl(&["emergency", "renew-lease"]).ok();
+    clock.ahead(SignedDuration::ZERO);
+    wait_until("silence halts it", || host.venue.book()["halted"] == true);
+    let second = number(&host.agent);
+    assert_eq!(second.parse::<u64>().unwrap(), first.parse::<u64>().unwrap() + 1);
 }
 
 #[test]

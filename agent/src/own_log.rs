@@ -116,10 +116,7 @@ impl LogFile {
 }
 
 fn waiting(name: &str, writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING)
-        .thread_name(name)
-        .finish(writer)
+    NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name(name).finish(writer)
 }
 
 impl OwnLog for LogFile {

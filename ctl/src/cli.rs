@@ -6,6 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, ValueEnum};
 use genesis_client::Node;
 
+use crate::batches::Batches;
 use crate::commands::Command;
 use crate::format;
 
@@ -76,9 +77,15 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "N", default_value_t = 64, hide_default_value = true,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) max_parallel: u32,
-    /// Call this many nodes, wait for all of them, then call the next.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) batch: Option<u32>,
+    /// Call this many nodes, or this share of all, wait for all of them, then call the next: such as 10, or 1,25%,100%
+    /// for one, then a quarter, then the rest.
+    #[arg(long, global = true, value_name = "SIZES")]
+    pub(crate) batch: Option<Batches>,
+    /// Between two batches of a change: so long the nodes of the last one must be as well as they were, or no further
+    /// node is called; 0s: don't look.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10s", hide_default_value = true,
+        value_parser = parse_gate)]
+    pub(crate) gate: Duration,
     /// Call no further node once this many have failed; those left get the error NOT_SENT.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) stop_after_failures: Option<u32>,
@@ -88,6 +95,13 @@ pub(crate) struct Global {
     /// Tell more: identifiers and paths in tables, causes behind errors.
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+}
+
+fn parse_gate(text: &str) -> Result<Duration, String> {
+    match text.trim() {
+        "0" | "0s" => Ok(Duration::ZERO),
+        text => format::parse_timeout(text),
+    }
 }
 
 /// How answers are printed.

@@ -41,6 +41,8 @@ pub(crate) fn consent_since(
     let (mutating, destructive) =
         call.map_or((true, true), |call| (call.mutating, call.destructive));
     session.changing.set(mutating);
+    // An emergency waits for nobody's health.
+    session.gated.set(mutating && !call.is_some_and(|call| call.urgent));
     if session.global.yes || !mutating {
         return Ok(Consent::Given);
     }

@@ -33,6 +33,8 @@ pub(crate) struct Session<'a> {
     pub(crate) deadlines: RefCell<HashMap<Node, tokio::time::Instant>>,
     /// Whether the command changes something: then a reader that leaves does not end it.
     pub(crate) changing: Cell<bool>,
+    /// Whether it changes something that can wait until nodes are seen to be well.
+    pub(crate) gated: Cell<bool>,
     /// Whether whoever read standard output has left.
     pub(crate) unheard: Cell<bool>,
 }
@@ -92,6 +94,7 @@ impl<'a> Session<'a> {
             console: RefCell::new(console),
             deadlines: RefCell::default(),
             changing: Cell::new(false),
+            gated: Cell::new(false),
             unheard: Cell::new(false),
         })
     }

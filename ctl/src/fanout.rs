@@ -117,26 +117,71 @@ impl Session<'_> {
         for row in rows {
             self.printed(|console| printer.row(console, row))?;
         }
-        let most = |number: Option<u32>| number.map_or(usize::MAX, |number| number as usize);
-        let (parallel, batch) = (most(Some(self.global.max_parallel)), most(self.global.batch));
-        let tolerated = most(self.global.stop_after_failures);
-        let mut waiting = self.nodes.as_slice();
+        let tolerated = self.global.stop_after_failures.map_or(usize::MAX, |most| most as usize);
+        let nodes = self.nodes.as_slice();
+        let sizes = match &self.global.batch {
+            Some(batches) => batches.sizes(nodes.len()),
+            None => vec![nodes.len()],
+        };
+        let mut codes = Vec::with_capacity(nodes.len());
+        let (mut called, mut failed) = (0, 0);
+        let mut why = None;
+        for size in sizes {
+            let batch = &nodes[called..called + size];
+            // The last one has none after it that could be spared.
+            let gated =
+                self.gated.get() && !self.global.gate.is_zero() && called + size < nodes.len();
+            let before = if gated { self.seen(batch).await } else { Vec::new() };
+            called +=
+                self.batch(printer, batch, (&mut codes, &mut failed, tolerated), call).await?;
+            if failed >= tolerated {
+                why = Some(format!("{} failed", format::plural(failed as u64, "node")));
+                break;
+            }
+            if gated && let Err(ill) = self.gate((batch, &before), self.global.gate).await {
+                why = Some(format!(
+                    "not all nodes of the last batch are as well as they were ({ill})"
+                ));
+                break;
+            }
+        }
+        let (Some(why), waiting @ [_, ..]) = (why, &nodes[called..]) else { return Ok(codes) };
+        self.warn(&format!(
+            "error[NOT_SENT]: {why}, so {} not called",
+            match waiting.len() {
+                1 => "1 node was".to_owned(),
+                left => format!("{} nodes were", format::count(left as u64)),
+            }
+        ));
+        for node in waiting {
+            let row = Row { node: node.to_string(), result: Err(not_sent(node, &why)) };
+            codes.push(row.exit());
+            self.printed(|console| printer.row(console, row))?;
+        }
+        Ok(codes)
+    }
+
+    /// The nodes of one batch, until too many have failed; how many were called.
+    async fn batch<F, S>(
+        &self,
+        printer: &mut Printer,
+        nodes: &[Node],
+        (codes, failed, tolerated): (&mut Vec<Exit>, &mut usize, usize),
+        call: &F,
+    ) -> Result<usize, Halt>
+    where
+        F: Fn(Client) -> S,
+        S: Future<Output = Result<Answer, Stop>>,
+    {
+        let mut waiting = nodes.iter();
         let mut running = FuturesUnordered::new();
-        let mut codes = Vec::with_capacity(self.nodes.len());
-        let (mut failed, mut room) = (0, batch);
         loop {
-            while failed < tolerated && running.len() < parallel && room > 0 {
-                let Some((node, rest)) = waiting.split_first() else { break };
-                waiting = rest;
-                room = room.saturating_sub(1);
+            while *failed < tolerated && running.len() < self.global.max_parallel as usize {
+                let Some(node) = waiting.next() else { break };
                 running.push(async move { (node, self.one(node, call).await) });
             }
             let Some((node, result)) = running.next().await else {
-                if waiting.is_empty() || failed >= tolerated {
-                    break;
-                }
-                room = batch;
-                continue;
+                return Ok(nodes.len() - waiting.len());
             };
             let result = match result {
                 Ok(answer) => Ok(answer),
@@ -145,25 +190,9 @@ impl Session<'_> {
             };
             let row = Row { node: node.to_string(), result };
             codes.push(row.exit());
-            failed += usize::from(row.error().is_some());
+            *failed += usize::from(row.error().is_some());
             self.arrived(printer, node, row)?;
         }
-        if !waiting.is_empty() {
-            let failures = format::plural(failed as u64, "node");
-            self.warn(&format!(
-                "error[NOT_SENT]: {failures} failed, so {} not called",
-                match waiting.len() {
-                    1 => "1 node was".to_owned(),
-                    left => format!("{} nodes were", format::count(left as u64)),
-                }
-            ));
-            for node in waiting {
-                let row = Row { node: node.to_string(), result: Err(not_sent(node, &failures)) };
-                codes.push(row.exit());
-                self.printed(|console| printer.row(console, row))?;
-            }
-        }
-        Ok(codes)
     }
 
     /// One node, within `--timeout`.
@@ -252,8 +281,8 @@ impl Session<'_> {
     }
 }
 
-fn not_sent(node: &Node, failures: &str) -> Error {
-    let message = format!("{node} was not called, because {failures} failed");
+fn not_sent(node: &Node, why: &str) -> Error {
+    let message = format!("{node} was not called, because {why}");
     let next = "mend those that failed, then call the ones that are left";
     Error::new(Kind::Unavailable, "CANCELLED", "NOT_SENT", message, next)
 }

@@ -3,6 +3,7 @@
 //!
 //! Data goes to standard output through `render` only; everything else goes to standard error.
 
+mod batches;
 mod cli;
 mod commands;
 mod confirm;
@@ -11,6 +12,7 @@ mod console;
 mod exit;
 mod fanout;
 mod format;
+mod gate;
 mod markdown;
 mod outfile;
 mod plan;

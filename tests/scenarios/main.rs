@@ -59,6 +59,7 @@ mod emergency_close;
 mod experiments;
 mod experiments_kill;
 mod experiments_odd;
+mod fleet;
 mod health_attempts;
 mod health_database;
 mod health_database_looks;

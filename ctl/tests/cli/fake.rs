@@ -62,6 +62,8 @@ type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Se
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) status: GetStatusResponse,
+    /// The status once anything else was called.
+    pub(crate) after: Option<GetStatusResponse>,
     pub(crate) delay: Duration,
     pub(crate) check: CheckConfigResponse,
     pub(crate) segments: Vec<Segment>,

@@ -208,12 +208,79 @@ fn calls_that_go_on_when_enough_have_failed_are_waited_for() {
 
     // In batches, the one in which it failed is the last.
     let fleet = Fleet::new(6, 2, &[2]);
-    let stop = ["--batch", "2", "--stop-after-failures", "1"];
+    let stop = ["--batch", "2", "--stop-after-failures", "1", "--gate", "0s"];
     let outcome = fleet.ctl(&[&reload[..], &stop].concat());
     let found = reasons(&fleet, &outcome);
     let not_sent = "CANCELLED NOT_SENT";
     assert_eq!(found, ["", "", "FAILED_PRECONDITION ", "", not_sent, not_sent]);
     assert_eq!(fleet.called(), [0, 1, 2, 3]);
+}
+
+/// How often each was called to change something.
+fn changed(fleet: &Fleet) -> Vec<usize> {
+    let calls = |agent: &Fake| agent.calls().iter().filter(|it| *it != "GetStatus").count();
+    fleet.agents.iter().map(calls).collect()
+}
+
+#[test]
+fn a_batch_that_leaves_a_node_ill_is_the_last() {
+    use genesis_client::v1::Condition;
+
+    let ill = |condition| Some(crate::of_condition(condition));
+    let fleet = |after: fn(usize) -> Option<Condition>| {
+        Fleet::with(6, 1, |number| Script {
+            status: well(),
+            after: after(number).and_then(ill),
+            ..Default::default()
+        })
+    };
+    let reload = ["config", "reload", "--yes", "-o", "json", "--batch", "1,34%,100%"];
+    let gate = |limit| [&reload[..], &["--gate", "300ms", "--timeout", limit]].concat();
+    let run =
+        |fleet: &Fleet, limit| ctl(&[&gate(limit)[..], &["-n", &fleet.nodes().join(",")]].concat());
+
+    let all = fleet(|_| None);
+    let outcome = run(&all, "10s");
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+    assert_eq!(changed(&all), [1; 6]);
+    let asked = all.agents[5].calls();
+    assert_eq!(asked, ["ReloadConfig"], "after the last batch there is nobody to spare");
+    let asked = all.agents[0].calls().len();
+    assert!(asked >= 4, "before it, at once after it, and as long as it must be well: {asked}");
+
+    for (condition, word) in [(Condition::Critical, "CRITICAL"), (Condition::Unknown, "UNKNOWN")] {
+        let one = Fleet::with(6, 1, |number| Script {
+            status: well(),
+            after: if number == 2 { ill(condition) } else { None },
+            ..Default::default()
+        });
+        let outcome = run(&one, "1s");
+        assert_eq!(outcome.exit, Exit::SomeFailed, "{}", outcome.stderr);
+        assert_eq!(changed(&one), [1, 1, 1, 0, 0, 0]);
+        let not_sent = "CANCELLED NOT_SENT";
+        assert_eq!(reasons(&one, &outcome), ["", "", "", not_sent, not_sent, not_sent]);
+        let node = one.agents[2].node();
+        let why = format!("{node}: logs is {word}: 2 sources");
+        assert!(outcome.stderr.contains(&why), "{why}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("3 nodes were not called"), "{}", outcome.stderr);
+    }
+
+    // A warning, what was ill before, and a gate that is not wanted.
+    let warned = fleet(|_| Some(Condition::Warn));
+    assert_eq!(run(&warned, "1s").exit, Exit::Ok);
+    let before = Fleet::with(6, 1, |_| Script {
+        status: crate::of_condition(Condition::Critical),
+        ..Default::default()
+    });
+    assert_eq!(run(&before, "1s").exit, Exit::Ok);
+    let ill = fleet(|_| Some(Condition::Critical));
+    let nodes = ill.nodes().join(",");
+    let outcome = ctl(&[&reload[..], &["--gate", "0s", "-n", &nodes]].concat());
+    assert_eq!((outcome.exit, changed(&ill)), (Exit::Ok, vec![1; 6]));
+    // An emergency waits for nobody's health.
+    ctl(&["emergency", "activate", "--yes", "--batch", "1", "-n", &nodes]);
+    assert_eq!(changed(&ill), [2; 6]);
+    assert_eq!(ill.agents[0].calls().len(), 2, "nor is it asked for");
 }
 
 #[test]
@@ -247,6 +314,8 @@ fn numbers_that_mean_nothing_are_wrong_usage() {
         ("--max-parallel", "many"),
         ("--batch", "0"),
         ("--batch", "1.5"),
+        ("--batch", "1,101%"),
+        ("--gate", "soon"),
         ("--batch", ""),
         ("--stop-after-failures", "0"),
         ("--stop-after-failures", "99999999999"),

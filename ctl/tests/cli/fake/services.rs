@@ -15,7 +15,9 @@ use super::{Answer, Inner, Stream, changed, refusal, started, streamed};
 impl AgentService for Inner {
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
         self.called("GetStatus", "", &request).await?;
-        Ok(Response::new(self.script.status.clone()))
+        let touched = self.calls.lock().unwrap().iter().any(|call| !call.starts_with("GetStatus"));
+        let status = self.script.after.as_ref().filter(|_| touched).unwrap_or(&self.script.status);
+        Ok(Response::new(status.clone()))
     }
 
     async fn get_version(&self, request: Request<GetVersionRequest>) -> Answer<GetVersionResponse> {

@@ -152,6 +152,8 @@ pub struct OpenOrder {
     #[prost(bool, tag = "6")]
     pub protective: bool,
 }
+/// A venue that is among `venues`, not among `unreachable` and in no row counts as one without positions and orders: what
+/// is not known must not be left out.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PositionsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -346,7 +348,8 @@ pub mod trading_control_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Stops new orders, and says when none can leave any more. Orders that are out stay.
+        /// Stops new orders, and says when none can leave any more. Orders that are out stay. An epoch that was resumed halts
+        /// again: the agent sends no Halt after its Resume.
         pub async fn halt(
             &mut self,
             request: impl tonic::IntoRequest<super::HaltRequest>,
@@ -526,7 +529,8 @@ pub mod trading_control_server {
             tonic::Response<super::CriticalTradesResponse>,
             tonic::Status,
         >;
-        /// Stops new orders, and says when none can leave any more. Orders that are out stay.
+        /// Stops new orders, and says when none can leave any more. Orders that are out stay. An epoch that was resumed halts
+        /// again: the agent sends no Halt after its Resume.
         async fn halt(
             &self,
             request: tonic::Request<super::HaltRequest>,

@@ -27,6 +27,8 @@ pub struct TestAgent {
     disk: Option<u64>,
     /// What its environment holds beside the harness's own.
     environment: Vec<(String, String)>,
+    /// The host has a name of its own.
+    hostname: Option<String>,
 }
 
 struct Process {
@@ -75,6 +77,7 @@ impl TestAgent {
             history: String::new(),
             disk: None,
             environment: Vec::new(),
+            hostname: None,
         };
         let config = config(&agent.folder.path().join("log"));
         agent.configure(&config);
@@ -103,6 +106,11 @@ impl TestAgent {
             std::fs::create_dir(agent.folder.path().join(folder)).expect("a folder");
         }
         agent
+    }
+
+    /// The agents that are started from now on see a host of this name.
+    pub fn hostname(&mut self, name: &str) {
+        self.hostname = Some(name.to_owned());
     }
 
     /// Sets a variable of the agents that are started from now on.
@@ -236,13 +244,20 @@ impl TestAgent {
 
     /// The command that starts an agent on this host.
     pub fn command(&self) -> Command {
-        let mut command = match self.disk {
-            None => {
+        let mut command = match (self.disk, &self.hostname) {
+            (None, None) => {
                 let mut command = Command::new(binaries::agent());
                 command.arg("--state-dir").arg(self.state());
                 command
             }
-            Some(mib) => {
+            (None, Some(name)) => {
+                let mut command = Command::new("unshare");
+                command.args(["--user", "--map-root-user", "--uts", "sh", "-c"]);
+                command.arg("echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"").arg(name);
+                command.arg(binaries::agent()).arg("--state-dir").arg(self.state());
+                command
+            }
+            (Some(mib), _) => {
                 let mut command = Command::new("unshare");
                 command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
                 let mount = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");

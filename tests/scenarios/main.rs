@@ -77,6 +77,7 @@ mod logs_bad_input;
 mod logs_concurrent;
 mod logs_damage;
 mod logs_durable;
+mod logs_fleet;
 mod logs_formats;
 mod logs_held;
 mod logs_hostile;

@@ -90,6 +90,7 @@ async fn errors_carry_their_code_as_details() {
         log_type: "agent".into(),
         date_range: "soon".into(),
         plan_only: false,
+        host: String::new(),
     };
     let status = logs.retrieve_logs(request).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "RANGE_INVALID"));

@@ -62,10 +62,14 @@ instant at the end exclusive. Lines go to standard output (escaped on a terminal
 its name only when all has come; what is missing is named on standard error, exit 5. Nothing in the range:
 exit 0. -o json needs --out, and answers with the trailer.
 
+Hosts that share an archive have each other's lines: any agent answers for --host and --all-hosts. Of other hosts only
+what they have archived is found.
+
 Examples:
   genesisctl logs retrieve --log-type trading --date-range 2024-01-01:2024-01-31 --out january.log
   genesisctl logs retrieve --log-type trading --date-range 2024-01-01T09:00:00Z..2024-01-01T09:05:00Z | grep ERROR
-  genesisctl logs retrieve --log-type trading --date-range 2024-01-01:2024-01-31 --plan";
+  genesisctl logs retrieve --log-type trading --date-range 2024-01-01:2024-01-31 --plan
+  genesisctl logs retrieve --log-type trading --date-range 2024-01-01:2024-01-02 --all-hosts --out all.log";
 
 const CLEANUP_EXAMPLES: &str = "\
 Asks at a terminal, showing what would go; elsewhere it needs --yes. An age below the configured archive
@@ -197,6 +201,12 @@ pub(crate) struct Retrieve {
     /// The range, such as 2024-01-01:2024-01-31.
     #[arg(long, value_name = "RANGE")]
     pub(super) date_range: String,
+    /// Of this host, which archives in the same place as the one that is asked, and may be gone.
+    #[arg(long, value_name = "NAME", conflicts_with = "all_hosts")]
+    pub(super) host: Option<String>,
+    /// Of every host that archives there, one after the other; each line begins with the host's name and a colon.
+    #[arg(long)]
+    pub(super) all_hosts: bool,
     /// Write into this file. One that exists is replaced only with --yes.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,

@@ -41,6 +41,11 @@ fn request(session: &Session<'_>, arguments: &Retrieve) -> RetrieveLogsRequest {
         log_type: arguments.log_type.clone(),
         date_range: arguments.date_range.clone(),
         plan_only: session.global.plan,
+        host: match (&arguments.host, arguments.all_hosts) {
+            (Some(name), _) => name.clone(),
+            (None, true) => "*".to_owned(),
+            (None, false) => String::new(),
+        },
     }
 }
 
@@ -106,6 +111,37 @@ impl Sink {
         let Self::Screen(held) = self else { return Ok(()) };
         let rest = std::mem::take(held);
         session.console(|console| render::log_lines(console, &rest))
+    }
+}
+
+/// Lines of several hosts, each behind its host's name.
+#[derive(Default)]
+struct Names {
+    host: Option<String>,
+    /// The last byte was no line's end.
+    within: bool,
+}
+
+impl Names {
+    /// What follows is of another host.
+    fn begin(&mut self, host: String) -> &'static [u8] {
+        self.host = Some(host);
+        if std::mem::take(&mut self.within) { b"\n" } else { b"" }
+    }
+
+    /// `data` as it is written.
+    fn named<'d>(&mut self, data: &'d [u8]) -> std::borrow::Cow<'d, [u8]> {
+        let Some(host) = &self.host else { return data.into() };
+        let mut written = Vec::with_capacity(data.len() + data.len() / 8);
+        for line in data.split_inclusive(|byte| *byte == b'\n') {
+            if !self.within {
+                written.extend_from_slice(host.as_bytes());
+                written.extend_from_slice(b": ");
+            }
+            written.extend_from_slice(line);
+            self.within = !line.ends_with(b"\n");
+        }
+        written.into()
     }
 }
 
@@ -175,6 +211,7 @@ async fn receive(
     received: &mut Received,
     sink: &mut Sink,
 ) -> Result<(), Stop> {
+    let mut names = Names::default();
     // A bar between lines on the same terminal would spoil both.
     let apart = !matches!(sink, Sink::Screen(_));
     let bar = apart.then(|| session.bar("retrieving"));
@@ -185,11 +222,12 @@ async fn receive(
         match response.part {
             Some(Part::Plan(plan)) => received.plan = Some(plan),
             Some(Part::Trailer(trailer)) => received.trailer = Some(trailer),
+            Some(Part::Host(host)) => sink.write(session, names.begin(host))?,
             Some(Part::Data(data)) => {
                 received.disordered |= received.trailer.is_some();
                 received.bytes = received.bytes.saturating_add(data.len() as u64);
                 received.hash.update(&data);
-                sink.write(session, &data)?;
+                sink.write(session, &names.named(&data))?;
                 if let Some(bar) = &bar {
                     let total = received.plan.as_ref().map_or(0, |plan| plan.plain_bytes);
                     bar.bytes(received.bytes, total);
@@ -248,7 +286,16 @@ fn finished(
         for gap in &trailer.gaps {
             session.warn(&gap_line(gap));
         }
+        for warning in &trailer.warnings {
+            session.warn(&format!("warning: {warning}"));
+        }
         session.note(&summary(&trailer, arguments));
+        if trailer.archived_only > 0 {
+            let hosts = format::plural(trailer.archived_only, "other host");
+            session.note(&format!(
+                "of {hosts} only what is in the archive: `genesisctl logs rotate` on them archives the rest"
+            ));
+        }
         if trailer.expired_segments > 0 {
             let expired = format::plural(trailer.expired_segments, "segment");
             session.note(&format!(
@@ -309,4 +356,28 @@ fn gap_line(gap: &Gap) -> String {
         gap.code,
         gap.message
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_has_its_hosts_name_wherever_the_pieces_end() {
+        let lines: [(&str, &[u8]); 2] =
+            [("web-1", b"one\n\ntwo \xff\nthree"), ("web-2", b"four\n")];
+        let whole = b"web-1: one\nweb-1: \nweb-1: two \xff\nweb-1: three\nweb-2: four\n";
+        for size in 1..8 {
+            let (mut names, mut written) = (Names::default(), Vec::new());
+            for (host, data) in lines {
+                written.extend_from_slice(names.begin(host.to_owned()));
+                for piece in data.chunks(size) {
+                    written.extend_from_slice(&names.named(piece));
+                }
+            }
+            assert_eq!(written, whole, "{size}");
+        }
+        let mut one = Names::default();
+        assert_eq!(one.named(b"as it is\n").as_ref(), b"as it is\n");
+    }
 }

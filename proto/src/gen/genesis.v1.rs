@@ -22149,10 +22149,14 @@ pub struct RetrieveLogsRequest {
     /// Say what would be read, and read nothing.
     #[prost(bool, tag = "3")]
     pub plan_only: bool,
+    /// Whose lines: empty: this host's; the name of another one that archives in the same place; "\*": those of all of
+    /// them, one host after the other. Of others only what they have archived is found.
+    #[prost(string, tag = "4")]
+    pub host: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RetrieveLogsResponse {
-    #[prost(oneof = "retrieve_logs_response::Part", tags = "1, 2, 3")]
+    #[prost(oneof = "retrieve_logs_response::Part", tags = "1, 2, 3, 4")]
     pub part: ::core::option::Option<retrieve_logs_response::Part>,
 }
 /// Nested message and enum types in `RetrieveLogsResponse`.
@@ -22166,6 +22170,9 @@ pub mod retrieve_logs_response {
         Plan(super::RetrievePlan),
         #[prost(message, tag = "3")]
         Trailer(super::RetrieveTrailer),
+        /// The data that follow are of this host; only where all are asked for.
+        #[prost(string, tag = "4")]
+        Host(::prost::alloc::string::String),
     }
 }
 /// What a retrieval reads. First in the stream.
@@ -22206,6 +22213,12 @@ pub struct RetrieveTrailer {
     /// Segments of the range that retention has deleted.
     #[prost(uint64, tag = "7")]
     pub expired_segments: u64,
+    /// Hosts that were looked for in the archive only: what they have not archived yet is not among the data.
+    #[prost(uint64, tag = "8")]
+    pub archived_only: u64,
+    /// Why one may be mistaken about who wrote what: hosts of one name, or of one identity.
+    #[prost(string, repeated, tag = "9")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Lines that are missing from an answer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -22674,7 +22687,8 @@ pub mod logs_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// The archived lines of one type within a time range, in order, ended by a trailer that says what is
-        /// missing. Fails with LOG_TYPE_UNKNOWN or RANGE_INVALID.
+        /// missing. Fails with LOG_TYPE_UNKNOWN or RANGE_INVALID; of other hosts also with HOST_UNKNOWN,
+        /// ARCHIVE_UNAVAILABLE and ARCHIVE_TOO_LARGE.
         pub async fn retrieve_logs(
             &mut self,
             request: impl tonic::IntoRequest<super::RetrieveLogsRequest>,
@@ -23074,7 +23088,8 @@ pub mod logs_service_server {
             + std::marker::Send
             + 'static;
         /// The archived lines of one type within a time range, in order, ended by a trailer that says what is
-        /// missing. Fails with LOG_TYPE_UNKNOWN or RANGE_INVALID.
+        /// missing. Fails with LOG_TYPE_UNKNOWN or RANGE_INVALID; of other hosts also with HOST_UNKNOWN,
+        /// ARCHIVE_UNAVAILABLE and ARCHIVE_TOO_LARGE.
         async fn retrieve_logs(
             &self,
             request: tonic::Request<super::RetrieveLogsRequest>,

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use genesis_storage::SourceRecord;
+use genesis_storage::{SegmentRecord, SourceRecord};
 
 use super::segment::{MAX_MANIFEST_BYTES, Manifest};
-use super::{Logs, blocking, new_source, plan, timestamp};
+use super::{Logs, blocking, new_segment, new_source, plan, timestamp};
 use crate::error::{Error, Result};
 use crate::outside::{Archive, files};
 
@@ -252,4 +252,35 @@ pub(super) fn parse_manifest(bytes: &[u8], name: &str) -> Result<(Manifest, Stri
             .caused_by(error)
     })?;
     Ok((manifest, sha256))
+}
+
+/// What the manifest at `name` says of its segment.
+///
+/// # Errors
+/// `MANIFEST_DAMAGED`: it is another one's.
+pub(super) fn record_of(manifest: &Manifest, sha256: String, name: &str) -> Result<SegmentRecord> {
+    let first = manifest.first_at.map(timestamp).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let place =
+        plan::archive_name(&manifest.hostname, &manifest.log_type, first, manifest.sequence);
+    if place != name {
+        let message = format!("the manifest of {name} is that of {place}");
+        return Err(Error::internal("MANIFEST_DAMAGED", message));
+    }
+    let source_path = manifest.source_path.clone();
+    Ok(SegmentRecord {
+        detached_path: String::new(),
+        initial_at: manifest.initial_at.map(timestamp),
+        first_at: manifest.first_at.map(timestamp),
+        last_at: manifest.last_at.map(timestamp),
+        lines: manifest.lines,
+        members: manifest.members.len() as u64,
+        plain_bytes: manifest.plain_bytes,
+        compressed_bytes: manifest.compressed_bytes,
+        sha256: manifest.sha256.to_string(),
+        manifest_sha256: sha256,
+        chain_index: Some(manifest.chain_index),
+        archive_name: name.to_owned(),
+        sealed_at: Some(timestamp(manifest.sealed_at)),
+        ..new_segment(&manifest.log_type, manifest.sequence, source_path, (0, 0))
+    })
 }

@@ -24,6 +24,7 @@ use crate::state::State;
 pub mod act;
 pub mod config;
 mod cut;
+mod elsewhere;
 pub mod holds;
 mod inventory;
 pub mod job;
@@ -97,6 +98,8 @@ pub struct Logs {
     /// Wakes each half of the pipeline.
     to_seal: Notify,
     to_ship: Notify,
+    /// What is known of segments that other hosts have archived.
+    elsewhere: elsewhere::Memory,
     live: Mutex<Live>,
 }
 
@@ -169,6 +172,7 @@ impl Logs {
             reconfigured: Notify::new(),
             to_seal: Notify::new(),
             to_ship: Notify::new(),
+            elsewhere: elsewhere::Memory::default(),
             live: Mutex::default(),
         }
     }

@@ -243,8 +243,8 @@ pub fn reconcile_rotation(
     verdict(Verdict::Finished, detail)
 }
 
-/// The segment's place in the archive, without its `.log.gz`.
-pub fn archive_name(hostname: &str, log_type: &str, first_at: Timestamp, sequence: u64) -> String {
+/// How a host's name stands in the names of its segments.
+pub fn host_part(hostname: &str) -> String {
     let host: String =
         hostname
             .chars()
@@ -254,7 +254,12 @@ pub fn archive_name(hostname: &str, log_type: &str, first_at: Timestamp, sequenc
             })
             .collect();
     let host = host.trim_start_matches('.');
-    let host = if host.is_empty() { "host" } else { host };
+    if host.is_empty() { "host".to_owned() } else { host.to_owned() }
+}
+
+/// The segment's place in the archive, without its `.log.gz`.
+pub fn archive_name(hostname: &str, log_type: &str, first_at: Timestamp, sequence: u64) -> String {
+    let host = host_part(hostname);
     format!(
         "{log_type}/{}/{host}-{log_type}-{}-{sequence:08}",
         first_at.strftime("%Y/%m/%d"),
@@ -276,6 +281,34 @@ pub fn parse_archive_name<'n>(name: &'n str, hostname: &str) -> Option<(&'n str,
     let is_time = time.len() == "20240101T000000.000Z".len()
         && time.bytes().all(|byte| byte.is_ascii_digit() || [b'T', b'.', b'Z'].contains(&byte));
     (is_time && name.split('/').count() == 5).then_some((log_type, sequence))
+}
+
+/// What the name of an archived segment says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'n> {
+    /// Its host, as [`host_part`] writes it.
+    pub host: &'n str,
+    /// Its type.
+    pub log_type: &'n str,
+    /// When its first line was written.
+    pub first_at: Timestamp,
+    /// Its number.
+    pub sequence: u64,
+}
+
+/// What the place of a segment in the archive says, whichever host's it is; `None`: it is none.
+pub fn parse_any_archive_name(name: &str) -> Option<Named<'_>> {
+    let (log_type, rest) = name.split_once('/')?;
+    let (_, file) = rest.rsplit_once('/')?;
+    let (file, sequence) = file.rsplit_once('-')?;
+    let (file, time) = file.rsplit_once('-')?;
+    let host = file.strip_suffix(log_type)?.strip_suffix('-')?;
+    let first_at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S%.fZ", time).ok()?;
+    let first_at = jiff::tz::TimeZone::UTC.to_timestamp(first_at).ok()?;
+    let sequence = sequence.parse().ok()?;
+    // Built anew, it has the same name.
+    let same = archive_name(host, log_type, first_at, sequence) == name;
+    same.then_some(Named { host, log_type, first_at, sequence })
 }
 
 /// The number in the name of a log that was renamed away from its writer.

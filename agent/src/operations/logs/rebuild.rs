@@ -13,9 +13,9 @@ use genesis_storage::{
 };
 use serde_json::json;
 
-use super::inventory::{Found, Learnt, Missing, parse_manifest, read_manifest};
+use super::inventory::{Found, Learnt, Missing, parse_manifest, read_manifest, record_of};
 use super::segment::Manifest;
-use super::{Logs, act, blocking, new_segment, new_source, plan, timestamp};
+use super::{Logs, act, blocking, new_segment, new_source, plan};
 use crate::emergency::Stance;
 use crate::error::{Error, Result, Unmet};
 use crate::outside::{failpoint, files};
@@ -223,32 +223,11 @@ impl Logs {
         } else {
             read_manifest(&self.archive()?, name).await?
         };
-        let first = manifest.first_at.map(timestamp).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let place =
-            plan::archive_name(&manifest.hostname, &manifest.log_type, first, manifest.sequence);
-        if place != name || manifest.hostname != self.host.name {
-            let message = format!("the manifest of {name} is that of {place}");
+        let mut record = record_of(&manifest, manifest_sha256, name)?;
+        if manifest.hostname != self.host.name {
+            let message = format!("the manifest of {name} is that of {}", manifest.hostname);
             return Err(Error::internal("MANIFEST_DAMAGED", message));
         }
-        let mut record = new_segment(
-            &manifest.log_type,
-            manifest.sequence,
-            manifest.source_path.clone(),
-            (0, 0),
-        );
-        record.detached_path = String::new();
-        record.initial_at = manifest.initial_at.map(timestamp);
-        record.first_at = manifest.first_at.map(timestamp);
-        record.last_at = manifest.last_at.map(timestamp);
-        record.lines = manifest.lines;
-        record.members = manifest.members.len() as u64;
-        record.plain_bytes = manifest.plain_bytes;
-        record.compressed_bytes = manifest.compressed_bytes;
-        record.sha256 = manifest.sha256.to_string();
-        record.manifest_sha256 = manifest_sha256;
-        record.chain_index = Some(manifest.chain_index);
-        record.archive_name = name.to_owned();
-        record.sealed_at = Some(timestamp(manifest.sealed_at));
         record.state = state;
         if state == SegmentState::Verified {
             record.state = self.proven(&record, &root).await?;

@@ -1,88 +1,31 @@
 //! Getting lines back: only the members that the range needs, from whichever copy is sound, with a
 //! trailer that names what is missing.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use genesis_storage::{SegmentRecord, SegmentState};
-use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use super::elsewhere::{Whose, doubtful};
 use super::segment::{
     DateRange, MAX_MANIFEST_BYTES, Manifest, Member, TimestampFormat, TimestampParser,
     inflate_member, members_for, select_lines,
 };
-use super::{Logs, act, blocking, timestamp};
+use super::{Logs, act, blocking, plan, timestamp};
 use crate::error::{Error, Result};
 
-/// Lines are sent in pieces of about this size, in bytes.
-const PIECE: usize = 256 << 10;
+mod parts;
+
+use parts::Sender;
+pub use parts::{Gap, Part, ReadPlan, Trailer};
+
 /// At most so many compressed bytes are read at once.
 const READ_BYTES: u64 = 2 << 20;
 /// So many pieces may wait for a slow reader.
 pub const PIECES_WAITING: usize = 4;
-
-/// One part of a retrieval.
-#[derive(Debug)]
-pub enum Part {
-    /// What will be read; first.
-    Plan(ReadPlan),
-    /// Whole lines.
-    Data(Bytes),
-    /// How it ended; last.
-    Trailer(Trailer),
-}
-
-/// What a retrieval reads.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadPlan {
-    /// Segments that are touched.
-    pub segments: u64,
-    /// Members that are touched.
-    pub members: u64,
-    /// Compressed bytes that are read.
-    pub compressed_bytes: u64,
-    /// Plain bytes that they hold.
-    pub plain_bytes: u64,
-}
-
-/// How a retrieval ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Trailer {
-    /// Segments that gave lines.
-    pub segments: u64,
-    /// Lines sent.
-    pub lines: u64,
-    /// Bytes sent.
-    pub bytes: u64,
-    /// What is missing.
-    pub gaps: Vec<Gap>,
-    /// sha256 of all data, hex.
-    pub sha256: String,
-    /// Lines of the range may still be in files that are being written.
-    pub active_files_in_range: bool,
-    /// Segments of the range that retention has deleted.
-    pub expired_segments: u64,
-}
-
-/// Lines that are missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// The segment.
-    pub sequence: u64,
-    /// Its place in the archive; empty before it was sealed.
-    pub archive_name: String,
-    /// The time it covers, where known.
-    pub covers: Option<(Timestamp, Timestamp)>,
-    /// At most so many lines are missing.
-    pub lines: u64,
-    /// Stable code.
-    pub code: &'static str,
-    /// Why.
-    pub message: String,
-}
 
 /// A segment that lines are read of.
 struct Readable {
@@ -100,23 +43,95 @@ impl Logs {
         DateRange::parse(text).map_err(|error| Error::invalid("RANGE_INVALID", error.to_string()))
     }
 
-    /// Sends the lines of a type within a range to `to`, ended by a trailer. It stops when nobody listens.
+    /// Sends the lines of a type within a range to `to`, ended by a trailer. It stops when nobody listens. Those of
+    /// several hosts come one host after the other.
     ///
     /// # Errors
-    /// `STORAGE_FAILED`; what can't be read of the archive is a gap, not an error.
+    /// `STORAGE_FAILED`; of other hosts those of [`Logs::elsewhere`]; what can't be read of the archive is a gap, not an
+    /// error.
     pub async fn retrieve(
         self: Arc<Self>,
         log_type: &str,
         range: DateRange,
-        plan_only: bool,
+        (whose, plan_only): (Whose, bool),
         to: mpsc::Sender<Result<Part>>,
     ) -> Result<()> {
         let mut trailer = Trailer::default();
-        let mut readable = Vec::new();
         let mut plan = ReadPlan::default();
+        let own_name = plan::host_part(&self.host.name);
+        let own = match &whose {
+            Whose::Own | Whose::All => true,
+            Whose::Host(name) => *name == own_name,
+        };
         // Looked at before and after: a file may be cut in between.
-        trailer.active_files_in_range = self.active_in_range(log_type, range);
-        for segment in self.segments_in(log_type, range, &mut trailer)? {
+        trailer.active_files_in_range = own && self.active_in_range(log_type, range);
+        let mut sections: Vec<(String, Vec<(Readable, TimestampFormat)>)> = Vec::new();
+        if own {
+            let format = self
+                .config()
+                .source(log_type)
+                .map_or(TimestampFormat::Rfc3339, |source| source.format.clone());
+            let segments = self.segments_in(log_type, range, &mut trailer)?;
+            let segments = segments.into_iter().map(|segment| (segment, format.clone())).collect();
+            sections
+                .push((own_name, self.readable(segments, range, &mut plan, &mut trailer).await));
+        }
+        if whose == Whose::All || !own {
+            let mut identities = BTreeMap::new();
+            for (host, found) in self.elsewhere(log_type, range, &whose).await? {
+                trailer.archived_only += 1;
+                identities.insert(host.clone(), found.identities);
+                trailer.gaps.extend(found.unknown.into_iter().map(|(sequence, name, error)| Gap {
+                    sequence,
+                    archive_name: name,
+                    covers: None,
+                    lines: 0,
+                    code: error.code,
+                    message: error.chain(),
+                }));
+                let readable = self.readable(found.segments, range, &mut plan, &mut trailer).await;
+                sections.push((host, readable));
+            }
+            if own {
+                identities.insert(sections[0].0.clone(), [self.host.id.clone()].into());
+            }
+            trailer.warnings = doubtful(&identities);
+        }
+        sections.sort_by(|one, other| one.0.cmp(&other.0));
+        if to.send(Ok(Part::Plan(plan))).await.is_err() {
+            return Ok(());
+        }
+        let mut sender = Sender::new(to);
+        for (host, entries) in sections.into_iter().filter(|_| !plan_only) {
+            if whose == Whose::All {
+                sender.begin(host).await;
+            }
+            for (entry, format) in entries {
+                let before = sender.lines;
+                self.send_segment(&entry, range, &format, &mut sender, &mut trailer).await?;
+                trailer.segments += u64::from(sender.lines > before);
+                if sender.gone {
+                    return Ok(());
+                }
+            }
+        }
+        sender.flush().await;
+        trailer.active_files_in_range |= own && self.active_in_range(log_type, range);
+        trailer.gaps.sort_by_key(|gap| gap.sequence);
+        sender.end(trailer).await;
+        Ok(())
+    }
+
+    /// Which members of these segments are read; what can't be told is a gap.
+    async fn readable(
+        &self,
+        segments: Vec<(SegmentRecord, TimestampFormat)>,
+        range: DateRange,
+        plan: &mut ReadPlan,
+        trailer: &mut Trailer,
+    ) -> Vec<(Readable, TimestampFormat)> {
+        let mut readable = Vec::new();
+        for (segment, format) in segments {
             // The catalogue says enough of a segment that lies in the range with all its lines; the index of the
             // others is read now for the plan, and again when its turn comes, since that of a long one is large.
             if segment.members > 0 && covers(range, &segment) {
@@ -124,7 +139,7 @@ impl Logs {
                 plan.members += segment.members;
                 plan.compressed_bytes += segment.compressed_bytes;
                 plan.plain_bytes += segment.plain_bytes;
-                readable.push(Readable { segment, members: None });
+                readable.push((Readable { segment, members: None }, format));
                 continue;
             }
             match self.manifest(&segment).await {
@@ -139,41 +154,14 @@ impl Logs {
                         plan.compressed_bytes += member.compressed_bytes;
                         plan.plain_bytes += member.plain_bytes;
                     }
-                    readable.push(Readable { segment, members: Some(members) });
+                    readable.push((Readable { segment, members: Some(members) }, format));
                 }
                 Err(error) => {
                     trailer.gaps.push(gap(&segment, segment.lines, error.code, error.chain()))
                 }
             }
         }
-        if to.send(Ok(Part::Plan(plan))).await.is_err() {
-            return Ok(());
-        }
-        let mut sender =
-            Sender { to, hash: Sha256::new(), piece: Vec::new(), lines: 0, bytes: 0, gone: false };
-        if !plan_only {
-            let format = self
-                .config()
-                .source(log_type)
-                .map_or(TimestampFormat::Rfc3339, |source| source.format.clone());
-            for entry in readable {
-                let before = sender.lines;
-                self.send_segment(&entry, range, &format, &mut sender, &mut trailer).await?;
-                trailer.segments += u64::from(sender.lines > before);
-                if sender.gone {
-                    return Ok(());
-                }
-            }
-        }
-        sender.flush().await;
-        trailer.active_files_in_range |= self.active_in_range(log_type, range);
-        trailer.lines = sender.lines;
-        trailer.bytes = sender.bytes;
-        trailer.sha256 = hex::encode(sender.hash.finalize());
-        trailer.gaps.sort_by_key(|gap| gap.sequence);
-        // Nobody listening any more is no error.
-        let _ = sender.to.send(Ok(Part::Trailer(trailer))).await;
-        Ok(())
+        readable
     }
 
     /// The segments whose lines may be in the range, in order; what can't be among them goes to the trailer.
@@ -444,37 +432,5 @@ fn gap(segment: &SegmentRecord, lines: u64, code: &'static str, message: String)
         lines,
         code,
         message,
-    }
-}
-
-/// Gathers lines into pieces for the stream, and counts and hashes them.
-struct Sender {
-    to: mpsc::Sender<Result<Part>>,
-    hash: Sha256,
-    piece: Vec<u8>,
-    lines: u64,
-    bytes: u64,
-    gone: bool,
-}
-
-impl Sender {
-    async fn send(&mut self, bytes: &[u8], lines: u64) {
-        self.lines += lines;
-        for chunk in bytes.chunks(PIECE) {
-            self.piece.extend_from_slice(chunk);
-            if self.piece.len() >= PIECE {
-                self.flush().await;
-            }
-        }
-    }
-
-    async fn flush(&mut self) {
-        if self.piece.is_empty() || self.gone {
-            return;
-        }
-        let piece = std::mem::take(&mut self.piece);
-        self.hash.update(&piece);
-        self.bytes += piece.len() as u64;
-        self.gone = self.to.send(Ok(Part::Data(Bytes::from(piece)))).await.is_err();
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::elsewhere::Whose;
 use super::holds::HoldView;
 use super::job::Retained;
 use super::plan::Hindrance;
@@ -259,7 +260,15 @@ impl LogsService for Service {
         request: Request<RetrieveLogsRequest>,
     ) -> Result<Response<Self::RetrieveLogsStream>, Status> {
         let request = request.into_inner();
-        self.0.known_type(&request.log_type).map_err(to_status)?;
+        let whose = Whose::parse(&request.host);
+        // Of other hosts it may be one that this one has not.
+        if whose == Whose::Own {
+            self.0.known_type(&request.log_type).map_err(to_status)?;
+        }
+        if request.log_type.is_empty() || request.log_type.contains('/') {
+            let message = "name the type of log, such as \"trading\"";
+            return Err(to_status(Error::invalid("LOG_TYPE_UNKNOWN", message)));
+        }
         let range = Logs::parse_range(&request.date_range).map_err(to_status)?;
         let (sender, mut parts) = mpsc::channel(retrieve::PIECES_WAITING);
         let logs = Arc::clone(&self.0);
@@ -268,7 +277,7 @@ impl LogsService for Service {
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) =
-                logs.retrieve(&request.log_type, range, request.plan_only, sender).await
+                logs.retrieve(&request.log_type, range, (whose, request.plan_only), sender).await
             {
                 // Nobody listening any more is no error.
                 let _ = errors.send(Err(error)).await;
@@ -431,6 +440,7 @@ fn retrieve_part(part: retrieve::Part, range: DateRange) -> RetrieveLogsResponse
     use retrieve_logs_response::Part;
 
     let part = match part {
+        retrieve::Part::Host(name) => Part::Host(name),
         retrieve::Part::Data(bytes) => Part::Data(bytes.to_vec()),
         retrieve::Part::Plan(plan) => Part::Plan(RetrievePlan {
             segments: plan.segments,
@@ -448,6 +458,8 @@ fn retrieve_part(part: retrieve::Part, range: DateRange) -> RetrieveLogsResponse
             sha256: trailer.sha256,
             active_files_in_range: trailer.active_files_in_range,
             expired_segments: trailer.expired_segments,
+            archived_only: trailer.archived_only,
+            warnings: trailer.warnings,
         }),
     };
     RetrieveLogsResponse { part: Some(part) }

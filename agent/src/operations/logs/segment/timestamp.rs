@@ -37,6 +37,24 @@ impl fmt::Display for TimestampFormat {
     }
 }
 
+impl std::str::FromStr for TimestampFormat {
+    type Err = String;
+
+    /// What [`TimestampFormat`] displays itself as.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.split_once(':')) {
+            ("rfc3339", _) => Ok(Self::Rfc3339),
+            (_, Some(("json", key))) => Ok(Self::Json { key: key.to_owned() }),
+            (_, Some(("regex", pattern))) => regex::bytes::RegexBuilder::new(pattern)
+                .size_limit(1 << 20)
+                .build()
+                .map(Self::Regex)
+                .map_err(|error| error.to_string()),
+            _ => Err(format!("{text:?} is no format of timestamps")),
+        }
+    }
+}
+
 /// Reads the timestamps of lines. It remembers the last date, and nothing that changes an answer.
 #[derive(Debug, Clone)]
 pub struct TimestampParser {

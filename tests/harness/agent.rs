@@ -27,6 +27,8 @@ pub struct TestAgent {
     disk: Option<u64>,
     /// What its environment holds beside the harness's own.
     environment: Vec<(String, String)>,
+    /// It is started in the folder of its configuration, which it is told by its mere name.
+    relative: bool,
 }
 
 struct Process {
@@ -75,6 +77,7 @@ impl TestAgent {
             history: String::new(),
             disk: None,
             environment: Vec::new(),
+            relative: false,
         };
         let config = config(&agent.folder.path().join("log"));
         agent.configure(&config);
@@ -103,6 +106,11 @@ impl TestAgent {
             std::fs::create_dir(agent.folder.path().join(folder)).expect("a folder");
         }
         agent
+    }
+
+    /// Has the agents that are started from now on be told their configuration by a relative path.
+    pub fn tell_a_relative_path(&mut self) {
+        self.relative = true;
     }
 
     /// Sets a variable of the agents that are started from now on.
@@ -252,7 +260,12 @@ impl TestAgent {
                 command
             }
         };
-        command.arg("--config").arg(self.config());
+        match (self.relative, self.config().parent(), self.config().file_name()) {
+            (true, Some(folder), Some(name)) => {
+                command.current_dir(folder).arg("--config").arg(name);
+            }
+            _ => drop(command.arg("--config").arg(self.config())),
+        }
         command.env_remove("GENESIS_FAILPOINT").stdin(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

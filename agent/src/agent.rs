@@ -309,7 +309,7 @@ impl Agent {
         };
         let dispatcher = components::dispatcher(&parts, (state.clone(), Arc::clone(&clock)));
         let _ = going_back.set(dispatcher.clone());
-        let book = Incidents::new(state.clone(), Arc::clone(&clock));
+        let (owed, book) = (dispatcher.clone(), Incidents::new(state.clone(), Arc::clone(&clock)));
         let drills = components::drills(&parts, &dispatcher, (&state, &runs, &bell));
         let recovery = Recovery {
             dispatcher,
@@ -464,6 +464,7 @@ impl Agent {
             tokio::spawn(book.follow(emergency.follow(), bell)),
             tokio::spawn(emergency.serve()),
             tokio::spawn(course.serve()),
+            tokio::spawn(owed.serve()),
             tokio::spawn(alerts.serve()),
             tokio::spawn(logs.serve()),
             tokio::spawn(health.serve(tell_systemd)),

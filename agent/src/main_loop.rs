@@ -1,7 +1,7 @@
 //! From arguments to exit code: every command of the agent's program.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn complain(error: &Error) {
 }
 
 /// Prints what logrotate's configuration comes to in ours; what is left out goes to stderr as well.
-fn convert_logrotate(paths: &[std::path::PathBuf]) -> ExitCode {
+fn convert_logrotate(paths: &[PathBuf]) -> ExitCode {
     let default = ["/etc/logrotate.conf".into(), "/etc/logrotate.d".into()];
     let paths = if paths.is_empty() { &default[..] } else { paths };
     let files = match crate::outside::files::texts(paths) {
@@ -98,7 +98,9 @@ fn print(text: &str) {
 
 fn serve(args: &PlaceArgs) -> Result<()> {
     let places = Places::find(args.state_dir.as_deref())?;
-    let config_path = config::find_file(args.config.as_deref());
+    // A relative one names the same file also for who is told of it, and for a rollback.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let config_path = config::find_file(args.config.as_deref()).map(absolute);
     let config = Config::load(config_path.as_deref(), &places)?;
     // Logs may hold what only their owner should read; whatever the agent makes is its own alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

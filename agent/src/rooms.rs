@@ -26,6 +26,7 @@ use crate::state::State;
 use crate::trading::{Critical, Trades};
 
 mod after_rollback;
+mod evidence;
 
 pub use after_rollback::AfterRollback;
 

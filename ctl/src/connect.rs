@@ -37,6 +37,8 @@ pub(crate) struct Session<'a> {
     pub(crate) gated: Cell<bool>,
     /// Whether whoever read standard output has left.
     pub(crate) unheard: Cell<bool>,
+    /// The command that shows how far it is with what goes on when nobody waits any more.
+    pub(crate) shows: RefCell<String>,
 }
 
 impl<'a> Session<'a> {
@@ -96,6 +98,7 @@ impl<'a> Session<'a> {
             changing: Cell::new(false),
             gated: Cell::new(false),
             unheard: Cell::new(false),
+            shows: RefCell::new("genesisctl run list".to_owned()),
         })
     }
 
@@ -194,7 +197,8 @@ impl<'a> Session<'a> {
             Err(_) => {
                 let limit = crate::format::duration(limit);
                 let message = format!("{node}: not finished within {limit}");
-                let next = "what was started goes on (`genesisctl run list`); give more --timeout";
+                let shows = self.shows.borrow();
+                let next = format!("what was started goes on (`{shows}`); give more --timeout");
                 let code = "DEADLINE_EXCEEDED";
                 Err(Error::new(Kind::Incomplete, code, "NOT_FINISHED", message, next).into())
             }

@@ -32,10 +32,15 @@ pub(crate) fn literal(text: &str) -> String {
     safe
 }
 
+/// The file that is named; "-" is standard output, as ever.
+fn named(out: Option<&Path>) -> Option<&Path> {
+    out.filter(|path| path.as_os_str() != "-")
+}
+
 /// Refuses what can't go into one file, before anything is asked.
 pub(crate) fn check(session: &Session<'_>, command: &str, out: Option<&Path>) -> Result<(), Halt> {
     session.one_node(command)?;
-    if !session.for_people() && out.is_none() {
+    if !session.for_people() && named(out).is_none() {
         return Err(Halt::Usage(
             "Markdown is no JSON: add --out FILE for it, or leave -o or --format out".into(),
         ));
@@ -50,7 +55,7 @@ pub(crate) struct Sink(Option<OutFile>);
 impl Sink {
     pub(crate) fn open(session: &Session<'_>, out: Option<&Path>) -> Result<Self, Halt> {
         let replace = session.global.yes;
-        out.map(|path| OutFile::create(path, replace)).transpose().map(Self)
+        named(out).map(|path| OutFile::create(path, replace)).transpose().map(Self)
     }
 
     /// Writes the page; what is left to show. `headline` says what was written.

@@ -1,6 +1,8 @@
 //! Every command in the runbook is one that this program has, with the flags that it has: whoever types it at 03:00 must
 //! not be told otherwise.
 
+use std::path::{Path, PathBuf};
+
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use genesis_proto::runbook::{PAGES, Page};
@@ -96,6 +98,72 @@ fn every_command_of_the_runbook_is_one_that_this_program_has() {
     }
     assert!(tried > 300, "only {tried} commands were found");
     assert!(bad.is_empty(), "{}", bad.join("\n\n"));
+}
+
+/// Every command that a source names in backquotes, beside comments; what is filled in is "X".
+fn named(source: &str) -> Vec<String> {
+    let mut text = String::new();
+    for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        // A literal that is continued goes on behind the blanks of the next line.
+        match line.strip_suffix('\\') {
+            Some(begun) => text.push_str(begun.trim_start()),
+            None => {
+                text.push_str(line.trim_start());
+                text.push('\n');
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("`genesisctl ") {
+        let call = text[at + 1..].split('`').next().unwrap_or_default();
+        let mut shown = String::new();
+        let mut rest = call;
+        while let Some((before, after)) = rest.split_once('{') {
+            shown.push_str(before);
+            shown.push('X');
+            rest = after.split_once('}').map_or("", |(_, after)| after);
+        }
+        shown.push_str(rest);
+        found.push(shown);
+    }
+    found
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_command_that_a_message_names_is_one_that_this_program_has() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "client/src", "../agent/src"] {
+        sources(&own.join(folder), &mut files);
+    }
+    let (mut tried, mut bad) = (0, Vec::new());
+    // This file has some that are wrong, on purpose.
+    for file in files.iter().filter(|file| !file.ends_with("runbooks.rs")) {
+        let calls = named(&std::fs::read_to_string(file).unwrap());
+        // Where the command itself is filled in, nothing is named.
+        for call in calls.into_iter().filter(|call| !call.starts_with("genesisctl X")) {
+            tried += 1;
+            if let Some(why) = wrong(&words(&call)) {
+                bad.push(format!("{}: {call}: {}", file.display(), why.trim()));
+            }
+        }
+    }
+    assert!(tried > 150, "only {tried} commands were found");
+    assert!(bad.is_empty(), "{}", bad.join("\n\n"));
+    // What is looked for is found.
+    let source = "x(\"see `genesisctl \\\n        oplog lst {a}` or\");\n// `genesisctl comment`\n";
+    assert_eq!(named(source), ["genesisctl oplog lst X"]);
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct TestAgent {
     environment: Vec<(String, String)>,
     /// The host has a name of its own.
     hostname: Option<String>,
+    /// It is started in the folder of its configuration, which it is told by its mere name.
+    relative: bool,
 }
 
 struct Process {
@@ -78,6 +80,7 @@ impl TestAgent {
             disk: None,
             environment: Vec::new(),
             hostname: None,
+            relative: false,
         };
         let config = config(&agent.folder.path().join("log"));
         agent.configure(&config);
@@ -111,6 +114,11 @@ impl TestAgent {
     /// The agents that are started from now on see a host of this name.
     pub fn hostname(&mut self, name: &str) {
         self.hostname = Some(name.to_owned());
+    }
+
+    /// Has the agents that are started from now on be told their configuration by a relative path.
+    pub fn tell_a_relative_path(&mut self) {
+        self.relative = true;
     }
 
     /// Sets a variable of the agents that are started from now on.
@@ -267,7 +275,12 @@ impl TestAgent {
                 command
             }
         };
-        command.arg("--config").arg(self.config());
+        match (self.relative, self.config().parent(), self.config().file_name()) {
+            (true, Some(folder), Some(name)) => {
+                command.current_dir(folder).arg("--config").arg(name);
+            }
+            _ => drop(command.arg("--config").arg(self.config())),
+        }
         command.env_remove("GENESIS_FAILPOINT").stdin(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

@@ -134,6 +134,8 @@ fn an_incident_is_noted_closed_once_and_exported() {
     let file = agent.folder().join("post-mortem.md");
     agent.ctl(&["incident", "export", &id, "--out", file.to_str().unwrap()]).ok();
     let page = std::fs::read_to_string(&file).unwrap();
+    let printed = agent.ctl(&["incident", "export", &id, "--out", "-"]).ok();
+    assert!(printed.text().contains("restarted the \\| feed"), "{}", printed.text());
     assert!(page.contains("restarted the \\| feed \\<by\\> hand"), "{page}");
     for wanted in ["the night desk", "watch the feed", "the feed was changed", "## What happened"] {
         assert!(page.contains(wanted), "{wanted}: {page}");

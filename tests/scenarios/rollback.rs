@@ -37,7 +37,7 @@ fn said(output: &Output) -> String {
 /// Refused, since there is no earlier point that is good.
 fn no_further(agent: &TestAgent, component: &str) {
     let roll = ["rollback", "--component", component, "--reason", "a test", "--yes"];
-    agent.ctl(&roll).exits(1).says(&["NO_EARLIER_POINT"]);
+    agent.ctl(&roll).exits(4).says(&["NO_EARLIER_POINT"]);
 }
 
 fn component(agent: &TestAgent, name: &str) -> Value {
@@ -91,7 +91,7 @@ fn a_point_is_known_to_be_good_once_it_has_stayed() {
     agent.configure("[contacts]\non_call = \"two\"\n");
     agent.ctl(&["config", "reload"]).ok();
     let refused = agent.ctl(&["rollback", "--component", "config", "--yes"]);
-    refused.exits(1).says(&["NO_EARLIER_POINT", "in force for", "--to"]);
+    refused.exits(4).says(&["NO_EARLIER_POINT", "in force for", "--to"]);
     let points = component(&agent, "config");
     assert_eq!(points["points"][1]["standing"], "POINT_STANDING_UNKNOWN", "{points}");
     // Who knows better names it.
@@ -134,8 +134,9 @@ fn the_matrix_is_rolled_back_and_undone() {
     matrices::with_a_matrix(&agent);
     let read = || agent.ctl(&["matrix", "show", "--format", "csv"]).ok().stdout;
     let old = read();
-    let unreasoned = agent.ctl(&["rollback", "--component", "matrix", "--to", "1", "--yes"]);
-    assert_ne!(unreasoned.code, 0, "{}", said(&unreasoned));
+    // Where nothing is to be done there is nothing to give a reason for.
+    let there = agent.ctl(&["rollback", "--component", "matrix", "--to", "1", "--yes"]).ok();
+    there.says(&["already", "nothing was changed"]);
     matrices::push(&agent, "more.csv", &Feed::new(2).csv(400, &GOOD));
     agent.ctl(&["matrix", "update", "--reason", "the second"]).ok();
     assert_eq!(matrices::state_of(&agent, 2), "ACTIVE");
@@ -262,6 +263,189 @@ fn a_deep_check_runs_and_an_incident_documents_it() {
     // The newest first: what does not do well goes on until somebody says what came of it.
     let states: Vec<_> = open.iter().map(|it| it["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["INCIDENT_STATE_OPEN", "INCIDENT_STATE_OVER"], "{open:?}");
+}
+
+/// The command that an incident says it is undone by, as words.
+fn undo_of(agent: &TestAgent, incident: &str) -> Vec<String> {
+    let shown = agent.ctl(&["incident", "show", incident, "-o", "json"]).ok().response();
+    let details = shown["incident"]["details"].as_array().unwrap();
+    let lines: Vec<&str> = details
+        .iter()
+        .filter_map(|line| line.as_str().unwrap().strip_prefix("to undo it: genesisctl "))
+        .collect();
+    let [line] = lines[..] else { panic!("{details:?}") };
+    // Only the reason has spaces, and is the last.
+    match line.split_once(" '") {
+        Some((words, reason)) => {
+            let words = words.split(' ').map(str::to_owned);
+            words.chain([reason.trim_end_matches('\'').to_owned()]).collect()
+        }
+        None => line.split(' ').map(str::to_owned).collect(),
+    }
+}
+
+fn state_of(agent: &TestAgent, incident: &str) -> String {
+    let shown = agent.ctl(&["incident", "show", incident, "-o", "json"]).ok().response();
+    shown["incident"]["state"].as_str().unwrap().trim_start_matches("INCIDENT_STATE_").to_owned()
+}
+
+#[test]
+fn the_incident_of_a_rollback_is_over_once_the_host_does_well() {
+    let mut agent = TestAgent::new(|_| String::new());
+    let patient = Patient::new(agent.folder(), "pump");
+    let with = |on_call: &str| {
+        let checks = config("", [&patient.check()]);
+        format!("{AT_ONCE}[contacts]\non_call = \"{on_call}\"\n{checks}")
+    };
+    agent.configure(&with("one"));
+    agent.start();
+    let old = std::fs::read(agent.config()).unwrap();
+    agent.configure(&with("two"));
+    agent.ctl(&["config", "reload"]).ok();
+    let new = std::fs::read(agent.config()).unwrap();
+    patient.is(1);
+    let roll = ["rollback", "--component", "config", "--yes", "-o", "json"];
+    let id = agent.ctl(&roll).exits(3).response()["incidentId"].as_str().unwrap().to_owned();
+    assert_eq!(state_of(&agent, &id), "OPEN");
+    agent.kill();
+    agent.start();
+    assert_eq!(state_of(&agent, &id), "OPEN");
+    patient.is(0);
+    wait_until("it is over", || state_of(&agent, &id) == "OVER");
+    agent.ctl(&["incident", "show", &id]).ok().says(&["the host does well by now"]);
+    assert!(std::fs::read(agent.config()).unwrap() == old);
+    // It says the command by which it is undone, word by word.
+    let undo = undo_of(&agent, &id);
+    let undo: Vec<&str> = undo.iter().map(String::as_str).chain(["--yes"]).collect();
+    agent.ctl(&undo).ok();
+    assert!(std::fs::read(agent.config()).unwrap() == new);
+}
+
+#[test]
+fn a_rollback_that_was_cut_off_is_looked_after_at_the_next_start() {
+    for point in ["rollback.applied", "rollback.ended"] {
+        let mut agent = TestAgent::new(|_| String::new());
+        let patient = Patient::new(agent.folder(), "pump");
+        let with = |on_call: &str| {
+            let checks = config("", [&patient.check().text("interval", "1h")]);
+            format!("{AT_ONCE}[contacts]\non_call = \"{on_call}\"\n{checks}")
+        };
+        agent.configure(&with("one"));
+        agent.start();
+        agent.configure(&with("two"));
+        agent.ctl(&["config", "reload"]).ok();
+        cut_off(&mut agent, point, "config", &[]);
+        wait_until("the deep check", || {
+            component(&agent, "config")["lastRollback"]["health"] == "COMPONENT_HEALTH_GOOD"
+        });
+        let incidents = agent.incidents();
+        assert_eq!(incidents.len(), 1, "{point}: {incidents:?}");
+        let last = component(&agent, "config")["lastRollback"].clone();
+        assert_eq!(last["incidentId"], incidents[0]["id"], "{point}: {last}");
+        agent.ctl(&["incident", "show", "last"]).ok().says(&["config was rolled back", "good"]);
+        agent.restart();
+        assert_eq!(agent.incidents().len(), 1, "{point}: it is documented once");
+    }
+}
+
+#[test]
+fn the_state_is_looked_after_once_it_has_taken_its_place() {
+    let mut agent = TestAgent::new(|_| String::new());
+    let patient = Patient::new(agent.folder(), "pump");
+    agent.configure(&format!("{AT_ONCE}{}", config("", [&patient.check()])));
+    agent.start();
+    let (_, backup) = agent.backup("agent");
+    let roll = ["rollback", "--component", "state", "--to", &backup.id, "--reason", "r", "--yes"];
+    let roll = [&roll[..], &STATE[..], &["-o", "json"]].concat();
+    let staged = |agent: &TestAgent| {
+        // It is not done, however well the host does.
+        let staged = agent.ctl(&roll).exits(5).response();
+        assert_eq!(staged["health"], "COMPONENT_HEALTH_UNSPECIFIED", "{staged}");
+        let id = staged["incidentId"].as_str().unwrap().to_owned();
+        agent.ctl(&["incident", "show", &id]).ok().says(&["is about to be rolled back"]);
+        assert_eq!(state_of(agent, &id), "OPEN");
+        id
+    };
+    // Whoever has thought better of it does what the incident says.
+    let first = staged(&agent);
+    let told = component(&agent, "state")["why"].as_str().unwrap().to_owned();
+    assert!(told.contains("takes effect at the next start: `systemctl restart"), "{told}");
+    assert!(told.contains("--to live --confirm state"), "{told}");
+    let undo = undo_of(&agent, &first);
+    let undo: Vec<&str> = undo.iter().map(String::as_str).chain(["--yes"]).collect();
+    agent.ctl(&undo).ok().says(&["state stays as it is", "nothing waits"]);
+    assert_eq!(state_of(&agent, &first), "OVER");
+    assert_eq!(agent.incidents().len(), 1, "to withdraw it is no rollback");
+    agent.ctl(&undo).ok().says(&["already", "nothing was changed"]);
+
+    let second = staged(&agent);
+    agent.restart();
+    wait_until("the deep check", || state_of(&agent, &second) == "OVER");
+    agent.ctl(&["incident", "show", &second]).ok().says(&[
+        "state was rolled back",
+        // It is the one that was opened when it was asked for.
+        "it is made when it has taken effect",
+        "deep check: good",
+        "the operation log went forward",
+    ]);
+    let last = component(&agent, "state")["lastRollback"].clone();
+    assert_eq!(
+        (&last["health"], &last["incidentId"]),
+        (&"COMPONENT_HEALTH_GOOD".into(), &second.as_str().into())
+    );
+    // And is undone by what it says.
+    let undo = undo_of(&agent, &second);
+    assert!(undo.contains(&format!("before-{second}")), "{undo:?}");
+    let undo: Vec<&str> = undo.iter().map(String::as_str).chain(["--yes"]).collect();
+    agent.ctl(&undo).exits(5);
+}
+
+#[test]
+fn what_was_not_well_is_not_gone_back_to_by_itself() {
+    let agent = TestAgent::started(|_| format!("{AT_ONCE}[contacts]\non_call = \"one\"\n"));
+    agent.ctl(&["incident", "open", "--title", "config: orders are lost"]).ok();
+    agent.configure(&format!("{AT_ONCE}[contacts]\non_call = \"two\"\n"));
+    agent.ctl(&["config", "reload"]).ok();
+    let refused = agent.ctl(&["rollback", "--component", "config", "--yes"]);
+    refused.exits(4).says(&["NO_EARLIER_POINT", "did not do well", "orders are lost"]);
+    let points = component(&agent, "config");
+    assert_eq!(points["points"][1]["standing"], "POINT_STANDING_BAD", "{points}");
+    // Who knows better names it.
+    back(&agent, "config", &["--to", "1"]);
+}
+
+#[test]
+fn what_is_in_force_already_is_left_alone() {
+    let agent = TestAgent::started(|_| AT_ONCE.to_owned());
+    let roll = ["rollback", "--component", "config", "--to", "1"];
+    agent.ctl(&[&roll[..], &["--yes"]].concat()).ok().says(&["already", "nothing was changed"]);
+    agent.ctl(&[&roll[..], &["--plan"]].concat()).ok().says(&["there is nothing to do"]);
+    assert!(agent.incidents().is_empty());
+    assert!(component(&agent, "config")["lastRollback"].is_null());
+    // What a component takes no notice of is refused.
+    for more in [["--confirm", "config"], ["--into", "/srv/x"]] {
+        let refused = agent.ctl(&[&roll[..], &more, &["--yes"]].concat());
+        refused.exits(2).says(&["ARGUMENT_NOT_TAKEN", more[0]]);
+    }
+}
+
+#[test]
+fn a_broken_file_goes_back_to_the_last_good_configuration() {
+    let mut agent = TestAgent::new(|_| format!("{AT_ONCE}[contacts]\non_call = \"one\"\n"));
+    agent.tell_a_relative_path();
+    agent.start();
+    let good = std::fs::read(agent.config()).unwrap();
+    std::fs::write(agent.config(), "[listen\n").unwrap();
+    agent.ctl(&["config", "reload"]).exits(4);
+    let done = back(&agent, "config", &[]);
+    assert_eq!((&done["from"]["id"], &done["to"]["id"]), (&"file".into(), &"1".into()), "{done}");
+    assert!(std::fs::read(agent.config()).unwrap() == good);
+    assert_eq!(done["undo"], "", "a file that was never in force is no point");
+    let kept = agent.state().join(format!("agent.toml.before-{}", done["id"].as_str().unwrap()));
+    assert!(done["verified"].as_str().unwrap().contains(kept.to_str().unwrap()), "{done}");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "[listen\n");
+    agent.restart();
+    assert_eq!(current(&agent, "config"), "1");
 }
 
 #[test]
@@ -417,7 +601,7 @@ fn the_state_goes_back_and_what_happened_goes_forward() {
     let done = back(&agent, "state", &[&["--to", backup.as_str()], &STATE[..]].concat());
     assert!(done["pending"].as_str().unwrap().contains("restart"), "{done}");
     assert_eq!(size(&agent), "30", "not before the agent starts again");
-    agent.ctl(&["rollback", "components", "state"]).ok().says(&["takes its place"]);
+    agent.ctl(&["rollback", "components", "state"]).ok().says(&["takes effect at the next start"]);
     agent.restart();
     assert_eq!(size(&agent), "10");
     // Forward: the oplog, the emergency with its epoch, the ids of requests.
@@ -435,6 +619,10 @@ fn the_state_goes_back_and_what_happened_goes_forward() {
 
     // The state before is a point of its own.
     let undo = format!("before-{}", last["id"].as_str().unwrap());
+    wait_until("the deep check of it", || {
+        let last = component(&agent, "state")["lastRollback"].clone();
+        last["health"] != "COMPONENT_HEALTH_UNSPECIFIED"
+    });
     back(&agent, "state", &[&["--to", undo.as_str()], &STATE[..]].concat());
     agent.restart();
     assert_eq!(size(&agent), "30");
@@ -541,6 +729,9 @@ fn a_database_is_restored_beside_what_runs_and_only_with_its_name() {
     sqlite(&path, "DELETE FROM orders");
     let done = back(&agent, name, &["--to", &backup.id, "--into", into, "--confirm", "orders"]);
     assert!(done["verified"].as_str().unwrap().contains("Next: stop what uses"), "{done}");
+    assert_eq!(done["undo"], "", "what runs was not touched");
+    let incident = done["incidentId"].as_str().unwrap();
+    agent.ctl(&["incident", "show", incident]).ok().says(&["which is as it was"]);
     assert_eq!(sqlite(Path::new(into), "SELECT count(*) FROM orders").trim(), "2");
     assert_eq!(sqlite(&path, "SELECT count(*) FROM orders").trim(), "0", "what runs is left alone");
     let runs = agent.ctl(&["run", "list", "-o", "json"]).response().to_string();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{GapRecord, Identity, Intent, Options, Store};
+use genesis_storage::{
+    GapRecord, Identity, Intent, Options, RollbackOutcome, RollbackRecord, Store,
+};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -11,7 +13,8 @@ use crate::config::{Config, Places};
 use crate::error::{Error, Result};
 use crate::operations::Operations;
 use crate::operations::backup;
-use crate::operations::backup::turnover::{self, Turned};
+use crate::operations::backup::component::STATE;
+use crate::operations::backup::turnover::{self, Turned, Wanted};
 use crate::operations::baselines;
 use crate::operations::baselines::job::RecalculationTable;
 use crate::operations::certificates::job::RenewTable;
@@ -83,12 +86,16 @@ pub(super) async fn tell_of_state(
     now: Timestamp,
 ) -> Result<()> {
     if let Some(turned) = turned {
+        let (gap, wanted, detail) = (turned.gap, turned.wanted.clone(), turned.detail.clone());
         turnover::settle(state, &places.state, turned, now).await?;
+        if gap {
+            remember(state, wanted, detail, now).await?;
+        }
     }
     if lost {
         let detail = format!(
-            "{} was gone when the agent started, so that nothing of before {now:.0} is known; `genesisctl backup restore` \
-             brings a backup of it back beside it",
+            "{} was gone when the agent started, so that nothing of before {now:.0} is known; `genesisctl rollback \
+             --component state --to BACKUP --confirm state --reason lost` brings a backup of it back",
             places.database().display()
         );
         tracing::error!("{detail}");
@@ -100,6 +107,33 @@ pub(super) async fn tell_of_state(
         state.write(intent, move |writing| Ok(writing.gaps().put(&gap)?)).await?;
     }
     Ok(())
+}
+
+/// The earlier state does not know of its own rollback where nothing could go forward; it is looked after all the same.
+async fn remember(state: &State, wanted: Wanted, detail: String, now: Timestamp) -> Result<()> {
+    let Wanted { rollback: id, to, by, reason } = wanted;
+    if !state.read(|it| Ok(it.rollbacks().list(1, |known| known.id == id)?))?.is_empty() {
+        return Ok(());
+    }
+    let intent = Intent::new(now, "system:agent", "rollback.remembered")
+        .target(STATE)
+        .detail(format!("to {to}"))
+        .correlation_id(id.clone());
+    let record = RollbackRecord {
+        id,
+        component: STATE.to_owned(),
+        from: "live".to_owned(),
+        to,
+        at: now,
+        ended_at: Some(now),
+        outcome: RollbackOutcome::Done,
+        detail,
+        by,
+        reason,
+        owed: true,
+        ..RollbackRecord::default()
+    };
+    state.write(intent, move |writing| Ok(writing.rollbacks().put(&record)?)).await
 }
 
 /// The host's identity, made at first start; a changed name is recorded.

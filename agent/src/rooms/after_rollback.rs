@@ -1,26 +1,32 @@
 //! What recovery asks of health: what the checks say of a component, and how the host does after a rollback; and the
-//! incident that documents it.
+//! incident that documents it, until the host does well.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use genesis_storage::{IncidentRecord, Intent, RollbackOutcome, RollbackRecord, Trigger};
+use jiff::Timestamp;
 
+use crate::error::Result;
 use crate::operations::health::Health;
 use crate::operations::health::check::Level;
 use crate::operations::health::life::Status;
 use crate::outside::Clock;
-use crate::runs::rollback::{Aftermath, Health as Verdict, Surroundings};
-use crate::runs::system_time;
+use crate::runs::rollback::choose::Evidence;
+use crate::runs::rollback::{Aftermath, Health as Verdict, Stay, Surroundings};
 use crate::state::State;
+
+use super::evidence;
 
 /// So long the deep check may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So much of what it found is told.
 const TOLD: usize = 12;
 /// So many incidents are kept.
-const KEPT: usize = 2_000;
+const KEPT: usize = genesis_storage::INCIDENTS_KEPT;
+/// What the line begins with that says how it is undone.
+const UNDO: &str = "to undo it: ";
 
 /// What comes after a rollback.
 pub struct AfterRollback {
@@ -33,10 +39,15 @@ pub struct AfterRollback {
 }
 
 /// Whether a check looks at a component.
-fn looks_at(check: &str, component: &str) -> bool {
+pub(super) fn looks_at(check: &str, component: &str) -> bool {
+    let own = check.split_once(':').map_or(check, |(_, own)| own);
     match component.split_once(':') {
-        // Such as "connections:orders" at "database:orders", and "certificate:api" at itself.
-        Some(("database", name)) => check.split_once(':').is_some_and(|(_, of)| of == name),
+        // Such as "connections:orders" at "database:orders".
+        Some(("database", name)) => check != own && own == name,
+        // Whatever is named as the project, the operation, or the strategy.
+        Some(("parameter", name)) => check == component || name.split('.').next() == Some(own),
+        Some(("dependencies" | "baseline", name)) => check == component || own == name,
+        // And "certificate:api" at itself.
         Some(_) => check == component,
         None => component == "state" && check == "agent",
     }
@@ -92,54 +103,123 @@ impl AfterRollback {
         verdict(&looks)
     }
 
-    /// Opens the incident; its id.
-    async fn document(
-        &self,
-        what: &RollbackRecord,
-        (seen, health): (&str, Verdict),
-        found: &[String],
-    ) -> Result<String, String> {
+    fn incident(&self, id: &str) -> Result<Option<IncidentRecord>> {
+        Ok(self.state.read(|it| Ok(it.incidents().with_prefix(id, 1)?))?.pop())
+    }
+
+    async fn put(&self, incident: IncidentRecord, action: &str, detail: &str) -> Result<()> {
+        let intent = Intent::new(self.clock.now(), "system:agent", action)
+            .target(incident.id.clone())
+            .outcome(if action == "incident.opened" { Trigger::Rollback.code() } else { "ok" })
+            .detail(detail)
+            .correlation_id(incident.id.clone());
+        self.state.write(intent, move |it| Ok(it.incidents().put(&incident, KEPT)?)).await
+    }
+
+    /// Opens the incident of a rollback, or goes on with it; whether it is over.
+    async fn document(&self, what: &RollbackRecord, told: Told<'_>, well: bool) -> Result<bool> {
         let now = self.clock.now();
-        let how = match what.outcome {
-            RollbackOutcome::Done => "was rolled back",
-            RollbackOutcome::Staged => "is about to be rolled back",
-            RollbackOutcome::Failed => "was not rolled back: it is as before",
-            RollbackOutcome::Begun | RollbackOutcome::Unknown => {
-                "was to be rolled back, and what it is at is not known"
-            }
+        let known = self.incident(&what.id)?;
+        let incident = documented(known.as_ref(), what, told, well.then_some(now));
+        let over = !incident.open();
+        let action = match (&known, over) {
+            (None, _) => "incident.opened",
+            (Some(_), true) => "incident.over",
+            (Some(_), false) => "incident.updated",
         };
-        let mut details = vec![format!("from {} to {}", what.from, what.to)];
-        let told = if seen.is_empty() { &what.detail } else { seen };
-        details.push(format!("read back: {told}"));
-        details.push(format!("deep check: {}", health.word()));
-        details.extend(found.iter().cloned());
-        details.push(format!(
-            "to undo it: genesisctl rollback --component {} --to {}",
-            what.component, what.from
-        ));
-        let well = what.outcome == RollbackOutcome::Done && health == Verdict::Good;
-        let id = ulid::Ulid::from_datetime(system_time(now)).to_string();
-        let title = format!("{} {how}, by {}", what.component, what.by);
-        let incident = IncidentRecord {
-            // What is back and well is over; people write down what it was about.
-            over_at: well.then_some(now),
-            details,
-            severity: if well { "medium" } else { "high" }.to_owned(),
+        let title = incident.title.clone();
+        self.put(incident, action, &title).await?;
+        Ok(over)
+    }
+}
+
+/// Whether every check was looked at since, and found well. Pure.
+fn well_since(
+    looks: impl Iterator<Item = Option<(Timestamp, (String, Status, String))>>,
+    since: Timestamp,
+) -> bool {
+    let later = looks.map(|look| {
+        let later = look.filter(|(at, _)| *at > since);
+        later.map(|(_, look)| look)
+    });
+    let later: Option<Vec<_>> = later.collect();
+    later.is_some_and(|looks| verdict(&looks).0 == Verdict::Good)
+}
+
+/// What is told of a rollback: what was read back, how the host did, in words, and the command that undoes it.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    seen: &'a str,
+    health: Option<Verdict>,
+    found: &'a [String],
+    undo: &'a str,
+}
+
+/// How a rollback has gone, in words. A database that runs is left alone.
+fn how(what: &RollbackRecord) -> &'static str {
+    let beside = what.component.starts_with("database:");
+    match what.outcome {
+        RollbackOutcome::Done if beside => "was restored beside what runs, which is as it was",
+        RollbackOutcome::Done => "was rolled back",
+        RollbackOutcome::Staged => "is about to be rolled back, when the agent starts next",
+        RollbackOutcome::Failed if beside => "was not restored",
+        RollbackOutcome::Failed => "was not rolled back: it is as before",
+        RollbackOutcome::Begun | RollbackOutcome::Unknown => {
+            "was to be rolled back, and what it is at is not known"
+        }
+    }
+}
+
+/// The incident of a rollback as it is to be written: what was there before goes on, and what a person has closed or is
+/// over stays so. Pure.
+fn documented(
+    known: Option<&IncidentRecord>,
+    what: &RollbackRecord,
+    told: Told<'_>,
+    well: Option<Timestamp>,
+) -> IncidentRecord {
+    let begun = || {
+        let at = what.ended_at.unwrap_or(what.at);
+        let incident =
+            IncidentRecord::new((what.id.clone(), at), Trigger::Rollback, "", what.by.clone());
+        IncidentRecord {
+            details: vec![format!("from {} to {}", what.from, what.to)],
             reason: what.reason.clone(),
-            resolution: if well { "it is back, and the host does well" } else { "" }.to_owned(),
             runbook: "rollback".to_owned(),
             subject: what.component.clone(),
-            ..IncidentRecord::new((id, now), Trigger::Rollback, title, what.by.clone())
-        };
-        let id = incident.id.clone();
-        let intent = Intent::new(now, "system:agent", "incident.opened")
-            .target(what.component.clone())
-            .outcome(Trigger::Rollback.code())
-            .detail(incident.title.clone())
-            .correlation_id(id.clone());
-        let written =
-            self.state.write(intent, move |it| Ok(it.incidents().put(&incident, KEPT)?)).await;
-        written.map(|()| id).map_err(|error| error.chain())
+            ..incident
+        }
+    };
+    let mut incident = known.cloned().unwrap_or_else(begun);
+    incident.title = format!("{} {}, by {}", what.component, how(what), what.by);
+    // Of how it is undone only the latest holds.
+    incident.details.retain(|line| !line.starts_with(UNDO));
+    let seen = if told.seen.is_empty() { &what.detail } else { told.seen };
+    incident.details.push(format!("read back: {seen}"));
+    incident.details.push(match told.health {
+        Some(health) => format!("deep check: {}", health.word()),
+        None => "deep check: it is made when it has taken effect".to_owned(),
+    });
+    incident.details.extend(told.found.iter().cloned());
+    if !told.undo.is_empty() {
+        incident.details.push(format!("{UNDO}{}", told.undo));
+    }
+    if incident.open() {
+        // What is back and well is over; people write down what it was about.
+        incident.over_at = well;
+        incident.severity = if well.is_some() { "medium" } else { "high" }.to_owned();
+        if well.is_some() {
+            resolved(what).clone_into(&mut incident.resolution);
+        }
+    }
+    incident
+}
+
+/// How it ended where it ended well.
+fn resolved(what: &RollbackRecord) -> &'static str {
+    match what.component.starts_with("database:") {
+        true => "it is restored beside what runs, and the host does well",
+        false => "it is back, and the host does well",
     }
 }
 
@@ -163,17 +243,58 @@ impl Surroundings for AfterRollback {
         Some((health, told.into_iter().next().unwrap_or_default()))
     }
 
-    async fn rolled_back(&self, what: &RollbackRecord, seen: &str) -> Aftermath {
-        let (health, mut details) = self.deep_check().await;
-        let incident = match self.document(what, (seen, health), &details).await {
-            Ok(id) => id,
-            Err(why) => {
-                tracing::error!(error = why, "the incident of a rollback can't be opened");
-                details.push(format!("no incident could be opened: {why}"));
-                String::new()
+    async fn evidence(&self, component: &str, stays: Vec<Stay>, settled: Duration) -> Evidence {
+        let checks = self.health.checks();
+        let checks = checks.keys().filter(|id| looks_at(id, component)).cloned().collect();
+        evidence::gathered(&self.state, self.clock.now(), (component, checks), (stays, settled))
+            .await
+    }
+
+    async fn rolled_back(&self, what: &RollbackRecord, seen: &str, undo: &str) -> Aftermath {
+        let (health, mut details) = match what.outcome {
+            RollbackOutcome::Staged => (None, Vec::new()),
+            _ => {
+                let (health, found) = self.deep_check().await;
+                (Some(health), found)
             }
         };
-        Aftermath { health, details, incident }
+        let well = what.outcome == RollbackOutcome::Done && health == Some(Verdict::Good);
+        let told = Told { seen, health, found: &details, undo };
+        let (incident, over) = match self.document(what, told, well).await {
+            Ok(over) => (what.id.clone(), over),
+            Err(error) => {
+                let why = error.chain();
+                tracing::error!(error = why, "the incident of a rollback can't be opened");
+                details.push(format!("no incident could be opened: {why}"));
+                (String::new(), false)
+            }
+        };
+        Aftermath { health, details, incident, over }
+    }
+
+    async fn is_over(&self, what: &RollbackRecord) -> Result<bool> {
+        // One that could not be written, or is forgotten, is not gone on with.
+        let Some(incident) = self.incident(&what.id)? else { return Ok(true) };
+        if !incident.open() {
+            return Ok(true);
+        }
+        let selected = self.health.selected(Level::Deep, &[])?;
+        let looks = selected.iter().map(|check| {
+            let look = self.health.check_view(check, None).look?;
+            Some((look.at.wall, (check.id.clone(), look.status, look.detail)))
+        });
+        let well = well_since(looks, what.ended_at.unwrap_or(what.at));
+        if what.outcome != RollbackOutcome::Done || !well {
+            return Ok(false);
+        }
+        let resolution = format!("{} by now", resolved(what));
+        let over = IncidentRecord {
+            over_at: Some(self.clock.now()),
+            resolution: resolution.clone(),
+            ..incident
+        };
+        self.put(over, "incident.over", &resolution).await?;
+        Ok(true)
     }
 }
 
@@ -199,6 +320,27 @@ mod tests {
     }
 
     #[test]
+    fn a_host_does_well_again_once_each_check_was_found_so_since() {
+        let look = |minute: i64, status| {
+            let at = Timestamp::from_second(minute * 60).unwrap();
+            Some((at, ("a".to_owned(), status, String::new())))
+        };
+        let since = Timestamp::from_second(600).unwrap();
+        for (looks, expected) in [
+            (vec![], false),
+            (vec![look(11, Status::Ok)], true),
+            (vec![look(11, Status::Ok), None], false),
+            (vec![look(11, Status::Ok), look(9, Status::Ok)], false),
+            (vec![look(11, Status::Ok), look(12, Status::Ok)], true),
+            (vec![look(11, Status::Ok), look(12, Status::Unknown)], false),
+            (vec![look(11, Status::Ok), look(12, Status::Warn)], false),
+        ] {
+            let well = well_since(looks.clone().into_iter(), since);
+            assert_eq!(well, expected, "{looks:?}");
+        }
+    }
+
+    #[test]
     fn checks_are_told_by_their_names() {
         for (check, component, expected) in [
             ("connections:orders", "database:orders", true),
@@ -206,8 +348,63 @@ mod tests {
             ("certificate:api", "certificate:api", true),
             ("agent", "state", true),
             ("agent", "config", false),
+            ("service:api", "dependencies:api", true),
+            ("api", "dependencies:api", true),
+            ("api2", "dependencies:api", false),
+            ("latency:orders.place", "baseline:orders.place", true),
+            ("pnl:mm", "parameter:mm.size", true),
+            ("pnl:size", "parameter:mm.size", false),
+            ("api", "certificate:api", false),
+            ("orders", "database:orders", false),
         ] {
             assert_eq!(looks_at(check, component), expected, "{check} {component}");
         }
+    }
+
+    #[test]
+    fn an_incident_says_what_came_of_a_rollback_and_is_over_only_where_that_is_well() {
+        use RollbackOutcome::{Done, Failed, Staged, Unknown};
+        let now = Timestamp::from_second(100).unwrap();
+        let what = |component: &str, outcome| RollbackRecord {
+            id: "01R".into(),
+            component: component.into(),
+            from: "live".into(),
+            to: "01B".into(),
+            by: "olga".into(),
+            outcome,
+            ..RollbackRecord::default()
+        };
+        let told = |health, undo| Told { seen: "seen", health, found: &[], undo };
+        for (component, outcome, health, title) in [
+            ("config", Done, Some(Verdict::Good), "config was rolled back, by olga"),
+            ("config", Failed, Some(Verdict::Good), "config was not rolled back: it is as before"),
+            ("config", Unknown, Some(Verdict::Bad), "what it is at is not known"),
+            ("database:o", Done, Some(Verdict::Good), "restored beside what runs, which is as it"),
+            ("state", Staged, None, "state is about to be rolled back, when the agent starts next"),
+        ] {
+            let well = (outcome == Done).then_some(now);
+            let made = documented(None, &what(component, outcome), told(health, ""), well);
+            assert!(made.title.contains(title), "{made:?}");
+            assert_eq!(made.over_at, well, "{made:?}");
+            assert!(!made.details.iter().any(|it| it.starts_with(UNDO)), "{made:?}");
+            assert_eq!((made.id.as_str(), made.subject.as_str()), ("01R", component));
+        }
+        // Once it has taken effect it goes on in the same one, and is undone otherwise.
+        let staged = what("state", Staged);
+        let first = documented(None, &staged, told(None, "withdraw"), None);
+        let done = what("state", Done);
+        let ill = documented(Some(&first), &done, told(Some(Verdict::Bad), "go back"), None);
+        assert!(ill.open() && ill.severity == "high", "{ill:?}");
+        let undo: Vec<_> = ill.details.iter().filter(|it| it.starts_with(UNDO)).collect();
+        assert_eq!(undo, ["to undo it: go back"]);
+        assert!(ill.details[0].contains("from live to 01B"), "{ill:?}");
+        // What a person has ended stays as it was ended.
+        let ended = IncidentRecord {
+            over_at: Some(Timestamp::from_second(50).unwrap()),
+            resolution: "by hand".into(),
+            ..first
+        };
+        let again = documented(Some(&ended), &done, told(Some(Verdict::Good), ""), Some(now));
+        assert_eq!((again.over_at, again.resolution.as_str()), (ended.over_at, "by hand"));
     }
 }

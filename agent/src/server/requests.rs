@@ -295,8 +295,8 @@ fn reused(id: &str) -> Error {
 
 fn interrupted(id: &str) -> Error {
     let message = format!(
-        "request {id} was begun before, and what came of it is not known: look with `genesisctl run list` and \
-         `genesisctl oplog list`, then send it again under a new request id if it is still wanted"
+        "request {id} was begun before, and what came of it is not known: look with `genesisctl oplog list`, for a rollback with \
+         `genesisctl rollback points --component NAME`, for a run with `genesisctl run list`, then send it again under a new request id if it is still wanted"
     );
     Error::new(Kind::Incomplete, "REQUEST_INTERRUPTED", message)
 }

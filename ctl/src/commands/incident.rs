@@ -98,7 +98,7 @@ pub(crate) enum Verb {
         /// The type of the file.
         #[arg(long, value_enum, value_name = "TYPE", default_value = "markdown")]
         format: FileType,
-        /// Write into this file. One that exists is replaced only with --yes.
+        /// Write into this file, "-" for standard output. One that exists is replaced only with --yes.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },

@@ -49,7 +49,7 @@ pub(crate) struct About {
     /// Print it as a file of this type.
     #[arg(long, value_enum, value_name = "TYPE")]
     format: Option<FileType>,
-    /// Write it into this file. One that exists is replaced only with --yes.
+    /// Write it into this file, "-" for standard output. One that exists is replaced only with --yes.
     #[arg(long, value_name = "FILE", requires = "format")]
     out: Option<PathBuf>,
 }

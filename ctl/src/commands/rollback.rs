@@ -22,9 +22,10 @@ const POINTS: &[&str] =
 
 const EXAMPLES: &str = "\
 Without --to it goes to the last point that is known to be good and differs from what is in force: one that was in force
-for [recovery] known_good_after and that nobody went back from. The state before is kept as a point of its own, so that a
-rollback can be undone. Afterwards a deep health check runs and an incident opens; exits 3 where the check found something
-wrong, 5 where that is unknown or the rollback still goes on.
+and did well for [recovery] known_good_after, and that nobody went back from. The state before is kept as a point of its
+own, so that a rollback can be undone. Afterwards a deep health check runs and an incident opens; exits 3 where the check
+found something wrong, 5 where that is unknown, the rollback still goes on, or it takes effect at the next start only. To
+go to what is in force anyhow changes nothing and exits 0.
 
 A database is restored beside what runs, never over it: that, and a rollback of the agent's own state, want the role of an
 admin, --reason, and --confirm with the name. A database wants --to and --into as well.
@@ -44,8 +45,8 @@ Examples:
   genesisctl rollback components certificate";
 
 const POINTS_EXAMPLES: &str = "\
-KNOWN says whether a point was good: GOOD is what a rollback goes to by default, BAD was rolled back from or can't be used,
-UNKNOWN was not in force for long enough.
+KNOWN says whether a point was good: GOOD is what a rollback goes to by default, BAD was rolled back from, did not do well
+at its end, or can't be used, UNKNOWN was not in force for long enough while it was known to do well.
 
 Example:
   genesisctl rollback points --component parameter:mm.threshold";
@@ -258,6 +259,9 @@ async fn plan(session: &Session<'_>, request: &RollbackRequest) -> Result<Exit, 
                 let line = format!("{component} would go back to {}{known}", point(target));
                 view.lead.insert(0, line);
             }
+            if response.already {
+                view.lead = vec![format!("{component} is there already: there is nothing to do")];
+            }
             if !response.typed_name.is_empty() {
                 view.lead.push(format!("to be typed: --confirm {}", response.typed_name));
             }
@@ -295,6 +299,7 @@ async fn rollback(
         reason(session, "rollback", "why is it rolled back?")?;
         name_needed(session, confirm, "rollback", "with the name")?;
     }
+    session.shows.replace(format!("genesisctl rollback points --component {component}"));
     let what = format!("roll {component} back");
     consent(session, SERVICE, "Rollback", &what)?;
     session
@@ -327,39 +332,54 @@ async fn agreed(
     Ok(())
 }
 
-/// What the deep check showed decides; what still goes on is not known.
+/// What the deep check showed decides; what still goes on, or has not taken effect, is not known, whatever the host is
+/// like before.
 fn exit(response: &RollbackResponse) -> Exit {
     match response.health() {
+        _ if !response.pending.is_empty() => Exit::Unknown,
         ComponentHealth::Bad => Exit::Findings,
         ComponentHealth::Unknown => Exit::Unknown,
-        ComponentHealth::Unspecified if !response.pending.is_empty() => Exit::Unknown,
         ComponentHealth::Good | ComponentHealth::Unspecified => Exit::Ok,
     }
 }
 
-fn told(component: &str, response: &RollbackResponse) -> View {
+/// What became of it, in a line. Nobody is told that something is back which is not.
+fn headline(component: &str, response: &RollbackResponse) -> String {
     let shown = response.to.as_ref().map_or_else(|| format::NONE.into(), point);
-    let mut view = match response.pending.is_empty() {
-        true => View::line(format!("{component} is back at {shown}")),
-        false => View::line(format!("{component} goes back to {shown}: {}", response.pending)),
-    };
-    if !response.verified.is_empty() {
+    let database = component.starts_with("database:");
+    match (response.pending.as_str(), component) {
+        _ if response.already => format!("{component} is at {shown} already: nothing was changed"),
+        ("", _) if database => {
+            format!("{component}: {shown} was restored beside what runs, which is as it was")
+        }
+        // Only what waited was taken back.
+        ("", "state") => "state stays as it is".to_owned(),
+        ("", _) => format!("{component} is back at {shown}"),
+        (pending, "state") => format!("state is not at {shown} yet: {pending}"),
+        (pending, _) => format!("{component} goes back to {shown}: {pending}"),
+    }
+}
+
+fn told(component: &str, response: &RollbackResponse) -> View {
+    let mut view = View::line(headline(component, response));
+    if !response.verified.is_empty() && !response.already {
         view.lead.push(format!("verified: {}", response.verified));
     }
     if response.health() != ComponentHealth::Unspecified {
         view.lead.push(format!("deep health check: {}", health(response.health())));
-        view.lead.extend(response.health_details.iter().map(|line| format!("  {line}")));
-        view.lead.push(match response.incident_id.as_str() {
-            "" => "no incident could be opened: document it by hand".to_owned(),
-            id => format!("incident {id} documents it: `genesisctl incident show {id}`"),
-        });
     }
-    // What is restored beside a database changes nothing that could be undone, and what is to come says how.
-    if let Some(from) = response.from.as_ref().filter(|_| name_of(component).is_none()) {
-        view.lead.push(format!(
-            "undo with `genesisctl rollback --component {component} --to {}`",
-            from.id
-        ));
+    view.lead.extend(response.health_details.iter().map(|line| format!("  {line}")));
+    match response.incident_id.as_str() {
+        "" if response.health() != ComponentHealth::Unspecified => {
+            view.lead.push("no incident could be opened: document it by hand".to_owned());
+        }
+        "" => {}
+        id => {
+            view.lead.push(format!("incident {id} documents it: `genesisctl incident show {id}`"))
+        }
+    }
+    if !response.undo.is_empty() {
+        view.lead.push(format!("undo with `{}`", response.undo));
     }
     view
 }

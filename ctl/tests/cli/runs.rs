@@ -198,7 +198,10 @@ fn a_rollback_is_planned_carried_out_and_can_be_undone() {
         diff: "-a\n+b\n".into(),
         ..Default::default()
     };
-    let fake = Fake::start(folder.path(), Script { rollback_plan, ..Default::default() });
+    let undo = "genesisctl rollback --component config --to 8".to_owned();
+    let rolled_back = RollbackResponse { undo, ..Default::default() };
+    let script = Script { rollback_plan, rolled_back, ..Default::default() };
+    let fake = Fake::start(folder.path(), script);
     let node = fake.node();
     let config = ["rollback", "--component", "config", "-n", &node];
     let plan = ctl(&[&config[..], &["--plan"]].concat());
@@ -209,7 +212,12 @@ fn a_rollback_is_planned_carried_out_and_can_be_undone() {
     let outcome = ctl(&[&config[..], &["--plan-hash", "h1", "--to", "7"]].concat());
     assert_eq!(outcome.exit, Exit::Ok);
     assert!(outcome.out().contains("verified: generation 7 is in force"));
-    assert!(outcome.out().contains("`genesisctl rollback --component config --to 8`"));
+    assert!(outcome.out().contains("undo with `genesisctl rollback --component config --to 8`"));
+    // Each of these says another thing than it means, and nothing is sent.
+    for superfluous in [&["--to", "6", "--to", "7"][..], &["--component", "matrix"], &["seven"]] {
+        let refused = ctl(&[&config[..], superfluous].concat());
+        assert_eq!(refused.exit, Exit::Usage, "{superfluous:?}: {}", refused.stderr);
+    }
     assert_eq!(fake.calls()[1], "Rollback config 7 h1");
     let outcome = ctl(&[&config[..], &["--plan-hash", "old"]].concat());
     assert_eq!(outcome.exit, Exit::Conflict);
@@ -231,6 +239,9 @@ fn what_the_deep_check_shows_after_a_rollback_decides_the_exit() {
         (ComponentHealth::Bad, "", Exit::Findings),
         (ComponentHealth::Unknown, "", Exit::Unknown),
         (ComponentHealth::Unspecified, "it goes on", Exit::Unknown),
+        // What waits for a start is not done, however well the host does before.
+        (ComponentHealth::Good, "it takes effect at the next start", Exit::Unknown),
+        (ComponentHealth::Bad, "it takes effect at the next start", Exit::Unknown),
     ] {
         let rolled_back = RollbackResponse {
             health: health.into(),
@@ -243,9 +254,40 @@ fn what_the_deep_check_shows_after_a_rollback_decides_the_exit() {
         let fake = Fake::start(folder.path(), Script { rolled_back, ..Default::default() });
         let outcome = ctl(&["rollback", "--component", "config", "-n", &fake.node()]);
         assert_eq!(outcome.exit, expected, "{health:?}: {}", outcome.out());
-        assert_eq!(outcome.out().contains("disk:/ CRIT: 99 %"), pending.is_empty());
-        assert_eq!(outcome.out().contains("incident show 01INCIDENT"), pending.is_empty());
+        assert!(outcome.out().contains("disk:/ CRIT: 99 %"), "{}", outcome.out());
+        assert!(outcome.out().contains("incident show 01INCIDENT"), "{}", outcome.out());
+        assert_eq!(outcome.out().contains("config is back"), pending.is_empty());
         assert!(outcome.out().contains(pending), "{}", outcome.out());
+    }
+}
+
+#[test]
+fn only_what_is_back_is_told_to_be_back() {
+    for (component, to, rolled_back, expected) in [
+        ("config", "7", RollbackResponse { already: true, ..Default::default() }, "is at 7 of"),
+        ("database:orders", "7", RollbackResponse::default(), "which is as it was"),
+        ("state", "live", RollbackResponse::default(), "state stays as it is"),
+        (
+            "state",
+            "7",
+            RollbackResponse { pending: "it takes effect later".into(), ..Default::default() },
+            "state is not at 7 of - yet: it takes effect later",
+        ),
+    ] {
+        let folder = folder();
+        let already = rolled_back.already;
+        let fake = Fake::start(folder.path(), Script { rolled_back, ..Default::default() });
+        let name = component.strip_prefix("database:").unwrap_or(component);
+        let node = fake.node();
+        let mut line = vec!["rollback", "--component", component, "--to", to, "-n", &node];
+        if component != "config" {
+            line.extend(["--reason", "r", "--confirm", name]);
+        }
+        let outcome = ctl(&line);
+        assert!(outcome.out().contains(expected), "{component}: {}", outcome.out());
+        assert!(!outcome.out().contains("is back"), "{component}: {}", outcome.out());
+        assert!(!outcome.out().contains("undo with"), "{component}: {}", outcome.out());
+        assert!(!already || outcome.exit == Exit::Ok, "nothing was changed");
     }
 }
 

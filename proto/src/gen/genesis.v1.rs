@@ -2775,6 +2775,9 @@ pub struct PlanRollbackResponse {
     /// The name that has to be typed; empty: none.
     #[prost(string, tag = "5")]
     pub typed_name: ::prost::alloc::string::String,
+    /// The target is in force anyhow: there is nothing to do.
+    #[prost(bool, tag = "6")]
+    pub already: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackRequest {
@@ -2812,14 +2815,21 @@ pub struct RollbackResponse {
     /// The run that carries it out; empty: none.
     #[prost(string, tag = "6")]
     pub run_id: ::prost::alloc::string::String,
-    /// What the deep health check showed afterwards.
+    /// What the deep health check showed afterwards; unspecified: it is made when the rollback has taken effect, or nothing
+    /// was changed.
     #[prost(enumeration = "ComponentHealth", tag = "7")]
     pub health: i32,
     #[prost(string, repeated, tag = "8")]
     pub health_details: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The incident that was opened; empty: none could be.
+    /// The incident that was opened; empty: none could be, or nothing was changed.
     #[prost(string, tag = "9")]
     pub incident_id: ::prost::alloc::string::String,
+    /// The command that undoes it; empty: there is nothing to undo.
+    #[prost(string, tag = "10")]
+    pub undo: ::prost::alloc::string::String,
+    /// The point is in force anyhow: nothing was changed, and no incident was opened.
+    #[prost(bool, tag = "11")]
+    pub already: bool,
 }
 /// The emergency flag of this host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3443,7 +3453,7 @@ pub mod recovery_service_client {
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListComponents"));
             self.inner.unary(req, path, codec).await
         }
-        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, NO_EARLIER_POINT, or
+        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, NO_EARLIER_POINT, ARGUMENT_NOT_TAKEN, or
         /// POINT_NOT_NAMED where a component goes back to nothing by default, and with the component's own refusal.
         pub async fn plan_rollback(
             &mut self,
@@ -3470,8 +3480,8 @@ pub mod recovery_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
-        /// of its own, so that a rollback can be undone. Afterwards a deep health check runs and an incident is opened.
-        /// What takes longer than 20 s goes on when this answers. Fails as PlanRollback does, and with PLAN_CHANGED,
+        /// of its own, so that a rollback can be undone. Afterwards a deep health check runs and an incident is opened; where
+        /// the point is in force anyhow nothing is done. What takes longer than 20 s goes on when this answers. Fails as PlanRollback does, and with PLAN_CHANGED,
         /// REASON_MISSING, ROLLBACK_HELD, NAME_NOT_CONFIRMED, ROLLBACK_NOT_PROVEN; ROLE_MISSING where what is rolled back
         /// wants an admin: a database, the agent's own state.
         pub async fn rollback(
@@ -4149,7 +4159,7 @@ pub mod recovery_service_server {
             tonic::Response<super::ListComponentsResponse>,
             tonic::Status,
         >;
-        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, NO_EARLIER_POINT, or
+        /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, NO_EARLIER_POINT, ARGUMENT_NOT_TAKEN, or
         /// POINT_NOT_NAMED where a component goes back to nothing by default, and with the component's own refusal.
         async fn plan_rollback(
             &self,
@@ -4159,8 +4169,8 @@ pub mod recovery_service_server {
             tonic::Status,
         >;
         /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
-        /// of its own, so that a rollback can be undone. Afterwards a deep health check runs and an incident is opened.
-        /// What takes longer than 20 s goes on when this answers. Fails as PlanRollback does, and with PLAN_CHANGED,
+        /// of its own, so that a rollback can be undone. Afterwards a deep health check runs and an incident is opened; where
+        /// the point is in force anyhow nothing is done. What takes longer than 20 s goes on when this answers. Fails as PlanRollback does, and with PLAN_CHANGED,
         /// REASON_MISSING, ROLLBACK_HELD, NAME_NOT_CONFIRMED, ROLLBACK_NOT_PROVEN; ROLE_MISSING where what is rolled back
         /// wants an admin: a database, the agent's own state.
         async fn rollback(

@@ -165,6 +165,9 @@ pub struct CheckRecord {
     pub flapping: bool,
     /// It could not be told for so many times in a row.
     pub unknown_streak: u32,
+    /// When it could not be told for long: from when, and until when; the latest ones, the oldest first.
+    #[serde(default)]
+    pub untold: Vec<(Timestamp, Option<Timestamp>)>,
 }
 
 impl Record for CheckRecord {

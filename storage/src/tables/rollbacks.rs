@@ -78,6 +78,9 @@ pub struct RollbackRecord {
     /// The incident that was opened; empty: none.
     #[serde(default)]
     pub incident: String,
+    /// Its deep check, or the end of its incident, is still to come.
+    #[serde(default)]
+    pub owed: bool,
 }
 
 impl Record for RollbackRecord {

@@ -142,6 +142,7 @@ fn what_is_remembered_of_a_check_comes_back() {
         transitions: vec![moment(1), moment(2)],
         flapping: true,
         unknown_streak: 2,
+        untold: vec![(at(1), Some(at(2))), (at(3), None)],
     };
     store.bookkeep(|b| b.health().put_check(&record)).unwrap();
     assert_eq!(store.read(|r| r.health().check("disk")).unwrap(), Some(record));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use genesis_storage::{
-    BackupRecord, BackupState, Intent, RollbackOutcome, RollbackRecord, RunState, VerifiedBackup,
+    BackupRecord, BackupState, INCIDENTS_KEPT, IncidentRecord, Intent, RollbackOutcome,
+    RollbackRecord, RunState, VerifiedBackup,
 };
 use jiff::Timestamp;
 
@@ -83,7 +84,7 @@ impl StateComponent {
         Ok(gap.filter(|it| it.is_told(now)))
     }
 
-    /// What waited to take the place does not any more.
+    /// What waited to take the place does not any more, and the incidents that said so are over.
     async fn give_up(&self, order: &Order, why: &str) -> Result<()> {
         let waits = |it: &RollbackRecord| {
             it.component == STATE && it.outcome == RollbackOutcome::Staged && it.id != order.id
@@ -93,14 +94,26 @@ impl StateComponent {
             let now = self.0.outside.clock.now();
             record.outcome = RollbackOutcome::Failed;
             why.clone_into(&mut record.detail);
+            (record.ended_at, record.owed) = (Some(now), false);
             let intent = Intent::new(now, order.by.clone(), "rollback")
                 .target(STATE)
                 .reason(order.reason.clone())
                 .outcome("withdrawn")
                 .detail(format!("to {}: {why}", record.to))
                 .correlation_id(record.id.clone());
-            let put =
-                move |it: &mut genesis_storage::Writing<'_>| Ok(it.rollbacks().put(&record)?);
+            let over = why.to_owned();
+            let put = move |it: &mut genesis_storage::Writing<'_>| {
+                it.rollbacks().put(&record)?;
+                let incident = match record.incident.as_str() {
+                    "" => None,
+                    id => it.incidents().with_prefix(id, 1)?.pop(),
+                };
+                if let Some(mut incident) = incident.filter(IncidentRecord::open) {
+                    (incident.over_at, incident.resolution) = (Some(now), over);
+                    it.incidents().put(&incident, INCIDENTS_KEPT)?;
+                }
+                Ok(())
+            };
             self.0.state.write(intent, put).await?;
         }
         Ok(())
@@ -154,6 +167,14 @@ impl StateComponent {
     }
 }
 
+/// What is to be done about a state that waits, wherever that is told.
+fn waits(to: &str) -> String {
+    format!(
+        "{to} takes effect at the next start: `systemctl restart genesis-agent`; `genesisctl rollback --component {STATE} \
+         --to {LIVE} --confirm {STATE} --reason withdrawn` withdraws it"
+    )
+}
+
 fn sound(id: &str, proof: Proof) -> Result<()> {
     match proof {
         Proof::Sound(_) => Ok(()),
@@ -189,9 +210,7 @@ impl Rollback for StateComponent {
         let points = self.points().await?.len();
         let staged = turnover::wanted(self.home())?;
         let (health, why) = match (self.gap()?, staged) {
-            (_, Some(wanted)) => {
-                (Health::Unknown, format!("{} takes its place at the next start", wanted.to))
-            }
+            (_, Some(wanted)) => (Health::Unknown, waits(&wanted.to)),
             (Some(gap), None) => (Health::Bad, gap.detail),
             (None, None) => {
                 (Health::Good, "each of its pages was verified when the agent started".to_owned())
@@ -208,10 +227,7 @@ impl Rollback for StateComponent {
     async fn plan(&self, way: Way<'_>) -> Result<Vec<PlanStep>> {
         let file = self.0.state.store().path().display().to_string();
         if way.to.id == LIVE {
-            let waits = turnover::wanted(self.home())?.ok_or_else(|| {
-                let why = "the state that runs is in its place, and none waits to take it";
-                Error::not_found("NO_EARLIER_POINT", why)
-            })?;
+            let Some(waits) = turnover::wanted(self.home())? else { return Ok(Vec::new()) };
             return Ok(vec![PlanStep::new("withdraw", waits.to, "it was to take the place")]);
         }
         if !way.to.unfit.is_empty() {
@@ -235,7 +251,7 @@ impl Rollback for StateComponent {
             blocking(move || turnover::withdraw(&home)).await??;
             self.give_up(order, "it was withdrawn").await?;
             let beside = "nothing waits to take its place any more".to_owned();
-            return Ok(Applied { beside, ..Applied::default() });
+            return Ok(Applied { beside, withdrawn: true, ..Applied::default() });
         }
         let copy = self.copied(to).await?;
         let wanted = Wanted {
@@ -247,11 +263,9 @@ impl Rollback for StateComponent {
         blocking(move || turnover::stage(&home, &copy, &wanted)).await??;
         self.give_up(order, "another takes its place").await?;
         Ok(Applied {
-            pending: format!(
-                "it takes the place when the agent starts next: systemctl restart genesis-agent; the state before is kept as {POINT}{}",
-                order.id
-            ),
+            pending: waits(&to.id),
             beside: "a proven copy stands beside the state".to_owned(),
+            ..Applied::default()
         })
     }
 
@@ -260,7 +274,20 @@ impl Rollback for StateComponent {
     }
 
     fn care(&self) -> Care {
-        Care { typed: STATE.to_owned(), admin: true, named: true, reason: true }
+        Care { typed: STATE.to_owned(), admin: true, named: true, reason: true, into: false }
+    }
+
+    async fn in_force(&self, to: &Point, _: &Point) -> Result<bool> {
+        // What runs is no point to go to but for what waits to take its place.
+        Ok(to.id == LIVE && turnover::wanted(self.home())?.is_none())
+    }
+
+    fn undone_by(&self, record: &RollbackRecord) -> Option<String> {
+        match record.outcome {
+            RollbackOutcome::Staged => Some(LIVE.to_owned()),
+            RollbackOutcome::Done if record.to != LIVE => Some(format!("{POINT}{}", record.id)),
+            _ => None,
+        }
     }
 }
 
@@ -343,7 +370,7 @@ impl Rollback for DatabaseComponent {
         order.run.send_replace(started.id.clone());
         let ended = self.backup.wait(&started.id).await?;
         match ended.state {
-            RunState::Succeeded => Ok(Applied { pending: String::new(), beside: ended.summary }),
+            RunState::Succeeded => Ok(Applied { beside: ended.summary, ..Applied::default() }),
             _ => {
                 let message = format!("run {} {}: {}", ended.id, ended.error_code, ended.summary);
                 Err(Error::internal("ROLLBACK_FAILED", message))
@@ -356,6 +383,11 @@ impl Rollback for DatabaseComponent {
     }
 
     fn care(&self) -> Care {
-        Care { typed: self.name.clone(), admin: true, named: true, reason: true }
+        Care { typed: self.name.clone(), admin: true, named: true, reason: true, into: true }
+    }
+
+    fn undone_by(&self, _: &RollbackRecord) -> Option<String> {
+        // What runs was not touched.
+        None
     }
 }

@@ -165,7 +165,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::runs::rollback::choose::default_target;
+    use crate::runs::rollback::choose::{Evidence, default_target};
 
     #[test]
     fn a_version_of_before_the_field_is_told_by_its_value() {
@@ -186,7 +186,10 @@ mod tests {
         assert_eq!(points[0].restores.as_deref(), Some("2"));
         assert!(points[1].stays[0].left);
         let now = Timestamp::from_second(99 * 3_600).unwrap();
-        let target = default_target(&points, &points[0], now, std::time::Duration::from_secs(60));
+        let ran = vec![(Timestamp::MIN, Timestamp::MAX)];
+        let evidence = Evidence { ran, ..Evidence::default() };
+        let at = (now, std::time::Duration::from_secs(60));
+        let target = default_target(&points, &points[0], at, &evidence);
         assert_eq!(target.unwrap().id, "1");
     }
 }

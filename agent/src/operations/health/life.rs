@@ -17,6 +17,8 @@ pub const CLEAR_CYCLES: u32 = 2;
 pub const FLAP_TRANSITIONS: usize = 4;
 /// So often in a row that a check can't be told, and it is said.
 pub const UNKNOWN_LIMIT: u32 = 3;
+/// So many of the times in which a check could not be told are remembered.
+const UNTOLD_KEPT: usize = 50;
 /// The longest pause between two attempts.
 pub const LONGEST_COOLDOWN: Duration = Duration::from_secs(3_600);
 
@@ -181,10 +183,16 @@ impl Known {
         if status == Status::Unknown {
             check.unknown_streak = check.unknown_streak.saturating_add(1);
             if check.unknown_streak == UNKNOWN_LIMIT {
+                check.untold.push((now.wall, None));
+                let excess = check.untold.len().saturating_sub(UNTOLD_KEPT);
+                check.untold.drain(..excess);
                 happened.push(Happened::CantTell);
             }
         } else {
             if check.unknown_streak >= UNKNOWN_LIMIT {
+                if let Some((_, until)) = check.untold.last_mut() {
+                    until.get_or_insert(now.wall);
+                }
                 happened.push(Happened::CanTell);
             }
             check.unknown_streak = 0;

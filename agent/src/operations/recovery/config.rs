@@ -98,7 +98,7 @@ fn known_good_after(recovery: &Section<'_>) -> Duration {
         "known_good_after",
         "10m",
         Duration::ZERO..=Duration::from_secs(30 * 86_400),
-        "A rollback goes by default to the last point that was in force for so long and was not rolled back from.",
+        "A rollback goes by default to the last point that was in force and did well for so long, and was not rolled back from.",
     )
 }
 

@@ -102,6 +102,7 @@ impl RecoveryService for Service {
             diff: planned.diff,
             current: Some(point(&planned.current, None, true)),
             typed_name: planned.care.typed,
+            already: planned.already,
         }))
     }
 

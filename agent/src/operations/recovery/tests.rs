@@ -321,6 +321,40 @@ fn a_timeline_has_what_relates_and_nothing_else() {
 }
 
 #[test]
+fn emergencies_of_one_quarter_of_an_hour_are_kept_apart() {
+    let of = |epoch: &str, id: &str| IncidentRecord {
+        id: id.into(),
+        subject: format!("emergency {epoch}"),
+        over_at: Some(at(2_400)),
+        ..incident(Trigger::Emergency, 2_000)
+    };
+    let (olga, recovery) = ("unix:uid=0(root)", "system:recovery");
+    let correlated =
+        |entry: OplogEntry, id: &str| OplogEntry { correlation_id: id.into(), ..entry };
+    let entries = [
+        entry(1, 1_900, olga, "emergency.activated", "emergency 1"),
+        correlated(entry(2, 1_900, olga, "incident.opened", "01A"), "01A"),
+        entry(3, 1_950, olga, "emergency.released", "emergency 1"),
+        entry(4, 2_000, olga, "emergency.activated", "emergency 12"),
+        correlated(entry(5, 2_000, olga, "incident.opened", "01B"), "01B"),
+        entry(6, 2_001, recovery, "trading.halt", "emergency 12"),
+        correlated(entry(7, 2_010, olga, "incident.noted", "01A"), "01A"),
+        entry(8, 2_100, olga, "rollback", "config"),
+        entry(9, 2_200, olga, "emergency.activated", "emergency 2"),
+    ];
+    let told = |incident| -> Vec<u64> {
+        let told = timeline::timeline(&incident, &entries, &[], &[]);
+        told.events.iter().map(|it| it.sequence).collect()
+    };
+    assert_eq!(told(of("12", "01B")), [4, 5, 6, 8]);
+    assert_eq!(told(of("1", "01A")), [1, 2, 3, 7, 8]);
+    // What is no emergency of its own may have to do with each of them.
+    let taken_back =
+        IncidentRecord { over_at: Some(at(2_400)), ..incident(Trigger::Rollback, 2_000) };
+    assert_eq!(told(taken_back), [1, 3, 4, 8, 9]);
+}
+
+#[test]
 fn a_timeline_says_who_was_told() {
     let emergency =
         IncidentRecord { subject: "emergency 2".into(), ..incident(Trigger::Emergency, 2_000) };

@@ -116,6 +116,15 @@ impl Wanted<'_> {
             || entry.detail.contains(id)
     }
 
+    /// What is another incident's own, or another emergency's, is none of this one's, however near it was.
+    fn of_another(&self, entry: &OplogEntry) -> bool {
+        let subject = self.incident.subject.as_str();
+        let another_epoch = self.incident.trigger == Trigger::Emergency
+            && entry.target.starts_with("emergency ")
+            && entry.target != subject;
+        another_epoch || entry.action.starts_with("incident.")
+    }
+
     fn falls_into(&self, entry: &OplogEntry) -> bool {
         entry.at >= begins(self.incident) && ends(self.incident).is_none_or(|end| entry.at <= end)
     }
@@ -134,7 +143,7 @@ impl Wanted<'_> {
         if self.names_it(entry) {
             return true;
         }
-        if !self.falls_into(entry) {
+        if self.of_another(entry) || !self.falls_into(entry) {
             return false;
         }
         let action = entry.action.as_str();

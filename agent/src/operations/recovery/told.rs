@@ -44,7 +44,11 @@ fn gone(gap: GapRecord) -> Condition {
                 format!("the agent's state went back at {:.0}, and nothing went forward", gap.at)
             }
         },
-        details: vec![gap.detail, "genesisctl rollback points --component state".to_owned()],
+        details: vec![
+            gap.detail,
+            "`genesisctl rollback points --component state` lists what it can go back to"
+                .to_owned(),
+        ],
         runbook: "rollback".to_owned(),
         since: gap.at,
         behind: Vec::new(),

@@ -6,9 +6,7 @@ use std::time::Duration;
 use genesis_storage::{Intent, RollbackOutcome, RollbackRecord};
 use tokio::sync::{oneshot, watch};
 
-use super::{
-    Aftermath, Applied, Dispatcher, Order, Rollback, RollbackPlan, Wish, demands, lock, outcome,
-};
+use super::{Aftermath, Dispatcher, Order, Rollback, RollbackPlan, Wish, demands, lock, outcome};
 use crate::error::{Error, Kind, Result};
 use crate::outside::failpoint;
 use crate::runs::system_time;
@@ -29,8 +27,22 @@ pub struct RolledBack {
     pub pending: String,
     /// The run that carries it out; empty: none.
     pub run: String,
-    /// What was found and done afterwards; `None` while it goes on.
+    /// What was found and done afterwards; `None` while it goes on, and where nothing was changed.
     pub aftermath: Option<Aftermath>,
+    /// The command that undoes it; empty: there is nothing to undo, or it goes on.
+    pub undo: String,
+}
+
+fn begun(record: RollbackRecord, plan: RollbackPlan) -> RolledBack {
+    RolledBack {
+        record,
+        plan,
+        seen: String::new(),
+        pending: String::new(),
+        run: String::new(),
+        aftermath: None,
+        undo: String::new(),
+    }
 }
 
 /// Lets others roll a component back when it is dropped.
@@ -74,6 +86,11 @@ impl Dispatcher {
         let turn = self.turn(name)?;
         let plan = self.plan(wish).await?;
         plan.plan.accept(&wish.plan_hash)?;
+        if plan.already {
+            let record = RollbackRecord { component: name.to_owned(), ..RollbackRecord::default() };
+            let seen = format!("{} is in force already; nothing was changed", plan.target.id);
+            return Ok(RolledBack { seen, ..begun(record, plan) });
+        }
         demands(&plan.care, wish, reason)?;
         let record = RollbackRecord {
             id: self.new_id(),
@@ -85,6 +102,7 @@ impl Dispatcher {
             at: self.0.clock.now(),
             by: by.to_owned(),
             reason: reason.to_owned(),
+            owed: true,
             ..RollbackRecord::default()
         };
         self.put(&record, "intent").await?;
@@ -97,14 +115,7 @@ impl Dispatcher {
             into: wish.into.clone(),
             run,
         };
-        let begun = RolledBack {
-            record,
-            plan,
-            seen: String::new(),
-            pending: String::new(),
-            run: String::new(),
-            aftermath: None,
-        };
+        let begun = begun(record, plan);
         let (answer, answered) = oneshot::channel();
         let (own, going_on) = (self.clone(), begun.clone());
         // A task of its own, so that a caller who leaves does not cut it off.
@@ -135,23 +146,26 @@ impl Dispatcher {
         let applied = component.apply(&done.plan.target, &order).await;
         done.run = order.run.borrow().clone();
         failpoint::hit("rollback.applied");
+        let (mut kept, mut withdrawn) = (String::new(), false);
         let verified = match applied {
-            Ok(Applied { pending, beside }) if pending.is_empty() && beside.is_empty() => {
-                component.verify(&done.plan.target).await.map(|seen| (seen, RollbackOutcome::Done))
-            }
-            Ok(Applied { pending, beside }) if pending.is_empty() => {
-                Ok((beside, RollbackOutcome::Done))
-            }
-            Ok(Applied { pending, beside }) => {
-                done.pending = pending;
-                Ok((beside, RollbackOutcome::Staged))
+            Ok(applied) => {
+                (kept, withdrawn) = (applied.kept, applied.withdrawn);
+                done.pending = applied.pending;
+                match (done.pending.is_empty(), applied.beside) {
+                    (false, beside) => Ok((beside, RollbackOutcome::Staged)),
+                    (true, beside) if !beside.is_empty() => Ok((beside, RollbackOutcome::Done)),
+                    (true, _) => {
+                        let seen = component.verify(&done.plan.target).await;
+                        seen.map(|seen| (seen, RollbackOutcome::Done))
+                    }
+                }
             }
             Err(error) => Err(error),
         };
         let now = component.current().await.ok().flatten();
         let failed = match verified {
             Ok((seen, outcome)) => {
-                done.seen = seen;
+                done.seen = if kept.is_empty() { seen } else { format!("{seen}; {kept}") };
                 (done.record.outcome, done.record.detail) = (outcome, done.seen.clone());
                 None
             }
@@ -169,21 +183,18 @@ impl Dispatcher {
         let made = now.filter(|it| it.id != done.record.from && it.id != done.record.to);
         done.record.made = made.map(|it| it.id).unwrap_or_default();
         done.record.ended_at = Some(self.0.clock.now());
-        let code = failed.as_ref().map_or("ok", |error| error.code);
-        let ended = self.put(&done.record, code).await;
-        failpoint::hit("rollback.ended");
         // Where nothing was begun there is nothing to look after.
         let refused = failed.as_ref().is_some_and(|error| {
             matches!(error.kind, Kind::Refused | Kind::Invalid | Kind::Conflict | Kind::NotFound)
         });
-        if !refused {
-            let aftermath = self.0.surroundings.rolled_back(&done.record, &done.seen).await;
-            done.record.health = aftermath.health.word().to_owned();
-            done.record.incident = aftermath.incident.clone();
-            if let Err(error) = self.keep(&done.record).await {
-                tracing::warn!(error = error.chain(), "what came after a rollback can't be kept");
-            }
-            done.aftermath = Some(aftermath);
+        done.record.owed = !refused && !withdrawn;
+        let code = failed.as_ref().map_or("ok", |error| error.code);
+        let ended = self.put(&done.record, code).await;
+        failpoint::hit("rollback.ended");
+        done.undo = self.undo(&done.record).await;
+        if done.record.owed {
+            let seen = done.seen.clone();
+            done.aftermath = Some(self.look_after(&mut done.record, &seen).await);
         }
         match failed {
             Some(error) => Err(error),
@@ -214,7 +225,7 @@ impl Dispatcher {
     }
 
     /// Adds to a rollback what its entry need not tell again.
-    async fn keep(&self, record: &RollbackRecord) -> Result<()> {
+    pub(super) async fn keep(&self, record: &RollbackRecord) -> Result<()> {
         let intent = Intent::new(self.0.clock.now(), "system:agent", "rollback.looked-after")
             .target(record.component.clone())
             .outcome(record.health.clone())

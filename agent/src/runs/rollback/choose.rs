@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use genesis_storage::{RollbackOutcome, RollbackRecord};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Point, Stay};
@@ -10,11 +11,11 @@ use super::{Point, Stay};
 /// Whether a point is known to have been good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
-    /// It was in force for long enough, and nobody went back from it since.
+    /// It was in force for long enough, did well, and nobody went back from it since.
     Good(String),
-    /// Somebody went back from it, or it can't be gone back to.
+    /// Somebody went back from it, it did not do well at its end, or it can't be gone back to.
     Bad(String),
-    /// It was never in force, or not for long enough.
+    /// It was never in force, or not for long enough while it was known to do well.
     Unknown(String),
 }
 
@@ -26,31 +27,137 @@ impl Known {
     }
 }
 
+/// A time in which a component did not do well, or nobody could tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// From when.
+    pub from: Timestamp,
+    /// Until when; `None`: it goes on.
+    pub until: Option<Timestamp>,
+    /// It was ill; otherwise it could not be told.
+    pub ill: bool,
+    /// What said so.
+    pub what: String,
+}
+
+/// What is known of a component beside when its points were in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// When the agent is known to have run: at other times nobody looked.
+    pub ran: Vec<(Timestamp, Timestamp)>,
+    /// When it did not do well.
+    pub troubles: Vec<Trouble>,
+    /// Digests that a rollback went back from, and when.
+    pub left: Vec<(String, Timestamp)>,
+}
+
 /// What is known of a point, by all times in which what it holds was in force: content that was rolled back from is not
-/// good because an earlier generation had it too.
-pub fn known(points: &[Point], point: &Point, now: Timestamp, settled: Duration) -> Known {
+/// good because an earlier generation had it too. It is good by a time of `settled` in which the agent ran and the
+/// component did well, where it did not end ill since.
+pub fn known(
+    points: &[Point],
+    point: &Point,
+    (now, settled): (Timestamp, Duration),
+    evidence: &Evidence,
+) -> Known {
     if !point.unfit.is_empty() {
         return Known::Bad(point.unfit.clone());
     }
     let same = points.iter().filter(|it| it.digest == point.digest);
     let stays: Vec<&Stay> = same.flat_map(|it| &it.stays).collect();
-    let left = stays.iter().filter(|it| it.left).filter_map(|it| it.until).max();
+    let by_stay = stays.iter().filter(|it| it.left).filter_map(|it| it.until);
+    let by_ledger = evidence.left.iter().filter(|(left, _)| *left == point.digest);
+    let left = by_stay.chain(by_ledger.map(|(_, at)| *at)).max();
+    let ill = stays.iter().filter_map(|stay| {
+        let until = stay.until.unwrap_or(now);
+        let ends_in =
+            |it: &&Trouble| it.ill && it.from < until && it.until.is_none_or(|over| over >= until);
+        evidence.troubles.iter().find(ends_in).map(|trouble| (until, trouble))
+    });
+    let ill = ill.max_by_key(|(until, _)| *until);
     let settled = SignedDuration::try_from(settled).unwrap_or(SignedDuration::MAX);
-    // What it did before somebody went back from it is no proof any more.
-    let since = stays.iter().filter(|it| left.is_none_or(|left| it.from >= left && !it.left));
-    let lasted = since.map(|it| it.until.unwrap_or(now).duration_since(it.from)).max();
-    match (lasted, left) {
-        (Some(lasted), _) if lasted >= settled => {
-            Known::Good(format!("in force for {}", words(lasted)))
+    // What it did before somebody went back from it, or before it ended ill, is no proof any more.
+    let counts = |stay: &&&Stay| {
+        left.is_none_or(|left| stay.from >= left && !stay.left)
+            && ill.is_none_or(|(until, _)| stay.from >= until)
+    };
+    let since: Vec<&Stay> = stays.iter().filter(counts).copied().collect();
+    let well = since.iter().filter_map(|stay| well(stay, now, evidence)).max();
+    let lasted = since.iter().max_by_key(|stay| length(stay, now)).copied();
+    match (well, lasted, left, ill) {
+        (Some(well), ..) if well >= settled => Known::Good(format!("in force for {}", words(well))),
+        (_, _, Some(left), _) => Known::Bad(format!("it was rolled back from at {left:.0}")),
+        (_, _, None, Some((until, trouble))) => {
+            Known::Bad(format!("it did not do well at {until:.0}: {}", trouble.what))
         }
-        (_, Some(left)) => Known::Bad(format!("it was rolled back from at {left:.0}")),
-        (Some(lasted), None) => Known::Unknown(format!(
-            "in force for {} only; good is what stays for {}",
-            words(lasted),
-            words(settled)
-        )),
-        (None, None) => Known::Unknown("it is not known to have been in force".to_owned()),
+        (_, Some(stay), None, None) => {
+            let (lasted, wanted) = (length(stay, now), words(settled));
+            Known::Unknown(match lasted >= settled {
+                false => {
+                    format!("in force for {} only; good is what stays for {wanted}", words(lasted))
+                }
+                true => format!(
+                    "in force for {}; good is what does well for {wanted}, and {}",
+                    words(lasted),
+                    in_the_way(stay, now, evidence)
+                ),
+            })
+        }
+        (_, None, None, None) => Known::Unknown("it is not known to have been in force".to_owned()),
     }
+}
+
+fn length(stay: &Stay, now: Timestamp) -> SignedDuration {
+    stay.until.unwrap_or(now).duration_since(stay.from)
+}
+
+/// The longest time of a stay in which the agent ran and nothing was told against the component; `None`: there is none.
+fn well(stay: &Stay, now: Timestamp, evidence: &Evidence) -> Option<SignedDuration> {
+    let (from, until) = (stay.from, stay.until.unwrap_or(now));
+    let ran = evidence.ran.iter().map(|(began, ended)| (from.max(*began), until.min(*ended)));
+    let mut parts: Vec<(Timestamp, Timestamp)> =
+        ran.filter(|(from, until)| from <= until).collect();
+    for trouble in &evidence.troubles {
+        let (begins, over) = (trouble.from, trouble.until.unwrap_or(Timestamp::MAX));
+        let around = |(from, until): (Timestamp, Timestamp)| {
+            let before = (from, until.min(begins));
+            let after = (from.max(over), until);
+            // A trouble that only touches it takes nothing away.
+            let kept = if begins >= until || over <= from {
+                [Some((from, until)), None]
+            } else {
+                [Some(before), Some(after)]
+            };
+            kept.into_iter().flatten().filter(move |it| it.0 < it.1 || it == &(from, until))
+        };
+        parts = parts.into_iter().flat_map(around).collect();
+    }
+    parts.into_iter().map(|(from, until)| until.duration_since(from)).max()
+}
+
+/// What kept a stay that was long enough from being good.
+fn in_the_way(stay: &Stay, now: Timestamp, evidence: &Evidence) -> String {
+    let (from, until) = (stay.from, stay.until.unwrap_or(now));
+    let meets = |it: &&Trouble| it.from < until && it.until.is_none_or(|over| over > from);
+    match evidence.troubles.iter().find(meets) {
+        Some(trouble) => trouble.what.clone(),
+        None => "the agent is not known to have run for so long meanwhile".to_owned(),
+    }
+}
+
+/// What the ledger's rollbacks went back from: to go forth again says nothing against the point that it leaves.
+pub fn left_by(past: &[RollbackRecord], points: &[Point]) -> Vec<(String, Timestamp)> {
+    let gone_back = |it: &&RollbackRecord| {
+        let happened = matches!(it.outcome, RollbackOutcome::Done | RollbackOutcome::Unknown);
+        let back = match (position(points, &it.from), position(points, &it.to)) {
+            (Some(from), Some(to)) => to > from,
+            // The oldest are forgotten first.
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        happened && back && it.from_digest != it.to_digest
+    };
+    past.iter().filter(gone_back).map(|it| (it.from_digest.clone(), it.at)).collect()
 }
 
 fn words(span: SignedDuration) -> String {
@@ -63,14 +170,18 @@ fn words(span: SignedDuration) -> String {
     }
 }
 
-/// Where a point stands in `points`, the newest first: one that a rollback made stands where that went to.
+/// Where a point stands in `points`, the newest first: one that a rollback made stands where that went to, and behind all
+/// of them where that is forgotten.
 pub fn position(points: &[Point], id: &str) -> Option<usize> {
     let of = |id: &str| points.iter().position(|it| it.id == id);
     let mut at = of(id)?;
     // Each step leads to an older one, so it ends.
-    while let Some(older) = points[at].restores.as_deref().and_then(of).filter(|older| *older > at)
-    {
-        at = older;
+    while let Some(restores) = points[at].restores.as_deref() {
+        match of(restores) {
+            Some(older) if older > at => at = older,
+            Some(_) => break,
+            None => return Some(points.len()),
+        }
     }
     Some(at)
 }
@@ -80,8 +191,8 @@ pub fn position(points: &[Point], id: &str) -> Option<usize> {
 pub fn default_target<'a>(
     points: &'a [Point],
     current: &Point,
-    now: Timestamp,
-    settled: Duration,
+    (now, settled): (Timestamp, Duration),
+    evidence: &Evidence,
 ) -> Result<&'a Point, Vec<(String, String)>> {
     let from = position(points, &current.id).map_or(0, |at| at + 1);
     let mut against = Vec::new();
@@ -93,7 +204,7 @@ pub fn default_target<'a>(
         let twin = |it: &&Point| it.digest == point.digest && it.unfit.is_empty();
         let fit =
             if point.unfit.is_empty() { point } else { points.iter().find(twin).unwrap_or(point) };
-        match known(points, fit, now, settled) {
+        match known(points, fit, (now, settled), evidence) {
             Known::Good(_) => return Ok(fit),
             Known::Bad(why) | Known::Unknown(why) => against.push((point.id.clone(), why)),
         }
@@ -107,7 +218,9 @@ pub fn versioned(points: &mut [Point]) {
     let mut ends: Vec<(Option<Timestamp>, bool)> = vec![(None, false)];
     for newer in 0..points.len().saturating_sub(1) {
         let (made, place) = (&points[newer], position(points, &points[newer + 1].id));
-        let back = made.restores.is_some() && position(points, &made.id) > place;
+        let stands = position(points, &made.id);
+        // What goes back to one that is forgotten goes back further than to any that is known.
+        let back = made.restores.is_some() && (stands > place || stands == Some(points.len()));
         ends.push((Some(made.at), back));
     }
     for (point, (until, left)) in points.iter_mut().zip(ends) {
@@ -171,6 +284,11 @@ mod tests {
 
     const SETTLED: Duration = Duration::from_secs(600);
 
+    /// The agent ran all the time, and nothing was told.
+    fn nothing() -> Evidence {
+        Evidence { ran: vec![(Timestamp::MIN, Timestamp::MAX)], ..Evidence::default() }
+    }
+
     fn point(id: usize, digest: &str, restores: Option<usize>) -> Point {
         Point {
             id: id.to_string(),
@@ -227,10 +345,15 @@ mod tests {
             ("x a! b", Some("1")),
             // The same content is kept elsewhere.
             ("a! b a<1 b<2", Some("3")),
+            // What it went back to is forgotten: it was older than all that is known.
+            ("b a<0", None),
+            ("b c b<0", None),
+            ("b a<0 d", Some("2")),
+            ("c b<0 a<0", None),
         ] {
             let points = history(words);
             let now = hour(100);
-            let found = default_target(&points, &points[0], now, SETTLED);
+            let found = default_target(&points, &points[0], (now, SETTLED), &nothing());
             assert_eq!(found.ok().map(|it| it.id.as_str()), expected, "{words}");
         }
     }
@@ -255,12 +378,96 @@ mod tests {
             (vec![stay(200, None, false)], "unknown"),
         ] {
             let points = [Point { stays: stays.clone(), ..point(1, "a", None) }];
-            let found = match known(&points, &points[0], hour(100), SETTLED) {
+            let found = match known(&points, &points[0], (hour(100), SETTLED), &nothing()) {
                 Known::Good(_) => "good",
                 Known::Bad(_) => "bad",
                 Known::Unknown(_) => "unknown",
             };
             assert_eq!(found, expected, "{stays:?}");
+        }
+    }
+
+    #[test]
+    fn good_is_what_did_well_meanwhile_and_unknown_is_never_good() {
+        let minute = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+        let trouble = |from: i64, until: Option<i64>, ill: bool| Trouble {
+            from: minute(from),
+            until: until.map(minute),
+            ill,
+            what: "queue CRIT".into(),
+        };
+        let (ill, untold) = (
+            |from, until| trouble(from, Some(until), true),
+            |from, until| trouble(from, Some(until), false),
+        );
+        let always = [(0, 1_000)];
+        // In force from minute 100 to minute 130, and good after ten of them.
+        for (ran, troubles, expected, why) in [
+            (&always[..], vec![], "good", "in force for 30 min"),
+            // What was over before it, or began after it, is another one's.
+            (&always, vec![ill(50, 100), ill(130, 150)], "good", "30 min"),
+            (&always, vec![ill(105, 112)], "good", "18 min"),
+            (&always, vec![ill(105, 121)], "unknown", "queue CRIT"),
+            // Healthy for long, and ill when something else took its place.
+            (&always, vec![ill(125, 140)], "bad", "queue CRIT"),
+            (&always, vec![trouble(125, None, true)], "bad", "queue CRIT"),
+            (&always, vec![ill(100, 130)], "bad", "queue CRIT"),
+            (&always, vec![untold(100, 130)], "unknown", "queue CRIT"),
+            (&always, vec![untold(109, 121)], "unknown", "queue CRIT"),
+            (&always, vec![untold(115, 140)], "good", "15 min"),
+            (&[(0, 104), (121, 1_000)], vec![], "unknown", "the agent is not known to have run"),
+            (&[(0, 104), (115, 1_000)], vec![], "good", "15 min"),
+            (&[(0, 104), (115, 1_000)], vec![untold(122, 125)], "unknown", "queue CRIT"),
+            (&[], vec![], "unknown", "the agent is not known to have run"),
+        ] {
+            let stay = Stay { from: minute(100), until: Some(minute(130)), left: false };
+            let points = [Point { stays: vec![stay], ..point(1, "a", None) }];
+            let ran = ran.iter().map(|(from, until)| (minute(*from), minute(*until))).collect();
+            let evidence = Evidence { ran, troubles: troubles.clone(), left: Vec::new() };
+            let found = known(&points, &points[0], (minute(500), SETTLED), &evidence);
+            let word = match found {
+                Known::Good(_) => "good",
+                Known::Bad(_) => "bad",
+                Known::Unknown(_) => "unknown",
+            };
+            assert_eq!(word, expected, "{troubles:?} {found:?}");
+            assert!(found.why().contains(why), "{troubles:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_ledger_says_what_was_gone_back_from_also_where_its_end_is_unknown() {
+        use RollbackOutcome::{Begun, Done, Failed, Staged, Unknown};
+        let points = history("a b c");
+        // Of each: from, to, what came of it; and where the next one goes from "c".
+        for (from, to, outcome, expected) in [
+            ("2", "1", Done, Some("1")),
+            ("2", "1", Unknown, Some("1")),
+            ("2", "1", Failed, Some("2")),
+            ("2", "1", Staged, Some("2")),
+            ("2", "1", Begun, Some("2")),
+            // To go forth again says nothing.
+            ("2", "3", Done, Some("2")),
+            // Whatever it went to is forgotten.
+            ("2", "0", Unknown, Some("1")),
+            ("0", "1", Done, Some("2")),
+        ] {
+            let digest = |id: &str| {
+                points.iter().find(|it| it.id == id).map_or("?".into(), |it| it.digest.clone())
+            };
+            let record = RollbackRecord {
+                from: from.into(),
+                from_digest: digest(from),
+                to: to.into(),
+                to_digest: digest(to),
+                at: hour(50),
+                outcome,
+                ..RollbackRecord::default()
+            };
+            let evidence = Evidence { left: left_by(&[record], &points), ..nothing() };
+            let found = default_target(&points, &points[0], (hour(100), SETTLED), &evidence);
+            let found = found.ok().map(|it| it.id.as_str());
+            assert_eq!(found, expected, "{from} {to} {outcome:?}");
         }
     }
 

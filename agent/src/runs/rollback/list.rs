@@ -95,8 +95,9 @@ impl Dispatcher {
     async fn add_points(&self, one: &mut Listed, component: &dyn Rollback, limit: usize) {
         match component.points().await.map(bounded) {
             Ok(points) => {
-                let (now, settled) = (self.0.clock.now(), (self.0.settled)());
-                let known = |it: &Point| choose::known(&points, it, now, settled);
+                let evidence = self.evidence(&one.name, &points).await;
+                let at = (self.0.clock.now(), (self.0.settled)());
+                let known = |it: &Point| choose::known(&points, it, at, &evidence);
                 one.points = points.iter().take(limit).map(|it| (it.clone(), known(it))).collect();
             }
             Err(error) => {

@@ -2,9 +2,11 @@
 //!
 //! A rollback is announced in the state before anything changes, carried out by the code that the component's own domain
 //! goes back with, read back, and looked after: a deep check runs and an incident opens. What a crash cuts off is told by
-//! what the component is at when the agent starts again ([`Dispatcher::settle`]).
+//! what the component is at when the agent starts again ([`Dispatcher::settle`]), and looked after then
+//! ([`Dispatcher::serve`]).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,21 +15,24 @@ use genesis_storage::{RollbackOutcome, RollbackRecord};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::outside::Clock;
-use crate::plan::{Plan, PlanStep, demand_reason};
+use crate::plan::{Plan, PlanStep};
 use crate::state::State;
 
 mod act;
+mod asked;
 pub mod choose;
 pub mod diff;
 mod list;
+mod owed;
 mod settle;
 #[cfg(test)]
 mod tests;
 
 pub use act::RolledBack;
-use choose::Known;
+use asked::demands;
+use choose::{Evidence, Known};
 pub use list::Listed;
 
 /// A component has at most so many points that are looked at.
@@ -116,6 +121,8 @@ pub struct Care {
     pub named: bool,
     /// A reason is to be given.
     pub reason: bool,
+    /// It is restored to a place of its own.
+    pub into: bool,
 }
 
 /// What is to be done, beside where it goes.
@@ -140,6 +147,10 @@ pub struct Applied {
     pub pending: String,
     /// What is there instead of the component's point, where it stands beside what runs; empty: nothing.
     pub beside: String,
+    /// What was there before and is no point was put here; empty: it is a point.
+    pub kept: String,
+    /// It only took back what had not taken effect, so that there is nothing to look after.
+    pub withdrawn: bool,
 }
 
 /// What would be gone back from and to: what a plan is asked for.
@@ -173,6 +184,15 @@ pub trait Rollback: Send + Sync {
     /// What its rollback demands.
     fn care(&self) -> Care {
         Care::default()
+    }
+    /// Whether a point is what is in force anyhow, so that there is nothing to go back to.
+    async fn in_force(&self, to: &Point, current: &Point) -> Result<bool> {
+        Ok(to.id == current.id || to.digest == current.digest)
+    }
+    /// The point that a rollback is undone by; `None`: there is nothing to undo.
+    fn undone_by(&self, record: &RollbackRecord) -> Option<String> {
+        let changed = matches!(record.outcome, RollbackOutcome::Done | RollbackOutcome::Unknown);
+        changed.then(|| record.from.clone())
     }
 }
 
@@ -214,19 +234,26 @@ impl<C: Rollback + 'static> Family for Single<C> {
 pub trait Surroundings: Send + Sync {
     /// What the checks say that look at this component; `None`: none does.
     fn checks(&self, component: &str) -> Option<(Health, String)>;
-    /// After a rollback: a deep check, and an incident.
-    async fn rolled_back(&self, what: &RollbackRecord, seen: &str) -> Aftermath;
+    /// When the agent ran in these times, and when the component did not do well; what can't be read is not known.
+    async fn evidence(&self, component: &str, stays: Vec<Stay>, settled: Duration) -> Evidence;
+    /// After a rollback: a deep check where it has taken effect, and an incident of the rollback's own id, opened or
+    /// gone on with.
+    async fn rolled_back(&self, what: &RollbackRecord, seen: &str, undo: &str) -> Aftermath;
+    /// Ends the incident of a rollback that was made where the host does well by now; whether it is over.
+    async fn is_over(&self, what: &RollbackRecord) -> Result<bool>;
 }
 
 /// What was found and done after a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aftermath {
-    /// How the host does.
-    pub health: Health,
+    /// How the host does; `None`: it is looked at later, since nothing has changed yet.
+    pub health: Option<Health>,
     /// In words, what is wrong first.
     pub details: Vec<String>,
     /// The incident that was opened; empty: none could be.
     pub incident: String,
+    /// The incident is over already.
+    pub over: bool,
 }
 
 /// What somebody wants to roll back.
@@ -268,6 +295,8 @@ pub struct RollbackPlan {
     pub diff: String,
     /// What it demands.
     pub care: Care,
+    /// The target is in force anyhow: there is nothing to do.
+    pub already: bool,
 }
 
 struct Inner {
@@ -280,6 +309,8 @@ struct Inner {
     /// The components that are being rolled back.
     held: Mutex<BTreeSet<String>>,
     ids: Mutex<ulid::Generator>,
+    /// There may be rollbacks that are to be looked after.
+    owing: AtomicBool,
 }
 
 /// All components, by name.
@@ -316,7 +347,8 @@ impl Dispatcher {
         surroundings: Arc<dyn Surroundings>,
     ) -> Self {
         let (held, ids) = (Mutex::default(), Mutex::new(ulid::Generator::new()));
-        Self(Arc::new(Inner { families, state, clock, settled, surroundings, held, ids }))
+        let owing = AtomicBool::new(true);
+        Self(Arc::new(Inner { families, state, clock, settled, surroundings, held, ids, owing }))
     }
 
     /// The component of this name.
@@ -356,54 +388,6 @@ impl Dispatcher {
         Error::not_found("COMPONENT_NOT_FOUND", message)
     }
 
-    /// Plans a rollback.
-    ///
-    /// # Errors
-    /// `COMPONENT_NOT_FOUND`, `POINT_NOT_FOUND`, `NO_EARLIER_POINT`, `POINT_NOT_NAMED`, or the component's refusal.
-    pub async fn plan(&self, wish: &Wish) -> Result<RollbackPlan> {
-        let name = wish.component.as_str();
-        let component = self.component(name).await?;
-        let care = component.care();
-        let points = bounded(component.points().await?);
-        let none = |why: String| Error::not_found("NO_EARLIER_POINT", why);
-        let current = component.current().await?.ok_or_else(|| {
-            none(format!("{name} has no recorded state yet, so there is nothing to go back to"))
-        })?;
-        let now = self.0.clock.now();
-        let list = format!("`genesisctl rollback points --component {name}` lists them");
-        let target = match wish.to.as_str() {
-            "" if care.named => {
-                let message = format!("{name} goes back to no point by itself: name one with --to; {list}");
-                return Err(Error::invalid("POINT_NOT_NAMED", message));
-            }
-            "" => choose::default_target(&points, &current, now, (self.0.settled)()).map_err(
-                |against| {
-                    let against: Vec<String> =
-                        against.into_iter().take(3).map(|(id, why)| format!("{id}: {why}")).collect();
-                    let but = match against.is_empty() {
-                        true => "there is no other before it".to_owned(),
-                        false => format!("{}; --to names one all the same", against.join("; ")),
-                    };
-                    none(format!(
-                        "{name} has no earlier point that is known to be good and differs from the current one ({but})"
-                    ))
-                },
-            )?,
-            to => points.iter().find(|point| point.id == to).ok_or_else(|| {
-                let shown: String = to.chars().take(64).collect();
-                Error::not_found("POINT_NOT_FOUND", format!("{name} has no point {shown:?}; {list}"))
-            })?,
-        };
-        let known = choose::known(&points, target, now, (self.0.settled)());
-        let way = Way { from: &current, to: target, into: &wish.into };
-        let steps = component.plan(way).await?;
-        let diff = component.diff(way).await?;
-        let situation =
-            [name, &current.id, &current.digest, &target.id, &target.digest, &wish.into];
-        let plan = Plan::new("rollback", &situation, steps);
-        Ok(RollbackPlan { plan, target: target.clone(), known, current, diff, care })
-    }
-
     /// The rollbacks that the ledger knows of, newest first.
     ///
     /// # Errors
@@ -421,25 +405,6 @@ impl Dispatcher {
         }
         Ok(latest)
     }
-}
-
-/// What may be said against a rollback before anything is done.
-fn demands(care: &Care, wish: &Wish, reason: &str) -> Result<()> {
-    if care.admin && !wish.admin {
-        let message = format!("rolling {} back wants the role of an admin", wish.component);
-        return Err(Error::new(Kind::NotAllowed, "ROLE_MISSING", message));
-    }
-    if care.reason {
-        demand_reason(reason, "a rollback is told with a reason")?;
-    }
-    if !care.typed.is_empty() && wish.confirm != care.typed {
-        let message = format!(
-            "rolling {} back wants its name to be typed: --confirm {}; nothing was done",
-            wish.component, care.typed
-        );
-        return Err(Error::invalid("NAME_NOT_CONFIRMED", message));
-    }
-    Ok(())
 }
 
 /// What came of a rollback, by what the component is at.

@@ -40,6 +40,8 @@ impl Dispatcher {
             record.outcome = at;
             record.detail = format!("the agent was cut off meanwhile; {told}{why}");
             record.ended_at = Some(self.0.clock.now());
+            // The checks can't be asked yet.
+            record.owed = true;
             self.put(&record, code).await?;
         }
         Ok(())

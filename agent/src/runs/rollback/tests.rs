@@ -2,8 +2,9 @@ use std::path::Path;
 
 use genesis_storage::{Options, Store};
 
-use super::choose::versioned;
+use super::choose::{Trouble, versioned};
 use super::*;
+use crate::error::Kind;
 use crate::outside::ManualClock;
 
 /// A thing with a history of contents, that does as it is told.
@@ -65,10 +66,16 @@ impl Rollback for Component {
 
     async fn apply(&self, to: &Point, _: &Order) -> Result<Applied> {
         let temper = lock(&self.0).temper;
+        if temper == "staged" {
+            return Ok(Applied { pending: "a restart".into(), ..Applied::default() });
+        }
         if temper == "slow" {
             std::future::pending::<()>().await;
         }
         let digest = if temper == "halfway" { "half".to_owned() } else { to.digest.clone() };
+        if temper == "refuses" {
+            return Err(Error::refused("CONFIG_INVALID", "it is not valid any more", Vec::new()));
+        }
         if temper == "fails" {
             return Err(Error::unavailable("DEPLOY_FAILED", "it does not work"));
         }
@@ -78,6 +85,9 @@ impl Rollback for Component {
     }
 
     async fn verify(&self, to: &Point) -> Result<String> {
+        if lock(&self.0).temper == "unseen" {
+            return Err(Error::internal("ROLLBACK_NOT_PROVEN", "nobody serves it"));
+        }
         match self.current().await? {
             Some(now) if now.digest == to.digest => Ok("seen".into()),
             _ => Err(Error::internal("ROLLBACK_NOT_PROVEN", "it is something else")),
@@ -111,7 +121,16 @@ impl Family for Many {
 }
 
 #[derive(Default)]
-struct Around(Mutex<Vec<RollbackOutcome>>);
+struct Around {
+    /// What each rollback that was looked after had come to.
+    seen: Mutex<Vec<RollbackOutcome>>,
+    /// How the last of them is undone.
+    undo: Mutex<String>,
+    /// What is told against the component.
+    troubles: Mutex<Vec<Trouble>>,
+    /// The host does well by now.
+    well: Mutex<Option<()>>,
+}
 
 #[async_trait]
 impl Surroundings for Around {
@@ -119,9 +138,21 @@ impl Surroundings for Around {
         (component == "many:n7").then(|| (Health::Bad, "a check fails".to_owned()))
     }
 
-    async fn rolled_back(&self, what: &RollbackRecord, _: &str) -> Aftermath {
-        lock(&self.0).push(what.outcome);
-        Aftermath { health: Health::Bad, details: Vec::new(), incident: "01I".into() }
+    async fn evidence(&self, _: &str, _: Vec<Stay>, _: Duration) -> Evidence {
+        let ran = vec![(Timestamp::MIN, Timestamp::MAX)];
+        Evidence { ran, troubles: lock(&self.troubles).clone(), left: Vec::new() }
+    }
+
+    async fn rolled_back(&self, what: &RollbackRecord, _: &str, undo: &str) -> Aftermath {
+        lock(&self.seen).push(what.outcome);
+        undo.clone_into(&mut lock(&self.undo));
+        let staged = what.outcome == RollbackOutcome::Staged;
+        let health = (!staged).then_some(Health::Bad);
+        Aftermath { health, details: Vec::new(), incident: "01I".into(), over: false }
+    }
+
+    async fn is_over(&self, _: &RollbackRecord) -> Result<bool> {
+        Ok(lock(&self.well).is_some())
     }
 }
 
@@ -189,14 +220,26 @@ async fn what_fails_is_told_by_what_the_component_is_at() {
     for (temper, code, expected) in [
         ("fails", "DEPLOY_FAILED", RollbackOutcome::Failed),
         ("halfway", "ROLLBACK_NOT_PROVEN", RollbackOutcome::Unknown),
+        // It is recorded to be there, and can't be seen to be.
+        ("unseen", "ROLLBACK_NOT_PROVEN", RollbackOutcome::Unknown),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let world = world(folder.path(), "a b", Care::default());
         lock(&world.thing.0).temper = temper;
         assert_eq!(world.back("").await.unwrap_err().code, code);
         assert_eq!(world.last().outcome, expected, "{temper}");
-        assert_eq!(*lock(&world.around.0), [expected], "{temper}: it is documented, too");
+        assert_eq!(*lock(&world.around.seen), [expected], "{temper}: it is documented, too");
     }
+}
+
+#[tokio::test]
+async fn what_refuses_in_the_end_is_as_before_and_there_is_nothing_to_look_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), "a b", Care::default());
+    lock(&world.thing.0).temper = "refuses";
+    assert_eq!(world.back("").await.unwrap_err().code, "CONFIG_INVALID");
+    assert_eq!((world.last().outcome, world.last().owed), (RollbackOutcome::Failed, false));
+    assert!(lock(&world.around.seen).is_empty());
 }
 
 #[tokio::test]
@@ -237,13 +280,16 @@ async fn what_was_cut_off_is_settled_by_what_is_there() {
         assert_eq!(record.outcome, expected, "{now}");
         assert_eq!(record.made, if now == "a" { "3" } else { "" }, "{now}");
         assert!(record.ended_at.is_some() && record.detail.contains("cut off"), "{record:?}");
+        assert!(lock(&world.around.seen).is_empty(), "nobody can be asked yet");
+        world.dispatcher.look_after_all().await.unwrap();
+        assert_eq!(*lock(&world.around.seen), [expected], "it is documented, too");
     }
 }
 
 #[tokio::test]
 async fn a_component_that_asks_for_more_is_not_touched_without_it() {
     let folder = tempfile::tempdir().unwrap();
-    let care = Care { typed: "orders".into(), admin: true, named: true, reason: true };
+    let care = Care { typed: "orders".into(), admin: true, named: true, reason: true, into: false };
     let world = world(folder.path(), "a b", care);
     let to = |to: &str| Wish { to: to.into(), admin: true, ..Wish::of("thing") };
     let confirmed = |point: &str| Wish { confirm: "orders".into(), ..to(point) };
@@ -254,6 +300,7 @@ async fn a_component_that_asks_for_more_is_not_touched_without_it() {
         (to("1"), "r", "NAME_NOT_CONFIRMED"),
         (Wish { confirm: "order".into(), ..to("1") }, "r", "NAME_NOT_CONFIRMED"),
         (Wish { plan_hash: "0".into(), ..confirmed("1") }, "r", "PLAN_CHANGED"),
+        (Wish { into: "/srv/x".into(), ..confirmed("1") }, "r", "ARGUMENT_NOT_TAKEN"),
         (confirmed("9"), "r", "POINT_NOT_FOUND"),
     ] {
         let refused = world.dispatcher.roll_back(&wish, ("olga", reason)).await.unwrap_err();
@@ -262,6 +309,78 @@ async fn a_component_that_asks_for_more_is_not_touched_without_it() {
     assert!(world.dispatcher.past(None, 1).unwrap().is_empty(), "nothing was announced");
     assert_eq!(lock(&world.thing.0).past.len(), 2);
     world.dispatcher.roll_back(&confirmed("1"), ("olga", "r")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_in_force_already_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), "a b a", Care::default());
+    for to in ["3", "1"] {
+        let done = world.back(to).await.unwrap();
+        assert!(done.plan.already && done.plan.plan.steps.is_empty(), "{to}: {done:?}");
+        assert!(done.undo.is_empty() && done.aftermath.is_none(), "{to}: {done:?}");
+    }
+    assert!(world.dispatcher.past(None, 1).unwrap().is_empty(), "nothing was announced");
+    assert!(lock(&world.around.seen).is_empty(), "and there is nothing to document");
+    assert_eq!(lock(&world.thing.0).past.len(), 3);
+    let confirmed = Wish { confirm: "x".into(), to: "2".into(), ..Wish::of("thing") };
+    let refused = world.dispatcher.roll_back(&confirmed, ("olga", "r")).await.unwrap_err();
+    assert_eq!((refused.code, refused.kind), ("ARGUMENT_NOT_TAKEN", Kind::Invalid));
+}
+
+#[tokio::test]
+async fn no_point_is_refused_as_a_condition_that_is_not_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), "a b", Care::default());
+    *lock(&world.around.troubles) =
+        vec![Trouble { from: at(0), until: Some(at(1)), ill: true, what: "queue CRIT".into() }];
+    let refused = world.back("").await.unwrap_err();
+    assert_eq!((refused.code, refused.kind), ("NO_EARLIER_POINT", Kind::Refused));
+    assert_eq!(refused.unmet.len(), 1);
+    assert!(refused.message.contains("queue CRIT"), "{}", refused.message);
+    // Who knows better names it.
+    world.back("1").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_rollback_owes_is_made_up_for_and_its_incident_ends_when_the_host_does_well() {
+    use RollbackOutcome::{Done, Staged};
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), "a b", Care::default());
+    lock(&world.thing.0).temper = "staged";
+    let done = world.back("1").await.unwrap();
+    assert_eq!(done.aftermath.unwrap().health, None, "nothing has changed yet");
+    // What waits for a start is not looked after before.
+    assert!(!world.dispatcher.look_after_all().await.unwrap());
+    assert_eq!(*lock(&world.around.seen), [Staged]);
+    let mut record = world.last();
+    record.outcome = Done;
+    world.dispatcher.put(&record, "ok").await.unwrap();
+    assert!(world.dispatcher.look_after_all().await.unwrap(), "it is bad, so it goes on");
+    assert_eq!(*lock(&world.around.seen), [Staged, Done]);
+    assert_eq!(*lock(&world.around.undo), "genesisctl rollback --component thing --to 2");
+    assert_eq!((world.last().health.as_str(), world.last().owed), ("bad", true));
+    assert!(world.dispatcher.look_after_all().await.unwrap());
+    assert_eq!(lock(&world.around.seen).len(), 2, "the deep check is made once");
+    *lock(&world.around.well) = Some(());
+    assert!(!world.dispatcher.look_after_all().await.unwrap());
+    assert_eq!((world.last().health.as_str(), world.last().owed), ("bad", false));
+}
+
+#[tokio::test]
+async fn the_command_that_undoes_it_has_all_that_is_demanded() {
+    let folder = tempfile::tempdir().unwrap();
+    let care = Care { typed: "a thing".into(), reason: true, ..Care::default() };
+    let world = world(folder.path(), "a b", care);
+    let wish = Wish { confirm: "a thing".into(), ..Wish::of("thing") };
+    let done = world.dispatcher.roll_back(&wish, ("olga", "r")).await.unwrap();
+    let id = &done.record.id;
+    assert_eq!(
+        done.undo,
+        format!(
+            "genesisctl rollback --component thing --to 2 --confirm 'a thing' --reason 'undo {id}'"
+        )
+    );
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ pub(super) fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails)
         (_, "POINT_NOT_FOUND" | "NO_EARLIER_POINT" | "POINT_NOT_NAMED") => {
             "list the points with `genesisctl rollback points --component NAME`, and name one with --to"
         }
+        (_, "ARGUMENT_NOT_TAKEN") => "leave the argument out",
         (_, "ROLLBACK_HELD") => {
             "see how far it is with `genesisctl rollback points --component NAME`, and wait for its end"
         }
@@ -136,8 +137,8 @@ pub(super) fn next(kind: Kind, reason: &str, code: Code, details: &ErrorDetails)
             "take a new request id, or none: this one belongs to another call"
         }
         (_, "REQUEST_INTERRUPTED") => {
-            "look at `genesisctl run list` and `genesisctl oplog list` for how far it came, then call anew \
-             under a new request id"
+            "look at `genesisctl oplog list` and `genesisctl run list`, for a rollback at \
+             `genesisctl rollback points --component NAME`, for how far it came, then call anew under a new request id"
         }
         (_, "OVERLOADED") => "try again in a moment; the agent sheds calls while it has too many",
         (_, "EMERGENCY") => {

@@ -48,6 +48,21 @@ fn state(known: &Known) -> Option<IssueState> {
 }
 
 #[test]
+fn times_that_could_not_be_told_are_remembered_and_bounded() {
+    let mut known = Known::nothing("disk");
+    let wall = |seconds: i64| moment(seconds).wall;
+    observe(&mut known, 0, "o??o???oo????");
+    let expected = [(wall(180), Some(wall(210))), (wall(330), None)];
+    assert_eq!(known.check.untold, expected, "two unknown looks are none yet");
+    for round in 0..60 {
+        observe(&mut known, 1_000 + round * 120, "o???");
+    }
+    assert_eq!(known.check.untold.len(), 50);
+    assert_eq!(known.check.untold.last().unwrap().1, None);
+    assert!(known.check.untold.iter().rev().skip(1).all(|(_, until)| until.is_some()));
+}
+
+#[test]
 fn an_issue_is_one_only_after_its_time_and_over_only_after_two_cycles() {
     for (results, expected, last) in [
         ("ooo", vec![], None),

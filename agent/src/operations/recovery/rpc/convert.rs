@@ -83,10 +83,13 @@ pub(super) fn listed(one: Listed) -> v1::Component {
 
 /// A rollback that was made, or goes on.
 pub(super) fn rolled_back(done: RolledBack) -> v1::RollbackResponse {
-    let RolledBack { record, plan, seen, pending, run, aftermath } = done;
+    let RolledBack { record, plan, seen, pending, run, aftermath, undo } = done;
+    let unspecified = || v1::ComponentHealth::Unspecified.into();
     let (found, details, incident_id) = match aftermath {
-        Some(after) => (health(after.health), after.details, after.incident),
-        None => (v1::ComponentHealth::Unspecified.into(), Vec::new(), String::new()),
+        Some(after) => {
+            (after.health.map_or_else(unspecified, health), after.details, after.incident)
+        }
+        None => (unspecified(), Vec::new(), String::new()),
     };
     v1::RollbackResponse {
         from: Some(point(&plan.current, None, false)),
@@ -98,5 +101,7 @@ pub(super) fn rolled_back(done: RolledBack) -> v1::RollbackResponse {
         health: found,
         health_details: details,
         incident_id,
+        undo,
+        already: plan.already,
     }
 }

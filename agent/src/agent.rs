@@ -128,8 +128,8 @@ impl Agent {
         own_log.install(&config.agent.log_level);
         let clock = Arc::clone(&outside.clock);
         let now = clock.now();
-        let (state, turned, lost) = take_state(&places, now)?;
-        tell_of_state((&state, &places), (turned, lost), now).await?;
+        let (state, turned) = take_state(&places, now)?;
+        tell_of_state((&state, &places), turned, now).await?;
         let host = identify(&state, &outside).await?;
         let emergency =
             Emergency::open(state.clone(), Arc::clone(&clock), places.emergency_flag()).await?;

@@ -11,6 +11,7 @@ use crate::config::{Config, Places};
 use crate::error::{Error, Result};
 use crate::operations::Operations;
 use crate::operations::backup;
+use crate::operations::backup::turned;
 use crate::operations::backup::turnover::{self, Turned};
 use crate::operations::baselines;
 use crate::operations::baselines::job::RecalculationTable;
@@ -26,7 +27,7 @@ use crate::operations::logs::rotate::RotationTable;
 use crate::operations::matrices;
 use crate::operations::matrices::job::UpdateTable;
 use crate::operations::recovery::drill::{self, DrillTable};
-use crate::outside::Outside;
+use crate::outside::{Outside, failpoint};
 use crate::runs::{Reconcile, Runs, system_time};
 use crate::server::listen::Addresses;
 use crate::server::{self, Listeners};
@@ -67,25 +68,36 @@ pub(super) async fn bind(places: &Places, config: &Config) -> Result<Listeners> 
     .await
 }
 
-/// Opens the state; an earlier one takes its place first, where that is wanted. Also what came of that, and whether the
-/// file was lost: there was an agent here before.
-pub(super) fn take_state(places: &Places, now: Timestamp) -> Result<(State, Option<Turned>, bool)> {
+/// Opens the state; an earlier one takes its place first, where that is wanted. Also what came of that.
+pub(super) fn take_state(places: &Places, now: Timestamp) -> Result<(State, Option<Turned>)> {
     let turned = turnover::at_start(&places.state, &places.database(), now)?;
-    let files = [places.observations(), places.trades(), places.series(), places.emergency_flag()];
-    let lost = !places.database().exists() && files.iter().any(|file| file.exists());
-    Ok((open_state(places)?, turned, lost))
+    Ok((open_state(places)?, turned))
+}
+
+/// Whether the state that was here is gone: this one is nobody's yet and does not say so, and an agent has left other
+/// files. Told by what lasts, so that it is also known to the start after one that was cut off.
+fn is_lost(state: &State, places: &Places) -> Result<bool> {
+    let known =
+        state.read(|it| Ok(it.identity().get()?.is_some() || it.gaps().get()?.is_some()))?;
+    let files = [
+        places.observations(),
+        places.trades(),
+        places.series(),
+        places.advisories(),
+        places.emergency_flag(),
+    ];
+    Ok(!known && files.iter().any(|file| file.exists()))
 }
 
 /// Writes down what became of the state before it was opened.
 pub(super) async fn tell_of_state(
     (state, places): (&State, &Places),
-    (turned, lost): (Option<Turned>, bool),
+    turned: Option<Turned>,
     now: Timestamp,
 ) -> Result<()> {
-    if let Some(turned) = turned {
-        turnover::settle(state, &places.state, turned, now).await?;
-    }
-    if lost {
+    failpoint::hit("state.opened");
+    turned::settle(state, &places.state, turned, now).await?;
+    if is_lost(state, places)? {
         let detail = format!(
             "{} was gone when the agent started, so that nothing of before {now:.0} is known; `genesisctl backup restore` \
              brings a backup of it back beside it",

@@ -135,14 +135,18 @@ impl Dispatcher {
         let applied = component.apply(&done.plan.target, &order).await;
         done.run = order.run.borrow().clone();
         failpoint::hit("rollback.applied");
+        let unproven = applied.as_ref().is_ok_and(|it| !it.unproven.is_empty());
         let verified = match applied {
-            Ok(Applied { pending, beside }) if pending.is_empty() && beside.is_empty() => {
+            Ok(Applied { unproven, .. }) if !unproven.is_empty() => {
+                Err(Error::internal("ROLLBACK_NOT_PROVEN", unproven))
+            }
+            Ok(Applied { pending, beside, .. }) if pending.is_empty() && beside.is_empty() => {
                 component.verify(&done.plan.target).await.map(|seen| (seen, RollbackOutcome::Done))
             }
-            Ok(Applied { pending, beside }) if pending.is_empty() => {
+            Ok(Applied { pending, beside, .. }) if pending.is_empty() => {
                 Ok((beside, RollbackOutcome::Done))
             }
-            Ok(Applied { pending, beside }) => {
+            Ok(Applied { pending, beside, .. }) => {
                 done.pending = pending;
                 Ok((beside, RollbackOutcome::Staged))
             }
@@ -159,6 +163,7 @@ impl Dispatcher {
                 let at = outcome(now.as_ref().map(|it| it.digest.as_str()), &done.record);
                 // What was not read back is not done.
                 done.record.outcome = match at {
+                    _ if unproven => RollbackOutcome::Unknown,
                     RollbackOutcome::Done => RollbackOutcome::Unknown,
                     at => at,
                 };
@@ -169,7 +174,12 @@ impl Dispatcher {
         let made = now.filter(|it| it.id != done.record.from && it.id != done.record.to);
         done.record.made = made.map(|it| it.id).unwrap_or_default();
         done.record.ended_at = Some(self.0.clock.now());
-        let code = failed.as_ref().map_or("ok", |error| error.code);
+        let code = match (&failed, done.record.outcome) {
+            (Some(error), _) => error.code,
+            // Its end is written down once it has one.
+            (None, RollbackOutcome::Staged) => "staged",
+            (None, _) => "ok",
+        };
         let ended = self.put(&done.record, code).await;
         failpoint::hit("rollback.ended");
         // Where nothing was begun there is nothing to look after.

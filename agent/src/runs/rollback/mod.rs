@@ -140,6 +140,8 @@ pub struct Applied {
     pub pending: String,
     /// What is there instead of the component's point, where it stands beside what runs; empty: nothing.
     pub beside: String,
+    /// Why it can't be told what the component will be at; empty: it can.
+    pub unproven: String,
 }
 
 /// What would be gone back from and to: what a plan is asked for.

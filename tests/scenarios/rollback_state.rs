@@ -208,6 +208,28 @@ fn a_state_that_was_lost_is_told_once_also_by_the_start_after_one_that_was_cut_o
 }
 
 #[test]
+fn every_backup_of_a_state_that_was_lost_is_found_also_later() {
+    let (mut agent, first) = with_backup();
+    let (_, second) = agent.backup("agent");
+    agent.terminate();
+    let away = agent.folder().join("away");
+    std::fs::rename(&second.place, &away).unwrap();
+    std::fs::remove_file(agent.database()).unwrap();
+    agent.start();
+    let known = |agent: &TestAgent| {
+        let mut ids: Vec<String> =
+            agent.backups("agent").backups.into_iter().map(|it| it.id).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(known(&agent), [first.clone()]);
+    agent.terminate();
+    std::fs::rename(&away, &second.place).unwrap();
+    agent.start();
+    assert_eq!(known(&agent), [first, second.id]);
+}
+
+#[test]
 fn the_state_before_is_kept_whatever_the_clock_said() {
     let (mut agent, backup) = with_backup();
     // As if they had been made when the clock was years ahead.

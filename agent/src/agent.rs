@@ -127,8 +127,8 @@ impl Agent {
         let (own_log, writers) = own_log::begin(&places.own_log(), &config.agent.log_level)?;
         let clock = Arc::clone(&outside.clock);
         let now = clock.now();
-        let (state, turned, lost) = take_state(&places, now)?;
-        tell_of_state((&state, &places), (turned, lost), now).await?;
+        let (state, turned) = take_state(&places, now)?;
+        tell_of_state((&state, &places), turned, now).await?;
         let host = identify(&state, &outside).await?;
         let emergency =
             Emergency::open(state.clone(), Arc::clone(&clock), places.emergency_flag()).await?;

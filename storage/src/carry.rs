@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use redb::{ReadTransaction, WriteTransaction};
 
 use crate::capability::Reading;
-use crate::chain::Head;
+use crate::chain::{Head, Verification};
 use crate::copy::{copy_table, proven};
 use crate::engine::Engine;
 use crate::error::{BoxError, StorageError, failure};
@@ -15,19 +15,44 @@ use crate::intent::Intent;
 use crate::schema::{
     self, COURSE_ROW, EMERGENCY_ROW, GAP_ROW, HEAD_ROW, IDENTITY_ROW, LEASE_ROW, META, SCHEMA,
 };
-use crate::tables::emergency::EmergenciesWriting;
-use crate::tables::oplog::{self, OplogEntry};
+use crate::tables::floors;
+use crate::tables::gaps::{GapRecord, GapsWriting};
+use crate::tables::oplog::{self, Oplog, OplogEntry};
 use crate::view::Sink;
 
+mod emergency;
+
 /// What was carried forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried {
     /// Rows of all tables that went forward.
     pub rows: u64,
     /// Entries of the oplog that the earlier state had.
     pub entries_then: u64,
-    /// And that it has now, the one that tells of it included: each proven to follow the one before.
+    /// And that it has now, the one that tells of it included.
     pub entries_now: u64,
+    /// What is wrong with the oplog that went forward, and was before; `None`: each entry follows the one before.
+    pub broken: Option<String>,
+}
+
+/// Why nothing was carried forward. Both files are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum CarryError {
+    /// The earlier state can't be used.
+    #[error("the earlier state can't be used")]
+    Earlier(#[source] StorageError),
+    /// The state that is in its place can't be opened: [`StorageError::is_damage`] says whether it ever can.
+    #[error("the state that is in its place can't be opened")]
+    Live(#[source] StorageError),
+    /// Both are there, and what goes forward could not be written.
+    #[error("what must not go back could not be carried forward")]
+    Carrying(#[source] StorageError),
+}
+
+impl From<StorageError> for CarryError {
+    fn from(error: StorageError) -> Self {
+        Self::Carrying(error)
+    }
 }
 
 macro_rules! forward {
@@ -48,18 +73,23 @@ macro_rules! forward {
 }
 
 forward! {
-    OPLOG RUNS RUNS_RUNNING RUN_STEPS JOB_MARKS SEGMENTS SEGMENTS_UNFINISHED SEGMENT_TIMES SEGMENT_COUNTS
+    OPLOG RUNS RUNS_RUNNING RUN_STEPS JOB_MARKS JOB_PAUSES SEGMENTS SEGMENTS_UNFINISHED SEGMENT_TIMES SEGMENT_COUNTS
     SEGMENT_TOTALS SOURCES CONFIGS REQUESTS REQUESTS_BY_TIME HOLDS HEALTH_CHECKS HEALTH_ISSUES HEALTH_ATTEMPTS
-    HEALTH_CONTROLS ALERTS ALERT_OUTBOX ALERT_DELIVERIES ALERT_SILENCES BACKUPS CERTIFICATES CERTIFICATE_GENERATIONS
-    CERTIFICATE_EVENTS DATABASE_CARE DATABASE_LEDGER DEPENDENCY_UPDATES DEPENDENCY_RELEASES VULNERABILITY_CLOCKS
-    INCIDENTS ROLLBACKS DRILLS TALLIES
+    HEALTH_CONTROLS ALERTS ALERT_OUTBOX ALERT_DELIVERIES ALERT_SILENCES BREAKERS BACKUPS CERTIFICATES
+    CERTIFICATE_GENERATIONS CERTIFICATE_EVENTS DATABASE_CARE DATABASE_LEDGER DEPENDENCY_UPDATES DEPENDENCY_RELEASES
+    VULNERABILITY_CLOCKS INCIDENTS ROLLBACKS DRILLS TALLIES
 }
 
 /// Of a state that does not go on from the earlier one, since that was lost in between: only what has happened since is
 /// added, for the earlier one knows more about the world.
 fn copy_since(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb::Error> {
     let mut rows = copy_table(schema::RUNS, from, to)?;
+    rows += copy_table(schema::RUNS_RUNNING, from, to)?;
     rows += copy_table(schema::RUN_STEPS, from, to)?;
+    rows += copy_table(schema::JOB_MARKS, from, to)?;
+    // What was stopped then or is stopped now stays so.
+    rows += copy_table(schema::JOB_PAUSES, from, to)?;
+    rows += copy_table(schema::BREAKERS, from, to)?;
     rows += copy_table(schema::REQUESTS, from, to)?;
     rows += copy_table(schema::REQUESTS_BY_TIME, from, to)?;
     rows += copy_table(schema::ALERTS, from, to)?;
@@ -67,7 +97,9 @@ fn copy_since(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb
     rows += copy_table(schema::BACKUPS, from, to)?;
     rows += copy_table(schema::INCIDENTS, from, to)?;
     rows += copy_table(schema::HOLDS, from, to)?;
+    rows += copy_table(schema::HEALTH_ATTEMPTS, from, to)?;
     rows += copy_table(schema::HEALTH_CONTROLS, from, to)?;
+    rows += copy_table(schema::CERTIFICATE_EVENTS, from, to)?;
     rows += copy_table(schema::ROLLBACKS, from, to)?;
     rows += copy_table(schema::DRILLS, from, to)?;
     // What still waits to be told is what the newer one has.
@@ -76,42 +108,121 @@ fn copy_since(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb
     Ok(rows)
 }
 
-/// Carries what must not go back from `live` into `earlier`, in one commit with the oplog entry of `intent`, and proves
-/// the result. Both files must be nobody's. It may be done again: an `intent` with the same action and correlation id as
-/// the newest entry of `earlier` was carried out already.
+/// Carries what must not go back from `live` into `earlier`, in one commit with the oplog entry of `intent`; the oplog
+/// that comes of it is proven before. Opening them has proven each of their pages. Both files must be nobody's.
+///
+/// It may be done again: an `intent` with the same action and correlation id as the newest entry of `earlier` was carried
+/// out already, which counts only if nothing was written to `live` since.
 ///
 /// # Errors
-/// When either can't be opened, or the disk fails; `earlier` is then as it was.
+/// When either can't be opened, or the disk fails.
 pub fn carry_forward(
     live: &Path,
     earlier: &Path,
     cache_bytes: usize,
     intent: Intent,
-) -> Result<Carried, StorageError> {
-    let opened = |path: &Path| {
-        Engine::open(path, cache_bytes, &SCHEMA, false).map_err(|error| carrying(path, error))
+) -> Result<Carried, CarryError> {
+    let from = opened(live, cache_bytes).map_err(CarryError::Live)?;
+    let to = opened(earlier, cache_bytes).map_err(CarryError::Earlier)?;
+    from.reading(|reading| {
+        let filled = to.reading(|earlier| filled(earlier, &intent))?;
+        let then = to.reading(|earlier| oplog_of(earlier).head())?;
+        if let Some(filled) = filled {
+            same_end(&filled, &intent, reading, &to)?;
+            let broken = to.reading(|earlier| {
+                Ok::<_, StorageError>(wrong(&oplog_of(earlier).verify(None)?))
+            })?;
+            return Ok(Carried {
+                rows: 0,
+                entries_then: then.sequence,
+                entries_now: then.sequence,
+                broken,
+            });
+        }
+        to.transact(|writing| {
+            let rows = fill(reading, writing, then)?;
+            let sink = Sink::new(writing, to.failed());
+            let entries_now = oplog::append(sink, intent)?;
+            let broken = wrong(&Oplog::new(sink.source()).verify(None)?);
+            if let Some(why) = &broken
+                && wrong(&oplog_of(reading).verify(None)?).is_none()
+            {
+                // It was whole before: this is no copy of it.
+                return Err(CarryError::Earlier(carrying(earlier, why.clone())));
+            }
+            Ok(Carried { rows, entries_then: then.sequence, entries_now, broken })
+        })
+    })
+}
+
+/// Of an earlier state for which there is nothing that could be carried forward: says so in it, with an entry and a gap,
+/// so that whoever opens it finds both. It may be done again.
+///
+/// # Errors
+/// When it can't be opened, is not whole, or the disk fails.
+pub fn leave_gap(
+    earlier: &Path,
+    cache_bytes: usize,
+    (intent, gap): (Intent, &GapRecord),
+) -> Result<(), CarryError> {
+    let to = opened(earlier, cache_bytes).map_err(CarryError::Earlier)?;
+    to.reading(|reading| proven(reading, earlier)).map_err(CarryError::Earlier)?;
+    if to.reading(|reading| filled(reading, &intent))?.is_some() {
+        return Ok(());
+    }
+    to.transact(|writing| {
+        let sink = Sink::new(writing, to.failed());
+        GapsWriting::new(sink).put(gap)?;
+        oplog::append(sink, intent)?;
+        Ok::<_, CarryError>(())
+    })
+}
+
+fn opened(path: &Path, cache_bytes: usize) -> Result<Engine, StorageError> {
+    Engine::open(path, cache_bytes, &SCHEMA, false).map_err(|error| carrying(path, error))
+}
+
+fn oplog_of(reading: &ReadTransaction) -> Oplog<'_> {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    Reading::new(reading, &NEVER).oplog()
+}
+
+fn wrong(verification: &Verification) -> Option<String> {
+    verification.findings.first().map(|finding| format!("{}: {}", finding.code, finding.message))
+}
+
+/// The newest entry, if it is what an intent left that was carried out before.
+fn filled(earlier: &ReadTransaction, intent: &Intent) -> Result<Option<OplogEntry>, StorageError> {
+    let newest = oplog_of(earlier).newest(None, 1, |_| true)?.pop().map(|it| it.entry);
+    Ok(newest.filter(|it| it.action == intent.action && it.correlation_id == intent.correlation_id))
+}
+
+/// Refuses a copy that was filled from something else than what `live` is by now.
+fn same_end(
+    filled: &OplogEntry,
+    intent: &Intent,
+    live: &ReadTransaction,
+    to: &Engine,
+) -> Result<(), CarryError> {
+    let newest = oplog_of(live).newest(None, 1, |_| true)?.pop();
+    let before = filled.sequence.saturating_sub(1);
+    let before = to.reading(|earlier| oplog_of(earlier).get(before))?;
+    let same = match (newest, before) {
+        (Some(one), Some(other)) if one.entry.sequence == other.entry.sequence => {
+            one.hash == other.hash
+        }
+        // Where the state does not go on from the earlier one, its entries stand behind those of that.
+        (Some(one), Some(other)) if one.entry.sequence < other.entry.sequence => {
+            OplogEntry { sequence: 0, ..one.entry } == OplogEntry { sequence: 0, ..other.entry }
+        }
+        (None, _) => true,
+        _ => false,
     };
-    let (from, to) = (opened(live)?, opened(earlier)?);
-    let (then, newest) = to.reading(|reading| {
-        let never = AtomicBool::new(false);
-        let log = Reading::new(reading, &never).oplog();
-        Ok::<_, StorageError>((log.head()?, log.newest(None, 1, |_| true)?.pop()))
-    })?;
-    let again = newest.is_some_and(|it| {
-        it.entry.action == intent.action && it.entry.correlation_id == intent.correlation_id
-    });
-    let rows = match again {
-        true => 0,
-        false => from.reading(|reading| {
-            to.transact(|writing| {
-                let rows = fill(reading, writing, then)?;
-                oplog::append(Sink::new(writing, to.failed()), intent)?;
-                Ok::<_, StorageError>(rows)
-            })
-        })?,
-    };
-    let entries_now = to.reading(|reading| proven(reading, earlier))?;
-    Ok(Carried { rows, entries_then: then.sequence, entries_now })
+    if same && filled.outcome == intent.outcome {
+        return Ok(());
+    }
+    let why = "it was filled before from what the state in its place is not any more";
+    Err(CarryError::Earlier(carrying(Path::new("the copy"), why)))
 }
 
 fn fill(
@@ -122,11 +233,13 @@ fn fill(
     let never = AtomicBool::new(false);
     let failed = |error| failure(&never, "carry the state forward", error);
     let live = Reading::new(reading, &never);
+    let sink = Sink::new(writing, &never);
     let at_head = live.oplog().range(then.sequence, 1)?.pop();
     let goes_on = then.sequence == 0
         || at_head.is_some_and(|it| it.entry.sequence == then.sequence && it.hash == then.hash);
+    let mut rows = floors::raise(reading, writing).map_err(failed)?;
     if goes_on {
-        let rows = copy_forward(reading, writing).map_err(failed)?;
+        rows += copy_forward(reading, writing).map_err(failed)?;
         copy_rows(
             reading,
             writing,
@@ -135,15 +248,10 @@ fn fill(
         .map_err(failed)?;
         return Ok(rows);
     }
-    let mut rows = copy_since(reading, writing).map_err(failed)?;
-    let sink = Sink::new(writing, &never);
-    // An epoch never comes twice, and what is in force stays so.
-    let (newer, older) = (live.emergency().get()?, EmergenciesWriting::new(sink));
-    let before = older.get()?;
-    if let Some(mut newer) = newer {
-        newer.epoch = newer.epoch.max(before.as_ref().map_or(0, |it| it.epoch));
-        older.put(&newer)?;
-    }
+    rows += copy_since(reading, writing).map_err(failed)?;
+    emergency::carry(&live, sink)?;
+    // Who renews it now: an older one would halt a trading system that gave it up since.
+    copy_rows(reading, writing, &[LEASE_ROW]).map_err(failed)?;
     let mut next = 1;
     loop {
         let entries = live.oplog().range(next, 1_000)?;
@@ -190,8 +298,6 @@ mod tests {
     /// The tables that go back with the file: what was decided, by people or by calculation.
     const BACK: &[&str] = &[
         "META",
-        "JOB_PAUSES",
-        "BREAKERS",
         "BREAKERS_USUAL",
         "IGNORED_FINDINGS",
         "SERIES",
@@ -205,7 +311,8 @@ mod tests {
 
     #[test]
     fn every_table_goes_forward_or_back() {
-        let mut all: Vec<&str> = FORWARD.iter().chain(BACK).copied().collect();
+        // Of the floors the higher one counts.
+        let mut all: Vec<&str> = FORWARD.iter().chain(BACK).chain(&["FLOORS"]).copied().collect();
         all.sort_unstable();
         let mut there = table_names();
         there.sort_unstable();

@@ -202,6 +202,27 @@ impl StorageError {
         }
     }
 
+    /// Whether the file itself is cut, damaged or not ours, so that it can't be read by trying again. Whatever else keeps
+    /// it from being read, such as a disk that fails or another process, says nothing of it.
+    pub fn is_damage(&self) -> bool {
+        let Self::Redb { source, .. } = self else { return false };
+        match source.downcast_ref::<OpenError>() {
+            Some(OpenError::Cut { .. } | OpenError::NotOurs { .. }) => true,
+            // What the engine says after an error of the disk.
+            Some(OpenError::Corrupted { source, .. }) => !matches!(
+                source.downcast_ref::<redb::Error>(),
+                Some(
+                    redb::Error::Io(_)
+                        | redb::Error::PreviousIo
+                        | redb::Error::Backend(_)
+                        | redb::Error::DatabaseClosed
+                        | redb::Error::LockPoisoned(_)
+                )
+            ),
+            _ => false,
+        }
+    }
+
     pub(crate) fn record(table: &'static str, key: &dyn Display, source: BoxError) -> Self {
         Self::Record { table, key: key.to_string(), source }
     }

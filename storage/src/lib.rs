@@ -34,7 +34,7 @@ mod view;
 
 pub use advisories::{Advisories, AdvisoriesReading, AdvisoriesWriting};
 pub use capability::{Bookkeeping, Reading, Writing};
-pub use carry::{Carried, carry_forward};
+pub use carry::{Carried, CarryError, carry_forward, leave_gap};
 pub use chain::{ChainFinding, Head, MAX_FINDINGS, Verification, verify_lines};
 pub use copy::Copied;
 pub use error::{OpenError, StorageError};

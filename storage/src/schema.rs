@@ -139,6 +139,7 @@ tables! {
     MATRIX_VALUES: u64 => Bytes = "matrix_values"; "Version to a matrix, in the form of the statistics."
     PARAMETERS: (Name, u64) => Bytes = "parameters"; "Strategy, slash and parameter, and version to `ParameterRecord`."
     BASELINE_EPISODES: Name => Bytes = "baseline_episodes"; "Episode id (ULID) to `EpisodeRecord`."
+    FLOORS: Name => u64 = "floors"; "What is numbered to the greatest number that was given, where what had it went back."
 }
 
 /// The tables of the file with the observations, a file of its own: it is written to all the time, and nothing that

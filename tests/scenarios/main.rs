@@ -97,6 +97,7 @@ mod paper;
 mod plans;
 mod request_ids;
 mod rollback;
+mod rollback_state;
 mod runbooks;
 mod runs;
 mod server;

@@ -13,10 +13,10 @@ use crate::baselines::{self, Traffic};
 use crate::matrices::{self, Feed, GOOD};
 
 /// Whatever was in force is known to be good, and there is no check.
-const AT_ONCE: &str = "[recovery]\nknown_good_after = \"0s\"\n";
+pub(crate) const AT_ONCE: &str = "[recovery]\nknown_good_after = \"0s\"\n";
 
 /// Rolls a component back: what the host is like is another matter, so that the deep check may say anything.
-fn back(agent: &TestAgent, component: &str, more: &[&str]) -> Value {
+pub(crate) fn back(agent: &TestAgent, component: &str, more: &[&str]) -> Value {
     let roll = ["rollback", "--component", component, "--reason", "a test", "--yes", "-o", "json"];
     let output = agent.ctl(&[&roll[..], more].concat());
     assert!(matches!(output.code, 0 | 3 | 5), "{component}: {} {}", output.code, said(&output));
@@ -30,7 +30,7 @@ fn back(agent: &TestAgent, component: &str, more: &[&str]) -> Value {
     done
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", output.text(), output.stderr)
 }
 
@@ -40,7 +40,7 @@ fn no_further(agent: &TestAgent, component: &str) {
     agent.ctl(&roll).exits(4).says(&["NO_EARLIER_POINT"]);
 }
 
-fn component(agent: &TestAgent, name: &str) -> Value {
+pub(crate) fn component(agent: &TestAgent, name: &str) -> Value {
     let list = agent.ctl(&["rollback", "points", "--component", name, "-o", "json"]).response();
     list["components"][0].clone()
 }
@@ -500,7 +500,7 @@ fn a_rollback_that_is_cut_off_is_as_before_or_as_after_and_the_journal_says_whic
 }
 
 /// Rolls back on an agent that dies at a fail point, and starts the next one.
-fn cut_off(agent: &mut TestAgent, point: &str, component: &str, more: &[&str]) {
+pub(crate) fn cut_off(agent: &mut TestAgent, point: &str, component: &str, more: &[&str]) {
     agent.terminate();
     agent.start_with_failpoint(point, 1);
     agent.wait_ready();
@@ -511,12 +511,35 @@ fn cut_off(agent: &mut TestAgent, point: &str, component: &str, more: &[&str]) {
     agent.start();
 }
 
-fn settled(agent: &TestAgent, point: &str, name: &str, after: bool) {
+pub(crate) fn settled(agent: &TestAgent, point: &str, name: &str, after: bool) {
     let last = component(agent, name)["lastRollback"].clone();
     let expected = if after { "done" } else { "failed" };
     assert_eq!(last["outcome"], expected, "{point}: {last}");
-    agent.ctl(&["oplog", "list", "--action", "rollback", "--limit", "50"]).ok().says(&[name]);
+    let entries = entries_of(agent, last["id"].as_str().unwrap());
+    let outcomes: Vec<&str> = entries.iter().map(|it| it["outcome"].as_str().unwrap()).collect();
+    // Announced first, and its end written down once, as it was.
+    assert_eq!(outcomes.first(), Some(&"intent"), "{point}: {entries:?}");
+    let end = outcomes.last().copied().unwrap_or_default();
+    match after {
+        true => assert_eq!(end, "ok", "{point}: {entries:?}"),
+        false => assert!(
+            ["ROLLBACK_CUT_OFF", "STATE_ROLLBACK_FAILED", "withdrawn"].contains(&end),
+            "{point}: {entries:?}"
+        ),
+    }
+    assert_eq!(outcomes.iter().filter(|it| **it == end).count(), 1, "{point}: {entries:?}");
+    assert!(entries.iter().all(|it| it["target"] == name), "{point}: {entries:?}");
     agent.ctl(&["oplog", "verify"]).ok();
+}
+
+/// The entries of the operation log about one rollback, the oldest first.
+pub(crate) fn entries_of(agent: &TestAgent, id: &str) -> Vec<Value> {
+    let list = ["oplog", "list", "--action", "rollback", "--limit", "200", "-o", "json"];
+    let list = agent.ctl(&list).ok().response();
+    let mut entries = list["entries"].as_array().cloned().unwrap_or_default();
+    entries.retain(|it| it["correlationId"] == id && it["action"] == "rollback");
+    entries.sort_by_key(|it| it["sequence"].as_str().unwrap_or("0").parse::<u64>().unwrap());
+    entries
 }
 
 #[test]
@@ -547,7 +570,7 @@ fn every_other_component_is_as_before_or_as_after_when_it_is_cut_off() {
 }
 
 /// An agent with a backup of its state, from when the size was 10; it is 20 now.
-fn with_backup() -> (TestAgent, String) {
+pub(crate) fn with_backup() -> (TestAgent, String) {
     let agent = TestAgent::started(|_| AT_ONCE.to_owned());
     agent.ctl(&["param", "set", "--strategy", "mm", "size=10", "--reason", "r"]).ok();
     let (_, backup) = agent.backup("agent");
@@ -555,7 +578,7 @@ fn with_backup() -> (TestAgent, String) {
     (agent, backup.id)
 }
 
-fn size(agent: &TestAgent) -> String {
+pub(crate) fn size(agent: &TestAgent) -> String {
     let get = ["param", "get", "--strategy", "mm", "--unit", "a", "size"];
     String::from_utf8(agent.ctl(&get).ok().stdout).unwrap().trim().to_owned()
 }
@@ -578,7 +601,7 @@ fn set_once(agent: &TestAgent, id: &str) {
     runtime.block_on(call).unwrap();
 }
 
-const STATE: [&str; 2] = ["--confirm", "state"];
+pub(crate) const STATE: [&str; 2] = ["--confirm", "state"];
 
 #[test]
 fn the_state_goes_back_and_what_happened_goes_forward() {
@@ -596,6 +619,8 @@ fn the_state_goes_back_and_what_happened_goes_forward() {
     let id = ulid::Ulid::generate().to_string();
     set_once(&agent, &id);
     assert_eq!(size(&agent), "30");
+    agent.ctl(&["schedule", "pause", "logs.local-retention", "--reason", "audit"]).ok();
+    agent.ctl(&["breaker", "trip", "orders-api", "--reason", "wrong prices"]).ok();
     let head = agent.ctl(&["oplog", "verify", "-o", "json"]).ok().response();
 
     let done = back(&agent, "state", &[&["--to", backup.as_str()], &STATE[..]].concat());
@@ -616,6 +641,24 @@ fn the_state_goes_back_and_what_happened_goes_forward() {
     assert_eq!(size(&agent), "10", "a request that was carried out is not carried out again");
     let last = component(&agent, "state")["lastRollback"].clone();
     assert_eq!(last["outcome"], "done", "{last}");
+    // What is stopped is not started by it.
+    let breaker = agent.ctl(&["breaker", "show", "orders-api", "-o", "json"]).response();
+    assert!(breaker.to_string().contains("STATE_OPEN"), "{breaker}");
+    let jobs = agent.ctl(&["schedule", "list", "-o", "json"]).ok().response();
+    let job =
+        jobs["jobs"].as_array().unwrap().iter().find(|it| it["name"] == "logs.local-retention");
+    assert!(job.unwrap().to_string().contains("audit"), "{job:?}");
+    // A number is not given twice: 1, 2 and 3 were given before.
+    agent.ctl(&["param", "set", "--strategy", "mm", "size=40", "--reason", "r"]).ok();
+    let history = ["param", "history", "--strategy", "mm", "size", "-o", "json"];
+    let history = agent.ctl(&history).ok().response();
+    let versions: Vec<&str> = history["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["version"].as_str().unwrap())
+        .collect();
+    assert!(versions.contains(&"4") && !versions.contains(&"2"), "{history}");
 
     // The state before is a point of its own.
     let undo = format!("before-{}", last["id"].as_str().unwrap());
@@ -646,7 +689,7 @@ fn the_state_is_the_one_or_the_other_wherever_its_rollback_is_cut_off() {
         assert_eq!(size(&agent), "20", "{point}");
         settled(&agent, point, "state", false);
     }
-    for point in ["state.carried", "state.linked", "state.swapped"] {
+    for point in ["state.carried", "state.linked", "state.swapped", "state.told"] {
         let (mut agent, backup) = with_backup();
         back(&agent, "state", &[&["--to", backup.as_str()], &STATE[..]].concat());
         agent.terminate();
@@ -660,17 +703,31 @@ fn the_state_is_the_one_or_the_other_wherever_its_rollback_is_cut_off() {
 
 #[test]
 fn a_copy_that_is_not_sound_leaves_the_state_as_it_is() {
-    let (mut agent, backup) = with_backup();
-    back(&agent, "state", &[&["--to", backup.as_str()], &STATE[..]].concat());
-    agent.terminate();
-    let staged = agent.state().join("state.redb.restoring");
-    let bytes = std::fs::read(&staged).unwrap();
-    std::fs::write(&staged, &bytes[..bytes.len() / 2]).unwrap();
-    agent.start();
-    assert_eq!(size(&agent), "20");
-    let last = component(&agent, "state")["lastRollback"].clone();
-    assert_eq!(last["outcome"], "failed", "{last}");
-    assert!(last["detail"].as_str().unwrap().contains("not sound"), "{last}");
+    // Also where the agent that found it so is cut off before it could say so, or while it did.
+    for point in ["", "state.opened", "state.withdrawn", "state.told"] {
+        let (mut agent, backup) = with_backup();
+        let done = back(&agent, "state", &[&["--to", backup.as_str()], &STATE[..]].concat());
+        agent.terminate();
+        let staged = format!("state.redb.restoring-{}", done["id"].as_str().unwrap());
+        let staged = agent.state().join(staged);
+        let bytes = std::fs::read(&staged).unwrap();
+        std::fs::write(&staged, &bytes[..bytes.len() / 2]).unwrap();
+        if !point.is_empty() {
+            agent.start_with_failpoint(point, 1);
+            agent.wait_killed();
+        }
+        if point == "state.told" {
+            // What was told to have failed does not take the place, whatever becomes of the copy.
+            std::fs::write(&staged, &bytes).unwrap();
+        }
+        agent.start();
+        assert_eq!(size(&agent), "20", "{point}");
+        settled(&agent, point, "state", false);
+        let last = component(&agent, "state")["lastRollback"].clone();
+        let why = last["detail"].as_str().unwrap();
+        assert!(point == "state.withdrawn" || why.contains("not sound"), "{point}: {last}");
+        assert_eq!(crate::rollback_state::copies(&agent), [""; 0], "{point}");
+    }
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{
-    GapRecord, Identity, Intent, Options, RollbackOutcome, RollbackRecord, Store,
-};
+use genesis_storage::{GapRecord, Identity, Intent, Options, Store};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -13,8 +11,8 @@ use crate::config::{Config, Places};
 use crate::error::{Error, Result};
 use crate::operations::Operations;
 use crate::operations::backup;
-use crate::operations::backup::component::STATE;
-use crate::operations::backup::turnover::{self, Turned, Wanted};
+use crate::operations::backup::turned;
+use crate::operations::backup::turnover::{self, Turned};
 use crate::operations::baselines;
 use crate::operations::baselines::job::RecalculationTable;
 use crate::operations::certificates::job::RenewTable;
@@ -29,7 +27,7 @@ use crate::operations::logs::rotate::RotationTable;
 use crate::operations::matrices;
 use crate::operations::matrices::job::UpdateTable;
 use crate::operations::recovery::drill::{self, DrillTable};
-use crate::outside::Outside;
+use crate::outside::{Outside, failpoint};
 use crate::runs::{Reconcile, Runs, system_time};
 use crate::server::listen::Addresses;
 use crate::server::{self, Listeners};
@@ -70,29 +68,36 @@ pub(super) async fn bind(places: &Places, config: &Config) -> Result<Listeners> 
     .await
 }
 
-/// Opens the state; an earlier one takes its place first, where that is wanted. Also what came of that, and whether the
-/// file was lost: there was an agent here before.
-pub(super) fn take_state(places: &Places, now: Timestamp) -> Result<(State, Option<Turned>, bool)> {
+/// Opens the state; an earlier one takes its place first, where that is wanted. Also what came of that.
+pub(super) fn take_state(places: &Places, now: Timestamp) -> Result<(State, Option<Turned>)> {
     let turned = turnover::at_start(&places.state, &places.database(), now)?;
-    let files = [places.observations(), places.trades(), places.series(), places.emergency_flag()];
-    let lost = !places.database().exists() && files.iter().any(|file| file.exists());
-    Ok((open_state(places)?, turned, lost))
+    Ok((open_state(places)?, turned))
+}
+
+/// Whether the state that was here is gone: this one is nobody's yet and does not say so, and an agent has left other
+/// files. Told by what lasts, so that it is also known to the start after one that was cut off.
+fn is_lost(state: &State, places: &Places) -> Result<bool> {
+    let known =
+        state.read(|it| Ok(it.identity().get()?.is_some() || it.gaps().get()?.is_some()))?;
+    let files = [
+        places.observations(),
+        places.trades(),
+        places.series(),
+        places.advisories(),
+        places.emergency_flag(),
+    ];
+    Ok(!known && files.iter().any(|file| file.exists()))
 }
 
 /// Writes down what became of the state before it was opened.
 pub(super) async fn tell_of_state(
     (state, places): (&State, &Places),
-    (turned, lost): (Option<Turned>, bool),
+    turned: Option<Turned>,
     now: Timestamp,
 ) -> Result<()> {
-    if let Some(turned) = turned {
-        let (gap, wanted, detail) = (turned.gap, turned.wanted.clone(), turned.detail.clone());
-        turnover::settle(state, &places.state, turned, now).await?;
-        if gap {
-            remember(state, wanted, detail, now).await?;
-        }
-    }
-    if lost {
+    failpoint::hit("state.opened");
+    turned::settle(state, &places.state, turned, now).await?;
+    if is_lost(state, places)? {
         let detail = format!(
             "{} was gone when the agent started, so that nothing of before {now:.0} is known; `genesisctl rollback \
              --component state --to BACKUP --confirm state --reason lost` brings a backup of it back",
@@ -107,33 +112,6 @@ pub(super) async fn tell_of_state(
         state.write(intent, move |writing| Ok(writing.gaps().put(&gap)?)).await?;
     }
     Ok(())
-}
-
-/// The earlier state does not know of its own rollback where nothing could go forward; it is looked after all the same.
-async fn remember(state: &State, wanted: Wanted, detail: String, now: Timestamp) -> Result<()> {
-    let Wanted { rollback: id, to, by, reason } = wanted;
-    if !state.read(|it| Ok(it.rollbacks().list(1, |known| known.id == id)?))?.is_empty() {
-        return Ok(());
-    }
-    let intent = Intent::new(now, "system:agent", "rollback.remembered")
-        .target(STATE)
-        .detail(format!("to {to}"))
-        .correlation_id(id.clone());
-    let record = RollbackRecord {
-        id,
-        component: STATE.to_owned(),
-        from: "live".to_owned(),
-        to,
-        at: now,
-        ended_at: Some(now),
-        outcome: RollbackOutcome::Done,
-        detail,
-        by,
-        reason,
-        owed: true,
-        ..RollbackRecord::default()
-    };
-    state.write(intent, move |writing| Ok(writing.rollbacks().put(&record)?)).await
 }
 
 /// The host's identity, made at first start; a changed name is recorded.

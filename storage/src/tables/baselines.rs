@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::reads_as;
+use super::{floors, reads_as};
 use crate::error::StorageError;
 use crate::record::{Record, check_name, decode, encode, pair};
 use crate::schema::{BASELINE_EPISODES, BASELINES};
@@ -192,16 +192,17 @@ impl<'t> BaselinesWriting<'t> {
         check_name(BaselineRecord::TABLE, &record.operation)?;
         let name = record.operation.clone();
         let before = self.reading.generations(&name)?;
-        let number = before.last().map_or(1, |last| last.generation.saturating_add(1));
+        let last = before.last().map(|last| u64::from(last.generation));
+        let number = floors::next(self.sink.source(), &floors::of_baseline(&name), last)?;
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
         record.generation = number;
         let mut table = self.sink.edit(BASELINES)?;
-        for mut past in before {
+        // By how many there are: numbers are left out where a state went back.
+        for (newer, mut past) in (1..).zip(before.into_iter().rev()) {
             let key = (name.as_str(), past.generation);
-            if past.generation.saturating_add(KEPT_BASELINES) <= number {
+            if newer >= KEPT_BASELINES {
                 table.remove(key)?;
-            } else if past.generation.saturating_add(WHOLE_BASELINES) <= number
-                && !past.hours.is_empty()
-            {
+            } else if newer >= WHOLE_BASELINES && !past.hours.is_empty() {
                 (past.hours, past.parts) = (Vec::new(), Vec::new());
                 let bytes = encode(&pair(&name, past.generation), &past)?;
                 table.insert(key, bytes.as_slice())?;

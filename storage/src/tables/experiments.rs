@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::reads_as;
+use super::{floors, reads_as};
 use crate::error::StorageError;
 use crate::record::{Record, decode, encode};
 use crate::schema::EXPERIMENTS;
@@ -126,6 +126,13 @@ impl<'t> Experiments<'t> {
         });
         rows.collect()
     }
+
+    /// The number that the next one has: none that was given before, also by a state that went back since.
+    pub fn next_number(&self) -> Result<u64, StorageError> {
+        let view = self.source.view(EXPERIMENTS)?;
+        let last = view.all()?.next_back().transpose()?.map(|(key, _)| key.value());
+        floors::next(self.source, floors::EXPERIMENT, last)
+    }
 }
 
 /// Writes experiments.
@@ -140,13 +147,6 @@ reads_as!(ExperimentsWriting => Experiments, reading);
 impl<'t> ExperimentsWriting<'t> {
     pub(crate) fn new(sink: Sink<'t>) -> Self {
         Self { reading: Experiments::new(sink.source()), sink }
-    }
-
-    /// The number that the next one has.
-    pub fn next_number(&self) -> Result<u64, StorageError> {
-        let view = self.reading.source.view(EXPERIMENTS)?;
-        let last = view.all()?.next_back().transpose()?;
-        Ok(last.map_or(1, |(key, _)| key.value().saturating_add(1)))
     }
 
     /// Writes one.

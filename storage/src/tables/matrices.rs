@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::reads_as;
+use super::{floors, reads_as};
 use crate::error::StorageError;
 use crate::record::{Record, decode, encode};
 use crate::schema::{MATRICES, MATRIX_VALUES};
@@ -189,6 +189,13 @@ impl<'t> Matrices<'t> {
             decode(&key.value(), value.value())
         });
         rows.collect()
+    }
+
+    /// The number of the version that comes next: none that was given before, also by a state that went back since.
+    pub fn next_version(&self) -> Result<u64, StorageError> {
+        let view = self.source.view(MATRICES)?;
+        let last = view.all()?.next_back().transpose()?.map(|(key, _)| key.value());
+        floors::next(self.source, floors::MATRIX, last)
     }
 
     /// The values of a version, in the form of the statistics.

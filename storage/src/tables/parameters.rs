@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::reads_as;
+use super::{floors, reads_as};
 use crate::error::StorageError;
 use crate::record::{Record, check_name, decode, encode, pair};
 use crate::schema::PARAMETERS;
@@ -88,6 +88,12 @@ impl<'t> Parameters<'t> {
         decode(&pair(&key, at.value().1), value.value()).map(Some)
     }
 
+    /// The number of the version that comes next: none that was given before, also by a state that went back since.
+    pub fn next_version(&self, strategy: &str, name: &str) -> Result<u64, StorageError> {
+        let last = self.current(strategy, name)?.map(|last| last.version);
+        floors::next(self.source, &floors::of_parameter(&key(strategy, name)), last)
+    }
+
     /// Every version that is kept, by strategy, parameter and version.
     pub fn all(&self) -> Result<Vec<ParameterRecord>, StorageError> {
         let view = self.source.view(PARAMETERS)?;
@@ -118,13 +124,19 @@ impl<'t> ParametersWriting<'t> {
     pub fn put_next(&self, mut record: ParameterRecord) -> Result<ParameterRecord, StorageError> {
         let key = key(&record.strategy, &record.name);
         check_name(ParameterRecord::TABLE, &key)?;
-        let before = self.reading.current(&record.strategy, &record.name)?;
-        record.version = before.map_or(1, |last| last.version.saturating_add(1));
+        record.version = self.reading.next_version(&record.strategy, &record.name)?;
         let bytes = encode(&pair(&key, record.version), &record)?;
         let mut table = self.sink.edit(PARAMETERS)?;
         table.insert((key.as_str(), record.version), bytes.as_slice())?;
-        let oldest = record.version.saturating_sub(KEPT_VERSIONS);
-        table.remove_range((key.as_str(), 0)..=(key.as_str(), oldest))?;
+        drop(table);
+        // By how many there are: numbers are left out where a state went back.
+        let there = self.reading.versions(&record.strategy, &record.name)?;
+        let spare =
+            there.len().saturating_sub(usize::try_from(KEPT_VERSIONS).unwrap_or(usize::MAX));
+        if let Some(oldest) = spare.checked_sub(1).and_then(|last| there.get(last)) {
+            let mut table = self.sink.edit(PARAMETERS)?;
+            table.remove_range((key.as_str(), 0)..=(key.as_str(), oldest.version))?;
+        }
         Ok(record)
     }
 }

@@ -22,10 +22,9 @@ impl Backup {
     /// # Errors
     /// `STORAGE_FAILED`.
     pub(super) async fn adopt(&self) -> Result<()> {
-        let lost = self.state.read(|it| Ok(it.gaps().get()?))?.is_some_and(|gap| gap.lost);
-        if !lost || !self.records(Some(AGENT))?.is_empty() {
-            return Ok(());
-        }
+        let gap = self.state.read(|it| Ok(it.gaps().get()?))?;
+        let Some(lost) = gap.filter(|gap| gap.lost) else { return Ok(()) };
+        let known: Vec<String> = self.records(Some(AGENT))?.into_iter().map(|it| it.id).collect();
         let folder = self.config.load().folder.join(AGENT);
         let found = blocking(move || {
             let mut names = trees::names(&folder).unwrap_or_default();
@@ -34,12 +33,17 @@ impl Backup {
             let own = each.filter_map(|place| {
                 let described = description(&place).ok()?;
                 let named = place.file_name().is_some_and(|name| *name == *described.id);
-                (named && described.source == AGENT).then_some((place, described))
+                // What came later is no backup of what was lost; another host's may lie there too.
+                let of_it = described.source == AGENT && described.started_at <= lost.at;
+                (named && of_it).then_some((place, described))
             });
             own.take(MOST).collect::<Vec<(PathBuf, _)>>()
         })
         .await?;
         for (place, described) in found {
+            if known.contains(&described.id) {
+                continue;
+            }
             let record = BackupRecord {
                 id: described.id,
                 source: described.source,

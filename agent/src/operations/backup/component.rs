@@ -24,7 +24,7 @@ use crate::runs::rollback::{
 /// The component that is the agent's own state.
 pub const STATE: &str = "state";
 /// The point that is what runs.
-const LIVE: &str = "live";
+pub(super) const LIVE: &str = "live";
 
 /// What runs: it has no content that a backup could be told to equal.
 fn live(at: Timestamp, description: &str) -> Point {
@@ -84,8 +84,14 @@ impl StateComponent {
         Ok(gap.filter(|it| it.is_told(now)))
     }
 
-    /// What waited to take the place does not any more, and the incidents that said so are over.
-    async fn give_up(&self, order: &Order, why: &str) -> Result<()> {
+    /// What waited to take the place does not any more, and the incidents that said so are over. What can't be written down is settled at the next start.
+    async fn give_up(&self, order: &Order, why: &str) {
+        if let Err(error) = self.note_given_up(order, why).await {
+            tracing::warn!(error = error.chain(), why, "a rollback of the state has no end yet");
+        }
+    }
+
+    async fn note_given_up(&self, order: &Order, why: &str) -> Result<()> {
         let waits = |it: &RollbackRecord| {
             it.component == STATE && it.outcome == RollbackOutcome::Staged && it.id != order.id
         };
@@ -119,10 +125,35 @@ impl StateComponent {
         Ok(())
     }
 
+    /// What is told where a copy could not be staged: as before only where that is sure.
+    async fn not_staged(&self, order: &Order, error: Error) -> Result<Applied> {
+        let home = self.home().to_owned();
+        let own = match turnover::wanted(&home) {
+            Ok(waits) => waits.is_some_and(|it| it.rollback == order.id),
+            Err(_) => true,
+        };
+        if !own {
+            return Err(error);
+        }
+        match blocking(move || turnover::withdraw(&home)).await? {
+            Ok(()) => {
+                self.give_up(order, "another was to take its place").await;
+                Err(error)
+            }
+            Err(left) => Ok(Applied {
+                unproven: format!(
+                    "{}; {}: whether it takes the place at the next start can't be told",
+                    error.chain(),
+                    left.chain()
+                ),
+                ..Applied::default()
+            }),
+        }
+    }
+
     /// A proven copy of a point, beside the state.
-    async fn copied(&self, to: &Point) -> Result<std::path::PathBuf> {
-        let copy = turnover::beside(self.home());
-        let folder = copy.with_extension("from");
+    async fn copied(&self, to: &Point, order: &Order) -> Result<std::path::PathBuf> {
+        let (copy, folder) = turnover::beside(self.home(), &order.id);
         let (first, second) = (copy.clone(), folder.clone());
         blocking(move || trees::remove(&first).and_then(|()| trees::remove(&second)))
             .await?
@@ -249,19 +280,27 @@ impl Rollback for StateComponent {
         let home = self.home().to_owned();
         if to.id == LIVE {
             blocking(move || turnover::withdraw(&home)).await??;
-            self.give_up(order, "it was withdrawn").await?;
+            self.give_up(order, "it was withdrawn").await;
             let beside = "nothing waits to take its place any more".to_owned();
             return Ok(Applied { beside, withdrawn: true, ..Applied::default() });
         }
-        let copy = self.copied(to).await?;
+        let copied = self.copied(to, order).await;
+        if copied.is_err()
+            && let Ok(waits) = turnover::wanted(&home)
+        {
+            turnover::sweep(&home, waits.as_ref().map(|it| it.rollback.as_str()));
+        }
+        let copy = copied?;
         let wanted = Wanted {
             rollback: order.id.clone(),
             to: to.id.clone(),
             by: order.by.clone(),
             reason: order.reason.clone(),
         };
-        blocking(move || turnover::stage(&home, &copy, &wanted)).await??;
-        self.give_up(order, "another takes its place").await?;
+        if let Err(error) = blocking(move || turnover::stage(&home, &copy, &wanted)).await? {
+            return self.not_staged(order, error).await;
+        }
+        self.give_up(order, "another takes its place").await;
         Ok(Applied {
             pending: waits(&to.id),
             beside: "a proven copy stands beside the state".to_owned(),

@@ -46,6 +46,7 @@ pub mod settle;
 mod tests;
 mod told;
 pub mod tools;
+pub mod turned;
 pub mod turnover;
 mod verify;
 

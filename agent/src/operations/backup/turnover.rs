@@ -4,22 +4,25 @@
 //! puts a proven copy beside the file, and says so in a file of its own; when the agent starts, before it opens its
 //! state, what must not go back is carried into the copy, which then takes the place by a rename. The state before keeps
 //! a name of its own, so that it can be gone back to. Whatever a crash cuts off is gone on with at the next start.
+//!
+//! The copy has the name of its rollback, so that none is taken for another's. Whatever takes the place has an entry of
+//! that rollback in its operation log, so that [`super::turned`] can tell what came of it by the state itself.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use genesis_storage::{
-    DEFAULT_CACHE_BYTES, GapRecord, Intent, RollbackOutcome, Store, carry_forward,
+    CarryError, DEFAULT_CACHE_BYTES, GapRecord, Intent, carry_forward, leave_gap,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::component::STATE;
 use crate::error::{Error, Result};
-use crate::outside::{failpoint, files};
-use crate::state::State;
+use crate::outside::{failpoint, files, trees};
 
-/// The copy that is to take the place.
+/// What the names of copies begin with that are to take the place; the id of the rollback follows.
 const STAGED: &str = "state.redb.restoring";
 /// What is to be done with it.
 const WANTED: &str = "state.restore.json";
@@ -27,13 +30,13 @@ const WANTED: &str = "state.restore.json";
 const BEFORE: &str = "state.redb.before-";
 /// What a point is called that is one of those.
 pub(super) const POINT: &str = "before-";
-/// So many of them are kept.
-const KEPT: usize = 3;
+/// The entry in the operation log of a state that took the place; its correlation id is the rollback.
+pub(super) const RESTORED: &str = "state.restored";
 
 /// What is to take the place, and who wants that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// The rollback.
+    /// The rollback, which the copy is named by.
     pub rollback: String,
     /// The point.
     pub to: String,
@@ -43,15 +46,13 @@ pub struct Wanted {
     pub reason: String,
 }
 
-/// What came of it.
+/// What was done about it at a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turned {
     /// What was wanted.
     pub wanted: Wanted,
-    /// It is in place; otherwise the state is as it was.
-    pub done: bool,
-    /// Nothing could be carried forward.
-    pub gap: bool,
+    /// It was put in place, now or before; otherwise the state is as it was.
+    pub placed: bool,
     /// In words.
     pub detail: String,
 }
@@ -70,44 +71,79 @@ fn sync(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// `STATE_ROLLBACK_FAILED`.
 pub fn wanted(home: &Path) -> Result<Option<Wanted>> {
+    let unclear = |error| failed(&format!("can't be told from {WANTED}: move it away"), error);
     match std::fs::read(home.join(WANTED)) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
-            failed(&format!("can't be told from {WANTED}: move it away"), error.into())
-        }),
+        Ok(text) => {
+            let wanted: Wanted =
+                serde_json::from_slice(&text).map_err(|error| unclear(error.into()))?;
+            // It becomes a part of paths.
+            match ulid::Ulid::from_string(&wanted.rollback) {
+                Ok(_) => Ok(Some(wanted)),
+                Err(error) => Err(unclear(io::Error::other(error))),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(&format!("can't be told from {WANTED}"), error)),
     }
 }
 
-/// Where the copy of a state is made that is to take the place.
-pub(super) fn beside(home: &Path) -> PathBuf {
-    home.join(format!("{STAGED}.new"))
+fn staged(home: &Path, rollback: &str) -> PathBuf {
+    home.join(format!("{STAGED}-{rollback}"))
 }
 
-/// Has a proven copy wait for the next start.
+/// Where the copy of a state is made that is to take the place, and what it is made from.
+pub(super) fn beside(home: &Path, rollback: &str) -> (PathBuf, PathBuf) {
+    let named = |end: &str| home.join(format!("{STAGED}-{rollback}.{end}"));
+    (named("new"), named("from"))
+}
+
+/// Has a proven copy wait for the next start, instead of whatever waited.
 pub(super) fn stage(home: &Path, copy: &Path, wanted: &Wanted) -> Result<()> {
     let put = || -> io::Result<()> {
         File::open(copy)?.sync_all()?;
-        std::fs::rename(copy, home.join(STAGED))?;
+        std::fs::rename(copy, staged(home, &wanted.rollback))?;
         sync(home)?;
         failpoint::hit("state.staged");
-        files::replace(&home.join(WANTED), &serde_json::to_vec(wanted)?)
+        files::replace(&home.join(WANTED), &serde_json::to_vec(wanted)?)?;
+        failpoint::hit("state.wanted");
+        if failpoint::fails("state.staging") || failpoint::fails("state.unsynced") {
+            return Err(io::Error::other("a fault of a test"));
+        }
+        Ok(())
     };
-    put().map_err(|error| failed("can't be put beside the state", error))
+    put().map_err(|error| failed("can't be put beside the state", error))?;
+    sweep(home, Some(&wanted.rollback));
+    Ok(())
 }
 
 /// Has nothing wait any more.
 pub(super) fn withdraw(home: &Path) -> Result<()> {
-    let remove = |name: &str| match std::fs::remove_file(home.join(name)) {
+    let removed = match std::fs::remove_file(home.join(WANTED)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        _ if failpoint::fails("state.unsynced") => Err(io::Error::other("a fault of a test")),
+        _ => sync(home),
     };
-    // What is wanted goes first: a copy that nobody wants is no harm.
-    let removed = remove(WANTED).and_then(|()| remove(STAGED)).and_then(|()| sync(home));
-    removed.map_err(|error| failed("can't be taken away", error))
+    removed.map_err(|error| failed("can't be taken away", error))?;
+    failpoint::hit("state.withdrawn");
+    // A copy that nobody wants is no harm.
+    sweep(home, None);
+    Ok(())
 }
 
-/// The states that were replaced, newest first: the id of the rollback, when that was, and the file.
+/// Removes the copies that nobody wants, whole or not. What can't be removed is said: it is tried again.
+pub(super) fn sweep(home: &Path, wanted: Option<&str>) {
+    let kept = wanted.map(|rollback| format!("{STAGED}-{rollback}"));
+    for name in trees::names(home).unwrap_or_default() {
+        if name.starts_with(STAGED)
+            && kept.as_ref() != Some(&name)
+            && let Err(error) = trees::remove(&home.join(&name))
+        {
+            tracing::warn!(name, %error, "a copy of the state that nobody wants can't be removed");
+        }
+    }
+}
+
+/// The states that were replaced: the id of the rollback, when that was, and the file.
 pub(super) fn replaced(home: &Path) -> io::Result<Vec<(String, Timestamp, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(home)? {
@@ -119,7 +155,6 @@ pub(super) fn replaced(home: &Path) -> io::Result<Vec<(String, Timestamp, PathBu
         let at = Timestamp::from_millisecond(at).unwrap_or_default();
         found.push((id.to_owned(), at, path));
     }
-    found.sort_by(|one, other| other.0.cmp(&one.0));
     Ok(found)
 }
 
@@ -137,104 +172,106 @@ fn keep(live: &Path, before: &Path) -> io::Result<()> {
     }
 }
 
-/// Lets an earlier state take the place of the one at `live`, where that is wanted. To be called before it is opened.
-///
-/// # Errors
-/// `STATE_ROLLBACK_FAILED`: the disk fails; it is gone on with at the next start.
-pub fn at_start(home: &Path, live: &Path, now: Timestamp) -> Result<Option<Turned>> {
-    let Some(wanted) = wanted(home)? else { return Ok(None) };
-    let staged = home.join(STAGED);
-    let done = |gap: bool, detail: String| {
-        Ok(Some(Turned { wanted: wanted.clone(), done: true, gap, detail }))
-    };
-    let there = |path: &Path| path.try_exists().map_err(|error| failed("can't be found", error));
-    if !there(&staged)? {
-        // It has taken the place already, and the agent was cut off before it could say so.
-        return done(false, "it had taken its place when the agent was cut off".to_owned());
-    }
-    if let Err(error) = Store::prove(&staged, DEFAULT_CACHE_BYTES) {
-        let detail = format!("the copy is not sound: {}", Error::from(error).chain());
-        let _ = std::fs::remove_file(&staged);
-        return Ok(Some(Turned { wanted, done: false, gap: false, detail }));
-    }
-    let (mut gap, mut detail) = (!there(live)?, "there was no state to carry forward".to_owned());
-    if !gap {
-        let intent = Intent::new(now, wanted.by.clone(), "state.restored")
-            .target("state")
+/// Carries into the copy what must not go back, or says in it that nothing could be; what was done, in words, or why it
+/// can't take the place.
+fn fill(live: &Path, copy: &Path, wanted: &Wanted, now: Timestamp) -> Result<String, String> {
+    let intent = || {
+        Intent::new(now, wanted.by.clone(), RESTORED)
+            .target(STATE)
             .reason(wanted.reason.clone())
-            .detail(format!(
+            .correlation_id(wanted.rollback.clone())
+    };
+    let why = |error: &dyn std::error::Error| {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    };
+    let gone = match live.try_exists() {
+        Err(error) => return Err(format!("{} can't be looked at: {error}", live.display())),
+        Ok(false) => "there was no state to carry forward".to_owned(),
+        Ok(true) => {
+            let intent = intent().detail(format!(
                 "to {}: the operation log, requests, alerts, certificates and the emergency are carried forward",
                 wanted.to
-            ))
-            .correlation_id(wanted.rollback.clone());
-        match carry_forward(live, &staged, DEFAULT_CACHE_BYTES, intent) {
-            Ok(carried) => {
-                detail = format!(
-                    "the operation log went forward from entry {} to {}, with {} rows in all",
-                    carried.entries_then, carried.entries_now, carried.rows
-                );
-            }
-            Err(error) => {
-                let why = Error::from(error).chain();
-                // Only a state that can't be read is given up; a disk that is full is another matter.
-                if Store::prove(live, DEFAULT_CACHE_BYTES).is_ok() {
-                    let _ = std::fs::remove_file(&staged);
-                    return Ok(Some(Turned { wanted, done: false, gap: false, detail: why }));
+            ));
+            match carry_forward(live, copy, DEFAULT_CACHE_BYTES, intent) {
+                Ok(carried) => {
+                    let broken =
+                        carried.broken.map(|why| format!("; it is not whole, as before: {why}"));
+                    return Ok(format!(
+                        "the operation log went forward to entry {}, with {} rows in all{}",
+                        carried.entries_now,
+                        carried.rows,
+                        broken.unwrap_or_default()
+                    ));
                 }
-                gap = true;
-                detail = format!("nothing could be carried forward from the state before: {why}");
+                // What else keeps it from being read may be over soon, and all that it knows would be given up.
+                Err(CarryError::Live(error)) if error.is_damage() => {
+                    format!(
+                        "nothing could be carried forward from the state before: {}",
+                        why(&error)
+                    )
+                }
+                Err(CarryError::Earlier(error)) => {
+                    return Err(format!("the copy is not sound: {}", why(&error)));
+                }
+                Err(error) => {
+                    return Err(format!(
+                        "{}; nothing was changed: mend that and roll it back again",
+                        why(&error)
+                    ));
+                }
             }
         }
+    };
+    let gap = GapRecord { at: now, lost: false, detail: gone.clone() };
+    let intent = intent().outcome("STATE_GAP").detail(format!("to {}: {gone}", wanted.to));
+    leave_gap(copy, DEFAULT_CACHE_BYTES, (intent, &gap))
+        .map(|()| gone)
+        .map_err(|error| format!("the copy is not sound: {}", why(&error)))
+}
+
+/// Lets an earlier state take the place of the one at `live`, where that is wanted. To be called before it is opened. What
+/// keeps it from that leaves all as it was, so that the agent comes up on the state that it has.
+///
+/// # Errors
+/// `STATE_ROLLBACK_FAILED`: what is wanted can't be told, or whether it will be in its place after a power cut; it is gone
+/// on with at the next start.
+pub fn at_start(home: &Path, live: &Path, now: Timestamp) -> Result<Option<Turned>> {
+    let wanted = wanted(home)?;
+    sweep(home, wanted.as_ref().map(|wanted| wanted.rollback.as_str()));
+    let Some(wanted) = wanted else { return Ok(None) };
+    let turned =
+        |placed: bool, detail: String| Ok(Some(Turned { wanted: wanted.clone(), placed, detail }));
+    let copy = staged(home, &wanted.rollback);
+    match copy.try_exists() {
+        Ok(true) => {}
+        // The state says whether it has taken the place.
+        Ok(false) => {
+            return turned(true, "it had taken its place when the agent was cut off".to_owned());
+        }
+        Err(error) => return turned(false, format!("the copy can't be looked at: {error}")),
     }
+    let filled = match fill(live, &copy, &wanted, now) {
+        Ok(filled) => filled,
+        Err(why) => return turned(false, why),
+    };
     failpoint::hit("state.carried");
+    let before = home.join(format!("{BEFORE}{}", wanted.rollback));
     let put = || -> io::Result<()> {
+        File::open(&copy)?.sync_all()?;
         if live.try_exists()? {
-            let before = home.join(format!("{BEFORE}{}", wanted.rollback));
             keep(live, &before)?;
             sync(home)?;
         }
         failpoint::hit("state.linked");
-        std::fs::rename(&staged, live)?;
-        sync(home)?;
-        failpoint::hit("state.swapped");
-        for (_, _, old) in replaced(home)?.into_iter().skip(KEPT) {
-            std::fs::remove_file(old)?;
-        }
-        Ok(())
+        std::fs::rename(&copy, live)
     };
-    put().map_err(|error| failed("can't be put in its place", error))?;
-    done(gap, detail)
-}
-
-/// Writes down what came of it; only then it is over.
-///
-/// # Errors
-/// `STORAGE_FAILED`.
-pub async fn settle(state: &State, home: &Path, turned: Turned, now: Timestamp) -> Result<()> {
-    let Turned { wanted, done, gap, detail } = turned;
-    let known = state.read(|it| Ok(it.rollbacks().list(1, |it| it.id == wanted.rollback)?))?;
-    let record = known.into_iter().next().map(|mut record| {
-        record.outcome = if done { RollbackOutcome::Done } else { RollbackOutcome::Failed };
-        (record.detail, record.ended_at) = (detail.clone(), Some(now));
-        record
-    });
-    let intent = Intent::new(now, wanted.by.clone(), "rollback")
-        .target("state")
-        .reason(wanted.reason.clone())
-        .outcome(if done { "ok" } else { "STATE_ROLLBACK_FAILED" })
-        .detail(format!("to {}: {detail}", wanted.to))
-        .correlation_id(wanted.rollback.clone());
-    let gap = gap.then(|| GapRecord { at: now, lost: false, detail: detail.clone() });
-    state
-        .write(intent, move |writing| {
-            if let Some(record) = &record {
-                writing.rollbacks().put(record)?;
-            }
-            if let Some(gap) = &gap {
-                writing.gaps().put(gap)?;
-            }
-            Ok(())
-        })
-        .await?;
-    withdraw(home)
+    if let Err(error) = put() {
+        // It would be a point that nobody has gone back from.
+        let _ = std::fs::remove_file(&before);
+        return turned(false, format!("it can't be put in its place: {error}"));
+    }
+    sync(home).map_err(|error| failed("can't be put in its place", error))?;
+    failpoint::hit("state.swapped");
+    turned(true, filled)
 }

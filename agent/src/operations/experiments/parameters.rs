@@ -114,17 +114,15 @@ impl Experiments {
     /// Those of [`Self::set`].
     pub fn plan_setting(&self, wanted: &Wanted) -> Result<Plan> {
         let current = self.next(wanted)?;
+        let next = self.state.read(|reading| {
+            Ok(reading.parameters().next_version(&wanted.strategy, &wanted.name)?)
+        })?;
         let (version, reason) = match &current {
             Some(current) => (
                 current.version,
-                format!(
-                    "{:?} instead of {:?}, as version {}",
-                    wanted.value,
-                    current.value,
-                    current.version + 1
-                ),
+                format!("{:?} instead of {:?}, as version {next}", wanted.value, current.value),
             ),
-            None => (0, format!("{:?}, as its first version", wanted.value)),
+            None => (0, format!("{:?}, as version {next}", wanted.value)),
         };
         let target = format!("{}/{}", wanted.strategy, wanted.name);
         let step = PlanStep { action: "set-parameter".to_owned(), target: target.clone(), reason };

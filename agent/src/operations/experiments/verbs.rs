@@ -188,6 +188,7 @@ impl Experiments {
     /// The experiment that is asked for, as it would begin now.
     fn defined(&self, asked: &Asked) -> Result<ExperimentRecord> {
         self.store()?;
+        let number = self.state.read(|reading| Ok(reading.experiments().next_number()?))?;
         let live = self.live();
         let most = self.config.load().running;
         if live.running().count() >= most {
@@ -200,7 +201,7 @@ impl Experiments {
             "PARAMETER_IN_TEST" => Error::conflict(code, why),
             _ => Error::invalid(code, why),
         })?;
-        record.number = live.known.keys().next_back().map_or(1, |last| last.saturating_add(1));
+        record.number = number;
         if record.seed.is_empty() {
             record.seed = plan::id(record.number);
         }

@@ -230,7 +230,7 @@ impl Matrices {
             );
             return Err(Error::conflict("PLAN_CHANGED", message));
         }
-        let version = versions.keys().next_back().map_or(1, |last| last.saturating_add(1));
+        let version = self.state.read(|reading| Ok(reading.matrices().next_version()?))?;
         let by = By { at: self.now(), who, reason };
         let mut record = made.record;
         record.version = version;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use genesis_storage::{Intent, RollbackOutcome, RollbackRecord};
 use tokio::sync::{oneshot, watch};
 
-use super::{Aftermath, Dispatcher, Order, Rollback, RollbackPlan, Wish, demands, lock, outcome};
+use super::{
+    Aftermath, Applied, Dispatcher, Order, Rollback, RollbackPlan, Wish, demands, lock, outcome,
+};
 use crate::error::{Error, Kind, Result};
 use crate::outside::failpoint;
 use crate::runs::system_time;
@@ -146,8 +148,12 @@ impl Dispatcher {
         let applied = component.apply(&done.plan.target, &order).await;
         done.run = order.run.borrow().clone();
         failpoint::hit("rollback.applied");
+        let unproven = applied.as_ref().is_ok_and(|it| !it.unproven.is_empty());
         let (mut kept, mut withdrawn) = (String::new(), false);
         let verified = match applied {
+            Ok(Applied { unproven, .. }) if !unproven.is_empty() => {
+                Err(Error::internal("ROLLBACK_NOT_PROVEN", unproven))
+            }
             Ok(applied) => {
                 (kept, withdrawn) = (applied.kept, applied.withdrawn);
                 done.pending = applied.pending;
@@ -173,6 +179,7 @@ impl Dispatcher {
                 let at = outcome(now.as_ref().map(|it| it.digest.as_str()), &done.record);
                 // What was not read back is not done.
                 done.record.outcome = match at {
+                    _ if unproven => RollbackOutcome::Unknown,
                     RollbackOutcome::Done => RollbackOutcome::Unknown,
                     at => at,
                 };
@@ -188,7 +195,12 @@ impl Dispatcher {
             matches!(error.kind, Kind::Refused | Kind::Invalid | Kind::Conflict | Kind::NotFound)
         });
         done.record.owed = !refused && !withdrawn;
-        let code = failed.as_ref().map_or("ok", |error| error.code);
+        let code = match (&failed, done.record.outcome) {
+            (Some(error), _) => error.code,
+            // Its end is written down once it has one.
+            (None, RollbackOutcome::Staged) => "staged",
+            (None, _) => "ok",
+        };
         let ended = self.put(&done.record, code).await;
         failpoint::hit("rollback.ended");
         done.undo = self.undo(&done.record).await;

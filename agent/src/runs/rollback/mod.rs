@@ -151,6 +151,8 @@ pub struct Applied {
     pub kept: String,
     /// It only took back what had not taken effect, so that there is nothing to look after.
     pub withdrawn: bool,
+    /// Why it can't be told what the component will be at; empty: it can.
+    pub unproven: String,
 }
 
 /// What would be gone back from and to: what a plan is asked for.

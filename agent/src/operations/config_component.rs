@@ -37,9 +37,9 @@ fn point(generation: &ConfigGeneration) -> Point {
     }
 }
 
-#[async_trait]
-impl Rollback for ConfigComponent {
-    async fn points(&self) -> Result<Vec<Point>> {
+impl ConfigComponent {
+    /// Its points.
+    pub(super) fn listed(&self) -> Result<Vec<Point>> {
         let (mut points, made) = self.0.state.read(|reading| {
             let points: Vec<Point> = reading.configs().list(KEPT)?.iter().map(point).collect();
             // Each rollback made a generation: which one it went back to only the ledger says.
@@ -55,6 +55,13 @@ impl Rollback for ConfigComponent {
         }
         choose::versioned(&mut points);
         Ok(points)
+    }
+}
+
+#[async_trait]
+impl Rollback for ConfigComponent {
+    async fn points(&self) -> Result<Vec<Point>> {
+        self.listed()
     }
 
     async fn current(&self) -> Result<Option<Point>> {

@@ -115,6 +115,8 @@ fn a_sandbox_that_hangs_is_what_the_drill_names() {
     agent.ctl(&["drill", "run", "emergency"]).ok().says(&["passed, RTO"]);
     assert!(sandbox.is_flat());
     assert_eq!(sandbox.book()["halted"], false);
+    // Where nothing was to be closed, that is said.
+    agent.ctl(&["drill", "run", "emergency"]).ok().says(&["passed, RTO", "nothing was closed"]);
 }
 
 #[test]
@@ -257,7 +259,12 @@ fn a_rollback_of_the_agents_own_state_is_practised_on_a_copy() {
     assert_eq!(steps(&shown), expected, "{shown}");
     let seen = shown["steps"][2]["detail"].as_str().unwrap();
     assert!(seen.contains(&format!("{} took the place", backup.id)), "{seen}");
-    assert!(seen.contains("the operation log went forward"), "{seen}");
+    let entry = |before: &str| -> u64 {
+        let (_, rest) = seen.split_once(before).unwrap_or_else(|| panic!("{before}: {seen}"));
+        rest.split(|it: char| !it.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let (then, now) = (entry("went forward from entry "), entry(" to "));
+    assert!(0 < then && then < now, "{seen}");
     // What runs is as it was, and nothing waits to take its place.
     assert_eq!((files(), left(&agent)), (before, 0));
     assert_eq!(entries(&agent, "state."), []);
@@ -271,6 +278,35 @@ fn a_rollback_of_the_agents_own_state_is_practised_on_a_copy() {
     let failed = agent.ctl(&["drill", "run", "rollback:state"]).exits(1);
     failed.says(&["DRILL_DEVIATED", "is not sound"]);
     assert_eq!(left(&agent), 0);
+}
+
+#[test]
+fn the_job_does_what_is_due_and_proves_no_more_than_its_drills() {
+    let with = |name: &str| {
+        format!(
+            "[recovery]\nknown_good_after = \"30d\"\ndrills = [\"rollback:config\"]\n[contacts]\non_call = {name:?}\n"
+        )
+    };
+    let agent = TestAgent::started(|_| with("one"));
+    agent.ctl(&["schedule", "run", "recovery.drills"]).ok().says(&["no drill is due"]);
+    agent.configure(&with("two"));
+    agent.ctl(&["config", "reload"]).ok();
+    // There is a configuration to go back to, and it is not known to be good yet.
+    let unknown = agent.ctl(&["schedule", "run", "recovery.drills"]).exits(5);
+    unknown.says(&["UNKNOWN", "rollback:config proves nothing"]);
+}
+
+#[test]
+fn a_sandbox_that_does_not_go_on_is_taken_up_by_the_next_drill() {
+    let (_folder, sandbox) = venue();
+    sandbox.faults(json!([{ "call": "Resume", "kind": "fail" }]));
+    let agent = TestAgent::started(|_| format!("[trading]\n{}", key("sandbox", &sandbox)));
+    let failed = agent.ctl(&["drill", "run", "emergency"]).exits(1);
+    failed.says(&["DRILL_DEVIATED", "it has not gone on"]);
+    assert_eq!((sandbox.book()["halted"].clone(), left(&agent)), (json!(true), 1));
+    sandbox.no_faults();
+    agent.ctl(&["drill", "run", "emergency"]).ok();
+    assert_eq!((sandbox.book()["halted"].clone(), left(&agent)), (json!(false), 0));
 }
 
 #[test]

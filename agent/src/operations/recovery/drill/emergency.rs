@@ -241,6 +241,13 @@ impl Rehearsal for EmergencyDrill {
     }
 }
 
+/// What deviates of an emergency that was durable after so long. It is in force from its first moment; a slow disk is for
+/// people to know.
+fn slow(took: Duration) -> Option<String> {
+    let (took_ms, wanted) = (took.as_millis(), DURABLE.as_millis());
+    (took > DURABLE).then(|| format!("durable after {took_ms} ms: {wanted} ms are wanted"))
+}
+
 /// Where a sandbox is.
 fn shown(means: &Means) -> String {
     match means {
@@ -267,11 +274,8 @@ impl EmergencyDrill {
         let took = clock.monotonic().saturating_sub(began);
         let said = format!("durable after {} ms", took.as_millis());
         step.done(said.clone()).await?;
-        done.step("declare", took, DrillOutcome::Passed, said.clone());
-        if took > DURABLE {
-            // It is in force from its first moment; a slow disk is for people to know.
-            done.deviations.push(format!("{said}: {} ms are wanted", DURABLE.as_millis()));
-        }
+        done.step("declare", took, DrillOutcome::Passed, said);
+        done.deviations.extend(slow(took));
 
         context.safe_point()?;
         let step = context.begin("halt", "the sandbox").await?;
@@ -345,5 +349,19 @@ impl EmergencyDrill {
         end(step, outcome(resumed), &said).await?;
         done.step("release", took, outcome(resumed), said);
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emergency_that_is_durable_late_is_told() {
+        for (ms, told) in [(0, false), (100, false), (101, true)] {
+            let said = slow(Duration::from_millis(ms));
+            assert_eq!(said.is_some(), told, "{ms}");
+            assert!(said.is_none_or(|said| said == "durable after 101 ms: 100 ms are wanted"));
+        }
     }
 }

@@ -176,3 +176,48 @@ impl Rehearsal for RollbackDrill {
         Ok(done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::runs::rollback::{Care, Point};
+
+    #[test]
+    fn a_point_passes_only_when_it_is_known_to_be_good_or_is_proven_by_a_copy() {
+        use DrillOutcome::{Failed, Passed, Unknown};
+
+        let point = |unfit: &str| Point {
+            id: "7".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            by: String::new(),
+            description: String::new(),
+            digest: String::new(),
+            stays: Vec::new(),
+            restores: None,
+            unfit: unfit.to_owned(),
+        };
+        let why = || "why".to_owned();
+        for (known, named, unfit, expected) in [
+            (Known::Good(why()), false, "", Passed),
+            (Known::Good(why()), false, "gone", Failed),
+            (Known::Bad(why()), false, "", Failed),
+            (Known::Bad(why()), true, "", Failed),
+            (Known::Unknown(why()), false, "", Unknown),
+            (Known::Unknown(why()), true, "", Passed),
+            (Known::Unknown(why()), true, "gone", Failed),
+        ] {
+            let planned = RollbackPlan {
+                plan: Plan::new("rollback", &[], Vec::new()),
+                target: point(unfit),
+                known: known.clone(),
+                current: point(""),
+                diff: String::new(),
+                care: Care { named, ..Care::default() },
+            };
+            assert_eq!(fit(&planned).0, expected, "{known:?} {named} {unfit}");
+        }
+    }
+}

@@ -153,7 +153,8 @@ impl Config {
         let agent = read_agent(&root);
         let fleet = read_fleet(&root);
         let contacts = Contacts::read(&root);
-        let recovery = recovery::Config::read(&root, agent.staging);
+        let recovery =
+            recovery::Config::read(&root, agent.staging, &named::sources(table.get_ref()));
         let logs = logs::Config::read(&root, places);
         let health = health::Config::read(&root, &named::databases(table.get_ref()));
         let alerts = alerts::Config::read(&root);
@@ -259,6 +260,7 @@ impl Config {
     /// What the host does not let this configuration do; looks at folders and addresses, changes nothing.
     pub fn check_host(&self) -> Vec<Problem> {
         let found = self.logs.check_host().into_iter().chain(self.alerts.check_host());
+        let found = found.chain(self.recovery.check_host());
         found.map(|(key, message)| Problem { line: 0, column: 0, key, message }).collect()
     }
 }

@@ -124,6 +124,7 @@ impl Cell {
             DrillStanding::Overdue => Tone::Bad,
             // Nobody waits for it.
             DrillStanding::Unspecified => return Self::from("-"),
+            DrillStanding::NotApplicable => return Self::from("N/A"),
         };
         Self { tone, ..Self::from(format::short_name(standing.as_str_name(), "DRILL_STANDING_")) }
     }

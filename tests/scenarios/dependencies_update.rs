@@ -72,6 +72,21 @@ fn a_conservative_update_comes_into_service_and_is_taken_back() {
 }
 
 #[test]
+fn an_update_waits_for_the_release_of_an_emergency() {
+    let host = Updates::started("", "");
+    let before = host.app.text("requirements.txt");
+    host.publish("frames", "2.0.3", &Flaw::None);
+    host.agent.ctl(&["emergency", "activate", "--reason", "prices are wrong"]).ok();
+    host.update("conservative").exits(4).says(&["EMERGENCY", "dependencies.update"]);
+    untouched(&host, &before);
+    let history = host.agent.ctl(&["deps", "history", "-o", "json"]).ok().response();
+    assert_eq!(history["updates"], serde_json::json!([]), "none was begun");
+    host.agent.ctl(&["emergency", "release", "--reason", "prices are right again"]).ok();
+    host.update("conservative").ok().says(&["SUCCEEDED", "2.0.3"]);
+    assert_eq!(host.app.running("frames"), "2.0.3");
+}
+
+#[test]
 fn what_fails_its_tests_changes_nothing() {
     let host = Updates::started("", "");
     let before = host.app.text("requirements.txt");

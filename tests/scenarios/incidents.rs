@@ -2,9 +2,11 @@
 //! them; and the reports say how the host stands.
 
 use genesis_tests::TestAgent;
-use genesis_tests::clock::{wait_for, wait_until};
+use genesis_tests::clock::{wait_for, wait_until, wait_until_within};
 use genesis_tests::health::{Patient, config};
 use serde_json::Value;
+
+use crate::certificates_ari::Clock;
 
 /// The incidents of a trigger: each its id and state.
 fn of(agent: &TestAgent, trigger: &str) -> Vec<(String, String)> {
@@ -242,4 +244,37 @@ fn the_report_counts_what_was_run_and_takes_nothing_for_good() {
     let write = ["report", "operations", "--format", "markdown", "--out", file.to_str().unwrap()];
     agent.ctl(&write).exits(5);
     assert!(std::fs::read_to_string(file).unwrap().contains("## The worst"));
+}
+
+#[test]
+fn what_nobody_has_documented_for_a_week_is_told_until_somebody_does() {
+    let mut agent = TestAgent::new(|_| String::new());
+    let clock = Clock::of(&mut agent);
+    agent.start();
+    agent.ctl(&["emergency", "activate", "--reason", "prices are wrong"]).ok();
+    let [id] = wait_of(&agent, "EMERGENCY", &["OPEN"]).try_into().unwrap();
+    release(&agent);
+    wait_of(&agent, "EMERGENCY", &["OVER"]);
+    let told = || {
+        let shown = agent.ctl(&["alerts", "list", "-o", "json"]).ok().response();
+        let all = shown["firing"].as_array().unwrap().clone();
+        all.into_iter().find(|it| it["subject"] == "incidents")
+    };
+    let hour = jiff::SignedDuration::from_hours(1);
+    clock.ahead(hour * (7 * 24 - 1));
+    // Another alert of this moment shows that the conditions were looked at with the clock as it is.
+    agent.ctl(&["emergency", "activate", "--reason", "again"]).ok();
+    wait_for("the next emergency is told", || {
+        agent.ctl(&["alerts", "list"]).text().contains("again").then_some(())
+    });
+    assert_eq!(told(), None, "not within the week");
+    clock.ahead(hour * (7 * 24 + 1));
+    let alert = wait_for("it is told", told);
+    assert_eq!(alert["severity"], "SEVERITY_LOW", "{alert}");
+    assert!(alert["title"].as_str().unwrap().contains("over for a week"), "{alert}");
+    assert!(alert.to_string().contains(&id), "{alert}");
+    agent.ctl(&close(&id, &WHOLE)).ok();
+    wait_until_within(std::time::Duration::from_secs(90), "nobody is told any more", || {
+        told().is_none()
+    });
 }

@@ -1,10 +1,16 @@
 //! More calls than the agent works on at a time: the others are sent away with word of when to come back,
 //! and what is urgent has a lane of its own.
 
-use genesis_client::v1::{GetStatusRequest, GetVersionRequest};
+use genesis_client::v1::{GetEmergencyRequest, GetStatusRequest, GetVersionRequest};
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
+use genesis_proto::v1::recovery_service_client::RecoveryServiceClient;
+use genesis_proto::v1::{
+    ApproveReleaseRequest, CloseAllPositionsRequest, ReleaseEmergencyRequest,
+    RenewTradingLeaseRequest,
+};
 use genesis_tests::TestAgent;
 use genesis_tests::clock::wait_until;
+use genesis_tests::paper::PaperVenue;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
@@ -26,7 +32,18 @@ struct Slow(SendRequest<bytes::Bytes>);
 
 impl Slow {
     async fn connect(agent: &TestAgent) -> Self {
-        let socket = tokio::net::TcpStream::connect(agent.plaintext()).await.unwrap();
+        Self::over(tokio::net::TcpStream::connect(agent.plaintext()).await.unwrap()).await
+    }
+
+    /// As who may change something.
+    async fn operator(agent: &TestAgent) -> Self {
+        let socket = agent.node().trim_start_matches("unix:").to_owned();
+        Self::over(tokio::net::UnixStream::connect(socket).await.unwrap()).await
+    }
+
+    async fn over(
+        socket: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
         let (requests, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
         Self(requests.ready().await.unwrap())
@@ -117,6 +134,65 @@ fn a_full_agent_sheds_with_retry_info_and_serves_what_is_urgent() {
     drop(held);
     runtime.block_on(patient).unwrap();
     agent.ctl(&["status"]).ok();
+}
+
+#[test]
+fn who_is_shed_may_still_do_all_that_an_emergency_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = serde_json::json!({ "venues": { "alpha": { "positions": { "BTC": "3" } } } });
+    let venue = PaperVenue::start(folder.path(), book);
+    let agent = TestAgent::started(|_| {
+        format!(
+            "[trading]\ncontrol = {{ grpc = {:?} }}\nlease = \"1h\"\n[recovery]\nrelease_approvals = \"2\"\n",
+            venue.target()
+        )
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut slow = Slow::operator(&agent).await;
+        let socket = agent.node();
+        let channel = Endpoint::try_from(socket).unwrap().connect().await.unwrap();
+        let mut ordinary = AgentServiceClient::new(channel.clone());
+        let mut urgent = RecoveryServiceClient::new(channel);
+        let mut held = Vec::new();
+        // All places that this caller has.
+        while !is_shed(ordinary.get_status(GetStatusRequest {}).await) {
+            assert!(held.len() < 4 * SHARE, "it is never full");
+            held.push(slow.begin("genesis.v1.AgentService/GetStatus", "300S").await);
+        }
+        let renewed = urgent.renew_trading_lease(RenewTradingLeaseRequest::default()).await;
+        renewed.unwrap();
+        // And those that it has for what is urgent and only reads.
+        while !is_shed(urgent.get_emergency(GetEmergencyRequest {}).await) {
+            assert!(held.len() < 8 * SHARE, "it is never full");
+            held.push(slow.begin("genesis.v1.RecoveryService/GetEmergency", "300S").await);
+        }
+        let mut close = tonic::Request::new(CloseAllPositionsRequest::default());
+        close.metadata_mut().insert("genesis-reason", "it is drowning".parse().unwrap());
+        urgent.close_all_positions(close).await.unwrap();
+        let closed = async {
+            while !venue.is_flat() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(genesis_tests::clock::LIMIT, closed).await.unwrap();
+        // Both are refused for what they are, and not for who called before.
+        let missing = |status: tonic::Status| {
+            let details = status.get_error_details();
+            assert_eq!(details.error_info().unwrap().reason, "REASON_MISSING", "{status}");
+        };
+        let approved = urgent.approve_release(ApproveReleaseRequest::default()).await;
+        missing(approved.unwrap_err());
+        let released = urgent.release_emergency(ReleaseEmergencyRequest::default()).await;
+        missing(released.unwrap_err());
+        assert!(is_shed(ordinary.get_status(GetStatusRequest {}).await), "it is full still");
+        drop(held);
+    });
+}
+
+/// Whether a call was sent away since there is too much to do.
+fn is_shed<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> bool {
+    answer.is_err_and(|status| status.code() == Code::ResourceExhausted)
 }
 
 #[test]

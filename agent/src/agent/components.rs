@@ -6,7 +6,7 @@ use crate::config::Places;
 use crate::events::Bell;
 use crate::operations::backup::Backup;
 use crate::operations::backup::component::{DatabaseFamily, STATE, StateComponent};
-use crate::operations::backup::rehearsal::RestoreDrill;
+use crate::operations::backup::rehearsal::{RestoreDrill, StateScratch};
 use crate::operations::baselines::Baselines;
 use crate::operations::baselines::component::BaselineFamily;
 use crate::operations::certificates::Certificates;
@@ -25,7 +25,7 @@ use crate::operations::recovery::drill::{Drills, EmergencyDrill, RollbackDrill};
 use crate::outside::{Clock, Outside};
 use crate::rooms::AfterRollback;
 use crate::runs::Runs;
-use crate::runs::drill::Rehearsal;
+use crate::runs::drill::{Rehearsal, Scratch};
 use crate::runs::rollback::{Dispatcher, Family, Single};
 use crate::state::State;
 
@@ -76,14 +76,17 @@ pub(super) fn drills(
     let recovery = parts.config.current().recovery.clone();
     let (outside, home) = (parts.outside, parts.places.drills());
     let wanted = recovery.drills.clone();
-    let scratch = Arc::new(ConfigScratch(Arc::clone(parts.config)));
+    let scratches: Vec<Arc<dyn Scratch>> = vec![
+        Arc::new(ConfigScratch(Arc::clone(parts.config))),
+        Arc::new(StateScratch(Arc::clone(parts.backup))),
+    ];
     let rehearsals: Vec<Arc<dyn Rehearsal>> = vec![
         Arc::new(EmergencyDrill::new(outside.clone(), recovery, home.clone())),
         Arc::new(RestoreDrill(Arc::clone(parts.backup))),
         Arc::new(RollbackDrill::new(
             dispatcher.clone(),
             Arc::clone(&outside.clock),
-            scratch,
+            scratches,
             home.clone(),
         )),
     ];

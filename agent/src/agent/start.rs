@@ -199,8 +199,8 @@ pub(super) async fn history_first(
         Arc::new(RecalculationTable(baselines::UPKEEP)),
         Arc::new(UpdateTable(matrices::UPDATE)),
         Arc::new(UpdateTable(matrices::UPKEEP)),
-        Arc::new(DrillTable(drill::RUN)),
-        Arc::new(DrillTable(drill::JOB)),
+        Arc::new(DrillTable(drill::RUN, Arc::clone(&recovery.drills))),
+        Arc::new(DrillTable(drill::JOB, Arc::clone(&recovery.drills))),
     ];
     tables.extend(settle::Table::each(dependencies));
     let actions = health::run_kinds().into_iter();

@@ -1,4 +1,5 @@
-//! The databases and certificates that other sections mean by name, as far as those need to know them before their own section is read.
+//! The databases, certificates and sources of backups that other sections mean by name, as far as those need to know them
+//! before their own section is read.
 
 use genesis_storage::BackupLevel;
 use toml::de::{DeTable, DeValue};
@@ -45,4 +46,37 @@ pub fn databases(text: &DeTable<'_>) -> Vec<NamedDatabase> {
     };
     let tables = instances.into_iter().flat_map(|array| array.iter());
     tables.filter_map(|item| read(item.get_ref().as_table()?)).collect()
+}
+
+/// A source of backups of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedSource {
+    /// Its name: a database's, or "agent".
+    pub name: String,
+    /// The agent restores its backups into a scratch instance.
+    pub restorable: bool,
+}
+
+/// The sources of backups of a text: every database and the agent itself, unless the text says that one is not backed up.
+pub fn sources(text: &DeTable<'_>) -> Vec<NamedSource> {
+    let section = get(text, "backup").and_then(|value| value.as_table());
+    let entries = section.and_then(|table| get(table, "source")?.as_array());
+    let entries = || {
+        let tables = entries.into_iter().flat_map(|array| array.iter());
+        tables.filter_map(|item| item.get_ref().as_table())
+    };
+    let databases = databases(text).into_iter().map(|database| database.name);
+    let source = |name: String| {
+        let said = |key: &str| {
+            let own = |entry: &&DeTable<'_>| {
+                get(entry, "name").and_then(|value| value.as_str()) == Some(name.as_str())
+            };
+            entries().find(own).and_then(|entry| get(entry, key))
+        };
+        let enabled = said("enabled").and_then(|value| value.as_bool()).unwrap_or(true);
+        let tool = said("tool").and_then(|value| value.as_str());
+        let restorable = tool != Some("wal-g");
+        enabled.then_some(NamedSource { name, restorable })
+    };
+    databases.chain(["agent".to_owned()]).filter_map(source).collect()
 }

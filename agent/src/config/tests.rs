@@ -224,6 +224,11 @@ fn sizes_and_spans() {
 #[test]
 fn drills_and_their_sandbox_are_checked() {
     let control = "[trading]\ncontrol = { grpc = \"unix:/run/t.sock\" }\n";
+    let orders = "[[database.instance]]\nname = \"orders\"\nurl = \"postgres:///orders\"\n";
+    let walg = format!(
+        "{orders}[[backup.source]]\nname = \"orders\"\ntool = \"wal-g\"\ncommand = [\"wal-g\"]\n"
+    );
+    let nothing = "[[backup.source]]\nname = \"agent\"\nenabled = false\n";
     for (text, expected) in [
         ("[agent]\nenvironment = \"test\"\n".to_owned(), "is neither \"production\" nor"),
         (format!("[agent]\nenvironment = \"staging\"\n{control}"), "is missing: in staging"),
@@ -233,6 +238,20 @@ fn drills_and_their_sandbox_are_checked() {
         ("[recovery]\ndrills = [\"rollback\"]\n".to_owned(), "there is no drill \"rollback\""),
         ("[recovery]\ndrills = [\"emergency:x\"]\n".to_owned(), "there is no drill"),
         ("[recovery]\ndrills = [\"restore\", \"restore\"]\n".to_owned(), "names a drill twice"),
+        (
+            "[recovery]\ndrills = [\"restore:orders\"]\n".to_owned(),
+            "recovery.drills: \"restore:orders\": there is no such source of backups; write \"restore:agent\"",
+        ),
+        ("[recovery]\ndrills = [\"rollback:matrix\"]\n".to_owned(), "write \"rollback:config\" or"),
+        ("[recovery]\ndrills = [\"rollback:certificate:api\"]\n".to_owned(), "only be planned"),
+        ("[recovery]\ndrills = [\"rollback:database:x\"]\n".to_owned(), "write \"restore:x\""),
+        (
+            format!("[recovery]\ndrills = [\"restore\"]\n{walg}"),
+            "no backup of orders (WAL-G) into a scratch instance; write \"restore:agent\"",
+        ),
+        (format!("[recovery]\ndrills = [\"restore:orders\"]\n{walg}"), "can't pass"),
+        (format!("[recovery]\ndrills = [\"restore\"]\n{nothing}"), "nothing is backed up"),
+        (format!("[recovery]\ndrills = [\"restore:agent\"]\n{nothing}"), "leave it out"),
         ("[recovery]\ndrill_every = \"1h\"\n".to_owned(), "is outside"),
         ("[recovery]\ndrill_schedule = \"never\"\n".to_owned(), "is no schedule"),
     ] {
@@ -244,8 +263,12 @@ fn drills_and_their_sandbox_are_checked() {
         format!(
             "[agent]\nenvironment = \"staging\"\n{control}sandbox = {{ command = [\"/bin/desk\"] }}\n"
         ),
-        "[recovery]\ndrills = [\"restore:orders\", \"rollback:certificate:api\"]\n".to_owned(),
+        format!("[recovery]\ndrills = [\"restore:orders\", \"rollback:state\"]\n{orders}"),
+        format!("[recovery]\ndrills = [\"restore:agent\"]\n{walg}"),
         "[recovery]\ndrills = []\n".to_owned(),
+        // What nobody has asked for is no mistake.
+        walg.clone(),
+        nothing.to_owned(),
     ] {
         assert_eq!(problems(&text), Vec::<String>::new(), "{text}");
     }

@@ -83,11 +83,9 @@ impl ConfigComponent {
         })?;
         Ok(format!("the file as it was, which was not in force, is kept as {}", path.display()))
     }
-}
 
-#[async_trait]
-impl Rollback for ConfigComponent {
-    async fn points(&self) -> Result<Vec<Point>> {
+    /// Its points.
+    pub(super) fn listed(&self) -> Result<Vec<Point>> {
         let (mut points, rollbacks) = self.0.state.read(|reading| {
             let points: Vec<Point> = reading.configs().list(KEPT)?.iter().map(point).collect();
             // Each rollback made a generation: which one it went back to only the ledger says.
@@ -99,6 +97,13 @@ impl Rollback for ConfigComponent {
         }
         choose::versioned(&mut points);
         Ok(points)
+    }
+}
+
+#[async_trait]
+impl Rollback for ConfigComponent {
+    async fn points(&self) -> Result<Vec<Point>> {
+        self.listed()
     }
 
     async fn current(&self) -> Result<Option<Point>> {

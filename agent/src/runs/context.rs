@@ -109,6 +109,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Its place in the run, and when it was begun.
+    pub fn begun(&self) -> (u32, jiff::Timestamp) {
+        (self.record.number, self.record.started_at)
+    }
+
     /// Journals that it happened.
     ///
     /// # Errors

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use genesis_storage::{DrillOutcome, DrillStep, Options, Store};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::Context;
 use super::rollback::Point;
+use super::{Context, Step};
 use crate::error::{Error, Result};
 use crate::plan::PlanStep;
 use crate::state::State;
@@ -20,6 +22,8 @@ pub struct Rehearsed {
     pub steps: Vec<DrillStep>,
     /// Where it did not go as it should.
     pub deviations: Vec<String>,
+    /// How much would have been lost by what was gone back to, the most of all.
+    pub rpo: Option<Duration>,
 }
 
 impl Rehearsed {
@@ -27,7 +31,7 @@ impl Rehearsed {
     pub fn step(
         &mut self,
         name: impl Into<String>,
-        took: std::time::Duration,
+        took: Duration,
         outcome: DrillOutcome,
         detail: impl Into<String>,
     ) {
@@ -37,6 +41,12 @@ impl Rehearsed {
             self.deviations.push(format!("{name}: {detail}"));
         }
         self.steps.push(DrillStep { name, took_ms, outcome, detail });
+    }
+
+    /// That it went back to what is of `then`. What lies ahead was written with a wrong clock: it tells nothing.
+    pub fn went_back_to(&mut self, then: Timestamp, now: Timestamp) {
+        let age = Duration::try_from(now.duration_since(then)).ok();
+        self.rpo = self.rpo.max(age);
     }
 
     /// How all of it has ended: failed where a step has, unknown where nothing was done or a step could not be seen.
@@ -50,6 +60,28 @@ impl Rehearsed {
     }
 }
 
+/// Whether there is anything to practise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Occasion {
+    /// There always is.
+    Always,
+    /// There is, since then.
+    Since(Timestamp),
+    /// There is not yet; why, in words.
+    NotYet(String),
+}
+
+/// Ends a step of a drill's run as it has gone: only what was seen to work is done.
+///
+/// # Errors
+/// `STORAGE_FAILED`.
+pub async fn end(step: Step, outcome: DrillOutcome, detail: &str) -> Result<()> {
+    match outcome {
+        DrillOutcome::Passed => step.done(detail).await,
+        DrillOutcome::Failed | DrillOutcome::Unknown => step.failed(detail).await,
+    }
+}
+
 /// Drills of one kind. They go the way of the real thing, against a sandbox.
 #[async_trait]
 pub trait Rehearsal: Send + Sync {
@@ -57,6 +89,27 @@ pub trait Rehearsal: Send + Sync {
     fn kind(&self) -> &'static str;
     /// What it does, in a line.
     fn description(&self) -> &'static str;
+    /// Whether there is anything to practise by this name. Quick: it is asked whenever drills are listed.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    fn occasion(&self, name: &str) -> Result<Occasion> {
+        let _ = name;
+        Ok(Occasion::Always)
+    }
+    /// What a drill that was cut off may still hold outside of `folder`, which it has left, in words; `None`: nothing.
+    async fn holds(&self, folder: &Path) -> Option<String> {
+        let _ = folder;
+        None
+    }
+    /// Gives that back; what was seen of it. It may be done again.
+    ///
+    /// # Errors
+    /// Why it can't be given back now.
+    async fn give_back(&self, folder: &Path) -> Result<String> {
+        let _ = folder;
+        Ok("it held nothing".to_owned())
+    }
     /// Whether there is a drill of this name behind the kind; the empty one is the kind itself.
     ///
     /// # Errors
@@ -80,6 +133,11 @@ pub trait Rehearsal: Send + Sync {
 pub trait Scratch: Send + Sync {
     /// Whether there can be a copy of this component.
     fn has(&self, component: &str) -> bool;
+    /// Whether there is anything to go back to.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`.
+    fn occasion(&self) -> Result<Occasion>;
     /// Takes a copy of it in `folder` back, by the code that takes the component back; what was read back there.
     ///
     /// # Errors
@@ -102,9 +160,19 @@ pub async fn scratch_state(folder: &Path) -> Result<State> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn what_would_be_lost_is_the_age_of_the_oldest_that_was_gone_back_to() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let mut done = Rehearsed::default();
+        done.went_back_to(at(500), at(400));
+        assert_eq!(done.rpo, None, "a wrong clock tells nothing");
+        for then in [300, 100, 200] {
+            done.went_back_to(at(then), at(400));
+        }
+        assert_eq!(done.rpo, Some(Duration::from_secs(300)));
+    }
 
     #[test]
     fn a_drill_has_passed_only_when_all_of_it_was_seen_to_work() {

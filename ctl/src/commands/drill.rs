@@ -25,7 +25,7 @@ const STEPS: &[&str] = &["STEP", "OUTCOME", "TOOK", "DETAIL"];
 
 const RUN_EXAMPLES: &str = "\
 Nothing that is in use is touched: an emergency goes to a sandbox, a restore into a scratch instance, a rollback is planned
-and carried out on a copy at most. Exits 1 where something went wrong, 5 where something could not be seen.
+and carried out on a copy. Where there can be none it is only planned, which proves nothing. Exits 1 where something went wrong, 5 where something could not be seen.
 
 Examples:
   genesisctl drill run emergency
@@ -34,6 +34,7 @@ Examples:
 
 const LIST_EXAMPLES: &str = "\
 CURRENT: it passed not long ago. DUE: it is to be done, which the agent does by itself. OVERDUE: it has not passed in time.
+N/A: there is nothing yet that it could practise, such as a configuration to go back to; below the table it says why.
 Exits 3 where one is OVERDUE. RTO: how long it took in the last one that passed until all was well again.
 
 Examples:
@@ -128,12 +129,23 @@ async fn list(session: &Session<'_>) -> Result<Exit, Halt> {
                 columns: COLUMNS,
                 rows: list.drills.iter().map(row).collect(),
                 empty: "no drill is due from time to time, and none was done",
+                tail: list
+                    .drills
+                    .iter()
+                    .filter(|it| !it.not_applicable.is_empty())
+                    .map(idle)
+                    .collect(),
                 ..View::default()
             };
             let exit = if overdue { Exit::Findings } else { Exit::Ok };
             Ok(Answer::new(json, view).exit(exit))
         })
         .await
+}
+
+/// Why a drill is not applicable.
+fn idle(drill: &Drill) -> String {
+    format!("{}: {}", drill.name, drill.not_applicable)
 }
 
 fn row(drill: &Drill) -> Vec<Cell> {
@@ -188,7 +200,7 @@ fn headline(report: &DrillReport) -> String {
 }
 
 /// Who did it when, and the time to recover.
-fn facts(report: &DrillReport) -> [String; 2] {
+fn facts(report: &DrillReport) -> Vec<String> {
     let reason = match report.reason.as_str() {
         "" => String::new(),
         reason => format!(": {reason}"),
@@ -197,7 +209,11 @@ fn facts(report: &DrillReport) -> [String; 2] {
         Some(rto) => format::latency(Some(rto)),
         None => "none, for not all was well again".to_owned(),
     };
-    [
+    let rpo = report.rpo.as_ref().map(|rpo| {
+        let age = format::latency(Some(rpo));
+        format!("would have been lost (RPO): the last {age}, by the age of the backup")
+    });
+    let facts = [
         format!(
             "{} to {}, by {}{reason}",
             format::time(report.started_at.as_ref()),
@@ -205,7 +221,8 @@ fn facts(report: &DrillReport) -> [String; 2] {
             format::or_none(&report.by)
         ),
         format!("time to recover (RTO): {rto}"),
-    ]
+    ];
+    facts.into_iter().chain(rpo).collect()
 }
 
 fn page(report: &DrillReport) -> View {

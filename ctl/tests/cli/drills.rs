@@ -39,7 +39,12 @@ fn agent(overdue: bool) -> (tempfile::TempDir, Fake) {
             last_passed: Some(passed),
             ..Default::default()
         },
-        Drill { name: "rollback:config".into(), ..Default::default() },
+        Drill {
+            name: "rollback:config".into(),
+            standing: DrillStanding::NotApplicable.into(),
+            not_applicable: "it has never changed".into(),
+            ..Default::default()
+        },
     ];
     let folder = folder();
     let health = Health { drills, drill, ..Default::default() };
@@ -57,6 +62,10 @@ fn drills_are_listed_and_one_that_is_overdue_is_a_finding() {
         let words: Vec<&str> = out.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(words[..2], ["emergency", word], "{out}");
         assert!(out.contains("FAIL") && out.contains(" 7s "), "{out}");
+        let words: Vec<&str> = out.lines().nth(2).unwrap().split_whitespace().collect();
+        assert_eq!(words[..2], ["rollback:config", "N/A"], "{out}");
+        let said = format!("{out}{}", outcome.stderr);
+        assert!(said.contains("rollback:config: it has never changed"), "{said}");
     }
 }
 
@@ -75,6 +84,7 @@ fn a_report_shows_the_steps_and_what_deviated() {
     ] {
         assert!(out.contains(shown), "{shown}: {out}");
     }
+    assert!(!out.contains("RPO"), "{out}");
     let file = folder.path().join("drill.md");
     let export = ["drill", "report", "01J8", "--format", "markdown", "-n", &node, "--out"];
     let outcome = ctl(&[&export[..], &[file.to_str().unwrap()]].concat());
@@ -83,4 +93,27 @@ fn a_report_shows_the_steps_and_what_deviated() {
     assert!(page.starts_with("# drill 01J8ZV00000000000000000000 emergency: FAILED"), "{page}");
     assert!(page.contains("| close | FAIL | 12.0ms | FLAT\\_UNPROVEN: a\\|b |"), "{page}");
     assert_eq!(fake.calls(), ["GetDrillReport last", "GetDrillReport 01J8"]);
+}
+
+#[test]
+fn a_report_of_a_restore_says_how_much_would_have_been_lost() {
+    let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let drill = DrillReport {
+        id: "01J8ZV00000000000000000000".into(),
+        drill: "restore:trades".into(),
+        started_at: at(0),
+        ended_at: at(7),
+        outcome: Truth::Pass.into(),
+        rto: span(7),
+        rpo: span(3_600),
+        ..Default::default()
+    };
+    let folder = folder();
+    let health = Health { drill, ..Default::default() };
+    let fake = Fake::start(folder.path(), Script { health, ..Default::default() });
+    let outcome = ctl(&["drill", "report", "-n", &fake.node()]);
+    let out = outcome.out();
+    let lost = out.lines().find(|line| line.contains("(RPO)")).unwrap();
+    assert!(lost.contains("1h"), "{lost}");
+    assert!(out.contains("PASSED") && out.contains("(RTO): 7s"), "{out}");
 }

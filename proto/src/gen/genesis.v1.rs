@@ -2267,6 +2267,10 @@ pub struct DrillReport {
     pub by: ::prost::alloc::string::String,
     #[prost(string, tag = "10")]
     pub reason: ::prost::alloc::string::String,
+    /// How much would have been lost: the age of the backup when the drill began, the oldest of several. Unset: nothing
+    /// with an age was gone back to, or not all was well again.
+    #[prost(message, optional, tag = "11")]
+    pub rpo: ::core::option::Option<::prost_types::Duration>,
 }
 /// A drill as it stands.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2278,7 +2282,7 @@ pub struct Drill {
     pub description: ::prost::alloc::string::String,
     #[prost(enumeration = "DrillStanding", tag = "3")]
     pub standing: i32,
-    /// Unset where it is not among those that are due from time to time.
+    /// Unset where it is not among those that are due from time to time, or not applicable.
     #[prost(message, optional, tag = "4")]
     pub overdue_at: ::core::option::Option<::prost_types::Timestamp>,
     /// The newest, however it ended; without its steps. Unset: it was never done.
@@ -2287,6 +2291,9 @@ pub struct Drill {
     /// The newest that passed, without its steps.
     #[prost(message, optional, tag = "6")]
     pub last_passed: ::core::option::Option<DrillReport>,
+    /// Why there is nothing to practise; empty: there is.
+    #[prost(string, tag = "7")]
+    pub not_applicable: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunDrillRequest {
@@ -3103,6 +3110,8 @@ pub enum DrillStanding {
     Due = 2,
     /// It has not passed in time.
     Overdue = 3,
+    /// There is nothing yet that it could practise, so that nobody waits for it.
+    NotApplicable = 4,
 }
 impl DrillStanding {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3115,6 +3124,7 @@ impl DrillStanding {
             Self::Current => "DRILL_STANDING_CURRENT",
             Self::Due => "DRILL_STANDING_DUE",
             Self::Overdue => "DRILL_STANDING_OVERDUE",
+            Self::NotApplicable => "DRILL_STANDING_NOT_APPLICABLE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3124,6 +3134,7 @@ impl DrillStanding {
             "DRILL_STANDING_CURRENT" => Some(Self::Current),
             "DRILL_STANDING_DUE" => Some(Self::Due),
             "DRILL_STANDING_OVERDUE" => Some(Self::Overdue),
+            "DRILL_STANDING_NOT_APPLICABLE" => Some(Self::NotApplicable),
             _ => None,
         }
     }

@@ -49,6 +49,10 @@ pub struct DrillRecord {
     pub outcome: DrillOutcome,
     /// How long it took until all was well again, in milliseconds: the time to recover. `None`: it was not.
     pub rto_ms: Option<u64>,
+    /// How much would have been lost, in milliseconds: the age of what it went back to when it began. `None`: nothing
+    /// was gone back to that has an age, or it was not seen to work.
+    #[serde(default)]
+    pub rpo_ms: Option<u64>,
     /// In their order.
     pub steps: Vec<DrillStep>,
     /// Where it did not go as it should.

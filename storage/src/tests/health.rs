@@ -160,6 +160,7 @@ fn old_drills_go_but_for_the_last_of_each_that_passed() {
         ended_at: at(2),
         outcome,
         rto_ms: None,
+        rpo_ms: None,
         steps: Vec::new(),
         deviations: Vec::new(),
         by: "me".to_owned(),

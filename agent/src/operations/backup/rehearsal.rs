@@ -1,18 +1,27 @@
 //! The drill of a restore: the newest backup of each source is restored into a scratch instance and asked, as far as it
-//! can be, by the code that verifies backups. Nothing that is in use is touched.
+//! can be, by the code that verifies backups. And the rollback of the agent's own state on a copy, by the code that lets
+//! an earlier state take the place at a start. Nothing that is in use is touched.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use genesis_storage::{BackupLevel, BackupRecord, BackupState, DrillOutcome};
+use genesis_storage::{
+    BackupLevel, BackupRecord, BackupState, DEFAULT_CACHE_BYTES, DrillOutcome, Options, Store,
+};
+use jiff::Timestamp;
 
 use super::Backup;
-use super::act::Proof;
-use super::plan::Source;
+use super::act::{self, Proof, blocking};
+use super::component::STATE;
+use super::plan::{AGENT, Source};
+use super::turnover::{self, POINT, Wanted};
 use crate::error::{Error, Kind, Result};
+use crate::outside::files;
 use crate::plan::PlanStep;
 use crate::runs::Context;
-use crate::runs::drill::{Rehearsal, Rehearsed};
+use crate::runs::drill::{Occasion, Rehearsal, Rehearsed, Scratch, end};
+use crate::runs::rollback::Point;
 
 /// Practises restores.
 pub struct RestoreDrill(pub Arc<Backup>);
@@ -49,7 +58,12 @@ impl Rehearsal for RestoreDrill {
     }
 
     async fn plan(&self, name: &str) -> Result<Vec<PlanStep>> {
+        // What a tool has made or deleted by itself since.
+        self.0.refresh(name).await;
         let step = |(source, newest): (Source, Option<BackupRecord>)| match newest {
+            Some(_) if !restorable(&source) => {
+                PlanStep::new("deviate", source.name.clone(), not_restorable(&source))
+            }
             Some(record) => PlanStep::new(
                 format!("restore to {}", source.deepest(BackupLevel::Queried)),
                 record.id,
@@ -63,6 +77,7 @@ impl Rehearsal for RestoreDrill {
     async fn rehearse(&self, name: &str, context: &Context) -> Result<Rehearsed> {
         let mut done = Rehearsed::default();
         let clock = &self.0.outside.clock;
+        self.0.refresh(name).await;
         for (source, newest) in self.newest(name)? {
             context.safe_point()?;
             let shown = format!("restore {}", source.name);
@@ -71,7 +86,14 @@ impl Rehearsal for RestoreDrill {
                 done.step(shown, std::time::Duration::ZERO, DrillOutcome::Failed, nothing);
                 continue;
             };
+            // That it is listed, or that its tool says that it is right, is not that it was restored.
+            if !restorable(&source) {
+                let why = format!("backup {}: {}", record.id, not_restorable(&source));
+                done.step(shown, std::time::Duration::ZERO, DrillOutcome::Unknown, why);
+                continue;
+            }
             let level = source.deepest(BackupLevel::Queried);
+            done.went_back_to(record.started_at, clock.now());
             let step = context.begin("restore", &source.name).await?;
             let began = clock.monotonic();
             let id = record.id.clone();
@@ -91,9 +113,146 @@ impl Rehearsal for RestoreDrill {
                 Err(error) if error.kind == Kind::Cancelled => return Err(Error::cancelled()),
                 Err(error) => (DrillOutcome::Unknown, format!("backup {id}: {}", error.chain())),
             };
-            step.done(detail.clone()).await?;
+            end(step, outcome, &detail).await?;
             done.step(shown, took, outcome, detail);
         }
         Ok(done)
     }
+}
+
+/// Whether the agent can restore a source's backups into a scratch instance.
+pub fn restorable(source: &Source) -> bool {
+    source.deepest(BackupLevel::Queried) >= BackupLevel::Restored
+}
+
+fn not_restorable(source: &Source) -> String {
+    format!("not restored, for the agent has no scratch instance for {}", source.tool.name())
+}
+
+/// Takes copies of the agent's own state back.
+pub struct StateScratch(pub Arc<Backup>);
+
+impl StateScratch {
+    /// A proven copy of a point in `folder`.
+    async fn copied(&self, to: &Point, folder: &Path) -> Result<PathBuf> {
+        if let Some(id) = to.id.strip_prefix(POINT) {
+            let kept = turnover::replaced(&self.0.home);
+            let kept = kept.map_err(|error| act::failed("it can't be found", error))?;
+            let from = kept.into_iter().find(|it| it.0 == id).map(|it| it.2).ok_or_else(|| {
+                let message = format!("the state {} is gone", to.id);
+                Error::not_found("POINT_NOT_FOUND", message)
+            })?;
+            let copy = folder.join("copy.redb");
+            let at = copy.clone();
+            let copied = blocking(move || std::fs::copy(from, at)).await?;
+            copied.map_err(|error| act::failed("it can't be copied", error))?;
+            return Ok(copy);
+        }
+        let records = self.0.records(Some(AGENT))?;
+        let record = super::plan::find(&records, &to.id)?;
+        super::plan::readable(record)?;
+        let source = self.0.source_of(record);
+        let busy = self.0.busy(AGENT);
+        let _reading = busy.read().await;
+        let hands = self.0.hands();
+        let contents = self.0.copy(&hands, &source, record, folder).await?;
+        match super::restore::read_back(&hands, &source, record, (folder, &contents)).await {
+            Proof::Sound(_) => Ok(contents),
+            Proof::Wrong(why) | Proof::Unknown(why) => {
+                let message = format!("the copy of {} is not sound: {why}", to.id);
+                Err(Error::unavailable("BACKUP_BROKEN", message))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Scratch for StateScratch {
+    fn has(&self, component: &str) -> bool {
+        component == STATE
+    }
+
+    fn occasion(&self) -> Result<Occasion> {
+        // Without a backup there is nothing to go back to, and people should hear of it.
+        Ok(Occasion::Always)
+    }
+
+    async fn go_back(&self, _: &str, to: &Point, folder: &Path) -> Result<String> {
+        let (taken, home) = (folder.join("from"), folder.join("home"));
+        let made = [taken.clone(), home.clone()];
+        blocking(move || made.iter().try_for_each(std::fs::create_dir))
+            .await?
+            .map_err(|error| act::failed("the copy can't be begun", error))?;
+        let store = Arc::clone(self.0.state.store());
+        // What is taken from the backup, what it is made into, and what runs.
+        let room = super::plan::wanted_room(Some(store.file_bytes().saturating_mul(3)), None);
+        let free = files::free_bytes(folder).map_err(|error| act::failed("no disk", error))?;
+        super::plan::room(free, room, folder)?;
+        let copy = self.copied(to, &taken).await?;
+        let wanted = Wanted {
+            rollback: ulid::Ulid::nil().to_string(),
+            to: to.id.clone(),
+            by: "drill".to_owned(),
+            reason: "a drill".to_owned(),
+        };
+        let now = self.0.outside.clock.now();
+        blocking(move || turned(&store, &home, &copy, &wanted, now)).await?
+    }
+}
+
+/// Has the copy of an earlier state take the place of a copy of the one that runs, as it would at a start; what is there
+/// then.
+fn turned(
+    running: &Store,
+    home: &Path,
+    copy: &Path,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<String> {
+    let live = home.join("state.redb");
+    running.copy_to(&live, DEFAULT_CACHE_BYTES)?;
+    let (entries, emergency, host) = shown(&live)?;
+    turnover::stage(home, copy, wanted)?;
+    let turned = turnover::at_start(home, &live, now)?;
+    let failed = |why: String| Err(Error::unavailable("STATE_ROLLBACK_FAILED", why));
+    let Some(turned) = turned else { return failed("nothing waited to take its place".into()) };
+    if !turned.placed {
+        return failed(turned.detail);
+    }
+    let now_there = shown(&live)?;
+    if !restored(&live, &wanted.rollback)? {
+        return failed(format!("what took the place does not say so: {}", turned.detail));
+    }
+    if now_there.0 <= entries || (&now_there.1, &now_there.2) != (&emergency, &host) {
+        return failed(format!(
+            "the operation log went from entry {entries} to {}, and the emergency or the host's name were lost",
+            now_there.0
+        ));
+    }
+    Ok(format!("{} took the place: {}", wanted.to, turned.detail))
+}
+
+/// Whether the newest entry of a state that nobody uses says that it took the place by this rollback, with all that went
+/// forward.
+fn restored(path: &Path, rollback: &str) -> Result<bool> {
+    let unreadable = |error| act::failed("what took the place can't be opened", error);
+    let store = Store::open(path, Options::default()).map_err(unreadable)?;
+    store.read(|reading| {
+        let newest = reading.oplog().newest(None, 1, |_| true)?.pop();
+        Ok::<_, Error>(newest.is_some_and(|it| {
+            let entry = it.entry;
+            (entry.action.as_str(), entry.correlation_id.as_str(), entry.outcome.as_str())
+                == (turnover::RESTORED, rollback, "ok")
+        }))
+    })
+}
+
+/// What must go forward of a state that nobody uses: the newest entry of its operation log, its emergency, whose it is.
+fn shown(path: &Path) -> Result<(u64, Option<genesis_storage::EmergencyRecord>, String)> {
+    let unreadable = |error| act::failed("what took the place can't be opened", error);
+    let store = Store::open(path, Options::default()).map_err(unreadable)?;
+    store.read(|reading| {
+        let host = reading.identity().get()?.map(|it| it.host_id).unwrap_or_default();
+        Ok::<_, Error>((reading.oplog().head()?.sequence, reading.emergency().get()?, host))
+    })
 }

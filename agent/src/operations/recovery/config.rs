@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::means;
+use crate::config::named::NamedSource;
 use crate::config::reader::{Inline, Section};
 use crate::config::units::parse_duration;
 use crate::outside::control::{Means, VENUES};
@@ -48,28 +49,23 @@ pub fn read_staging(agent: &Section<'_>) -> bool {
 }
 
 /// Reads of `[recovery]` which drills are due.
-fn read_drills(recovery: &Section<'_>) -> Wanted {
-    let drills = recovery.list(
+fn read_drills(recovery: &Section<'_>, sources: &[NamedSource]) -> Wanted {
+    let mut drills = recovery.list(
         "drills",
         &["emergency", "restore", "rollback:config"],
         false,
         "The drills that are due from time to time: \"emergency\", \"restore\" (every source of backups) or \
-         \"restore:SOURCE\", \"rollback:COMPONENT\".",
+         \"restore:SOURCE\" (a database's name, or \"agent\"), \"rollback:config\", \"rollback:state\" (the agent's own).",
     );
-    let known = |name: &String| {
-        let (kind, rest) =
-            name.split_once(':').map_or((name.as_str(), None), |(a, b)| (a, Some(b)));
-        match (kind, rest) {
-            ("emergency" | "restore", None) => true,
-            ("restore" | "rollback", Some(rest)) => {
-                (1..=128).contains(&rest.len()) && !rest.chars().any(char::is_control)
-            }
-            _ => false,
+    for drill in &drills {
+        if let Err(why) = can_pass(drill, sources)
+            && recovery.has("drills")
+        {
+            recovery.problem("drills", why);
         }
-    };
-    if let Some(odd) = drills.iter().find(|name| !known(name)) {
-        recovery.problem("drills", format!("there is no drill {odd:?}"));
     }
+    // Where nothing is backed up, nobody has asked that it be restored.
+    drills.retain(|name| name != "restore" || !sources.is_empty());
     if drills.iter().collect::<BTreeSet<_>>().len() < drills.len() {
         recovery.problem("drills", "names a drill twice");
     }
@@ -90,6 +86,57 @@ fn read_drills(recovery: &Section<'_>) -> Wanted {
     );
     let schedule = schedule.unwrap_or_else(|| Wanted::default().schedule);
     Wanted { drills, every, schedule }
+}
+
+/// Whether a drill can ever pass on a host with these sources of backups; `Err`: why not, and what to write. Pure.
+fn can_pass(drill: &str, sources: &[NamedSource]) -> Result<(), String> {
+    let shown: String = drill.chars().filter(|c| !c.is_control()).take(128).collect();
+    let written = |names: &mut dyn Iterator<Item = &NamedSource>| {
+        let names: Vec<String> = names.map(|it| format!("\"restore:{}\"", it.name)).collect();
+        if names.is_empty() {
+            "leave it out".to_owned()
+        } else {
+            format!("write {}", names.join(", "))
+        }
+    };
+    let fit = || written(&mut sources.iter().filter(|it| it.restorable));
+    match drill.split_once(':').map_or((drill, None), |(kind, name)| (kind, Some(name))) {
+        ("emergency", None) | ("rollback", Some("config" | "state")) => Ok(()),
+        ("restore", None) => match sources.iter().find(|it| !it.restorable) {
+            None if sources.is_empty() => {
+                Err("\"restore\": nothing is backed up; leave it out".to_owned())
+            }
+            None => Ok(()),
+            Some(one) => Err(format!(
+                "\"restore\" can't pass, for the agent restores no backup of {} (WAL-G) into a scratch instance; {}",
+                one.name,
+                fit()
+            )),
+        },
+        ("restore", Some(name)) => match sources.iter().find(|it| it.name == name) {
+            Some(source) if source.restorable => Ok(()),
+            Some(_) => Err(format!(
+                "{shown:?} can't pass, for the agent restores no backup of WAL-G into a scratch instance; {}",
+                fit()
+            )),
+            None => Err(format!("{shown:?}: there is no such source of backups; {}", fit())),
+        },
+        ("rollback", Some(name)) if !name.is_empty() => match name.strip_prefix("database:") {
+            Some(database) => {
+                let database: String =
+                    database.chars().filter(|c| !c.is_control()).take(128).collect();
+                Err(format!("{shown:?} is practised as a restore: write \"restore:{database}\""))
+            }
+            None => Err(format!(
+                "{shown:?} can't pass, for it can only be planned; write \"rollback:config\" or \"rollback:state\", and do \
+                 this one by hand: genesisctl drill run {shown}"
+            )),
+        },
+        _ => Err(format!(
+            "there is no drill {shown:?}; write \"emergency\", \"restore\", \"restore:SOURCE\", \"rollback:config\" or \
+             \"rollback:state\""
+        )),
+    }
 }
 
 /// Reads of `[recovery]` for how long a point must have been in force to be known to be good.
@@ -165,8 +212,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the sections; `staging`: see [`read_staging`].
-    pub fn read(root: &Section<'_>, staging: bool) -> Self {
+    /// Reads the sections; `staging`: see [`read_staging`]; `sources`: what is backed up.
+    pub fn read(root: &Section<'_>, staging: bool, sources: &[NamedSource]) -> Self {
         let section = root.table("trading");
         let control = read_means(&section, "control", CONTROL);
         let sandbox = read_means(&section, "sandbox", SANDBOX);
@@ -233,7 +280,7 @@ impl Config {
             },
         );
         let known_good_after = known_good_after(&section);
-        let drills = read_drills(&section);
+        let drills = read_drills(&section, sources);
         section.finish();
         let (approvals, lease) = (approvals.unwrap_or(1), lease.flatten());
         Self {
@@ -258,6 +305,24 @@ impl Config {
 }
 
 impl Config {
+    /// What the host shows of it: a sandbox that is the real thing by another name.
+    pub fn check_host(&self) -> Vec<(String, String)> {
+        let (Some(Means::Grpc { target: control, .. }), Some(Means::Grpc { target: sandbox, .. })) =
+            (&self.control, &self.sandbox)
+        else {
+            return Vec::new();
+        };
+        let socket = |target: &str| std::fs::canonicalize(target.strip_prefix("unix:")?).ok();
+        match (socket(control), socket(sandbox)) {
+            (Some(one), Some(other)) if one == other => {
+                let why = "leads to the same socket as control: a drill would close real positions; name another one, or \
+                           none for the paper venue within the agent";
+                vec![("trading.sandbox".to_owned(), why.to_owned())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether what differs is read at start only.
     pub fn needs_restart(&self, other: &Self) -> bool {
         Self { known_good_after: other.known_good_after, ..self.clone() } != *other

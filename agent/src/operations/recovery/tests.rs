@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_storage::{
-    AlertRecord, AttemptOutcome, AttemptRecord, CertificateOrigin, DeliveryOutcome, DeliveryRecord,
-    EmergencyRecord, EmergencyRelease, GenerationRecord, IncidentRecord, IncidentState,
-    IssueRecord, IssueState, Moment, OplogEntry, Options, Store, Trigger, UpdateRecord,
-    UpdateState,
+    ATTEMPTS_KEPT, AlertRecord, AttemptOutcome, AttemptRecord, CertificateOrigin, DeliveryOutcome,
+    DeliveryRecord, EmergencyRecord, EmergencyRelease, GenerationRecord, Identity, IncidentRecord,
+    IncidentState, Intent, IssueRecord, IssueState, Moment, OplogEntry, Options, Store, Trigger,
+    UpdateRecord, UpdateState,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::closing::{self, Closing};
 use super::incidents::{Incidents, NewIncident, UNDOCUMENTED_AFTER};
 use super::report::{self, Period, Standing};
+use super::reports::Reports;
 use super::timeline::{self, SHOWN};
 use crate::events::Severity;
 use crate::outside::{Clock, ManualClock};
@@ -686,4 +687,64 @@ fn patterns_say_what_was_done_and_what_stands_out() {
     let objective = report::remediations(&sums(&[("remediation/failed", 2)]), &patterns);
     assert_eq!(objective.offenders[0].name, "open-breaker of api");
     assert_eq!(objective.standing, Standing::Fail);
+}
+
+#[tokio::test]
+async fn what_was_rolled_back_by_hand_is_no_update_and_what_is_not_kept_is_said() {
+    let host = host();
+    let identity = Identity {
+        host_id: "01HOST".into(),
+        created_at: when("2026-01-01T00:00:00Z"),
+        hostname: "h".into(),
+    };
+    let day = "2026-11-09T04:00:00Z";
+    let failed = UpdateRecord {
+        strategy: "rollback".into(),
+        ..update("api", UpdateState::RolledBack, "X", day)
+    };
+    let intent = Intent::new(host.clock.now(), "test", "test");
+    let write = host.state.write(intent, move |writing| {
+        writing.identity().put(&identity)?;
+        writing.dependencies().put_update(&failed, 9)?;
+        // One goes on, and one waits for somebody to write down what came of it.
+        let opened = |id: &str, over: Option<Timestamp>| IncidentRecord {
+            id: id.to_owned(),
+            over_at: over,
+            ..incident(Trigger::Flagged, 1)
+        };
+        writing.incidents().put(&opened("01A", None), 9)?;
+        writing.incidents().put(&opened("01B", Some(at(9))), 9)?;
+        Ok(())
+    });
+    write.await.unwrap();
+    let reports = Reports {
+        state: host.state.clone(),
+        clock: Arc::clone(&host.clock) as Arc<dyn Clock>,
+        certificates: Box::new(Vec::new),
+    };
+    let of = |name: &str| {
+        let all = reports.operations("").unwrap().objectives;
+        all.into_iter().find(|it| it.name == name).unwrap()
+    };
+    assert_eq!((of("updates").standing, of("updates").denominator), (Standing::Unknown, 0));
+    let report = reports.remediation("").unwrap();
+    assert_eq!((report.undocumented, report.objective.note.as_str()), (1, ""));
+
+    let now = host.clock.now();
+    let intent = Intent::new(now, "test", "test");
+    let fill = host.state.write(intent, move |writing| {
+        for number in 0..ATTEMPTS_KEPT {
+            let id = ulid::Ulid::from_parts(now.as_millisecond() as u64, number.into()).to_string();
+            let one = attempt("disk", "clean", "health", AttemptOutcome::Succeeded);
+            writing
+                .health()
+                .put_attempt(&AttemptRecord { id, at: moment(now), ..one }, ATTEMPTS_KEPT)?;
+        }
+        Ok(())
+    });
+    fill.await.unwrap();
+    host.clock.advance(Duration::from_secs(60));
+    let note = reports.remediation("").unwrap().objective.note;
+    assert!(note.contains("are not kept any more"), "{note:?}");
+    assert_eq!(of("remediations").note, note);
 }

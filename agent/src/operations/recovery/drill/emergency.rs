@@ -1,7 +1,7 @@
 //! The drill of an emergency: declared, halted, closed, proven and released, by the code of the real one, with a flag, a
 //! record and a trading system of its own. The host's emergency, its record and its trading system are not touched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,13 +18,14 @@ use crate::outside::control::{Means, same_place};
 use crate::paper::Practice;
 use crate::plan::PlanStep;
 use crate::runs::Context;
-use crate::runs::drill::{Rehearsal, Rehearsed, scratch_state};
+use crate::runs::drill::{Rehearsal, Rehearsed, end, scratch_state};
 
 /// So long the sandbox has to halt, and to go on.
 const HALT: Duration = Duration::from_secs(30);
 /// An emergency is to be durable after that time.
 const DURABLE: Duration = Duration::from_millis(100);
 const BY: &str = "drill";
+const CUT_OFF: &str = "the drill was cut off";
 
 /// Practises an emergency.
 pub struct EmergencyDrill {
@@ -61,7 +62,7 @@ impl EmergencyDrill {
     }
 
     /// An emergency of its own: its state, its flag, its course against `means`.
-    async fn stage(&self, folder: &std::path::Path, means: Means) -> Result<Stage> {
+    async fn stage(&self, folder: &Path, means: Means) -> Result<Stage> {
         let state = scratch_state(folder).await?;
         let clock = Arc::clone(&self.outside.clock);
         let flag = Emergency::open(state.clone(), clock, folder.join("EMERGENCY")).await?;
@@ -100,19 +101,38 @@ impl Drop for Stage {
 
 impl Stage {
     /// Waits until `over` holds, for so long; how it stands then.
-    async fn until(
+    async fn until(&self, limit: Duration, over: impl Fn(&Live) -> bool) -> Live {
+        let mut live = self.course.follow_live();
+        // Who can't wait any longer looks at how it is.
+        let _ = tokio::time::timeout(limit, live.wait_for(|live| over(live))).await;
+        self.course.live()
+    }
+
+    /// As [`Stage::until`], unless the run is to stop.
+    async fn unless_cancelled(
         &self,
         context: &Context,
         limit: Duration,
         over: impl Fn(&Live) -> bool,
     ) -> Result<Live> {
-        let mut live = self.course.follow_live();
         tokio::select! {
-            // Who can't wait any longer looks at how it is.
-            _ = tokio::time::timeout(limit, live.wait_for(|live| over(live))) => {}
-            () = context.cancelled() => context.safe_point()?,
+            live = self.until(limit, over) => Ok(live),
+            () = context.cancelled() => Err(Error::cancelled()),
         }
-        Ok(self.course.live())
+    }
+
+    /// Has the trading system go on, whatever it was in the middle of; why it does not.
+    async fn let_go(&self, reason: &str) -> Result<(), String> {
+        if self.flag.active() {
+            // Only who was told to halt is told to go on, and whether it was is known once it is told again.
+            self.until(HALT, |live| live.record.told).await;
+            self.flag.release(BY, reason, "").await.map_err(|error| error.chain())?;
+        }
+        let live = self.until(HALT, |live| live.record.resumed_at.is_some()).await;
+        match live.record.resumed_at {
+            Some(_) => Ok(()),
+            None => Err(format!("it has not gone on: {}", live.resume_trouble)),
+        }
     }
 }
 
@@ -135,8 +155,7 @@ impl Rehearsal for EmergencyDrill {
 
     async fn plan(&self, _: &str) -> Result<Vec<PlanStep>> {
         let where_to = match &self.config.sandbox {
-            Some(Means::Grpc { target, .. }) => target.clone(),
-            Some(Means::Command(hook)) => hook.command.join(" "),
+            Some(means) => shown(means),
             None => "a paper venue within the agent".to_owned(),
         };
         let step = |action: &str, why: &str| PlanStep::new(action, where_to.as_str(), why);
@@ -153,7 +172,6 @@ impl Rehearsal for EmergencyDrill {
         self.spares_control().await?;
         let folder = super::folder(self.home.clone()).await?;
         let clock = &self.outside.clock;
-        let mut done = Rehearsed::default();
         let practice = match &self.config.sandbox {
             Some(_) => None,
             None => Some(Practice::start(folder.path(), Arc::clone(clock)).await?),
@@ -167,6 +185,87 @@ impl Rehearsal for EmergencyDrill {
             },
         };
         let stage = self.stage(folder.path(), means).await?;
+        let rehearsed = self.go_through(&stage, practice.as_ref(), context).await;
+        // A sandbox that others use as well does not stay halted, whatever kept this from being ended.
+        let held = match (&rehearsed, &practice) {
+            (_, Some(_)) => false,
+            (Ok(_), None) => stage.course.live().record.resumed_at.is_none(),
+            (Err(_), None) if stage.flag.current().is_none() => false,
+            (Err(_), None) => stage.let_go(CUT_OFF).await.is_err(),
+        };
+        drop(stage);
+        if held {
+            // By what is kept here the next start gives it back, unless the next drill does.
+            let kept = folder.keep();
+            tracing::warn!(folder = %kept.display(), "the drill has left the sandbox halted");
+        }
+        rehearsed
+    }
+
+    async fn holds(&self, folder: &Path) -> Option<String> {
+        let sandbox = self.config.sandbox.as_ref()?;
+        let is_held = async {
+            let flag = folder.join("EMERGENCY");
+            if !flag.exists() && !folder.join("state.redb").exists() {
+                return Ok::<_, Error>(false);
+            }
+            let state = scratch_state(folder).await?;
+            let flag =
+                Emergency::open(state.clone(), Arc::clone(&self.outside.clock), flag).await?;
+            let course = state.read(|reading| Ok(reading.course().get()?))?.unwrap_or_default();
+            Ok(match flag.current() {
+                None => false,
+                Some(record) if record.active() => true,
+                Some(record) => {
+                    course.epoch == record.epoch && course.told && course.resumed_at.is_none()
+                }
+            })
+        };
+        match is_held.await {
+            Ok(false) => None,
+            // What can't be told may be so.
+            Ok(true) | Err(_) => Some(shown(sandbox)),
+        }
+    }
+
+    async fn give_back(&self, folder: &Path) -> Result<String> {
+        self.spares_control().await?;
+        let Some(sandbox) = &self.config.sandbox else {
+            return Ok("no sandbox is configured any more".to_owned());
+        };
+        let stage = self.stage(folder, sandbox.clone()).await?;
+        match stage.let_go(CUT_OFF).await {
+            Ok(()) => Ok("orders leave again".to_owned()),
+            Err(why) => Err(Error::unavailable("DRILL_FAILED", why)),
+        }
+    }
+}
+
+/// What deviates of an emergency that was durable after so long. It is in force from its first moment; a slow disk is for
+/// people to know.
+fn slow(took: Duration) -> Option<String> {
+    let (took_ms, wanted) = (took.as_millis(), DURABLE.as_millis());
+    (took > DURABLE).then(|| format!("durable after {took_ms} ms: {wanted} ms are wanted"))
+}
+
+/// Where a sandbox is.
+fn shown(means: &Means) -> String {
+    match means {
+        Means::Grpc { target, .. } => target.clone(),
+        Means::Command(hook) => hook.command.join(" "),
+    }
+}
+
+impl EmergencyDrill {
+    /// The course of an emergency, from its beginning to its end.
+    async fn go_through(
+        &self,
+        stage: &Stage,
+        practice: Option<&Practice>,
+        context: &Context,
+    ) -> Result<Rehearsed> {
+        let clock = &self.outside.clock;
+        let mut done = Rehearsed::default();
         let outcome = |well: bool| if well { DrillOutcome::Passed } else { DrillOutcome::Failed };
 
         let step = context.begin("declare", "emergency").await?;
@@ -175,23 +274,21 @@ impl Rehearsal for EmergencyDrill {
         let took = clock.monotonic().saturating_sub(began);
         let said = format!("durable after {} ms", took.as_millis());
         step.done(said.clone()).await?;
-        done.step("declare", took, DrillOutcome::Passed, said.clone());
-        if took > DURABLE {
-            // It is in force from its first moment; a slow disk is for people to know.
-            done.deviations.push(format!("{said}: {} ms are wanted", DURABLE.as_millis()));
-        }
+        done.step("declare", took, DrillOutcome::Passed, said);
+        done.deviations.extend(slow(took));
 
         context.safe_point()?;
         let step = context.begin("halt", "the sandbox").await?;
         let began = clock.monotonic();
-        let live = stage.until(context, HALT, |live| live.record.halted_at.is_some()).await?;
+        let live =
+            stage.unless_cancelled(context, HALT, |live| live.record.halted_at.is_some()).await?;
         let took = clock.monotonic().saturating_sub(began);
         let halted = live.record.halted_at.is_some();
         let said = match halted {
             true => "no order leaves any more".to_owned(),
             false => format!("it has not halted: {}", live.halt_trouble),
         };
-        step.done(said.clone()).await?;
+        end(step, outcome(halted), &said).await?;
         done.step("halt", took, outcome(halted), said);
 
         context.safe_point()?;
@@ -202,7 +299,7 @@ impl Rehearsal for EmergencyDrill {
         let ended = |live: &Live| {
             live.record.closing.as_ref().is_some_and(|closing| closing.ended_at.is_some())
         };
-        let live = stage.until(context, limit, ended).await?;
+        let live = stage.unless_cancelled(context, limit, ended).await?;
         let took = clock.monotonic().saturating_sub(began);
         let flat = live.record.phase == CoursePhase::Flat;
         let orders: usize = live.record.venues.values().map(|venue| venue.orders.len()).sum();
@@ -220,12 +317,12 @@ impl Rehearsal for EmergencyDrill {
                 format!("FLAT_UNPROVEN: {}", why.join("; "))
             }
         };
-        step.done(said.clone()).await?;
+        end(step, outcome(flat), &said).await?;
         done.step("close", took, outcome(flat), said);
         if flat && orders == 0 {
             done.deviations.push("the sandbox had no position: nothing was closed".to_owned());
         }
-        if let Some(practice) = &practice {
+        if let Some(practice) = practice {
             let (seen, said) = match practice.left().await {
                 Ok(left) if left.is_empty() => {
                     (DrillOutcome::Passed, "the venue's own book is empty".to_owned())
@@ -241,15 +338,30 @@ impl Rehearsal for EmergencyDrill {
         let step = context.begin("release", "the sandbox").await?;
         let began = clock.monotonic();
         stage.flag.release(BY, "the drill is over", "").await?;
-        let live = stage.until(context, HALT, |live| live.record.resumed_at.is_some()).await?;
+        let live =
+            stage.unless_cancelled(context, HALT, |live| live.record.resumed_at.is_some()).await?;
         let took = clock.monotonic().saturating_sub(began);
         let resumed = live.record.resumed_at.is_some();
         let said = match resumed {
             true => "orders leave again".to_owned(),
             false => format!("it has not gone on: {}", live.resume_trouble),
         };
-        step.done(said.clone()).await?;
+        end(step, outcome(resumed), &said).await?;
         done.step("release", took, outcome(resumed), said);
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emergency_that_is_durable_late_is_told() {
+        for (ms, told) in [(0, false), (100, false), (101, true)] {
+            let said = slow(Duration::from_millis(ms));
+            assert_eq!(said.is_some(), told, "{ms}");
+            assert!(said.is_none_or(|said| said == "durable after 101 ms: 100 ms are wanted"));
+        }
     }
 }

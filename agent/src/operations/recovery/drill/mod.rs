@@ -3,11 +3,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_trait::async_trait;
-use genesis_storage::{
-    DrillOutcome, DrillRecord, Intent, ReconciliationRecord, RunRecord, StepRecord, Verdict,
-};
+use genesis_storage::{DrillOutcome, DrillRecord, Intent};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -17,18 +15,20 @@ use crate::error::{Error, Result};
 use crate::events::{Bell, Condition, Severity};
 use crate::outside::Clock;
 use crate::plan::{Plan, PlanStep};
-use crate::runs::drill::Rehearsal;
-use crate::runs::{Context, Reconcile, Report, Request, Runs, SecondCaller, Started};
-use crate::scheduler::Job;
-use crate::scheduler::calendar::Schedule;
+use crate::runs::drill::{Occasion, Rehearsal, Rehearsed};
+use crate::runs::{Context, Report, Request, Runs, SecondCaller, Started};
 use crate::state::State;
 
+mod cut_off;
+mod due;
 mod emergency;
 mod plan;
 mod rollback;
 #[cfg(test)]
 mod tests;
 
+pub use cut_off::DrillTable;
+pub use due::DueDrills;
 pub use emergency::EmergencyDrill;
 pub use plan::Standing;
 pub use rollback::RollbackDrill;
@@ -39,6 +39,8 @@ pub const RUN: &str = "recovery.drill";
 pub const JOB: &str = "recovery.drills";
 /// So many drills are kept.
 const KEPT: usize = 500;
+/// The step of a run that is one drill, around the drill's own.
+const UNDER_WAY: &str = "drill";
 
 /// What a person starts beside the job: in an emergency nobody practises.
 pub const RUN_KINDS: [(&str, Stance); 1] = [(RUN, Stance::Refuse)];
@@ -52,6 +54,8 @@ pub struct View {
     pub description: String,
     /// Whether it has to be done; `None`: it is not among those that are due.
     pub standing: Option<Standing>,
+    /// Why there is nothing to practise; empty: there is.
+    pub not_applicable: String,
     /// When it is overdue.
     pub overdue_at: Option<Timestamp>,
     /// The newest, however it ended.
@@ -90,7 +94,11 @@ impl Drills {
     pub(super) fn gauges(&self) -> Result<Vec<super::metrics::DrillGauge>> {
         let now = self.clock.now();
         let gauge = |view: View| {
-            let overdue_at = view.overdue_at?;
+            // What can't be practised yet is not overdue, and was so for no time.
+            let overdue_at = match view.standing? {
+                Standing::NotApplicable => now.saturating_add(self.wanted.every).unwrap_or(now),
+                _ => view.overdue_at?,
+            };
             // What it is overdue after begins with the last that passed, or with the host.
             let began = overdue_at.saturating_sub(self.wanted.every).unwrap_or(overdue_at);
             Some(super::metrics::DrillGauge {
@@ -101,18 +109,6 @@ impl Drills {
             })
         };
         Ok(self.list()?.into_iter().filter_map(gauge).collect())
-    }
-
-    /// Takes away what drills that a crash cut off have left.
-    pub async fn sweep(&self) {
-        let home = self.home.clone();
-        let swept = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&home) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        });
-        if let Ok(Err(error)) = swept.await {
-            tracing::warn!(%error, folder = %self.home.display(), "what drills have left can't be removed");
-        }
     }
 
     async fn find(&self, drill: &str) -> Result<(&Arc<dyn Rehearsal>, String)> {
@@ -181,31 +177,63 @@ impl Drills {
             alone = self.alone.lock() => alone,
             () = context.cancelled() => return Err(Error::cancelled()),
         };
-        let (started_at, began) = (self.clock.now(), self.clock.monotonic());
-        let rehearsed = rehearsal.rehearse(&name, context).await?;
+        // By this one it is known after a crash what was under way.
+        let under_way = context.begin(UNDER_WAY, drill).await?;
+        let (number, started_at) = under_way.begun();
+        let id = id_of(&context.id(), number, started_at);
+        let began = self.clock.monotonic();
+        let rehearsed = rehearsal.rehearse(&name, context).await;
         let took = self.clock.monotonic().saturating_sub(began);
-        let outcome = rehearsed.outcome();
-        let well = outcome == DrillOutcome::Passed;
-        let record = DrillRecord {
-            // One run of the job does several.
-            id: ulid::Ulid::from_datetime(crate::runs::system_time(started_at)).to_string(),
+        let blank = DrillRecord {
+            id,
             drill: drill.to_owned(),
             started_at,
             ended_at: self.clock.now(),
-            outcome,
-            rto_ms: well.then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            steps: rehearsed.steps,
-            deviations: rehearsed.deviations,
+            outcome: DrillOutcome::Unknown,
+            rto_ms: None,
+            rpo_ms: None,
+            steps: Vec::new(),
+            deviations: Vec::new(),
             by: context.actor(),
             reason: context.reason(),
         };
-        let intent = Intent::new(record.ended_at, context.actor(), "drill.done")
-            .target(drill)
-            .detail(summary(&record));
+        match rehearsed {
+            Ok(rehearsed) => {
+                let record = ended(blank, rehearsed, took);
+                let code = match record.outcome {
+                    DrillOutcome::Passed => "ok",
+                    DrillOutcome::Failed => "DRILL_DEVIATED",
+                    DrillOutcome::Unknown => "unknown",
+                };
+                self.keep(&record, "drill.done", code, &context.id()).await?;
+                if record.outcome == DrillOutcome::Passed {
+                    self.forget(rehearsal.as_ref()).await;
+                }
+                under_way.done(summary(&record)).await?;
+                Ok(record)
+            }
+            Err(error) => {
+                let steps = self.state.read(|it| Ok(it.runs().steps(&context.id())?))?;
+                let record = cut_off::record(blank, &steps, number, &error.chain());
+                self.keep(&record, "drill.done", error.code, &context.id()).await?;
+                under_way.failed(error.chain()).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps what came of a drill, with an entry of the operation log that says how it ended.
+    async fn keep(&self, record: &DrillRecord, action: &str, code: &str, run: &str) -> Result<()> {
+        let intent = Intent::new(record.ended_at, record.by.clone(), action)
+            .target(record.drill.clone())
+            .reason(record.reason.clone())
+            .outcome(code)
+            .detail(summary(record))
+            .correlation_id(run);
         let kept = record.clone();
         self.state.write(intent, move |writing| Ok(writing.drills().put(&kept, KEPT)?)).await?;
         self.bell.ring();
-        Ok(record)
+        Ok(())
     }
 
     /// Every drill that is due from time to time, and every other one that was done.
@@ -225,7 +253,7 @@ impl Drills {
         others.dedup();
         let others: Vec<String> = others.into_iter().cloned().collect();
         names.extend(others);
-        let view = |name: String| {
+        let view = |name: String| -> Result<View> {
             let of_it = || done.iter().filter(|record| record.drill == name);
             let passed = of_it().find(|record| record.outcome == DrillOutcome::Passed).cloned();
             let at = passed.as_ref().map(|record| record.ended_at);
@@ -233,16 +261,30 @@ impl Drills {
             let every = self.wanted.every;
             let kind = name.split(':').next().unwrap_or_default();
             let known = self.rehearsals.iter().find(|rehearsal| rehearsal.kind() == kind);
-            View {
+            let own = name.split_once(':').map_or("", |(_, own)| own);
+            let occasion = known.map_or(Ok(Occasion::Always), |known| known.occasion(own))?;
+            // Who had nothing to practise before is not late.
+            let (since, not_applicable) = match occasion {
+                Occasion::Always => (since, String::new()),
+                Occasion::Since(first) => (since.max(first), String::new()),
+                Occasion::NotYet(why) => (since, why),
+            };
+            let standing = match not_applicable.is_empty() {
+                true => plan::standing(at, since, every, now),
+                false => Standing::NotApplicable,
+            };
+            let overdue_at = plan::overdue_at(at, since, every);
+            Ok(View {
                 description: known.map_or("", |known| known.description()).to_owned(),
-                standing: wanted.then(|| plan::standing(at, since, every, now)),
-                overdue_at: wanted.then(|| plan::overdue_at(at, since, every)),
+                standing: wanted.then_some(standing),
+                overdue_at: (wanted && not_applicable.is_empty()).then_some(overdue_at),
+                not_applicable,
                 last: of_it().next().cloned(),
                 passed,
                 name,
-            }
+            })
         };
-        Ok(names.into_iter().map(view).collect())
+        names.into_iter().map(view).collect()
     }
 
     /// A drill that was done, by its id, the beginning of that, or "last".
@@ -307,6 +349,29 @@ async fn folder(home: PathBuf) -> Result<tempfile::TempDir> {
     folder.map_err(|error| failed().caused_by(error))
 }
 
+/// The id of a drill: of one run, which may do several, always the same.
+fn id_of(run: &str, number: u32, at: Timestamp) -> String {
+    let run = ulid::Ulid::from_string(run).map_or(0, |it| it.random());
+    let at = u64::try_from(at.as_millisecond()).unwrap_or_default();
+    ulid::Ulid::from_parts(at, run.wrapping_add(u128::from(number))).to_string()
+}
+
+/// What a drill that came to its end has shown: how long it took, and how much would have been lost, only where all was
+/// well again. Pure.
+fn ended(blank: DrillRecord, rehearsed: Rehearsed, took: Duration) -> DrillRecord {
+    let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let outcome = rehearsed.outcome();
+    let well = outcome == DrillOutcome::Passed;
+    DrillRecord {
+        outcome,
+        rto_ms: well.then(|| milliseconds(took)),
+        rpo_ms: rehearsed.rpo.filter(|_| well).map(milliseconds),
+        steps: rehearsed.steps,
+        deviations: rehearsed.deviations,
+        ..blank
+    }
+}
+
 /// A drill in a line.
 fn summary(record: &DrillRecord) -> String {
     let drill = &record.drill;
@@ -317,80 +382,12 @@ fn summary(record: &DrillRecord) -> String {
                 [] => String::new(),
                 odd => format!("; {}", odd.join("; ")),
             };
-            format!("{drill} passed, RTO {seconds:.1} s{odd}")
+            let lost = record.rpo_ms.map(|rpo| format!(", RPO {:.0} s", rpo as f64 / 1_000.0));
+            format!("{drill} passed, RTO {seconds:.1} s{}{odd}", lost.unwrap_or_default())
         }
         (DrillOutcome::Failed, _) => format!("{drill} failed: {}", record.deviations.join("; ")),
         (DrillOutcome::Unknown, _) => {
             format!("{drill} proves nothing: {}", record.deviations.join("; "))
-        }
-    }
-}
-
-/// The job that does the drills that are due.
-pub struct DueDrills(pub Arc<Drills>);
-
-#[async_trait]
-impl Job for DueDrills {
-    fn name(&self) -> &'static str {
-        JOB
-    }
-
-    fn description(&self) -> &'static str {
-        "practises what one hopes never to need, against sandboxes"
-    }
-
-    fn schedule(&self) -> Schedule {
-        self.0.wanted.schedule.clone()
-    }
-
-    async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
-        let due = self.0.list()?.into_iter();
-        let due =
-            due.filter(|view| matches!(view.standing, Some(Standing::Due | Standing::Overdue)));
-        let (mut said, mut worst) = (Vec::new(), DrillOutcome::Passed);
-        for view in due {
-            context.safe_point()?;
-            let outcome = match self.0.practise(&view.name, &context).await {
-                Ok(record) => {
-                    said.push(summary(&record));
-                    record.outcome
-                }
-                Err(error) if error.kind == crate::error::Kind::Cancelled => return Err(error),
-                // One that can't be done keeps no other from being done.
-                Err(error) => {
-                    said.push(format!("{} could not be practised: {}", view.name, error.chain()));
-                    DrillOutcome::Unknown
-                }
-            };
-            worst = match (worst, outcome) {
-                (DrillOutcome::Failed, _) | (_, DrillOutcome::Failed) => DrillOutcome::Failed,
-                (DrillOutcome::Unknown, _) | (_, DrillOutcome::Unknown) => DrillOutcome::Unknown,
-                _ => DrillOutcome::Passed,
-            };
-        }
-        let said = if said.is_empty() { "no drill is due".to_owned() } else { said.join("; ") };
-        match worst {
-            DrillOutcome::Passed => Ok(Report::proven(said)),
-            DrillOutcome::Unknown => Ok(Report::unknown(said)),
-            DrillOutcome::Failed => Err(Error::unavailable("DRILL_DEVIATED", said)),
-        }
-    }
-}
-
-/// What becomes of drills that a crash cut off: their folders are taken away before.
-pub struct DrillTable(pub &'static str);
-
-#[async_trait]
-impl Reconcile for DrillTable {
-    fn kind(&self) -> &'static str {
-        self.0
-    }
-
-    async fn reconcile(&self, _: &RunRecord, _: &[StepRecord]) -> ReconciliationRecord {
-        ReconciliationRecord {
-            verdict: Verdict::Finished,
-            detail: "nothing that is in use was touched, and what the drill had made is taken away"
-                .to_owned(),
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum Standing {
     Due,
     /// It was not done in time.
     Overdue,
+    /// There is nothing yet that it could practise.
+    NotApplicable,
 }
 
 /// How a drill stands that passed at `passed`, or never since this host was known (`since`).

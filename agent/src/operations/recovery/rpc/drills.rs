@@ -41,6 +41,7 @@ fn report(record: DrillRecord) -> v1::DrillReport {
         deviations: record.deviations,
         by: record.by,
         reason: record.reason,
+        rpo: record.rpo_ms.map(milliseconds),
     }
 }
 
@@ -50,6 +51,7 @@ fn drill(view: View) -> v1::Drill {
         Some(Standing::Current) => v1::DrillStanding::Current,
         Some(Standing::Due) => v1::DrillStanding::Due,
         Some(Standing::Overdue) => v1::DrillStanding::Overdue,
+        Some(Standing::NotApplicable) => v1::DrillStanding::NotApplicable,
     };
     let brief = |record: DrillRecord| report(DrillRecord { steps: Vec::new(), ..record });
     v1::Drill {
@@ -59,6 +61,7 @@ fn drill(view: View) -> v1::Drill {
         overdue_at: maybe(view.overdue_at),
         last: view.last.map(brief),
         last_passed: view.passed.map(brief),
+        not_applicable: view.not_applicable,
     }
 }
 

@@ -299,7 +299,7 @@ fn a_hundred_at_once_are_one_emergency_and_one_halt() {
     assert_eq!(host.entries("trading.halt"), 2, "asked for, and done");
     let halts = host.venue.calls("Halt");
     assert!(
-        halts.iter().all(|call| call["epoch"].to_string() == epochs[0].as_str().unwrap()),
+        halts.iter().all(|call| call["epoch"].as_u64() == epochs[0].as_str().unwrap().parse().ok()),
         "{halts:?}"
     );
 }

@@ -18,11 +18,11 @@ fn host(name: &str, s3: &S3, more: &[&str]) -> TestAgent {
 }
 
 /// Archives these lines as segments of their own.
-fn archive(agent: &TestAgent, log_type: &str, parts: &[std::ops::Range<u64>]) -> String {
+fn archive(agent: &TestAgent, log_type: &str, parts: &[(u64, u64)]) -> String {
     let mut all = String::new();
     let before = agent.segments(log_type).len();
-    for part in parts {
-        let text = lines::text(part.clone());
+    for (from, until) in parts {
+        let text = lines::text(*from..*until);
         let path = agent.log(&format!("{log_type}.log"));
         std::fs::write(&path, &text).unwrap();
         agent.rotate(log_type);
@@ -48,10 +48,10 @@ fn any_host_finds_the_lines_of_all_that_archive_in_one_bucket() {
     let one = host("web-1", &s3, &[]);
     let mut two = host("web-2", &s3, &["orders"]);
     let mut three = host("web-3", &s3, &[]);
-    let of_one = archive(&one, "trading", &[0..300, 300..500]);
-    let of_two = archive(&two, "trading", &[100..400, 400..900]);
-    let orders = archive(&two, "orders", &[0..50]);
-    let of_three = archive(&three, "trading", &[7..9]);
+    let of_one = archive(&one, "trading", &[(0, 300), (300, 500)]);
+    let of_two = archive(&two, "trading", &[(100, 400), (400, 900)]);
+    let orders = archive(&two, "orders", &[(0, 50)]);
+    let of_three = archive(&three, "trading", &[(7, 9)]);
     // Two of them are gone for good; the archive is what is left of them.
     two.kill();
     three.kill();
@@ -114,7 +114,7 @@ fn what_is_damaged_of_another_host_is_named_and_the_rest_is_there() {
     let s3 = S3::start();
     let one = host("web-1", &s3, &[]);
     let two = host("web-2", &s3, &[]);
-    archive(&two, "trading", &[0..100, 100..200, 200..300, 300..400]);
+    archive(&two, "trading", &[(0, 100), (100, 200), (200, 300), (300, 400)]);
     let root = s3.objects().join("fleet");
     let manifests = objects(&root, "web-2", ".manifest.json");
     let data = objects(&root, "web-2", ".log.gz");
@@ -141,7 +141,7 @@ fn what_is_damaged_of_another_host_is_named_and_the_rest_is_there() {
 fn a_host_that_is_a_copy_of_another_is_noticed() {
     let s3 = S3::start();
     let mut one = host("web-1", &s3, &[]);
-    archive(&one, "trading", &[0..100]);
+    archive(&one, "trading", &[(0, 100)]);
     one.kill();
     let mut copy = TestAgent::new(|log| {
         s3.config("fleet", "5s") + &source("trading", &log.join("trading.log"), "1GB")
@@ -150,7 +150,7 @@ fn a_host_that_is_a_copy_of_another_is_noticed() {
     std::fs::copy(one.state().join("state.redb"), copy.state().join("state.redb")).unwrap();
     copy.hostname("web-2");
     copy.start();
-    archive(&copy, "trading", &[100..200]);
+    archive(&copy, "trading", &[(100, 200)]);
     one.start();
     let said = retrieve(&one, "trading", &["--all-hosts"]).ok();
     said.says(&["web-1 and web-2 have one identity"]);

@@ -222,7 +222,7 @@ fn every_backup_of_a_state_that_was_lost_is_found_also_later() {
         ids.sort();
         ids
     };
-    assert_eq!(known(&agent), [first.clone()]);
+    assert_eq!(known(&agent), std::slice::from_ref(&first));
     agent.terminate();
     std::fs::rename(&away, &second.place).unwrap();
     agent.start();

@@ -267,7 +267,7 @@ fn drills_and_their_sandbox_are_checked() {
         format!("[recovery]\ndrills = [\"restore:agent\"]\n{walg}"),
         "[recovery]\ndrills = []\n".to_owned(),
         // What nobody has asked for is no mistake.
-        walg.clone(),
+        walg,
         nothing.to_owned(),
     ] {
         assert_eq!(problems(&text), Vec::<String>::new(), "{text}");

@@ -231,11 +231,7 @@ impl Logs {
         let mut record = record_of(&manifest, sha256, name)?;
         // There is no copy of it here.
         record.state = SegmentState::LocalExpired;
-        let known = Known {
-            record,
-            format: manifest.timestamp_format.clone(),
-            host_id: manifest.host_id.clone(),
-        };
+        let known = Known { record, format: manifest.timestamp_format, host_id: manifest.host_id };
         self.elsewhere.put(name, &known);
         Ok(known)
     }

@@ -216,6 +216,7 @@ mod tests {
                 current: point(""),
                 diff: String::new(),
                 care: Care { named, ..Care::default() },
+                already: false,
             };
             assert_eq!(fit(&planned).0, expected, "{known:?} {named} {unfit}");
         }

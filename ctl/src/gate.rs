@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt};
 use genesis_client::v1::{Condition, GetStatusRequest, GetStatusResponse};
 use genesis_client::{Client, Node, Options};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -91,7 +90,8 @@ impl Session<'_> {
                 Err(_) => Seen::Away(format!("no answer within {} s", ANSWER.as_secs())),
             }
         });
-        join_all(each).await
+        let most = self.global.max_parallel as usize;
+        futures_util::stream::iter(each).buffered(most).collect().await
     }
 
     /// Waits until these nodes have been as well as `before` for a while; else which are not, and why.

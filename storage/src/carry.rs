@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use redb::{ReadTransaction, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use crate::capability::Reading;
 use crate::chain::{Head, Verification};
@@ -12,9 +12,11 @@ use crate::copy::{copy_table, proven};
 use crate::engine::Engine;
 use crate::error::{BoxError, StorageError, failure};
 use crate::intent::Intent;
+use crate::record::decode;
 use crate::schema::{
     self, COURSE_ROW, EMERGENCY_ROW, GAP_ROW, HEAD_ROW, IDENTITY_ROW, LEASE_ROW, META, SCHEMA,
 };
+use crate::tables::breakers::{BreakerRecord, BreakerState};
 use crate::tables::floors;
 use crate::tables::gaps::{GapRecord, GapsWriting};
 use crate::tables::oplog::{self, Oplog, OplogEntry};
@@ -89,7 +91,7 @@ fn copy_since(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb
     rows += copy_table(schema::JOB_MARKS, from, to)?;
     // What was stopped then or is stopped now stays so.
     rows += copy_table(schema::JOB_PAUSES, from, to)?;
-    rows += copy_table(schema::BREAKERS, from, to)?;
+    rows += copy_breakers(from, to)?;
     rows += copy_table(schema::REQUESTS, from, to)?;
     rows += copy_table(schema::REQUESTS_BY_TIME, from, to)?;
     rows += copy_table(schema::ALERTS, from, to)?;
@@ -105,6 +107,28 @@ fn copy_since(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb
     // What still waits to be told is what the newer one has.
     to.delete_table(schema::ALERT_OUTBOX)?;
     rows += copy_table(schema::ALERT_OUTBOX, from, to)?;
+    Ok(rows)
+}
+
+/// Breakers of the newer state, but for those that are not open there and are in the earlier one.
+fn copy_breakers(from: &ReadTransaction, to: &WriteTransaction) -> Result<u64, redb::Error> {
+    let open = |bytes: &[u8]| {
+        // One that can't be read is not closed by that.
+        decode::<BreakerRecord>(&"a breaker", bytes).is_ok_and(|it| it.state == BreakerState::Open)
+    };
+    let (from, mut to) = (from.open_table(schema::BREAKERS)?, to.open_table(schema::BREAKERS)?);
+    let mut rows = 0;
+    for row in from.iter()? {
+        let (name, newer) = row?;
+        let stays = match to.get(name.value())? {
+            Some(earlier) => open(earlier.value()) && !open(newer.value()),
+            None => false,
+        };
+        if !stays {
+            to.insert(name.value(), newer.value())?;
+            rows += 1;
+        }
+    }
     Ok(rows)
 }
 

@@ -263,7 +263,7 @@ fn a_rollback_of_the_agents_own_state_is_practised_on_a_copy() {
         let (_, rest) = seen.split_once(before).unwrap_or_else(|| panic!("{before}: {seen}"));
         rest.split(|it: char| !it.is_ascii_digit()).next().unwrap().parse().unwrap()
     };
-    let (then, now) = (entry("went forward from entry "), entry(" to "));
+    let (then, now) = (entry("went from entry "), entry(" to "));
     assert!(0 < then && then < now, "{seen}");
     // What runs is as it was, and nothing waits to take its place.
     assert_eq!((files(), left(&agent)), (before, 0));

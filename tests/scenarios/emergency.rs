@@ -144,6 +144,16 @@ fn a_file_made_by_hand_declares_it_and_removing_the_file_does_not_end_it() {
     std::fs::remove_file(&flag).unwrap();
     wait_until("the file is back", || flag.exists());
     assert_eq!(emergency(&agent), declared);
+    // Made by hand it gets its number, by which it is the same emergency also where the record is lost.
+    std::fs::write(&flag, "so it is, still").unwrap();
+    let number = format!("epoch={}\n", declared.epoch);
+    wait_until("it has its number", || {
+        std::fs::read_to_string(&flag).is_ok_and(|text| text.starts_with(&number))
+    });
+    agent.kill();
+    std::fs::remove_file(agent.state().join("state.redb")).unwrap();
+    agent.start();
+    assert_eq!(emergency(&agent), declared);
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn any_host_finds_the_lines_of_all_that_archive_in_one_bucket() {
     let one = host("web-1", &s3, &[]);
     let mut two = host("web-2", &s3, &["orders"]);
     let mut three = host("web-3", &s3, &[]);
+    retrieve(&one, "trading", &["--all-hosts"]).ok().says(&["no archived lines"]);
     let of_one = archive(&one, "trading", &[(0, 300), (300, 500)]);
     let of_two = archive(&two, "trading", &[(100, 400), (400, 900)]);
     let orders = archive(&two, "orders", &[(0, 50)]);
@@ -135,6 +136,26 @@ fn what_is_damaged_of_another_host_is_named_and_the_rest_is_there() {
         "SEGMENT_DAMAGED",
         "web-2-trading",
     ]);
+}
+
+#[test]
+fn what_another_host_of_this_name_has_archived_is_neither_hidden_nor_taken_for_ones_own() {
+    let s3 = S3::start();
+    let one = host("twin", &s3, &[]);
+    let other = host("twin", &s3, &[]);
+    // Their segments have names of their own by the times of their first lines.
+    let of_one = archive(&one, "trading", &[(0, 100)]);
+    let of_other = archive(&other, "trading", &[(100, 200)]);
+    for more in [&["--all-hosts"][..], &["--host", "twin"]] {
+        let said = retrieve(&one, "trading", more).ok();
+        said.clone().says(&["2 hosts have the name twin", "rebuild-catalog"]);
+        let prefix = if more.len() == 1 { "twin: " } else { "" };
+        for line in of_one.lines().chain(of_other.lines()) {
+            assert!(said.text().contains(&format!("{prefix}{line}\n")), "{line}");
+        }
+        assert_eq!(said.text().lines().count(), 200);
+    }
+    assert!(retrieve(&one, "trading", &[]).ok().text() == of_one, "its own are its own");
 }
 
 #[test]

@@ -94,6 +94,18 @@ fn a_withdrawal_that_is_cut_off_is_told_as_what_it_came_to() {
         settled(&agent, point, "state", withdrawn);
         let expected = if withdrawn { "withdrawn" } else { "ok" };
         assert_eq!(end(&agent, &waited), expected, "{point}");
+        // The withdrawal has no incident, and that of what waited is over with it or tells what came of it.
+        wait_until("the incident", || {
+            let list = agent.ctl(&["incident", "list", "-o", "json"]).response();
+            let incidents = list["incidents"].as_array().cloned().unwrap_or_default();
+            let title = incidents.first().map(|it| it["title"].to_string()).unwrap_or_default();
+            let open = incidents.iter().filter(|it| it["state"] == "INCIDENT_STATE_OPEN").count();
+            let told = match withdrawn {
+                true => open == 0,
+                false => title.contains("was rolled back"),
+            };
+            incidents.len() == 1 && told
+        });
         assert_eq!(copies(&agent), [""; 0], "{point}");
     }
 }

@@ -202,10 +202,18 @@ impl Rollback for ConfigComponent {
             return Err(Error::internal("CONFIG_HAS_NO_FILE", "there is no configuration file"));
         };
         let reason = format!("rollback to generation {}", to.id);
-        let kept = self.keep(&order.id)?;
-        let written =
-            tokio::task::spawn_blocking(move || files::replace(&path, wanted.text.as_bytes()))
-                .await;
+        let (own, id) = (Self(Arc::clone(&self.0)), order.id.clone());
+        let kept =
+            tokio::task::spawn_blocking(move || own.keep(&id)).await.unwrap_or_else(|error| {
+                Err(Error::internal("CONFIG_NOT_WRITABLE", "the file was not kept")
+                    .caused_by(error))
+            })?;
+        let written = tokio::task::spawn_blocking(move || {
+            // Where it is a link, the file behind it is replaced, and the link stays.
+            let path = path.canonicalize().unwrap_or(path);
+            files::replace(&path, wanted.text.as_bytes())
+        })
+        .await;
         written.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
             Error::unavailable("CONFIG_NOT_WRITABLE", "the configuration file can't be written")
                 .caused_by(error)

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::config_component::{CONFIG, ConfigComponent};
 use super::config_history::ConfigHistory;
+use crate::config::Places;
 use crate::error::{Error, Result};
 use crate::runs::drill::{Occasion, Scratch, scratch_state};
 use crate::runs::rollback::choose::{self, Evidence};
@@ -48,7 +49,9 @@ impl Scratch for ConfigScratch {
         written.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
             Error::unavailable("DRILL_FAILED", "the copy can't be written").caused_by(error)
         })?;
-        let (outside, places) = (self.0.outside.clone(), self.0.places.clone());
+        let outside = self.0.outside.clone();
+        // What is kept of the copy is kept beside it.
+        let places = Places { state: folder.to_owned(), ..self.0.places.clone() };
         let current = (*current).clone();
         let copy = ConfigHistory::new(state, outside, places, Some(path), current, vec![], None);
         let copy = ConfigComponent(Arc::new(copy));

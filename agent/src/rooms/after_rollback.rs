@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TOLD: usize = 12;
 /// So many incidents are kept.
 const KEPT: usize = genesis_storage::INCIDENTS_KEPT;
+/// So many lines of what was found are kept.
+const DETAILS: usize = 100;
 /// What the line begins with that says how it is undone.
 const UNDO: &str = "to undo it: ";
 
@@ -53,21 +55,22 @@ pub(super) fn looks_at(check: &str, component: &str) -> bool {
     }
 }
 
-/// The worst of looks, and each that is not well, the worst first.
+/// The worst of looks, and each that is not well, the worst first. A warning is told and is no reason to call a rollback
+/// bad: most were there before it.
 fn verdict(looks: &[(String, Status, String)]) -> (Verdict, Vec<String>) {
     let rank = |status: &Status| match status {
         Status::Crit => (0, "CRIT"),
-        Status::Warn => (1, "WARN"),
-        Status::Unknown => (2, "unknown"),
+        Status::Unknown => (1, "unknown"),
+        Status::Warn => (2, "WARN"),
         Status::Ok => (3, "ok"),
     };
     let mut ill: Vec<_> = looks.iter().filter(|(_, status, _)| rank(status).0 < 3).collect();
     ill.sort_by_key(|(id, status, _)| (rank(status).0, id.clone()));
     let health = match ill.first().map(|(_, status, _)| rank(status).0) {
-        Some(0 | 1) => Verdict::Bad,
-        Some(_) => Verdict::Unknown,
-        None if looks.is_empty() => Verdict::Unknown,
-        None => Verdict::Good,
+        Some(0) => Verdict::Bad,
+        Some(1) => Verdict::Unknown,
+        _ if looks.is_empty() => Verdict::Unknown,
+        _ => Verdict::Good,
     };
     let mut told: Vec<String> = ill
         .iter()
@@ -107,29 +110,46 @@ impl AfterRollback {
         Ok(self.state.read(|it| Ok(it.incidents().with_prefix(id, 1)?))?.pop())
     }
 
-    async fn put(&self, incident: IncidentRecord, action: &str, detail: &str) -> Result<()> {
+    /// Writes an incident as `edit` makes it of what it is by then: what somebody writes meanwhile is not lost.
+    async fn write(
+        &self,
+        id: &str,
+        (action, detail): (&str, &str),
+        edit: impl FnOnce(Option<IncidentRecord>) -> Option<IncidentRecord> + Send + 'static,
+    ) -> Result<Option<IncidentRecord>> {
         let intent = Intent::new(self.clock.now(), "system:agent", action)
-            .target(incident.id.clone())
+            .target(id)
             .outcome(if action == "incident.opened" { Trigger::Rollback.code() } else { "ok" })
             .detail(detail)
-            .correlation_id(incident.id.clone());
-        self.state.write(intent, move |it| Ok(it.incidents().put(&incident, KEPT)?)).await
+            .correlation_id(id);
+        let id = id.to_owned();
+        self.state
+            .write(intent, move |it| {
+                let incident = edit(it.incidents().with_prefix(&id, 1)?.pop());
+                if let Some(incident) = &incident {
+                    it.incidents().put(incident, KEPT)?;
+                }
+                Ok(incident)
+            })
+            .await
     }
 
     /// Opens the incident of a rollback, or goes on with it; whether it is over.
-    async fn document(&self, what: &RollbackRecord, told: Told<'_>, well: bool) -> Result<bool> {
+    async fn document(&self, what: &RollbackRecord, told: Told, well: bool) -> Result<bool> {
         let now = self.clock.now();
         let known = self.incident(&what.id)?;
-        let incident = documented(known.as_ref(), what, told, well.then_some(now));
-        let over = !incident.open();
-        let action = match (&known, over) {
+        let incident = documented(known.as_ref(), what, &told, well.then_some(now));
+        let action = match (&known, incident.open()) {
             (None, _) => "incident.opened",
-            (Some(_), true) => "incident.over",
-            (Some(_), false) => "incident.updated",
+            (Some(_), false) => "incident.over",
+            (Some(_), true) => "incident.updated",
         };
-        let title = incident.title.clone();
-        self.put(incident, action, &title).await?;
-        Ok(over)
+        let of = what.clone();
+        let edit = move |known: Option<IncidentRecord>| {
+            Some(documented(known.as_ref(), &of, &told, well.then_some(now)))
+        };
+        let written = self.write(&what.id, (action, &incident.title), edit).await?;
+        Ok(written.is_some_and(|it| !it.open()))
     }
 }
 
@@ -147,12 +167,12 @@ fn well_since(
 }
 
 /// What is told of a rollback: what was read back, how the host did, in words, and the command that undoes it.
-#[derive(Clone, Copy)]
-struct Told<'a> {
-    seen: &'a str,
+#[derive(Clone)]
+struct Told {
+    seen: String,
     health: Option<Verdict>,
-    found: &'a [String],
-    undo: &'a str,
+    found: Vec<String>,
+    undo: String,
 }
 
 /// How a rollback has gone, in words. A database that runs is left alone.
@@ -175,7 +195,7 @@ fn how(what: &RollbackRecord) -> &'static str {
 fn documented(
     known: Option<&IncidentRecord>,
     what: &RollbackRecord,
-    told: Told<'_>,
+    told: &Told,
     well: Option<Timestamp>,
 ) -> IncidentRecord {
     let begun = || {
@@ -194,13 +214,16 @@ fn documented(
     incident.title = format!("{} {}, by {}", what.component, how(what), what.by);
     // Of how it is undone only the latest holds.
     incident.details.retain(|line| !line.starts_with(UNDO));
-    let seen = if told.seen.is_empty() { &what.detail } else { told.seen };
+    let seen = if told.seen.is_empty() { &what.detail } else { &told.seen };
     incident.details.push(format!("read back: {seen}"));
     incident.details.push(match told.health {
         Some(health) => format!("deep check: {}", health.word()),
         None => "deep check: it is made when it has taken effect".to_owned(),
     });
     incident.details.extend(told.found.iter().cloned());
+    // However often it could not be kept that this was written.
+    let excess = incident.details.len().saturating_sub(DETAILS);
+    incident.details.drain(..excess);
     if !told.undo.is_empty() {
         incident.details.push(format!("{UNDO}{}", told.undo));
     }
@@ -259,7 +282,8 @@ impl Surroundings for AfterRollback {
             }
         };
         let well = what.outcome == RollbackOutcome::Done && health == Some(Verdict::Good);
-        let told = Told { seen, health, found: &details, undo };
+        let told =
+            Told { seen: seen.to_owned(), health, found: details.clone(), undo: undo.to_owned() };
         let (incident, over) = match self.document(what, told, well).await {
             Ok(over) => (what.id.clone(), over),
             Err(error) => {
@@ -287,13 +311,13 @@ impl Surroundings for AfterRollback {
         if what.outcome != RollbackOutcome::Done || !well {
             return Ok(false);
         }
-        let resolution = format!("{} by now", resolved(what));
-        let over = IncidentRecord {
-            over_at: Some(self.clock.now()),
-            resolution: resolution.clone(),
-            ..incident
+        let (resolution, now) = (format!("{} by now", resolved(what)), self.clock.now());
+        let over = resolution.clone();
+        let edit = move |known: Option<IncidentRecord>| {
+            let open = known.filter(IncidentRecord::open)?;
+            Some(IncidentRecord { over_at: Some(now), resolution: over, ..open })
         };
-        self.put(over, "incident.over", &resolution).await?;
+        self.write(&what.id, ("incident.over", &resolution), edit).await?;
         Ok(true)
     }
 }
@@ -311,7 +335,8 @@ mod tests {
             (vec![], Verdict::Unknown, "there is no check"),
             (vec![ok.clone()], Verdict::Good, "1 checks are ok"),
             (vec![ok.clone(), unknown.clone()], Verdict::Unknown, "b unknown: why"),
-            (vec![unknown.clone(), warn.clone()], Verdict::Bad, "c WARN: why"),
+            (vec![ok.clone(), warn.clone()], Verdict::Good, "c WARN: why"),
+            (vec![warn.clone(), unknown.clone()], Verdict::Unknown, "b unknown: why"),
             (vec![warn, crit, unknown, ok], Verdict::Bad, "d CRIT: why"),
         ] {
             let (health, told) = verdict(&looks);
@@ -333,7 +358,8 @@ mod tests {
             (vec![look(11, Status::Ok), look(9, Status::Ok)], false),
             (vec![look(11, Status::Ok), look(12, Status::Ok)], true),
             (vec![look(11, Status::Ok), look(12, Status::Unknown)], false),
-            (vec![look(11, Status::Ok), look(12, Status::Warn)], false),
+            (vec![look(11, Status::Ok), look(12, Status::Warn)], true),
+            (vec![look(11, Status::Ok), look(12, Status::Crit)], false),
         ] {
             let well = well_since(looks.clone().into_iter(), since);
             assert_eq!(well, expected, "{looks:?}");
@@ -374,7 +400,12 @@ mod tests {
             outcome,
             ..RollbackRecord::default()
         };
-        let told = |health, undo| Told { seen: "seen", health, found: &[], undo };
+        let told = |health, undo: &str| Told {
+            seen: "seen".into(),
+            health,
+            found: vec![],
+            undo: undo.into(),
+        };
         for (component, outcome, health, title) in [
             ("config", Done, Some(Verdict::Good), "config was rolled back, by olga"),
             ("config", Failed, Some(Verdict::Good), "config was not rolled back: it is as before"),
@@ -383,7 +414,7 @@ mod tests {
             ("state", Staged, None, "state is about to be rolled back, when the agent starts next"),
         ] {
             let well = (outcome == Done).then_some(now);
-            let made = documented(None, &what(component, outcome), told(health, ""), well);
+            let made = documented(None, &what(component, outcome), &told(health, ""), well);
             assert!(made.title.contains(title), "{made:?}");
             assert_eq!(made.over_at, well, "{made:?}");
             assert!(!made.details.iter().any(|it| it.starts_with(UNDO)), "{made:?}");
@@ -391,9 +422,9 @@ mod tests {
         }
         // Once it has taken effect it goes on in the same one, and is undone otherwise.
         let staged = what("state", Staged);
-        let first = documented(None, &staged, told(None, "withdraw"), None);
+        let first = documented(None, &staged, &told(None, "withdraw"), None);
         let done = what("state", Done);
-        let ill = documented(Some(&first), &done, told(Some(Verdict::Bad), "go back"), None);
+        let ill = documented(Some(&first), &done, &told(Some(Verdict::Bad), "go back"), None);
         assert!(ill.open() && ill.severity == "high", "{ill:?}");
         let undo: Vec<_> = ill.details.iter().filter(|it| it.starts_with(UNDO)).collect();
         assert_eq!(undo, ["to undo it: go back"]);
@@ -404,7 +435,7 @@ mod tests {
             resolution: "by hand".into(),
             ..first
         };
-        let again = documented(Some(&ended), &done, told(Some(Verdict::Good), ""), Some(now));
+        let again = documented(Some(&ended), &done, &told(Some(Verdict::Good), ""), Some(now));
         assert_eq!((again.over_at, again.resolution.as_str()), (ended.over_at, "by hand"));
     }
 }

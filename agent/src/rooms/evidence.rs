@@ -46,7 +46,8 @@ pub(super) async fn gathered(
             }
             let incidents = reading.incidents().list(false, usize::MAX)?;
             let rollbacks = reading.rollbacks().list(usize::MAX, |it| it.component == component)?;
-            troubles.extend(of_incidents(&component, &incidents, &rollbacks));
+            let begins: Vec<Timestamp> = stays.iter().map(|it| it.from).collect();
+            troubles.extend(of_incidents(&component, &incidents, &rollbacks, &begins));
             let mut left = READ;
             let mut ran = Vec::new();
             for span in spans(&stays, now, settled) {
@@ -105,6 +106,18 @@ fn spans(stays: &[Stay], now: Timestamp, settled: Duration) -> Vec<(Timestamp, T
     spans
 }
 
+/// What an agent may write down before it says that it has started; at other times it is no loss.
+const BEFORE_START: [&str; 8] = [
+    "state.restored",
+    "state.lost",
+    "rollback",
+    "backup.adopted",
+    "host.identified",
+    "host.renamed",
+    "emergency.activated",
+    "emergency.release-failed",
+];
+
 /// When the agent ran within a span, by the entries of the log from its beginning on.
 struct Running {
     until: Timestamp,
@@ -129,17 +142,22 @@ impl Running {
         if self.over {
             return;
         }
-        let at = entry.at.min(self.until);
-        if entry.action == "agent.started" {
-            // Until when the one before ran is known by what it wrote last.
-            self.ran.push((self.since, self.seen));
-            (self.since, self.stopped) = (at, false);
+        let (at, last) = (entry.at.min(self.until), entry.at >= self.until);
+        match entry.action.as_str() {
+            "agent.started" => {
+                // Until when the one before ran is known by what it wrote last.
+                self.ran.push((self.since, self.seen));
+                (self.since, self.seen, self.stopped) = (at, at, false);
+            }
+            _ if self.stopped => {}
+            // Whose it is shows by what comes next.
+            action if BEFORE_START.contains(&action) => return,
+            action => {
+                self.seen = self.seen.max(at);
+                self.stopped = action == "agent.stopped";
+            }
         }
-        self.seen = self.seen.max(at);
-        if entry.action == "agent.stopped" {
-            self.stopped = true;
-        }
-        if entry.at >= self.until {
+        if last {
             self.ends_at(self.seen);
         }
     }
@@ -179,11 +197,13 @@ fn of_issues(issues: &[IssueRecord]) -> Vec<Trouble> {
     troubles
 }
 
-/// When an incident went on that names the component.
+/// When an incident went on that names the component. That of a rollback tells against what it put there, until the
+/// next point `begins`: what came later is not to blame for it, however long it stays open.
 fn of_incidents(
     component: &str,
     incidents: &[IncidentRecord],
     rollbacks: &[RollbackRecord],
+    begins: &[Timestamp],
 ) -> Vec<Trouble> {
     // The deep check after a rollback may have seen nothing at all.
     let found: BTreeMap<&str, &str> =
@@ -197,7 +217,13 @@ fn of_incidents(
     };
     let each = incidents.iter().filter(|it| named(it)).map(|it| Trouble {
         from: it.opened_at,
-        until: it.over_at,
+        until: match it.trigger {
+            Trigger::Rollback => {
+                let next = begins.iter().filter(|begin| **begin > it.opened_at).min().copied();
+                it.over_at.into_iter().chain(next).min()
+            }
+            _ => it.over_at,
+        },
         ill: it.trigger != Trigger::Rollback || found.get(it.id.as_str()) == Some(&"bad"),
         what: format!("incident {}: {}", it.id, it.title),
     });
@@ -227,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_agent_ran_from_start_to_stop_and_until_it_was_seen_last() {
-        // Of each: the entries ("s"tarted, "e"nded, "." anything else) and the times that it ran from 100 to 200.
+        // Of each: the entries ("s"tarted, "e"nded, "b"efore a start or not, "." anything else) and the times that it ran from 100 to 200.
         for (entries, expected) in [
             (&[][..], &[(100, 200)][..]),
             (&[(150, '.')], &[(100, 200)]),
@@ -238,12 +264,20 @@ mod tests {
             (&[(120, 'e'), (170, 's')], &[(100, 120), (170, 200)]),
             (&[(120, '.'), (260, 's')], &[(100, 120), (200, 200)]),
             (&[(120, 'e')], &[(100, 120)]),
+            // What it writes before it says that it has started is no sign of the one before.
+            (&[(120, '.'), (169, 'b'), (170, 's')], &[(100, 120), (170, 200)]),
+            (&[(120, 'e'), (169, 'b'), (170, 's')], &[(100, 120), (170, 200)]),
+            (&[(120, '.'), (209, 'b'), (210, 's')], &[(100, 120), (200, 200)]),
+            (&[(120, '.'), (150, 'b'), (160, '.')], &[(100, 200)]),
+            (&[(120, '.'), (205, 'b'), (206, '.')], &[(100, 200)]),
+            (&[(120, '.'), (205, 'b')], &[(100, 200)]),
         ] {
             let mut read = Running::begun((at(100), at(200)));
             for (minute, what) in entries {
                 let action = match what {
                     's' => "agent.started",
                     'e' => "agent.stopped",
+                    'b' => "rollback",
                     _ => "config.loaded",
                 };
                 read.entry(&OplogEntry {
@@ -302,7 +336,12 @@ mod tests {
             ("dependencies:web", incident(AttemptsFailed, "", "", "service:api"), "", None),
             ("config", incident(Emergency, "emergency 1", "config", ""), "", None),
         ] {
-            let told = of_incidents(component, &[incident], &[found(health)]);
+            let rolled_back = incident.trigger == Rollback;
+            let told =
+                of_incidents(component, &[incident], &[found(health)], &[at(3), at(9), at(7)]);
+            // It goes on: what was there from minute 7 on has nothing to do with a rollback before.
+            let until = rolled_back.then(|| at(7));
+            assert!(told.iter().all(|it| it.until == until), "{component} {told:?}");
             let told: Vec<bool> = told.iter().map(|it| it.ill).collect();
             assert_eq!(told.first().copied(), expected, "{component} {health}");
         }

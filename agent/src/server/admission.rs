@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use genesis_proto::MethodPolicy;
+use genesis_proto::v1::Role;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
@@ -18,9 +19,9 @@ use crate::outside::Clock;
 
 /// So many calls are worked on at a time; more are shed.
 const ORDINARY: u32 = 256;
-/// Places for what is urgent and only reads, and for health.
+/// Places for what is urgent and for whoever looks, and for health.
 const URGENT: u32 = 64;
-/// Places for what is urgent and changes something.
+/// Places for what is vital.
 const VITAL: u32 = 16;
 /// So many streams flow at a time; more are shed.
 const STREAMS: u32 = 1_024;
@@ -48,6 +49,9 @@ pub struct Manner {
     pub urgent: bool,
     /// It changes something.
     pub mutating: bool,
+    /// Urgent, and nothing that whoever only looks could crowd out: it declares or ends an emergency, or says that trading
+    /// is well.
+    pub vital: bool,
     /// Its answer is a stream.
     pub streaming: bool,
     /// Its request is one message.
@@ -57,9 +61,11 @@ pub struct Manner {
 impl Manner {
     /// How the rpc at `path` goes on.
     pub fn of(path: &str, policy: Option<&MethodPolicy>) -> Self {
+        let looks = |policy: &MethodPolicy| policy.role == Some(Role::Viewer);
         Self {
             urgent: policy.is_some_and(|policy| policy.urgent) || path.starts_with(HEALTH),
             mutating: policy.is_some_and(|policy| policy.mutating),
+            vital: policy.is_some_and(|policy| policy.urgent && !looks(policy)),
             streaming: policy.is_some_and(|policy| policy.streaming)
                 || FOREIGN_STREAMS.iter().any(|stream| path.ends_with(stream)),
             one_message: !policy.is_some_and(|policy| policy.takes_stream)
@@ -165,10 +171,10 @@ impl Admission {
         if behind && !manner.urgent {
             return Err(self.shed("the agent is behind with its work"));
         }
-        let own = match (manner.urgent, manner.mutating) {
-            (true, true) => self.vital.take(who),
-            (true, false) => self.urgent.take(who),
-            (false, _) => None,
+        let own = match (manner.vital, manner.urgent) {
+            (true, _) => self.vital.take(who),
+            (false, true) => self.urgent.take(who),
+            (false, false) => None,
         };
         let work = own.or_else(|| self.ordinary.take(who)).ok_or_else(|| {
             self.shed(&format!(
@@ -311,6 +317,38 @@ mod tests {
 
     fn manner(path: &str) -> Manner {
         Manner::of(path, genesis_proto::method_policies().get(path))
+    }
+
+    #[test]
+    fn who_looks_takes_no_place_of_what_is_vital() {
+        let admission = admission();
+        let vital: Vec<String> = genesis_proto::method_policies()
+            .into_iter()
+            .filter(|(path, policy)| Manner::of(path, Some(policy)).vital)
+            .map(|(path, _)| path.rsplit('/').next().unwrap_or_default().to_owned())
+            .collect();
+        let mut vital: Vec<&str> = vital.iter().map(String::as_str).collect();
+        vital.sort_unstable();
+        assert_eq!(
+            vital,
+            [
+                "AckAlert",
+                "ActivateEmergency",
+                "ApproveRelease",
+                "CloseAllPositions",
+                "DisableRemediation",
+                "ReleaseEmergency",
+                "RenewTradingLease",
+                "ResetBreaker",
+                "TripBreaker"
+            ]
+        );
+        // One caller who holds all the places that looking has still renews the lease of trading.
+        let look = manner("/genesis.v1.RecoveryService/GetEmergency");
+        let held: Vec<_> = std::iter::from_fn(|| admission.enter(look, "olga", 0).ok()).collect();
+        assert!(held.len() >= 64, "{}", held.len());
+        let renew = manner("/genesis.v1.RecoveryService/RenewTradingLease");
+        admission.enter(renew, "olga", 0).unwrap();
     }
 
     #[test]

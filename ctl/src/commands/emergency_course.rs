@@ -67,7 +67,10 @@ pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, H
             let course = response.course.as_ref().ok_or_else(|| incomplete_answer("the course"))?;
             let halted = course.halted_at.is_some() && course.halt_trouble.is_empty();
             let exit = if halted { Exit::Ok } else { Exit::Unknown };
-            let lead = staging_line(course).into_iter().chain([halt_line(course)]).collect();
+            let emergency = response.emergency.as_ref().filter(|it| it.active);
+            let emergency = emergency.map(|it| format!("EMERGENCY {} is in force", it.epoch));
+            let lead = staging_line(course).into_iter().chain(emergency).chain([halt_line(course)]);
+            let lead = lead.collect();
             let view = View { lead, ..View::default() };
             Ok(Answer::new(json, view).exit(exit))
         })
@@ -337,8 +340,8 @@ pub(super) fn lines(course: &EmergencyCourse) -> Vec<String> {
         lines.push(match course.phase() {
             CoursePhase::Flat => format!("{phase}: every venue was seen empty twice ({asked})"),
             CoursePhase::FlatUnproven => format!(
-                "{phase}: positions may be open ({asked}); `genesisctl emergency close-positions` goes on with the \
-                 same orders"
+                "{phase}: positions may be open ({asked}); `genesisctl emergency close-positions --yes` goes on with \
+                 the same orders"
             ),
             _ => format!("positions are being closed ({asked})"),
         });

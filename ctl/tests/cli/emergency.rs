@@ -481,7 +481,8 @@ fn halting_is_waited_for_and_never_taken_for_granted() {
     let (_folder, fake) = on_course(halted.clone());
     let outcome = ctl(&["emergency", "halt", "--reason", "r", "-n", &fake.node()]);
     assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
-    assert_eq!(outcome.out(), "trading is halted since 1970-01-01T00:01:01Z\n");
+    let said = "EMERGENCY 1 is in force\ntrading is halted since 1970-01-01T00:01:01Z\n";
+    assert_eq!(outcome.out(), said);
     for (course, said) in [
         (EmergencyCourse::default(), "no trading system is configured"),
         (

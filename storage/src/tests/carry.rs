@@ -69,6 +69,33 @@ fn stopped(store: &Store, job: &str) -> (bool, Option<BreakerState>) {
 }
 
 #[test]
+fn a_breaker_that_was_open_before_a_loss_is_not_closed_by_the_newer_state() {
+    use BreakerState::{Closed, HalfOpen, Open};
+    for (earlier_state, newer, after) in [
+        (Open, Closed, Open),
+        (Open, HalfOpen, Open),
+        (Open, Open, Open),
+        (Closed, Open, Open),
+        (HalfOpen, Closed, Closed),
+        (Closed, HalfOpen, HalfOpen),
+    ] {
+        let folder = folder();
+        let (live, earlier) =
+            (folder.path().join("state.redb"), folder.path().join("earlier.redb"));
+        for (path, state) in [(&earlier, earlier_state), (&live, newer)] {
+            let store = open(path);
+            // Each has a log of its own: the newer one does not go on from the earlier.
+            let note = format!("{state:?} at {}", path.display());
+            store.write(intent(&note), |writing| writing.breakers().put(&breaker(state))).unwrap();
+        }
+        let intent = intent("state.restored").correlation_id("R1");
+        carry_forward(&live, &earlier, DEFAULT_CACHE_BYTES, intent).unwrap();
+        let store = open(&earlier);
+        assert_eq!(stopped(&store, "x").1, Some(after), "{earlier_state:?} {newer:?}");
+    }
+}
+
+#[test]
 fn what_was_decided_goes_back_and_what_happened_goes_forward() {
     let folder = folder();
     let (live, earlier) = (folder.path().join("state.redb"), folder.path().join("earlier.redb"));

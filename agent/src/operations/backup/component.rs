@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use genesis_storage::{
-    BackupRecord, BackupState, INCIDENTS_KEPT, IncidentRecord, Intent, RollbackOutcome,
-    RollbackRecord, RunState, VerifiedBackup,
+    BackupRecord, BackupState, RollbackOutcome, RollbackRecord, RunState, VerifiedBackup,
 };
 use jiff::Timestamp;
 
 use super::Backup;
 use super::act::{Proof, blocking, own_state};
 use super::plan::{AGENT, Kind};
+use super::turned;
 use super::turnover::{self, POINT, Wanted};
 use crate::error::{Error, Result};
 use crate::outside::trees;
@@ -93,34 +93,18 @@ impl StateComponent {
 
     async fn note_given_up(&self, order: &Order, why: &str) -> Result<()> {
         let waits = |it: &RollbackRecord| {
-            it.component == STATE && it.outcome == RollbackOutcome::Staged && it.id != order.id
+            let waits = match it.outcome {
+                RollbackOutcome::Staged => true,
+                // What was there could not be told; now it can.
+                RollbackOutcome::Unknown => it.to != LIVE,
+                _ => false,
+            };
+            it.component == STATE && waits && it.id != order.id
         };
         let waiting = self.0.state.read(|it| Ok(it.rollbacks().list(MOST_POINTS, waits)?))?;
-        for mut record in waiting {
+        for record in waiting {
             let now = self.0.outside.clock.now();
-            record.outcome = RollbackOutcome::Failed;
-            why.clone_into(&mut record.detail);
-            (record.ended_at, record.owed) = (Some(now), false);
-            let intent = Intent::new(now, order.by.clone(), "rollback")
-                .target(STATE)
-                .reason(order.reason.clone())
-                .outcome("withdrawn")
-                .detail(format!("to {}: {why}", record.to))
-                .correlation_id(record.id.clone());
-            let over = why.to_owned();
-            let put = move |it: &mut genesis_storage::Writing<'_>| {
-                it.rollbacks().put(&record)?;
-                let incident = match record.incident.as_str() {
-                    "" => None,
-                    id => it.incidents().with_prefix(id, 1)?.pop(),
-                };
-                if let Some(mut incident) = incident.filter(IncidentRecord::open) {
-                    (incident.over_at, incident.resolution) = (Some(now), over);
-                    it.incidents().put(&incident, INCIDENTS_KEPT)?;
-                }
-                Ok(())
-            };
-            self.0.state.write(intent, put).await?;
+            turned::give_up(&self.0.state, record, (&order.by, &order.reason), why, now).await?;
         }
         Ok(())
     }
@@ -241,7 +225,11 @@ impl Rollback for StateComponent {
         let points = self.points().await?.len();
         let staged = turnover::wanted(self.home())?;
         let (health, why) = match (self.gap()?, staged) {
-            (_, Some(wanted)) => (Health::Unknown, waits(&wanted.to)),
+            // What was lost is no less so while something waits.
+            (Some(gap), Some(wanted)) => {
+                (Health::Bad, format!("{}; {}", gap.detail, waits(&wanted.to)))
+            }
+            (None, Some(wanted)) => (Health::Unknown, waits(&wanted.to)),
             (Some(gap), None) => (Health::Bad, gap.detail),
             (None, None) => {
                 (Health::Good, "each of its pages was verified when the agent started".to_owned())

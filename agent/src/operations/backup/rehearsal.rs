@@ -211,7 +211,7 @@ fn turned(
 ) -> Result<String> {
     let live = home.join("state.redb");
     running.copy_to(&live, DEFAULT_CACHE_BYTES)?;
-    let (entries, emergency, host) = shown(&live)?;
+    let (runs, earlier) = (shown(&live)?, shown(copy)?);
     turnover::stage(home, copy, wanted)?;
     let turned = turnover::at_start(home, &live, now)?;
     let failed = |why: String| Err(Error::unavailable("STATE_ROLLBACK_FAILED", why));
@@ -219,17 +219,41 @@ fn turned(
     if !turned.placed {
         return failed(turned.detail);
     }
-    let now_there = shown(&live)?;
     if !restored(&live, &wanted.rollback)? {
         return failed(format!("what took the place does not say so: {}", turned.detail));
     }
-    if now_there.0 <= entries || (&now_there.1, &now_there.2) != (&emergency, &host) {
-        return failed(format!(
-            "the operation log went from entry {entries} to {}, and the emergency or the host's name were lost",
-            now_there.0
+    let there = shown(&live)?;
+    match lost(&runs, &earlier, &there) {
+        Some(why) => failed(format!("{why}: {}", turned.detail)),
+        None => Ok(format!(
+            "{} took the place: the operation log went from entry {} to {}",
+            wanted.to, runs.entries, there.entries
+        )),
+    }
+}
+
+/// What did not go forward of the state that runs, as it should have; `None`: all did. Pure. After a loss the earlier one is
+/// another host's as far as its number goes, and knows more.
+fn lost(runs: &Shown, earlier: &Shown, there: &Shown) -> Option<String> {
+    if there.entries <= runs.entries {
+        return Some(format!(
+            "the operation log went from entry {} to {}",
+            runs.entries, there.entries
         ));
     }
-    Ok(format!("{} took the place: {}", wanted.to, turned.detail))
+    if there.host != runs.host && there.host != earlier.host {
+        return Some("the identity of the host was lost".to_owned());
+    }
+    let kept = match (&runs.emergency, &there.emergency) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(runs), Some(there)) => {
+            there.since == runs.since
+                && there.active() == runs.active()
+                && there.epoch >= runs.epoch
+        }
+    };
+    (!kept).then(|| "the emergency was lost".to_owned())
 }
 
 /// Whether the newest entry of a state that nobody uses says that it took the place by this rollback, with all that went
@@ -248,11 +272,57 @@ fn restored(path: &Path, rollback: &str) -> Result<bool> {
 }
 
 /// What must go forward of a state that nobody uses: the newest entry of its operation log, its emergency, whose it is.
-fn shown(path: &Path) -> Result<(u64, Option<genesis_storage::EmergencyRecord>, String)> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    entries: u64,
+    emergency: Option<genesis_storage::EmergencyRecord>,
+    host: String,
+}
+
+fn shown(path: &Path) -> Result<Shown> {
     let unreadable = |error| act::failed("what took the place can't be opened", error);
     let store = Store::open(path, Options::default()).map_err(unreadable)?;
     store.read(|reading| {
         let host = reading.identity().get()?.map(|it| it.host_id).unwrap_or_default();
-        Ok::<_, Error>((reading.oplog().head()?.sequence, reading.emergency().get()?, host))
+        let entries = reading.oplog().head()?.sequence;
+        Ok::<_, Error>(Shown { entries, emergency: reading.emergency().get()?, host })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_go_forward_is_named() {
+        let emergency = |epoch: u64, since: i64| {
+            Some(genesis_storage::EmergencyRecord {
+                epoch,
+                since: Timestamp::from_second(since).unwrap(),
+                activated_by: "olga".into(),
+                reason: "feed".into(),
+                release: None,
+            })
+        };
+        let state =
+            |entries, emergency, host: &str| Shown { entries, emergency, host: host.into() };
+        let runs = state(9, emergency(7, 5), "a");
+        let earlier = state(3, None, "a");
+        for (earlier, there, why) in [
+            (&earlier, state(10, emergency(7, 5), "a"), None),
+            (
+                &earlier,
+                state(9, emergency(7, 5), "a"),
+                Some("the operation log went from entry 9 to 9"),
+            ),
+            (&earlier, state(10, emergency(7, 5), "b"), Some("the identity of the host was lost")),
+            (&earlier, state(10, None, "a"), Some("the emergency was lost")),
+            (&earlier, state(10, emergency(7, 4), "a"), Some("the emergency was lost")),
+            (&earlier, state(10, emergency(6, 5), "a"), Some("the emergency was lost")),
+            // The state was lost since the backup: it goes on as the host that it was, under a number of its own.
+            (&state(30, emergency(7, 4), "old"), state(40, emergency(8, 5), "old"), None),
+        ] {
+            assert_eq!(lost(&runs, earlier, &there).as_deref(), why, "{there:?}");
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! What came of rollbacks of the agent's own state, told by the state itself once it is open: whatever took the place has
 //! an entry of its rollback in its operation log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::SystemTime;
 
-use genesis_storage::{Intent, MAX_SCANNED, RollbackOutcome, RollbackRecord};
+use genesis_storage::{
+    INCIDENTS_KEPT, IncidentRecord, Intent, MAX_SCANNED, RollbackOutcome, RollbackRecord, Writing,
+};
 use jiff::Timestamp;
 
 use super::component::{LIVE, STATE};
@@ -21,6 +23,8 @@ const KEPT: usize = 3;
 /// The rollbacks after which the state took this place, and where the operation log says so.
 struct Taken {
     entries: HashMap<String, u64>,
+    /// Those whose announcement was found in the log: had the state taken the place after one, it would stand behind that.
+    announced: HashSet<String>,
     /// Nothing of the log was left out.
     whole: bool,
 }
@@ -28,17 +32,27 @@ struct Taken {
 impl Taken {
     fn read(state: &State) -> Result<Self> {
         state.read(|it| {
-            let found = it.oplog().newest(None, usize::MAX, |entry| entry.action == RESTORED)?;
+            let found = it.oplog().newest(None, usize::MAX, |entry| {
+                entry.action == RESTORED || entry.action == "rollback" && entry.outcome == "intent"
+            })?;
             let whole = it.oplog().head()?.sequence <= MAX_SCANNED as u64;
-            let entries = found.into_iter().map(|it| (it.entry.correlation_id, it.entry.sequence));
-            Ok(Self { entries: entries.collect(), whole })
+            let (mut entries, mut announced) = (HashMap::new(), HashSet::new());
+            for it in found {
+                let (id, sequence) = (it.entry.correlation_id, it.entry.sequence);
+                if it.entry.action == RESTORED {
+                    entries.insert(id, sequence);
+                } else {
+                    announced.insert(id);
+                }
+            }
+            Ok(Self { entries, announced, whole })
         })
     }
 
     fn by(&self, rollback: &str) -> RollbackOutcome {
         match self.entries.contains_key(rollback) {
             true => RollbackOutcome::Done,
-            false if self.whole => RollbackOutcome::Failed,
+            false if self.whole || self.announced.contains(rollback) => RollbackOutcome::Failed,
             false => RollbackOutcome::Unknown,
         }
     }
@@ -75,6 +89,47 @@ async fn put(state: &State, record: RollbackRecord, code: &str, now: Timestamp) 
     Ok(())
 }
 
+/// Writes down that a rollback whose copy waited does not any more, and that its incident is over with that.
+pub(super) async fn give_up(
+    state: &State,
+    mut record: RollbackRecord,
+    (by, reason): (&str, &str),
+    why: &str,
+    now: Timestamp,
+) -> Result<()> {
+    record.outcome = RollbackOutcome::Failed;
+    why.clone_into(&mut record.detail);
+    (record.ended_at, record.owed) = (Some(now), false);
+    let intent = Intent::new(now, by, "rollback")
+        .target(STATE)
+        .reason(reason)
+        .outcome("withdrawn")
+        .detail(format!("to {}: {why}", record.to))
+        .correlation_id(record.id.clone());
+    let over = why.to_owned();
+    let put = move |it: &mut Writing<'_>| {
+        it.rollbacks().put(&record)?;
+        let incident = match record.incident.as_str() {
+            "" => None,
+            id => it.incidents().with_prefix(id, 1)?.pop(),
+        };
+        if let Some(mut incident) = incident.filter(IncidentRecord::open) {
+            (incident.over_at, incident.resolution) = (Some(now), over);
+            it.incidents().put(&incident, INCIDENTS_KEPT)?;
+        }
+        Ok(())
+    };
+    state.write(intent, put).await
+}
+
+/// Notes an end that was not known before; the host is looked at after it, whatever was found before it.
+fn end(record: &mut RollbackRecord, outcome: RollbackOutcome, now: Timestamp) {
+    (record.outcome, record.ended_at) = (outcome, Some(now));
+    // What only took back what had not taken effect is nothing to look after.
+    record.owed = record.to != LIVE;
+    record.health.clear();
+}
+
 /// Writes down what came of the rollbacks of the state that had no end yet, among them the one that a copy waited for; only
 /// then that is over. To be called at the start, with what [`super::turnover::at_start`] came to.
 ///
@@ -107,7 +162,7 @@ pub async fn settle(
         settle_one(state, home, (turned, record), &taken, now).await?;
     }
     for mut record in open {
-        let begun = record.outcome != RollbackOutcome::Staged;
+        let begun = record.outcome == RollbackOutcome::Begun;
         let (outcome, told) = match (&waited, record.to == LIVE) {
             (None, true) => (RollbackOutcome::Done, "nothing waits to take its place any more"),
             (Some(waited), true) if *waited < record.id => {
@@ -120,22 +175,30 @@ pub async fn settle(
                 RollbackOutcome::Failed if begun => {
                     (RollbackOutcome::Failed, "the agent was cut off meanwhile; it is as before it")
                 }
-                RollbackOutcome::Failed => (RollbackOutcome::Failed, "it was withdrawn"),
+                RollbackOutcome::Failed if record.outcome == RollbackOutcome::Unknown => {
+                    (RollbackOutcome::Failed, "it has not taken its place, and nothing waits to")
+                }
+                RollbackOutcome::Failed => {
+                    // The withdrawal, or the one after it, was cut off before it could say so.
+                    let who = (record.by.clone(), record.reason.clone());
+                    let why = "it was withdrawn, or another took its place";
+                    give_up(state, record, (&who.0, &who.1), why, now).await?;
+                    continue;
+                }
                 other => (other, "whether it has taken its place can't be told"),
             },
         };
         let code = match outcome {
             RollbackOutcome::Done => "ok",
             RollbackOutcome::Failed if begun => "ROLLBACK_CUT_OFF",
-            RollbackOutcome::Failed => "withdrawn",
+            RollbackOutcome::Failed => "STATE_ROLLBACK_FAILED",
             _ => "unknown",
         };
         if record.outcome == outcome {
             continue;
         }
-        record.outcome = outcome;
         told.clone_into(&mut record.detail);
-        record.ended_at = Some(now);
+        end(&mut record, outcome, now);
         put(state, record, code, now).await?;
     }
     Ok(())
@@ -156,7 +219,11 @@ async fn settle_one(
         // Before it is told: what was told to have failed must not take the place later.
         if let Err(error) = withdraw(home) {
             tracing::error!(error = error.chain(), "so it still waits for the next start");
-            return Ok(());
+            // It must not be taken for one that a crash cut off.
+            record.outcome = RollbackOutcome::Staged;
+            record.detail =
+                format!("{detail}; it still waits for the next start: {}", error.chain());
+            return put(state, record, "staged", now).await;
         }
     }
     if record.outcome != outcome {
@@ -166,7 +233,7 @@ async fn settle_one(
             (_, false) => detail,
             (_, true) => "the copy that was to take its place is gone; it is as it was".to_owned(),
         };
-        (record.outcome, record.ended_at) = (outcome, Some(now));
+        end(&mut record, outcome, now);
         let code = match outcome {
             RollbackOutcome::Done => "ok",
             RollbackOutcome::Failed => "STATE_ROLLBACK_FAILED",

@@ -251,12 +251,16 @@ pub fn at_start(home: &Path, live: &Path, now: Timestamp) -> Result<Option<Turne
         }
         Err(error) => return turned(false, format!("the copy can't be looked at: {error}")),
     }
+    let before = home.join(format!("{BEFORE}{}", wanted.rollback));
     let filled = match fill(live, &copy, &wanted, now) {
         Ok(filled) => filled,
-        Err(why) => return turned(false, why),
+        Err(why) => {
+            // A second name of the live file, where a crash came behind it.
+            let _ = std::fs::remove_file(&before);
+            return turned(false, why);
+        }
     };
     failpoint::hit("state.carried");
-    let before = home.join(format!("{BEFORE}{}", wanted.rollback));
     let put = || -> io::Result<()> {
         File::open(&copy)?.sync_all()?;
         if live.try_exists()? {

@@ -18,6 +18,9 @@ use super::record::{day, issue_id};
 use super::{Health, Look, gates};
 use crate::error::{Error, Result};
 
+/// So many open incidents are shown at a glance.
+const INCIDENTS_SHOWN: usize = 100;
+
 /// The share of runs that must succeed.
 pub const OPERATIONS_GOAL: f64 = 0.995;
 /// The share of attempts to mend that must help.
@@ -198,8 +201,15 @@ impl Health {
             open.into_iter().map(|record| self.issue_view(record)).collect();
         issues.sort_by_key(|issue| std::cmp::Reverse(issue.record.opened.wall));
         let attempts = self.state.read(|reading| Ok(reading.health().attempts("", 10)?))?;
-        let mut incidents = self.live().incidents.clone();
-        incidents.reverse();
+        // All that go on, whoever opened them; and what health has opened and could not write down yet.
+        let mut incidents =
+            self.state.read(|reading| Ok(reading.incidents().list(true, INCIDENTS_SHOWN)?))?;
+        for incident in &self.live().incidents {
+            if !incidents.iter().any(|it| it.id == incident.id) {
+                incidents.push(incident.clone());
+            }
+        }
+        incidents.sort_by(|one, other| other.opened_at.cmp(&one.opened_at));
         Ok(Overview {
             checks,
             issues,

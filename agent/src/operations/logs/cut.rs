@@ -194,10 +194,16 @@ impl Logs {
         let Mode::Reopen(reopen) = &source.mode else { return Ok(()) };
         match reopen {
             Reopen::ByItself => Ok(()),
-            Reopen::Own => self.own_log.reopen().map_err(|error| {
-                Error::unavailable("REOPEN_FAILED", "can't reopen the agent's own log")
-                    .caused_by(error)
-            }),
+            Reopen::Own => {
+                let own = Arc::clone(&self.own_log);
+                let reopened = tokio::task::spawn_blocking(move || own.reopen()).await;
+                reopened.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(
+                    |error| {
+                        Error::unavailable("REOPEN_FAILED", "can't reopen the agent's own log")
+                            .caused_by(error)
+                    },
+                )
+            }
             Reopen::Signal { signal, pidfile } => process::signal(pidfile, *signal)
                 .map_err(|why| Error::unavailable("REOPEN_FAILED", why)),
             Reopen::Command(hook) => {

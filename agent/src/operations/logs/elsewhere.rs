@@ -78,8 +78,10 @@ impl Memory {
 
     fn put(&self, name: &str, known: &Known) {
         let mut held = self.held();
-        if held.len() >= REMEMBERED {
-            held.clear();
+        if held.len() >= REMEMBERED
+            && let Some(any) = held.keys().next().cloned()
+        {
+            held.remove(&any);
         }
         held.insert(name.to_owned(), known.clone());
     }
@@ -109,7 +111,8 @@ pub(super) fn doubtful(identities: &BTreeMap<String, BTreeSet<String>>) -> Vec<S
 }
 
 impl Logs {
-    /// What others have archived of a type within a range, by host.
+    /// What others have archived of a type within a range, by host. It reads the manifest of each segment that begins
+    /// before the end of the range, once; `gone` says that nobody waits for it any more.
     ///
     /// # Errors
     /// `ARCHIVE_UNAVAILABLE`; `LOG_TYPE_UNKNOWN` where nobody has archived anything of the type; `HOST_UNKNOWN`;
@@ -118,10 +121,12 @@ impl Logs {
         &self,
         log_type: &str,
         range: DateRange,
-        whose: &Whose,
+        (whose, gone): (&Whose, &(dyn Fn() -> bool + Sync)),
     ) -> Result<BTreeMap<String, Elsewhere>> {
         let archive = self.archive()?;
         let own = plan::host_part(&self.host.name);
+        // Under the name of this host, what the catalogue does not know: another host has the name, or the database was lost.
+        let (ours, _) = self.known(log_type)?;
         let (mut hosts, mut found) = (BTreeSet::new(), BTreeMap::new());
         archive
             .names(&format!("{log_type}/"), |name, _| {
@@ -138,11 +143,12 @@ impl Logs {
                 if !hosts.contains(of.host) {
                     hosts.insert(of.host.to_owned());
                 }
-                let wanted = match whose {
+                let asked = match whose {
                     Whose::Own => false,
                     Whose::Host(name) => name == of.host,
-                    Whose::All => of.host != own,
+                    Whose::All => true,
                 };
+                let wanted = asked && (of.host != own || !ours.contains(place));
                 // What begins behind the range has nothing in it.
                 if wanted && of.first_at < timestamp(range.until) {
                     let entry = found.entry(place.to_owned()).or_insert((of.sequence, false));
@@ -157,13 +163,19 @@ impl Logs {
                 Ok(())
             })
             .await?;
-        if hosts.is_empty() {
+        // Where only this host has lines of the type, and has archived none yet, there is nothing to add.
+        let own_only = match whose {
+            Whose::Host(name) => *name == own,
+            _ => true,
+        } && self.known_type(log_type).is_ok();
+        if hosts.is_empty() && !own_only {
             let message =
                 format!("nobody has archived anything of {log_type:?} in {}", archive.url());
             return Err(Error::not_found("LOG_TYPE_UNKNOWN", message));
         }
         if let Whose::Host(name) = whose
             && !hosts.contains(name)
+            && !own_only
         {
             let hosts: Vec<&str> = hosts.iter().map(String::as_str).take(20).collect();
             let message = format!(
@@ -173,13 +185,14 @@ impl Logs {
             );
             return Err(Error::not_found("HOST_UNKNOWN", message));
         }
-        self.told_by_manifests(range, found).await
+        self.told_by_manifests(range, found, gone).await
     }
 
     async fn told_by_manifests(
         &self,
         range: DateRange,
         found: BTreeMap<String, (u64, bool)>,
+        gone: &(dyn Fn() -> bool + Sync),
     ) -> Result<BTreeMap<String, Elsewhere>> {
         let mut by_host: BTreeMap<String, Elsewhere> = BTreeMap::new();
         let each = found.into_iter().map(|(name, (sequence, manifest))| async move {
@@ -189,6 +202,9 @@ impl Logs {
         let mut each = futures_util::stream::iter(each).buffered(READING);
         let (from, until) = (timestamp(range.from), timestamp(range.until));
         while let Some((name, sequence, known)) = each.next().await {
+            if gone() {
+                return Err(Error::cancelled());
+            }
             let host = plan::parse_any_archive_name(&name).map_or("", |of| of.host).to_owned();
             let entry = by_host.entry(host).or_default();
             let known = match known {

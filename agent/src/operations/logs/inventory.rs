@@ -173,7 +173,7 @@ impl Logs {
     }
 
     /// What the catalogue has of a type: places and numbers.
-    fn known(&self, log_type: &str) -> Result<(BTreeSet<String>, BTreeSet<u64>)> {
+    pub(super) fn known(&self, log_type: &str) -> Result<(BTreeSet<String>, BTreeSet<u64>)> {
         let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
         self.state.read(|reading| {
             reading.segments().for_each(Some(log_type), |segment| {

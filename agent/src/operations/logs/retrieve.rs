@@ -1,7 +1,7 @@
 //! Getting lines back: only the members that the range needs, from whichever copy is sound, with a
 //! trailer that names what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -76,11 +76,28 @@ impl Logs {
             sections
                 .push((own_name, self.readable(segments, range, &mut plan, &mut trailer).await));
         }
-        if whose == Whose::All || !own {
-            let mut identities = BTreeMap::new();
-            for (host, found) in self.elsewhere(log_type, range, &whose).await? {
-                trailer.archived_only += 1;
-                identities.insert(host.clone(), found.identities);
+        if whose != Whose::Own {
+            let mut strangers = None;
+            let mut identities: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            if own {
+                let own_id = [self.host.id.clone()].into();
+                identities.insert(plan::host_part(&self.host.name), own_id);
+            }
+            for (host, found) in
+                self.elsewhere(log_type, range, (&whose, &|| to.is_closed())).await?
+            {
+                if own && host == plan::host_part(&self.host.name) {
+                    let count = found.segments.len() + found.unknown.len();
+                    strangers = (count > 0).then(|| {
+                        format!(
+                            "{count} segments under the name {host} are not in its catalogue; `genesisctl logs \
+                             rebuild-catalog` on it adopts those that are its own"
+                        )
+                    });
+                } else {
+                    trailer.archived_only += 1;
+                }
+                identities.entry(host.clone()).or_default().extend(found.identities);
                 trailer.gaps.extend(found.unknown.into_iter().map(|(sequence, name, error)| Gap {
                     sequence,
                     archive_name: name,
@@ -92,10 +109,8 @@ impl Logs {
                 let readable = self.readable(found.segments, range, &mut plan, &mut trailer).await;
                 sections.push((host, readable));
             }
-            if own {
-                identities.insert(sections[0].0.clone(), [self.host.id.clone()].into());
-            }
             trailer.warnings = doubtful(&identities);
+            trailer.warnings.extend(strangers);
         }
         sections.sort_by(|one, other| one.0.cmp(&other.0));
         if to.send(Ok(Part::Plan(plan))).await.is_err() {

@@ -152,7 +152,7 @@ impl Dispatcher {
         let (mut kept, mut withdrawn) = (String::new(), false);
         let verified = match applied {
             Ok(Applied { unproven, .. }) if !unproven.is_empty() => {
-                Err(Error::internal("ROLLBACK_NOT_PROVEN", unproven))
+                Err(Error::new(Kind::Incomplete, "ROLLBACK_UNKNOWN", unproven))
             }
             Ok(applied) => {
                 (kept, withdrawn) = (applied.kept, applied.withdrawn);
@@ -194,7 +194,8 @@ impl Dispatcher {
         let refused = failed.as_ref().is_some_and(|error| {
             matches!(error.kind, Kind::Refused | Kind::Invalid | Kind::Conflict | Kind::NotFound)
         });
-        done.record.owed = !refused && !withdrawn;
+        let untouched = refused && done.record.outcome == RollbackOutcome::Failed;
+        done.record.owed = !untouched && !withdrawn;
         let code = match (&failed, done.record.outcome) {
             (Some(error), _) => error.code,
             // Its end is written down once it has one.
@@ -209,7 +210,15 @@ impl Dispatcher {
             done.aftermath = Some(self.look_after(&mut done.record, &seen).await);
         }
         match failed {
-            Some(error) => Err(error),
+            Some(mut error) => {
+                let incident = done.aftermath.map(|it| it.incident).filter(|it| !it.is_empty());
+                if let Some(incident) = incident {
+                    let more =
+                        format!("; `genesisctl incident show {incident}` has what was found");
+                    error.message.push_str(&more);
+                }
+                Err(error)
+            }
             // It is done; that the ledger can't have it is told by the log, and settled at the next start.
             None => {
                 if let Err(error) = ended {

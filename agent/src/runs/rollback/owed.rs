@@ -50,26 +50,38 @@ impl Dispatcher {
                 it.owed && ended
             })?)
         })?;
-        let mut left = false;
-        for mut record in owed {
-            if lock(&self.0.held).contains(&record.component) {
-                left = true;
-                continue;
+        let (mut left, mut failed) = (false, None);
+        for record in owed {
+            // One that can't be looked after keeps no other from being.
+            match self.look_after_one(&record.id).await {
+                Ok(more) => left |= more,
+                Err(error) => failed = failed.or(Some(error)),
             }
-            if record.health.is_empty() {
-                let seen = record.detail.clone();
-                let made = self.look_after(&mut record, &seen).await;
-                if made.incident.is_empty() {
-                    let message = made.details.last().cloned().unwrap_or_default();
-                    return Err(Error::unavailable("STORAGE_FAILED", message));
-                }
-            } else if self.0.surroundings.is_over(&record).await? {
-                record.owed = false;
-                self.keep(&record).await?;
-            }
-            left |= record.owed;
         }
-        Ok(left)
+        failed.map_or(Ok(left), Err)
+    }
+
+    /// Whether anything is left to be looked after of one.
+    async fn look_after_one(&self, id: &str) -> Result<bool> {
+        let read = || self.0.state.read(|it| Ok(it.rollbacks().list(1, |known| known.id == id)?));
+        let Some(record) = read()?.pop() else { return Ok(false) };
+        if lock(&self.0.held).contains(&record.component) {
+            return Ok(true);
+        }
+        // Whoever held it may have seen to it by then.
+        let Some(mut record) = read()?.pop().filter(|it| it.owed) else { return Ok(false) };
+        if record.health.is_empty() {
+            let seen = record.detail.clone();
+            let made = self.look_after(&mut record, &seen).await;
+            if made.incident.is_empty() {
+                let message = made.details.last().cloned().unwrap_or_default();
+                return Err(Error::unavailable("STORAGE_FAILED", message));
+            }
+        } else if self.0.surroundings.is_over(&record).await? {
+            record.owed = false;
+            self.keep(&record).await?;
+        }
+        Ok(record.owed)
     }
 
     /// Has the deep check made and the incident written, and notes what still is to come.

@@ -25,6 +25,8 @@ const HALT: Duration = Duration::from_secs(30);
 /// An emergency is to be durable after that time.
 const DURABLE: Duration = Duration::from_millis(100);
 const BY: &str = "drill";
+/// A drill of an emergency has been in the folder where this file is.
+const OWN: &str = "emergency-drill";
 const CUT_OFF: &str = "the drill was cut off";
 
 /// Practises an emergency.
@@ -63,6 +65,10 @@ impl EmergencyDrill {
 
     /// An emergency of its own: its state, its flag, its course against `means`.
     async fn stage(&self, folder: &Path, means: Means) -> Result<Stage> {
+        tokio::fs::write(folder.join(OWN), b"").await.map_err(|error| {
+            Error::unavailable("DRILL_FAILED", "the drill's folder can't be written")
+                .caused_by(error)
+        })?;
         let state = scratch_state(folder).await?;
         let clock = Arc::clone(&self.outside.clock);
         let flag = Emergency::open(state.clone(), clock, folder.join("EMERGENCY")).await?;
@@ -206,7 +212,9 @@ impl Rehearsal for EmergencyDrill {
         let sandbox = self.config.sandbox.as_ref()?;
         let is_held = async {
             let flag = folder.join("EMERGENCY");
-            if !flag.exists() && !folder.join("state.redb").exists() {
+            // Other drills have a state there too, but no course of an emergency.
+            let own = flag.exists() || folder.join(OWN).exists();
+            if !own {
                 return Ok::<_, Error>(false);
             }
             let state = scratch_state(folder).await?;

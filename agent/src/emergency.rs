@@ -209,10 +209,8 @@ impl Emergency {
         let filed = blocking(move || match flag::read(&file) {
             Ok(Some(flag)) if flag.epoch == Some(filing.epoch) => Ok(()),
             // Made by hand, it gets the number, so that it stands for this emergency and no other.
-            Ok(Some(_)) => flag::write(&file, &filing).or_else(|_| {
-                // What can't be replaced, such as a folder, is a flag all the same.
-                Ok(())
-            }),
+            // What can't be replaced, such as a folder, is a flag all the same.
+            Ok(Some(_)) => flag::write(&file, &filing).or(Ok(())),
             Ok(None) | Err(_) => flag::write(&file, &filing),
         })
         .await;

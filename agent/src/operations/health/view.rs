@@ -209,7 +209,7 @@ impl Health {
                 incidents.push(incident.clone());
             }
         }
-        incidents.sort_by(|one, other| other.opened_at.cmp(&one.opened_at));
+        incidents.sort_by_key(|incident| std::cmp::Reverse(incident.opened_at));
         Ok(Overview {
             checks,
             issues,

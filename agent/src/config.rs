@@ -240,7 +240,8 @@ impl Config {
         differs("tls", self.tls != other.tls);
         differs("fleet.name", self.fleet != other.fleet);
         differs("contacts", self.contacts != other.contacts);
-        differs("trading", self.recovery.needs_restart(&other.recovery));
+        differs("agent.environment", self.recovery.staging != other.recovery.staging);
+        differs("trading or recovery", self.recovery.needs_restart(&other.recovery));
         differs("listen.plaintext_grpc", self.listen.plaintext_grpc != other.listen.plaintext_grpc);
         differs("agent.operator_group", self.agent.operator_group != other.agent.operator_group);
         differs("agent.log_level", self.agent.log_level != other.agent.log_level);

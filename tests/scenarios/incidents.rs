@@ -90,6 +90,9 @@ fn an_incident_is_noted_closed_once_and_exported() {
     let agent = TestAgent::started(|_| "[contacts]\non_call = \"the night desk\"\n".to_owned());
     agent.ctl(&["emergency", "activate", "--reason", "prices are wrong"]).ok();
     let [id] = wait_of(&agent, "EMERGENCY", &["OPEN"]).try_into().unwrap();
+    // At a glance all that go on are shown, whoever opened them.
+    let dashboard = agent.ctl(&["health", "dashboard"]).text();
+    assert!(dashboard.contains(&id) && dashboard.contains("EMERGENCY"), "{dashboard}");
     agent.ctl(&["incident", "note", "last", "restarted the | feed <by> hand"]).ok();
     agent.ctl(&["incident", "note", "last", " "]).exits(2).says(&["NOTE_INVALID"]);
     agent.ctl(&["incident", "note", "ZZZZ", "x"]).exits(1).says(&["INCIDENT_NOT_FOUND"]);

@@ -86,6 +86,24 @@ fn the_configuration_is_rolled_back_and_undone_byte_by_byte() {
 }
 
 #[test]
+fn a_configuration_behind_a_link_is_replaced_there_and_what_waits_for_a_restart_is_said() {
+    let mut agent = TestAgent::new(|_| format!("{AT_ONCE}[contacts]\non_call = \"one\"\n"));
+    let real = agent.folder().join("real.toml");
+    std::fs::rename(agent.config(), &real).unwrap();
+    std::os::unix::fs::symlink(&real, agent.config()).unwrap();
+    agent.start();
+    let old = std::fs::read(&real).unwrap();
+    let text = String::from_utf8(old.clone()).unwrap().replace("\"one\"", "\"two\"");
+    std::fs::write(&real, text).unwrap();
+    agent.restart();
+    let done = back(&agent, "config", &["--to", "1"]);
+    assert!(agent.config().symlink_metadata().unwrap().is_symlink());
+    assert!(std::fs::read(&real).unwrap() == old);
+    let seen = done["verified"].as_str().unwrap();
+    assert!(seen.contains("runs without contacts until it is restarted"), "{seen}");
+}
+
+#[test]
 fn a_point_is_known_to_be_good_once_it_has_stayed() {
     let agent = TestAgent::started(|_| "[contacts]\non_call = \"one\"\n".to_owned());
     agent.configure("[contacts]\non_call = \"two\"\n");

@@ -130,6 +130,12 @@ fn what_could_not_be_staged_is_as_before_or_said_not_to_be_known() {
         assert_eq!(size(&agent), "20", "{fault}");
         settled(&agent, fault, "state", false);
         assert_eq!(copies(&agent), [""; 0], "{fault}");
+        // And what it has come to is looked after, also where it was not known before.
+        wait_until("the incident", || {
+            let list = agent.ctl(&["incident", "list", "-o", "json"]).response();
+            let title = list["incidents"][0]["title"].as_str().unwrap_or_default().to_owned();
+            title.contains("state was not rolled back: it is as before")
+        });
     }
 }
 
@@ -201,7 +207,7 @@ fn where_nothing_could_go_forward_it_is_told_whenever_it_is_cut_off() {
 
 #[test]
 fn a_state_that_was_lost_is_told_once_also_by_the_start_after_one_that_was_cut_off() {
-    let (mut agent, _) = with_backup();
+    let (mut agent, backup) = with_backup();
     agent.terminate();
     std::fs::remove_file(agent.database()).unwrap();
     agent.start_with_failpoint("state.opened", 1);
@@ -211,6 +217,9 @@ fn a_state_that_was_lost_is_told_once_also_by_the_start_after_one_that_was_cut_o
     assert_eq!(health(&agent), "COMPONENT_HEALTH_BAD");
     agent.restart();
     assert_eq!(count(&agent, "state.lost"), 1);
+    // Nor is it any less lost while a backup waits.
+    stage(&agent, &backup);
+    assert_eq!(health(&agent), "COMPONENT_HEALTH_BAD");
     // Nor is it a loss where an agent was cut off in its first start.
     let mut fresh = TestAgent::new(|_| String::new());
     fresh.start_with_failpoint("state.opened", 1);

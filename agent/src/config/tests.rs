@@ -273,3 +273,18 @@ fn drills_and_their_sandbox_are_checked() {
         assert_eq!(problems(&text), Vec::<String>::new(), "{text}");
     }
 }
+
+#[test]
+fn what_waits_for_a_restart_is_named_by_its_key() {
+    let parsed = |text: &str| Config::parse(text, "", &places()).config.unwrap();
+    let before = parsed("");
+    for (text, keys) in [
+        ("", vec![]),
+        ("[agent]\nenvironment = \"staging\"\n", vec!["agent.environment"]),
+        ("[recovery]\nrelease_approvals = \"2\"\n", vec!["trading or recovery"]),
+        ("[recovery]\nknown_good_after = \"20m\"\n", vec![]),
+        ("[trading]\nclose_within = \"30s\"\n", vec!["trading or recovery"]),
+    ] {
+        assert_eq!(before.restart_needed(&parsed(text)), keys, "{text}");
+    }
+}

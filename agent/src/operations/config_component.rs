@@ -234,7 +234,16 @@ impl Rollback for ConfigComponent {
             );
             return Err(Error::internal("ROLLBACK_NOT_PROVEN", message));
         }
-        Ok(format!("{} and the running configuration have sha256 {}", path.display(), to.digest))
+        let waits = self.0.check(None).map(|(_, waits)| waits).unwrap_or_default();
+        let waits = match waits.is_empty() {
+            true => String::new(),
+            false => format!("; the agent runs without {} until it is restarted", waits.join(", ")),
+        };
+        Ok(format!(
+            "{} and the running configuration have sha256 {}{waits}",
+            path.display(),
+            to.digest
+        ))
     }
 
     async fn in_force(&self, to: &Point, current: &Point) -> Result<bool> {

@@ -323,9 +323,10 @@ impl Config {
         }
     }
 
-    /// Whether what differs is read at start only.
+    /// Whether what differs is read at start only; `staging` is told apart.
     pub fn needs_restart(&self, other: &Self) -> bool {
-        Self { known_good_after: other.known_good_after, ..self.clone() } != *other
+        let (known_good_after, staging) = (other.known_good_after, other.staging);
+        Self { known_good_after, staging, ..self.clone() } != *other
     }
 }
 

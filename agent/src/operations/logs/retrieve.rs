@@ -47,8 +47,8 @@ impl Logs {
     /// several hosts come one host after the other.
     ///
     /// # Errors
-    /// `STORAGE_FAILED`; of other hosts `LOG_TYPE_UNKNOWN`, `HOST_UNKNOWN`, `ARCHIVE_UNAVAILABLE`; what can't be read of the archive is a gap, not an
-    /// error.
+    /// `STORAGE_FAILED`; of other hosts `LOG_TYPE_UNKNOWN`, `HOST_UNKNOWN`, `ARCHIVE_UNAVAILABLE`; what can't be read of the
+    /// archive is a gap, not an error.
     pub async fn retrieve(
         self: Arc<Self>,
         log_type: &str,

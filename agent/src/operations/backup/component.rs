@@ -1,6 +1,6 @@
 //! The agent's own state and the databases as components: what they go back to are backups.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -136,14 +136,27 @@ impl StateComponent {
     }
 
     /// A proven copy of a point, beside the state.
-    async fn copied(&self, to: &Point, order: &Order) -> Result<std::path::PathBuf> {
+    async fn copied(&self, to: &Point, order: &Order) -> Result<PathBuf> {
         let (copy, folder) = turnover::beside(self.home(), &order.id);
         let (first, second) = (copy.clone(), folder.clone());
         blocking(move || trees::remove(&first).and_then(|()| trees::remove(&second)))
             .await?
             .map_err(|error| super::act::failed("what was left can't be removed", error))?;
+        self.0.proven_state(to, copy, folder).await
+    }
+}
+
+impl Backup {
+    /// A proven copy of a point of the agent's own state at `copy`, made by way of `folder`; neither is there yet. It is
+    /// what a rollback and its drill have in common.
+    pub(super) async fn proven_state(
+        &self,
+        to: &Point,
+        copy: PathBuf,
+        folder: PathBuf,
+    ) -> Result<PathBuf> {
         if let Some(id) = to.id.strip_prefix(POINT) {
-            let kept = turnover::replaced(self.home());
+            let kept = turnover::replaced(&self.home);
             let kept = kept.map_err(|error| super::act::failed("it can't be found", error))?;
             let from = kept.into_iter().find(|it| it.0 == id).map(|it| it.2).ok_or_else(|| {
                 let message = format!("the state {} is gone", to.id);
@@ -154,18 +167,18 @@ impl StateComponent {
                 .await?
                 .map_err(|error| super::act::failed("it can't be copied", error))?;
         } else {
-            let records = self.0.records(Some(AGENT))?;
+            let records = self.records(Some(AGENT))?;
             let record = super::plan::find(&records, &to.id)?;
             super::plan::readable(record)?;
-            let source = self.0.source_of(record);
-            let busy = self.0.busy(AGENT);
+            let source = self.source_of(record);
+            let busy = self.busy(AGENT);
             let _reading = busy.read().await;
             let made = folder.clone();
             blocking(move || std::fs::create_dir(made))
                 .await?
                 .map_err(|error| super::act::failed("the copy can't be begun", error))?;
-            let hands = self.0.hands();
-            let contents = self.0.copy(&hands, &source, record, &folder).await?;
+            let hands = self.hands();
+            let contents = self.copy(&hands, &source, record, &folder).await?;
             let proof =
                 super::restore::read_back(&hands, &source, record, (&folder, &contents)).await;
             sound(&to.id, proof)?;

@@ -2,7 +2,7 @@
 //! can be, by the code that verifies backups. And the rollback of the agent's own state on a copy, by the code that lets
 //! an earlier state take the place at a start. Nothing that is in use is touched.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use super::Backup;
 use super::act::{self, Proof, blocking};
 use super::component::STATE;
-use super::plan::{AGENT, Source};
-use super::turnover::{self, POINT, Wanted};
+use super::plan::Source;
+use super::turnover::{self, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::outside::files;
 use crate::plan::PlanStep;
@@ -132,40 +132,6 @@ fn not_restorable(source: &Source) -> String {
 /// Takes copies of the agent's own state back.
 pub struct StateScratch(pub Arc<Backup>);
 
-impl StateScratch {
-    /// A proven copy of a point in `folder`.
-    async fn copied(&self, to: &Point, folder: &Path) -> Result<PathBuf> {
-        if let Some(id) = to.id.strip_prefix(POINT) {
-            let kept = turnover::replaced(&self.0.home);
-            let kept = kept.map_err(|error| act::failed("it can't be found", error))?;
-            let from = kept.into_iter().find(|it| it.0 == id).map(|it| it.2).ok_or_else(|| {
-                let message = format!("the state {} is gone", to.id);
-                Error::not_found("POINT_NOT_FOUND", message)
-            })?;
-            let copy = folder.join("copy.redb");
-            let at = copy.clone();
-            let copied = blocking(move || std::fs::copy(from, at)).await?;
-            copied.map_err(|error| act::failed("it can't be copied", error))?;
-            return Ok(copy);
-        }
-        let records = self.0.records(Some(AGENT))?;
-        let record = super::plan::find(&records, &to.id)?;
-        super::plan::readable(record)?;
-        let source = self.0.source_of(record);
-        let busy = self.0.busy(AGENT);
-        let _reading = busy.read().await;
-        let hands = self.0.hands();
-        let contents = self.0.copy(&hands, &source, record, folder).await?;
-        match super::restore::read_back(&hands, &source, record, (folder, &contents)).await {
-            Proof::Sound(_) => Ok(contents),
-            Proof::Wrong(why) | Proof::Unknown(why) => {
-                let message = format!("the copy of {} is not sound: {why}", to.id);
-                Err(Error::unavailable("BACKUP_BROKEN", message))
-            }
-        }
-    }
-}
-
 #[async_trait]
 impl Scratch for StateScratch {
     fn has(&self, component: &str) -> bool {
@@ -188,7 +154,8 @@ impl Scratch for StateScratch {
         let room = super::plan::wanted_room(Some(store.file_bytes().saturating_mul(3)), None);
         let free = files::free_bytes(folder).map_err(|error| act::failed("no disk", error))?;
         super::plan::room(free, room, folder)?;
-        let copy = self.copied(to, &taken).await?;
+        let (at, by_way) = (taken.join("copy.redb"), taken.join("contents"));
+        let copy = self.0.proven_state(to, at, by_way).await?;
         let wanted = Wanted {
             rollback: ulid::Ulid::nil().to_string(),
             to: to.id.clone(),

@@ -1,13 +1,12 @@
-//! Ports for servers that can't be told to take any, or that have to come back on the same one.
+//! Ports for servers that can't be told to take any, or that have to come back on the same one. The agent's own tests
+//! take this file in as well, so that all of them have one set of locks.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{TcpListener, UdpSocket};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
-
-use crate::clock::now;
-use crate::random::Random;
 
 /// Below those that the kernel gives to whoever asks for any: a port of a server that is down for a while can't become
 /// the local end of somebody's connection meanwhile.
@@ -25,11 +24,12 @@ pub fn free_port() -> u16 {
     let user = rustix::process::geteuid().as_raw();
     let folder = std::env::temp_dir().join(format!("genesis-ports-{user}"));
     std::fs::create_dir_all(&folder).expect("a folder for locks");
-    let nanoseconds = now().as_nanosecond().cast_unsigned() as u64;
-    let mut random = Random::new(nanoseconds ^ u64::from(std::process::id()).rotate_left(32));
+    // Its keys are random in each process.
+    let random = RandomState::new();
     (0..1_000)
-        .find_map(|_| {
-            let port = u16::try_from(random.within(PORTS.start, PORTS.end)).expect("a small one");
+        .find_map(|attempt: u32| {
+            let place = random.hash_one(attempt) % (PORTS.end - PORTS.start);
+            let port = u16::try_from(PORTS.start + place).expect("a small one");
             taken(folder.join(port.to_string()), port).then_some(port)
         })
         .expect("a free port")

@@ -23,6 +23,9 @@ pub mod mail;
 pub mod market;
 pub mod names;
 pub mod notify;
+#[cfg(test)]
+#[path = "../../../tests/harness/ports.rs"]
+pub mod ports;
 pub mod probes;
 pub mod process;
 pub mod replaced;

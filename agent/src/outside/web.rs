@@ -219,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn why_there_is_no_answer_is_told_without_the_url() {
         let web = Web::default();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = std::net::SocketAddr::from(([127, 0, 0, 1], crate::outside::ports::free_port()));
         let long = "x".repeat(64);
         for (url, down) in [
             (format!("http://{free}/hush?hush"), true),

@@ -144,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_down_and_what_can_t_be_asked_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = std::net::SocketAddr::from(([127, 0, 0, 1], crate::outside::ports::free_port()));
         let nothing = format!("unix:{}/none", folder.path().display());
         for target in [format!("http://{free}"), nothing] {
             let measured = check(&target, "", None).await.unwrap();

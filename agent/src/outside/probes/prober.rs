@@ -155,7 +155,7 @@ mod tests {
             let measured = prober.measure(&probe).await.unwrap();
             assert!(range.contains(&measured.value), "{probe}: {measured:?}");
         }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = std::net::SocketAddr::from(([127, 0, 0, 1], crate::outside::ports::free_port()));
         let target = format!("http://{free}");
         for probe in [
             Probe::Http { url: target.clone(), status: None },

@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn only_known_tokens_are_served() {
         let listeners = Listeners::new(serve);
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = std::net::SocketAddr::from(([127, 0, 0, 1], crate::outside::ports::free_port()));
         let seen = listeners.show(free, "token".into(), Bytes::from_static(b"token.x")).await;
         let web = crate::outside::web::Web::default();
         for (path, status, body) in [

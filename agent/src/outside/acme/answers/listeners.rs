@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_listener_is_shared_and_closed_with_the_last_that_is_to_be_seen() {
         let listeners = Listeners::new(all as Serve<u8>);
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = SocketAddr::from(([127, 0, 0, 1], crate::outside::ports::free_port()));
         for _ in 0..3 {
             let one = listeners.show(free, "one".into(), 1).await.unwrap();
             let again = listeners.show(free, "one".into(), 1).await.unwrap();

@@ -1,7 +1,7 @@
 //! Servers, each on ports of its own and gone with the test.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::super::{Authority, ExternalAccount};
 
 /// An address that nobody listens at.
 pub(super) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    ([127, 0, 0, 1], crate::outside::ports::free_port()).into()
 }
 
 /// A process that is killed when it is dropped.

@@ -13,7 +13,8 @@ use crate::alerts::{self, Alerts};
 use crate::config::{Config, Follower, Places};
 use crate::emergency::Emergency;
 use crate::error::{Error, Result};
-use crate::events::{Bell, Source};
+use crate::events::Bell;
+use crate::fleet::{self, Fleet};
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::backup::{self, Backup};
@@ -146,6 +147,7 @@ impl Agent {
         let matrix_metrics = matrices::Metrics::register(&mut registry);
         let dependency_metrics = dependencies::Metrics::register(&mut registry);
         let recovery_metrics = recovery::Metrics::register(&mut registry);
+        let fleet_metrics = fleet::metrics::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
         let certificate_metrics = certificates::metrics::Metrics::register(&mut registry);
         let logs = Arc::new(Logs::new(
@@ -215,6 +217,11 @@ impl Agent {
             (database_metrics, bell.clone()),
             Arc::new(Rooms { trades: Arc::clone(&trades), backup: Arc::clone(&backup) }),
         ));
+        let listeners = bind(&places, &config).await?;
+        let node = start::node_of(&config, &places, (&host.name, listeners.tls_address()));
+        let me = start::member(&state, clock.now(), (&host, node), &config.fleet).await?;
+        let about = (emergency.clone(), bell.clone(), fleet_metrics);
+        let fleet = Fleet::new(config.fleet.clone(), me, &outside, about);
         let going_back = Arc::new(OnceLock::new());
         let baselines = Baselines::open(
             (state.clone(), outside.clone(), runs.clone()),
@@ -253,11 +260,10 @@ impl Agent {
             emergency.clone(),
             (bell.clone(), places.closing_flag()),
         )?;
-        let listeners = bind(&places, &config).await?;
         let rules = Rules {
             own_uid: rustix::process::geteuid().as_raw(),
             operator_group: config.agent.operator_group.clone(),
-            fleet: config.fleet.clone(),
+            fleet: config.fleet.name.clone(),
         };
         let connections =
             Connections::new(room(config.listen.max_connections, 2), Arc::clone(&clock));
@@ -315,6 +321,7 @@ impl Agent {
             dispatcher,
             drills,
             emergency: emergency.clone(),
+            fleet: Arc::clone(&fleet),
             course: Arc::clone(&course),
             contacts,
             clock: Arc::clone(&clock),
@@ -348,6 +355,7 @@ impl Agent {
             &host.id,
         );
         let stances = operations.stances();
+        let sources = components::sources(&operations, &scheduler, (&tls, &fleet));
         let Operations {
             logs,
             health,
@@ -364,21 +372,6 @@ impl Agent {
             config,
             vitals,
         } = operations;
-        let mut sources: Vec<Arc<dyn Source>> = vec![
-            Arc::clone(&health) as Arc<dyn Source>,
-            Arc::clone(&recovery) as Arc<dyn Source>,
-            Arc::clone(&logs) as Arc<dyn Source>,
-            Arc::clone(&breaker) as Arc<dyn Source>,
-            Arc::clone(&baselines) as Arc<dyn Source>,
-            Arc::clone(&experiments) as Arc<dyn Source>,
-            Arc::clone(&matrices) as Arc<dyn Source>,
-            Arc::clone(&dependencies) as Arc<dyn Source>,
-            Arc::clone(&database) as Arc<dyn Source>,
-            Arc::clone(&backup) as Arc<dyn Source>,
-            Arc::new(certificates::Told(Arc::clone(&certificates))),
-            Arc::new(scheduler.clone()),
-        ];
-        sources.extend(tls.clone().map(|tls| tls as Arc<dyn Source>));
         alerts.listen_to(sources);
         let recovery = recovery::rpc::Service { recovery, stances: stances.into() };
         let view = AgentView {
@@ -401,6 +394,7 @@ impl Agent {
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,
             tls: tls.clone(),
+            fleet: Arc::clone(&fleet),
             pki,
         };
         let pages = Pages {
@@ -430,6 +424,7 @@ impl Agent {
             agent: view,
             runs: runs.clone(),
             scheduler: scheduler.clone(),
+            fleet: Arc::clone(&fleet),
             oplog: crate::oplog::rpc::Service { state: state.clone(), outside: outside.clone() },
             recovery,
             logs: Arc::clone(&logs),
@@ -463,6 +458,8 @@ impl Agent {
         let mut tasks = vec![
             tokio::spawn(book.follow(emergency.follow(), bell)),
             tokio::spawn(emergency.serve()),
+            tokio::spawn(Arc::clone(&fleet).watch_standing()),
+            tokio::spawn(fleet.serve()),
             tokio::spawn(course.serve()),
             tokio::spawn(owed.serve()),
             tokio::spawn(alerts.serve()),

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use crate::alerts;
 use crate::error::{Error, Result, Unmet};
+use crate::fleet;
 use crate::operations::backup;
 use crate::operations::baselines;
 use crate::operations::breaker;
@@ -85,8 +86,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// See [`AgentSection`].
     pub agent: AgentSection,
-    /// The fleet that this host belongs to; client certificates name it.
-    pub fleet: String,
+    /// `[fleet]`.
+    pub fleet: fleet::Config,
     /// Whom to call.
     pub contacts: Contacts,
     /// What an emergency does about trading.
@@ -151,7 +152,7 @@ impl Config {
         let tls = read_tls(&root, places, &named::certificates(table.get_ref()));
         let listen = read_listen(&root, tls.is_some());
         let agent = read_agent(&root);
-        let fleet = read_fleet(&root);
+        let fleet = fleet::Config::read(&root);
         let contacts = Contacts::read(&root);
         let recovery =
             recovery::Config::read(&root, agent.staging, &named::sources(table.get_ref()));
@@ -238,7 +239,7 @@ impl Config {
             self.listen.max_connections != other.listen.max_connections,
         );
         differs("tls", self.tls != other.tls);
-        differs("fleet.name", self.fleet != other.fleet);
+        differs("fleet", self.fleet != other.fleet);
         differs("contacts", self.contacts != other.contacts);
         differs("agent.environment", self.recovery.staging != other.recovery.staging);
         differs("trading or recovery", self.recovery.needs_restart(&other.recovery));
@@ -381,25 +382,6 @@ fn read_tls(root: &Section<'_>, places: &Places, managed_names: &[String]) -> Op
         revocation_list,
         managed,
     })
-}
-
-fn read_fleet(root: &Section<'_>) -> String {
-    let section = root.table("fleet");
-    let name = section.parsed(
-        "name",
-        Some("default"),
-        "The fleet that this host belongs to. Clients' certificates must name it.",
-        |text| {
-            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
-            if (1..=63).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with(['.', '-']) {
-                Ok(text.to_owned())
-            } else {
-                Err(format!("{text:?} is no fleet name: 1 to 63 of a-z, 0-9, '.' and '-', beginning with a letter or digit"))
-            }
-        },
-    );
-    section.finish();
-    name.unwrap_or_default()
 }
 
 fn read_listen(root: &Section<'_>, secured: bool) -> Listen {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use genesis_storage::{EmergencyRecord, EmergencyRelease, Intent};
+use genesis_storage::{EmergencyRecord, Intent};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use crate::plan::{Plan, PlanStep};
 use crate::state::State;
 
 mod flag;
+mod fleet;
 
 use flag::Flag;
 
@@ -194,6 +195,7 @@ impl Emergency {
                 activated_by: by.to_owned(),
                 reason: asked.reason.clone(),
                 release: None,
+                fleet: None,
             });
             true
         });
@@ -222,6 +224,10 @@ impl Emergency {
                 let intent =
                     Intent::new(self.clock.now(), "system:recovery", "emergency.release-failed");
                 self.put(record, intent.detail("its flag file can't be removed")).await
+            }
+            // It stands there already, but for what the fleet has to do with it.
+            Ok(Some(known)) if known.epoch == record.epoch && known.active() => {
+                self.store_mark(record).await
             }
             _ => self.store(record, "emergency.activated", record.since).await,
         };
@@ -265,27 +271,7 @@ impl Emergency {
             let message = "an emergency is released with a reason: add --reason TEXT";
             return Err(Error::invalid("REASON_MISSING", message));
         }
-        let at = self.clock.now();
-        let release = EmergencyRelease { at, by: actor.to_owned(), reason: reason.to_owned() };
-        let in_force = record.clone();
-        let record = EmergencyRecord { release: Some(release), ..record };
-        // The record first: a crash in between leaves the file, and with it the emergency, which is the safe
-        // side; the file's text names the epoch, and a file of an epoch that was released is swept up.
-        self.store(&record, "emergency.released", at).await?;
-        failpoint::hit("emergency.release-recorded");
-        let file = Arc::clone(&self.file);
-        if let Err(error) = blocking(move || flag::remove(&file)).await {
-            // What could not be recorded either is tried again with the next look.
-            let _ = self.secure(&in_force).await;
-            let message = format!(
-                "{} can't be removed, so the emergency stays in force: remove it by hand, then release again",
-                self.file.display()
-            );
-            return Err(Error::unavailable("EMERGENCY_FLAG_STUCK", message).caused_by(error));
-        }
-        self.current.send_replace(Some(record.clone()));
-        tracing::warn!(epoch = record.epoch, by = actor, reason, "emergency released");
-        Ok(record)
+        self.end(record, actor, reason).await
     }
 
     /// Follows the flag.

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod emergency;
 pub mod error;
 pub mod events;
+pub mod fleet;
 pub mod lock;
 pub mod main_loop;
 pub mod operations;

@@ -21,6 +21,7 @@ use crate::tables::drills::{Drills, DrillsWriting};
 use crate::tables::emergency::{Emergencies, EmergenciesWriting};
 use crate::tables::emergency_course::{Courses, CoursesWriting};
 use crate::tables::experiments::{Experiments, ExperimentsWriting};
+use crate::tables::fleet::{Fleets, FleetsWriting};
 use crate::tables::gaps::{Gaps, GapsWriting};
 use crate::tables::health::{Health, HealthBookkeeping, HealthWriting};
 use crate::tables::holds::{Holds, HoldsWriting};
@@ -138,6 +139,11 @@ impl<'t> Reading<'t> {
     /// What people were called about.
     pub fn incidents(&self) -> Incidents<'t> {
         Incidents::new(self.source)
+    }
+
+    /// This host's part in the fleet.
+    pub fn fleet(&self) -> Fleets<'t> {
+        Fleets::new(self.source)
     }
 
     /// What this file does not know.
@@ -307,6 +313,11 @@ impl<'t> Writing<'t> {
     /// What people were called about.
     pub fn incidents(&self) -> IncidentsWriting<'t> {
         IncidentsWriting::new(self.sink)
+    }
+
+    /// This host's part in the fleet.
+    pub fn fleet(&self) -> FleetsWriting<'t> {
+        FleetsWriting::new(self.sink)
     }
 
     /// What this file does not know.

@@ -14,7 +14,8 @@ use crate::error::{BoxError, StorageError, failure};
 use crate::intent::Intent;
 use crate::record::decode;
 use crate::schema::{
-    self, COURSE_ROW, EMERGENCY_ROW, GAP_ROW, HEAD_ROW, IDENTITY_ROW, LEASE_ROW, META, SCHEMA,
+    self, COURSE_ROW, EMERGENCY_ROW, FLEET_ROW, GAP_ROW, HEAD_ROW, IDENTITY_ROW, LEASE_ROW, META,
+    SCHEMA,
 };
 use crate::tables::breakers::{BreakerRecord, BreakerState};
 use crate::tables::floors;
@@ -267,7 +268,7 @@ fn fill(
         copy_rows(
             reading,
             writing,
-            &[IDENTITY_ROW, HEAD_ROW, EMERGENCY_ROW, COURSE_ROW, LEASE_ROW, GAP_ROW],
+            &[IDENTITY_ROW, HEAD_ROW, EMERGENCY_ROW, COURSE_ROW, LEASE_ROW, FLEET_ROW, GAP_ROW],
         )
         .map_err(failed)?;
         return Ok(rows);

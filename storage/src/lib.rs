@@ -75,7 +75,9 @@ pub use tables::dependencies::{
     VulnerabilityClockRecord,
 };
 pub use tables::drills::{DrillOutcome, DrillRecord, DrillStep, Drills, DrillsWriting};
-pub use tables::emergency::{Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease};
+pub use tables::emergency::{
+    Emergencies, EmergenciesWriting, EmergencyRecord, EmergencyRelease, FleetMark,
+};
 pub use tables::emergency_course::{
     ApprovalRecord, CloseOrderRecord, CloseOrderState, ClosingRecord, CoursePhase, CourseRecord,
     Courses, CoursesWriting, LeaseRecord, VenuePhase, VenueRecord,
@@ -83,6 +85,7 @@ pub use tables::emergency_course::{
 pub use tables::experiments::{
     ConclusionRecord, ExperimentRecord, Experiments, ExperimentsWriting, RulesRecord, TrialRecord,
 };
+pub use tables::fleet::{FleetRecord, Fleets, FleetsWriting};
 pub use tables::gaps::{GapRecord, Gaps, GapsWriting};
 pub use tables::health::{
     ATTEMPTS_KEPT, AttemptOutcome, AttemptRecord, CheckRecord, Control, ControlRecord, Denial,

@@ -256,6 +256,8 @@ pub(crate) const SCHEMA_ROW: &str = "schema_version";
 pub(crate) const IDENTITY_ROW: &str = "identity";
 /// Row of `META`: the newest oplog entry's sequence and hash, apart from the entry itself.
 pub(crate) const HEAD_ROW: &str = "oplog_head";
+/// Row of `META`: the `FleetRecord`.
+pub(crate) const FLEET_ROW: &str = "fleet";
 /// Row of `META`: the `GapRecord`.
 pub(crate) const GAP_ROW: &str = "gap";
 /// Row of `META`: the `EmergencyRecord`.

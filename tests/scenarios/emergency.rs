@@ -30,7 +30,7 @@ fn activate(agent: &TestAgent, reason: &str) -> Result<v1::ActivateEmergencyResp
 
 fn release(agent: &TestAgent, reason: &str, plan: &str) -> Result<v1::Emergency, Error> {
     call(agent, reason, |client| async move {
-        let request = v1::ReleaseEmergencyRequest { plan_hash: plan.into() };
+        let request = v1::ReleaseEmergencyRequest { plan_hash: plan.into(), fleet: false };
         let response = client
             .call(request, |c, r| async move { c.recovery().release_emergency(r).await })
             .await?;

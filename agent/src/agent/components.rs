@@ -1,16 +1,18 @@
-//! Everything that can be rolled back, put together.
+//! Everything that can be rolled back, that is practised, and that people hear of, put together.
 
 use std::sync::Arc;
 
 use crate::config::Places;
-use crate::events::Bell;
+use crate::events::{Bell, Source};
+use crate::fleet::Fleet;
+use crate::operations::Operations;
 use crate::operations::backup::Backup;
 use crate::operations::backup::component::{DatabaseFamily, STATE, StateComponent};
 use crate::operations::backup::rehearsal::{RestoreDrill, StateScratch};
 use crate::operations::baselines::Baselines;
 use crate::operations::baselines::component::BaselineFamily;
-use crate::operations::certificates::Certificates;
 use crate::operations::certificates::component::CertificateFamily;
+use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_component::{CONFIG, ConfigComponent};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::config_rehearsal::ConfigScratch;
@@ -27,6 +29,8 @@ use crate::rooms::AfterRollback;
 use crate::runs::Runs;
 use crate::runs::drill::{Rehearsal, Scratch};
 use crate::runs::rollback::{Dispatcher, Family, Single};
+use crate::scheduler::Scheduler;
+use crate::server::tls::Tls;
 use crate::state::State;
 
 /// The rooms that have components.
@@ -41,6 +45,31 @@ pub(super) struct Parts<'a> {
     pub(super) health: &'a Arc<Health>,
     pub(super) places: &'a Places,
     pub(super) outside: &'a Outside,
+}
+
+/// Everybody who knows of conditions.
+pub(super) fn sources(
+    operations: &Operations,
+    scheduler: &Scheduler,
+    (tls, fleet): (&Option<Arc<Tls>>, &Arc<Fleet>),
+) -> Vec<Arc<dyn Source>> {
+    let mut sources: Vec<Arc<dyn Source>> = vec![
+        Arc::clone(&operations.health) as _,
+        Arc::clone(&operations.recovery) as _,
+        Arc::clone(&operations.logs) as _,
+        Arc::clone(&operations.breaker) as _,
+        Arc::clone(&operations.baselines) as _,
+        Arc::clone(&operations.experiments) as _,
+        Arc::clone(&operations.matrices) as _,
+        Arc::clone(&operations.dependencies) as _,
+        Arc::clone(&operations.database) as _,
+        Arc::clone(&operations.backup) as _,
+        Arc::new(certificates::Told(Arc::clone(&operations.certificates))),
+        Arc::clone(fleet) as _,
+        Arc::new(scheduler.clone()),
+    ];
+    sources.extend(tls.clone().map(|tls| tls as Arc<dyn Source>));
+    sources
 }
 
 /// The dispatcher over all of them.

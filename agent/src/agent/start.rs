@@ -1,14 +1,16 @@
 //! What comes first when an agent starts: its state is opened, the host identified, and what a crash cut off settled.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{GapRecord, Identity, Intent, Options, Store};
+use genesis_storage::{FleetRecord, GapRecord, Identity, Intent, Options, Store};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::config::{Config, Places};
 use crate::error::{Error, Result};
+use crate::fleet;
 use crate::operations::Operations;
 use crate::operations::backup;
 use crate::operations::backup::turned;
@@ -132,6 +134,44 @@ pub(super) async fn identify(state: &State, outside: &Outside) -> Result<HostIde
         }
     };
     Ok(HostIdentity { id: identity.host_id, name })
+}
+
+/// Where genesisctl reaches this agent: as it is configured, over TLS by its host's name, or on this host only.
+pub(super) fn node_of(
+    config: &Config,
+    places: &Places,
+    (name, tls): (&str, Option<SocketAddr>),
+) -> String {
+    match (config.fleet.advertise.as_str(), tls) {
+        ("", Some(address)) => format!("{name}:{}", address.port()),
+        ("", None) => format!("unix:{}", places.socket.display()),
+        (advertise, _) => advertise.to_owned(),
+    }
+}
+
+/// Who this agent is in its fleet; the next one of this host will know of it.
+pub(super) async fn member(
+    state: &State,
+    now: Timestamp,
+    (host, node): (&HostIdentity, String),
+    fleet: &fleet::Config,
+) -> Result<fleet::Me> {
+    let before = state.read(|reading| Ok(reading.fleet().get()?))?.unwrap_or_default().session;
+    let session = ulid::Ulid::from_datetime(system_time(now)).to_string();
+    if fleet.etcd.is_some() {
+        let record = FleetRecord { session: session.clone() };
+        let intent = Intent::new(now, "system:agent", "fleet.joined").target(fleet.name.clone());
+        state.write(intent, move |writing| Ok(writing.fleet().put(&record)?)).await?;
+    }
+    Ok(fleet::Me {
+        host_id: host.id.clone(),
+        host: host.name.clone(),
+        session,
+        before,
+        version: server::agent_rpc::VERSION.to_owned(),
+        node,
+        since: now,
+    })
 }
 
 async fn write_identity(

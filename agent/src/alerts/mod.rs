@@ -118,7 +118,7 @@ impl Alerts {
         let sender = Sender {
             host_id: host.0,
             hostname: host.1,
-            fleet: config.fleet.clone(),
+            fleet: config.fleet.name.clone(),
             runbooks: config.alerts.runbooks.clone(),
             on_call: config.contacts.on_call.clone(),
             escalation: config.contacts.escalation.clone(),

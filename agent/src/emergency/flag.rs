@@ -137,6 +137,7 @@ mod tests {
             activated_by: "cert:olga\nepoch=1".into(),
             reason: "prices are wrong\nby=nobody".into(),
             release: None,
+            fleet: None,
         };
         write(&path, &record).unwrap();
         let written = Flag {

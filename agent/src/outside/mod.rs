@@ -8,6 +8,7 @@ pub mod archive;
 pub mod aside;
 pub mod clock;
 pub mod control;
+pub mod coordinator;
 pub mod database;
 pub mod dial;
 pub mod failpoint;
@@ -59,6 +60,8 @@ pub struct Outside {
     pub desk: Arc<dyn control::Desk>,
     /// Certificate authorities.
     pub acme: Arc<dyn acme::Acme>,
+    /// What holds the fleet together.
+    pub coordinator: Arc<dyn coordinator::Coordinator>,
 }
 
 impl Outside {
@@ -81,6 +84,7 @@ impl Outside {
             market: Arc::new(market::RealMarket::default()),
             desk: Arc::new(control::RealDesk::default()),
             acme: Arc::new(acme::RealAcme::new(Arc::clone(&clock) as _)),
+            coordinator: Arc::new(coordinator::RealCoordinator),
             clock,
         }
     }

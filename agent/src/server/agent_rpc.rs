@@ -16,6 +16,7 @@ use super::tls::Tls;
 use crate::alerts::{self, Alerts};
 use crate::config::reader::Problem;
 use crate::error::Result;
+use crate::fleet::Fleet;
 use crate::operations::backup::{self, Backup};
 use crate::operations::baselines::{self, Baselines};
 use crate::operations::breaker::{self, Breakers};
@@ -78,6 +79,8 @@ pub struct AgentView {
     pub own_log: PathBuf,
     /// What secures gRPC over TCP; `None`: it is off.
     pub tls: Option<Arc<Tls>>,
+    /// The fleet.
+    pub fleet: Arc<Fleet>,
     /// What `genesis-agent pki` keeps, where it keeps it on this host.
     pub pki: PathBuf,
 }
@@ -122,6 +125,7 @@ impl AgentView {
         domains.extend(backup::rpc::domain_status(&self.backup)?);
         domains.extend(certificates::rpc::domain_status(&self.certificates)?);
         domains.extend(self.emergency_status());
+        domains.extend(self.fleet.domain_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);
         Ok(v1::GetStatusResponse {
@@ -144,7 +148,7 @@ impl AgentView {
             runs_active: u32::try_from(self.runs.active_count()).unwrap_or(u32::MAX),
             config_source: self.config.current().source.clone(),
             runs_failed: u32::try_from(failed).unwrap_or(u32::MAX),
-            fleet: self.config.current().fleet.clone(),
+            fleet: self.config.current().fleet.name.clone(),
             emergency: self.runs.emergency().active(),
         })
     }

@@ -238,7 +238,7 @@ async fn index() -> &'static str {
      /api/operations/matrices/status\n/api/operations/dependencies/status\n\
      /api/operations/database/status\n/api/operations/backup/status\n/api/operations/certificates/status\n\
      /api/operations/schedule/status\n/api/operations/oplog/status\n\
-     /api/operations/recovery/status\n"
+     /api/operations/recovery/status\n/api/operations/fleet/status\n"
 }
 
 async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) -> Response {
@@ -319,7 +319,7 @@ async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -
         }
         Ok(None) => {
             let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, matrices, dependencies, database, backup, certificates, schedule, oplog, recovery\n"
+                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, matrices, dependencies, database, backup, certificates, schedule, oplog, recovery, fleet\n"
             );
             (StatusCode::NOT_FOUND, message).into_response()
         }
@@ -377,6 +377,10 @@ fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
         "schedule" => genesis_proto::to_json(
             "genesis.v1.ListJobsResponse",
             &scheduler::rpc::list_response(&pages.scheduler, &ListJobsRequest::default())?,
+        ),
+        "fleet" => genesis_proto::to_json(
+            "genesis.v1.GetFleetStatusResponse",
+            &crate::fleet::rpc::status_response(&pages.recovery.recovery.fleet),
         ),
         "recovery" => genesis_proto::to_json(
             "genesis.v1.GetEmergencyResponse",

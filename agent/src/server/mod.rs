@@ -12,6 +12,7 @@ use genesis_proto::v1::certificate_service_server::CertificateServiceServer;
 use genesis_proto::v1::database_service_server::DatabaseServiceServer;
 use genesis_proto::v1::dependency_service_server::DependencyServiceServer;
 use genesis_proto::v1::experiment_service_server::ExperimentServiceServer;
+use genesis_proto::v1::fleet_service_server::FleetServiceServer;
 use genesis_proto::v1::health_service_server::HealthServiceServer;
 use genesis_proto::v1::logs_service_server::LogsServiceServer;
 use genesis_proto::v1::matrix_service_server::MatrixServiceServer;
@@ -28,7 +29,7 @@ use tonic::transport::server::Router;
 
 use crate::error::{Error, Result};
 use crate::operations::recovery;
-use crate::{operations, oplog, runs, scheduler};
+use crate::{fleet, operations, oplog, runs, scheduler};
 
 pub mod admission;
 pub mod agent_rpc;
@@ -74,6 +75,8 @@ pub struct Services {
     pub scheduler: scheduler::Scheduler,
     /// The operation log.
     pub oplog: oplog::rpc::Service,
+    /// The fleet.
+    pub fleet: Arc<fleet::Fleet>,
     /// Emergency and rollback.
     pub recovery: recovery::rpc::Service,
     /// Log archival.
@@ -132,6 +135,7 @@ pub async fn serve(
     reporter.set_serving::<ScheduleServiceServer<scheduler::rpc::Service>>().await;
     reporter.set_serving::<OplogServiceServer<oplog::rpc::Service>>().await;
     reporter.set_serving::<RecoveryServiceServer<recovery::rpc::Service>>().await;
+    reporter.set_serving::<FleetServiceServer<fleet::rpc::Service>>().await;
     reporter.set_serving::<LogsServiceServer<operations::logs::rpc::Service>>().await;
     reporter.set_serving::<AlertsServiceServer<crate::alerts::rpc::Service>>().await;
     reporter.set_serving::<HealthServiceServer<operations::health::rpc::Service>>().await;
@@ -171,6 +175,7 @@ pub async fn serve(
         runs,
         scheduler,
         oplog,
+        fleet,
         recovery,
         logs,
         health,
@@ -198,6 +203,7 @@ pub async fn serve(
         .add_service(limited!(RunServiceServer::new(runs::rpc::Service(runs))))
         .add_service(limited!(ScheduleServiceServer::new(scheduler::rpc::Service(scheduler))))
         .add_service(limited!(OplogServiceServer::new(oplog)))
+        .add_service(limited!(FleetServiceServer::new(fleet::rpc::Service(fleet))))
         .add_service(limited!(RecoveryServiceServer::new(recovery)))
         .add_service(limited!(LogsServiceServer::new(operations::logs::rpc::Service(logs))))
         .add_service(limited!(HealthServiceServer::new(health)))

@@ -152,7 +152,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
 }
 
 async fn activate(session: &Session<'_>) -> Result<Exit, Halt> {
-    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash() };
+    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash(), fleet: false };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_activate_emergency);
     }
@@ -183,7 +183,7 @@ async fn activate(session: &Session<'_>) -> Result<Exit, Halt> {
 }
 
 async fn release(session: &Session<'_>) -> Result<Exit, Halt> {
-    let request = ReleaseEmergencyRequest { plan_hash: session.plan_hash() };
+    let request = ReleaseEmergencyRequest { plan_hash: session.plan_hash(), fleet: false };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_release_emergency);
     }

@@ -33,7 +33,7 @@ const SHOWN: usize = 50;
 
 /// Declares an emergency, and waits until trading is known to be halted.
 pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, Halt> {
-    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash() };
+    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash(), fleet: false };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_activate_emergency);
     }

@@ -1346,6 +1346,819 @@ pub mod agent_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// The emergency of the whole fleet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetEmergency {
+    #[prost(bool, tag = "1")]
+    pub active: bool,
+    /// Grows with each; 0: there has been none.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Of the latest, also when it is over.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub activated_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// The host on which it was declared.
+    #[prost(string, tag = "6")]
+    pub host: ::prost::alloc::string::String,
+    /// Unset while it is in force.
+    #[prost(message, optional, tag = "7")]
+    pub released_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "8")]
+    pub released_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub release_reason: ::prost::alloc::string::String,
+}
+/// A host of the fleet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetMember {
+    #[prost(string, tag = "1")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub hostname: ::prost::alloc::string::String,
+    /// Of its agent.
+    #[prost(string, tag = "3")]
+    pub version: ::prost::alloc::string::String,
+    /// Where genesisctl reaches it: "host:port" or "unix:/path".
+    #[prost(string, tag = "4")]
+    pub node: ::prost::alloc::string::String,
+    /// When its agent started.
+    #[prost(message, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Its agent lives.
+    #[prost(bool, tag = "6")]
+    pub alive: bool,
+    /// It is the one that answers.
+    #[prost(bool, tag = "7")]
+    pub self_: bool,
+    /// An emergency is in force there; only of one that lives.
+    #[prost(bool, tag = "8")]
+    pub emergency: bool,
+    /// The fleet's emergency that it has in force; 0: none.
+    #[prost(uint64, tag = "9")]
+    pub fleet_epoch: u64,
+    /// The names of all that live under its identity, where it is more than one: a host was copied with its agent's state.
+    #[prost(string, repeated, tag = "10")]
+    pub twins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What only one host does at a time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetLock {
+    /// Such as "database/orders".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Grows each time that it is taken; whatever it is about refuses an older one.
+    #[prost(int64, tag = "2")]
+    pub token: i64,
+    #[prost(string, tag = "3")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub host_id: ::prost::alloc::string::String,
+    /// Of what.
+    #[prost(string, tag = "5")]
+    pub run: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "6")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFleetStatusRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFleetStatusResponse {
+    #[prost(string, tag = "1")]
+    pub fleet: ::prost::alloc::string::String,
+    #[prost(enumeration = "FleetStanding", tag = "2")]
+    pub standing: i32,
+    /// How old what is known of the fleet is; unset while etcd answers.
+    #[prost(message, optional, tag = "3")]
+    pub age: ::core::option::Option<::prost_types::Duration>,
+    /// The member of etcd that it is connected to.
+    #[prost(string, tag = "4")]
+    pub endpoint: ::prost::alloc::string::String,
+    /// Why there is no connection.
+    #[prost(string, tag = "5")]
+    pub trouble: ::prost::alloc::string::String,
+    /// Everything that all members follow is known up to this revision of etcd; 0: nothing is.
+    #[prost(int64, tag = "6")]
+    pub revision: i64,
+    /// What this host holds in the fleet ends so long after it was last heard of.
+    #[prost(message, optional, tag = "7")]
+    pub lease: ::core::option::Option<::prost_types::Duration>,
+    /// As it is known here.
+    #[prost(message, optional, tag = "8")]
+    pub emergency: ::core::option::Option<FleetEmergency>,
+    /// The emergency of this host is to be the fleet's, and the fleet could not be told yet.
+    #[prost(bool, tag = "9")]
+    pub emergency_untold: bool,
+    /// Names of hosts that live under this host's identity besides it.
+    #[prost(string, repeated, tag = "10")]
+    pub twins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "11")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub hostname: ::prost::alloc::string::String,
+    /// Where other members' operators reach this agent.
+    #[prost(string, tag = "13")]
+    pub node: ::prost::alloc::string::String,
+    /// This agent was built with what it needs to be of a fleet.
+    #[prost(bool, tag = "14")]
+    pub built_in: bool,
+    /// Connections that were made since the agent started.
+    #[prost(uint64, tag = "15")]
+    pub connections: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListFleetMembersRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFleetMembersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<FleetMember>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListFleetLocksRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFleetLocksResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub locks: ::prost::alloc::vec::Vec<FleetLock>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetFleetMemberRequest {
+    /// The name of a host, or its identity.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "2")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetFleetMemberResponse {
+    /// As it was last known.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<FleetMember>,
+}
+/// How a host stands to its fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FleetStanding {
+    Unspecified = 0,
+    /// Nothing is configured that holds a fleet together.
+    Alone = 1,
+    /// etcd answers.
+    Connected = 2,
+    /// etcd has not answered for some seconds: what is said of the fleet is what was known then.
+    Stale = 3,
+    /// etcd has not answered for so long that what this host held in the fleet has ended.
+    Lost = 4,
+}
+impl FleetStanding {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FLEET_STANDING_UNSPECIFIED",
+            Self::Alone => "FLEET_STANDING_ALONE",
+            Self::Connected => "FLEET_STANDING_CONNECTED",
+            Self::Stale => "FLEET_STANDING_STALE",
+            Self::Lost => "FLEET_STANDING_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FLEET_STANDING_UNSPECIFIED" => Some(Self::Unspecified),
+            "FLEET_STANDING_ALONE" => Some(Self::Alone),
+            "FLEET_STANDING_CONNECTED" => Some(Self::Connected),
+            "FLEET_STANDING_STALE" => Some(Self::Stale),
+            "FLEET_STANDING_LOST" => Some(Self::Lost),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod fleet_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The fleet that this host is of, as it is kept together by etcd. What is said of other hosts is what they told the fleet.
+    #[derive(Debug, Clone)]
+    pub struct FleetServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl FleetServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> FleetServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> FleetServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            FleetServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// How this host stands to its fleet, also where it is on its own or can't reach it.
+        pub async fn get_fleet_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetFleetStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/GetFleetStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.FleetService", "GetFleetStatus"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Every host of the fleet, by name: those whose agents live, and those that are only remembered. Fails with
+        /// FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        pub async fn list_fleet_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListFleetMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/ListFleetMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.FleetService", "ListFleetMembers"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What one host of the fleet does at this moment for all, by name. Fails with FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        pub async fn list_fleet_locks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListFleetLocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetLocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/ListFleetLocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.FleetService", "ListFleetLocks"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Remembers a host no more whose agent is gone; when it comes back it is a member again. Fails with MEMBER_NOT_FOUND,
+        /// MEMBER_ALIVE, MEMBER_UNCLEAR, PLAN_CHANGED, FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        pub async fn forget_fleet_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForgetFleetMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetFleetMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/ForgetFleetMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.FleetService", "ForgetFleetMember"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What ForgetFleetMember would do. Fails as it does.
+        pub async fn plan_forget_fleet_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForgetFleetMemberRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/PlanForgetFleetMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("genesis.v1.FleetService", "PlanForgetFleetMember"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod fleet_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with FleetServiceServer.
+    #[async_trait]
+    pub trait FleetService: std::marker::Send + std::marker::Sync + 'static {
+        /// How this host stands to its fleet, also where it is on its own or can't reach it.
+        async fn get_fleet_status(
+            &self,
+            request: tonic::Request<super::GetFleetStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetStatusResponse>,
+            tonic::Status,
+        >;
+        /// Every host of the fleet, by name: those whose agents live, and those that are only remembered. Fails with
+        /// FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        async fn list_fleet_members(
+            &self,
+            request: tonic::Request<super::ListFleetMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetMembersResponse>,
+            tonic::Status,
+        >;
+        /// What one host of the fleet does at this moment for all, by name. Fails with FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        async fn list_fleet_locks(
+            &self,
+            request: tonic::Request<super::ListFleetLocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetLocksResponse>,
+            tonic::Status,
+        >;
+        /// Remembers a host no more whose agent is gone; when it comes back it is a member again. Fails with MEMBER_NOT_FOUND,
+        /// MEMBER_ALIVE, MEMBER_UNCLEAR, PLAN_CHANGED, FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        async fn forget_fleet_member(
+            &self,
+            request: tonic::Request<super::ForgetFleetMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetFleetMemberResponse>,
+            tonic::Status,
+        >;
+        /// What ForgetFleetMember would do. Fails as it does.
+        async fn plan_forget_fleet_member(
+            &self,
+            request: tonic::Request<super::ForgetFleetMemberRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
+    }
+    /// The fleet that this host is of, as it is kept together by etcd. What is said of other hosts is what they told the fleet.
+    #[derive(Debug)]
+    pub struct FleetServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> FleetServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for FleetServiceServer<T>
+    where
+        T: FleetService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/genesis.v1.FleetService/GetFleetStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFleetStatusSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::GetFleetStatusRequest>
+                    for GetFleetStatusSvc<T> {
+                        type Response = super::GetFleetStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFleetStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::get_fleet_status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFleetStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.FleetService/ListFleetMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListFleetMembersSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ListFleetMembersRequest>
+                    for ListFleetMembersSvc<T> {
+                        type Response = super::ListFleetMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListFleetMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::list_fleet_members(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListFleetMembersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.FleetService/ListFleetLocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListFleetLocksSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ListFleetLocksRequest>
+                    for ListFleetLocksSvc<T> {
+                        type Response = super::ListFleetLocksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListFleetLocksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::list_fleet_locks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListFleetLocksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.FleetService/ForgetFleetMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct ForgetFleetMemberSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ForgetFleetMemberRequest>
+                    for ForgetFleetMemberSvc<T> {
+                        type Response = super::ForgetFleetMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForgetFleetMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::forget_fleet_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ForgetFleetMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.FleetService/PlanForgetFleetMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanForgetFleetMemberSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ForgetFleetMemberRequest>
+                    for PlanForgetFleetMemberSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForgetFleetMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::plan_forget_fleet_member(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanForgetFleetMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for FleetServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "genesis.v1.FleetService";
+    impl<T> tonic::server::NamedService for FleetServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// One long operation.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Run {
@@ -2861,6 +3674,28 @@ pub struct Emergency {
     pub released_by: ::prost::alloc::string::String,
     #[prost(string, tag = "8")]
     pub release_reason: ::prost::alloc::string::String,
+    /// The fleet's emergency that it belongs to; 0: it is this host's alone.
+    #[prost(uint64, tag = "9")]
+    pub fleet_epoch: u64,
+    /// It is here for the fleet's sake only, and ends with the fleet's.
+    #[prost(bool, tag = "10")]
+    pub fleet_only: bool,
+    /// The fleet knows of it.
+    #[prost(bool, tag = "11")]
+    pub fleet_told: bool,
+}
+/// How far the emergency of a fleet has got.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FleetReach {
+    /// The fleet's record says so.
+    #[prost(bool, tag = "1")]
+    pub told: bool,
+    /// Why not, or why the members could not be asked.
+    #[prost(string, tag = "2")]
+    pub trouble: ::prost::alloc::string::String,
+    /// Every member whose agent lives, with whether an emergency is in force there.
+    #[prost(message, repeated, tag = "3")]
+    pub members: ::prost::alloc::vec::Vec<FleetMember>,
 }
 /// What a kind of job or run does while an emergency is in force.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3078,25 +3913,37 @@ pub struct ActivateEmergencyRequest {
     /// Carry out only the plan with this hash; empty: whatever the plan is now.
     #[prost(string, tag = "1")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet. It is in force on this host in any case, and the fleet is told as soon as it can be reached.
+    #[prost(bool, tag = "2")]
+    pub fleet: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ActivateEmergencyResponse {
     #[prost(message, optional, tag = "1")]
     pub emergency: ::core::option::Option<Emergency>,
     /// It was in force already; nothing was changed.
     #[prost(bool, tag = "2")]
     pub was_active: bool,
+    /// Where the whole fleet was asked for: how far it got within two seconds.
+    #[prost(message, optional, tag = "3")]
+    pub fleet: ::core::option::Option<FleetReach>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseEmergencyRequest {
     /// Carry out only the plan with this hash; empty: whatever the plan is now.
     #[prost(string, tag = "1")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet, but for hosts that have one of their own.
+    #[prost(bool, tag = "2")]
+    pub fleet: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReleaseEmergencyResponse {
     #[prost(message, optional, tag = "1")]
     pub emergency: ::core::option::Option<Emergency>,
+    /// Where the whole fleet was asked for: where an emergency is still in force after two seconds.
+    #[prost(message, optional, tag = "2")]
+    pub fleet: ::core::option::Option<FleetReach>,
 }
 /// Whether a drill has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

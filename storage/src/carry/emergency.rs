@@ -57,6 +57,7 @@ mod tests {
             activated_by: "olga".into(),
             reason: "feed".into(),
             release: None,
+            fleet: None,
         };
         for (newer, older, expected, what) in [
             (emergency(1, 9), None, 1, "the first"),

@@ -23,6 +23,20 @@ pub struct EmergencyRecord {
     pub reason: String,
     /// How it ended; `None`: it is in force.
     pub release: Option<EmergencyRelease>,
+    /// What it has to do with the fleet's emergency; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetMark>,
+}
+
+/// What an emergency of this host has to do with one of the whole fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetMark {
+    /// The number of the fleet's.
+    pub epoch: u64,
+    /// It was declared here for the fleet's sake alone, so that it ends with the fleet's.
+    pub only: bool,
+    /// The fleet knows of it. Until then it is told whenever what holds the fleet together can be reached.
+    pub told: bool,
 }
 
 /// The end of an emergency.

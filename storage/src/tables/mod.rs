@@ -12,6 +12,7 @@ pub(crate) mod drills;
 pub(crate) mod emergency;
 pub(crate) mod emergency_course;
 pub(crate) mod experiments;
+pub(crate) mod fleet;
 pub(crate) mod floors;
 pub(crate) mod gaps;
 pub(crate) mod health;

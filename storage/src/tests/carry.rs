@@ -21,6 +21,7 @@ fn emergency(epoch: u64) -> EmergencyRecord {
         activated_by: "olga".into(),
         reason: "feed".into(),
         release: None,
+        fleet: None,
     }
 }
 

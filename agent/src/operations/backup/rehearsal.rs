@@ -269,6 +269,7 @@ mod tests {
                 activated_by: "olga".into(),
                 reason: "feed".into(),
                 release: None,
+                fleet: None,
             })
         };
         let state =

@@ -6,6 +6,7 @@ use genesis_storage::IncidentRecord;
 
 use crate::emergency::{Emergency, Stance};
 use crate::error::{Error, Result};
+use crate::fleet::Fleet;
 use crate::outside::Clock;
 use crate::runs::rollback::Dispatcher;
 use crate::state::State;
@@ -40,6 +41,8 @@ pub struct Recovery {
     pub dispatcher: Dispatcher,
     /// The flag.
     pub emergency: Emergency,
+    /// The fleet, whose emergency is this host's too.
+    pub fleet: Arc<Fleet>,
     /// What becomes of trading while it is up.
     pub course: Arc<Course>,
     /// Whom to call.

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::Recovery;
 use crate::emergency::Stance;
 use crate::error::Error;
+use crate::fleet::rpc::reached;
 use crate::runs::rollback::Wish;
 use crate::server::caller::caller;
 use crate::server::convert::{incident, plan, planned, time};
@@ -52,6 +53,9 @@ fn emergency(record: Option<EmergencyRecord>) -> v1::Emergency {
         released_at: release.as_ref().map(|release| time(release.at)),
         released_by: release.as_ref().map(|release| release.by.clone()).unwrap_or_default(),
         release_reason: release.map(|release| release.reason).unwrap_or_default(),
+        fleet_epoch: record.fleet.map_or(0, |mark| mark.epoch),
+        fleet_only: record.fleet.is_some_and(|mark| mark.only),
+        fleet_told: record.fleet.is_some_and(|mark| mark.told),
     }
 }
 
@@ -128,22 +132,29 @@ impl RecoveryService for Service {
         request: Request<v1::ActivateEmergencyRequest>,
     ) -> Result<Response<v1::ActivateEmergencyResponse>, Status> {
         let who = caller(&request)?;
-        let (record, was_active) = self
-            .recovery
-            .activate(&who.identity, &who.reason, &request.get_ref().plan_hash)
-            .await
-            .map_err(to_status)?;
+        let v1::ActivateEmergencyRequest { plan_hash, fleet } = request.get_ref();
+        let (by, reason) = (&who.identity, &who.reason);
+        let (record, was_active, reach) = if *fleet {
+            let activated = self.recovery.activate_fleet(by, reason, plan_hash).await;
+            let (record, was_active, reach) = activated.map_err(to_status)?;
+            (record, was_active, Some(reached(&self.recovery.fleet, reach)))
+        } else {
+            let activated = self.recovery.activate(by, reason, plan_hash).await;
+            let (record, was_active) = activated.map_err(to_status)?;
+            (record, was_active, None)
+        };
         Ok(Response::new(v1::ActivateEmergencyResponse {
             emergency: Some(emergency(Some(record))),
             was_active,
+            fleet: reach,
         }))
     }
 
     async fn plan_activate_emergency(
         &self,
-        _: Request<v1::ActivateEmergencyRequest>,
+        request: Request<v1::ActivateEmergencyRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        planned(Ok(self.recovery.plan_activation()))
+        planned(Ok(self.recovery.plan_activation(request.get_ref().fleet)))
     }
 
     async fn release_emergency(
@@ -151,19 +162,29 @@ impl RecoveryService for Service {
         request: Request<v1::ReleaseEmergencyRequest>,
     ) -> Result<Response<v1::ReleaseEmergencyResponse>, Status> {
         let who = caller(&request)?;
-        let record = self
-            .recovery
-            .release(&who.identity, &who.reason, &request.get_ref().plan_hash)
-            .await
-            .map_err(to_status)?;
-        Ok(Response::new(v1::ReleaseEmergencyResponse { emergency: Some(emergency(Some(record))) }))
+        let v1::ReleaseEmergencyRequest { plan_hash, fleet } = request.get_ref();
+        let (by, reason) = (&who.identity, &who.reason);
+        let (record, reach) = if *fleet {
+            let released = self.recovery.release_fleet(by, reason, plan_hash).await;
+            let (record, reach) = released.map_err(to_status)?;
+            (record, Some(reached(&self.recovery.fleet, reach)))
+        } else {
+            (self.recovery.release(by, reason, plan_hash).await.map_err(to_status)?, None)
+        };
+        Ok(Response::new(v1::ReleaseEmergencyResponse {
+            emergency: Some(emergency(Some(record))),
+            fleet: reach,
+        }))
     }
 
     async fn plan_release_emergency(
         &self,
-        _: Request<v1::ReleaseEmergencyRequest>,
+        request: Request<v1::ReleaseEmergencyRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        planned(self.recovery.plan_release())
+        planned(match request.get_ref().fleet {
+            true => self.recovery.plan_release_fleet(),
+            false => self.recovery.plan_release(),
+        })
     }
 
     async fn close_all_positions(

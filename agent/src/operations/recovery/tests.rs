@@ -119,6 +119,7 @@ fn declared(epoch: u64, since: i64, released: Option<i64>) -> EmergencyRecord {
         activated_by: "olga".into(),
         reason: "prices are wrong".into(),
         release: released.map(release),
+        fleet: None,
     }
 }
 

@@ -187,6 +187,7 @@ mod tests {
                 by: "olga".into(),
                 reason: "over".into(),
             }),
+            fleet: None,
         };
         let live = |phase: CoursePhase, epoch: u64| Live {
             record: CourseRecord { epoch, phase, ..CourseRecord::default() },

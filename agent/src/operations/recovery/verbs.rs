@@ -5,16 +5,24 @@ use std::time::Duration;
 use genesis_storage::{ApprovalRecord, EmergencyRecord};
 
 use super::Recovery;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
+use crate::fleet::reach::Reach;
 use crate::plan::{Plan, PlanStep, demand_reason};
 
 /// So long a disk is waited for before positions are closed without it.
 const DISK: Duration = Duration::from_secs(2);
 
 impl Recovery {
-    /// What activation would do.
-    pub fn plan_activation(&self) -> Plan {
+    /// What activation would do, on this host or in the whole fleet.
+    pub fn plan_activation(&self, fleet: bool) -> Plan {
         let mut plan = self.emergency.plan_activation();
+        if fleet {
+            let name = &self.fleet.config().name;
+            let step =
+                PlanStep::new("tell", format!("fleet {name}"), "every member declares it too");
+            plan.steps.push(step);
+            plan = Plan::new("emergency.activate-fleet", &[&plan.hash], plan.steps);
+        }
         if !plan.steps.is_empty() && self.course.configured() {
             let step = |action: &str, target: &str, why: &str| PlanStep::new(action, target, why);
             plan.steps.extend([
@@ -37,6 +45,34 @@ impl Recovery {
         plan_hash: &str,
     ) -> Result<(EmergencyRecord, bool)> {
         self.emergency.activate(by, reason, plan_hash).await
+    }
+
+    /// Declares an emergency in the whole fleet, and waits a moment for the others. On this host it is in force whatever
+    /// becomes of that.
+    ///
+    /// # Errors
+    /// `PLAN_CHANGED`, and `EMERGENCY_NOT_DURABLE` or `FLEET_UNCONFIGURED`, with which it is in force on this host.
+    pub async fn activate_fleet(
+        &self,
+        by: &str,
+        reason: &str,
+        plan_hash: &str,
+    ) -> Result<(EmergencyRecord, bool, Reach)> {
+        if !plan_hash.is_empty() {
+            self.plan_activation(true).accept(plan_hash)?;
+        }
+        // The others are not kept waiting by a disk of this host.
+        let (activated, declared) = tokio::join!(self.emergency.activate(by, reason, ""), async {
+            tokio::task::yield_now().await;
+            self.fleet.declare_emergency().await
+        });
+        let (_, was_active) = activated?;
+        declared?;
+        let reach = self.fleet.reach(true).await;
+        let record = self.emergency.current().ok_or_else(|| {
+            Error::conflict("NO_EMERGENCY", "the emergency was released while it was declared")
+        })?;
+        Ok((record, was_active, reach))
     }
 
     /// What closing all positions would do.
@@ -88,6 +124,80 @@ impl Recovery {
         Ok((record, was_closing))
     }
 
+    /// What a release in the whole fleet would do.
+    ///
+    /// # Errors
+    /// `NO_EMERGENCY`.
+    pub fn plan_release_fleet(&self) -> Result<Plan> {
+        let plan = self.plan_release()?;
+        let name = &self.fleet.config().name;
+        let tell = PlanStep::new(
+            "tell",
+            format!("fleet {name}"),
+            "members that have it only for the fleet's sake end it",
+        );
+        let steps = std::iter::once(tell).chain(plan.steps).collect();
+        Ok(Plan::new("emergency.release-fleet", &[&plan.hash], steps))
+    }
+
+    /// Ends the emergency of the fleet, and this host's.
+    ///
+    /// # Errors
+    /// As [`Recovery::release`], `FLEET_UNCONFIGURED`, `FLEET_UNREACHABLE`, `FLEET_CONFLICT`.
+    pub async fn release_fleet(
+        &self,
+        by: &str,
+        reason: &str,
+        plan_hash: &str,
+    ) -> Result<(EmergencyRecord, Reach)> {
+        let plan = self.plan_release()?;
+        self.plan_release_fleet()?.accept(plan_hash)?;
+        demand_reason(reason, "why may everything start again?")?;
+        let epoch = self.epoch_in_force().unwrap_or_default();
+        self.course.may_end(epoch)?;
+        let flag = self.emergency.plan_release()?.hash;
+        // The fleet first: what is released here before would be declared anew for its sake.
+        let end = async {
+            self.fleet.release_emergency(by, reason).await?;
+            match self.emergency.release(by, reason, &flag).await {
+                Err(error) if error.code == "NO_EMERGENCY" => {
+                    // It has ended for the fleet's sake meanwhile.
+                    self.emergency.current().ok_or(error)
+                }
+                released => released,
+            }
+        };
+        let record = self.course.end(epoch, (by, &plan.hash), end).await?;
+        Ok((record, self.fleet.reach(false).await))
+    }
+
+    /// Refuses to end an emergency of the fleet on one host alone.
+    fn may_leave_fleet(&self) -> Result<()> {
+        let record = self.emergency.current().filter(EmergencyRecord::active);
+        let mark = record.and_then(|record| record.fleet).filter(|mark| mark.told);
+        let (Some(mark), true) = (mark, self.fleet.is_configured()) else { return Ok(()) };
+        // What is not known to be over is in force.
+        let over = self
+            .fleet
+            .known_emergency()
+            .is_ok_and(|known| known.is_some_and(|it| !it.active() && it.epoch >= mark.epoch));
+        if over {
+            return Ok(());
+        }
+        let message = format!(
+            "emergency {} is that of fleet {}: release it with --fleet. Where its etcd is gone for good, take [fleet.etcd] \
+             out of the configuration, restart the agent, and release it here",
+            mark.epoch,
+            self.fleet.config().name
+        );
+        let unmet = Unmet {
+            code: "FLEET_EMERGENCY",
+            subject: "fleet".to_owned(),
+            message: message.clone(),
+        };
+        Err(Error::refused("FLEET_EMERGENCY", message, vec![unmet]))
+    }
+
     /// What a release would do.
     ///
     /// # Errors
@@ -106,7 +216,8 @@ impl Recovery {
     /// Ends the emergency; trading goes on from then, by the course.
     ///
     /// # Errors
-    /// `NO_EMERGENCY`, `REASON_MISSING`, `CLOSING`, `PLAN_CHANGED`, `APPROVAL_MISSING`, `STORAGE_FAILED`.
+    /// `NO_EMERGENCY`, `FLEET_EMERGENCY`, `REASON_MISSING`, `CLOSING`, `PLAN_CHANGED`, `APPROVAL_MISSING`,
+    /// `STORAGE_FAILED`.
     pub async fn release(
         &self,
         by: &str,
@@ -114,6 +225,7 @@ impl Recovery {
         plan_hash: &str,
     ) -> Result<EmergencyRecord> {
         let plan = self.plan_release()?;
+        self.may_leave_fleet()?;
         demand_reason(reason, "why may everything start again?")?;
         let epoch = self.epoch_in_force().unwrap_or_default();
         self.course.may_end(epoch)?;

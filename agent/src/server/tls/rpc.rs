@@ -113,7 +113,7 @@ fn issued(view: &AgentView) -> Result<Vec<v1::IssuedCertificate>, Unmet> {
 /// The answer of GetPki.
 pub fn pki_response(view: &AgentView) -> v1::GetPkiResponse {
     let now = view.outside.clock.now();
-    let fleet = view.config.current().fleet.clone();
+    let fleet = view.config.current().fleet.name.clone();
     let Some(tls) = &view.tls else {
         return v1::GetPkiResponse { fleet, ..v1::GetPkiResponse::default() };
     };

@@ -453,7 +453,7 @@ impl RecoveryService for Inner {
         changed(&hash)?;
         let emergency = self.script.emergency.emergency.clone();
         let was_active = emergency.as_ref().is_some_and(|emergency| emergency.epoch > 1);
-        Ok(Response::new(ActivateEmergencyResponse { emergency, was_active }))
+        Ok(Response::new(ActivateEmergencyResponse { emergency, was_active, fleet: None }))
     }
 
     async fn plan_activate_emergency(
@@ -471,7 +471,7 @@ impl RecoveryService for Inner {
         self.called("ReleaseEmergency", &hash, &request).await?;
         changed(&hash)?;
         let emergency = self.script.emergency.emergency.clone();
-        Ok(Response::new(ReleaseEmergencyResponse { emergency }))
+        Ok(Response::new(ReleaseEmergencyResponse { emergency, fleet: None }))
     }
 
     async fn plan_release_emergency(

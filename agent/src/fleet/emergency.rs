@@ -1,0 +1,324 @@
+//! The emergency of the whole fleet. Whoever is a member has it in force once it knows of it, and keeps it whatever
+//! becomes of the fleet's record, until that says that it is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use genesis_storage::{EmergencyRecord, FleetMark};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Fleet;
+use crate::error::{Error, Result};
+use crate::outside::coordinator::{Act, Guard};
+
+/// How often both are compared when nothing is heard.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The fleet's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetEmergency {
+    /// Grows with each.
+    pub epoch: u64,
+    /// When it was declared.
+    pub since: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// On which host.
+    pub host: String,
+    /// How it ended; `None`: it is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<FleetRelease>,
+}
+
+/// The end of the fleet's emergency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetRelease {
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// On which host.
+    pub host: String,
+}
+
+impl FleetEmergency {
+    /// Whether it is in force.
+    pub fn active(&self) -> bool {
+        self.release.is_none()
+    }
+}
+
+/// What has to be done so that a host and its fleet agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settle {
+    /// They do.
+    Nothing,
+    /// Put it in force here.
+    Join,
+    /// Note that the fleet's of this number is the one in force here too.
+    Note(u64),
+    /// Tell the fleet, by this number.
+    Tell(u64),
+    /// End what was declared here for the fleet's sake.
+    Leave,
+}
+
+/// Compares the emergency of a host with that of its fleet. `fleet` is what is known of the fleet's record, from a
+/// connection that is open now: a record that is not there any more ends nothing, and is made anew.
+pub fn settle(host: Option<&EmergencyRecord>, fleet: Option<&FleetEmergency>) -> Settle {
+    let here = host.filter(|record| record.active());
+    let mark = here.and_then(|record| record.fleet);
+    match (here, mark, fleet) {
+        (None, _, Some(fleet)) if fleet.active() => Settle::Join,
+        (None, _, _) => Settle::Nothing,
+        (Some(_), None, Some(fleet)) if fleet.active() => Settle::Note(fleet.epoch),
+        (Some(_), None, _) => Settle::Nothing,
+        (Some(_), Some(mark), Some(fleet)) if fleet.active() => {
+            match mark == (FleetMark { epoch: fleet.epoch, told: true, ..mark }) {
+                true => Settle::Nothing,
+                false => Settle::Note(fleet.epoch),
+            }
+        }
+        // The fleet's record is lost, or was put back to before this.
+        (Some(_), Some(mark), None) => Settle::Tell(mark.epoch),
+        (Some(_), Some(mark), Some(fleet)) if mark.told && mark.epoch > fleet.epoch => {
+            Settle::Tell(mark.epoch)
+        }
+        (Some(_), Some(mark), Some(_)) if mark.told => match mark.only {
+            true => Settle::Leave,
+            false => Settle::Nothing,
+        },
+        // One that the fleet was never told of is not over because another one is.
+        (Some(_), Some(mark), Some(fleet)) => {
+            Settle::Tell(mark.epoch.max(fleet.epoch.saturating_add(1)))
+        }
+    }
+}
+
+impl Fleet {
+    /// What is known of the fleet's emergency; `None`: there has been none, or nothing is known.
+    ///
+    /// # Errors
+    /// In words, where the record can't be read.
+    pub fn known_emergency(&self) -> Result<Option<FleetEmergency>, String> {
+        let now = self.now();
+        let Some(entry) = now.mirror.get(&self.keys.emergency()) else { return Ok(None) };
+        serde_json::from_slice(&entry.value).map(Some).map_err(|error| {
+            format!(
+                "the fleet's emergency can't be read ({error}); it counts as one that is in force"
+            )
+        })
+    }
+
+    /// The fleet's emergency, if it is known to be in force.
+    pub fn emergency_in_force(&self) -> Option<FleetEmergency> {
+        self.known_emergency().ok().flatten().filter(FleetEmergency::active)
+    }
+
+    /// Wishes that the emergency in force here be the whole fleet's. It is told as soon as the fleet can be reached, also
+    /// after a restart.
+    ///
+    /// # Errors
+    /// `FLEET_UNCONFIGURED`, `NO_EMERGENCY`, `EMERGENCY_NOT_DURABLE`.
+    pub async fn declare_emergency(&self) -> Result<()> {
+        self.configured()?;
+        let none = || Error::conflict("NO_EMERGENCY", "no emergency is in force");
+        let record = self.emergency.current().filter(EmergencyRecord::active).ok_or_else(none)?;
+        if record.fleet.is_none() {
+            self.emergency.note_fleet(record.epoch, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the fleet's emergency. Each member ends what it has declared for the fleet's sake when it hears of it.
+    ///
+    /// # Errors
+    /// `FLEET_UNREACHABLE`, `NO_EMERGENCY`, `FLEET_CONFLICT`.
+    pub async fn release_emergency(&self, by: &str, reason: &str) -> Result<()> {
+        self.configured()?;
+        let open = self.open().await?;
+        let key = self.keys.emergency();
+        let listed = open.link.list(&key).await.map_err(|trouble| self.unreachable(&trouble))?;
+        let entry = listed.entries.into_iter().find(|entry| entry.key == key);
+        let known =
+            entry.as_ref().and_then(|it| serde_json::from_slice::<FleetEmergency>(&it.value).ok());
+        let Some((entry, known)) = entry.zip(known).filter(|(_, known)| known.active()) else {
+            let message =
+                "the fleet has no emergency in force; one of this host is released without --fleet";
+            return Err(Error::conflict("NO_EMERGENCY", message));
+        };
+        let release = FleetRelease {
+            at: self.clock.now(),
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+            host: self.me.host.clone(),
+        };
+        let over = FleetEmergency { release: Some(release), ..known };
+        let guards = [Guard::Modified(key.clone(), entry.modified)];
+        let value = serde_json::to_vec(&over).unwrap_or_default();
+        let acts = [Act::Put { key, value, lease: 0 }];
+        match open.link.commit(&guards, &acts).await {
+            Ok(committed) if committed.done => {
+                // Known at once, so that what is released here next is not taken for the fleet's still.
+                self.heard_of(committed.revision).await;
+                Ok(())
+            }
+            Ok(_) => Err(Error::conflict(
+                "FLEET_CONFLICT",
+                "the fleet's emergency changed meanwhile; look again",
+            )),
+            Err(trouble) => Err(self.unreachable(&trouble)),
+        }
+    }
+
+    /// Brings host and fleet together, once.
+    pub(super) async fn settle_emergency(&self) -> Result<()> {
+        // What is known from before is no reason to tell the fleet anything; but an emergency that was known stays.
+        let Some(open) = self.opened() else { return Ok(()) };
+        let fleet = match self.known_emergency() {
+            Ok(fleet) => fleet,
+            Err(why) => {
+                if !self.emergency.active() {
+                    self.emergency.join_fleet("fleet", &why, 0).await?;
+                }
+                return Ok(());
+            }
+        };
+        let host = self.emergency.current();
+        match (settle(host.as_ref(), fleet.as_ref()), &fleet, &host) {
+            (Settle::Join, Some(fleet), _) => {
+                let by = format!("{} by the fleet from {}", fleet.by, fleet.host);
+                self.emergency.join_fleet(&by, &fleet.reason, fleet.epoch).await?;
+            }
+            (Settle::Note(epoch), ..) => {
+                self.emergency.note_fleet(epoch, true).await?;
+            }
+            (Settle::Leave, Some(fleet), _) => {
+                let Some(release) = &fleet.release else { return Ok(()) };
+                let by = format!("{} by the fleet from {}", release.by, release.host);
+                self.emergency.leave_fleet(fleet.epoch, &by, &release.reason).await?;
+            }
+            (Settle::Tell(epoch), _, Some(host)) => {
+                let telling = FleetEmergency {
+                    epoch,
+                    since: host.since,
+                    by: host.activated_by.clone(),
+                    reason: host.reason.clone(),
+                    host: self.me.host.clone(),
+                    release: None,
+                };
+                let key = self.keys.emergency();
+                let guard = match self.now().mirror.get(&key) {
+                    Some(entry) => Guard::Modified(key.clone(), entry.modified),
+                    None => Guard::Absent(key.clone()),
+                };
+                let value = serde_json::to_vec(&telling).unwrap_or_default();
+                let acts = [Act::Put { key, value, lease: 0 }];
+                // Where somebody else was faster, the watch tells of it, and this is done anew.
+                match open.link.commit(&[guard], &acts).await {
+                    Ok(committed) if committed.done => {
+                        self.emergency.note_fleet(epoch, true).await?;
+                    }
+                    Ok(_) => {}
+                    Err(trouble) => self.broken(&open, &trouble),
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Brings host and fleet together for ever, and tells the fleet how this host stands.
+    pub(super) async fn keep_emergency(self: Arc<Self>) {
+        let (mut host, mut fleet) = (self.emergency.follow(), self.follow());
+        loop {
+            if let Err(error) = self.settle_emergency().await {
+                tracing::error!(
+                    error = error.chain(),
+                    "the fleet's emergency could not be settled"
+                );
+            }
+            self.tell_stand().await;
+            tokio::select! {
+                _ = host.changed() => {}
+                _ = fleet.changed() => {}
+                () = self.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(active: bool, fleet: Option<(u64, bool, bool)>) -> EmergencyRecord {
+        EmergencyRecord {
+            epoch: 7,
+            since: Timestamp::UNIX_EPOCH,
+            activated_by: "olga".into(),
+            reason: "feed".into(),
+            release: (!active).then(|| genesis_storage::EmergencyRelease {
+                at: Timestamp::UNIX_EPOCH,
+                by: "olga".into(),
+                reason: "well".into(),
+            }),
+            fleet: fleet.map(|(epoch, only, told)| FleetMark { epoch, only, told }),
+        }
+    }
+
+    fn fleet(epoch: u64, active: bool) -> FleetEmergency {
+        let (since, by) = (Timestamp::UNIX_EPOCH, "olga".to_owned());
+        let release = (!active).then(|| FleetRelease {
+            at: since,
+            by: by.clone(),
+            reason: "well".into(),
+            host: "b".into(),
+        });
+        FleetEmergency { epoch, since, by, reason: "feed".into(), host: "a".into(), release }
+    }
+
+    #[test]
+    fn either_means_emergency_and_only_a_release_ends_it() {
+        use Settle::{Join, Leave, Note, Nothing, Tell};
+
+        let table = [
+            // Nothing anywhere, or all over.
+            (None, None, Nothing),
+            (Some(host(false, None)), None, Nothing),
+            (None, Some(fleet(9, false)), Nothing),
+            // The fleet's reaches a host, also one that has ended its own, or the very same.
+            (None, Some(fleet(9, true)), Join),
+            (Some(host(false, None)), Some(fleet(9, true)), Join),
+            (Some(host(false, Some((9, true, true)))), Some(fleet(9, true)), Join),
+            // One of the host's own is nobody else's, and knows of the fleet's.
+            (Some(host(true, None)), None, Nothing),
+            (Some(host(true, None)), Some(fleet(9, false)), Nothing),
+            (Some(host(true, None)), Some(fleet(9, true)), Note(9)),
+            (Some(host(true, Some((9, false, true)))), Some(fleet(9, true)), Nothing),
+            (Some(host(true, Some((9, true, true)))), Some(fleet(9, true)), Nothing),
+            (Some(host(true, Some((8, true, true)))), Some(fleet(9, true)), Note(9)),
+            // Told by another at the same time: it is one.
+            (Some(host(true, Some((7, false, false)))), Some(fleet(9, true)), Note(9)),
+            // Only what was declared for the fleet's sake ends with it.
+            (Some(host(true, Some((9, true, true)))), Some(fleet(9, false)), Leave),
+            (Some(host(true, Some((8, true, true)))), Some(fleet(9, false)), Leave),
+            (Some(host(true, Some((9, false, true)))), Some(fleet(9, false)), Nothing),
+            // The fleet has forgotten, or was put back: it is told anew.
+            (Some(host(true, Some((9, true, true)))), None, Tell(9)),
+            (Some(host(true, Some((9, true, true)))), Some(fleet(5, false)), Tell(9)),
+            // Declared where the fleet could not be told, while another one came and went.
+            (Some(host(true, Some((7, false, false)))), None, Tell(7)),
+            (Some(host(true, Some((7, false, false)))), Some(fleet(5, false)), Tell(7)),
+            (Some(host(true, Some((7, false, false)))), Some(fleet(9, false)), Tell(10)),
+        ];
+        for (host, fleet, is) in table {
+            assert_eq!(settle(host.as_ref(), fleet.as_ref()), is, "{host:?} {fleet:?}");
+        }
+    }
+}

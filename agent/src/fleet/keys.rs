@@ -1,0 +1,59 @@
+//! The names of the fleet's keys.
+
+/// Names keys of one fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    root: String,
+}
+
+impl Keys {
+    /// Those of a fleet.
+    pub fn of(fleet: &str) -> Self {
+        Self { root: format!("/genesis/{fleet}/") }
+    }
+
+    /// What every member follows: it changes seldom.
+    pub fn common(&self) -> String {
+        format!("{}common/", self.root)
+    }
+
+    /// The emergency of the whole fleet.
+    pub fn emergency(&self) -> String {
+        format!("{}common/emergency", self.root)
+    }
+
+    /// Members that live, by host and session.
+    pub fn members(&self) -> String {
+        format!("{}members/", self.root)
+    }
+
+    /// The sessions of one host; there is one.
+    pub fn member(&self, host_id: &str) -> String {
+        format!("{}members/{host_id}/", self.root)
+    }
+
+    /// A member that lives.
+    pub fn session(&self, host_id: &str, session: &str) -> String {
+        format!("{}members/{host_id}/{session}", self.root)
+    }
+
+    /// Every host that has been a member, until it is forgotten.
+    pub fn roster(&self) -> String {
+        format!("{}roster/", self.root)
+    }
+
+    /// One of them.
+    pub fn known(&self, host_id: &str) -> String {
+        format!("{}roster/{host_id}", self.root)
+    }
+
+    /// Locks that are held.
+    pub fn locks(&self) -> String {
+        format!("{}locks/", self.root)
+    }
+
+    /// A lock.
+    pub fn lock(&self, name: &str) -> String {
+        format!("{}locks/{name}", self.root)
+    }
+}

@@ -1,0 +1,208 @@
+//! What may be done by one host of the fleet at a time. A lock is a key that ends with its holder's lease; the revision
+//! that made it is the token, which only grows. A lock alone keeps nobody out: whoever was frozen past the end of its
+//! lease goes on when it wakes, so that the token goes to the resource with each step, which refuses an older one
+//! (Kleppmann 2016, "How to do distributed locking").
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Fleet, Open};
+use crate::error::{Error, Result};
+use crate::outside::coordinator::{Act, Entry, Guard, Trouble};
+
+/// A lock that is found to be nobody's is tried for so often.
+const TRIES: usize = 5;
+
+/// What a lock's key tells of its holder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    host: String,
+    host_id: String,
+    session: String,
+    #[serde(rename = "for")]
+    purpose: String,
+    since: Timestamp,
+}
+
+/// A lock as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockView {
+    /// Such as "database/orders".
+    pub name: String,
+    /// Grows each time that it is taken.
+    pub token: i64,
+    /// The name of the host that holds it.
+    pub host: String,
+    /// The identity of that host.
+    pub host_id: String,
+    /// What for: a run.
+    pub purpose: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+}
+
+/// A lock that this host has taken; it is given back when it is dropped.
+pub struct Held {
+    fleet: Arc<Fleet>,
+    name: String,
+    token: i64,
+    lease: i64,
+    given_back: bool,
+}
+
+/// Of a lock's key. One that can't be read is held by somebody all the same.
+fn view(name: String, entry: &Entry) -> LockView {
+    let told = serde_json::from_slice::<Told>(&entry.value).ok();
+    let (host, host_id, purpose, since) = told
+        .map(|it| (it.host, it.host_id, it.purpose, Some(it.since)))
+        .unwrap_or_else(|| ("unknown".into(), String::new(), "unknown".into(), None));
+    LockView { name, token: entry.created, host, host_id, purpose, since }
+}
+
+impl Fleet {
+    /// Takes a lock of the fleet for a run; `None`: this host is on its own, and its local locks are enough.
+    ///
+    /// # Errors
+    /// `FLEET_UNREACHABLE`, and `FLEET_HELD` with who holds it.
+    pub async fn take(self: &Arc<Self>, name: &str, purpose: &str) -> Result<Option<Held>> {
+        if !self.is_configured() {
+            return Ok(None);
+        }
+        let key = self.keys.lock(name);
+        let told = Told {
+            host: self.me.host.clone(),
+            host_id: self.me.host_id.clone(),
+            session: self.me.session.clone(),
+            purpose: purpose.to_owned(),
+            since: self.clock.now(),
+        };
+        let value = serde_json::to_vec(&told).unwrap_or_default();
+        let mut trouble = None;
+        for _ in 0..TRIES {
+            let open = self.open().await?;
+            let put = Act::Put { key: key.clone(), value: value.clone(), lease: open.lease };
+            let tried = open.link.commit(&[Guard::Absent(key.clone())], &[put]).await;
+            // Whether it was done is read back, for an answer may be lost.
+            let read = match tried {
+                Ok(_) | Err(Trouble::Away(_)) => self.lock_at(&open, &key).await,
+                Err(trouble) => Err(trouble),
+            };
+            match read {
+                Ok(Some(entry)) if entry.value == value && entry.lease == open.lease => {
+                    let (name, token) = (name.to_owned(), entry.created);
+                    tracing::info!(name, token, purpose, "took a lock of the fleet");
+                    let (fleet, lease) = (Arc::clone(self), open.lease);
+                    return Ok(Some(Held { fleet, name, token, lease, given_back: false }));
+                }
+                Ok(Some(entry)) => return Err(held(&view(name.to_owned(), &entry))),
+                Ok(None) => {}
+                Err(found) => {
+                    self.broken(&open, &found);
+                    if !matches!(found, Trouble::Away(_)) {
+                        return Err(self.unreachable(&found));
+                    }
+                    trouble = Some(found);
+                }
+            }
+        }
+        let gone = || Trouble::Away("the lock is taken and given back all the time".to_owned());
+        Err(self.unreachable(&trouble.unwrap_or_else(gone)))
+    }
+
+    async fn lock_at(&self, open: &Open, key: &str) -> Result<Option<Entry>, Trouble> {
+        let listed = open.link.list(key).await?;
+        Ok(listed.entries.into_iter().find(|entry| entry.key == key))
+    }
+
+    /// All locks that are held, by name.
+    ///
+    /// # Errors
+    /// `FLEET_UNCONFIGURED`, `FLEET_UNREACHABLE`.
+    pub async fn locks(&self) -> Result<Vec<LockView>> {
+        let open = self.open().await?;
+        let prefix = self.keys.locks();
+        let listed = open.link.list(&prefix).await.map_err(|trouble| {
+            self.broken(&open, &trouble);
+            self.unreachable(&trouble)
+        })?;
+        let name = |entry: &Entry| entry.key.strip_prefix(&prefix).unwrap_or_default().to_owned();
+        Ok(listed.entries.iter().map(|entry| view(name(entry), entry)).collect())
+    }
+}
+
+fn held(lock: &LockView) -> Error {
+    let since = lock.since.map_or_else(|| "unknown".to_owned(), |since| format!("{since:.0}"));
+    let message = format!(
+        "{} is done by one host of the fleet at a time, now by {} ({}, since {since}); see `genesisctl fleet locks`",
+        lock.name, lock.host, lock.purpose
+    );
+    Error::conflict("FLEET_HELD", message)
+}
+
+impl Held {
+    /// The fencing token.
+    pub fn token(&self) -> i64 {
+        self.token
+    }
+
+    /// Who holds it, as it is told to a resource.
+    pub fn holder(&self) -> String {
+        format!("{} ({})", self.fleet.me.host, self.fleet.me.host_id)
+    }
+
+    /// Whether it is still held, as far as this host can tell by itself. The resource has the last word.
+    ///
+    /// # Errors
+    /// `FLEET_LOCK_LOST`.
+    pub fn check(&self) -> Result<()> {
+        let now = self.fleet.now();
+        let silent = self.fleet.clock.monotonic().saturating_sub(now.kept);
+        if now.lease == Some(self.lease) && silent < self.fleet.config.lease {
+            return Ok(());
+        }
+        let message = format!(
+            "the fleet's lock {} has ended, since etcd was not heard of for {:.1} s; another host may do this by now",
+            self.name,
+            silent.as_secs_f64()
+        );
+        Err(Error::conflict("FLEET_LOCK_LOST", message))
+    }
+
+    /// Gives it back.
+    pub async fn give_back(mut self) {
+        self.given_back = true;
+        give_back(&self.fleet, &self.name, self.token).await;
+    }
+}
+
+/// Whoever has it by now keeps it. One that can't be given back ends with the lease, or with the next connection.
+async fn give_back(fleet: &Fleet, name: &str, token: i64) {
+    let key = fleet.keys.lock(name);
+    for _ in 0..TRIES {
+        let Ok(open) = fleet.open().await else { break };
+        let guards = [Guard::Created(key.clone(), token)];
+        match open.link.commit(&guards, &[Act::Delete(key.clone())]).await {
+            Ok(_) => return,
+            Err(trouble) => fleet.broken(&open, &trouble),
+        }
+    }
+    tracing::warn!(
+        name,
+        "a lock of the fleet could not be given back; it ends when this agent does"
+    );
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.given_back {
+            return;
+        }
+        // The run was cut off.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (fleet, name, token) = (Arc::clone(&self.fleet), self.name.clone(), self.token);
+            runtime.spawn(async move { give_back(&fleet, &name, token).await });
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What is known of the keys that every member follows.
+
+use std::collections::BTreeMap;
+
+use crate::outside::coordinator::{Change, Entry, Listed, Seen};
+
+/// Keys as they were at a revision of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mirror {
+    entries: BTreeMap<String, Entry>,
+    revision: i64,
+    cluster: u64,
+}
+
+impl Mirror {
+    /// A key.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// All keys that begin so.
+    pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Entry> {
+        let from = self.entries.range(prefix.to_owned()..);
+        from.take_while(move |(key, _)| key.starts_with(prefix)).map(|(_, entry)| entry)
+    }
+
+    /// All that happened up to here is known; 0: nothing is.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// From where a watch goes on, at a cluster whose revision is `theirs`; `None`: everything must be listed anew, for
+    /// this is another cluster, or one that has gone back to an earlier state.
+    pub fn resumes(&self, cluster: u64, theirs: i64) -> Option<i64> {
+        let same = self.revision > 0 && self.cluster == cluster && self.revision <= theirs;
+        same.then_some(self.revision + 1)
+    }
+
+    /// Nothing can be resumed any more; what is known stays until it is listed anew.
+    pub fn forget_place(&mut self) {
+        self.revision = 0;
+    }
+
+    /// Takes over what was listed; the keys that are other than before.
+    pub fn replace(&mut self, listed: Listed, cluster: u64) -> Vec<String> {
+        let new: BTreeMap<String, Entry> =
+            listed.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+        let gone = self.entries.keys().filter(|key| !new.contains_key(*key));
+        let other = new.iter().filter(|(key, entry)| self.entries.get(*key) != Some(entry));
+        let mut changed: Vec<String> =
+            gone.cloned().chain(other.map(|(key, _)| key.clone())).collect();
+        changed.sort();
+        *self = Self { entries: new, revision: listed.revision, cluster };
+        changed
+    }
+
+    /// Takes over what a watch has seen; the keys that changed, each once. What was known already changes nothing.
+    pub fn apply(&mut self, seen: Seen) -> Vec<String> {
+        let mut changed = Vec::new();
+        for change in seen.changes {
+            let (key, at) = match &change {
+                Change::Put(entry) => (entry.key.clone(), entry.modified),
+                Change::Gone { key, revision } => (key.clone(), *revision),
+            };
+            if at <= self.revision {
+                continue;
+            }
+            match change {
+                Change::Put(entry) => self.entries.insert(key.clone(), entry),
+                Change::Gone { .. } => self.entries.remove(&key),
+            };
+            if !changed.contains(&key) {
+                changed.push(key);
+            }
+        }
+        self.revision = self.revision.max(seen.revision);
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str, value: &str, modified: i64) -> Entry {
+        Entry { key: key.into(), value: value.into(), created: 1, modified, lease: 0 }
+    }
+
+    fn listed(entries: &[Entry], revision: i64) -> Listed {
+        Listed { entries: entries.to_vec(), revision }
+    }
+
+    fn seen(revision: i64, changes: Vec<Change>) -> Seen {
+        Seen { revision, changes }
+    }
+
+    #[test]
+    fn each_change_counts_once() {
+        let mut mirror = Mirror::default();
+        assert_eq!(mirror.resumes(7, 3), None, "nothing is known");
+        assert_eq!(mirror.replace(listed(&[entry("a", "1", 2)], 5), 7), ["a"]);
+        let b = Change::Put(entry("b", "1", 6));
+        assert_eq!(mirror.apply(seen(6, vec![b.clone()])), ["b"]);
+        // The same again, as after a connection that was lost: nothing changes, and nothing goes back.
+        assert!(mirror.apply(seen(6, vec![b])).is_empty());
+        assert!(mirror.apply(seen(4, vec![Change::Put(entry("a", "old", 4))])).is_empty());
+        assert_eq!(mirror.get("a").unwrap().value, b"1");
+        assert_eq!(mirror.revision(), 6);
+        let gone = Change::Gone { key: "a".into(), revision: 8 };
+        assert_eq!(mirror.apply(seen(8, vec![gone])), ["a"]);
+        assert!(mirror.get("a").is_none());
+        // How far was looked, without a change.
+        assert!(mirror.apply(seen(20, Vec::new())).is_empty());
+        assert_eq!(mirror.resumes(7, 20), Some(21));
+    }
+
+    #[test]
+    fn another_cluster_or_an_earlier_state_is_listed_anew() {
+        let mut mirror = Mirror::default();
+        mirror.replace(listed(&[entry("a", "1", 2), entry("b", "1", 3)], 9), 7);
+        assert_eq!(mirror.resumes(7, 9), Some(10));
+        assert_eq!(mirror.resumes(7, 8), None, "it has gone back");
+        assert_eq!(mirror.resumes(8, 100), None, "another cluster");
+        // Only what is other is told.
+        let now = listed(&[entry("b", "1", 3), entry("c", "1", 4)], 4);
+        assert_eq!(mirror.replace(now, 8), ["a", "c"]);
+        assert_eq!(mirror.revision(), 4);
+    }
+
+    #[test]
+    fn what_begins_so_is_found() {
+        let mut mirror = Mirror::default();
+        let all = ["x/a", "x/b", "xy", "z"].map(|key| entry(key, "", 1));
+        mirror.replace(listed(&all, 1), 1);
+        let found: Vec<&str> = mirror.under("x/").map(|entry| entry.key.as_str()).collect();
+        assert_eq!(found, ["x/a", "x/b"]);
+    }
+}

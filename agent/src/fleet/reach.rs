@@ -1,0 +1,52 @@
+//! How far an emergency of the fleet has got: every member tells how it stands.
+
+use std::time::Duration;
+
+use super::Fleet;
+use super::members::HostView;
+
+/// So long it is waited until all members have told.
+const WAIT: Duration = Duration::from_secs(2);
+/// How often they are looked at meanwhile.
+const PACE: Duration = Duration::from_millis(50);
+
+/// How far it has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The fleet's record says so.
+    pub told: bool,
+    /// Why not, or why the members could not be asked.
+    pub trouble: String,
+    /// Every member whose agent lives.
+    pub members: Vec<HostView>,
+}
+
+impl Fleet {
+    /// Waits until every member that lives has an emergency in force, or has none, and the fleet's record says the same; for
+    /// two seconds at most.
+    pub async fn reach(&self, emergency: bool) -> Reach {
+        let until = self.clock.monotonic() + WAIT;
+        loop {
+            let known = self.emergency_in_force().is_some();
+            let looked = tokio::select! {
+                hosts = self.hosts() => hosts.map_err(|error| error.message),
+                () = self.clock.sleep(until.saturating_sub(self.clock.monotonic())) => {
+                    Err("the members could not be asked in time".to_owned())
+                }
+            };
+            let reach = match looked {
+                Ok(mut members) => {
+                    members.retain(|host| host.alive > 0);
+                    Reach { told: known == emergency, trouble: self.trouble(), members }
+                }
+                Err(trouble) => Reach { told: false, trouble, members: Vec::new() },
+            };
+            let all = reach.members.iter().all(|host| host.member.stand.emergency == emergency);
+            let done = reach.told && all && !reach.members.is_empty();
+            if done || self.clock.monotonic() >= until {
+                return reach;
+            }
+            self.clock.sleep(PACE).await;
+        }
+    }
+}

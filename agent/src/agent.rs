@@ -201,13 +201,18 @@ impl Agent {
             backup_metrics,
             bell.clone(),
         )?;
+        let listeners = bind(&places, &config).await?;
+        let node = start::node_of(&config, &places, (&host.name, listeners.tls_address()));
+        let me = start::member(&state, clock.now(), (&host, node), &config.fleet).await?;
+        let about = (emergency.clone(), bell.clone(), fleet_metrics);
+        let fleet = Fleet::new(config.fleet.clone(), me, &outside, about);
         let certificates = Certificates::open(
             state.clone(),
             outside.clone(),
             runs.clone(),
             (config.certificates.clone(), places.certificates()),
             certificate_metrics,
-            bell.clone(),
+            (bell.clone(), Arc::clone(&fleet)),
         )?;
         let database = Arc::new(Databases::new(
             state.clone(),
@@ -217,11 +222,6 @@ impl Agent {
             (database_metrics, bell.clone()),
             Arc::new(Rooms { trades: Arc::clone(&trades), backup: Arc::clone(&backup) }),
         ));
-        let listeners = bind(&places, &config).await?;
-        let node = start::node_of(&config, &places, (&host.name, listeners.tls_address()));
-        let me = start::member(&state, clock.now(), (&host, node), &config.fleet).await?;
-        let about = (emergency.clone(), bell.clone(), fleet_metrics);
-        let fleet = Fleet::new(config.fleet.clone(), me, &outside, about);
         let going_back = Arc::new(OnceLock::new());
         let baselines = Baselines::open(
             (state.clone(), outside.clone(), runs.clone()),

@@ -52,6 +52,11 @@ impl Keys {
         format!("{}locks/", self.root)
     }
 
+    /// The last step that was made under a lock.
+    pub fn step(&self, name: &str) -> String {
+        format!("{}steps/{name}", self.root)
+    }
+
     /// A lock.
     pub fn lock(&self, name: &str) -> String {
         format!("{}locks/{name}", self.root)

@@ -141,6 +141,14 @@ fn held(lock: &LockView) -> Error {
     Error::conflict("FLEET_HELD", message)
 }
 
+fn fenced(name: &str, token: i64) -> Error {
+    let message = format!(
+        "the fleet's lock {name} is not this run's any more (its token was {token}): another host may do it by now, and \
+         nothing further is done here"
+    );
+    Error::conflict("FENCED", message)
+}
+
 impl Held {
     /// The fencing token.
     pub fn token(&self) -> i64 {
@@ -168,6 +176,41 @@ impl Held {
             silent.as_secs_f64()
         );
         Err(Error::conflict("FLEET_LOCK_LOST", message))
+    }
+
+    /// Notes the next step in the fleet, which refuses that where the lock is somebody else's by now: for what has no
+    /// resource that could tell by itself, such as a CA.
+    ///
+    /// # Errors
+    /// `FENCED`, `FLEET_LOCK_LOST`, `FLEET_UNREACHABLE`; the step must not be made then.
+    pub async fn step(&self, what: &str) -> Result<()> {
+        let step = serde_json::json!({
+            "step": what,
+            "token": self.token,
+            "host": self.fleet.me.host,
+            "host_id": self.fleet.me.host_id,
+            "at": self.fleet.clock.now(),
+        });
+        let guards = [Guard::Created(self.fleet.keys.lock(&self.name), self.token)];
+        let key = self.fleet.keys.step(&self.name);
+        let acts = [Act::Put { key, value: step.to_string().into_bytes(), lease: 0 }];
+        let mut trouble = Trouble::NoLease;
+        for _ in 0..TRIES {
+            self.check()?;
+            let open = self.fleet.open().await?;
+            match open.link.commit(&guards, &acts).await {
+                Ok(committed) if committed.done => return Ok(()),
+                Ok(_) => return Err(fenced(&self.name, self.token)),
+                Err(found) => {
+                    self.fleet.broken(&open, &found);
+                    trouble = found;
+                }
+            }
+            if !matches!(trouble, Trouble::Away(_)) {
+                break;
+            }
+        }
+        Err(self.fleet.unreachable(&trouble))
     }
 
     /// Gives it back.

@@ -138,6 +138,26 @@ impl Fleet {
         })
     }
 
+    /// That of a host that is on its own.
+    #[cfg(test)]
+    pub fn alone(outside: &Outside, emergency: Emergency) -> Arc<Self> {
+        let me = Me {
+            host_id: "01".to_owned(),
+            host: "here".to_owned(),
+            session: "01".to_owned(),
+            before: String::new(),
+            version: String::new(),
+            node: String::new(),
+            since: outside.clock.now(),
+        };
+        Self::new(
+            Config::alone("default"),
+            me,
+            outside,
+            (emergency, Bell::default(), Metrics::default()),
+        )
+    }
+
     fn now(&self) -> MutexGuard<'_, Now> {
         // Each change of it is complete in itself.
         self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -20,6 +20,7 @@ use crate::config::Follower;
 use crate::emergency::Stance;
 use crate::error::{Error, Result};
 use crate::events::{Bell, Condition};
+use crate::fleet::Fleet;
 use crate::outside::Outside;
 use crate::outside::aside::Aside;
 use crate::runs::Runs;
@@ -85,6 +86,7 @@ pub struct Certificates {
     host: Identity,
     metrics: Metrics,
     bell: Bell,
+    fleet: Arc<Fleet>,
     /// What was last seen to be served, by certificate.
     served: Mutex<HashMap<String, Served>>,
     /// Held by whoever changes what of a certificate is in service.
@@ -128,7 +130,7 @@ impl Certificates {
         runs: Runs,
         (config, home): (Config, PathBuf),
         metrics: Metrics,
-        bell: Bell,
+        (bell, fleet): (Bell, Arc<Fleet>),
     ) -> Result<Arc<Self>> {
         let unknown = || Error::internal("STORAGE_FAILED", "the host has no identity yet");
         let host = state.read(|reading| Ok(reading.identity().get()?))?.ok_or_else(unknown)?;
@@ -141,6 +143,7 @@ impl Certificates {
             host,
             metrics,
             bell,
+            fleet,
             served: Mutex::default(),
             turns: Mutex::default(),
             pauses: Mutex::default(),

@@ -12,19 +12,64 @@ use super::record::{Event, Who};
 use super::renew::{blocking, disk_failed, said, unusable};
 use super::{Certificates, budget, material};
 use crate::error::{Error, Result, Unmet};
+use crate::fleet::locks::Held;
 use crate::outside::acme::{Class, Directory, Trouble, Wanted};
 use crate::runs::Context;
 
 /// From the order to the certificate a CA gets so long; what takes longer is gone on with in the next attempt.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The fleet's lock for orders of these names.
+fn lock_of(certificate: &Certificate) -> String {
+    let mut names = certificate.identifiers.clone();
+    names.sort();
+    names.dedup();
+    let digest = blake3::hash(names.join("\0").as_bytes()).to_hex();
+    let first = names.first().map_or("", String::as_str);
+    format!("certificates/{first}-{}", &digest[..12])
+}
+
+/// Whether the next step may be made, in a fleet.
+async fn in_turn(turn: Option<&Held>, step: &str) -> Result<()> {
+    match turn {
+        Some(turn) => turn.step(step).await,
+        None => Ok(()),
+    }
+}
+
 impl Certificates {
-    /// Orders a certificate from the first of the CAs that issues it, and puts it into service.
+    /// Orders a certificate while no other host of the fleet orders one for the same names: a CA counts them together.
     pub(super) async fn order(
         self: &Arc<Self>,
         certificate: &Certificate,
         cas: usize,
         (forced, who): (bool, &Who),
+        context: &Context,
+    ) -> Result<(String, bool)> {
+        match self.fleet.take(&lock_of(certificate), &context.id()).await {
+            Ok(turn) => {
+                let forced = (forced, turn.as_ref());
+                let ordered = self.order_in_turn(certificate, cas, (forced, who), context).await;
+                if let Some(turn) = turn {
+                    turn.give_back().await;
+                }
+                ordered
+            }
+            Err(error) => {
+                let digest = certificate.digest(&self.config.load_full());
+                let failed = Failed::local(Error::new(error.kind, error.code, error.chain()));
+                self.hold(certificate, (&digest, &[failed]), (who, context)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Orders a certificate from the first of the CAs that issues it, and puts it into service.
+    async fn order_in_turn(
+        self: &Arc<Self>,
+        certificate: &Certificate,
+        cas: usize,
+        ((forced, turn), who): ((bool, Option<&Held>), &Who),
         context: &Context,
     ) -> Result<(String, bool)> {
         let config = self.config.load_full();
@@ -47,7 +92,7 @@ impl Certificates {
                 silent.get_or_insert(waits);
                 continue;
             }
-            match self.order_from(certificate, ca, (forced, who), context).await {
+            match self.order_from(certificate, ca, ((forced, turn), who), context).await {
                 Ok(number) => {
                     let step = context
                         .begin("deploy", &format!("{}/gen-{number}", certificate.name))
@@ -109,7 +154,7 @@ impl Certificates {
         &self,
         certificate: &Certificate,
         ca: &Ca,
-        (forced, who): (bool, &Who),
+        ((forced, turn), who): ((bool, Option<&Held>), &Who),
         context: &Context,
     ) -> Result<u32, Failed> {
         let name = &certificate.name;
@@ -124,7 +169,8 @@ impl Certificates {
             let placed = match order.take() {
                 Some(order) => order,
                 None => {
-                    self.place_order(certificate, ca, (&directory, forced), who, context).await?
+                    let wanted = (&directory, forced, turn);
+                    self.place_order(certificate, ca, wanted, who, context).await?
                 }
             };
             let (folder, number) = (self.folder(name), placed.generation);
@@ -132,6 +178,7 @@ impl Certificates {
                 self.forget_order(name, &placed, budget::ENDED, (who, &key_gone())).await?;
                 continue;
             }
+            in_turn(turn, &format!("issue {}", placed.url)).await?;
             let step = context.begin("issue", &placed.url).await?;
             let csr = self.request(certificate, placed.generation).await?;
             let finished = self
@@ -204,7 +251,7 @@ impl Certificates {
         &self,
         certificate: &Certificate,
         ca: &Ca,
-        (directory, forced): (&Directory, bool),
+        (directory, forced, turn): (&Directory, bool, Option<&Held>),
         who: &Who,
         context: &Context,
     ) -> Result<OrderRecord, Failed> {
@@ -223,6 +270,7 @@ impl Certificates {
         };
         let replacement = replaces.is_some();
         self.check_budget(certificate, ca, replacement && !forced)?;
+        in_turn(turn, &format!("order {name} from {}", ca.authority.name)).await?;
         let number = self.reserve(&name).await?;
         let step = context.begin("order", &format!("{} from {}", name, ca.authority.name)).await?;
         let (folder, p384) = (self.folder(&name), certificate.p384);

@@ -55,6 +55,10 @@ fn said(text: &str) -> String {
 }
 
 fn trouble(error: &Error) -> Trouble {
+    // The client looks at the first answer itself.
+    if matches!(error, Error::LeaseKeepAliveError(text) if text.contains("not found")) {
+        return Trouble::NoLease;
+    }
     let Error::GRpcStatus(status) = error else {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);

@@ -432,19 +432,20 @@ async fn open(
     let seam: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     let flag = places.emergency_flag();
     let emergency = Emergency::open(state.clone(), Arc::clone(&seam), flag).await.unwrap();
-    let runs = Runs::new(state.clone(), Arc::clone(&seam), emergency);
+    let runs = Runs::new(state.clone(), Arc::clone(&seam), emergency.clone());
     let host =
         Identity { host_id: "01HOST".to_owned(), created_at: at(0), hostname: "gw-1".to_owned() };
     let intent = genesis_storage::Intent::new(at(0), "test", "identity");
     state.write(intent, move |w| Ok(w.identity().put(&host)?)).await.unwrap();
     let outside = Outside { clock: seam, acme: Arc::clone(ca) as Arc<dyn Acme>, ..Outside::real() };
+    let fleet = Fleet::alone(&outside, emergency);
     let certificates = Certificates::open(
         state,
         outside,
         runs.clone(),
         (config.certificates.clone(), places.certificates()),
         Metrics::default(),
-        Bell::default(),
+        (Bell::default(), fleet),
     );
     (certificates.unwrap(), runs)
 }

@@ -24,6 +24,7 @@ use super::{at, seconds};
 use crate::config::{Config as AgentConfig, Places};
 use crate::emergency::{Emergency, Stance};
 use crate::events::{Bell, Condition};
+use crate::fleet::Fleet;
 use crate::outside::acme::{
     Acme, Answer, Authority, Class, Directory, Ordered, RenewalInfo, Trouble, Wanted,
 };

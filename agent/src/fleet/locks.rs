@@ -82,6 +82,10 @@ impl Fleet {
         let mut trouble = None;
         for _ in 0..TRIES {
             let open = self.open().await?;
+            if open.lease == 0 {
+                let why = self.full().unwrap_or_else(|| "it grants no lease".to_owned());
+                return Err(self.unreachable(&Trouble::Full(why)));
+            }
             let put = Act::Put { key: key.clone(), value: value.clone(), lease: open.lease };
             let tried = open.link.commit(&[Guard::Absent(key.clone())], &[put]).await;
             // Whether it was done is read back, for an answer may be lost.

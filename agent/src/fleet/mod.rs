@@ -61,7 +61,7 @@ pub struct Me {
 pub struct Open {
     /// The connection.
     pub link: Arc<dyn Link>,
-    /// What this host holds ends with it.
+    /// What this host holds ends with it; 0: etcd has no room for one.
     pub lease: i64,
     /// Where.
     pub endpoint: String,
@@ -81,6 +81,8 @@ pub(super) struct Now {
     /// Why there is no connection, or why the last one ended.
     trouble: String,
     mirror: Mirror,
+    /// Why no change is taken, though there is a connection.
+    full: Option<String>,
     /// Other agents that live under this host's identity.
     twins: Vec<members::Member>,
     /// How the fleet was told that this host stands.
@@ -128,6 +130,7 @@ impl Fleet {
                 since: clock.now(),
                 trouble: "nothing was heard of it yet".to_owned(),
                 mirror: Mirror::default(),
+                full: None,
                 twins: Vec::new(),
                 told: None,
                 connected: 0,
@@ -209,10 +212,20 @@ impl Fleet {
         standing(now.open.is_some(), now.heard, self.clock.monotonic(), self.config.lease)
     }
 
-    /// Why there is no connection; empty: there is one.
+    /// Why there is no connection, or why no change is taken; empty: all is well.
     pub fn trouble(&self) -> String {
         let now = self.now();
-        if now.open.is_some() { String::new() } else { now.trouble.clone() }
+        match (&now.open, &now.full) {
+            (Some(_), None) => String::new(),
+            (Some(_), Some(why)) => format!("it takes no changes: {why}"),
+            (None, _) => now.trouble.clone(),
+        }
+    }
+
+    /// Why no change is taken, though there is a connection.
+    pub fn full(&self) -> Option<String> {
+        let now = self.now();
+        now.full.clone().filter(|_| now.open.is_some())
     }
 
     /// The endpoint that it is connected to, the revision up to which all is known, and how often it was connected.

@@ -64,7 +64,7 @@ impl Fleet {
         endpoint: &str,
     ) -> Result<std::convert::Infallible, Trouble> {
         let link = self.coordinator.connect(place, endpoint).await?;
-        let lease = self.lease_of(&*link).await?;
+        let lease = self.join(&*link).await?;
         let from = self.catch_up(&*link).await?;
         let mut watch = link.watch(&self.keys.common(), from).await?;
         let open = Open { link: Arc::clone(&link), lease, endpoint: endpoint.to_owned() };
@@ -76,7 +76,7 @@ impl Fleet {
         self.metrics.connected();
         tracing::info!(endpoint, "the fleet can be reached");
         self.tell();
-        let (mut beats, mut lease) = (0_u32, lease);
+        let mut beats = 0_u32;
         let mut ended = self.follow();
         let mut next = Box::pin(self.clock.sleep(Duration::ZERO));
         loop {
@@ -93,20 +93,7 @@ impl Fleet {
                     }
                 }
                 () = &mut next => {
-                    let asked = self.clock.monotonic();
-                    match link.keep(lease).await {
-                        Ok(()) => self.kept(asked),
-                        Err(Trouble::NoLease) => {
-                            tracing::warn!("what this host held in the fleet has ended, since it was silent for too long");
-                            self.now().lease = None;
-                            lease = self.lease_of(&*link).await?;
-                            if let Some(open) = self.now().open.as_mut() {
-                                open.lease = lease;
-                            }
-                            self.tell();
-                        }
-                        Err(trouble) => return Err(trouble),
-                    }
+                    self.beat(&*link).await?;
                     if beats.is_multiple_of(LOOK_AROUND) {
                         self.look_around(&*link).await?;
                     }
@@ -117,14 +104,67 @@ impl Fleet {
         }
     }
 
+    /// Keeps the lease, or takes a new one where it has ended.
+    async fn beat(&self, link: &dyn Link) -> Result<(), Trouble> {
+        let (lease, full) = {
+            let now = self.now();
+            (now.lease, now.full.is_some())
+        };
+        let asked = self.clock.monotonic();
+        match lease {
+            Some(lease) if !full => match link.keep(lease).await {
+                Ok(()) => {
+                    self.kept(asked);
+                    return Ok(());
+                }
+                Err(Trouble::NoLease) => {
+                    tracing::warn!(
+                        "what this host held in the fleet has ended, since it was silent for too long"
+                    );
+                    self.now().lease = None;
+                }
+                Err(trouble) => return Err(trouble),
+            },
+            _ => {}
+        }
+        let lease = self.join(link).await?;
+        if let Some(open) = self.now().open.as_mut() {
+            open.lease = lease;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Makes this host a member; the lease by which it is one. Where etcd has no room for that, what it has is followed all
+    /// the same, and there is none (0).
+    async fn join(&self, link: &dyn Link) -> Result<i64, Trouble> {
+        match self.lease_of(link).await {
+            Err(Trouble::Full(why)) => {
+                // Whether it still lives is asked in another way then.
+                link.list(&self.keys.member(&self.me.host_id)).await?;
+                let mut now = self.now();
+                now.heard = self.clock.monotonic();
+                now.full = Some(why);
+                Ok(now.lease.unwrap_or(0))
+            }
+            joined => joined,
+        }
+    }
+
     /// The lease that this host holds, or a new one; this host is a member by it.
     async fn lease_of(&self, link: &dyn Link) -> Result<i64, Trouble> {
         let asked = self.clock.monotonic();
         let known = self.now().lease;
         let lease = match known {
             Some(lease) => match link.keep(lease).await {
-                Ok(()) => Some(lease),
-                Err(Trouble::NoLease) => None,
+                Ok(()) => {
+                    self.kept(asked);
+                    Some(lease)
+                }
+                Err(Trouble::NoLease) => {
+                    self.now().lease = None;
+                    None
+                }
                 Err(trouble) => return Err(trouble),
             },
             None => None,
@@ -150,6 +190,7 @@ impl Fleet {
             let mut now = self.now();
             now.lease = Some(lease);
             now.told = Some((self.me.session.clone(), stand));
+            now.full = None;
         }
         self.kept(asked);
         Ok(lease)
@@ -164,6 +205,7 @@ impl Fleet {
         let listed = link.list(&self.keys.common()).await?;
         let from = listed.revision + 1;
         let changed = self.now().mirror.replace(listed, link.cluster());
+        self.metrics.seen(changed.len());
         tracing::info!(keys = changed.len(), from, "what the fleet has in common was listed");
         Ok(from)
     }
@@ -224,7 +266,9 @@ impl Fleet {
     pub(super) fn broken(&self, open: &Open, trouble: &Trouble) {
         if !matches!(trouble, Trouble::Away(_)) {
             tracing::warn!(%trouble, "the fleet could not be told something");
-            self.now().trouble = trouble.to_string();
+            if let Trouble::Full(why) = trouble {
+                self.now().full = Some(why.clone());
+            }
             return;
         }
         {

@@ -56,6 +56,14 @@ impl Source for Fleet {
                 vec![format!("{} is also that of {}", self.me.host_id, names.join(", "))],
             ));
         }
+        if let Some(why) = self.full() {
+            told.push(condition(
+                "full",
+                Severity::High,
+                format!("the etcd of fleet {} takes no changes", self.config.name),
+                vec![why, "make room there, or raise its quota".to_owned()],
+            ));
+        }
         if self.emergency_untold() {
             told.push(condition(
                 "emergency",
@@ -106,6 +114,12 @@ impl Fleet {
                 );
                 findings.push(finding("FLEET_LOST", message));
             }
+        }
+        if let Some(why) = self.full() {
+            condition = condition.max(v1::Condition::Warn);
+            let message =
+                format!("etcd takes no changes ({why}): make room there, or raise its quota");
+            findings.push(finding("FLEET_FULL", message));
         }
         for twin in self.twins() {
             condition = v1::Condition::Critical;

@@ -47,6 +47,7 @@ const CERTIFICATES: &str = "genesis.v1.CertificateService";
 const DATABASE: &str = "genesis.v1.DatabaseService";
 const DEPENDENCIES: &str = "genesis.v1.DependencyService";
 const EXPERIMENTS: &str = "genesis.v1.ExperimentService";
+const FLEET: &str = "genesis.v1.FleetService";
 const HEALTH: &str = "genesis.v1.HealthService";
 const LOGS: &str = "genesis.v1.LogsService";
 const MATRICES: &str = "genesis.v1.MatrixService";
@@ -164,6 +165,11 @@ pub(crate) const CALLS: &[Call] = &[
     reads(EXPERIMENTS, "Assign"),
     streams(EXPERIMENTS, "RecordTrades"),
     streams(EXPERIMENTS, "WatchExperiments"),
+    reads(FLEET, "GetFleetStatus"),
+    reads(FLEET, "ListFleetMembers"),
+    reads(FLEET, "ListFleetLocks"),
+    changes(FLEET, "ForgetFleetMember"),
+    reads(FLEET, "PlanForgetFleetMember"),
     urgent(reads(HEALTH, "GetHealthStatus")),
     urgent(reads(HEALTH, "CheckHealth")),
     reads(HEALTH, "Diagnose"),

@@ -13,6 +13,7 @@ use genesis_proto::v1::certificate_service_client::CertificateServiceClient;
 use genesis_proto::v1::database_service_client::DatabaseServiceClient;
 use genesis_proto::v1::dependency_service_client::DependencyServiceClient;
 use genesis_proto::v1::experiment_service_client::ExperimentServiceClient;
+use genesis_proto::v1::fleet_service_client::FleetServiceClient;
 use genesis_proto::v1::health_service_client::HealthServiceClient;
 use genesis_proto::v1::logs_service_client::LogsServiceClient;
 use genesis_proto::v1::matrix_service_client::MatrixServiceClient;
@@ -226,6 +227,10 @@ impl Client {
     service! {
         /// A/B tests of strategies, and the trades that decide them; see [`crate::trades`].
         experiments, ExperimentServiceClient
+    }
+    service! {
+        /// The fleet, and how this host stands to it.
+        fleet, FleetServiceClient
     }
     service! {
         /// Checks, issues and remediation.

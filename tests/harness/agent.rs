@@ -14,7 +14,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clock::{LIMIT, LOOK, Watch, wait_for};
+use crate::daemon::freeze;
 use crate::lines;
+use crate::netns::Namespace;
 use crate::{Output, Segment, binaries, ctl};
 
 /// A host's folder with at most one agent at work on it.
@@ -29,6 +31,8 @@ pub struct TestAgent {
     environment: Vec<(String, String)>,
     /// The host has a name of its own.
     hostname: Option<String>,
+    /// The host has a network of its own.
+    namespace: Option<Namespace>,
     /// It is started in the folder of its configuration, which it is told by its mere name.
     relative: bool,
 }
@@ -80,6 +84,7 @@ impl TestAgent {
             disk: None,
             environment: Vec::new(),
             hostname: None,
+            namespace: None,
             relative: false,
         };
         let config = config(&agent.folder.path().join("log"));
@@ -114,6 +119,13 @@ impl TestAgent {
     /// The agents that are started from now on see a host of this name.
     pub fn hostname(&mut self, name: &str) {
         self.hostname = Some(name.to_owned());
+    }
+
+    /// The agents that are started from now on are on this host of a network. Its folder and its socket are where they
+    /// were, so that [`TestAgent::ctl`] needs nothing; what listens at an address is reached by
+    /// [`Namespace::within`].
+    pub fn in_namespace(&mut self, namespace: &Namespace) {
+        self.namespace = Some(namespace.clone());
     }
 
     /// Has the agents that are started from now on be told their configuration by a relative path.
@@ -252,21 +264,25 @@ impl TestAgent {
 
     /// The command that starts an agent on this host.
     pub fn command(&self) -> Command {
+        let program = |path: &Path| match &self.namespace {
+            Some(namespace) => namespace.command(path),
+            None => Command::new(path),
+        };
         let mut command = match (self.disk, &self.hostname) {
             (None, None) => {
-                let mut command = Command::new(binaries::agent());
+                let mut command = program(&binaries::agent());
                 command.arg("--state-dir").arg(self.state());
                 command
             }
             (None, Some(name)) => {
-                let mut command = Command::new("unshare");
+                let mut command = program(Path::new("unshare"));
                 command.args(["--user", "--map-root-user", "--uts", "sh", "-c"]);
                 command.arg("echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"").arg(name);
                 command.arg(binaries::agent()).arg("--state-dir").arg(self.state());
                 command
             }
             (Some(mib), _) => {
-                let mut command = Command::new("unshare");
+                let mut command = program(Path::new("unshare"));
                 command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
                 let mount = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");
                 command.arg(mount).arg(self.state()).arg(binaries::agent());
@@ -405,6 +421,22 @@ impl TestAgent {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
         kill_process(pid, signal).expect("the agent lives");
+    }
+
+    /// Stops it where it is: its connections stay, its disk and its clock go on, and it does nothing.
+    ///
+    /// # Panics
+    /// When there is no agent.
+    pub fn freeze(&self) {
+        freeze(Pid::from_raw(self.pid().cast_signed()).expect("a process id"));
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When there is no agent.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// `kill -9`.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::clock::wait_until;
 
@@ -57,7 +57,7 @@ impl Daemon {
     /// # Panics
     /// When it is gone.
     pub(crate) fn pause(&self) {
-        kill_process(self.pid(), Signal::STOP).expect("it runs");
+        freeze(self.pid());
     }
 
     /// Lets it go on.
@@ -66,6 +66,17 @@ impl Daemon {
     /// When it is gone.
     pub(crate) fn resume(&self) {
         kill_process(self.pid(), Signal::CONT).expect("it runs");
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn terminate(mut self) {
+        kill_process(self.pid(), Signal::TERM).expect("it runs");
+        wait_until("the end of a server", || {
+            self.child.try_wait().is_ok_and(|status| status.is_some())
+        });
     }
 
     fn pid(&self) -> Pid {
@@ -79,4 +90,16 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Stops a child of ours where it is. A signal alone takes a moment to reach all of its threads.
+///
+/// # Panics
+/// When it is gone.
+pub(crate) fn freeze(pid: Pid) {
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+    wait_until("a process that stands still", || {
+        waitid(WaitId::Pid(pid), options).expect("our child").is_some()
+    });
 }

@@ -58,9 +58,7 @@ impl PrivateCa {
     /// # Panics
     /// When it can't be made.
     pub fn issue(&self, file: &str, names: &[&str]) -> Leaf {
-        let day = 86_400;
-        let at = |days: i64| now() + jiff::SignedDuration::from_secs(days * day);
-        self.issue_within(file, names, at(-1), at(90))
+        self.issue_within(file, names, days_from_now(-1), days_from_now(90))
     }
 
     /// A certificate that is good from one moment until another. `file` is what its files are called.
@@ -68,13 +66,34 @@ impl PrivateCa {
     /// # Panics
     /// When it can't be made.
     pub fn issue_within(&self, file: &str, names: &[&str], from: Timestamp, to: Timestamp) -> Leaf {
-        let key = KeyPair::generate().expect("a key");
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
         params
             .distinguished_name
             .push(DnType::CommonName, names.first().cloned().unwrap_or_default());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(file, params, from, to)
+    }
+
+    /// A client's certificate, good as those of [`PrivateCa::issue`]; its files are called by its name.
+    ///
+    /// # Panics
+    /// When it can't be made.
+    pub fn issue_to_client(&self, name: &str) -> Leaf {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(name, params, days_from_now(-1), days_from_now(90))
+    }
+
+    fn sign(
+        &self,
+        file: &str,
+        mut params: CertificateParams,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Leaf {
+        let key = KeyPair::generate().expect("a key");
         params.use_authority_key_identifier_extension = true;
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         let date = |at: Timestamp| epoch + at.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
@@ -94,4 +113,8 @@ impl Default for PrivateCa {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn days_from_now(days: i64) -> Timestamp {
+    now() + jiff::SignedDuration::from_secs(days * 86_400)
 }

@@ -60,6 +60,8 @@ mod experiments;
 mod experiments_kill;
 mod experiments_odd;
 mod fleet;
+mod fleet_etcd;
+mod fleet_harness;
 mod health_attempts;
 mod health_database;
 mod health_database_looks;

@@ -53,6 +53,24 @@ impl Emergency {
         Ok(record)
     }
 
+    /// Wishes that the emergency in force be the fleet's; `only`: it was declared for that alone. One that is already
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// `NO_EMERGENCY`, `EMERGENCY_NOT_DURABLE`.
+    pub async fn wish_fleet(&self, only: bool) -> Result<EmergencyRecord> {
+        // At once, lest the fleet waits for a disk.
+        let epoch = self.in_force()?.epoch;
+        let wish =
+            |before: Option<FleetMark>| before.unwrap_or(FleetMark { epoch, only, told: false });
+        self.mark(wish);
+        let _alone = self.alone.lock().await;
+        self.in_force()?;
+        let record = self.mark(wish);
+        self.secure(&record).await?;
+        Ok(record)
+    }
+
     /// Marks the one in force; the caller holds the lock, and has seen it in force.
     fn mark(&self, mark: impl FnOnce(Option<FleetMark>) -> FleetMark) -> EmergencyRecord {
         let mut marked = None;

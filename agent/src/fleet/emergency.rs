@@ -121,18 +121,13 @@ impl Fleet {
     }
 
     /// Wishes that the emergency in force here be the whole fleet's. It is told as soon as the fleet can be reached, also
-    /// after a restart.
+    /// after a restart. `only`: it was declared for that alone, and ends with the fleet's.
     ///
     /// # Errors
     /// `FLEET_UNCONFIGURED`, `NO_EMERGENCY`, `EMERGENCY_NOT_DURABLE`.
-    pub async fn declare_emergency(&self) -> Result<()> {
+    pub async fn declare_emergency(&self, only: bool) -> Result<()> {
         self.configured()?;
-        let none = || Error::conflict("NO_EMERGENCY", "no emergency is in force");
-        let record = self.emergency.current().filter(EmergencyRecord::active).ok_or_else(none)?;
-        if record.fleet.is_none() {
-            self.emergency.note_fleet(record.epoch, false).await?;
-        }
-        Ok(())
+        self.emergency.wish_fleet(only).await.map(|_| ())
     }
 
     /// Ends the fleet's emergency. Each member ends what it has declared for the fleet's sake when it hears of it.

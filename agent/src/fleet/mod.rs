@@ -74,8 +74,8 @@ pub(super) struct Now {
     lease: Option<i64>,
     /// When the lease was last kept, by the monotonic clock.
     kept: Duration,
-    /// When the coordinator was last heard of, or the agent started.
-    heard: Duration,
+    /// When the coordinator was last heard of, and when the agent started.
+    heard: (Option<Duration>, Duration),
     /// Since when the standing is what it is.
     since: Timestamp,
     /// Why there is no connection, or why the last one ended.
@@ -126,7 +126,7 @@ impl Fleet {
                 open: None,
                 lease: None,
                 kept: started,
-                heard: started,
+                heard: (None, started),
                 since: clock.now(),
                 trouble: "nothing was heard of it yet".to_owned(),
                 mirror: Mirror::default(),

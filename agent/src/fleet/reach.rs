@@ -26,24 +26,28 @@ impl Fleet {
     /// two seconds at most.
     pub async fn reach(&self, emergency: bool) -> Reach {
         let until = self.clock.monotonic() + WAIT;
+        let mut reach = Reach::default();
         loop {
-            let known = self.emergency_in_force().is_some();
             let looked = tokio::select! {
                 hosts = self.hosts() => hosts.map_err(|error| error.message),
+                // What was told last stands.
                 () = self.clock.sleep(until.saturating_sub(self.clock.monotonic())) => {
-                    Err("the members could not be asked in time".to_owned())
+                    if reach.members.is_empty() && reach.trouble.is_empty() {
+                        reach.trouble = "the members could not be asked in time".to_owned();
+                    }
+                    return reach;
                 }
             };
-            let reach = match looked {
+            reach = match looked {
                 Ok(mut members) => {
                     members.retain(|host| host.alive > 0);
-                    Reach { told: known == emergency, trouble: self.trouble(), members }
+                    let told = self.emergency_in_force().is_some() == emergency;
+                    Reach { told, trouble: self.trouble(), members }
                 }
                 Err(trouble) => Reach { told: false, trouble, members: Vec::new() },
             };
             let all = reach.members.iter().all(|host| host.member.stand.emergency == emergency);
-            let done = reach.told && all && !reach.members.is_empty();
-            if done || self.clock.monotonic() >= until {
+            if reach.told && all && !reach.members.is_empty() {
                 return reach;
             }
             self.clock.sleep(PACE).await;

@@ -70,7 +70,7 @@ impl Fleet {
         let open = Open { link: Arc::clone(&link), lease, endpoint: endpoint.to_owned() };
         {
             let mut now = self.now();
-            (now.open, now.heard) = (Some(open), self.clock.monotonic());
+            (now.open, now.heard.0) = (Some(open), Some(self.clock.monotonic()));
             now.connected += 1;
         }
         self.metrics.connected();
@@ -143,7 +143,7 @@ impl Fleet {
                 // Whether it still lives is asked in another way then.
                 link.list(&self.keys.member(&self.me.host_id)).await?;
                 let mut now = self.now();
-                now.heard = self.clock.monotonic();
+                now.heard.0 = Some(self.clock.monotonic());
                 now.full = Some(why);
                 Ok(now.lease.unwrap_or(0))
             }
@@ -213,7 +213,7 @@ impl Fleet {
     fn take_in(&self, seen: Seen) {
         let changed = {
             let mut now = self.now();
-            now.heard = self.clock.monotonic();
+            now.heard.0 = Some(self.clock.monotonic());
             now.mirror.apply(seen)
         };
         self.metrics.seen(changed.len());
@@ -240,7 +240,7 @@ impl Fleet {
     fn kept(&self, asked: Duration) {
         let mut now = self.now();
         now.kept = asked;
-        now.heard = self.clock.monotonic();
+        now.heard.0 = Some(self.clock.monotonic());
     }
 
     async fn look_around(&self, link: &dyn Link) -> Result<(), Trouble> {
@@ -249,7 +249,7 @@ impl Fleet {
             listed.entries.iter().filter_map(|entry| Member::of(&self.keys, entry)).collect();
         if !members.iter().any(|it| it.session == self.me.session) {
             // Somebody took it away: a copy of this host, which took this agent for its own that was before.
-            self.lease_of(link).await?;
+            self.join(link).await?;
         }
         let twins = self.twins_among(members);
         let mut now = self.now();
@@ -265,9 +265,12 @@ impl Fleet {
     /// A connection that is of no use any more; the next one is made at once.
     pub(super) fn broken(&self, open: &Open, trouble: &Trouble) {
         if !matches!(trouble, Trouble::Away(_)) {
-            tracing::warn!(%trouble, "the fleet could not be told something");
-            if let Trouble::Full(why) = trouble {
-                self.now().full = Some(why.clone());
+            let known = match trouble {
+                Trouble::Full(why) => self.now().full.replace(why.clone()).is_some(),
+                _ => false,
+            };
+            if !known {
+                tracing::warn!(%trouble, "the fleet could not be told something");
             }
             return;
         }

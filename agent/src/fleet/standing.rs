@@ -38,16 +38,21 @@ impl Standing {
     }
 }
 
-/// How a host of a fleet stands: `heard` is when it was last heard of what holds the fleet together, or when the agent
-/// started. `open`: there is a connection.
-pub fn standing(open: bool, heard: Duration, now: Duration, lease: Duration) -> Standing {
-    let age = now.saturating_sub(heard);
-    if age >= lease {
-        Standing::Lost(age)
-    } else if age >= STALE_AFTER || !open && age >= STALE_AFTER / 2 {
-        Standing::Stale(age)
-    } else {
-        Standing::Connected
+/// How a host of a fleet stands: `heard` is when it was last heard of what holds the fleet together, `None` before the
+/// first time, and `started` when the agent did. `open`: there is a connection.
+pub fn standing(
+    open: bool,
+    (heard, started): (Option<Duration>, Duration),
+    now: Duration,
+    lease: Duration,
+) -> Standing {
+    let age = now.saturating_sub(heard.unwrap_or(started));
+    // The next connection is soon made where another member of the cluster answers.
+    let changing = !open && heard.is_some() && age < STALE_AFTER / 2;
+    match open || changing {
+        _ if age >= lease => Standing::Lost(age),
+        true if age < STALE_AFTER => Standing::Connected,
+        _ => Standing::Stale(age),
     }
 }
 
@@ -69,12 +74,18 @@ mod tests {
             (false, 15_000, Standing::Lost(ms(15_000))),
             (true, 15_000, Standing::Lost(ms(15_000))),
         ] {
-            assert_eq!(standing(open, ms(50), ms(50 + age), lease), is, "{open} {age}");
+            let heard = (Some(ms(50)), ms(0));
+            assert_eq!(standing(open, heard, ms(50 + age), lease), is, "{open} {age}");
         }
+        // What was never heard of is not known to be there.
+        let never = (None, ms(50));
+        assert_eq!(standing(false, never, ms(50), lease), Standing::Stale(ms(0)));
+        assert_eq!(standing(false, never, ms(15_050), lease), Standing::Lost(lease));
         // A lease that is shorter than a stale look.
         let short = Duration::from_secs(2);
-        assert_eq!(standing(true, ms(0), ms(2_000), short), Standing::Lost(ms(2_000)));
+        let heard = (Some(ms(0)), ms(0));
+        assert_eq!(standing(true, heard, ms(2_000), short), Standing::Lost(ms(2_000)));
         // A clock that does not move never makes it worse.
-        assert_eq!(standing(true, ms(9), ms(3), lease), Standing::Connected);
+        assert_eq!(standing(true, (Some(ms(9)), ms(0)), ms(3), lease), Standing::Connected);
     }
 }

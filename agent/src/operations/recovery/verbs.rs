@@ -61,10 +61,12 @@ impl Recovery {
         if !plan_hash.is_empty() {
             self.plan_activation(true).accept(plan_hash)?;
         }
+        // What was in force before is this host's own, and stays when the fleet's is over.
+        let only = !self.emergency.active();
         // The others are not kept waiting by a disk of this host.
         let (activated, declared) = tokio::join!(self.emergency.activate(by, reason, ""), async {
             tokio::task::yield_now().await;
-            self.fleet.declare_emergency().await
+            self.fleet.declare_emergency(only).await
         });
         let (_, was_active) = activated?;
         declared?;

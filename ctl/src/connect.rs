@@ -18,7 +18,7 @@ use crate::progress::Bar;
 use crate::render;
 
 /// The most nodes that one invocation takes.
-const MAX_NODES: usize = 4096;
+pub(crate) const MAX_NODES: usize = 4096;
 
 /// What a command works with.
 pub(crate) struct Session<'a> {
@@ -37,6 +37,8 @@ pub(crate) struct Session<'a> {
     pub(crate) gated: Cell<bool>,
     /// Whether whoever read standard output has left.
     pub(crate) unheard: Cell<bool>,
+    /// Whether members of the fleet may be missing among the nodes.
+    pub(crate) members_unknown: Cell<bool>,
     /// The command that shows how far it is with what goes on when nobody waits any more.
     pub(crate) shows: RefCell<String>,
 }
@@ -77,18 +79,13 @@ impl<'a> Session<'a> {
                 return Err(Halt::Usage(format!("more than {MAX_NODES} nodes: split the call")));
             }
         }
-        if global.plan_hash.is_some() && nodes.len() > 1 {
-            return Err(Halt::Usage(format!(
-                "--plan-hash names the plan of one node, and {} are named: name one with -n",
-                nodes.len()
-            )));
-        }
-        let secured = nodes.iter().any(|node| matches!(node, Node::Tcp { .. }));
+        // Members of the fleet may be reached by TCP, also where the context has sockets only.
+        let secured = global.all || nodes.iter().any(|node| matches!(node, Node::Tcp { .. }));
         let tls = match &context {
             Some(context) if secured => context.tls()?,
             _ => None,
         };
-        Ok(Self {
+        let session = Self {
             global,
             nodes,
             considered,
@@ -98,8 +95,22 @@ impl<'a> Session<'a> {
             changing: Cell::new(false),
             gated: Cell::new(false),
             unheard: Cell::new(false),
+            members_unknown: Cell::new(false),
             shows: RefCell::new("genesisctl run list".to_owned()),
-        })
+        };
+        session.check_plan_hash()?;
+        Ok(session)
+    }
+
+    /// A plan is that of one node.
+    pub(crate) fn check_plan_hash(&self) -> Result<(), Halt> {
+        if self.global.plan_hash.is_some() && self.many() {
+            return Err(Halt::Usage(format!(
+                "--plan-hash names the plan of one node, and {} are named: name one with -n",
+                self.nodes.len()
+            )));
+        }
+        Ok(())
     }
 
     /// Whether several nodes are called.

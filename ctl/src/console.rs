@@ -84,3 +84,9 @@ impl Console {
         self.stdin_terminal && self.stderr_terminal
     }
 }
+
+/// What time it is here, to compare with what others say.
+#[allow(clippy::disallowed_methods)] // The one place that may.
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

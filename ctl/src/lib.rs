@@ -14,6 +14,7 @@ mod fanout;
 mod format;
 mod gate;
 mod markdown;
+mod membership;
 mod outfile;
 mod plan;
 mod progress;
@@ -71,8 +72,18 @@ fn carry_out(cli: &Cli, console: &mut Console) -> Result<Exit, Halt> {
         .enable_all()
         .build()
         .map_err(|error| Halt::Failed(format!("can't start the runtime: {error}")))?;
-    let session = Session::open(&cli.global, console)?;
-    let result = runtime.block_on(commands::dispatch(&cli.command, &session));
+    let mut session = Session::open(&cli.global, console)?;
+    let result = runtime.block_on(async {
+        if cli.global.all || commands::asks_every_member(&cli.command) {
+            session.take_members_in().await?;
+        }
+        commands::dispatch(&cli.command, &session).await
+    });
+    let result = match result {
+        // What is not known of members that were not called is no success.
+        Ok(Exit::Ok) if session.members_unknown.get() => Ok(Exit::Unknown),
+        result => result,
+    };
     // A name look-up that hangs must not hold up the exit.
     runtime.shutdown_background();
     result

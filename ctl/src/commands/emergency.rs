@@ -6,6 +6,7 @@ use genesis_client::v1::{
     ReleaseEmergencyRequest,
 };
 
+use super::fleet::reached;
 use super::rollback::SERVICE;
 use super::{emergency_course, incomplete_answer};
 use crate::confirm::{consent, reason};
@@ -25,6 +26,7 @@ position are cancelled. `emergency halt` does the same and waits until trading i
 
 Examples:
   genesisctl emergency activate --reason 'orders are duplicated'
+  genesisctl emergency activate --fleet --reason 'the feed is wrong everywhere'
   genesisctl emergency activate --close-positions --yes --reason 'the book is wrong'
   genesisctl emergency activate --plan";
 
@@ -74,7 +76,8 @@ Needs --reason, and the role of an admin.
 
 Examples:
   genesisctl emergency release --plan
-  genesisctl emergency release --reason 'the feed is sound again'";
+  genesisctl emergency release --reason 'the feed is sound again'
+  genesisctl emergency release --fleet --reason 'the feed is sound again'";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -87,6 +90,9 @@ pub(crate) enum Verb {
         /// With --close-positions: don't wait for how it ends.
         #[arg(long, requires = "close_positions")]
         no_wait: bool,
+        /// In the whole fleet; on the node itself in any case.
+        #[arg(long, conflicts_with = "close_positions")]
+        fleet: bool,
     },
     /// Stop automated trading: declare an emergency and wait until no order leaves any more.
     #[command(after_help = HALT_EXAMPLES)]
@@ -117,7 +123,11 @@ pub(crate) enum Verb {
     Status,
     /// End the emergency: what waited starts again.
     #[command(after_help = RELEASE_EXAMPLES)]
-    Release,
+    Release {
+        /// In the whole fleet, but for hosts that have one of their own.
+        #[arg(long)]
+        fleet: bool,
+    },
 }
 
 impl Verb {
@@ -132,31 +142,32 @@ impl Verb {
                 Some((SERVICE, "CloseAllPositions"))
             }
             Self::Approve => Some((SERVICE, "ApproveRelease")),
-            Self::Release => Some((SERVICE, "ReleaseEmergency")),
+            Self::Release { .. } => Some((SERVICE, "ReleaseEmergency")),
         }
     }
 }
 
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     match verb {
-        Verb::Activate { close_positions: false, .. } => activate(session).await,
-        Verb::Activate { close_positions: true, no_wait } | Verb::ClosePositions { no_wait } => {
-            emergency_course::close(session, *no_wait).await
-        }
+        Verb::Activate { close_positions: false, fleet, .. } => activate(session, *fleet).await,
+        Verb::Activate { close_positions: true, no_wait, .. }
+        | Verb::ClosePositions { no_wait } => emergency_course::close(session, *no_wait).await,
         Verb::Halt { no_wait } => emergency_course::halt(session, *no_wait).await,
         Verb::RenewLease { give_up } => emergency_course::renew_lease(session, *give_up).await,
         Verb::Approve => emergency_course::approve(session).await,
         Verb::Status => status(session).await,
-        Verb::Release => release(session).await,
+        Verb::Release { fleet } => release(session, *fleet).await,
     }
 }
 
-async fn activate(session: &Session<'_>) -> Result<Exit, Halt> {
-    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash(), fleet: false };
+async fn activate(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
+    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash(), fleet };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_activate_emergency);
     }
-    consent(session, SERVICE, "ActivateEmergency", "declare an emergency")?;
+    let what =
+        if fleet { "declare an emergency in the whole fleet" } else { "declare an emergency" };
+    consent(session, SERVICE, "ActivateEmergency", what)?;
     let request = &request;
     session
         .each(|client| async move {
@@ -177,13 +188,14 @@ async fn activate(session: &Session<'_>) -> Result<Exit, Halt> {
                  emergency release --reason TEXT`"
                     .to_owned(),
             );
-            Ok(Answer::new(json, view))
+            let exit = response.fleet.map_or(Exit::Ok, |reach| reached(&mut view, &reach, true));
+            Ok(Answer::new(json, view).exit(exit))
         })
         .await
 }
 
-async fn release(session: &Session<'_>) -> Result<Exit, Halt> {
-    let request = ReleaseEmergencyRequest { plan_hash: session.plan_hash(), fleet: false };
+async fn release(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
+    let request = ReleaseEmergencyRequest { plan_hash: session.plan_hash(), fleet };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_release_emergency);
     }
@@ -202,13 +214,10 @@ async fn release(session: &Session<'_>) -> Result<Exit, Halt> {
             let emergency = response.emergency.ok_or_else(|| incomplete_answer("the emergency"))?;
             let length = format::between(emergency.since.as_ref(), emergency.released_at.as_ref());
             let at = format::time(emergency.released_at.as_ref());
-            Ok(Answer::new(
-                json,
-                View::line(format!(
-                    "emergency {} is over since {at}, after {length}",
-                    emergency.epoch
-                )),
-            ))
+            let line = format!("emergency {} is over since {at}, after {length}", emergency.epoch);
+            let mut view = View::line(line);
+            let exit = response.fleet.map_or(Exit::Ok, |reach| reached(&mut view, &reach, false));
+            Ok(Answer::new(json, view).exit(exit))
         })
         .await
 }

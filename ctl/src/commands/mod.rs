@@ -22,6 +22,7 @@ mod emergency;
 mod emergency_course;
 mod experiment;
 mod export_file;
+mod fleet;
 mod health;
 mod health_change;
 mod health_check;
@@ -106,6 +107,9 @@ pub(crate) enum Command {
     /// Show circuit breakers, open and close them by hand.
     #[command(subcommand)]
     Breaker(breaker::Verb),
+    /// See who is in the fleet, how hosts stand to it, and in what they differ.
+    #[command(subcommand)]
+    Fleet(fleet::Verb),
     /// See what people were called about, add to it, write down what came of it, and export it.
     #[command(subcommand)]
     Incident(incident::Verb),
@@ -198,6 +202,7 @@ impl Command {
             Self::Health(verb) => verb.changes(),
             Self::Alerts(verb) => verb.changes(),
             Self::Breaker(verb) => verb.changes(),
+            Self::Fleet(verb) => verb.changes(),
             Self::Incident(verb) => verb.changes(),
             Self::Logs(verb) => verb.changes(),
             Self::Db(verb) => verb.changes(),
@@ -233,6 +238,11 @@ pub(crate) fn check_flags(command: &Command, global: &Global) -> Result<(), Halt
     Ok(())
 }
 
+/// Whether a command is about every member of the fleet, also without `--all`.
+pub(crate) fn asks_every_member(command: &Command) -> bool {
+    matches!(command, Command::Fleet(fleet::Verb::Skew))
+}
+
 /// Carries a command out that needs no agent; `None` for the others.
 pub(crate) fn offline(
     command: &Command,
@@ -264,6 +274,7 @@ pub(crate) async fn dispatch(command: &Command, session: &Session<'_>) -> Result
         Command::Health(verb) => health::dispatch(verb, session).await,
         Command::Alerts(verb) => alerts::dispatch(verb, session).await,
         Command::Breaker(verb) => breaker::dispatch(verb, session).await,
+        Command::Fleet(verb) => fleet::dispatch(verb, session).await,
         Command::Incident(verb) => incident::dispatch(verb, session).await,
         Command::Report(verb) => report::dispatch(verb, session).await,
         Command::Logs(verb) => logs::dispatch(verb, session).await,

@@ -12,7 +12,7 @@ use genesis_tests::{TestAgent, http};
 use v1::FleetStanding::{Connected, Lost, Stale};
 
 /// Long enough for a lease of two seconds to end.
-const LEASE: &str = "2s";
+pub(crate) const LEASE: &str = "2s";
 
 /// `[fleet]` of a host.
 pub(crate) fn of_fleet(endpoints: &[String], lease: &str) -> String {

@@ -62,6 +62,8 @@ mod experiments_odd;
 mod fleet;
 mod fleet_etcd;
 mod fleet_harness;
+mod fleet_locks;
+mod fleet_many;
 mod health_attempts;
 mod health_database;
 mod health_database_looks;

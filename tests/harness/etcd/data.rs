@@ -82,6 +82,16 @@ impl Etcd {
         found.first().map(|found| decoded(&found["value"]))
     }
 
+    /// The revision that made a key; 0: there is none.
+    ///
+    /// # Panics
+    /// When it can't be read.
+    #[track_caller]
+    pub fn created(&self, key: &str) -> i64 {
+        let found = self.found(&["get", "-w", "json", "--", key]);
+        found.first().and_then(|found| found["create_revision"].as_i64()).unwrap_or(0)
+    }
+
     /// Deletes a key; whether there was one.
     ///
     /// # Panics

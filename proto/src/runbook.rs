@@ -46,6 +46,7 @@ pages! {
     "drills"
     "emergency"
     "experiments"
+    "fleet"
     "health"
     "incident"
     "logs"

@@ -60,8 +60,8 @@ fn who_was_frozen_past_its_lease_orders_nothing_more() {
     wait_until("the end of a lease", || etcd.get(&key).is_none());
     // Somebody asks for it, whatever the pause after the failure.
     let asked = std::thread::scope(|scope| {
-        let renewing =
-            scope.spawn(|| b.ctl(&["cert", "renew", "--domain", "gw", "--force", "--reason", "now"]));
+        let renewing = scope
+            .spawn(|| b.ctl(&["cert", "renew", "--domain", "gw", "--force", "--reason", "now"]));
         wait_holder(&etcd, "b");
         assert!(etcd.created(&key) > first, "tokens only grow");
         ca.resume();
@@ -134,7 +134,8 @@ fn a_lock_goes_with_a_run_that_is_cut_off() {
     wait_until("a lock that is given back", || lock(&etcd).is_none());
     // And with an agent that is killed.
     ca.pause();
-    let renewing = a.ctl_command(&["cert", "renew", "--domain", "gw", "--force", "--reason", "now"]).spawn();
+    let renewing =
+        a.ctl_command(&["cert", "renew", "--domain", "gw", "--force", "--reason", "now"]).spawn();
     let mut renewing = renewing.unwrap();
     wait_holder(&etcd, "a");
     a.kill();

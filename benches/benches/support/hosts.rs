@@ -64,10 +64,15 @@ impl Hosts {
     }
 
     fn config(&self) -> String {
+        self.config_of("")
+    }
+
+    /// `more` is what `[fleet]` and what comes after it say besides.
+    fn config_of(&self, more: &str) -> String {
         let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
         format!(
-            "[listen]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\nmax_connections = \"4096\"\n[fleet]\nname = \"bench\"\n[tls]\n\
-             certificate = {}\nkey = {}\nclient_ca = {}\nrevocation_list = {}\n",
+            "[listen]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\nmax_connections = \"4096\"\n[tls]\n\
+             certificate = {}\nkey = {}\nclient_ca = {}\nrevocation_list = {}\n[fleet]\nname = \"bench\"\n{more}",
             quoted(self.path("server.pem")),
             quoted(self.path("server.key")),
             quoted(self.pki.dir().join("ca.pem")),
@@ -77,9 +82,14 @@ impl Hosts {
 
     /// An agent in this process.
     pub(crate) async fn agent(&self, name: &str) -> Outcome<Agent> {
+        self.agent_of(name, "").await
+    }
+
+    /// An agent in this process, of a fleet: `more` is what `[fleet]` says besides its name.
+    pub(crate) async fn agent_of(&self, name: &str, more: &str) -> Outcome<Agent> {
         let places = Places::find(Some(&self.path(name)))?;
-        let config =
-            Config::parse(&self.config(), "bench", &places).config.ok_or("configuration")?;
+        let config = Config::parse(&self.config_of(more), "bench", &places);
+        let config = config.config.ok_or("configuration")?;
         let outside = Outside::real();
         Ok(Agent::start(Setup { places, config, config_path: None, outside }).await?)
     }

@@ -85,7 +85,7 @@ pub(crate) enum Verb {
         /// Alerts whose subject matches this glob.
         #[arg(long, value_name = "GLOB", default_value = "")]
         subject: String,
-        /// Alerts of this source: alerts, backup, baselines, breaker, certificate, database, dependencies, experiments, health, logs, matrices, pki, recovery, schedule.
+        /// Alerts of this source: alerts, backup, baselines, breaker, certificate, database, dependencies, experiments, fleet, health, logs, matrices, pki, recovery, schedule.
         #[arg(long, value_name = "NAME", default_value = "")]
         source: String,
         /// Alerts no worse than this.

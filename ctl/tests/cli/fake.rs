@@ -8,6 +8,7 @@ pub(crate) mod cert;
 pub(crate) mod database;
 mod dependencies;
 pub(crate) mod experiments;
+mod fleet;
 pub(crate) mod health;
 pub(crate) mod matrix;
 pub(crate) mod parameters;
@@ -36,6 +37,7 @@ use genesis_client::v1::certificate_service_server::CertificateServiceServer;
 use genesis_client::v1::database_service_server::DatabaseServiceServer;
 use genesis_client::v1::dependency_service_server::DependencyServiceServer;
 use genesis_client::v1::experiment_service_server::ExperimentServiceServer;
+use genesis_client::v1::fleet_service_server::FleetServiceServer;
 use genesis_client::v1::health_service_server::HealthServiceServer;
 use genesis_client::v1::logs_service_server::LogsServiceServer;
 use genesis_client::v1::matrix_service_server::MatrixServiceServer;
@@ -91,6 +93,12 @@ pub(crate) struct Script {
     pub(crate) health: Health,
     pub(crate) alerts: Alerts,
     pub(crate) breakers: Vec<Breaker>,
+    /// How it stands to its fleet, who is in it, and what is locked there.
+    pub(crate) fleet: GetFleetStatusResponse,
+    pub(crate) members: Vec<FleetMember>,
+    pub(crate) locks: Vec<FleetLock>,
+    /// Why it can't tell; empty: it can.
+    pub(crate) fleet_refusal: &'static str,
     pub(crate) databases: Databases,
     pub(crate) backups: Backups,
     pub(crate) certificates: Certificates,
@@ -229,6 +237,7 @@ impl Fake {
                     .add_service(DatabaseServiceServer::from_arc(served.clone()))
                     .add_service(DependencyServiceServer::from_arc(served.clone()))
                     .add_service(BreakerServiceServer::from_arc(served.clone()))
+                    .add_service(FleetServiceServer::from_arc(served.clone()))
                     .add_service(ExperimentServiceServer::from_arc(served.clone()))
                     .add_service(ParameterServiceServer::from_arc(served.clone()))
                     .add_service(MatrixServiceServer::from_arc(served.clone()))

@@ -25,6 +25,7 @@ mod experiments;
 mod experiments_merged;
 mod fake;
 mod fanout;
+mod fleet;
 mod health;
 mod health_changes;
 mod incidents;
@@ -54,6 +55,7 @@ use genesis_client::v1::*;
 use genesisctl::{Console, Exit};
 
 /// What an invocation left behind.
+#[derive(Debug)]
 struct Outcome {
     exit: Exit,
     stdout: Vec<u8>,

@@ -13,7 +13,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 66] = [
+const CHANGES: [(&[&str], &str, &str); 67] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -29,6 +29,7 @@ const CHANGES: [(&[&str], &str, &str); 66] = [
     ),
     (&["config", "reload"], "ReloadConfig", ""),
     (&["rollback", "--component", "config", "--to", "7"], "Rollback", "config 7"),
+    (&["fleet", "forget", "gw-7"], "ForgetFleetMember", "gw-7"),
     (&["emergency", "activate"], "ActivateEmergency", ""),
     (&["emergency", "halt", "--no-wait"], "ActivateEmergency", ""),
     (

@@ -88,8 +88,9 @@ impl Session<'_> {
         {
             self.members_unknown.set(true);
             self.warn(&format!(
-                "the members of the fleet are not known ({trouble}): only the {} that the context names are called",
-                crate::format::plural(self.nodes.len() as u64, "node")
+                "the members of the fleet are not known ({trouble}): only the {} of the context {} called",
+                crate::format::plural(self.nodes.len() as u64, "node"),
+                if self.many() { "are" } else { "is" }
             ));
         }
         let (others, odd) = told.others(&self.nodes);

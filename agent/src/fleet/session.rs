@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::members::{Member, member_value};
 use super::{Fleet, Open};
-use crate::outside::coordinator::{Act, Link, Place, Seen, Trouble};
+use crate::outside::coordinator::{Act, CALL, LONGEST_CALL, Link, Place, Seen, Trouble};
 
 /// So long after the first failure the next endpoint is tried; twice as long each time.
 const FIRST: Duration = Duration::from_millis(50);
@@ -32,16 +32,21 @@ impl Fleet {
         let random = RandomState::new();
         // Not all hosts of a fleet begin with the first.
         let mut turn = random.hash_one("first");
-        let mut pause = FIRST;
+        let (mut pause, mut limit) = (FIRST, CALL);
         loop {
+            let began = self.clock.monotonic();
             let count = self.now().connected;
             let place_of = usize::try_from(turn % place.endpoints.len() as u64).unwrap_or(0);
             let endpoint = &place.endpoints[place_of];
-            let trouble = self.hold(place, endpoint).await;
+            let trouble = self.hold(place, endpoint, limit).await;
             self.close(endpoint, &trouble);
             turn = turn.wrapping_add(1);
+            limit = (limit * 3 / 2).min(LONGEST_CALL);
             if self.now().connected > count {
                 pause = FIRST;
+                if self.clock.monotonic().saturating_sub(began) > LONGEST_CALL {
+                    limit = CALL;
+                }
             }
             // Between a half and all of it, so that a thousand hosts don't come back in the same instant.
             let part = random.hash_one(turn) % 512;
@@ -51,8 +56,8 @@ impl Fleet {
     }
 
     /// Connects, and holds the connection until it breaks; why it did.
-    async fn hold(&self, place: &Place, endpoint: &str) -> Trouble {
-        match self.try_to_hold(place, endpoint).await {
+    async fn hold(&self, place: &Place, endpoint: &str, limit: Duration) -> Trouble {
+        match self.try_to_hold(place, endpoint, limit).await {
             Err(trouble) => trouble,
             Ok(never) => match never {},
         }
@@ -62,8 +67,9 @@ impl Fleet {
         &self,
         place: &Place,
         endpoint: &str,
+        limit: Duration,
     ) -> Result<std::convert::Infallible, Trouble> {
-        let link = self.coordinator.connect(place, endpoint).await?;
+        let link = self.coordinator.connect(place, endpoint, limit).await?;
         let lease = self.join(&*link).await?;
         let from = self.catch_up(&*link).await?;
         let mut watch = link.watch(&self.keys.common(), from).await?;

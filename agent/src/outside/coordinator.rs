@@ -11,8 +11,11 @@ use tokio::sync::mpsc;
 #[cfg(feature = "etcd")]
 mod etcd;
 
-/// A call is given up after so long.
+/// A call is given up after so long, as long as all is well.
 pub const CALL: Duration = Duration::from_secs(2);
+/// And where calls fail, after ever longer, up to this: many that come back at once must not all be given up, and come
+/// again.
+pub const LONGEST_CALL: Duration = Duration::from_secs(10);
 /// At most so many keys are taken in one listing.
 pub const LISTED: usize = 100_000;
 
@@ -138,14 +141,20 @@ pub enum Trouble {
 /// Connects to it; tests put a fake here for what a real one can't be made to show.
 #[async_trait]
 pub trait Coordinator: Send + Sync {
-    /// Connects to one endpoint of a place. The files of its TLS are read anew each time.
+    /// Connects to one endpoint of a place; each call is given up after `limit`. The files of its TLS are read anew each
+    /// time.
     ///
     /// # Errors
     /// [`Trouble`].
-    async fn connect(&self, place: &Place, endpoint: &str) -> Result<Arc<dyn Link>, Trouble>;
+    async fn connect(
+        &self,
+        place: &Place,
+        endpoint: &str,
+        limit: Duration,
+    ) -> Result<Arc<dyn Link>, Trouble>;
 }
 
-/// A connection, to one member of a cluster that has a leader. Each call ends within [`CALL`]; after [`Trouble::Away`] it
+/// A connection, to one member of a cluster that has a leader. Each call ends within its limit; after [`Trouble::Away`] it
 /// is of no use any more.
 #[async_trait]
 pub trait Link: Send + Sync {
@@ -204,13 +213,18 @@ pub struct RealCoordinator;
 #[async_trait]
 impl Coordinator for RealCoordinator {
     #[cfg(feature = "etcd")]
-    async fn connect(&self, place: &Place, endpoint: &str) -> Result<Arc<dyn Link>, Trouble> {
-        let link = etcd::connect(place, endpoint).await?;
+    async fn connect(
+        &self,
+        place: &Place,
+        endpoint: &str,
+        limit: Duration,
+    ) -> Result<Arc<dyn Link>, Trouble> {
+        let link = etcd::connect(place, endpoint, limit).await?;
         Ok(Arc::new(link))
     }
 
     #[cfg(not(feature = "etcd"))]
-    async fn connect(&self, _: &Place, _: &str) -> Result<Arc<dyn Link>, Trouble> {
+    async fn connect(&self, _: &Place, _: &str, _: Duration) -> Result<Arc<dyn Link>, Trouble> {
         Err(Trouble::Refused("this agent was built without etcd".to_owned()))
     }
 }

@@ -4,7 +4,7 @@ use genesis_client::v1::*;
 use genesisctl::Exit;
 
 use crate::fake::{Fake, Script};
-use crate::{at, ctl, ctl_with, folder, well};
+use crate::{at, ctl, ctl_with, folder};
 
 /// With the contexts in this folder.
 fn with_contexts(arguments: &[&str], folder: &std::path::Path) -> crate::Outcome {
@@ -125,26 +125,26 @@ fn all_are_called_that_are_members_once_each() {
         std::fs::create_dir(&home).unwrap();
         home
     };
-    let status = |name: &str| GetStatusResponse { hostname: name.into(), ..well() };
-    let b = Fake::start(&home("b"), Script { status: status("b"), ..Script::default() });
+    let fleet = || standing(FleetStanding::Connected);
+    let b = Fake::start(&home("b"), Script { fleet: fleet(), ..Script::default() });
     // By another name than it is called.
     let own = member("a", "a.inner:7443", true);
     let members = vec![own, member("b", &b.node(), false), member("gone", "unix:/none", false)];
-    let script = Script { status: status("a"), members, ..Script::default() };
+    let script = Script { fleet: fleet(), members, ..Script::default() };
     let a = Fake::start(&home("a"), script);
-    let said = ctl(&["whoami", "--all", "-o", "jsonl", "-n", &a.node()]);
+    let said = ctl(&["fleet", "status", "--all", "-o", "jsonl", "-n", &a.node()]);
     assert_eq!(said.exit, Exit::Usage, "the command line names its nodes: {said:?}");
     let contexts = home("config");
     let run = |arguments: &[&str]| with_contexts(arguments, &contexts);
     assert_eq!(run(&["context", "add", "prod", "--nodes", &a.node()]).exit, Exit::Ok);
     assert_eq!(run(&["context", "use", "prod"]).exit, Exit::Ok);
-    let said = run(&["whoami", "--all", "-o", "jsonl"]);
+    let said = run(&["fleet", "status", "--all", "-o", "jsonl"]);
     assert_eq!(said.exit, Exit::SomeFailed, "{said:?}");
     let nodes: Vec<&str> = said.out().lines().collect();
     assert_eq!(nodes.len(), 3, "{said:?}");
     assert!(said.out().contains("unix:/none") && !said.out().contains("a.inner"), "{said:?}");
     // Without --all the context's alone.
-    assert_eq!(run(&["whoami", "-o", "jsonl"]).out().lines().count(), 1);
+    assert_eq!(run(&["fleet", "status", "-o", "jsonl"]).out().lines().count(), 1);
 }
 
 #[test]
@@ -152,14 +152,20 @@ fn where_the_members_are_not_known_nothing_is_a_success() {
     for (refusal, exit) in [("FLEET_UNREACHABLE", Exit::Unknown), ("FLEET_UNCONFIGURED", Exit::Ok)]
     {
         let folder = folder();
-        let fake =
-            Fake::start(folder.path(), Script { fleet_refusal: refusal, ..Script::default() });
+        let fake = Fake::start(
+            folder.path(),
+            Script {
+                fleet_refusal: refusal,
+                fleet: standing(FleetStanding::Connected),
+                ..Script::default()
+            },
+        );
         let contexts = folder.path().join("config");
         std::fs::create_dir(&contexts).unwrap();
         let run = |arguments: &[&str]| with_contexts(arguments, &contexts);
         assert_eq!(run(&["context", "add", "prod", "--nodes", &fake.node()]).exit, Exit::Ok);
         assert_eq!(run(&["context", "use", "prod"]).exit, Exit::Ok);
-        let said = run(&["whoami", "--all"]);
+        let said = run(&["fleet", "status", "--all"]);
         assert_eq!(said.exit, exit, "{refusal}: {said:?}");
         assert_eq!(
             said.stderr.contains("the members of the fleet are not known"),

@@ -35,17 +35,20 @@ pub(super) struct Etcd {
     client: Client,
     cluster: u64,
     revision: i64,
+    /// Each call is given up after so long.
+    limit: Duration,
     /// The stream by which leases are kept.
     keeping: Mutex<Option<(i64, LeaseKeeper, LeaseKeepAliveStream)>>,
 }
 
 async fn within<T>(
+    limit: Duration,
     what: &str,
     call: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Trouble> {
-    match tokio::time::timeout(CALL, call).await {
+    match tokio::time::timeout(limit, call).await {
         Ok(outcome) => outcome.map_err(|error| trouble(&error)),
-        Err(_) => Err(Trouble::Away(format!("no answer to {what} within {CALL:?}"))),
+        Err(_) => Err(Trouble::Away(format!("no answer to {what} within {limit:?}"))),
     }
 }
 
@@ -143,17 +146,22 @@ async fn options(place: &Place, endpoint: &str) -> Result<ConnectOptions, Troubl
 }
 
 /// Connects, and makes sure that the member there knows a leader.
-pub(super) async fn connect(place: &Place, endpoint: &str) -> Result<Etcd, Trouble> {
+pub(super) async fn connect(
+    place: &Place,
+    endpoint: &str,
+    limit: Duration,
+) -> Result<Etcd, Trouble> {
     let options = options(place, endpoint).await?;
-    let client = within("connecting", Client::connect([endpoint], Some(options))).await?;
+    let client = within(limit, "connecting", Client::connect([endpoint], Some(options))).await?;
     let mut kv = client.kv_client();
     // Read by the leader's leave, not from what this member happens to have.
     let only = GetOptions::new().with_keys_only().with_limit(1);
-    let answer = within("a first look", kv.get("/genesis/", Some(only))).await?;
+    let answer = within(limit, "a first look", kv.get("/genesis/", Some(only))).await?;
     let header = answer.header();
     Ok(Etcd {
         cluster: header.map_or(0, ResponseHeader::cluster_id),
         revision: revision(header)?,
+        limit,
         client,
         keeping: Mutex::default(),
     })
@@ -180,7 +188,8 @@ impl Link for Etcd {
                 .with_range(end.clone())
                 .with_limit(PAGE)
                 .with_revision(listed.revision);
-            let answer = within("a listing", kv.get(from.clone(), Some(options))).await?;
+            let answer =
+                within(self.limit, "a listing", kv.get(from.clone(), Some(options))).await?;
             if listed.revision == 0 {
                 listed.revision = revision(answer.header())?;
             }
@@ -220,14 +229,15 @@ impl Link for Etcd {
             })
             .collect();
         let mut kv = self.client.kv_client();
-        let answer = within("a change", kv.txn(Txn::new().when(guards).and_then(acts))).await?;
+        let answer =
+            within(self.limit, "a change", kv.txn(Txn::new().when(guards).and_then(acts))).await?;
         Ok(Committed { done: answer.succeeded(), revision: revision(answer.header())? })
     }
 
     async fn grant(&self, lasts: Duration) -> Result<i64, Trouble> {
         let seconds = i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX).max(1);
         let mut leases = self.client.lease_client();
-        Ok(within("a lease", leases.grant(seconds, None)).await?.id())
+        Ok(within(self.limit, "a lease", leases.grant(seconds, None)).await?.id())
     }
 
     async fn keep(&self, lease: i64) -> Result<(), Trouble> {
@@ -244,7 +254,7 @@ impl Link for Etcd {
             let answer = answers.message().await?;
             Ok((answer.map(|it| it.ttl()), (lease, keeper, answers)))
         };
-        let (left, open) = within("keeping a lease", asked).await?;
+        let (left, open) = within(self.limit, "keeping a lease", asked).await?;
         match left {
             Some(left) if left > 0 => {
                 *keeping = Some(open);
@@ -257,7 +267,7 @@ impl Link for Etcd {
 
     async fn revoke(&self, lease: i64) -> Result<(), Trouble> {
         let mut leases = self.client.lease_client();
-        within("ending a lease", leases.revoke(lease)).await.map(|_| ())
+        within(self.limit, "ending a lease", leases.revoke(lease)).await.map(|_| ())
     }
 
     async fn watch(
@@ -270,7 +280,8 @@ impl Link for Etcd {
         let options =
             WatchOptions::new().with_prefix().with_start_revision(from).with_progress_notify();
         let mut watching = self.client.watch_client().max_decoding_message_size(ANSWER_LIMIT);
-        let mut stream = within("a watch", watching.watch(prefix, Some(options))).await?;
+        let mut stream =
+            within(self.limit, "a watch", watching.watch(prefix, Some(options))).await?;
         let (tell, told) = mpsc::channel(UNREAD);
         tokio::spawn(async move {
             loop {

@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::keys::Keys;
 use super::{Fleet, Me};
 use crate::error::{Error, Result};
-use crate::outside::coordinator::{Act, Entry, Guard};
+use crate::outside::coordinator::{Act, Entry, Guard, Trouble};
 use crate::plan::{Plan, PlanStep};
+
+/// What only reads is asked again so often.
+const TRIES: u32 = 4;
 
 /// How a member stands in an emergency.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,16 +157,31 @@ impl Fleet {
     /// # Errors
     /// `FLEET_UNCONFIGURED`, `FLEET_UNREACHABLE`.
     pub async fn hosts(&self) -> Result<Vec<HostView>> {
-        let open = self.open().await?;
         let mut members = Vec::new();
         for prefix in [self.keys.members(), self.keys.roster()] {
-            let listed = open.link.list(&prefix).await.map_err(|trouble| {
-                self.broken(&open, &trouble);
-                self.unreachable(&trouble)
-            })?;
-            members.extend(listed.entries.iter().filter_map(|it| Member::of(&self.keys, it)));
+            let listed = self.list(&prefix).await?;
+            members.extend(listed.iter().filter_map(|it| Member::of(&self.keys, it)));
         }
         Ok(hosts(members))
+    }
+
+    /// The keys that begin so.
+    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        let mut tries = 0;
+        loop {
+            let open = self.open().await?;
+            match open.link.list(prefix).await {
+                Ok(listed) => return Ok(listed.entries),
+                Err(trouble) => {
+                    self.broken(&open, &trouble);
+                    tries += 1;
+                    // The next member of etcd answers, or the next leader.
+                    if tries >= TRIES || !matches!(trouble, Trouble::Away(_)) {
+                        return Err(self.unreachable(&trouble));
+                    }
+                }
+            }
+        }
     }
 
     async fn gone(&self, name: &str) -> Result<HostView> {

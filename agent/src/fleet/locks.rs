@@ -45,10 +45,10 @@ pub struct LockView {
 
 /// A lock that this host has taken; it is given back when it is dropped.
 pub struct Held {
-    fleet: Arc<Fleet>,
-    name: String,
-    token: i64,
-    lease: i64,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) name: String,
+    pub(super) token: i64,
+    pub(super) lease: i64,
     given_back: bool,
 }
 

@@ -23,6 +23,7 @@ pub mod mirror;
 pub mod reach;
 pub mod rpc;
 mod session;
+mod shared;
 pub mod standing;
 mod told;
 
@@ -161,6 +162,25 @@ impl Fleet {
         )
     }
 
+    /// That of a host which is in a fleet, by the coordinator of the world that it is given.
+    #[cfg(test)]
+    pub fn member(outside: &Outside, emergency: Emergency, host: &str) -> Arc<Self> {
+        let me = Me {
+            host_id: format!("id-of-{host}"),
+            host: host.to_owned(),
+            session: format!("session-of-{host}"),
+            before: String::new(),
+            version: String::new(),
+            node: format!("{host}:7443"),
+            since: outside.clock.now(),
+        };
+        let (endpoints, ca, certificate, user) =
+            (vec!["http://etcd:2379".to_owned()], None, None, None);
+        let etcd = Some(crate::outside::coordinator::Place { endpoints, ca, certificate, user });
+        let config = Config { etcd, ..Config::alone("prod") };
+        Self::new(config, me, outside, (emergency, Bell::default(), Metrics::default()))
+    }
+
     fn now(&self) -> MutexGuard<'_, Now> {
         // Each change of it is complete in itself.
         self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -233,10 +253,6 @@ impl Fleet {
         let now = self.now();
         let endpoint = now.open.as_ref().map(|open| open.endpoint.clone()).unwrap_or_default();
         (endpoint, now.mirror.revision(), now.connected)
-    }
-
-    fn opened(&self) -> Option<Open> {
-        self.now().open.clone()
     }
 
     /// The connection, which is waited for a while.

@@ -13,6 +13,7 @@ use crate::events::Bell;
 use crate::outside::coordinator::{Coordinator, Link, Trouble};
 use crate::outside::{Clock, Outside};
 
+mod changes;
 pub mod config;
 pub mod emergency;
 pub mod keys;
@@ -253,6 +254,10 @@ impl Fleet {
         let now = self.now();
         let endpoint = now.open.as_ref().map(|open| open.endpoint.clone()).unwrap_or_default();
         (endpoint, now.mirror.revision(), now.connected)
+    }
+
+    fn opened(&self) -> Option<Open> {
+        self.now().open.clone()
     }
 
     /// The connection, which is waited for a while.

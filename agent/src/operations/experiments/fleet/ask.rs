@@ -65,7 +65,7 @@ impl Experiments {
             parameters.push((modified, parameter));
         }
         let key = self.fleet.keys().last_experiment();
-        let last = self.fleet.common(&key).and_then(|entry| read::<u64>(&entry.value).ok());
+        let last = self.fleet.known(&key).and_then(|entry| read::<u64>(&entry.value).ok());
         // Of a fleet whose count was lost no number comes again that is known.
         let known = fleet.iter().map(|it| it.number).max();
         let own = self.live().known.values().filter_map(|it| plan::number(&it.fleet)).max();
@@ -171,7 +171,7 @@ impl Experiments {
         for number in plan::forgotten(&self.fleets()) {
             let forgetting = async {
                 let tallies = self.fleet.list(&keys.tallies(number)).await?;
-                for some in tallies.entries.chunks(100) {
+                for some in tallies.chunks(100) {
                     let acts: Vec<Act> =
                         some.iter().map(|entry| Act::Delete(entry.key.clone())).collect();
                     self.fleet.change(&[], &acts).await?;

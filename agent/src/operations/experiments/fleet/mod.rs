@@ -129,7 +129,7 @@ impl Experiments {
 
     /// Who takes the looks at an experiment, as far as that is known.
     pub(super) fn fleets_owner(&self, number: u64) -> Option<Owner> {
-        let entry = self.fleet.common(&self.fleet.keys().owner(number))?;
+        let entry = self.fleet.known(&self.fleet.keys().owner(number))?;
         record::read(&entry.value).ok()
     }
 

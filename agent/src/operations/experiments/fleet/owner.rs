@@ -73,9 +73,7 @@ impl Experiments {
             let message = format!("what the looks at {id} have shown can't be read: {why}");
             Error::internal("STORAGE_RECORD_UNREADABLE", message)
         };
-        let key = keys.look(defined.number);
-        let listed = self.fleet.list(&key).await?;
-        let looked = listed.entries.into_iter().find(|entry| entry.key == key);
+        let looked = self.fleet.get(&keys.look(defined.number)).await?;
         let looked = looked.map(|entry| {
             let looked: Looked = read(&entry.value)?;
             let tally = tally_of(&record, &looked.tally);
@@ -93,7 +91,7 @@ impl Experiments {
         let prefix = keys.tallies(defined.number);
         let listed = self.fleet.list(&prefix).await?;
         // In order of their names, which is that of the hosts' identities.
-        let shares = listed.entries.iter().filter_map(|entry| {
+        let shares = listed.iter().filter_map(|entry| {
             let host_id = entry.key.strip_prefix(&prefix)?.to_owned();
             Some((host_id, read::<Share>(&entry.value).ok()?))
         });
@@ -213,7 +211,7 @@ impl Experiments {
         let acts = [Act::Put { key, value: written(&owner), lease }];
         match turn.lock.change(&[], &acts).await? {
             Some(_) => Ok(()),
-            None => Err(fenced(number, turn.lock.token())),
+            None => Err(turn.lock.fenced()),
         }
     }
 
@@ -282,7 +280,7 @@ impl Experiments {
         match turn.lock.change(&guards, &acts).await? {
             Some(_) => Ok(()),
             // Whether the lock is gone shows with the next one.
-            None => Err(fenced(defined.number, turn.lock.token())),
+            None => Err(turn.lock.fenced()),
         }
     }
 
@@ -374,12 +372,4 @@ pub(super) fn look_of(tally: &Tally) -> Look {
 fn looked_at_other(record: &ExperimentRecord, looked: &Looked) -> bool {
     let of = hex::decode(&looked.tally).ok().and_then(|bytes| Tally::identity_of(&bytes));
     of.is_some_and(|of| of != super::super::tally::identity(record))
-}
-
-fn fenced(number: u64, token: i64) -> Error {
-    let message = format!(
-        "the looks at {} are not this host's any more, or somebody ended it (its token was {token})",
-        plan::id(number)
-    );
-    Error::conflict("FENCED", message)
 }

@@ -30,7 +30,7 @@ impl Experiments {
         let host = &self.fleet.me().host;
         let mut shares = Vec::new();
         for defined in self.fleets() {
-            let Some(entry) = self.fleet.common(&self.fleet.keys().experiment(defined.number))
+            let Some(entry) = self.fleet.known(&self.fleet.keys().experiment(defined.number))
             else {
                 continue;
             };

@@ -123,7 +123,7 @@ impl Experiments {
         let limit = limited(limit)?;
         let listed = self.fleet.list(&self.fleet.keys().looks()).await?;
         let looks: BTreeMap<String, Vec<u8>> =
-            listed.entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+            listed.into_iter().map(|entry| (entry.key, entry.value)).collect();
         let mut fleet = self.fleets();
         fleet.retain(|it| {
             let wanted = match which {

@@ -237,10 +237,10 @@ impl Agent {
         )?;
         let _ = usual.0.set(Arc::downgrade(&baselines));
         let experiments = Experiments::open(
-            (state.clone(), outside.clone(), host.id.clone()),
+            (state.clone(), outside.clone()),
             (config.experiments.clone(), places.trades()),
             promotions(&emergency),
-            (experiment_metrics, bell.clone()),
+            (experiment_metrics, bell.clone(), Arc::clone(&fleet)),
         )?;
         let matrices = Matrices::open(
             (state.clone(), outside.clone(), runs.clone(), host.id.clone()),

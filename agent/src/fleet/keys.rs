@@ -57,6 +57,57 @@ impl Keys {
         format!("{}steps/{name}", self.root)
     }
 
+    /// Experiments of the whole fleet, by number.
+    pub fn experiments(&self) -> String {
+        format!("{}common/experiments/", self.root)
+    }
+
+    /// One of them.
+    pub fn experiment(&self, number: u64) -> String {
+        // In order of their numbers.
+        format!("{}common/experiments/{number:010}", self.root)
+    }
+
+    /// The number of the last one.
+    pub fn last_experiment(&self) -> String {
+        format!("{}common/last/experiment", self.root)
+    }
+
+    /// Who takes the looks of one; it ends with the lock.
+    pub fn owner(&self, number: u64) -> String {
+        format!("{}common/owners/{number:010}", self.root)
+    }
+
+    /// Parameters of the whole fleet.
+    pub fn parameters(&self) -> String {
+        format!("{}common/parameters/", self.root)
+    }
+
+    /// One of them.
+    pub fn parameter(&self, strategy: &str, name: &str) -> String {
+        format!("{}common/parameters/{strategy}/{name}", self.root)
+    }
+
+    /// What each host has tallied of an experiment.
+    pub fn tallies(&self, number: u64) -> String {
+        format!("{}tallies/experiments/{number:010}/", self.root)
+    }
+
+    /// What one host has.
+    pub fn tally(&self, number: u64, host_id: &str) -> String {
+        format!("{}tallies/experiments/{number:010}/{host_id}", self.root)
+    }
+
+    /// What the looks at experiments have shown.
+    pub fn looks(&self) -> String {
+        format!("{}looks/experiments/", self.root)
+    }
+
+    /// What the looks at an experiment have shown.
+    pub fn look(&self, number: u64) -> String {
+        format!("{}looks/experiments/{number:010}", self.root)
+    }
+
     /// A lock.
     pub fn lock(&self, name: &str) -> String {
         format!("{}locks/{name}", self.root)

@@ -13,6 +13,7 @@ use crate::events::Bell;
 use crate::outside::coordinator::{Coordinator, Link, Trouble};
 use crate::outside::{Clock, Outside};
 
+mod changes;
 pub mod config;
 pub mod emergency;
 pub mod keys;
@@ -23,6 +24,7 @@ pub mod mirror;
 pub mod reach;
 pub mod rpc;
 mod session;
+mod shared;
 pub mod standing;
 mod told;
 
@@ -159,6 +161,25 @@ impl Fleet {
             outside,
             (emergency, Bell::default(), Metrics::default()),
         )
+    }
+
+    /// That of a host which is in a fleet, by the coordinator of the world that it is given.
+    #[cfg(test)]
+    pub fn member(outside: &Outside, emergency: Emergency, host: &str) -> Arc<Self> {
+        let me = Me {
+            host_id: format!("id-of-{host}"),
+            host: host.to_owned(),
+            session: format!("session-of-{host}"),
+            before: String::new(),
+            version: String::new(),
+            node: format!("{host}:7443"),
+            since: outside.clock.now(),
+        };
+        let (endpoints, ca, certificate, user) =
+            (vec!["http://etcd:2379".to_owned()], None, None, None);
+        let etcd = Some(crate::outside::coordinator::Place { endpoints, ca, certificate, user });
+        let config = Config { etcd, ..Config::alone("prod") };
+        Self::new(config, me, outside, (emergency, Bell::default(), Metrics::default()))
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

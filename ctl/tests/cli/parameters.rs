@@ -34,6 +34,7 @@ fn agent() -> (tempfile::TempDir, Fake) {
         cause: "promoted".into(),
         experiment: "TEST_3".into(),
         in_test: "TEST_4".into(),
+        ..Parameter::default()
     };
     let other = Parameter {
         value: "30s".into(),

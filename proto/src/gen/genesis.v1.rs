@@ -21521,10 +21521,18 @@ pub struct Conclusion {
     pub variant: ::core::option::Option<ArmTally>,
     #[prost(message, optional, tag = "7")]
     pub look: ::core::option::Option<ExperimentLook>,
+    /// The fleet ended it, by what all of its hosts had counted; the arms here are this host's part of that.
+    #[prost(bool, tag = "8")]
+    pub by_fleet: bool,
+    /// Of all hosts together, where the fleet ended it.
+    #[prost(message, optional, tag = "9")]
+    pub fleet_control: ::core::option::Option<ArmTally>,
+    #[prost(message, optional, tag = "10")]
+    pub fleet_variant: ::core::option::Option<ArmTally>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Experiment {
-    /// TEST_1, TEST_2 and so on.
+    /// TEST_1, TEST_2 and so on; of the fleet's own view FLEET_1, FLEET_2 and so on.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
@@ -21559,6 +21567,68 @@ pub struct Experiment {
     /// When the last one came.
     #[prost(message, optional, tag = "15")]
     pub last_trade_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The fleet's name for it; empty: it is this host's own.
+    #[prost(string, tag = "16")]
+    pub fleet_id: ::prost::alloc::string::String,
+    /// In the fleet's own view: what it is called on this host; empty: it has not begun here.
+    #[prost(string, tag = "17")]
+    pub here: ::prost::alloc::string::String,
+    /// And why it has not begun here; empty: it has, or it ended before.
+    #[prost(string, tag = "18")]
+    pub not_begun: ::prost::alloc::string::String,
+}
+/// What one host has of an experiment of the fleet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetShare {
+    #[prost(string, tag = "1")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub hostname: ::prost::alloc::string::String,
+    /// What it is called there; empty: it has not begun there.
+    #[prost(string, tag = "3")]
+    pub here: ::prost::alloc::string::String,
+    /// Why it has not.
+    #[prost(string, tag = "4")]
+    pub not_begun: ::prost::alloc::string::String,
+    /// It is a member that lives and has told nothing of it.
+    #[prost(bool, tag = "5")]
+    pub silent: bool,
+    /// It was ended on that host alone; what it had counted by then counts.
+    #[prost(bool, tag = "6")]
+    pub left: bool,
+    /// Trades of the control and the variant.
+    #[prost(uint64, tag = "7")]
+    pub control: u64,
+    #[prost(uint64, tag = "8")]
+    pub variant: u64,
+    #[prost(message, optional, tag = "9")]
+    pub last_trade_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How the whole fleet is at an experiment.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FleetExperiment {
+    #[prost(string, tag = "1")]
+    pub fleet: ::prost::alloc::string::String,
+    /// The host that takes the looks now; empty: none is known to.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub owner_id: ::prost::alloc::string::String,
+    /// The token of its lock.
+    #[prost(int64, tag = "4")]
+    pub token: i64,
+    /// Hosts that count, that have not begun it, and that live and have told nothing of it.
+    #[prost(uint32, tag = "5")]
+    pub counting: u32,
+    #[prost(uint32, tag = "6")]
+    pub not_begun: u32,
+    #[prost(uint32, tag = "7")]
+    pub silent: u32,
+    /// Each host, those with trouble first; at most 200.
+    #[prost(message, repeated, tag = "8")]
+    pub hosts: ::prost::alloc::vec::Vec<FleetShare>,
+    #[prost(bool, tag = "9")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListExperimentsRequest {
@@ -21574,6 +21644,9 @@ pub struct ListExperimentsRequest {
     /// Only those that have ended, the last first.
     #[prost(bool, tag = "4")]
     pub ended_only: bool,
+    /// Those of the whole fleet, with what the last look at all hosts' trades found.
+    #[prost(bool, tag = "5")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListExperimentsResponse {
@@ -21585,8 +21658,12 @@ pub struct ListExperimentsResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetExperimentRequest {
+    /// TEST_1, or FLEET_1: what this host has of it.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// Of all hosts of the fleet together.
+    #[prost(bool, tag = "2")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetExperimentResponse {
@@ -21598,6 +21675,9 @@ pub struct GetExperimentResponse {
     /// The whole decision table, held against it as it is now.
     #[prost(message, repeated, tag = "3")]
     pub table: ::prost::alloc::vec::Vec<RuleLine>,
+    /// Only where that of the whole fleet was asked for.
+    #[prost(message, optional, tag = "4")]
+    pub fleet: ::core::option::Option<FleetExperiment>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateExperimentRequest {
@@ -21606,6 +21686,9 @@ pub struct CreateExperimentRequest {
     pub definition: ::core::option::Option<ExperimentDefinition>,
     #[prost(string, tag = "2")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet: each host begins it, and what all of them count decides.
+    #[prost(bool, tag = "3")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateExperimentResponse {
@@ -21620,6 +21703,9 @@ pub struct ConcludeExperimentRequest {
     pub action: i32,
     #[prost(string, tag = "3")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet.
+    #[prost(bool, tag = "4")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConcludeExperimentResponse {
@@ -21965,7 +22051,8 @@ pub mod experiment_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// The experiments, those that go on first. Fails with LIMIT_INVALID, EXPERIMENTS_UNAVAILABLE.
+        /// The experiments, those that go on first; those of this host, or of its whole fleet. Fails with LIMIT_INVALID,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         pub async fn list_experiments(
             &mut self,
             request: impl tonic::IntoRequest<super::ListExperimentsRequest>,
@@ -21992,8 +22079,8 @@ pub mod experiment_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// One experiment with both arms, what the last look found, and how p went. Fails with EXPERIMENT_NOT_FOUND,
-        /// EXPERIMENTS_UNAVAILABLE.
+        /// One experiment with both arms, what the last look found, and how p went; as this host has it, or of all hosts of the
+        /// fleet together. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         pub async fn get_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::GetExperimentRequest>,
@@ -22020,9 +22107,10 @@ pub mod experiment_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Begins an experiment: from now on the units of the variant's share get the variant's values. Fails with
-        /// STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, SPLIT_INVALID, EXPERIMENT_INVALID, TOO_MANY_EXPERIMENTS,
-        /// PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// Begins an experiment, on this host or in its whole fleet: from now on the units of the variant's share get the
+        /// variant's values. Fails with STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, PARAMETER_OF_FLEET,
+        /// PARAMETER_NOT_OF_FLEET, SPLIT_INVALID, EXPERIMENT_INVALID, EXPERIMENT_NOT_BEGUN, TOO_MANY_EXPERIMENTS, PLAN_CHANGED,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         pub async fn create_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateExperimentRequest>,
@@ -22078,7 +22166,8 @@ pub mod experiment_service_client {
         }
         /// Ends an experiment by hand: promote makes the variant's values current, rollback leaves the control's in force. Its
         /// statistics of that moment are recorded with it, as forced. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENT_ENDED,
-        /// REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// EXPERIMENT_OF_FLEET, REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE,
+        /// FLEET_CONFLICT.
         pub async fn conclude_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::ConcludeExperimentRequest>,
@@ -22228,7 +22317,8 @@ pub mod experiment_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ExperimentServiceServer.
     #[async_trait]
     pub trait ExperimentService: std::marker::Send + std::marker::Sync + 'static {
-        /// The experiments, those that go on first. Fails with LIMIT_INVALID, EXPERIMENTS_UNAVAILABLE.
+        /// The experiments, those that go on first; those of this host, or of its whole fleet. Fails with LIMIT_INVALID,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         async fn list_experiments(
             &self,
             request: tonic::Request<super::ListExperimentsRequest>,
@@ -22236,8 +22326,8 @@ pub mod experiment_service_server {
             tonic::Response<super::ListExperimentsResponse>,
             tonic::Status,
         >;
-        /// One experiment with both arms, what the last look found, and how p went. Fails with EXPERIMENT_NOT_FOUND,
-        /// EXPERIMENTS_UNAVAILABLE.
+        /// One experiment with both arms, what the last look found, and how p went; as this host has it, or of all hosts of the
+        /// fleet together. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         async fn get_experiment(
             &self,
             request: tonic::Request<super::GetExperimentRequest>,
@@ -22245,9 +22335,10 @@ pub mod experiment_service_server {
             tonic::Response<super::GetExperimentResponse>,
             tonic::Status,
         >;
-        /// Begins an experiment: from now on the units of the variant's share get the variant's values. Fails with
-        /// STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, SPLIT_INVALID, EXPERIMENT_INVALID, TOO_MANY_EXPERIMENTS,
-        /// PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// Begins an experiment, on this host or in its whole fleet: from now on the units of the variant's share get the
+        /// variant's values. Fails with STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, PARAMETER_OF_FLEET,
+        /// PARAMETER_NOT_OF_FLEET, SPLIT_INVALID, EXPERIMENT_INVALID, EXPERIMENT_NOT_BEGUN, TOO_MANY_EXPERIMENTS, PLAN_CHANGED,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         async fn create_experiment(
             &self,
             request: tonic::Request<super::CreateExperimentRequest>,
@@ -22262,7 +22353,8 @@ pub mod experiment_service_server {
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Ends an experiment by hand: promote makes the variant's values current, rollback leaves the control's in force. Its
         /// statistics of that moment are recorded with it, as forced. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENT_ENDED,
-        /// REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// EXPERIMENT_OF_FLEET, REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE,
+        /// FLEET_CONFLICT.
         async fn conclude_experiment(
             &self,
             request: tonic::Request<super::ConcludeExperimentRequest>,
@@ -27681,6 +27773,35 @@ pub struct Parameter {
     /// The experiment that it is in now.
     #[prost(string, tag = "10")]
     pub in_test: ::prost::alloc::string::String,
+    /// The fleet's version that was last taken over here, by this version or before it; 0: none.
+    #[prost(uint64, tag = "11")]
+    pub fleet_version: u64,
+    /// What the whole fleet uses, as far as that is known; unset: it says nothing of it.
+    #[prost(message, optional, tag = "12")]
+    pub fleet: ::core::option::Option<FleetParameter>,
+}
+/// A parameter as the whole fleet has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetParameter {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub set_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub set_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// On which host it was set.
+    #[prost(string, tag = "6")]
+    pub hostname: ::prost::alloc::string::String,
+    /// The fleet's experiment that it is in.
+    #[prost(string, tag = "7")]
+    pub in_test: ::prost::alloc::string::String,
+    /// Why this host uses another value; empty: it does not.
+    #[prost(string, tag = "8")]
+    pub differs: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListParametersRequest {
@@ -27742,6 +27863,9 @@ pub struct SetParameterRequest {
     pub expected_version: u64,
     #[prost(string, tag = "5")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet; the expected version is the fleet's then.
+    #[prost(bool, tag = "6")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetParameterResponse {
@@ -27779,6 +27903,9 @@ pub struct RollbackParameterRequest {
     pub to_version: u64,
     #[prost(string, tag = "4")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet: to the value that this version has on this host.
+    #[prost(bool, tag = "5")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackParameterResponse {
@@ -27958,8 +28085,9 @@ pub mod parameter_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Sets a parameter; a new one is made. Fails with PARAMETER_INVALID, PARAMETER_IN_TEST, PARAMETER_CHANGED,
-        /// TOO_MANY_PARAMETERS, PLAN_CHANGED.
+        /// Sets a parameter, on this host or in its whole fleet; a new one is made. Fails with PARAMETER_INVALID,
+        /// PARAMETER_IN_TEST, PARAMETER_OF_FLEET, PARAMETER_CHANGED, PARAMETER_WAITS, TOO_MANY_PARAMETERS, PLAN_CHANGED,
+        /// FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         pub async fn set_parameter(
             &mut self,
             request: impl tonic::IntoRequest<super::SetParameterRequest>,
@@ -28038,8 +28166,8 @@ pub mod parameter_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes a parameter back to an earlier version, as a new version. Fails with PARAMETER_NOT_FOUND, VERSION_NOT_FOUND,
-        /// PARAMETER_IN_TEST, PLAN_CHANGED.
+        /// Takes a parameter back to an earlier version, as a new version, on this host or in its whole fleet. Fails with
+        /// PARAMETER_NOT_FOUND, VERSION_NOT_FOUND, and as SetParameter does.
         pub async fn rollback_parameter(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackParameterRequest>,
@@ -28139,8 +28267,9 @@ pub mod parameter_service_server {
             tonic::Response<Self::WatchParametersStream>,
             tonic::Status,
         >;
-        /// Sets a parameter; a new one is made. Fails with PARAMETER_INVALID, PARAMETER_IN_TEST, PARAMETER_CHANGED,
-        /// TOO_MANY_PARAMETERS, PLAN_CHANGED.
+        /// Sets a parameter, on this host or in its whole fleet; a new one is made. Fails with PARAMETER_INVALID,
+        /// PARAMETER_IN_TEST, PARAMETER_OF_FLEET, PARAMETER_CHANGED, PARAMETER_WAITS, TOO_MANY_PARAMETERS, PLAN_CHANGED,
+        /// FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         async fn set_parameter(
             &self,
             request: tonic::Request<super::SetParameterRequest>,
@@ -28161,8 +28290,8 @@ pub mod parameter_service_server {
             tonic::Response<super::ListParameterHistoryResponse>,
             tonic::Status,
         >;
-        /// Takes a parameter back to an earlier version, as a new version. Fails with PARAMETER_NOT_FOUND, VERSION_NOT_FOUND,
-        /// PARAMETER_IN_TEST, PLAN_CHANGED.
+        /// Takes a parameter back to an earlier version, as a new version, on this host or in its whole fleet. Fails with
+        /// PARAMETER_NOT_FOUND, VERSION_NOT_FOUND, and as SetParameter does.
         async fn rollback_parameter(
             &self,
             request: tonic::Request<super::RollbackParameterRequest>,

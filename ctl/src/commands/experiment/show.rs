@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::incomplete_answer;
 use super::merge::Merged;
-use super::{Show, list, page};
+use super::{Show, fleet, list, page};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::render::{Answer, View};
@@ -49,7 +49,9 @@ async fn of_node(
     };
     let mut found = Vec::with_capacity(ids.len());
     for id in &ids {
-        found.push(get(client, id).await?);
+        // Of the whole fleet one agent tells; to be added up, each tells what it has itself.
+        let fleet = into.is_none() && !rows && id.starts_with("FLEET_");
+        found.push(get(client, id, fleet).await?);
     }
     let experiments = || found.iter().filter_map(|one| one.experiment.as_ref());
     if experiments().count() != found.len() {
@@ -75,11 +77,11 @@ async fn of_node(
         empty: if found.is_empty() { "no experiment goes on" } else { "" },
         ..View::default()
     };
-    Ok(Answer::new(json, view).exit(list::exit(experiments())))
+    Ok(Answer::new(json, view).exit(fleet::exit(&found, list::exit(experiments()))))
 }
 
-async fn get(client: &Client, id: &str) -> Result<GetExperimentResponse, Error> {
-    let request = GetExperimentRequest { id: id.to_owned() };
+async fn get(client: &Client, id: &str, fleet: bool) -> Result<GetExperimentResponse, Error> {
+    let request = GetExperimentRequest { id: id.to_owned(), fleet };
     client.call(request, |c, r| async move { c.experiments().get_experiment(r).await }).await
 }
 

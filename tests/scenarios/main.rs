@@ -61,6 +61,7 @@ mod experiments_kill;
 mod experiments_odd;
 mod fleet;
 mod fleet_etcd;
+mod fleet_experiments;
 mod fleet_harness;
 mod fleet_locks;
 mod fleet_many;

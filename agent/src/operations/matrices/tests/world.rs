@@ -11,6 +11,7 @@ use crate::config::{Config, Follower, Places};
 use crate::emergency::Emergency;
 use crate::error::Result;
 use crate::events::Bell;
+use crate::fleet::Fleet;
 use crate::operations::matrices::calculate::Made;
 use crate::operations::matrices::prepare::{Batch, Column, Fared, Sent};
 use crate::operations::matrices::{Answer, Matrices, Metrics};
@@ -61,11 +62,12 @@ impl World {
         let flag = self.folder.path().join("EMERGENCY");
         let emergency =
             Emergency::open(self.state.clone(), Arc::clone(&clock), flag).await.unwrap();
+        let fleet = Fleet::alone(&outside, emergency.clone());
         let runs = Runs::new(self.state.clone(), clock, emergency);
         let own = Matrices::open(
             (self.state.clone(), outside, runs, "host-1".to_owned()),
             (parse(&self.text).matrices, self.folder.path().join("series.redb")),
-            (Metrics::default(), Bell::default()),
+            (Metrics::default(), Bell::default(), fleet),
         );
         self.own = Some(own.unwrap());
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use genesis_storage::{Head, Intent, Reading};
+use genesis_storage::{Head, Intent, Reading, StorageError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -144,9 +144,13 @@ impl Kept {
     pub fn compare(&self, reading: &Reading<'_>) -> Result<(Head, Compared)> {
         let oplog = reading.oplog();
         let (log, fleet) = (oplog.head()?, self.told.as_ref().and_then(Told::head));
-        // An entry that can't be read is one that is not there: the chain's own check says more of it.
-        let there = fleet.and_then(|it| oplog.get(it.sequence).ok().flatten());
-        let there = there.map(|it| it.hash);
+        let there = match fleet.map(|it| oplog.get(it.sequence)) {
+            // One that can't be read is not there: the chain's own check says more of it.
+            None | Some(Err(StorageError::Record { .. } | StorageError::UnknownVersion { .. })) => {
+                None
+            }
+            Some(entry) => entry?.map(|it| it.hash),
+        };
         Ok((log, compare(self.entry.as_ref().map(|_| fleet), log, there)))
     }
 

@@ -30,10 +30,8 @@ impl Matrices {
         // What can't be read is taken for nothing: the next version takes its place.
         let pointer = self.pointer().unwrap_or_default();
         let me = self.fleet.me().host_id.clone();
-        let (number, version) = match (&pointer, &active) {
-            (Some(pointer), Some(active)) => (pointer.current.number, active.version),
-            _ => (0, 0),
-        };
+        let number = pointer.as_ref().map_or(0, |it| it.current.number);
+        let version = active.as_ref().map_or(0, |it| it.version);
         let of_other = |pointer: &Option<Pointer>| {
             let other = pointer.as_ref().map(|it| it.current.host.as_str()).unwrap_or_default();
             format!(
@@ -106,7 +104,7 @@ impl Matrices {
         Ok(Some(number))
     }
 
-    async fn publish_under(
+    pub(in super::super) async fn publish_under(
         &self,
         held: &Held,
         active: &MatrixRecord,

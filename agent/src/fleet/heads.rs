@@ -184,7 +184,7 @@ impl Fleet {
         let guard = kept.guard(&key);
         // Of strings, numbers and times: it can be written.
         let value = serde_json::to_vec(&told).unwrap_or_default();
-        Ok(self.commit(&[guard], &[Act::Put { key, value, lease: 0 }]).await?.done)
+        Ok(self.change(&[guard], &[Act::Put { key, value, lease: 0 }]).await?.is_some())
     }
 
     fn note_head(&self, compared: Compared) {

@@ -125,17 +125,13 @@ impl Matrices {
         let left = self.fleet.list(&keys.matrix_parts(number)).await?;
         let left: Vec<Act> = left.into_iter().map(|it| Act::Delete(it.key)).collect();
         for acts in left.chunks(AT_ONCE) {
-            if !self.fleet.commit(&[held.guard()], acts).await?.done {
-                return Err(held.fenced());
-            }
+            held.change(&[], acts).await?.ok_or_else(|| held.fenced())?;
         }
         let mut parts = 0_u32;
         for part in bytes.chunks(PART) {
             let put =
                 Act::Put { key: keys.matrix_part(number, parts), value: part.to_vec(), lease: 0 };
-            if !self.fleet.commit(&[held.guard()], &[put]).await?.done {
-                return Err(held.fenced());
-            }
+            held.change(&[], &[put]).await?.ok_or_else(|| held.fenced())?;
             parts += 1;
         }
         failpoint::pause("matrices.before-publish");
@@ -162,9 +158,7 @@ impl Matrices {
         };
         let value = serde_json::to_vec(&pointer).unwrap_or_default();
         let put = Act::Put { key, value, lease: 0 };
-        if !self.fleet.commit(&[held.guard(), unchanged], &[put]).await?.done {
-            return Err(held.fenced());
-        }
+        held.change(&[unchanged], &[put]).await?.ok_or_else(|| held.fenced())?;
         failpoint::hit("matrices.after-publish");
         tracing::info!(number, version = active.version, parts, "published a matrix for the fleet");
         Ok(Some((number, pointer.leaving)))

@@ -14,7 +14,7 @@ const LOADINGS: [f64; 4] = [0.9, 0.8, 0.7, 0.6];
 const PUBLISHES: &str =
     "[matrices]\nwindow = \"3d\"\nfleet = \"publish\"\n[matrices.rollout]\nstages = [\"100%\"]";
 const FOLLOWS: &str = "[matrices]\nfleet = \"follow\"\n[matrices.rollout]\noutcomes = \"100\"";
-const POINTER: &str = "/genesis/default/common/matrices/current";
+const POINTER: &str = "/genesis/prod/common/matrices/current";
 
 async fn publisher(fleet: &Memory) -> World {
     let mut world = World::member("a", PUBLISHES, fleet).await;
@@ -182,7 +182,7 @@ async fn a_content_that_was_damaged_is_refused_until_it_is_mended() {
     let b = World::member("b", FOLLOWS, &fleet).await;
     follow(&b, &fleet).await;
     put_into_force(&mut a).await;
-    let part = format!("/genesis/default/matrices/versions/{:020}/0000", 2);
+    let part = format!("/genesis/prod/matrices/versions/{:020}/0000", 2);
     let sound = fleet.get(&part).unwrap();
     fleet.put(&part, "not what was published");
     follow(&b, &fleet).await;
@@ -203,14 +203,14 @@ async fn a_content_that_was_damaged_is_refused_until_it_is_mended() {
     // A pointer that nobody can read changes nothing, and the next version mends it.
     fleet.put(POINTER, "{");
     follow(&b, &fleet).await;
-    assert_eq!(said_by_key(&fleet, "id-b"), "refused");
+    assert_eq!(said_by_key(&fleet, "id-of-b"), "refused");
     a.own().of_fleet().await.unwrap_err();
     put_into_force(&mut a).await;
     assert_eq!(a.own().of_fleet().await.unwrap().versions[0].number, 3);
 }
 
 fn said_by_key(fleet: &Memory, host_id: &str) -> String {
-    let entry = fleet.get(&format!("/genesis/default/acks/matrices/{host_id}")).unwrap();
+    let entry = fleet.get(&format!("/genesis/prod/acks/matrices/{host_id}")).unwrap();
     let ack: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
     ack["state"].as_str().unwrap().to_owned()
 }
@@ -230,7 +230,7 @@ async fn a_publisher_that_lost_its_lock_changes_nothing() {
     let held = a.fleet().take("matrices", "a test").await.unwrap().unwrap();
     b.update().await.unwrap();
     assert_eq!(b.own().share_once().await.unwrap_err().code, "FLEET_HELD");
-    fleet.end_lease_of("/genesis/default/locks/matrices");
+    fleet.end_lease_of("/genesis/prod/locks/matrices");
     let before = fleet.revision();
     let newer = b.fleet().take("matrices", "a test").await.unwrap().unwrap();
     let refused = a.own().publish_under(&held, &active).await;
@@ -244,7 +244,7 @@ async fn a_publisher_that_lost_its_lock_changes_nothing() {
     assert_eq!(fleet.get(POINTER).unwrap(), now);
     let published = b.own().of_fleet().await.unwrap().versions;
     assert_eq!((published[0].number, published[0].host.as_str()), (2, "b"));
-    assert_eq!(fleet.keys("/genesis/default/matrices/versions/").len(), 2);
+    assert_eq!(fleet.keys("/genesis/prod/matrices/versions/").len(), 2);
 }
 
 #[tokio::test]
@@ -256,12 +256,12 @@ async fn only_the_last_versions_are_kept_and_a_fleet_that_forgot_is_told_anew() 
     for _ in 0..6 {
         put_into_force(&mut a).await;
     }
-    let keys = fleet.keys("/genesis/default/matrices/versions/");
+    let keys = fleet.keys("/genesis/prod/matrices/versions/");
     assert_eq!(keys.len(), 5, "{keys:?}");
     assert!(keys[0].contains(&format!("{:020}", 3)), "{keys:?}");
     assert_eq!(a.own().of_fleet().await.unwrap().versions.len(), 5);
     // etcd has lost everything: what is in force is published anew, under a number that nobody knows yet.
-    for key in fleet.keys("/genesis/default/") {
+    for key in fleet.keys("/genesis/prod/") {
         if !key.contains("/members/") {
             fleet.delete(&key);
         }

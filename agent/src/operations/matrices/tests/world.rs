@@ -11,8 +11,7 @@ use crate::config::{Config, Follower, Places};
 use crate::emergency::Emergency;
 use crate::error::Result;
 use crate::events::Bell;
-use crate::fleet::metrics::Metrics as FleetMetrics;
-use crate::fleet::{Fleet, Me};
+use crate::fleet::Fleet;
 use crate::operations::matrices::calculate::Made;
 use crate::operations::matrices::prepare::{Batch, Column, Fared, Sent};
 use crate::operations::matrices::{Answer, Matrices, Metrics};
@@ -92,17 +91,7 @@ impl World {
             None => Fleet::alone(&outside, emergency.clone()),
             Some((name, door)) => {
                 outside.coordinator = Arc::clone(door) as _;
-                let me = Me {
-                    host_id: format!("id-{name}"),
-                    host: name.clone(),
-                    session: "1".to_owned(),
-                    before: String::new(),
-                    version: String::new(),
-                    node: String::new(),
-                    since: clock.now(),
-                };
-                let about = (emergency.clone(), Bell::default(), FleetMetrics::default());
-                let fleet = Fleet::new(config.fleet.clone(), me, &outside, about);
+                let fleet = Fleet::member(&outside, emergency.clone(), name);
                 self.serving = Some(tokio::spawn(Arc::clone(&fleet).serve()));
                 fleet
             }

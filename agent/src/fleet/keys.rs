@@ -112,4 +112,34 @@ impl Keys {
     pub fn lock(&self, name: &str) -> String {
         format!("{}locks/{name}", self.root)
     }
+
+    /// The newest version of the matrix.
+    pub fn matrix(&self) -> String {
+        format!("{}common/matrices/current", self.root)
+    }
+
+    /// The parts of a version of the matrix.
+    pub fn matrix_parts(&self, number: u64) -> String {
+        format!("{}matrices/versions/{number:020}/", self.root)
+    }
+
+    /// One of them, from 0. All names are equally long, so that none begins as another does.
+    pub fn matrix_part(&self, number: u64, part: u32) -> String {
+        format!("{}matrices/versions/{number:020}/{part:04}", self.root)
+    }
+
+    /// What hosts say of the matrix.
+    pub fn matrix_acks(&self) -> String {
+        format!("{}acks/matrices/", self.root)
+    }
+
+    /// What one host says of it.
+    pub fn matrix_ack(&self, host_id: &str) -> String {
+        format!("{}acks/matrices/{host_id}", self.root)
+    }
+
+    /// The head of a host's operation log.
+    pub fn head(&self, host_id: &str) -> String {
+        format!("{}heads/{host_id}", self.root)
+    }
 }

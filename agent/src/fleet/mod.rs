@@ -16,6 +16,7 @@ use crate::outside::{Clock, Outside};
 mod changes;
 pub mod config;
 pub mod emergency;
+pub mod heads;
 pub mod keys;
 pub mod locks;
 pub mod members;
@@ -29,6 +30,7 @@ pub mod standing;
 mod told;
 
 pub use config::Config;
+use heads::Compared;
 use keys::Keys;
 use members::Stand;
 use metrics::Metrics;
@@ -89,6 +91,8 @@ pub(super) struct Now {
     twins: Vec<members::Member>,
     /// How the fleet was told that this host stands.
     told: Option<(String, Stand)>,
+    /// How the operation log stands to the head that the fleet has of it, and since when.
+    head: Option<(Compared, Timestamp)>,
     /// Connections made so far.
     connected: u64,
 }
@@ -135,6 +139,7 @@ impl Fleet {
                 full: None,
                 twins: Vec::new(),
                 told: None,
+                head: None,
                 connected: 0,
             }),
             changed: watch::Sender::new(0),

@@ -9,6 +9,8 @@ use crate::events::{Condition, Severity, Source};
 
 /// The page of the runbook.
 const RUNBOOK: &str = "fleet";
+/// That of the operation log.
+const OPLOG: &str = "oplog";
 
 #[async_trait]
 impl Source for Fleet {
@@ -55,6 +57,16 @@ impl Source for Fleet {
                 format!("{} and {} have one identity", self.me.host, twin.host),
                 vec![format!("{} is also that of {}", self.me.host_id, names.join(", "))],
             ));
+        }
+        if let Some((wrong, since)) = self.head_wrong() {
+            let title = "the operation log is not what the fleet knows of it".to_owned();
+            let details = vec![
+                wrong,
+                "genesisctl oplog verify".to_owned(),
+                "genesisctl oplog accept-head --reason ... where an older state was put back on purpose".to_owned(),
+            ];
+            let about = condition("head", Severity::Critical, title, details);
+            told.push(Condition { runbook: OPLOG.to_owned(), since, ..about });
         }
         if let Some(why) = self.full() {
             told.push(condition(
@@ -125,6 +137,10 @@ impl Fleet {
             condition = v1::Condition::Critical;
             let message = format!("{twin} has the identity {} of this host", self.me.host_id);
             findings.push(finding("IDENTITY_TWICE", message));
+        }
+        if let Some((wrong, _)) = self.head_wrong() {
+            condition = v1::Condition::Critical;
+            findings.push(finding("FLEET_HEAD", wrong));
         }
         if self.emergency_untold() {
             condition = v1::Condition::Critical;

@@ -106,6 +106,7 @@ fn an_oplog_that_is_not_intact_is_a_finding() {
             entries: 5,
             head: Some(Head { sequence: 5, hash: "ab".into() }),
             findings: if intact { vec![] } else { vec![finding] },
+            fleet: None,
         };
         let fake = Fake::start(folder.path(), Script { verified, ..Default::default() });
         let outcome = ctl(&["oplog", "verify", "-n", &fake.node()]);

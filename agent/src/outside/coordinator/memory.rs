@@ -98,8 +98,8 @@ impl Memory {
     }
 
     /// Sets a key, as somebody does who is no host.
-    pub fn put(&self, key: &str, value: &str) {
-        let put = Act::Put { key: key.to_owned(), value: value.as_bytes().to_vec(), lease: 0 };
+    pub fn put(&self, key: &str, value: impl AsRef<[u8]>) {
+        let put = Act::Put { key: key.to_owned(), value: value.as_ref().to_vec(), lease: 0 };
         self.store().make(&[put]);
         self.tell();
     }

@@ -345,38 +345,4 @@ impl Fleet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn head(sequence: u64, hash: u8) -> Head {
-        Head { sequence, hash: [hash; 32] }
-    }
-
-    #[test]
-    fn a_log_agrees_only_if_it_has_the_very_entry() {
-        use Compared::{Absent, Agrees, Missing, Other, Short, Unreadable};
-
-        let log = head(9, 9);
-        let table = [
-            (None, log, None, Absent),
-            (Some(None), log, None, Unreadable),
-            // Where it was told of an empty log.
-            (Some(Some(head(0, 0))), log, None, Agrees),
-            (Some(Some(head(9, 9))), log, Some([9; 32]), Agrees),
-            // It has gone on since.
-            (Some(Some(head(5, 5))), log, Some([5; 32]), Agrees),
-            // Rewritten, also where it is longer by now than what was known.
-            (Some(Some(head(5, 5))), log, Some([6; 32]), Other(5)),
-            (Some(Some(head(9, 9))), log, Some([6; 32]), Other(9)),
-            (Some(Some(head(10, 1))), log, None, Short { fleet: 10, log: 9 }),
-            (Some(Some(head(1, 1))), head(0, 0), None, Short { fleet: 1, log: 0 }),
-            // Taken out, while later ones stand.
-            (Some(Some(head(5, 5))), log, None, Missing(5)),
-        ];
-        for (fleet, log, there, is) in table {
-            let found = compare(fleet, log, there);
-            assert_eq!(found, is, "{fleet:?} {there:?}");
-            assert_eq!(found.wrong().is_none(), matches!(is, Absent | Agrees));
-        }
-    }
-}
+mod tests;

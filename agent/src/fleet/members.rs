@@ -220,7 +220,9 @@ impl Fleet {
         if let Some(entry) = listed.entries.into_iter().find(|entry| entry.key == key) {
             // One that came back meanwhile has written it anew.
             let guards = [Guard::Modified(key.clone(), entry.modified)];
-            let committed = open.link.commit(&guards, &[Act::Delete(key)]).await;
+            // What it said of the matrix goes with it; the head of its log stays, for it may come back.
+            let acts = [Act::Delete(key), Act::Delete(self.keys.matrix_ack(&host.host_id))];
+            let committed = open.link.commit(&guards, &acts).await;
             let committed = committed.map_err(|trouble| self.unreachable(&trouble))?;
             if !committed.done {
                 let message = format!("{name} has come back meanwhile");

@@ -9,8 +9,6 @@ use crate::events::{Condition, Severity, Source};
 
 /// The page of the runbook.
 const RUNBOOK: &str = "fleet";
-/// That of the operation log.
-const OPLOG: &str = "oplog";
 
 #[async_trait]
 impl Source for Fleet {
@@ -66,7 +64,7 @@ impl Source for Fleet {
                 "genesisctl oplog accept-head --reason ... where an older state was put back on purpose".to_owned(),
             ];
             let about = condition("head", Severity::Critical, title, details);
-            told.push(Condition { runbook: OPLOG.to_owned(), since, ..about });
+            told.push(Condition { since, ..about });
         }
         if let Some(why) = self.full() {
             told.push(condition(

@@ -49,7 +49,7 @@ Without an id: all that go on. With -v also the rules, and the whole decision ta
 the rules (95 %).
 
 FLEET_7 is one of the whole fleet: what all hosts have counted, who takes the looks, and how each host is at it. TEST_3 is
-what this host has.
+what this host has of it. Exits 3 also where a host has not begun it, and 5 where a member has told nothing of it.
 
 With --merge the last row, or the last object {\"merged\"}, is of the trades of all nodes together. What a look says of
 many looks (p_seq) is the owner's and is shown as such. Only what has the same definition hash is added up: where
@@ -255,6 +255,9 @@ pub(crate) struct Show {
     /// Add what the trades of all nodes together come to.
     #[arg(long)]
     merge: bool,
+    /// As the whole fleet has it, by whatever it is called here; FLEET_7 is shown so by itself.
+    #[arg(long, conflicts_with = "merge")]
+    fleet: bool,
 }
 
 impl Show {

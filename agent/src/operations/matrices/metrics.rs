@@ -204,7 +204,8 @@ impl Matrices {
         }
         metrics.p_harm.set(p);
         metrics.held.set(i64::from(held));
-        let pointer = self.pointer().ok().flatten().filter(|_| self.config().sharing != Sharing::Off);
+        let pointer =
+            self.pointer().ok().flatten().filter(|_| self.config().sharing != Sharing::Off);
         let published = pointer.map_or(0, |it| it.current.number);
         metrics.published.set(i64::try_from(published).unwrap_or(i64::MAX));
         let in_force = active.map_or(0, |it| it.fleet);

@@ -20,7 +20,10 @@ pub(super) async fn show(session: &Session<'_>, arguments: &Show) -> Result<Exit
     let gathered = RefCell::new(Merged::default());
     let into = arguments.merge.then_some(&gathered);
     let id = arguments.named();
-    let call = |client: Client| async move { of_node(session, &client, id, (rows, into)).await };
+    // Of the whole fleet one agent tells; to be added up, each tells what it has itself.
+    let fleet = arguments.fleet || (!arguments.merge && id.starts_with("FLEET_"));
+    let call =
+        |client: Client| async move { of_node(session, &client, (id, fleet), (rows, into)).await };
     let merged = || {
         // Of one node there is nothing to add to its page.
         if !arguments.merge || (session.for_people() && !session.many()) {
@@ -35,13 +38,17 @@ pub(super) async fn show(session: &Session<'_>, arguments: &Show) -> Result<Exit
 async fn of_node(
     session: &Session<'_>,
     client: &Client,
-    id: &str,
+    (id, fleet): (&str, bool),
     (rows, into): (bool, Option<&RefCell<Merged>>),
 ) -> Result<Answer, Stop> {
     let ids = match id {
         "" => {
-            let request =
-                ListExperimentsRequest { running_only: true, limit: 1_000, ..Default::default() };
+            let request = ListExperimentsRequest {
+                running_only: true,
+                limit: 1_000,
+                fleet,
+                ..Default::default()
+            };
             let list = list::ask(client, request).await?;
             list.experiments.into_iter().map(|one| one.id).collect()
         }
@@ -49,8 +56,6 @@ async fn of_node(
     };
     let mut found = Vec::with_capacity(ids.len());
     for id in &ids {
-        // Of the whole fleet one agent tells; to be added up, each tells what it has itself.
-        let fleet = into.is_none() && !rows && id.starts_with("FLEET_");
         found.push(get(client, id, fleet).await?);
     }
     let experiments = || found.iter().filter_map(|one| one.experiment.as_ref());

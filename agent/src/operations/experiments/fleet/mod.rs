@@ -24,7 +24,11 @@ mod tell;
 mod told;
 pub mod view;
 
+#[cfg(test)]
+pub(super) use owner::Looking;
 use record::{Defined, FleetParameter, Owner};
+#[cfg(test)]
+pub(super) use tell::Told;
 
 /// How often all is compared when nothing is heard.
 const LOOK: Duration = Duration::from_secs(1);

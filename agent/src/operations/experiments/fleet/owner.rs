@@ -175,6 +175,17 @@ impl Experiments {
         wait
     }
 
+    /// Looks at what this host believes to own, as one does that was frozen after it had made sure.
+    #[cfg(test)]
+    pub(in super::super) async fn look_frozen(&self, looking: &mut Looking) {
+        for (number, turn) in &mut looking.held {
+            turn.listed = None;
+            let (_, defined) = self.fleets_one(*number).unwrap();
+            let refused = self.look_at(turn, &defined).await.unwrap_err();
+            assert!(["FENCED", "FLEET_LOCK_LOST"].contains(&refused.code), "{refused:?}");
+        }
+    }
+
     /// From when on this host tries to own it: never while somebody is known to.
     fn try_from(&self, number: u64, now: Duration, looking: &mut Looking) -> Duration {
         if let Some(owner) = self.fleets_owner(number)

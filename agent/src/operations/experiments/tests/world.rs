@@ -30,6 +30,11 @@ const WHO: (&str, &str) = ("unix:uid=1000(ada)", "a test");
 /// A trade: its arm, what it earned.
 pub(super) type Trade = (Arm, f64);
 
+/// Lets others go on.
+pub(super) async fn moment() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         self.serving.abort();
@@ -69,10 +74,44 @@ impl World {
 
     /// Waits until it is connected.
     pub(super) async fn connected(&self) {
-        while !self.fleet.is_open() {
-            self.clock.advance(Duration::from_secs(2));
-            tokio::task::yield_now().await;
+        for _ in 0..1_000 {
+            if self.fleet.is_open() {
+                return;
+            }
+            moment().await;
+            self.clock.advance(Duration::from_millis(500));
         }
+        panic!("it is not connected");
+    }
+
+    /// Waits until the connection is broken, and made anew.
+    pub(super) async fn reconnects(&self) {
+        let (_, _, before) = self.fleet.connection();
+        for _ in 0..1_000 {
+            if self.fleet.connection().2 > before {
+                return;
+            }
+            moment().await;
+            self.clock.advance(Duration::from_millis(500));
+        }
+        panic!("it is not connected anew");
+    }
+
+    /// Waits until it knows of all that its fleet has in common.
+    pub(super) async fn hears(&self, memory: &Memory) {
+        const COMMON: &str = "/genesis/prod/common/";
+        for _ in 0..5_000 {
+            let mut known = Vec::new();
+            self.fleet.each_common(COMMON, |entry| known.push((entry.key.clone(), entry.modified)));
+            let keys = memory.keys(COMMON).into_iter();
+            let there: Option<Vec<(String, i64)>> =
+                keys.map(|key| Some((key.clone(), memory.get(&key)?.modified))).collect();
+            if there.as_ref() == Some(&known) {
+                return;
+            }
+            moment().await;
+        }
+        panic!("it does not hear of everything");
     }
 
     async fn made(host: &str, memory: Option<&Memory>) -> Self {

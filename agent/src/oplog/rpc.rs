@@ -87,10 +87,10 @@ fn expected(head: Option<v1::Head>) -> Result<Option<genesis_storage::Head>> {
 /// What the fleet has of the log, and what that finds. Without an answer of the fleet nothing is known.
 fn of_fleet(
     kept: Option<&Kept>,
-    compared: Result<Compared, String>,
+    compared: &Result<Compared, String>,
 ) -> (v1::FleetHead, Option<v1::Finding>) {
     let told = kept.and_then(|it| it.told.as_ref());
-    let (state, why, finding) = match &compared {
+    let (state, why, finding) = match compared {
         Ok(Compared::Agrees) => (v1::FleetHeadState::Agreed, String::new(), None),
         Ok(Compared::Absent) => {
             let why = "the fleet has no head of this log yet; it gets one within seconds";
@@ -232,8 +232,8 @@ impl OplogService for Service {
             state.read(|reading| {
                 let verified = reading.oplog().verify(expected)?;
                 let kept = kept.map(|kept| match kept {
-                    Ok(kept) => kept.compare(reading).map(|(_, it)| of_fleet(Some(&kept), Ok(it))),
-                    Err(error) => Ok(of_fleet(None, Err(error.message))),
+                    Ok(kept) => kept.compare(reading).map(|(_, it)| of_fleet(Some(&kept), &Ok(it))),
+                    Err(error) => Ok(of_fleet(None, &Err(error.message))),
                 });
                 Ok((verified, kept.transpose()?))
             })

@@ -455,12 +455,12 @@ fn who_has_the_matrix_of_the_fleet() {
         let (_folder, fake) = served(Matrices { of_fleet, ..Default::default() });
         let outcome = ctl(&["matrix", "fleet", "-n", &fake.node()]);
         assert_eq!(outcome.exit, exit, "{}", outcome.out());
-        let text = squeezed(&outcome.out()).join("\n");
+        let text = squeezed(outcome.out()).join("\n");
         assert!(text.contains("version 3 of 24 series, which was gone back to"), "{text}");
         assert!(text.contains(says) && !text.contains('\u{1b}'), "{text}");
         assert!(!text.contains("versions that are kept"), "{text}");
         let verbose = ctl(&["matrix", "fleet", "-v", "-n", &fake.node()]);
-        let text = squeezed(&verbose.out()).join("\n");
+        let text = squeezed(verbose.out()).join("\n");
         assert!(text.contains("versions that are kept") && text.contains("d2"), "{text}");
     }
     let (_folder, fake) = served(Matrices::default());

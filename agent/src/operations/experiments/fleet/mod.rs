@@ -183,7 +183,7 @@ impl Experiments {
             return Ok(());
         }
         let known = || self.fleets().iter().any(|defined| defined.is(record));
-        if !promote && !(self.fleet.is_open() && known()) {
+        if !(promote || self.fleet.is_open() && known()) {
             return Ok(());
         }
         let message = format!(

@@ -373,6 +373,7 @@ impl Experiments {
 }
 
 /// An end, before it is one.
+#[derive(Clone, Copy)]
 pub(super) struct End<'a> {
     pub(super) how: &'a str,
     pub(super) forced: bool,

@@ -34,8 +34,8 @@ fn value(agent: &TestAgent) -> Option<String> {
 fn here(agent: &TestAgent) -> Option<Value> {
     let list = agent.ctl(&["experiment", "list", "-o", "json"]);
     let list = (list.code == 0).then(|| list.response())?;
-    let of_fleet = list["experiments"].as_array()?.iter();
-    of_fleet.filter(|it| it["fleetId"] == "FLEET_1" && it["id"] != "FLEET_1").next_back().cloned()
+    let mut of_fleet = list["experiments"].as_array()?.iter();
+    of_fleet.rfind(|it| it["fleetId"] == "FLEET_1" && it["id"] != "FLEET_1").cloned()
 }
 
 fn create(agent: &TestAgent) {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use genesis_proto::v1;
+use jiff::SignedDuration;
 
 use super::{Fleet, Standing};
 use crate::error::Result;
@@ -74,7 +75,8 @@ impl Source for Fleet {
                 vec![why, "make room there, or raise its quota".to_owned()],
             ));
         }
-        if self.emergency_untold() {
+        // The fleet is told within moments, where it can be.
+        if self.emergency_untold_for() >= SignedDuration::from_secs(3) {
             told.push(condition(
                 "emergency",
                 Severity::Critical,
@@ -87,6 +89,12 @@ impl Source for Fleet {
 }
 
 impl Fleet {
+    /// How long the fleet has not been told of the emergency that is to be its own.
+    fn emergency_untold_for(&self) -> SignedDuration {
+        let record = self.emergency.current().filter(|_| self.emergency_untold());
+        record.map_or(SignedDuration::ZERO, |record| self.clock.now().duration_since(record.since))
+    }
+
     /// The emergency in force here is to be the fleet's, which has not been told yet.
     pub fn emergency_untold(&self) -> bool {
         let record = self.emergency.current().filter(|record| record.active());

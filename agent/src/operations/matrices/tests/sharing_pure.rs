@@ -160,7 +160,7 @@ fn what_a_follower_makes_of_what_is_published() {
             Follow::Leave(2),
         ),
         (true, vec![one.clone(), harmful(2, "new"), canary(3, "two")], false, Follow::Leave(2)),
-        (true, vec![one.clone(), harmful(2, "new"), canary(3, "six")], false, Follow::Mark(2)),
+        (true, vec![one, harmful(2, "new"), canary(3, "six")], false, Follow::Mark(2)),
         // A rejected one is nothing that is here.
         (false, vec![version(1, plan::REJECTED, "new", &[])], false, Follow::Fetch),
     ];
@@ -255,7 +255,7 @@ fn a_content_is_what_was_published_or_nothing() {
     }
     assert!(verified(&right, &bytes[1..]).unwrap_err().contains("damaged"));
     // Of somebody who knows how to hash.
-    let mut other = bytes.clone();
+    let mut other = bytes;
     let last = other.len() - 2;
     other[last] ^= 1;
     verified(&named(&other, &known.digest), &other).unwrap_err();

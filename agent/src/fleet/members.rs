@@ -154,14 +154,10 @@ impl Fleet {
     /// # Errors
     /// `FLEET_UNCONFIGURED`, `FLEET_UNREACHABLE`.
     pub async fn hosts(&self) -> Result<Vec<HostView>> {
-        let open = self.open().await?;
         let mut members = Vec::new();
         for prefix in [self.keys.members(), self.keys.roster()] {
-            let listed = open.link.list(&prefix).await.map_err(|trouble| {
-                self.broken(&open, &trouble);
-                self.unreachable(&trouble)
-            })?;
-            members.extend(listed.entries.iter().filter_map(|it| Member::of(&self.keys, it)));
+            let listed = self.list(&prefix).await?;
+            members.extend(listed.iter().filter_map(|it| Member::of(&self.keys, it)));
         }
         Ok(hosts(members))
     }

@@ -3,7 +3,10 @@
 use super::Fleet;
 use super::keys::Keys;
 use crate::error::Result;
-use crate::outside::coordinator::{Act, Committed, Entry, Guard};
+use crate::outside::coordinator::{Act, Committed, Entry, Guard, Trouble};
+
+/// What only reads is asked again so often.
+const TRIES: u32 = 4;
 
 impl Fleet {
     /// The names of its keys.
@@ -34,12 +37,19 @@ impl Fleet {
     /// # Errors
     /// `FLEET_UNCONFIGURED`, `FLEET_UNREACHABLE`.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let open = self.open().await?;
-        match open.link.list(prefix).await {
-            Ok(listed) => Ok(listed.entries),
-            Err(trouble) => {
-                self.broken(&open, &trouble);
-                Err(self.unreachable(&trouble))
+        let mut tries = 0;
+        loop {
+            let open = self.open().await?;
+            match open.link.list(prefix).await {
+                Ok(listed) => return Ok(listed.entries),
+                Err(trouble) => {
+                    self.broken(&open, &trouble);
+                    tries += 1;
+                    // The next member of etcd answers, or the next leader.
+                    if tries >= TRIES || !matches!(trouble, Trouble::Away(_)) {
+                        return Err(self.unreachable(&trouble));
+                    }
+                }
             }
         }
     }

@@ -286,7 +286,8 @@ impl World {
 
     /// The value that a unit is to use.
     pub(super) fn value(&self, unit: &str) -> String {
-        self.own().uses("mm", unit).unwrap().0[0].value.clone()
+        let used = self.own().uses("mm", unit).unwrap().0;
+        used.iter().find(|it| it.name == "threshold").unwrap().value.clone()
     }
 
     /// A unit that is in this arm.

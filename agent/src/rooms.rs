@@ -14,7 +14,7 @@ use crate::operations::breaker::Breakers;
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::preflight::TradesSeen;
 use crate::operations::database::record::Truth;
-use crate::operations::database::{Databases, Neighbours};
+use crate::operations::database::{Databases, Neighbours, Turn};
 use crate::operations::experiments::Gate;
 use crate::operations::experiments::job::PROMOTE;
 use crate::operations::health::{Health, Latencies, life::Status};
@@ -85,6 +85,14 @@ impl Neighbours for Rooms {
         let who = (ACTOR.to_owned(), format!("run {run} is about to change the database"));
         let started = self.backup.run(database, "", who).await;
         self.wait(&started.map_err(|error| error.chain())?.id).await
+    }
+
+    async fn turn(
+        &self,
+        _database: &str,
+        _run: &str,
+    ) -> crate::error::Result<Option<Box<dyn Turn>>> {
+        Ok(None)
     }
 }
 

@@ -12,11 +12,12 @@ use super::config::Instance;
 use super::preflight::{ITEMS, NEVER_OVERRIDDEN};
 use super::record::{Item, Report, StepOutcome, Truth};
 use super::survey::Survey;
-use super::{Databases, OPTIMIZE, plan};
+use super::{Databases, OPTIMIZE, Turn, plan};
 use crate::emergency::Stance;
 use crate::error::{Error, Kind, Result, Unmet};
+use crate::outside::database::fence::{self, Fence};
 use crate::outside::database::postgres::{Limits, Session};
-use crate::outside::database::{Engine, Postgres, upkeep};
+use crate::outside::database::{Engine, Failure, Postgres, upkeep};
 use crate::plan::{Plan, PlanStep, demand_reason};
 use crate::runs::{self, Context, Request, SecondCaller, Started};
 use crate::scheduler::calendar::Schedule;
@@ -140,7 +141,7 @@ impl Databases {
     /// Begins care, if it is due and nothing holds it back.
     ///
     /// # Errors
-    /// `PREFLIGHT_BLOCKED`, `DATABASE_HELD`, `RUN_HELD`, `DATABASE_UNREACHABLE`, `OVERRIDE_INVALID`, `REASON_MISSING`,
+    /// `PREFLIGHT_BLOCKED`, `DATABASE_HELD`, `FLEET_HELD`, `FLEET_UNREACHABLE`, `FENCED`, `FENCE_MISSING`, `FENCE_BLOCKED`, `RUN_HELD`, `DATABASE_UNREACHABLE`, `OVERRIDE_INVALID`, `REASON_MISSING`,
     /// `PLAN_CHANGED`, `EMERGENCY`, and those of [`runs::Runs::start`].
     pub async fn optimize(self: &Arc<Self>, instance: Instance, wish: Wish) -> Result<Begun> {
         if wish.despite {
@@ -173,18 +174,22 @@ impl Databases {
         ends: Duration,
     ) -> Result<Begun> {
         let name = instance.target.name.clone();
-        let opened = Session::open(&target, "turn", Limits::LOOK).await;
-        let mut turn = opened.map_err(|failure| failure.about(&name))?;
+        let about = |failure: Failure| failure.about(&name);
+        let run = self.runs.reserve();
+        let mut turn = Session::open(&target, "turn", Limits::LOOK).await.map_err(about)?;
         if !turn.direct() {
             // A lock through a pool would be left to whoever gets the connection next.
             let item = super::preflight::pooled();
             return self.refuse(&instance, &wish, vec![item]).await;
         }
-        if !upkeep::take_turn(&mut turn).await.map_err(|failure| failure.about(&name))? {
-            turn.close().await;
-            let message =
-                format!("another agent cares for database {name} now; try again when it has ended");
-            return Err(Error::conflict("DATABASE_HELD", message));
+        let mut fleet = None;
+        if !upkeep::turn_is_free(&mut turn).await.map_err(about)? {
+            // In a fleet, whoever has it may be a host that was overtaken and does not know.
+            fleet = self.turn_of_fleet((&instance, &wish), &run, &[]).await?;
+            if fleet.is_none() {
+                turn.close().await;
+                return Err(held(&name));
+            }
         }
         let mut survey = self.survey(&instance, &mut turn).await?;
         overriding(&mut survey.items, &wish.overrides);
@@ -193,9 +198,28 @@ impl Databases {
             return self.refuse(&instance, &wish, survey.items).await;
         }
         self.plan_of(&instance, &survey, &wish).accept(&wish.plan_hash)?;
+        if fleet.is_none() {
+            fleet = self.turn_of_fleet((&instance, &wish), &run, &survey.items).await?;
+        }
+        let mut target = target;
+        if let Some(fleet) = &fleet {
+            // Under the fence from its beginning, so that the next one can end it.
+            let fenced = self.take_over(&target, fleet.as_ref(), turn).await;
+            (target, turn) = match fenced {
+                Ok(fenced) => fenced,
+                Err(failure) => {
+                    let error = about(failure);
+                    return Err(self.held_by_fence((&instance, &wish), survey.items, error).await);
+                }
+            };
+        }
+        if !upkeep::take_turn(&mut turn).await.map_err(about)? {
+            turn.close().await;
+            return Err(held(&name));
+        }
         let databases = Arc::clone(self);
         let request = request(&instance, &wish);
-        let started = self.runs.start(request, move |context| async move {
+        let started = self.runs.start_as(run, request, move |context| async move {
             let report = Report { preflight: survey.items.clone(), ..Report::default() };
             let care = Care::new(
                 Arc::clone(&databases),
@@ -203,7 +227,7 @@ impl Databases {
                 context.clone(),
                 wish.overrides,
                 (ends, survey.standing),
-                turn,
+                (turn, fleet),
                 report,
             );
             let care = Arc::new(care);
@@ -212,11 +236,55 @@ impl Databases {
             databases.begun(&context, &database, &announced).await?;
             let ended = care.run().await;
             let report = care.report().clone();
-            // Its lock ends with it.
+            // Its locks end with it.
             care.end_turn().await;
             databases.ended(&context, &database, report, ended).await
         });
         Ok(Begun::Run(started.await?))
+    }
+
+    /// The turn of this host in its fleet. That it can't be told whose turn it is holds a care back as an item would.
+    async fn turn_of_fleet(
+        &self,
+        (instance, wish): (&Instance, &Wish),
+        run: &str,
+        items: &[Item],
+    ) -> Result<Option<Box<dyn Turn>>> {
+        match self.neighbours.turn(&instance.target.name, run).await {
+            Err(error) if error.kind == Kind::Refused => {
+                Err(self.held_by_fence((instance, wish), items.to_vec(), error).await)
+            }
+            turn => turn,
+        }
+    }
+
+    /// Keeps out whoever had the turn before. The target from now on, and a session of it.
+    async fn take_over(
+        &self,
+        target: &Postgres,
+        fleet: &dyn Turn,
+        mut session: Session,
+    ) -> Result<(Postgres, Session), Failure> {
+        let fence = Fence { resource: fence::CARE, token: fleet.token(), holder: fleet.holder() };
+        fence::raise(&mut session, &fence, &*self.outside.clock).await?;
+        session.close().await;
+        let target = Postgres { fence: Some(fence), ..target.clone() };
+        let session = Session::open(&target, "turn", Limits::LOOK).await?;
+        Ok((target, session))
+    }
+
+    /// Keeps that a care was held back since others may be at it.
+    async fn held_by_fence(
+        &self,
+        (instance, wish): (&Instance, &Wish),
+        mut items: Vec<Item>,
+        error: Error,
+    ) -> Error {
+        items.push(Item::new("one-at-a-time", Truth::Unknown, "", "free", error.chain()));
+        match self.keep_held(instance, wish, &items).await {
+            Ok(()) => error,
+            Err(failed) => failed,
+        }
     }
 
     /// Keeps that a care was held back, and says so.
@@ -226,8 +294,13 @@ impl Databases {
         wish: &Wish,
         items: Vec<Item>,
     ) -> Result<Begun> {
+        self.keep_held(instance, wish, &items).await?;
+        Err(refusal(&instance.target.name, &items))
+    }
+
+    async fn keep_held(&self, instance: &Instance, wish: &Wish, items: &[Item]) -> Result<()> {
         let now = self.outside.clock.now();
-        let report = Report { preflight: items.clone(), ..Report::default() };
+        let report = Report { preflight: items.to_vec(), ..Report::default() };
         self.keep(CareRecord {
             id: ulid::Ulid::from_datetime(runs::system_time(now)).to_string(),
             database: instance.target.name.clone(),
@@ -237,8 +310,7 @@ impl Databases {
             ended_at: Some(now),
             report: serde_json::to_value(report).unwrap_or_default(),
         })
-        .await?;
-        Err(refusal(&instance.target.name, &items))
+        .await
     }
 
     /// Keeps that a care has begun.
@@ -278,7 +350,10 @@ impl Databases {
         ended: Result<()>,
     ) -> Result<runs::Report> {
         let outcome = match &ended {
-            Err(error) if error.kind == Kind::Cancelled => CareOutcome::Interrupted,
+            // Cancelled, or another host's turn.
+            Err(error) if matches!(error.kind, Kind::Cancelled | Kind::Conflict) => {
+                CareOutcome::Interrupted
+            }
             Err(_) => CareOutcome::Failed,
             Ok(()) if went_well(&report) => CareOutcome::Done,
             Ok(()) => CareOutcome::Degraded,
@@ -316,6 +391,12 @@ pub fn summary(report: &Report) -> String {
         super::record::size(report.freed()),
         report.findings.len()
     )
+}
+
+fn held(name: &str) -> Error {
+    let message =
+        format!("another agent cares for database {name} now; try again when it has ended");
+    Error::conflict("DATABASE_HELD", message)
 }
 
 /// One care of a database at a time.

@@ -81,6 +81,28 @@ pub trait Neighbours: Send + Sync {
     async fn reverify(&self, backup: &str) -> Result<String, String>;
     /// Makes a backup of the database and verifies it; what was made, or what went wrong. `run` asks for it.
     async fn back_up(&self, database: &str, run: &str) -> Result<String, String>;
+    /// Takes the turn of this host among those of its fleet to care for the database, for this run. `None`: there is no
+    /// fleet, and the lock of the database itself is enough.
+    ///
+    /// # Errors
+    /// Why it can't be had: a conflict where another host has it, a refusal where that can't be told.
+    async fn turn(&self, database: &str, run: &str) -> Result<Option<Box<dyn Turn>>>;
+}
+
+/// The turn of this host among those of its fleet. Dropped it is given back as well, a moment later.
+#[async_trait]
+pub trait Turn: Send + Sync {
+    /// Grows from turn to turn: the database refuses whoever comes with a lower one.
+    fn token(&self) -> i64;
+    /// Whose it is, for people.
+    fn holder(&self) -> String;
+    /// Whether it still is this host's, as far as that can be told without asking anybody.
+    ///
+    /// # Errors
+    /// When it is not; nothing further may be begun then.
+    fn check(&self) -> Result<()>;
+    /// Gives it back.
+    async fn give_back(self: Box<Self>);
 }
 
 /// The databases of this host.

@@ -340,6 +340,15 @@ fn an_etcd_that_has_forgotten_is_told_of_the_emergency_again() {
     // What can't be read counts as one.
     etcd.put(key, "{");
     wait_until("what can't be read", || emergency(&a).active && emergency(&b).active);
+    assert!(status(&a).emergency.unwrap().active);
+    a.ctl(&["fleet", "status"]).exits(3).says(&["can't be read"]);
+    // It is not released by accident, and there is a way out.
+    let refused = release(&a, true).unwrap_err();
+    assert!(refused.reason == "FLEET_CONFLICT" && refused.message.contains(key), "{refused:?}");
+    etcd.delete(key);
+    wait_until("the record", || etcd.get(key).is_some());
+    release(&a, true).unwrap();
+    wait_until("the release", || !emergency(&a).active && !emergency(&b).active);
 }
 
 #[test]

@@ -93,7 +93,11 @@ pub fn status_response(fleet: &Fleet) -> v1::GetFleetStatusResponse {
         trouble: if fleet.is_configured() { fleet.trouble() } else { String::new() },
         revision,
         lease: Some(duration(fleet.config().lease)),
-        emergency: Some(emergency(fleet.known_emergency().ok().flatten())),
+        emergency: Some(match fleet.known_emergency() {
+            Ok(known) => emergency(known),
+            // What can't be read counts as one that is in force.
+            Err(reason) => v1::FleetEmergency { active: true, reason, ..Default::default() },
+        }),
         emergency_untold: fleet.emergency_untold(),
         twins: fleet.twins(),
         host_id: me.host_id.clone(),

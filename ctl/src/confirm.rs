@@ -48,7 +48,7 @@ pub(crate) fn consent_since(
     }
     if session.many() {
         let listed = |node| match session.of_fleet.get(node) {
-            Some(host) => format!("\n  {node} ({host}, of the fleet)"),
+            Some(host) => format!("\n  {node} ({host})"),
             None => format!("\n  {node}"),
         };
         let nodes: String = session.nodes().map(listed).collect();

@@ -14,6 +14,7 @@ use crate::cli::{Format, Global};
 use crate::commands::context;
 use crate::console::Console;
 use crate::exit::{Halt, Stop};
+use crate::membership::OfFleet;
 use crate::progress::Bar;
 use crate::render;
 
@@ -40,7 +41,7 @@ pub(crate) struct Session<'a> {
     /// Whether members of the fleet may be missing among the nodes.
     pub(crate) members_unknown: Cell<bool>,
     /// The hosts of the nodes that nobody named: members of the fleet.
-    pub(crate) of_fleet: BTreeMap<Node, String>,
+    pub(crate) of_fleet: BTreeMap<Node, OfFleet>,
     /// No context says which nodes are all: the fleet has to.
     pub(crate) only_by_fleet: bool,
     /// The command that shows how far it is with what goes on when nobody waits any more.
@@ -243,9 +244,12 @@ impl<'a> Session<'a> {
     }
 
     /// The library's advice in the words of this program.
-    pub(crate) fn advised(&self, error: Error) -> Error {
+    pub(crate) fn advised(&self, node: &Node, error: Error) -> Error {
         if error.reason != "AGENT_UNREACHABLE" {
             return error;
+        }
+        if let Some(host) = self.of_fleet.get(node) {
+            return error.with_next(host.advice());
         }
         let mut next = "start it with `genesis-agent`, or name another with -n".to_owned();
         let others: Vec<_> = self

@@ -1,10 +1,13 @@
 //! `--all` in a fleet: every member is called, besides the nodes of the context.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use genesis_client::v1::{FleetMember, ListFleetMembersRequest};
+use genesis_client::v1::{
+    FleetMember, FleetStanding, GetFleetStatusRequest, ListFleetMembersRequest,
+};
 use genesis_client::{Client, Error, Kind, Node, Options};
 
 use crate::commands::context;
@@ -17,6 +20,30 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 const IN_ALL: Duration = Duration::from_secs(3);
 /// So many nodes are asked at a time.
 const ASKED: usize = 32;
+
+/// A host that nobody named, and that is called as a member of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OfFleet {
+    host: String,
+    gone: bool,
+}
+
+impl OfFleet {
+    /// What to do about one that does not answer, other than to start it.
+    pub(crate) fn advice(&self) -> String {
+        format!(
+            "start its agent; where {} is gone for good: `genesisctl fleet forget {}`",
+            self.host, self.host
+        )
+    }
+}
+
+impl fmt::Display for OfFleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gone = if self.gone { ", which is gone" } else { "" };
+        write!(f, "{}{gone}, of the fleet", self.host)
+    }
+}
 
 /// What nodes told of their fleet.
 #[derive(Debug, Default)]
@@ -79,18 +106,15 @@ impl Told {
 
     /// The nodes of members that are not among these, neither by their address nor by their host; with what each is
     /// called.
-    fn others(&self, nodes: &[Node]) -> (Vec<(Node, String)>, Vec<String>) {
+    fn others(&self, nodes: &[Node]) -> (Vec<(Node, OfFleet)>, Vec<String>) {
         let (mut others, mut odd) = (Vec::new(), Vec::new());
         for member in self.members.iter().filter(|it| !self.selves.contains(&it.host_id)) {
-            let name = match member.alive {
-                true => member.hostname.clone(),
-                false => format!("{}, which is gone", member.hostname),
-            };
+            let host = OfFleet { host: member.hostname.clone(), gone: !member.alive };
             match member.node.parse::<Node>() {
                 Ok(node)
                     if nodes.contains(&node) || others.iter().any(|(other, _)| *other == node) => {}
-                Ok(node) => others.push((node, name)),
-                Err(_) => odd.push(format!("{name} ({:?})", member.node)),
+                Ok(node) => others.push((node, host)),
+                Err(_) => odd.push(format!("{} ({:?})", member.hostname, member.node)),
             }
         }
         (others, odd)
@@ -153,9 +177,27 @@ impl Session<'_> {
 
 async fn members(node: &Node, options: Options) -> Result<Vec<FleetMember>, Error> {
     let client = Client::connect(node, options).await?;
+    let request = GetFleetStatusRequest {};
+    let status =
+        client.call(request, |c, r| async move { c.fleet().get_fleet_status(r).await }).await?;
+    let cut_off = || {
+        let message = format!("{node} can't reach etcd: {}", status.trouble);
+        let next = "see `genesisctl fleet status`";
+        Error::new(Kind::Refused, "FAILED_PRECONDITION", "FLEET_UNREACHABLE", message, next)
+    };
+    // It would wait for a while, and for nothing.
+    if status.standing() == FleetStanding::Lost {
+        return Err(cut_off());
+    }
     let request = ListFleetMembersRequest {};
     let told = client.call(request, |c, r| async move { c.fleet().list_fleet_members(r).await });
-    Ok(told.await?.members)
+    match told.await {
+        Ok(told) => Ok(told.members),
+        Err(error) if error.reason == "AGENT_TIMEOUT" && !status.trouble.is_empty() => {
+            Err(cut_off())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -195,8 +237,8 @@ mod tests {
         assert_eq!(
             others,
             [
-                (node("c:7443"), "host-3".to_owned()),
-                (node("e:7443"), "host-5, which is gone".to_owned())
+                (node("c:7443"), OfFleet { host: "host-3".into(), gone: false }),
+                (node("e:7443"), OfFleet { host: "host-5".into(), gone: true })
             ]
         );
         assert_eq!(odd, ["host-4 (\"no node\")"]);

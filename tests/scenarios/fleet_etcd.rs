@@ -154,6 +154,9 @@ fn an_emergency_of_the_fleet_is_that_of_each_until_the_fleet_releases_it() {
     assert!(reach.members.iter().all(|it| it.alive && it.emergency), "{reach:?}");
     let first = emergency(&agents[0]);
     assert!(first.fleet_told && first.fleet_only);
+    // Nobody is called for the moment that it took.
+    let alerts = agents[0].ctl(&["alerts", "list"]).ok();
+    assert!(!alerts.text().contains("has not been told"), "{}", alerts.text());
     for agent in &agents[1..] {
         let here = emergency(agent);
         assert!(here.active && here.fleet_only && here.fleet_epoch == first.fleet_epoch);

@@ -1,11 +1,17 @@
 //! What people should hear of the fleet.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use genesis_proto::v1;
 
 use super::{Fleet, Standing};
 use crate::error::Result;
 use crate::events::{Condition, Severity, Source};
+
+/// People are called only when the fleet has not been told of an emergency for so long: the others are waited for that long
+/// anyhow.
+const UNTOLD: Duration = Duration::from_secs(3);
 
 /// The page of the runbook.
 const RUNBOOK: &str = "fleet";
@@ -64,13 +70,15 @@ impl Source for Fleet {
                 vec![why, "make room there, or raise its quota".to_owned()],
             ));
         }
-        if self.emergency_untold() {
-            told.push(condition(
+        if self.untold_for_long() {
+            let record = self.emergency.current();
+            let untold = condition(
                 "emergency",
                 Severity::Critical,
                 "the fleet has not been told of the emergency of this host".to_owned(),
                 vec!["it is told as soon as etcd answers; tell the others yourself".to_owned()],
-            ));
+            );
+            told.push(Condition { since: record.map_or(since, |record| record.since), ..untold });
         }
         Ok(told)
     }
@@ -81,6 +89,14 @@ impl Fleet {
     pub fn emergency_untold(&self) -> bool {
         let record = self.emergency.current().filter(|record| record.active());
         record.and_then(|record| record.fleet).is_some_and(|mark| !mark.told)
+    }
+
+    /// The same, for longer than telling it takes.
+    fn untold_for_long(&self) -> bool {
+        let (untold, at) = (self.emergency_untold(), self.clock.monotonic());
+        let mut now = self.now();
+        now.untold = if untold { now.untold.or(Some(at)) } else { None };
+        now.untold.is_some_and(|since| at.saturating_sub(since) >= UNTOLD)
     }
 
     /// The names of those that live under this host's identity besides it.
@@ -141,7 +157,7 @@ impl Fleet {
 
     /// Shows how it stands for ever: in the metrics, and to people when it changes.
     pub async fn watch_standing(self: std::sync::Arc<Self>) {
-        let mut before = None;
+        let (mut before, mut told) = (None, false);
         loop {
             let standing = self.standing();
             self.metrics.show(standing);
@@ -154,7 +170,11 @@ impl Fleet {
                     "how this host stands to its fleet"
                 );
             }
-            self.clock.sleep(std::time::Duration::from_secs(1)).await;
+            let untold = self.untold_for_long();
+            if std::mem::replace(&mut told, untold) != untold {
+                self.bell.ring();
+            }
+            self.clock.sleep(Duration::from_secs(1)).await;
         }
     }
 }

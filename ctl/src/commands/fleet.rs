@@ -130,7 +130,7 @@ async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
                 .await?;
             let json = session.json("GetFleetStatusResponse", &status)?;
             let view = View { columns: COLUMNS, rows: vec![row(&status)], ..View::default() };
-            let view = View { lead: notes(&status), ..view };
+            let view = View { lead: notes(&status, session.many()), ..view };
             Ok(Answer::new(json, view).exit(exit_of(&status)))
         })
         .await
@@ -156,10 +156,10 @@ fn row(status: &GetFleetStatusResponse) -> Vec<Cell> {
     ]
 }
 
-/// What people should know of it in words.
-fn notes(status: &GetFleetStatusResponse) -> Vec<String> {
+/// What people should know of it in words; of `many` hosts what is so for all is in their rows.
+fn notes(status: &GetFleetStatusResponse, many: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(emergency) = status.emergency.as_ref().filter(|it| it.active) {
+    if let Some(emergency) = status.emergency.as_ref().filter(|it| it.active && !many) {
         notes.push(format!(
             "EMERGENCY {} of the fleet since {}, by {} on {}: {}",
             emergency.epoch,

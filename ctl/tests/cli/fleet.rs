@@ -257,6 +257,20 @@ fn a_change_on_nodes_of_which_some_may_be_missing_is_incomplete() {
 }
 
 #[test]
+fn a_node_that_has_lost_the_fleet_is_not_waited_for() {
+    let folder = folder();
+    let trouble = "connection refused".into();
+    let fleet = GetFleetStatusResponse { trouble, ..standing(FleetStanding::Lost) };
+    let fake = Fake::start(folder.path(), Script { fleet, ..plain("") });
+    let run = |arguments: &[&str]| with_contexts(arguments, folder.path());
+    run(&["context", "add", "prod", "--node", &fake.node(), "--use"]);
+    let said = run(&["status", "--all"]);
+    assert_eq!(said.exit, Exit::Unknown, "{said:?}");
+    assert!(said.stderr.contains("can't reach etcd: connection refused"), "{said:?}");
+    assert!(!fake.calls().contains(&"ListFleetMembers".to_owned()), "{:?}", fake.calls());
+}
+
+#[test]
 fn all_needs_no_context_where_a_node_knows_the_fleet() {
     let fleet = Fleet::of(&["a", "b"], plain);
     let by = |node: &str, more: &[&str]| {
@@ -362,11 +376,12 @@ fn an_emergency_of_the_fleet_is_a_success_only_where_all_have_said_so() {
         let said = ctl(&command);
         assert_eq!(said.exit, exit, "{verb}: {said:?}");
         assert!(said.out().contains(says), "{verb}: {said:?}");
-        let next = ["fleet members", "emergency activate --all"];
-        let next = if verb == "release" { &next[..1] } else { &next[..] };
-        for next in next {
-            assert_eq!(said.out().contains(next), exit == Exit::Unknown, "{verb}: {said:?}");
-        }
+        let next = match verb {
+            "release" => "emergency release -n NODE",
+            _ if says.contains("have not said so") => "emergency activate --all --yes",
+            _ => "emergency activate -n NODE,NODE --yes",
+        };
+        assert_eq!(said.out().contains(next), exit == Exit::Unknown, "{verb}: {said:?}");
         assert!(fake.calls()[0].contains("Emergency fleet because feed"), "{:?}", fake.calls());
         // Who has not said so is on top.
         let lines = squeezed(said.out());
@@ -452,6 +467,7 @@ fn skew_asks_every_member_and_tells_in_what_they_differ() {
     assert!(out.iter().any(|line| line == "matrix: none on a; 7 on b"), "{out:?}");
     assert!(out.iter().any(|line| line.starts_with("version: ")), "{out:?}");
     assert!(out.iter().any(|line| line == "1 host could not be asked"), "{out:?}");
+    assert!(said.stderr.contains("`genesisctl fleet forget gone`"), "{said:?}");
     assert!(said.out().contains("unix:/gone") && said.stderr.contains("unix:/gone"), "{said:?}");
     // Named, they are asked as well, and nothing is missing.
     let both = format!("{},{}", fleet.agents[1].node(), fleet.agents[1].node());

@@ -24,8 +24,10 @@ pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergenc
         reach.members.iter().partition(|member| has_said(member, emergency));
     let (count, all) = (there.len(), reach.members.len() as u64);
     let what = if emergency { "is in force" } else { "is over" };
-    view.lead
-        .push(format!("in the fleet it {what} on {count} of {}", format::plural(all, "member")));
+    view.lead.push(match all {
+        0 => format!("on which members of the fleet it {what} is not known"),
+        all => format!("in the fleet it {what} on {count} of {}", format::plural(all, "member")),
+    });
     if !missing.is_empty() {
         let mut named: Vec<&str> =
             missing.iter().take(NAMED).map(|it| it.hostname.as_str()).collect();
@@ -41,14 +43,22 @@ pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergenc
     }
     let whole = reach.told && missing.is_empty() && all > 0;
     if !whole {
-        view.lead.push(match emergency {
-            true => "call each of them directly: `genesisctl emergency activate --all --yes --reason TEXT`; who they are: \
-                     `genesisctl fleet members`"
-                .to_owned(),
-            false => "one of a host's own ends there: `genesisctl emergency release -n NODE --reason TEXT`; who has one: \
-                      `genesisctl fleet members`"
-                .to_owned(),
-        });
+        let next = match emergency {
+            // Then `--all` does not know them either.
+            true if reach.members.is_empty() => {
+                "call each host directly: `genesisctl emergency activate -n NODE,NODE --yes --reason TEXT`; `genesisctl fleet \
+                 status` says what became of etcd"
+            }
+            true => {
+                "call each of them directly: `genesisctl emergency activate --all --yes --reason TEXT`; who they are: \
+                 `genesisctl fleet members`"
+            }
+            false => {
+                "one of a host's own ends there: `genesisctl emergency release -n NODE --reason TEXT`; who has one: \
+                 `genesisctl fleet members`"
+            }
+        };
+        view.lead.push(next.to_owned());
     }
     let left = there.len().saturating_sub(SHOWN);
     let rows = missing.iter().chain(there.iter().take(SHOWN)).map(|it| row(it, emergency));
@@ -66,13 +76,12 @@ pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergenc
 }
 
 fn row(member: &FleetMember, emergency: bool) -> Vec<Cell> {
-    let in_force = match (member.emergency, member.fleet_epoch) {
+    let in_force = match member.emergency {
         _ if !member.twins.is_empty() => {
             format!("unknown: {} have one identity", member.twins.join(", "))
         }
-        (false, _) => "no".to_owned(),
-        (true, 0) => "yes, its own".to_owned(),
-        (true, _) => "yes".to_owned(),
+        false => "no".to_owned(),
+        true => "yes".to_owned(),
     };
     vec![
         Cell::from(member.hostname.as_str()),
@@ -101,7 +110,7 @@ pub(in crate::commands) fn stands(emergency: &Emergency) -> Option<(&'static str
         false if epoch > 0 => Some((
             "fleet NOT told",
             "it is to be the whole fleet's, which has NOT been told yet; that is done as soon as etcd answers. Until then \
-             tell the others: `genesisctl emergency activate --all --yes --reason TEXT`"
+             tell the others: `genesisctl emergency activate -n NODE,NODE --yes --reason TEXT`"
                 .to_owned(),
         )),
         false => None,
@@ -136,7 +145,11 @@ mod tests {
         ] {
             let mut view = View::default();
             assert_eq!(reached(&mut view, &reach, emergency), is, "{reach:?}");
-            assert!(view.lead[0].contains(&format!("of {} member", reach.members.len())));
+            let counted = match reach.members.len() {
+                0 => "is not known".to_owned(),
+                all => format!("of {all} member"),
+            };
+            assert!(view.lead[0].contains(&counted), "{:?}", view.lead);
         }
     }
 

@@ -115,9 +115,9 @@ impl Fleet {
         })
     }
 
-    /// The fleet's emergency, if it is known to be in force.
-    pub fn emergency_in_force(&self) -> Option<FleetEmergency> {
-        self.known_emergency().ok().flatten().filter(FleetEmergency::active)
+    /// Whether the fleet's record says that an emergency is in force; one that can't be read counts as such.
+    pub fn says_emergency(&self) -> bool {
+        self.known_emergency().map_or(true, |known| known.is_some_and(|it| it.active()))
     }
 
     /// Wishes that the emergency in force here be the whole fleet's. It is told as soon as the fleet can be reached, also

@@ -41,7 +41,7 @@ impl Fleet {
             reach = match looked {
                 Ok(mut members) => {
                     members.retain(|host| host.alive > 0);
-                    let told = self.emergency_in_force().is_some() == emergency;
+                    let told = self.says_emergency() == emergency;
                     Reach { told, trouble: self.trouble(), members }
                 }
                 Err(trouble) => Reach { told: false, trouble, members: Vec::new() },

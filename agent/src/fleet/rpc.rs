@@ -93,7 +93,10 @@ pub fn status_response(fleet: &Fleet) -> v1::GetFleetStatusResponse {
         trouble: if fleet.is_configured() { fleet.trouble() } else { String::new() },
         revision,
         lease: Some(duration(fleet.config().lease)),
-        emergency: Some(emergency(fleet.known_emergency().ok().flatten())),
+        emergency: Some(match fleet.known_emergency() {
+            Ok(known) => emergency(known),
+            Err(why) => v1::FleetEmergency { active: true, reason: why, ..Default::default() },
+        }),
         emergency_untold: fleet.emergency_untold(),
         twins: fleet.twins(),
         host_id: me.host_id.clone(),

@@ -15,6 +15,59 @@ use crate::outside::coordinator::BUILT_IN;
 use crate::server::convert::{duration, planned, time};
 use crate::server::status::to_status;
 
+impl Fleet {
+    /// A domain of its own where a fleet is configured.
+    pub fn domain_status(&self) -> Option<v1::DomainStatus> {
+        let standing = self.standing();
+        let finding = |code: &str, message: String| v1::Finding {
+            code: code.into(),
+            subject: self.config.name.clone(),
+            message,
+        };
+        let (mut condition, mut findings) = (v1::Condition::Ok, Vec::new());
+        let trouble = self.trouble();
+        match standing {
+            Standing::Alone => return None,
+            Standing::Connected => {}
+            Standing::Stale(age) => {
+                condition = v1::Condition::Warn;
+                let message = format!("etcd was not heard of for {} s: {trouble}", age.as_secs());
+                findings.push(finding("FLEET_STALE", message));
+            }
+            Standing::Lost(age) => {
+                condition = v1::Condition::Critical;
+                let message = format!(
+                    "etcd was not heard of for {} s: {trouble}; an emergency of the fleet does not reach this host",
+                    age.as_secs()
+                );
+                findings.push(finding("FLEET_LOST", message));
+            }
+        }
+        if let Some(why) = self.full() {
+            condition = condition.max(v1::Condition::Warn);
+            let message =
+                format!("etcd takes no changes ({why}): make room there, or raise its quota");
+            findings.push(finding("FLEET_FULL", message));
+        }
+        for twin in self.twins() {
+            condition = v1::Condition::Critical;
+            let message = format!("{twin} has the identity {} of this host", self.me.host_id);
+            findings.push(finding("IDENTITY_TWICE", message));
+        }
+        if self.emergency_untold() {
+            condition = v1::Condition::Critical;
+            let message = "the fleet has not been told of this host's emergency yet".to_owned();
+            findings.push(finding("FLEET_UNTOLD", message));
+        }
+        Some(v1::DomainStatus {
+            domain: "fleet".into(),
+            condition: condition.into(),
+            summary: format!("{} in fleet {}", standing.name(), self.config.name),
+            findings,
+        })
+    }
+}
+
 /// The service over the fleet.
 pub struct Service(pub Arc<Fleet>);
 

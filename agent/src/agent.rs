@@ -237,15 +237,15 @@ impl Agent {
         )?;
         let _ = usual.0.set(Arc::downgrade(&baselines));
         let experiments = Experiments::open(
-            (state.clone(), outside.clone(), host.id.clone()),
+            (state.clone(), outside.clone()),
             (config.experiments.clone(), places.trades()),
             promotions(&emergency),
-            (experiment_metrics, bell.clone()),
+            (experiment_metrics, bell.clone(), Arc::clone(&fleet)),
         )?;
         let matrices = Matrices::open(
             (state.clone(), outside.clone(), runs.clone(), host.id.clone()),
             (config.matrices.clone(), places.series()),
-            (matrix_metrics, bell.clone()),
+            (matrix_metrics, bell.clone(), Arc::clone(&fleet)),
         )?;
         let dependencies = Dependencies::open(
             (state.clone(), outside.clone(), runs.clone()),
@@ -425,7 +425,7 @@ impl Agent {
             runs: runs.clone(),
             scheduler: scheduler.clone(),
             fleet: Arc::clone(&fleet),
-            oplog: crate::oplog::rpc::Service { state: state.clone(), outside: outside.clone() },
+            oplog: crate::oplog::rpc::Service::new(&state, &clock, &fleet),
             recovery,
             logs: Arc::clone(&logs),
             breaker: Arc::clone(&breaker),
@@ -459,6 +459,7 @@ impl Agent {
             tokio::spawn(book.follow(emergency.follow(), bell)),
             tokio::spawn(emergency.serve()),
             tokio::spawn(Arc::clone(&fleet).watch_standing()),
+            tokio::spawn(Arc::clone(&fleet).keep_head(state.clone())),
             tokio::spawn(fleet.serve()),
             tokio::spawn(course.serve()),
             tokio::spawn(owed.serve()),

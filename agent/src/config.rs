@@ -162,7 +162,7 @@ impl Config {
         let breaker = breaker::Config::read(&root);
         let baselines = baselines::Config::read(&root);
         let experiments = experiments::Config::read(&root);
-        let matrices = matrices::Config::read(&root);
+        let matrices = matrices::Config::read(&root, fleet.etcd.is_some());
         let dependencies = dependencies::Config::read(&root);
         let database = database::Config::read(&root);
         let backup = backup::Config::read(&root, places, &backed_up(&database));

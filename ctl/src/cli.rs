@@ -161,6 +161,6 @@ mod tests {
                 commands.push((format!("{path} {}", child.get_name()), child));
             }
         }
-        assert_eq!(leaves, 161);
+        assert_eq!(leaves, 163);
     }
 }

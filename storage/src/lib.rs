@@ -102,7 +102,9 @@ pub use tables::matrices::{
     PeriodRecord, RepairRecord, RolloutRecord, StageRecord,
 };
 pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
-pub use tables::parameters::{KEPT_VERSIONS, ParameterRecord, Parameters, ParametersWriting};
+pub use tables::parameters::{
+    FleetVersion, KEPT_VERSIONS, ParameterRecord, Parameters, ParametersWriting,
+};
 pub use tables::requests::{RequestRecord, Requests, RequestsBookkeeping};
 pub use tables::rollbacks::{
     KEPT_ROLLBACKS, RollbackOutcome, RollbackRecord, Rollbacks, RollbacksWriting,

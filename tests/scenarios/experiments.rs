@@ -253,6 +253,36 @@ fn what_two_hosts_counted_is_added_up_where_they_try_the_same() {
 }
 
 #[test]
+fn what_three_hosts_counted_is_what_one_counts_that_had_all_of_it() {
+    let authority = Authority::new("prod");
+    let agents = [(); 4].map(|()| TestAgent::started(|_| authority.config("prod")));
+    // An offset that sums of squares would lose their digits to.
+    let trades = Market::new(11).csv("TEST_1", 0, 960, [1e6, 1e6 + 0.4]);
+    let (head, lines) = trades.split_once('\n').unwrap();
+    for (at, agent) in agents.iter().enumerate() {
+        begun(agent, "50/50", &["--seed", "all", "--owner", "nobody"]);
+        let own = lines.lines().enumerate().filter(|(line, _)| at == 3 || line / 2 % 3 == at);
+        let own: Vec<&str> = own.map(|(_, line)| line).collect();
+        let text = format!("{head}\n{}\n", own.join("\n"));
+        push(agent, &file(agent, "trades.csv", &text), &[]).ok();
+    }
+    let nodes: Vec<String> = agents[..3].iter().map(|agent| agent.grpc().to_string()).collect();
+    let laptop = Laptop::new(&authority, Role::Operator, &nodes);
+    let show = ["experiment", "show", "TEST_1", "--all", "--merge", "-o", "json"];
+    let said = laptop.ctl(&show).json();
+    let merged = said.as_array().unwrap().iter().find_map(|it| it.get("merged")).unwrap();
+    let merged = &merged["experiments"][0];
+    let one = shown(&agents[3], "TEST_1")["experiment"].clone();
+    for arm in ["control", "variant"] {
+        assert_eq!((&merged[arm]["n"], &one[arm]["n"]), (&"480".into(), &"480".into()));
+        for number in ["mean", "deviation", "m2", "meanLow", "meanHigh"] {
+            let [many, one] = [merged, &one].map(|it| it[arm][number].as_f64().unwrap());
+            assert!((many / one - 1.0).abs() < 1e-12, "{arm} {number}: {many} {one}");
+        }
+    }
+}
+
+#[test]
 fn a_damaged_file_of_trades_keeps_parameters_and_the_agent_going() {
     let mut agent = TestAgent::started(|_| String::new());
     begun(&agent, "50/50", &[]);

@@ -57,8 +57,89 @@ impl Keys {
         format!("{}steps/{name}", self.root)
     }
 
+    /// Experiments of the whole fleet, by number.
+    pub fn experiments(&self) -> String {
+        format!("{}common/experiments/", self.root)
+    }
+
+    /// One of them.
+    pub fn experiment(&self, number: u64) -> String {
+        // In order of their numbers.
+        format!("{}common/experiments/{number:010}", self.root)
+    }
+
+    /// The number of the last one.
+    pub fn last_experiment(&self) -> String {
+        format!("{}common/last/experiment", self.root)
+    }
+
+    /// Who takes the looks of one; it ends with the lock.
+    pub fn owner(&self, number: u64) -> String {
+        format!("{}common/owners/{number:010}", self.root)
+    }
+
+    /// Parameters of the whole fleet.
+    pub fn parameters(&self) -> String {
+        format!("{}common/parameters/", self.root)
+    }
+
+    /// One of them.
+    pub fn parameter(&self, strategy: &str, name: &str) -> String {
+        format!("{}common/parameters/{strategy}/{name}", self.root)
+    }
+
+    /// What each host has tallied of an experiment.
+    pub fn tallies(&self, number: u64) -> String {
+        format!("{}tallies/experiments/{number:010}/", self.root)
+    }
+
+    /// What one host has.
+    pub fn tally(&self, number: u64, host_id: &str) -> String {
+        format!("{}tallies/experiments/{number:010}/{host_id}", self.root)
+    }
+
+    /// What the looks at experiments have shown.
+    pub fn looks(&self) -> String {
+        format!("{}looks/experiments/", self.root)
+    }
+
+    /// What the looks at an experiment have shown.
+    pub fn look(&self, number: u64) -> String {
+        format!("{}looks/experiments/{number:010}", self.root)
+    }
+
     /// A lock.
     pub fn lock(&self, name: &str) -> String {
         format!("{}locks/{name}", self.root)
+    }
+
+    /// The newest version of the matrix.
+    pub fn matrix(&self) -> String {
+        format!("{}common/matrices/current", self.root)
+    }
+
+    /// The parts of a version of the matrix.
+    pub fn matrix_parts(&self, number: u64) -> String {
+        format!("{}matrices/versions/{number:020}/", self.root)
+    }
+
+    /// One of them, from 0. All names are equally long, so that none begins as another does.
+    pub fn matrix_part(&self, number: u64, part: u32) -> String {
+        format!("{}matrices/versions/{number:020}/{part:04}", self.root)
+    }
+
+    /// What hosts say of the matrix.
+    pub fn matrix_acks(&self) -> String {
+        format!("{}acks/matrices/", self.root)
+    }
+
+    /// What one host says of it.
+    pub fn matrix_ack(&self, host_id: &str) -> String {
+        format!("{}acks/matrices/{host_id}", self.root)
+    }
+
+    /// The head of a host's operation log.
+    pub fn head(&self, host_id: &str) -> String {
+        format!("{}heads/{host_id}", self.root)
     }
 }

@@ -45,10 +45,10 @@ pub struct LockView {
 
 /// A lock that this host has taken; it is given back when it is dropped.
 pub struct Held {
-    fleet: Arc<Fleet>,
-    name: String,
-    token: i64,
-    lease: i64,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) name: String,
+    pub(super) token: i64,
+    pub(super) lease: i64,
     given_back: bool,
 }
 
@@ -159,6 +159,16 @@ impl Held {
         self.token
     }
 
+    /// What must be so for a change that this lock allows: whoever was frozen past its end changes nothing.
+    pub fn guard(&self) -> Guard {
+        Guard::Created(self.fleet.keys.lock(&self.name), self.token)
+    }
+
+    /// What is told where the fleet refused a change by its token.
+    pub fn fenced(&self) -> Error {
+        fenced(&self.name, self.token)
+    }
+
     /// Who holds it, as it is told to a resource.
     pub fn holder(&self) -> String {
         format!("{} ({})", self.fleet.me.host, self.fleet.me.host_id)
@@ -195,7 +205,7 @@ impl Held {
             "host_id": self.fleet.me.host_id,
             "at": self.fleet.clock.now(),
         });
-        let guards = [Guard::Created(self.fleet.keys.lock(&self.name), self.token)];
+        let guards = [self.guard()];
         let key = self.fleet.keys.step(&self.name);
         let acts = [Act::Put { key, value: step.to_string().into_bytes(), lease: 0 }];
         let mut trouble = Trouble::NoLease;

@@ -9,11 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::keys::Keys;
 use super::{Fleet, Me};
 use crate::error::{Error, Result};
-use crate::outside::coordinator::{Act, Entry, Guard, Trouble};
+use crate::outside::coordinator::{Act, Entry, Guard};
 use crate::plan::{Plan, PlanStep};
-
-/// What only reads is asked again so often.
-const TRIES: u32 = 4;
 
 /// How a member stands in an emergency.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,25 +162,6 @@ impl Fleet {
         Ok(hosts(members))
     }
 
-    /// The keys that begin so.
-    async fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let mut tries = 0;
-        loop {
-            let open = self.open().await?;
-            match open.link.list(prefix).await {
-                Ok(listed) => return Ok(listed.entries),
-                Err(trouble) => {
-                    self.broken(&open, &trouble);
-                    tries += 1;
-                    // The next member of etcd answers, or the next leader.
-                    if tries >= TRIES || !matches!(trouble, Trouble::Away(_)) {
-                        return Err(self.unreachable(&trouble));
-                    }
-                }
-            }
-        }
-    }
-
     async fn gone(&self, name: &str) -> Result<HostView> {
         let found: Vec<HostView> = self.hosts().await?;
         let mut named: Vec<HostView> = found
@@ -238,7 +216,9 @@ impl Fleet {
         if let Some(entry) = listed.entries.into_iter().find(|entry| entry.key == key) {
             // One that came back meanwhile has written it anew.
             let guards = [Guard::Modified(key.clone(), entry.modified)];
-            let committed = open.link.commit(&guards, &[Act::Delete(key)]).await;
+            // What it said of the matrix goes with it; the head of its log stays, for it may come back.
+            let acts = [Act::Delete(key), Act::Delete(self.keys.matrix_ack(&host.host_id))];
+            let committed = open.link.commit(&guards, &acts).await;
             let committed = committed.map_err(|trouble| self.unreachable(&trouble))?;
             if !committed.done {
                 let message = format!("{name} has come back meanwhile");

@@ -13,8 +13,10 @@ use crate::events::Bell;
 use crate::outside::coordinator::{Coordinator, Link, Trouble};
 use crate::outside::{Clock, Outside};
 
+mod changes;
 pub mod config;
 pub mod emergency;
+pub mod heads;
 pub mod keys;
 pub mod locks;
 pub mod members;
@@ -23,10 +25,12 @@ pub mod mirror;
 pub mod reach;
 pub mod rpc;
 mod session;
+mod shared;
 pub mod standing;
 mod told;
 
 pub use config::Config;
+use heads::Compared;
 use keys::Keys;
 use members::Stand;
 use metrics::Metrics;
@@ -87,6 +91,8 @@ pub(super) struct Now {
     twins: Vec<members::Member>,
     /// How the fleet was told that this host stands.
     told: Option<(String, Stand)>,
+    /// How the operation log stands to the head that the fleet has of it, and since when.
+    head: Option<(Compared, Timestamp)>,
     /// Connections made so far.
     connected: u64,
 }
@@ -133,6 +139,7 @@ impl Fleet {
                 full: None,
                 twins: Vec::new(),
                 told: None,
+                head: None,
                 connected: 0,
             }),
             changed: watch::Sender::new(0),
@@ -159,6 +166,25 @@ impl Fleet {
             outside,
             (emergency, Bell::default(), Metrics::default()),
         )
+    }
+
+    /// That of a host which is in a fleet, by the coordinator of the world that it is given.
+    #[cfg(test)]
+    pub fn member(outside: &Outside, emergency: Emergency, host: &str) -> Arc<Self> {
+        let me = Me {
+            host_id: format!("id-of-{host}"),
+            host: host.to_owned(),
+            session: format!("session-of-{host}"),
+            before: String::new(),
+            version: String::new(),
+            node: format!("{host}:7443"),
+            since: outside.clock.now(),
+        };
+        let (endpoints, ca, certificate, user) =
+            (vec!["http://etcd:2379".to_owned()], None, None, None);
+        let etcd = Some(crate::outside::coordinator::Place { endpoints, ca, certificate, user });
+        let config = Config { etcd, ..Config::alone("prod") };
+        Self::new(config, me, outside, (emergency, Bell::default(), Metrics::default()))
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

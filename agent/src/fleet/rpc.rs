@@ -54,6 +54,10 @@ impl Fleet {
             let message = format!("{twin} has the identity {} of this host", self.me.host_id);
             findings.push(finding("IDENTITY_TWICE", message));
         }
+        if let Some((wrong, _)) = self.head_wrong() {
+            condition = v1::Condition::Critical;
+            findings.push(finding("FLEET_HEAD", wrong));
+        }
         if self.emergency_untold() {
             condition = v1::Condition::Critical;
             let message = "the fleet has not been told of this host's emergency yet".to_owned();

@@ -228,7 +228,7 @@ impl Fleet {
     }
 
     /// Waits until what happened up to a revision is known here; not for ever.
-    pub(super) async fn heard_of(&self, revision: i64) {
+    pub async fn heard_of(&self, revision: i64) {
         let mut changed = self.follow();
         let heard = async {
             while self.now().mirror.revision() < revision {

@@ -56,6 +56,16 @@ impl Source for Fleet {
                 vec![format!("{} is also that of {}", self.me.host_id, names.join(", "))],
             ));
         }
+        if let Some((wrong, since)) = self.head_wrong() {
+            let title = "the operation log is not what the fleet knows of it".to_owned();
+            let details = vec![
+                wrong,
+                "genesisctl oplog verify".to_owned(),
+                "genesisctl oplog accept-head --reason ... where an older state was put back on purpose".to_owned(),
+            ];
+            let about = condition("head", Severity::Critical, title, details);
+            told.push(Condition { since, ..about });
+        }
         if let Some(why) = self.full() {
             told.push(condition(
                 "full",

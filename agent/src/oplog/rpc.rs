@@ -1,5 +1,7 @@
 //! The operation log over gRPC.
 
+use std::sync::Arc;
+
 use genesis_proto::v1;
 use genesis_proto::v1::oplog_service_server::OplogService;
 use genesis_storage::{Intent, StoredEntry};
@@ -8,7 +10,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Result};
-use crate::outside::Outside;
+use crate::fleet::Fleet;
+use crate::fleet::heads::{Accepted, Compared, Kept, Told};
+use crate::outside::Clock;
 use crate::plan::{Plan, PlanStep};
 use crate::server::caller::caller;
 use crate::server::convert::{planned, time};
@@ -25,7 +29,16 @@ pub struct Service {
     /// Where it is.
     pub state: State,
     /// Time for notes.
-    pub outside: Outside,
+    pub clock: Arc<dyn Clock>,
+    /// What keeps its head.
+    pub fleet: Arc<Fleet>,
+}
+
+impl Service {
+    /// Over these.
+    pub fn new(state: &State, clock: &Arc<dyn Clock>, fleet: &Arc<Fleet>) -> Self {
+        Self { state: state.clone(), clock: Arc::clone(clock), fleet: Arc::clone(fleet) }
+    }
 }
 
 fn entry(stored: StoredEntry) -> v1::OplogEntry {
@@ -69,6 +82,50 @@ fn expected(head: Option<v1::Head>) -> Result<Option<genesis_storage::Head>> {
     let mut hash = [0; 32];
     hex::decode_to_slice(&head.hash, &mut hash).map_err(|error| invalid().caused_by(error))?;
     Ok(Some(genesis_storage::Head { sequence: head.sequence, hash }))
+}
+
+/// What the fleet has of the log, and what that finds. Without an answer of the fleet nothing is known.
+fn of_fleet(
+    kept: Option<&Kept>,
+    compared: &Result<Compared, String>,
+) -> (v1::FleetHead, Option<v1::Finding>) {
+    let told = kept.and_then(|it| it.told.as_ref());
+    let (state, why, finding) = match compared {
+        Ok(Compared::Agrees) => (v1::FleetHeadState::Agreed, String::new(), None),
+        Ok(Compared::Absent) => {
+            let why = "the fleet has no head of this log yet; it gets one within seconds";
+            (v1::FleetHeadState::Unknown, why.to_owned(), None)
+        }
+        Err(why) => (v1::FleetHeadState::Unknown, why.clone(), None),
+        Ok(wrong) => {
+            let code = match wrong {
+                Compared::Short { .. } => "OPLOG_TRUNCATED",
+                _ => "OPLOG_HEAD_MISMATCH",
+            };
+            let message = wrong.wrong().unwrap_or_default();
+            let subject = told.map(|it| it.sequence.to_string()).unwrap_or_default();
+            let finding = v1::Finding { code: code.to_owned(), subject, message: message.clone() };
+            (v1::FleetHeadState::Disagrees, message, Some(finding))
+        }
+    };
+    let accepted = told.map(|it| it.accepted.as_slice()).unwrap_or_default();
+    let head = v1::FleetHead {
+        state: state.into(),
+        head: told.and_then(Told::head).map(head),
+        told_at: told.map(|it| time(it.at)),
+        why,
+        accepted: accepted.iter().map(given_up).collect(),
+    };
+    (head, finding)
+}
+
+fn given_up(it: &Accepted) -> v1::AcceptedHead {
+    v1::AcceptedHead {
+        head: Some(v1::Head { sequence: it.sequence, hash: it.hash.clone() }),
+        at: Some(time(it.at)),
+        by: it.by.clone(),
+        reason: it.reason.clone(),
+    }
 }
 
 #[tonic::async_trait]
@@ -165,12 +222,24 @@ impl OplogService for Service {
         request: Request<v1::VerifyOplogRequest>,
     ) -> Result<Response<v1::VerifyOplogResponse>, Status> {
         let expected = expected(request.into_inner().expected).map_err(to_status)?;
+        // Asked before the log is read, which has gone on since if anything.
+        let kept = match self.fleet.is_configured() {
+            true => Some(self.fleet.kept_head().await),
+            false => None,
+        };
         let state = self.state.clone();
         let verified = tokio::task::spawn_blocking(move || {
-            state.read(|reading| Ok(reading.oplog().verify(expected)?))
+            state.read(|reading| {
+                let verified = reading.oplog().verify(expected)?;
+                let kept = kept.map(|kept| match kept {
+                    Ok(kept) => kept.compare(reading).map(|(_, it)| of_fleet(Some(&kept), &Ok(it))),
+                    Err(error) => Ok(of_fleet(None, &Err(error.message))),
+                });
+                Ok((verified, kept.transpose()?))
+            })
         })
         .await;
-        let verified = verified
+        let (verified, fleet) = verified
             .map_err(|error| {
                 Error::internal("STORAGE_FAILED", "the verification was cut off").caused_by(error)
             })
@@ -181,12 +250,38 @@ impl OplogService for Service {
             subject: finding.sequence.to_string(),
             message: finding.message,
         };
+        let mut findings: Vec<v1::Finding> = verified.findings.into_iter().map(finding).collect();
+        let (fleet, wrong) = fleet.unzip();
+        let wrong = wrong.flatten();
+        let intact = verified.intact && wrong.is_none();
+        findings.extend(wrong);
         Ok(Response::new(v1::VerifyOplogResponse {
-            intact: verified.intact,
+            intact,
             entries: verified.entries,
             head: Some(head(verified.head)),
-            findings: verified.findings.into_iter().map(finding).collect(),
+            findings,
+            fleet,
         }))
+    }
+
+    async fn accept_head(
+        &self,
+        request: Request<v1::AcceptHeadRequest>,
+    ) -> Result<Response<v1::AcceptHeadResponse>, Status> {
+        let who = caller(&request)?;
+        let by = (who.identity.as_str(), who.reason.as_str());
+        let hash = request.into_inner().plan_hash;
+        let accepted = self.fleet.accept_head(&self.state, &hash, by).await;
+        let (now, before) = accepted.map_err(to_status)?;
+        let before = before.as_ref().and_then(Told::head).map(head);
+        Ok(Response::new(v1::AcceptHeadResponse { head: Some(head(now)), before }))
+    }
+
+    async fn plan_accept_head(
+        &self,
+        _: Request<v1::AcceptHeadRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        planned(self.fleet.plan_accept_head(&self.state).await)
     }
 
     type ExportOplogStream = ReceiverStream<Result<v1::ExportOplogResponse, Status>>;
@@ -233,9 +328,8 @@ impl OplogService for Service {
         let v1::AddNoteRequest { text, plan_hash } = request.into_inner();
         plan_note(&text).and_then(|plan| plan.accept(&plan_hash)).map_err(to_status)?;
         let (identity, wanted) = (who.identity.clone(), text.clone());
-        let intent = Intent::new(self.outside.clock.now(), who.identity, "note")
-            .reason(who.reason)
-            .detail(text);
+        let intent =
+            Intent::new(self.clock.now(), who.identity, "note").reason(who.reason).detail(text);
         self.state.note(intent).await.map_err(to_status)?;
         let written = self
             .state

@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(test)]
+pub mod memory;
 
 /// A call is given up after so long, as long as all is well.
 pub const CALL: Duration = Duration::from_secs(2);

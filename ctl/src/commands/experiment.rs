@@ -2,12 +2,15 @@
 
 mod change;
 mod curve;
+mod fleet;
 mod list;
 mod merge;
 mod page;
 pub(super) mod parse;
 mod show;
 mod watch;
+
+pub(super) use change::one_agent;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -20,26 +23,33 @@ const SERVICE: &str = "genesis.v1.ExperimentService";
 const CREATE_EXAMPLES: &str = "\
 The split is control/variant, in percent of the units, to the hundredth. The numbers of the rules stand for what the
 procedures say where they are left out. Where several agents are to share an experiment, give each the same --owner (the
-host id of the one that decides, as in `genesisctl status -o json`) and the same --seed.
+host id of the one that decides, as in `genesisctl status -o json`) and the same --seed; in a fleet --fleet does all of
+it, and decides by what all hosts count. It takes parameters that are the fleet's (`param set --fleet`).
 
 Examples:
   genesisctl experiment create --strategy spread_capture --param threshold:0.003 --split 80/20
   genesisctl experiment create --strategy spread_capture --param threshold:0.003 --param window:45s --plan
   genesisctl experiment create --strategy spread_capture --param threshold:0.003 --split 99.5/0.5 \\
-    --design lan-demets --guarded-rollback --reason 'wider spreads since the move'";
+    --design lan-demets --guarded-rollback --reason 'wider spreads since the move'
+  genesisctl experiment create --fleet --strategy spread_capture --param threshold:0.003 --split 80/20";
 
 const LIST_EXAMPLES: &str = "\
 N is the trades of control / variant. Exits 3 where an experiment is HELD, since its units are not split as they should
-be. One without a look yet is no finding.
+be. One without a look yet is no finding. With --fleet those of the whole fleet: N is that of the last look at all hosts,
+HERE what it is called on this host; exits 3 also where one has not begun there.
 
 Examples:
   genesisctl experiment list
+  genesisctl experiment list --fleet
   genesisctl experiment list --running --strategy spread_capture
   genesisctl experiment list -o json";
 
 const SHOW_EXAMPLES: &str = "\
 Without an id: all that go on. With -v also the rules, and the whole decision table. Intervals are at the confidence of
 the rules (95 %).
+
+FLEET_7 is one of the whole fleet: what all hosts have counted, who takes the looks, and how each host is at it. TEST_3 is
+what this host has of it. Exits 3 also where a host has not begun it, and 5 where a member has told nothing of it.
 
 With --merge the last row, or the last object {\"merged\"}, is of the trades of all nodes together. What a look says of
 many looks (p_seq) is the owner's and is shown as such. Only what has the same definition hash is added up: where
@@ -50,15 +60,18 @@ Exits 0 while an experiment goes on, has no look yet, or has ended; 3 where it i
 Examples:
   genesisctl experiment show TEST_3
   genesisctl experiment show --test-id TEST_3 -v
+  genesisctl experiment show FLEET_7
   genesisctl experiment show TEST_3 --all --merge";
 
 const CONCLUDE_EXAMPLES: &str = "\
 Needs --reason. Promote makes the variant's values current, rollback leaves the control's in force. What the statistics
-say at that moment is recorded with it, and that it was forced.
+say at that moment is recorded with it, and that it was forced. One of the fleet is ended with --fleet, on every host; while
+etcd can't be reached its variant can be taken back on one host without that.
 
 Examples:
   genesisctl experiment conclude --test-id TEST_3 --action rollback --plan
-  genesisctl experiment conclude --test-id TEST_3 --action promote --reason 'as agreed with the desk'";
+  genesisctl experiment conclude --test-id TEST_3 --action promote --reason 'as agreed with the desk'
+  genesisctl experiment conclude --fleet --test-id FLEET_7 --action rollback --reason 'the desk does not want it'";
 
 const HISTORY_EXAMPLES: &str = "\
 HOW says which line of the decision table ended it, or that somebody did.
@@ -95,6 +108,9 @@ pub(crate) enum Verb {
         /// Only those that go on.
         #[arg(long)]
         running: bool,
+        /// Those of the whole fleet.
+        #[arg(long)]
+        fleet: bool,
         #[command(flatten)]
         limit: Limit,
     },
@@ -110,6 +126,9 @@ pub(crate) enum Verb {
         /// What is made of it.
         #[arg(long, value_enum)]
         action: Action,
+        /// In the whole fleet.
+        #[arg(long)]
+        fleet: bool,
     },
     /// List the experiments that have ended, and how each did.
     #[command(after_help = HISTORY_EXAMPLES)]
@@ -183,6 +202,9 @@ pub(crate) struct Create {
     /// The id of the host that takes the looks. Without it: that of the agent that is called.
     #[arg(long, value_name = "NODE-ID", default_value = "", hide_default_value = true)]
     owner: String,
+    /// In the whole fleet: every host begins it, and what all of them count decides.
+    #[arg(long, conflicts_with = "owner")]
+    fleet: bool,
 }
 
 /// By what significance is judged.
@@ -233,6 +255,9 @@ pub(crate) struct Show {
     /// Add what the trades of all nodes together come to.
     #[arg(long)]
     merge: bool,
+    /// As the whole fleet has it, by whatever it is called here; FLEET_7 is shown so by itself.
+    #[arg(long, conflicts_with = "merge")]
+    fleet: bool,
 }
 
 impl Show {
@@ -260,11 +285,14 @@ impl Verb {
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     match verb {
         Verb::Create(arguments) => change::create(session, arguments).await,
-        Verb::List { only, running, limit } => {
-            list::list(session, &only.strategy, *running, limit.limit).await
+        Verb::List { only, running, fleet, limit } => {
+            let which = (*running, *fleet);
+            list::list(session, &only.strategy, which, limit.limit).await
         }
         Verb::Show(arguments) => show::show(session, arguments).await,
-        Verb::Conclude { test_id, action } => change::conclude(session, test_id, *action).await,
+        Verb::Conclude { test_id, action, fleet } => {
+            change::conclude(session, test_id, (*action, *fleet)).await
+        }
         Verb::History { only, limit } => list::history(session, &only.strategy, limit.limit).await,
         Verb::Watch { id } => watch::watch(session, id).await,
         Verb::Assign { test_id, unit } => show::assign(session, test_id, unit).await,

@@ -159,6 +159,8 @@ impl Check {
             entries: self.entries,
             head: Some(last),
             findings: self.findings,
+            // A file is of no fleet.
+            fleet: None,
         }
     }
 

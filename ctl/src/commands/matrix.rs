@@ -7,6 +7,7 @@ mod grid;
 mod history;
 mod map;
 mod merge;
+mod merged;
 mod page;
 mod rollout;
 mod show;
@@ -61,6 +62,16 @@ POINTS how many rows the pair with the fewest has. KEPT is what `genesisctl matr
 Examples:
   genesisctl matrix history
   genesisctl matrix history --limit 10 -o json";
+
+const FLEET_EXAMPLES: &str = "\
+The matrix that is published for the fleet, and each host that publishes or follows, as it said last. Any node of the
+fleet knows. Exits 0 where all have it in force, 5 where some do not yet, or are gone, and 3 where all have spoken and
+one has REFUSED it or ROLLED_BACK from it. -v has the versions that are kept.
+
+Examples:
+  genesisctl matrix fleet
+  genesisctl matrix fleet -v
+  until genesisctl matrix fleet -q; do sleep 5; done";
 
 const ROLLBACK_EXAMPLES: &str = "\
 Needs --reason. Where a rollout goes on it ends, and all consumers use what was active before it; else the version
@@ -125,6 +136,9 @@ pub(crate) enum Verb {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
+    /// Show the matrix that is published for the whole fleet, and which hosts have it.
+    #[command(after_help = FLEET_EXAMPLES)]
+    Fleet,
     /// Go back to an earlier version.
     #[command(after_help = ROLLBACK_EXAMPLES)]
     Rollback {
@@ -202,6 +216,7 @@ impl Verb {
         match self {
             Self::Show(_)
             | Self::History { .. }
+            | Self::Fleet
             | Self::Watch { .. }
             | Self::Rollout(Rollout::Status { .. }) => None,
             Self::Update { .. } => Some((SERVICE, "UpdateMatrix")),
@@ -217,10 +232,11 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
         Verb::Update { carry, detach } => change::update(session, *carry, *detach).await,
         Verb::Show(arguments) => match arguments.format {
             Some(format) => export::export(session, arguments, format).await,
-            None if arguments.merge => fleet::show(session, arguments).await,
+            None if arguments.merge => merged::show(session, arguments).await,
             None => show::show(session, arguments).await,
         },
         Verb::History { limit } => history::history(session, *limit).await,
+        Verb::Fleet => fleet::fleet(session).await,
         Verb::Rollback { to } => change::rollback(session, to.unwrap_or_default()).await,
         Verb::Rollout(Rollout::Status { version }) => {
             rollout::status(session, version.unwrap_or_default()).await

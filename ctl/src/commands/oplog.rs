@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use genesis_client::Client;
 use genesis_client::v1::{
-    AddNoteRequest, Head, ListEntriesRequest, OplogEntry, TailEntriesRequest, TailEntriesResponse,
-    VerifyOplogRequest, VerifyOplogResponse,
+    AcceptHeadRequest, AddNoteRequest, FleetHead, FleetHeadState, Head, ListEntriesRequest,
+    OplogEntry, TailEntriesRequest, TailEntriesResponse, VerifyOplogRequest, VerifyOplogResponse,
 };
 use serde_json::json;
 
 use super::{export_file, oplog_export};
 use crate::cli::Format;
-use crate::confirm::consent;
+use crate::confirm::{consent, consent_since, reason};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::format;
@@ -37,7 +37,9 @@ Examples:
 
 const VERIFY_EXAMPLES: &str = "\
 Exits 3 when the log is not intact. A head that was kept elsewhere also shows a log that was cut off or
-rewritten as a whole. With --file nothing is asked of any agent.
+rewritten as a whole. In a fleet there is one: etcd keeps the head of each host's log, and the log is held
+against it each time. Where etcd can't be asked the exit code is 5, for then nobody knows. With --file
+nothing is asked of any agent.
 
 Examples:
   genesisctl oplog verify
@@ -51,6 +53,15 @@ One JSON object a line: {\"sequence\", \"hash\", \"json\"}, json byte for byte a
 Examples:
   genesisctl oplog export --out oplog.jsonl
   genesisctl oplog export | tail -n 1";
+
+const ACCEPT_EXAMPLES: &str = "\
+Needs --reason, and --yes where nobody can be asked. Only where `genesisctl oplog verify` says that the fleet's
+head DISAGREES, after it was found out why: an older state was put back by hand, a disk was restored. The fleet
+goes on with the head of the log as it is, and remembers the one that was given up.
+
+Examples:
+  genesisctl oplog accept-head --plan
+  genesisctl oplog accept-head --reason 'the disk was restored from the snapshot of Monday, ticket 4711'";
 
 const NOTE_EXAMPLES: &str = "\
 Example:
@@ -94,6 +105,9 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "EXPORT.jsonl")]
         file: Option<PathBuf>,
     },
+    /// Have the fleet go on with a log that is not what it knew, for it was put back on purpose.
+    #[command(after_help = ACCEPT_EXAMPLES)]
+    AcceptHead,
     /// Write all entries out, exactly as they were hashed, and the head.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export {
@@ -126,6 +140,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
         Verb::Tail { follow, last } => tail(session, *follow, *last).await,
         Verb::Verify { head, file: Some(file) } => verify_file(session, file, head.clone()),
         Verb::Verify { head, file: None } => verify(session, head.as_ref()).await,
+        Verb::AcceptHead => accept_head(session).await,
         Verb::Export { out, from } => oplog_export::export(session, out.as_deref(), *from).await,
         Verb::Note { text } => note(session, text).await,
     }
@@ -138,6 +153,7 @@ impl Verb {
             Self::List { .. } | Self::Tail { .. } | Self::Verify { .. } | Self::Export { .. } => {
                 None
             }
+            Self::AcceptHead => Some((SERVICE, "AcceptHead")),
             Self::Note { .. } => Some((SERVICE, "AddNote")),
         }
     }
@@ -275,12 +291,77 @@ fn verification(
     };
     let head = response.head.clone().unwrap_or_default();
     let verdict = if good { "intact" } else { "NOT INTACT" };
-    let view = View {
-        lead: vec![format!("{verdict}: {entries}, head {}:{}", head.sequence, head.hash)],
-        tail: response.findings.iter().map(finding).collect(),
-        ..View::default()
+    let mut lead = vec![format!("{verdict}: {entries}, head {}:{}", head.sequence, head.hash)];
+    lead.extend(response.fleet.iter().map(of_fleet));
+    let mut tail: Vec<String> = response.findings.iter().map(finding).collect();
+    let most = if session.global.verbose { usize::MAX } else { 1 };
+    let accepted = response.fleet.iter().flat_map(|fleet| &fleet.accepted).take(most);
+    tail.extend(accepted.map(|it| {
+        format!(
+            "entry {} was given up at {} by {}: {}",
+            it.head.as_ref().map_or(0, |head| head.sequence),
+            format::time(it.at.as_ref()),
+            it.by,
+            it.reason
+        )
+    }));
+    let view = View { lead, tail, ..View::default() };
+    let asked = response.fleet.as_ref();
+    let exit = match asked.map(FleetHead::state) {
+        // What the fleet would say is not known, which is no pass.
+        Some(FleetHeadState::Unknown | FleetHeadState::Unspecified) => Exit::Unknown,
+        _ if good => Exit::Ok,
+        _ => Exit::Findings,
     };
-    Ok(Answer::new(json, view).exit(if good { Exit::Ok } else { Exit::Findings }))
+    Ok(Answer::new(json, view).exit(exit))
+}
+
+/// What the fleet has of the log, in a line.
+fn of_fleet(fleet: &FleetHead) -> String {
+    let head = fleet.head.clone().unwrap_or_default();
+    let told = format::time(fleet.told_at.as_ref());
+    match fleet.state() {
+        FleetHeadState::Agreed => {
+            format!("the fleet agrees: it has entry {}, told at {told}", head.sequence)
+        }
+        FleetHeadState::Disagrees if fleet.head.is_some() => {
+            format!("the fleet DISAGREES: it has {}:{}, told at {told}", head.sequence, head.hash)
+        }
+        FleetHeadState::Disagrees => "the fleet DISAGREES".to_owned(),
+        FleetHeadState::Unknown | FleetHeadState::Unspecified => {
+            format!("UNKNOWN to the fleet: {}", fleet.why)
+        }
+    }
+}
+
+async fn accept_head(session: &Session<'_>) -> Result<Exit, Halt> {
+    let request = AcceptHeadRequest { plan_hash: session.plan_hash() };
+    if session.global.plan {
+        return plan::ask!(session, request, oplog, plan_accept_head);
+    }
+    reason(session, "oplog accept-head", "why is the log not what the fleet knew?")?;
+    let what = "have the fleet give up the head that it has of the oplog";
+    let why = "after which nothing tells of what is missing but that it was given up";
+    consent_since(session, (SERVICE, "AcceptHead"), what, why)?;
+    let request = &request;
+    session
+        .each(|client| async move {
+            let response = client
+                .call(request.clone(), |c, r| async move { c.oplog().accept_head(r).await })
+                .await?;
+            let json = session.json("AcceptHeadResponse", &response)?;
+            let head = response.head.unwrap_or_default();
+            let before = response.before.map_or_else(
+                || "one that could not be read".to_owned(),
+                |before| format!("{}:{}", before.sequence, before.hash),
+            );
+            let line = format!(
+                "the fleet has {}:{} by now, in place of {before}",
+                head.sequence, head.hash
+            );
+            Ok(Answer::new(json, View::line(line)))
+        })
+        .await
 }
 
 fn verify_file(session: &Session<'_>, file: &Path, head: Option<Head>) -> Result<Exit, Halt> {

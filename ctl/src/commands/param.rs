@@ -27,10 +27,13 @@ Examples:
 
 const SET_EXAMPLES: &str = "\
 Needs --reason. A parameter that is not known is made. One that is in an experiment can't be set: conclude that first.
+With --fleet every host of the fleet uses the value, also those that are away now, once they come back; --expected-version
+is the fleet's then.
 
 Examples:
   genesisctl param set --strategy spread_capture threshold=0.002 --plan
-  genesisctl param set --strategy spread_capture threshold=0.002 --expected-version 3 --reason 'calmer markets'";
+  genesisctl param set --strategy spread_capture threshold=0.002 --expected-version 3 --reason 'calmer markets'
+  genesisctl param set --fleet --strategy spread_capture threshold=0.002 --reason 'the same everywhere'";
 
 const HISTORY_EXAMPLES: &str = "\
 Examples:
@@ -38,7 +41,8 @@ Examples:
   genesisctl param history --strategy spread_capture threshold --limit 10";
 
 const ROLLBACK_EXAMPLES: &str = "\
-Needs --reason. The earlier value is set as a new version, so that this can be taken back as well.
+Needs --reason. The earlier value is set as a new version, so that this can be taken back as well. With --fleet it is the
+value that an earlier version on the agent that is asked has.
 
 Examples:
   genesisctl param rollback --strategy spread_capture threshold --plan
@@ -81,6 +85,9 @@ pub(crate) enum Verb {
         /// Only if this version is in force; otherwise it is a conflict (exit 9).
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
         expected_version: Option<u64>,
+        /// In the whole fleet.
+        #[arg(long)]
+        fleet: bool,
     },
     /// List the versions of parameters, newest first.
     #[command(after_help = HISTORY_EXAMPLES)]
@@ -106,6 +113,9 @@ pub(crate) enum Verb {
         /// To this version, as in `param history`. Without it: to the one before that in force.
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
         to: Option<u64>,
+        /// In the whole fleet.
+        #[arg(long)]
+        fleet: bool,
     },
     /// Print what a unit of a strategy is to use, then each change, until it is stopped.
     #[command(after_help = WATCH_EXAMPLES)]
@@ -151,14 +161,15 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
     match verb {
         Verb::List { only } => look::list(session, &only.strategy).await,
         Verb::Get { of, name } => look::get(session, of, name.as_deref()).await,
-        Verb::Set { strategy, assignment, expected_version } => {
-            change::set(session, strategy, assignment, expected_version.unwrap_or_default()).await
+        Verb::Set { strategy, assignment, expected_version, fleet } => {
+            let expected = expected_version.unwrap_or_default();
+            change::set(session, strategy, assignment, (expected, *fleet)).await
         }
         Verb::History { only, name, limit } => {
             look::history(session, &only.strategy, name, *limit).await
         }
-        Verb::Rollback { strategy, name, to } => {
-            change::rollback(session, strategy, name, to.unwrap_or_default()).await
+        Verb::Rollback { strategy, name, to, fleet } => {
+            change::rollback(session, strategy, name, (to.unwrap_or_default(), *fleet)).await
         }
         Verb::Watch { of } => look::watch(session, of).await,
     }

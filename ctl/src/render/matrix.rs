@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use genesis_client::v1::{CriterionVerdict, MatrixState, StageState};
+use genesis_client::v1::{CriterionVerdict, FleetMatrixState, MatrixState, StageState};
 
 use super::text::clean;
 use super::{Cell, Tone};
@@ -19,6 +19,19 @@ impl Cell {
             S::Superseded => Tone::Plain,
         };
         Self { tone, ..Self::from(format::short_name(state.as_str_name(), "MATRIX_STATE_")) }
+    }
+
+    /// Of a host in its fleet; `alive`: its agent lives.
+    pub(crate) fn fleet_matrix_state(state: FleetMatrixState, alive: bool) -> Self {
+        use FleetMatrixState as S;
+        let tone = match state {
+            _ if !alive => Tone::Unsure,
+            S::InForce => Tone::Good,
+            S::Refused | S::RolledBack => Tone::Bad,
+            S::RollingOut | S::Waiting => Tone::Warning,
+            S::Unspecified => Tone::Unsure,
+        };
+        Self { tone, ..Self::from(format::short_name(state.as_str_name(), "FLEET_MATRIX_STATE_")) }
     }
 
     pub(crate) fn stage_state(state: StageState) -> Self {

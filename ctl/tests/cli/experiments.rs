@@ -108,6 +108,7 @@ fn ended(id: &str, state: ExperimentState, forced: bool, seconds: i64) -> Experi
         control: running().control,
         variant: running().variant,
         look: Some(look),
+        ..Conclusion::default()
     };
     Experiment { id: id.into(), state: state.into(), conclusion: Some(conclusion), ..running() }
 }
@@ -138,7 +139,7 @@ fn known(experiment: Experiment) -> GetExperimentResponse {
         line(6, "continue", vec![vec![]]),
     ];
     let curve = (0..11).map(point).collect();
-    GetExperimentResponse { experiment: Some(experiment), curve, table }
+    GetExperimentResponse { experiment: Some(experiment), curve, table, fleet: None }
 }
 
 fn agent(experiments: Vec<Experiment>) -> (tempfile::TempDir, Fake) {

@@ -22,6 +22,7 @@ mod deps_status;
 mod drills;
 mod emergency;
 mod experiments;
+mod experiments_fleet;
 mod experiments_merged;
 mod fake;
 mod fanout;

@@ -414,3 +414,57 @@ fn an_npy_is_what_numpy_reads() {
     assert!(terminal.stderr.contains("add --out FILE, or redirect it"), "{}", terminal.stderr);
     assert_eq!(on(&fake, &[&npy[..], &["-q"]].concat()).stderr, "");
 }
+
+#[test]
+fn who_has_the_matrix_of_the_fleet() {
+    let published = |number| FleetMatrix {
+        number,
+        published_at: at(40 * DAY),
+        hostname: "pricing-a".into(),
+        version: number + 4,
+        series: 24,
+        bytes: 270_000,
+        digest: format!("d{number}"),
+        ..Default::default()
+    };
+    let host = |name: &str, state: FleetMatrixState, alive| FleetMatrixHost {
+        hostname: name.into(),
+        sharing: MatrixSharing::Follow.into(),
+        number: 3,
+        state: state.into(),
+        version: 9,
+        percent: 25,
+        why: format!("{name} says\u{1b}[2J"),
+        alive,
+        ..Default::default()
+    };
+    use FleetMatrixState::{InForce, RolledBack, RollingOut};
+    let of_fleet = |hosts| GetFleetMatrixResponse {
+        current: Some(FleetMatrix { going_back: true, ..published(3) }),
+        versions: vec![published(3), published(2)],
+        hosts,
+        ..Default::default()
+    };
+    for (hosts, exit, says) in [
+        (vec![host("a", InForce, true)], Exit::Ok, "in force on 1 of 1 host"),
+        (vec![host("a", RollingOut, true)], Exit::Unknown, "25 % of its consumers use it"),
+        (vec![host("a", RolledBack, true)], Exit::Findings, "a says"),
+        (vec![host("a", InForce, false)], Exit::Unknown, "gone"),
+    ] {
+        let of_fleet = of_fleet(hosts);
+        let (_folder, fake) = served(Matrices { of_fleet, ..Default::default() });
+        let outcome = ctl(&["matrix", "fleet", "-n", &fake.node()]);
+        assert_eq!(outcome.exit, exit, "{}", outcome.out());
+        let text = squeezed(outcome.out()).join("\n");
+        assert!(text.contains("version 3 of 24 series, which was gone back to"), "{text}");
+        assert!(text.contains(says) && !text.contains('\u{1b}'), "{text}");
+        assert!(!text.contains("versions that are kept"), "{text}");
+        let verbose = ctl(&["matrix", "fleet", "-v", "-n", &fake.node()]);
+        let text = squeezed(verbose.out()).join("\n");
+        assert!(text.contains("versions that are kept") && text.contains("d2"), "{text}");
+    }
+    let (_folder, fake) = served(Matrices::default());
+    let outcome = ctl(&["matrix", "fleet", "-n", &fake.node()]);
+    assert_eq!(outcome.exit, Exit::Ok);
+    assert!(outcome.out().contains("no host publishes or follows"), "{}", outcome.out());
+}

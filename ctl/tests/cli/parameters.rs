@@ -34,6 +34,7 @@ fn agent() -> (tempfile::TempDir, Fake) {
         cause: "promoted".into(),
         experiment: "TEST_3".into(),
         in_test: "TEST_4".into(),
+        ..Parameter::default()
     };
     let other = Parameter {
         value: "30s".into(),
@@ -63,10 +64,10 @@ fn parameters_and_their_past_are_listed() {
     let list = on(&fake, &["list", "--strategy", "spread_capture"]);
     assert_eq!(list.exit, Exit::Ok, "{}", list.stderr);
     let lines = squeezed(list.out());
-    assert_eq!(lines[0], "STRATEGY PARAMETER VALUE VERSION SET BY CAUSE IN TEST");
+    assert_eq!(lines[0], "STRATEGY PARAMETER VALUE VERSION SET BY CAUSE IN TEST FLEET");
     assert_eq!(
         lines[1],
-        "spread_capture threshold 0.003\\x1b[2J 4 1970-01-01T00:01:00Z ann promoted by TEST_3 TEST_4"
+        "spread_capture threshold 0.003\\x1b[2J 4 1970-01-01T00:01:00Z ann promoted by TEST_3 TEST_4 -"
     );
     assert!(lines[2].ends_with("ann set -"), "{lines:?}");
     let history = on(&fake, &["history", "--strategy", "s", "threshold", "--limit", "5"]);

@@ -13,12 +13,13 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 67] = [
+const CHANGES: [(&[&str], &str, &str); 68] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
     (&["schedule", "resume", "j"], "ResumeJob", "j"),
     (&["oplog", "note", "x"], "AddNote", "x"),
+    (&["oplog", "accept-head"], "AcceptHead", ""),
     (&["drill", "run", "emergency", "--detach"], "RunDrill", "emergency"),
     (&["incident", "open", "--title", "x"], "OpenIncident", "x high"),
     (&["incident", "note", "last", "x"], "NoteIncident", "last x"),

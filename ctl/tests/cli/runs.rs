@@ -106,6 +106,7 @@ fn an_oplog_that_is_not_intact_is_a_finding() {
             entries: 5,
             head: Some(Head { sequence: 5, hash: "ab".into() }),
             findings: if intact { vec![] } else { vec![finding] },
+            fleet: None,
         };
         let fake = Fake::start(folder.path(), Script { verified, ..Default::default() });
         let outcome = ctl(&["oplog", "verify", "-n", &fake.node()]);
@@ -113,6 +114,70 @@ fn an_oplog_that_is_not_intact_is_a_finding() {
         assert!(outcome.out().contains("5 entries, head 5:ab"));
         assert_eq!(outcome.out().contains("OPLOG_EDITED 3: m"), !intact);
     }
+}
+
+#[test]
+fn what_the_fleet_does_not_say_is_no_pass() {
+    use FleetHeadState::{Agreed, Disagrees, Unknown};
+    let head = |sequence| Some(Head { sequence, hash: "ab".into() });
+    let given_up = |by: &str| AcceptedHead {
+        head: head(2),
+        by: by.into(),
+        reason: "a disk".into(),
+        ..Default::default()
+    };
+    for (state, intact, exit, says) in [
+        (Agreed, true, Exit::Ok, "the fleet agrees: it has entry 4"),
+        // What is wrong with the chain alone is no smaller for that.
+        (Agreed, false, Exit::Findings, "NOT INTACT"),
+        (Disagrees, false, Exit::Findings, "the fleet DISAGREES: it has 4:ab"),
+        (Unknown, true, Exit::Unknown, "UNKNOWN to the fleet: etcd is away"),
+        (Unknown, false, Exit::Unknown, "NOT INTACT"),
+    ] {
+        let folder = folder();
+        let fleet = FleetHead {
+            state: state.into(),
+            head: head(4),
+            why: "etcd is away".into(),
+            accepted: vec![given_up("ada"), given_up("olga")],
+            ..Default::default()
+        };
+        let verified = VerifyOplogResponse {
+            intact,
+            entries: 5,
+            head: head(5),
+            fleet: Some(fleet),
+            ..Default::default()
+        };
+        let fake = Fake::start(folder.path(), Script { verified, ..Default::default() });
+        let outcome = ctl(&["oplog", "verify", "-n", &fake.node()]);
+        assert_eq!(outcome.exit, exit, "{}", outcome.out());
+        assert!(outcome.out().contains(says), "{}", outcome.out());
+        assert!(
+            outcome.out().contains("entry 2 was given up")
+                && outcome.out().contains("by ada: a disk")
+        );
+        assert!(!outcome.out().contains("olga"), "the newest is enough");
+        let outcome = ctl(&["oplog", "verify", "-v", "-n", &fake.node()]);
+        assert!(outcome.out().contains("by olga"), "{}", outcome.out());
+    }
+}
+
+#[test]
+fn a_head_is_given_up_with_a_reason_and_on_purpose() {
+    let folder = folder();
+    let fake = Fake::start(folder.path(), Script::default());
+    let node = fake.node();
+    let accept = |more: &[&str]| ctl(&[&["oplog", "accept-head", "-n", &node], more].concat());
+    let outcome = accept(&["--yes"]);
+    assert_eq!(outcome.exit, Exit::Usage);
+    assert!(outcome.stderr.contains("--reason"), "{}", outcome.stderr);
+    assert_eq!(accept(&["--reason", "restored"]).exit, Exit::Usage, "nobody can be asked");
+    assert!(fake.calls().iter().all(|call| !call.contains("AcceptHead")), "{:?}", fake.calls());
+    let outcome = accept(&["--reason", "restored", "--yes"]);
+    assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+    assert!(outcome.out().contains("the fleet has 7:abab"), "{}", outcome.out());
+    assert!(outcome.out().contains("in place of 12:abab"), "{}", outcome.out());
 }
 
 #[test]

@@ -21521,10 +21521,18 @@ pub struct Conclusion {
     pub variant: ::core::option::Option<ArmTally>,
     #[prost(message, optional, tag = "7")]
     pub look: ::core::option::Option<ExperimentLook>,
+    /// The fleet ended it, by what all of its hosts had counted; the arms here are this host's part of that.
+    #[prost(bool, tag = "8")]
+    pub by_fleet: bool,
+    /// Of all hosts together, where the fleet ended it.
+    #[prost(message, optional, tag = "9")]
+    pub fleet_control: ::core::option::Option<ArmTally>,
+    #[prost(message, optional, tag = "10")]
+    pub fleet_variant: ::core::option::Option<ArmTally>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Experiment {
-    /// TEST_1, TEST_2 and so on.
+    /// TEST_1, TEST_2 and so on; of the fleet's own view FLEET_1, FLEET_2 and so on.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
@@ -21559,6 +21567,68 @@ pub struct Experiment {
     /// When the last one came.
     #[prost(message, optional, tag = "15")]
     pub last_trade_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The fleet's name for it; empty: it is this host's own.
+    #[prost(string, tag = "16")]
+    pub fleet_id: ::prost::alloc::string::String,
+    /// In the fleet's own view: what it is called on this host; empty: it has not begun here.
+    #[prost(string, tag = "17")]
+    pub here: ::prost::alloc::string::String,
+    /// And why it has not begun here; empty: it has, or it ended before.
+    #[prost(string, tag = "18")]
+    pub not_begun: ::prost::alloc::string::String,
+}
+/// What one host has of an experiment of the fleet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetShare {
+    #[prost(string, tag = "1")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub hostname: ::prost::alloc::string::String,
+    /// What it is called there; empty: it has not begun there.
+    #[prost(string, tag = "3")]
+    pub here: ::prost::alloc::string::String,
+    /// Why it has not.
+    #[prost(string, tag = "4")]
+    pub not_begun: ::prost::alloc::string::String,
+    /// It is a member that lives and has told nothing of it.
+    #[prost(bool, tag = "5")]
+    pub silent: bool,
+    /// It was ended on that host alone; what it had counted by then counts.
+    #[prost(bool, tag = "6")]
+    pub left: bool,
+    /// Trades of the control and the variant.
+    #[prost(uint64, tag = "7")]
+    pub control: u64,
+    #[prost(uint64, tag = "8")]
+    pub variant: u64,
+    #[prost(message, optional, tag = "9")]
+    pub last_trade_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How the whole fleet is at an experiment.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FleetExperiment {
+    #[prost(string, tag = "1")]
+    pub fleet: ::prost::alloc::string::String,
+    /// The host that takes the looks now; empty: none is known to.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub owner_id: ::prost::alloc::string::String,
+    /// The token of its lock.
+    #[prost(int64, tag = "4")]
+    pub token: i64,
+    /// Hosts that count, that have not begun it, and that live and have told nothing of it.
+    #[prost(uint32, tag = "5")]
+    pub counting: u32,
+    #[prost(uint32, tag = "6")]
+    pub not_begun: u32,
+    #[prost(uint32, tag = "7")]
+    pub silent: u32,
+    /// Each host, those with trouble first; at most 200.
+    #[prost(message, repeated, tag = "8")]
+    pub hosts: ::prost::alloc::vec::Vec<FleetShare>,
+    #[prost(bool, tag = "9")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListExperimentsRequest {
@@ -21574,6 +21644,9 @@ pub struct ListExperimentsRequest {
     /// Only those that have ended, the last first.
     #[prost(bool, tag = "4")]
     pub ended_only: bool,
+    /// Those of the whole fleet, with what the last look at all hosts' trades found.
+    #[prost(bool, tag = "5")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListExperimentsResponse {
@@ -21585,8 +21658,12 @@ pub struct ListExperimentsResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetExperimentRequest {
+    /// TEST_1, or FLEET_1: what this host has of it.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// Of all hosts of the fleet together.
+    #[prost(bool, tag = "2")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetExperimentResponse {
@@ -21598,6 +21675,9 @@ pub struct GetExperimentResponse {
     /// The whole decision table, held against it as it is now.
     #[prost(message, repeated, tag = "3")]
     pub table: ::prost::alloc::vec::Vec<RuleLine>,
+    /// Only where that of the whole fleet was asked for.
+    #[prost(message, optional, tag = "4")]
+    pub fleet: ::core::option::Option<FleetExperiment>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateExperimentRequest {
@@ -21606,6 +21686,9 @@ pub struct CreateExperimentRequest {
     pub definition: ::core::option::Option<ExperimentDefinition>,
     #[prost(string, tag = "2")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet: each host begins it, and what all of them count decides.
+    #[prost(bool, tag = "3")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateExperimentResponse {
@@ -21620,6 +21703,9 @@ pub struct ConcludeExperimentRequest {
     pub action: i32,
     #[prost(string, tag = "3")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet.
+    #[prost(bool, tag = "4")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConcludeExperimentResponse {
@@ -21965,7 +22051,8 @@ pub mod experiment_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// The experiments, those that go on first. Fails with LIMIT_INVALID, EXPERIMENTS_UNAVAILABLE.
+        /// The experiments, those that go on first; those of this host, or of its whole fleet. Fails with LIMIT_INVALID,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         pub async fn list_experiments(
             &mut self,
             request: impl tonic::IntoRequest<super::ListExperimentsRequest>,
@@ -21992,8 +22079,8 @@ pub mod experiment_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// One experiment with both arms, what the last look found, and how p went. Fails with EXPERIMENT_NOT_FOUND,
-        /// EXPERIMENTS_UNAVAILABLE.
+        /// One experiment with both arms, what the last look found, and how p went; as this host has it, or of all hosts of the
+        /// fleet together. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         pub async fn get_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::GetExperimentRequest>,
@@ -22020,9 +22107,10 @@ pub mod experiment_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Begins an experiment: from now on the units of the variant's share get the variant's values. Fails with
-        /// STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, SPLIT_INVALID, EXPERIMENT_INVALID, TOO_MANY_EXPERIMENTS,
-        /// PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// Begins an experiment, on this host or in its whole fleet: from now on the units of the variant's share get the
+        /// variant's values. Fails with STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, PARAMETER_OF_FLEET,
+        /// PARAMETER_NOT_OF_FLEET, SPLIT_INVALID, EXPERIMENT_INVALID, EXPERIMENT_NOT_BEGUN, TOO_MANY_EXPERIMENTS, PLAN_CHANGED,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         pub async fn create_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateExperimentRequest>,
@@ -22078,7 +22166,8 @@ pub mod experiment_service_client {
         }
         /// Ends an experiment by hand: promote makes the variant's values current, rollback leaves the control's in force. Its
         /// statistics of that moment are recorded with it, as forced. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENT_ENDED,
-        /// REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// EXPERIMENT_OF_FLEET, REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE,
+        /// FLEET_CONFLICT.
         pub async fn conclude_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::ConcludeExperimentRequest>,
@@ -22228,7 +22317,8 @@ pub mod experiment_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ExperimentServiceServer.
     #[async_trait]
     pub trait ExperimentService: std::marker::Send + std::marker::Sync + 'static {
-        /// The experiments, those that go on first. Fails with LIMIT_INVALID, EXPERIMENTS_UNAVAILABLE.
+        /// The experiments, those that go on first; those of this host, or of its whole fleet. Fails with LIMIT_INVALID,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         async fn list_experiments(
             &self,
             request: tonic::Request<super::ListExperimentsRequest>,
@@ -22236,8 +22326,8 @@ pub mod experiment_service_server {
             tonic::Response<super::ListExperimentsResponse>,
             tonic::Status,
         >;
-        /// One experiment with both arms, what the last look found, and how p went. Fails with EXPERIMENT_NOT_FOUND,
-        /// EXPERIMENTS_UNAVAILABLE.
+        /// One experiment with both arms, what the last look found, and how p went; as this host has it, or of all hosts of the
+        /// fleet together. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         async fn get_experiment(
             &self,
             request: tonic::Request<super::GetExperimentRequest>,
@@ -22245,9 +22335,10 @@ pub mod experiment_service_server {
             tonic::Response<super::GetExperimentResponse>,
             tonic::Status,
         >;
-        /// Begins an experiment: from now on the units of the variant's share get the variant's values. Fails with
-        /// STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, SPLIT_INVALID, EXPERIMENT_INVALID, TOO_MANY_EXPERIMENTS,
-        /// PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// Begins an experiment, on this host or in its whole fleet: from now on the units of the variant's share get the
+        /// variant's values. Fails with STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, PARAMETER_OF_FLEET,
+        /// PARAMETER_NOT_OF_FLEET, SPLIT_INVALID, EXPERIMENT_INVALID, EXPERIMENT_NOT_BEGUN, TOO_MANY_EXPERIMENTS, PLAN_CHANGED,
+        /// EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         async fn create_experiment(
             &self,
             request: tonic::Request<super::CreateExperimentRequest>,
@@ -22262,7 +22353,8 @@ pub mod experiment_service_server {
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Ends an experiment by hand: promote makes the variant's values current, rollback leaves the control's in force. Its
         /// statistics of that moment are recorded with it, as forced. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENT_ENDED,
-        /// REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE.
+        /// EXPERIMENT_OF_FLEET, REASON_MISSING, PLAN_CHANGED, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE,
+        /// FLEET_CONFLICT.
         async fn conclude_experiment(
             &self,
             request: tonic::Request<super::ConcludeExperimentRequest>,
@@ -25049,7 +25141,7 @@ pub struct MatrixVersion {
     pub by: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub reason: ::prost::alloc::string::String,
-    /// "scheduled" or "by hand".
+    /// "scheduled", "by hand" or "the fleet".
     #[prost(string, tag = "6")]
     pub cause: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "7")]
@@ -25098,6 +25190,9 @@ pub struct MatrixVersion {
     /// Names its series and values: the same on whatever host calculated it.
     #[prost(string, tag = "25")]
     pub digest: ::prost::alloc::string::String,
+    /// The number by which the fleet has it; 0: it has not.
+    #[prost(uint64, tag = "26")]
+    pub fleet_number: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Matrix {
@@ -25348,6 +25443,86 @@ pub struct ReportMatrixOutcomesResponse {
     #[prost(uint32, tag = "6")]
     pub rejected: u32,
 }
+/// A version of the fleet's matrix. It never changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetMatrix {
+    /// Only grows.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(message, optional, tag = "2")]
+    pub published_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The host that published it, by its name and identity, and the version that it is there.
+    #[prost(string, tag = "3")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub version: u64,
+    /// Names its series and values.
+    #[prost(string, tag = "6")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "7")]
+    pub series: u32,
+    #[prost(message, optional, tag = "8")]
+    pub calculated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The publisher went back to it: hosts take it at once, without stages.
+    #[prost(bool, tag = "9")]
+    pub going_back: bool,
+    /// BLAKE3 of what is kept of it in the fleet, in hex, and how long that is.
+    #[prost(string, tag = "10")]
+    pub hash: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "11")]
+    pub bytes: u64,
+}
+/// What a host said of the fleet's matrix.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetMatrixHost {
+    #[prost(string, tag = "1")]
+    pub hostname: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "MatrixSharing", tag = "3")]
+    pub sharing: i32,
+    /// The version of the fleet's that it speaks of.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
+    #[prost(enumeration = "FleetMatrixState", tag = "5")]
+    pub state: i32,
+    /// Of its consumers, while it is rolled out.
+    #[prost(uint32, tag = "6")]
+    pub percent: u32,
+    /// The version that it is on that host; 0: none.
+    #[prost(uint64, tag = "7")]
+    pub version: u64,
+    /// Since when it stands so.
+    #[prost(message, optional, tag = "8")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "9")]
+    pub why: ::prost::alloc::string::String,
+    /// Its agent lives.
+    #[prost(bool, tag = "10")]
+    pub alive: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFleetMatrixRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetFleetMatrixResponse {
+    /// Of the host that answers.
+    #[prost(enumeration = "MatrixSharing", tag = "1")]
+    pub sharing: i32,
+    /// Unset: none is published yet.
+    #[prost(message, optional, tag = "2")]
+    pub current: ::core::option::Option<FleetMatrix>,
+    /// Those that are kept, newest first, the current one too.
+    #[prost(message, repeated, tag = "3")]
+    pub versions: ::prost::alloc::vec::Vec<FleetMatrix>,
+    /// Hosts that publish or follow, by name, as they said last.
+    #[prost(message, repeated, tag = "4")]
+    pub hosts: ::prost::alloc::vec::Vec<FleetMatrixHost>,
+    /// There are more hosts than a message holds.
+    #[prost(bool, tag = "5")]
+    pub more: bool,
+}
 /// How a version stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -25470,6 +25645,86 @@ impl StageState {
         }
     }
 }
+/// What a host has to do with the matrix of its fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MatrixSharing {
+    Unspecified = 0,
+    /// Nothing: its matrices are its own.
+    Off = 1,
+    /// It calculates, and what it puts into force is published.
+    Publish = 2,
+    /// It calculates none, and takes what is published.
+    Follow = 3,
+}
+impl MatrixSharing {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MATRIX_SHARING_UNSPECIFIED",
+            Self::Off => "MATRIX_SHARING_OFF",
+            Self::Publish => "MATRIX_SHARING_PUBLISH",
+            Self::Follow => "MATRIX_SHARING_FOLLOW",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MATRIX_SHARING_UNSPECIFIED" => Some(Self::Unspecified),
+            "MATRIX_SHARING_OFF" => Some(Self::Off),
+            "MATRIX_SHARING_PUBLISH" => Some(Self::Publish),
+            "MATRIX_SHARING_FOLLOW" => Some(Self::Follow),
+            _ => None,
+        }
+    }
+}
+/// How a host stands to a version of the fleet's matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FleetMatrixState {
+    Unspecified = 0,
+    /// Its consumers use it.
+    InForce = 1,
+    /// A share of its consumers does.
+    RollingOut = 2,
+    /// It is taken as soon as something else is over.
+    Waiting = 3,
+    /// It can't be taken.
+    Refused = 4,
+    /// The host went back from it: it did harm there, or somebody wanted it so.
+    RolledBack = 5,
+}
+impl FleetMatrixState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FLEET_MATRIX_STATE_UNSPECIFIED",
+            Self::InForce => "FLEET_MATRIX_STATE_IN_FORCE",
+            Self::RollingOut => "FLEET_MATRIX_STATE_ROLLING_OUT",
+            Self::Waiting => "FLEET_MATRIX_STATE_WAITING",
+            Self::Refused => "FLEET_MATRIX_STATE_REFUSED",
+            Self::RolledBack => "FLEET_MATRIX_STATE_ROLLED_BACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FLEET_MATRIX_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FLEET_MATRIX_STATE_IN_FORCE" => Some(Self::InForce),
+            "FLEET_MATRIX_STATE_ROLLING_OUT" => Some(Self::RollingOut),
+            "FLEET_MATRIX_STATE_WAITING" => Some(Self::Waiting),
+            "FLEET_MATRIX_STATE_REFUSED" => Some(Self::Refused),
+            "FLEET_MATRIX_STATE_ROLLED_BACK" => Some(Self::RolledBack),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod matrix_service_client {
     #![allow(
@@ -25565,7 +25820,7 @@ pub mod matrix_service_client {
         }
         /// Calculates a matrix from the window of series. One that is valid is rolled out, the first is active at once; one that is
         /// not is kept as rejected, and nothing else changes. A second caller is attached to the run going on. Fails with
-        /// ROLLOUT_RUNNING, SERIES_UNAVAILABLE, SERIES_MISSING, PLAN_CHANGED; the run with MATRIX_REJECTED.
+        /// ROLLOUT_RUNNING, SERIES_UNAVAILABLE, SERIES_MISSING, PLAN_CHANGED, MATRIX_FOLLOWED; the run with MATRIX_REJECTED.
         pub async fn update_matrix(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateMatrixRequest>,
@@ -25663,6 +25918,32 @@ pub mod matrix_service_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "WatchMatrix"));
             self.inner.server_streaming(req, path, codec).await
+        }
+        /// The matrix that is published for the whole fleet, and which of its hosts have it. Fails with FLEET_UNCONFIGURED and
+        /// FLEET_UNREACHABLE.
+        pub async fn get_fleet_matrix(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetFleetMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/GetFleetMatrix",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "GetFleetMatrix"));
+            self.inner.unary(req, path, codec).await
         }
         /// The versions, newest first. Fails with LIMIT_INVALID.
         pub async fn list_matrices(
@@ -25913,7 +26194,7 @@ pub mod matrix_service_server {
     pub trait MatrixService: std::marker::Send + std::marker::Sync + 'static {
         /// Calculates a matrix from the window of series. One that is valid is rolled out, the first is active at once; one that is
         /// not is kept as rejected, and nothing else changes. A second caller is attached to the run going on. Fails with
-        /// ROLLOUT_RUNNING, SERIES_UNAVAILABLE, SERIES_MISSING, PLAN_CHANGED; the run with MATRIX_REJECTED.
+        /// ROLLOUT_RUNNING, SERIES_UNAVAILABLE, SERIES_MISSING, PLAN_CHANGED, MATRIX_FOLLOWED; the run with MATRIX_REJECTED.
         async fn update_matrix(
             &self,
             request: tonic::Request<super::UpdateMatrixRequest>,
@@ -25948,6 +26229,15 @@ pub mod matrix_service_server {
             request: tonic::Request<super::WatchMatrixRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::WatchMatrixStream>,
+            tonic::Status,
+        >;
+        /// The matrix that is published for the whole fleet, and which of its hosts have it. Fails with FLEET_UNCONFIGURED and
+        /// FLEET_UNREACHABLE.
+        async fn get_fleet_matrix(
+            &self,
+            request: tonic::Request<super::GetFleetMatrixRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetMatrixResponse>,
             tonic::Status,
         >;
         /// The versions, newest first. Fails with LIMIT_INVALID.
@@ -26285,6 +26575,52 @@ pub mod matrix_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.MatrixService/GetFleetMatrix" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFleetMatrixSvc<T: MatrixService>(pub Arc<T>);
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::GetFleetMatrixRequest>
+                    for GetFleetMatrixSvc<T> {
+                        type Response = super::GetFleetMatrixResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFleetMatrixRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MatrixService>::get_fleet_matrix(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFleetMatrixSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -26840,9 +27176,58 @@ pub struct VerifyOplogResponse {
     pub entries: u64,
     #[prost(message, optional, tag = "3")]
     pub head: ::core::option::Option<Head>,
-    /// Each break, by sequence number; at most 100.
+    /// Each break, by sequence number; at most 100, and what the fleet's head says.
     #[prost(message, repeated, tag = "4")]
     pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// The head that the fleet has of this log; unset where the host is of no fleet.
+    #[prost(message, optional, tag = "5")]
+    pub fleet: ::core::option::Option<FleetHead>,
+}
+/// The head of a log as its agent told it to the fleet, which keeps it outside of the host.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FleetHead {
+    #[prost(enumeration = "FleetHeadState", tag = "1")]
+    pub state: i32,
+    /// Unset where there is none, or it can't be had.
+    #[prost(message, optional, tag = "2")]
+    pub head: ::core::option::Option<Head>,
+    /// When it was told.
+    #[prost(message, optional, tag = "3")]
+    pub told_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it disagrees, or is not known; empty otherwise.
+    #[prost(string, tag = "4")]
+    pub why: ::prost::alloc::string::String,
+    /// Heads that were given up on purpose, newest first; at most 10.
+    #[prost(message, repeated, tag = "5")]
+    pub accepted: ::prost::alloc::vec::Vec<AcceptedHead>,
+}
+/// A head that a log did not agree with, and that somebody gave up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptedHead {
+    /// What the fleet had.
+    #[prost(message, optional, tag = "1")]
+    pub head: ::core::option::Option<Head>,
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptHeadRequest {
+    /// Carry out only the plan with this hash; empty: whatever the plan is now.
+    #[prost(string, tag = "1")]
+    pub plan_hash: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptHeadResponse {
+    /// What the fleet has now.
+    #[prost(message, optional, tag = "1")]
+    pub head: ::core::option::Option<Head>,
+    /// What it had; unset where that could not be read.
+    #[prost(message, optional, tag = "2")]
+    pub before: ::core::option::Option<Head>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExportOplogRequest {
@@ -26874,6 +27259,42 @@ pub struct AddNoteRequest {
 pub struct AddNoteResponse {
     #[prost(message, optional, tag = "1")]
     pub entry: ::core::option::Option<OplogEntry>,
+}
+/// How a log stands to the head that its fleet has of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FleetHeadState {
+    Unspecified = 0,
+    /// The log has that entry with that hash.
+    Agreed = 1,
+    /// It has not: it was cut off, put back or rewritten.
+    Disagrees = 2,
+    /// It can't be said: the fleet can't be asked, or has no head of this log.
+    Unknown = 3,
+}
+impl FleetHeadState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FLEET_HEAD_STATE_UNSPECIFIED",
+            Self::Agreed => "FLEET_HEAD_STATE_AGREED",
+            Self::Disagrees => "FLEET_HEAD_STATE_DISAGREES",
+            Self::Unknown => "FLEET_HEAD_STATE_UNKNOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FLEET_HEAD_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FLEET_HEAD_STATE_AGREED" => Some(Self::Agreed),
+            "FLEET_HEAD_STATE_DISAGREES" => Some(Self::Disagrees),
+            "FLEET_HEAD_STATE_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod oplog_service_client {
@@ -27044,7 +27465,8 @@ pub mod oplog_service_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// Recomputes the whole chain: finds an edited, deleted or reordered entry, and against a head exported
-        /// before also a truncated or rewritten log. What is found is part of the answer, not an error.
+        /// before, or kept by the fleet, also a truncated or rewritten log. What is found is part of the answer, not
+        /// an error.
         pub async fn verify_oplog(
             &mut self,
             request: impl tonic::IntoRequest<super::VerifyOplogRequest>,
@@ -27067,6 +27489,55 @@ pub mod oplog_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.OplogService", "VerifyOplog"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has the fleet keep the head of the log as it is, in place of one that the log does not agree with: for a log that
+        /// was put back on purpose. The fleet remembers what was given up, by whom and why. Fails with HEAD_AGREES,
+        /// REASON_MISSING, PLAN_CHANGED, FLEET_CONFLICT, FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        pub async fn accept_head(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceptHeadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptHeadResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/AcceptHead",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "AcceptHead"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What AcceptHead would do. Fails as it does, but asks for no reason.
+        pub async fn plan_accept_head(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceptHeadRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/PlanAcceptHead",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "PlanAcceptHead"));
             self.inner.unary(req, path, codec).await
         }
         /// The entries exactly as they were hashed, oldest first.
@@ -27185,7 +27656,8 @@ pub mod oplog_service_server {
             tonic::Status,
         >;
         /// Recomputes the whole chain: finds an edited, deleted or reordered entry, and against a head exported
-        /// before also a truncated or rewritten log. What is found is part of the answer, not an error.
+        /// before, or kept by the fleet, also a truncated or rewritten log. What is found is part of the answer, not
+        /// an error.
         async fn verify_oplog(
             &self,
             request: tonic::Request<super::VerifyOplogRequest>,
@@ -27193,6 +27665,21 @@ pub mod oplog_service_server {
             tonic::Response<super::VerifyOplogResponse>,
             tonic::Status,
         >;
+        /// Has the fleet keep the head of the log as it is, in place of one that the log does not agree with: for a log that
+        /// was put back on purpose. The fleet remembers what was given up, by whom and why. Fails with HEAD_AGREES,
+        /// REASON_MISSING, PLAN_CHANGED, FLEET_CONFLICT, FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
+        async fn accept_head(
+            &self,
+            request: tonic::Request<super::AcceptHeadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptHeadResponse>,
+            tonic::Status,
+        >;
+        /// What AcceptHead would do. Fails as it does, but asks for no reason.
+        async fn plan_accept_head(
+            &self,
+            request: tonic::Request<super::AcceptHeadRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Server streaming response type for the ExportOplog method.
         type ExportOplogStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ExportOplogResponse, tonic::Status>,
@@ -27476,6 +27963,96 @@ pub mod oplog_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/genesis.v1.OplogService/AcceptHead" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcceptHeadSvc<T: OplogService>(pub Arc<T>);
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::AcceptHeadRequest>
+                    for AcceptHeadSvc<T> {
+                        type Response = super::AcceptHeadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceptHeadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OplogService>::accept_head(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcceptHeadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/genesis.v1.OplogService/PlanAcceptHead" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanAcceptHeadSvc<T: OplogService>(pub Arc<T>);
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::AcceptHeadRequest>
+                    for PlanAcceptHeadSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceptHeadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OplogService>::plan_accept_head(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanAcceptHeadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/genesis.v1.OplogService/ExportOplog" => {
                     #[allow(non_camel_case_types)]
                     struct ExportOplogSvc<T: OplogService>(pub Arc<T>);
@@ -27681,6 +28258,35 @@ pub struct Parameter {
     /// The experiment that it is in now.
     #[prost(string, tag = "10")]
     pub in_test: ::prost::alloc::string::String,
+    /// The fleet's version that was last taken over here, by this version or before it; 0: none.
+    #[prost(uint64, tag = "11")]
+    pub fleet_version: u64,
+    /// What the whole fleet uses, as far as that is known; unset: it says nothing of it.
+    #[prost(message, optional, tag = "12")]
+    pub fleet: ::core::option::Option<FleetParameter>,
+}
+/// A parameter as the whole fleet has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetParameter {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub set_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub set_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// On which host it was set.
+    #[prost(string, tag = "6")]
+    pub hostname: ::prost::alloc::string::String,
+    /// The fleet's experiment that it is in.
+    #[prost(string, tag = "7")]
+    pub in_test: ::prost::alloc::string::String,
+    /// Why this host uses another value; empty: it does not.
+    #[prost(string, tag = "8")]
+    pub differs: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListParametersRequest {
@@ -27742,6 +28348,9 @@ pub struct SetParameterRequest {
     pub expected_version: u64,
     #[prost(string, tag = "5")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet; the expected version is the fleet's then.
+    #[prost(bool, tag = "6")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetParameterResponse {
@@ -27779,6 +28388,9 @@ pub struct RollbackParameterRequest {
     pub to_version: u64,
     #[prost(string, tag = "4")]
     pub plan_hash: ::prost::alloc::string::String,
+    /// In the whole fleet: to the value that this version has on this host.
+    #[prost(bool, tag = "5")]
+    pub fleet: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackParameterResponse {
@@ -27958,8 +28570,9 @@ pub mod parameter_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Sets a parameter; a new one is made. Fails with PARAMETER_INVALID, PARAMETER_IN_TEST, PARAMETER_CHANGED,
-        /// TOO_MANY_PARAMETERS, PLAN_CHANGED.
+        /// Sets a parameter, on this host or in its whole fleet; a new one is made. Fails with PARAMETER_INVALID,
+        /// PARAMETER_IN_TEST, PARAMETER_OF_FLEET, PARAMETER_CHANGED, PARAMETER_WAITS, TOO_MANY_PARAMETERS, PLAN_CHANGED,
+        /// FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         pub async fn set_parameter(
             &mut self,
             request: impl tonic::IntoRequest<super::SetParameterRequest>,
@@ -28038,8 +28651,8 @@ pub mod parameter_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes a parameter back to an earlier version, as a new version. Fails with PARAMETER_NOT_FOUND, VERSION_NOT_FOUND,
-        /// PARAMETER_IN_TEST, PLAN_CHANGED.
+        /// Takes a parameter back to an earlier version, as a new version, on this host or in its whole fleet. Fails with
+        /// PARAMETER_NOT_FOUND, VERSION_NOT_FOUND, and as SetParameter does.
         pub async fn rollback_parameter(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackParameterRequest>,
@@ -28139,8 +28752,9 @@ pub mod parameter_service_server {
             tonic::Response<Self::WatchParametersStream>,
             tonic::Status,
         >;
-        /// Sets a parameter; a new one is made. Fails with PARAMETER_INVALID, PARAMETER_IN_TEST, PARAMETER_CHANGED,
-        /// TOO_MANY_PARAMETERS, PLAN_CHANGED.
+        /// Sets a parameter, on this host or in its whole fleet; a new one is made. Fails with PARAMETER_INVALID,
+        /// PARAMETER_IN_TEST, PARAMETER_OF_FLEET, PARAMETER_CHANGED, PARAMETER_WAITS, TOO_MANY_PARAMETERS, PLAN_CHANGED,
+        /// FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         async fn set_parameter(
             &self,
             request: tonic::Request<super::SetParameterRequest>,
@@ -28161,8 +28775,8 @@ pub mod parameter_service_server {
             tonic::Response<super::ListParameterHistoryResponse>,
             tonic::Status,
         >;
-        /// Takes a parameter back to an earlier version, as a new version. Fails with PARAMETER_NOT_FOUND, VERSION_NOT_FOUND,
-        /// PARAMETER_IN_TEST, PLAN_CHANGED.
+        /// Takes a parameter back to an earlier version, as a new version, on this host or in its whole fleet. Fails with
+        /// PARAMETER_NOT_FOUND, VERSION_NOT_FOUND, and as SetParameter does.
         async fn rollback_parameter(
             &self,
             request: tonic::Request<super::RollbackParameterRequest>,

@@ -61,6 +61,9 @@ pub struct ConclusionRecord {
     pub line: u8,
     /// What was tallied by then, in the trades' own form (hexadecimal), by which the decision can be taken again.
     pub tally: String,
+    /// What all hosts of the fleet had tallied by then, in the same form, where the fleet ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
 }
 
 /// An experiment.
@@ -92,6 +95,9 @@ pub struct ExperimentRecord {
     pub reason: String,
     /// How it ended; `None` while it goes on.
     pub conclusion: Option<ConclusionRecord>,
+    /// The fleet's name for it; empty: it is this host's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fleet: String,
 }
 
 impl Record for ExperimentRecord {

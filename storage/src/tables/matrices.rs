@@ -117,7 +117,7 @@ pub struct MatrixRecord {
     pub by: String,
     /// Why.
     pub reason: String,
-    /// "scheduled" or "by hand".
+    /// "scheduled", "by hand" or "the fleet".
     pub cause: String,
     /// The first of its days.
     pub window_from: Timestamp,
@@ -163,6 +163,9 @@ pub struct MatrixRecord {
     pub rollout: RolloutRecord,
     /// The stages of that by now.
     pub stages: Vec<StageRecord>,
+    /// The number by which the fleet has it; 0: it has not.
+    #[serde(default)]
+    pub fleet: u64,
 }
 
 impl Record for MatrixRecord {

@@ -12,6 +12,15 @@ use crate::view::{Sink, Source};
 /// So many versions of a parameter are kept.
 pub const KEPT_VERSIONS: u64 = 100;
 
+/// A version of a parameter that is the whole fleet's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetVersion {
+    /// From 1, one more with each change.
+    pub version: u64,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
 /// One version of a parameter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterRecord {
@@ -36,6 +45,9 @@ pub struct ParameterRecord {
     /// The version whose value it has, where somebody went back; 0: none, or it is not known.
     #[serde(default)]
     pub restores: u64,
+    /// The fleet's version that was last taken over here, by this version or before it; `None`: none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetVersion>,
 }
 
 impl Record for ParameterRecord {
@@ -125,6 +137,10 @@ impl<'t> ParametersWriting<'t> {
         let key = key(&record.strategy, &record.name);
         check_name(ParameterRecord::TABLE, &key)?;
         record.version = self.reading.next_version(&record.strategy, &record.name)?;
+        if record.fleet.is_none() {
+            let last = self.reading.current(&record.strategy, &record.name)?;
+            record.fleet = last.and_then(|last| last.fleet);
+        }
         let bytes = encode(&pair(&key, record.version), &record)?;
         let mut table = self.sink.edit(PARAMETERS)?;
         table.insert((key.as_str(), record.version), bytes.as_slice())?;

@@ -7,11 +7,10 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 
 use super::{CLIENT, Etcd};
-use crate::clock::wait_until;
+use crate::clock::{wait_for, wait_until};
 
 /// What [`Etcd::fill`] fills it with.
 const FILLING: &str = "filling";
-const PIECE: usize = 256 << 10;
 
 impl Etcd {
     /// Runs etcdctl on this member, as root where there are logins; what it printed.
@@ -150,16 +149,14 @@ impl Etcd {
     /// # Panics
     /// When it was given none, or does not become full.
     pub fn fill(&self) {
-        let quota = self.options.quota_bytes.expect("EtcdOptions::quota_bytes");
+        assert!(self.options.quota_bytes.is_some(), "EtcdOptions::quota_bytes");
         let path = self.folder.path().join(FILLING);
-        std::fs::write(&path, vec![b'x'; PIECE]).expect("a file");
-        // The old values count as long as there is a history, but space may be used again.
-        let pieces = quota.div_ceil(PIECE as u64) * 3 + 8;
-        let refused = (0..pieces).find_map(|_| {
+        std::fs::write(&path, vec![b'x'; 256 << 10]).expect("a file");
+        // The old values count as long as there is a history, but only once it has written them to its file.
+        let refused = wait_for("a full etcd", || {
             let piece = File::open(&path).expect("just written");
             self.run(&["put", FILLING], Some(piece)).err()
         });
-        let refused = refused.expect("it is full");
         assert!(refused.contains("database space exceeded"), "{refused}");
         // It was refused by the size, before the alarm: only that has everything refused.
         wait_until("the alarm of a full etcd", || self.is_full());

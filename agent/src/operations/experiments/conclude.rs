@@ -7,6 +7,7 @@ use genesis_stats::experiment::TABLE;
 use genesis_storage::{ConclusionRecord, ExperimentRecord, Intent, ParameterRecord};
 use jiff::Timestamp;
 
+use super::fleet::record::{Concluded, tally_of};
 use super::tally::{Ended, Tally};
 use super::writer::Order;
 use super::{ACTOR, Experiments, plan};
@@ -14,22 +15,30 @@ use crate::error::{Error, Result};
 use crate::outside::failpoint;
 use crate::plan::demand_reason;
 
+/// Why a reason is asked for.
+pub(super) const DEMAND: &str = "an experiment that somebody ends is told with a reason";
 /// How often what was decided and has not ended is looked for.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// An end, before it is one.
-struct Ending<'a> {
-    how: &'a str,
-    forced: bool,
-    by: &'a str,
-    reason: &'a str,
-    at: Timestamp,
-    line: u8,
+pub(super) struct Ending<'a> {
+    pub(super) how: &'a str,
+    pub(super) forced: bool,
+    pub(super) by: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) at: Timestamp,
+    pub(super) line: u8,
+    /// How the fleet ended it, if that did.
+    pub(super) fleet: Option<&'a Concluded>,
 }
 
 impl Experiments {
-    /// Ends what a look decided and a crash, or a full disk, kept from its end.
+    /// Ends what a look decided and a crash, or a full disk, kept from its end, and does what the fleet says.
     pub async fn serve(self: Arc<Self>) {
+        tokio::join!(self.serve_own(), self.serve_fleet());
+    }
+
+    async fn serve_own(&self) {
         loop {
             let decided: Vec<u64> = {
                 let live = self.live();
@@ -82,7 +91,7 @@ impl Experiments {
         let row = TABLE.iter().find(|row| plan::ends(row.verdict) == Some(how.as_str()));
         let reason = row.map_or("", |row| row.says);
         let at = Timestamp::from_millisecond(at).unwrap_or_else(|_| self.now());
-        let ending = Ending { how: &how, forced: false, by: ACTOR, reason, at, line };
+        let ending = Ending { how: &how, forced: false, by: ACTOR, reason, at, line, fleet: None };
         self.end(&record, &tally, ending).await.map(drop)
     }
 
@@ -97,16 +106,17 @@ impl Experiments {
         plan_hash: &str,
         (by, reason): (&str, &str),
     ) -> Result<Arc<ExperimentRecord>> {
-        demand_reason(reason, "an experiment that somebody ends is told with a reason")?;
+        demand_reason(reason, DEMAND)?;
         self.promotable(promote)?;
         let alone = self.turn().await?;
         if !plan_hash.is_empty() {
             self.plan_conclusion(id, promote)?.accept(plan_hash)?;
         }
         let (record, tally) = self.open_one(id)?;
+        self.own_end(&record, promote)?;
         let how = if promote { plan::PROMOTED } else { plan::ROLLED_BACK };
         let line = tally.trial.view().decision.row.number;
-        let ending = Ending { how, forced: true, by, reason, at: self.now(), line };
+        let ending = Ending { how, forced: true, by, reason, at: self.now(), line, fleet: None };
         let ended = self.end(&record, &tally, ending).await?;
         // The writer may wait for this turn to end.
         drop(alone);
@@ -152,13 +162,13 @@ impl Experiments {
         Ok((record, tally))
     }
 
-    async fn end(
+    pub(super) async fn end(
         &self,
         record: &ExperimentRecord,
         tally: &Tally,
         ending: Ending<'_>,
     ) -> Result<Arc<ExperimentRecord>> {
-        let Ending { how, forced, by, reason, at, line } = ending;
+        let Ending { how, forced, by, reason, at, line, fleet } = ending;
         let conclusion = ConclusionRecord {
             at,
             how: how.to_owned(),
@@ -167,9 +177,12 @@ impl Experiments {
             reason: reason.to_owned(),
             line,
             tally: hex::encode(tally.to_bytes()),
+            fleet: fleet.map(|fleet| fleet.tally.clone()),
         };
         let id = plan::id(record.number);
-        let look = tally.trial.view();
+        // Of what was decided by.
+        let together = fleet.and_then(|fleet| tally_of(record, &fleet.tally).ok());
+        let look = together.as_ref().unwrap_or(tally).trial.view();
         let detail = serde_json::json!({
             "line": line,
             "forced": forced,
@@ -197,8 +210,11 @@ impl Experiments {
                     set_at: self.now(),
                     set_by: by.to_owned(),
                     reason: reason.to_owned(),
-                    cause: "promoted".to_owned(),
-                    experiment: id.clone(),
+                    cause: plan::PROMOTED.to_owned(),
+                    experiment: if next.fleet.is_empty() { id.clone() } else { next.fleet.clone() },
+                    fleet: fleet.and_then(|fleet| {
+                        fleet.set.iter().find(|(name, _)| *name == trial.name).map(|(_, it)| *it)
+                    }),
                     ..ParameterRecord::default()
                 })
                 .collect(),

@@ -19,12 +19,14 @@ use crate::batches::{Producers, Stream, Trouble};
 use crate::config::Follower;
 use crate::error::{Error, Result};
 use crate::events::Bell;
+use crate::fleet::Fleet;
 use crate::outside::Outside;
 use crate::state::State;
 
 pub mod component;
 pub mod conclude;
 pub mod config;
+pub mod fleet;
 pub mod job;
 pub mod kept;
 pub mod metrics;
@@ -106,6 +108,9 @@ impl Live {
 fn slim(mut record: ExperimentRecord) -> Arc<ExperimentRecord> {
     if let Some(ended) = &mut record.conclusion {
         ended.tally = String::new();
+        if let Some(tally) = &mut ended.fleet {
+            tally.clear();
+        }
     }
     Arc::new(record)
 }
@@ -142,6 +147,9 @@ pub struct Experiments {
     broken: AtomicBool,
     /// When this agent was started.
     started_at: jiff::Timestamp,
+    fleet: Arc<Fleet>,
+    /// What is known of its part in it.
+    part: Mutex<fleet::Part>,
 }
 
 impl Experiments {
@@ -151,10 +159,10 @@ impl Experiments {
     /// # Errors
     /// `STORAGE_FAILED`, of the agent's state.
     pub fn open(
-        (state, outside, host): (State, Outside, String),
+        (state, outside): (State, Outside),
         (config, path): (Config, PathBuf),
         may_promote: Gate,
-        (metrics, bell): (Metrics, Bell),
+        (metrics, bell, fleet): (Metrics, Bell, Arc<Fleet>),
     ) -> Result<Arc<Self>> {
         let (experiments, versions) = state
             .read(|reading| Ok((reading.experiments().all()?, reading.parameters().all()?)))?;
@@ -184,9 +192,11 @@ impl Experiments {
         let first = u64::try_from(started_at.as_millisecond()).unwrap_or(0).max(1);
         let experiments = Arc::new(Self {
             started_at,
+            host: fleet.me().host_id.clone(),
+            fleet,
+            part: Mutex::default(),
             state,
             outside,
-            host,
             may_promote,
             config: ArcSwap::from_pointee(config),
             metrics,

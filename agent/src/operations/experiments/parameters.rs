@@ -1,6 +1,6 @@
 //! The parameters of strategies: what each is to use, and how that came about.
 
-use genesis_storage::{Intent, ParameterRecord};
+use genesis_storage::{FleetVersion, Intent, ParameterRecord};
 
 use super::Experiments;
 use super::plan::{self, Use};
@@ -19,6 +19,19 @@ pub struct Wanted {
     pub value: String,
     /// Only if this is the version in force; 0: whatever is.
     pub expected: u64,
+}
+
+/// How a version came about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Came {
+    /// "set", "promoted", "rolled back".
+    pub(super) cause: String,
+    /// The version that somebody went back to; 0: none.
+    pub(super) restores: u64,
+    /// The experiment that promoted it; empty: none.
+    pub(super) experiment: String,
+    /// The fleet's version that it is.
+    pub(super) fleet: Option<FleetVersion>,
 }
 
 impl Experiments {
@@ -68,30 +81,25 @@ impl Experiments {
         Ok((uses, revision))
     }
 
+    /// Refuses what is in an experiment here.
+    ///
+    /// # Errors
+    /// `PARAMETER_IN_TEST`.
+    pub(super) fn not_in_test(&self, strategy: &str, name: &str) -> Result<()> {
+        let Some(number) = self.in_test(&self.live(), strategy, name) else { return Ok(()) };
+        let id = plan::id(number);
+        let message = format!(
+            "{name} of {strategy} is in {id}; `genesisctl experiment conclude --test-id {id} --action rollback` ends that"
+        );
+        Err(Error::conflict("PARAMETER_IN_TEST", message))
+    }
+
     /// The version that would follow.
-    fn next(&self, wanted: &Wanted) -> Result<Option<ParameterRecord>> {
+    pub(super) fn next(&self, wanted: &Wanted) -> Result<Option<ParameterRecord>> {
         let Wanted { strategy, name, value, expected } = wanted;
-        for (what, text) in [("strategy", strategy), ("parameter", name)] {
-            if !plan::is_name(text) {
-                let shown: String = text.chars().take(plan::NAME).collect();
-                let message = format!(
-                    "{shown:?} is no {what}; use 1 to {} of a-z, A-Z, 0-9 and -_",
-                    plan::NAME
-                );
-                return Err(Error::invalid("PARAMETER_INVALID", message));
-            }
-        }
-        if let Some(why) = plan::wrong_value(value) {
-            return Err(Error::invalid("PARAMETER_INVALID", why));
-        }
+        plan::wrong_parameter(strategy, name, value)?;
+        self.not_in_test(strategy, name)?;
         let live = self.live();
-        if let Some(number) = self.in_test(&live, strategy, name) {
-            let id = plan::id(number);
-            let message = format!(
-                "{name} of {strategy} is in {id}; `genesisctl experiment conclude --test-id {id} --action rollback` ends that"
-            );
-            return Err(Error::conflict("PARAMETER_IN_TEST", message));
-        }
         let current = live.parameters.get(&(strategy.clone(), name.clone())).cloned();
         let version = current.as_ref().map_or(0, |current| current.version);
         if *expected != 0 && *expected != version {
@@ -113,6 +121,7 @@ impl Experiments {
     /// # Errors
     /// Those of [`Self::set`].
     pub fn plan_setting(&self, wanted: &Wanted) -> Result<Plan> {
+        self.own_parameter(&wanted.strategy, &wanted.name)?;
         let current = self.next(wanted)?;
         let next = self.state.read(|reading| {
             Ok(reading.parameters().next_version(&wanted.strategy, &wanted.name)?)
@@ -133,8 +142,8 @@ impl Experiments {
     /// Sets a parameter; a new one is made.
     ///
     /// # Errors
-    /// `PARAMETER_INVALID`, `PARAMETER_IN_TEST`, `PARAMETER_CHANGED`, `TOO_MANY_PARAMETERS`, `PLAN_CHANGED`,
-    /// `STORAGE_FAILED`.
+    /// `PARAMETER_INVALID`, `PARAMETER_IN_TEST`, `PARAMETER_OF_FLEET`, `PARAMETER_CHANGED`, `TOO_MANY_PARAMETERS`,
+    /// `PLAN_CHANGED`, `STORAGE_FAILED`.
     pub async fn set(
         &self,
         wanted: &Wanted,
@@ -145,15 +154,17 @@ impl Experiments {
         if !plan_hash.is_empty() {
             self.plan_setting(wanted)?.accept(plan_hash)?;
         }
+        self.own_parameter(&wanted.strategy, &wanted.name)?;
         let current = self.next(wanted)?;
-        self.put(wanted, current, ("set", 0), (by, reason)).await
+        let came = Came { cause: "set".to_owned(), ..Came::default() };
+        self.put(wanted, current, came, (by, reason)).await
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         wanted: &Wanted,
         current: Option<ParameterRecord>,
-        (cause, restores): (&str, u64),
+        came: Came,
         (by, reason): (&str, &str),
     ) -> Result<ParameterRecord> {
         let before =
@@ -161,7 +172,7 @@ impl Experiments {
         let intent = Intent::new(self.now(), by, "parameters.changed")
             .target(format!("{}/{}", wanted.strategy, wanted.name))
             .reason(reason)
-            .outcome(cause)
+            .outcome(came.cause.as_str())
             .detail(format!("{before} -> {:?}", wanted.value));
         let record = ParameterRecord {
             strategy: wanted.strategy.clone(),
@@ -170,8 +181,10 @@ impl Experiments {
             set_at: self.now(),
             set_by: by.to_owned(),
             reason: reason.to_owned(),
-            cause: cause.to_owned(),
-            restores,
+            cause: came.cause,
+            experiment: came.experiment,
+            restores: came.restores,
+            fleet: came.fleet,
             ..ParameterRecord::default()
         };
         let written = self.state.write(intent, move |it| Ok(it.parameters().put_next(record)?));
@@ -209,7 +222,7 @@ impl Experiments {
     }
 
     /// The version that it would go back to, and that in force.
-    fn earlier(
+    pub(super) fn earlier(
         &self,
         strategy: &str,
         name: &str,
@@ -252,7 +265,7 @@ impl Experiments {
     /// Goes back to an earlier version, as a new one.
     ///
     /// # Errors
-    /// `PARAMETER_NOT_FOUND`, `VERSION_NOT_FOUND`, `PARAMETER_IN_TEST`, `PLAN_CHANGED`, `STORAGE_FAILED`.
+    /// `PARAMETER_NOT_FOUND`, `VERSION_NOT_FOUND`, `PARAMETER_IN_TEST`, `PARAMETER_OF_FLEET`, `PLAN_CHANGED`, `STORAGE_FAILED`.
     pub async fn go_back(
         &self,
         (strategy, name, to): (&str, &str, u64),
@@ -270,8 +283,14 @@ impl Experiments {
             value: target.value,
             expected: current.version,
         };
+        self.own_parameter(strategy, name)?;
         let current = self.next(&wanted)?;
-        self.put(&wanted, current, (plan::ROLLED_BACK, target.version), (by, reason)).await
+        let came = Came {
+            cause: plan::ROLLED_BACK.to_owned(),
+            restores: target.version,
+            ..Came::default()
+        };
+        self.put(&wanted, current, came, (by, reason)).await
     }
 }
 

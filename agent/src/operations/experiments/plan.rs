@@ -7,6 +7,9 @@ use genesis_stats::experiment::{Arm, Design, Guard, Rules, Split, Verdict};
 use genesis_storage::{ExperimentRecord, ParameterRecord, RulesRecord, TrialRecord};
 use jiff::Timestamp;
 
+use super::fleet;
+use crate::error::Error;
+
 /// The most parameters of one experiment.
 pub const TRIALS: usize = 16;
 /// The longest value of a parameter, in bytes.
@@ -57,6 +60,37 @@ pub fn wrong_value(value: &str) -> Option<String> {
     control.then(|| "a value holds no control characters".to_owned())
 }
 
+/// Refuses what is no parameter.
+///
+/// # Errors
+/// `PARAMETER_INVALID`.
+pub fn wrong_parameter(strategy: &str, name: &str, value: &str) -> Result<(), Error> {
+    let invalid = |why: String| Error::invalid("PARAMETER_INVALID", why);
+    for (what, text) in [("strategy", strategy), ("parameter", name)] {
+        if !is_name(text) {
+            let shown: String = text.chars().take(NAME).collect();
+            return Err(invalid(format!(
+                "{shown:?} is no {what}; use 1 to {NAME} of a-z, A-Z, 0-9 and -_"
+            )));
+        }
+    }
+    wrong_value(value).map_or(Ok(()), |why| Err(invalid(why)))
+}
+
+/// What an experiment tries, in a line.
+pub fn tried(record: &ExperimentRecord) -> String {
+    let each = record.trials.iter();
+    let tried: Vec<String> = each
+        .map(|trial| format!("{}: {} -> {}", trial.name, trial.control, trial.variant))
+        .collect();
+    format!(
+        "{} {}, {} % of the units",
+        record.strategy,
+        tried.join(", "),
+        f64::from(record.variant_basis_points) / 100.0
+    )
+}
+
 /// What is wrong with a unit.
 pub fn wrong_unit(unit: &str) -> Option<String> {
     match unit.len() {
@@ -69,6 +103,18 @@ pub fn wrong_unit(unit: &str) -> Option<String> {
 /// The id of an experiment.
 pub fn id(number: u64) -> String {
     format!("TEST_{number}")
+}
+
+/// The one of this id: what this host calls it, or what its fleet does. Of several that have had the fleet's name it is the
+/// one that goes on, or the last.
+pub fn find<'a>(
+    id: &str,
+    known: &'a BTreeMap<u64, Arc<ExperimentRecord>>,
+) -> Option<&'a Arc<ExperimentRecord>> {
+    if fleet::plan::number(id).is_none() {
+        return number(id).and_then(|number| known.get(&number));
+    }
+    known.values().filter(|it| it.fleet == id).max_by_key(|it| (it.conclusion.is_none(), it.number))
 }
 
 /// The number of an id; also of the number alone.
@@ -215,7 +261,8 @@ pub fn define<'a>(
         return Err(invalid(format!("a seed has at most {UNIT} bytes")));
     }
     let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    if asked.owner.len() > OWNER || !asked.owner.bytes().all(of_host) {
+    let fleets = fleet::plan::is_owner(&asked.owner);
+    if asked.owner.len() > OWNER || !asked.owner.bytes().all(of_host) || fleets {
         let shown: String = asked.owner.chars().take(NAME).collect();
         let why = format!(
             "{shown:?} is no host; use up to {OWNER} of a-z, A-Z, 0-9 and -_.:, or none for this host"

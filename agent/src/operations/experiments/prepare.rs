@@ -145,8 +145,7 @@ pub fn prepare(
         Prepared { producer: batch.producer, sequence: batch.sequence, ..Prepared::default() };
     let mut texts: BTreeMap<u64, Vec<(Row, String)>> = BTreeMap::new();
     for column in batch.columns {
-        let found = plan::number(&column.experiment).and_then(|number| known.get(&number));
-        let Some(record) = found else {
+        let Some(record) = plan::find(&column.experiment, known) else {
             prepared.unknown += column.ids.len() as u32;
             continue;
         };

@@ -94,7 +94,9 @@ pub fn domain_status(experiments: &Experiments) -> Option<v1::DomainStatus> {
     let trouble = experiments.trouble();
     let views = experiments.list("", Which::Running, LIST_LIMIT).unwrap_or_default();
     let ended = experiments.ended();
-    if views.is_empty() && ended == 0 && unavailable.is_none() && trouble.is_none() {
+    let of_fleet = experiments.fleet_troubles();
+    let quiet = unavailable.is_none() && trouble.is_none() && of_fleet.is_empty();
+    if views.is_empty() && ended == 0 && quiet {
         return None;
     }
     let finding = |code: &str, subject: &str, message: String| v1::Finding {
@@ -117,6 +119,11 @@ pub fn domain_status(experiments: &Experiments) -> Option<v1::DomainStatus> {
         true => v1::Condition::Ok,
         false => v1::Condition::Warn,
     };
+    if !of_fleet.is_empty() {
+        condition = v1::Condition::Warn;
+    }
+    let of_fleet = of_fleet.into_iter().map(|it| finding(it.code, &it.subject, it.message));
+    findings.extend(of_fleet);
     if let Some(error) = unavailable {
         condition = v1::Condition::Critical;
         findings.push(finding(error.code, "trades", error.message));
@@ -278,14 +285,20 @@ impl ExperimentService for Service {
         &self,
         request: Request<v1::ListExperimentsRequest>,
     ) -> Result<Response<v1::ListExperimentsResponse>, Status> {
-        let v1::ListExperimentsRequest { strategy, running_only, limit, ended_only } =
+        let v1::ListExperimentsRequest { strategy, running_only, limit, ended_only, fleet } =
             request.get_ref();
         let which = match (running_only, ended_only) {
             (true, _) => Which::Running,
             (false, true) => Which::Ended,
             (false, false) => Which::All,
         };
-        let listed = list_response(&self.0, strategy, which, *limit);
+        let listed = match fleet {
+            false => list_response(&self.0, strategy, which, *limit),
+            true => self.0.list_fleet(strategy, which, *limit).await.map(|views| {
+                let (experiments, more) = fitting(views.iter().map(convert::of_fleet));
+                v1::ListExperimentsResponse { experiments, more }
+            }),
+        };
         listed.map(Response::new).map_err(to_status)
     }
 
@@ -293,11 +306,23 @@ impl ExperimentService for Service {
         &self,
         request: Request<v1::GetExperimentRequest>,
     ) -> Result<Response<v1::GetExperimentResponse>, Status> {
-        let view = self.0.get(&request.get_ref().id).map_err(to_status)?;
+        let v1::GetExperimentRequest { id, fleet } = request.get_ref();
+        let (experiment, view, fleet) = match fleet {
+            false => {
+                let view = self.0.get(id).map_err(to_status)?;
+                (convert::experiment(&view), view, None)
+            }
+            true => {
+                let found = self.0.get_of_fleet(id).await.map_err(to_status)?;
+                let details = convert::details(&found);
+                (convert::of_fleet(&found.of), found.of.view, Some(details))
+            }
+        };
         Ok(Response::new(v1::GetExperimentResponse {
-            experiment: Some(convert::experiment(&view)),
+            experiment: Some(experiment),
             curve: view.curve().iter().map(convert::point).collect(),
             table: convert::table(&view),
+            fleet,
         }))
     }
 
@@ -306,9 +331,13 @@ impl ExperimentService for Service {
         request: Request<v1::CreateExperimentRequest>,
     ) -> Result<Response<v1::CreateExperimentResponse>, Status> {
         let who = caller(&request)?;
-        let v1::CreateExperimentRequest { definition, plan_hash } = request.into_inner();
+        let v1::CreateExperimentRequest { definition, plan_hash, fleet } = request.into_inner();
         let asked = asked(definition).map_err(to_status)?;
-        let created = self.0.create(&asked, &plan_hash, (&who.identity, &who.reason)).await;
+        let by = (who.identity.as_str(), who.reason.as_str());
+        let created = match fleet {
+            false => self.0.create(&asked, &plan_hash, by).await,
+            true => self.0.create_in_fleet(&asked, &plan_hash, by).await,
+        };
         let experiment = Some(convert::experiment(&created.map_err(to_status)?));
         Ok(Response::new(v1::CreateExperimentResponse { experiment }))
     }
@@ -317,8 +346,12 @@ impl ExperimentService for Service {
         &self,
         request: Request<v1::CreateExperimentRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        let asked = asked(request.into_inner().definition).map_err(to_status)?;
-        planned(self.0.plan_creation(&asked))
+        let v1::CreateExperimentRequest { definition, fleet, .. } = request.into_inner();
+        let asked = asked(definition).map_err(to_status)?;
+        planned(match fleet {
+            false => self.0.plan_creation(&asked),
+            true => self.0.plan_fleet_creation(&asked).await,
+        })
     }
 
     async fn conclude_experiment(
@@ -326,12 +359,20 @@ impl ExperimentService for Service {
         request: Request<v1::ConcludeExperimentRequest>,
     ) -> Result<Response<v1::ConcludeExperimentResponse>, Status> {
         let who = caller(&request)?;
-        let v1::ConcludeExperimentRequest { id, action, plan_hash } = request.get_ref();
+        let v1::ConcludeExperimentRequest { id, action, plan_hash, fleet } = request.get_ref();
         let promote = promotes(*action).map_err(to_status)?;
         let by = (who.identity.as_str(), who.reason.as_str());
-        self.0.conclude(id, promote, plan_hash, by).await.map_err(to_status)?;
-        let view = self.0.get(id).map_err(to_status)?;
-        let experiment = Some(convert::experiment(&view));
+        let experiment = match fleet {
+            false => {
+                self.0.conclude(id, promote, plan_hash, by).await.map_err(to_status)?;
+                self.0.get(id).map(|view| convert::experiment(&view))
+            }
+            true => {
+                let ended = self.0.conclude_in_fleet(id, promote, plan_hash, by).await;
+                ended.map(|view| convert::of_fleet(&view))
+            }
+        };
+        let experiment = Some(experiment.map_err(to_status)?);
         Ok(Response::new(v1::ConcludeExperimentResponse { experiment }))
     }
 
@@ -339,9 +380,12 @@ impl ExperimentService for Service {
         &self,
         request: Request<v1::ConcludeExperimentRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        let v1::ConcludeExperimentRequest { id, action, .. } = request.get_ref();
+        let v1::ConcludeExperimentRequest { id, action, fleet, .. } = request.get_ref();
         let promote = promotes(*action).map_err(to_status)?;
-        planned(self.0.plan_conclusion(id, promote))
+        planned(match fleet {
+            false => self.0.plan_conclusion(id, promote),
+            true => self.0.plan_fleet_conclusion(id, promote).await,
+        })
     }
 
     async fn assign(

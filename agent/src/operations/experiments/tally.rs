@@ -125,6 +125,22 @@ impl Tally {
         self.judge_by_units();
     }
 
+    /// The same looks at other trades: those of several hosts together.
+    ///
+    /// # Errors
+    /// What is wrong with the definition.
+    pub fn with(
+        self,
+        record: &ExperimentRecord,
+        arms: [Moments; 2],
+        units: Option<[u64; 2]>,
+    ) -> Result<Self, String> {
+        let trial = restored(record, arms, self.trial.state().clone())?;
+        let mut with = Self { trial, units, ..self };
+        with.judge_by_units();
+        Ok(with)
+    }
+
     /// Whether it is of this experiment, and not of another that had its number.
     pub fn is_of(&self, record: &ExperimentRecord) -> bool {
         self.of == identity(record)

@@ -1,5 +1,6 @@
 //! Tables of what is refused, and stories of experiments under a clock that the test moves.
 
+mod fleet;
 mod odd;
 mod pure;
 mod stories;

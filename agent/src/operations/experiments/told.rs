@@ -132,6 +132,7 @@ impl Source for Experiments {
                 all.push(condition(format!("held/{id}"), Severity::Medium, title, details, since));
             }
         }
+        all.extend(self.fleet_conditions());
         for record in self.known().values() {
             let Some(ended) = &record.conclusion else { continue };
             let lately = now.duration_since(ended.at).as_secs() < TOLD;

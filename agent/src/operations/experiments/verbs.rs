@@ -5,6 +5,7 @@ use std::sync::Arc;
 use genesis_stats::experiment::{Look, Verdict};
 use genesis_storage::{ExperimentRecord, Intent};
 
+use super::fleet::record::tally_of;
 use super::plan::{self, Asked};
 use super::tally::{Arm, Counts, Point, Tally};
 use super::writer::Order;
@@ -52,9 +53,19 @@ pub struct View {
     pub counts: Counts,
     /// How it stands.
     pub state: State,
+    /// What all hosts had tallied, where the fleet ended it.
+    pub together: Option<Tally>,
 }
 
 impl View {
+    /// What it is called: here, or of the fleet's own view there.
+    pub fn id(&self) -> String {
+        match self.record.number {
+            0 => self.record.fleet.clone(),
+            number => plan::id(number),
+        }
+    }
+
     /// The curve of p, oldest first.
     pub fn curve(&self) -> &[Point] {
         &self.tally.curve
@@ -67,7 +78,7 @@ impl Experiments {
     /// # Errors
     /// `EXPERIMENT_NOT_FOUND`.
     pub fn one(&self, id: &str) -> Result<Arc<ExperimentRecord>> {
-        let found = plan::number(id).and_then(|number| self.live().known.get(&number).cloned());
+        let found = plan::find(id, &self.live().known).cloned();
         found.ok_or_else(|| {
             let shown: String = id.chars().take(64).collect();
             let message =
@@ -89,11 +100,16 @@ impl Experiments {
         };
         let counts = now.as_ref().map(|tally| tally.counts).unwrap_or_default();
         // Of what has ended, what it was like when it did.
+        let mut together = None;
         let tally = match (&record.conclusion, now) {
             (Some(_), _) => {
                 let kept = self.state.read(|it| Ok(it.experiments().get(record.number)?))?;
-                let tally = kept.and_then(|kept| kept.conclusion).map(|ended| ended.tally);
-                hex::decode(tally.unwrap_or_default())
+                let (tally, fleet) = kept
+                    .and_then(|kept| kept.conclusion)
+                    .map(|ended| (ended.tally, ended.fleet))
+                    .unwrap_or_default();
+                together = fleet.and_then(|fleet| tally_of(record, &fleet).ok());
+                hex::decode(tally)
                     .map_err(|error| error.to_string())
                     .and_then(|bytes| Tally::from_bytes(record, &bytes))
             }
@@ -110,7 +126,7 @@ impl Experiments {
             (None, Verdict::Extend) => State::Extended,
             (None, _) => State::Running,
         };
-        Ok(View { record: Arc::clone(record), tally, look, counts, state })
+        Ok(View { record: Arc::clone(record), tally, look, counts, state, together })
     }
 
     /// Those that go on first, then those that ended, the newest first.
@@ -186,7 +202,7 @@ impl Experiments {
     }
 
     /// The experiment that is asked for, as it would begin now.
-    fn defined(&self, asked: &Asked) -> Result<ExperimentRecord> {
+    pub(super) fn defined(&self, asked: &Asked) -> Result<ExperimentRecord> {
         self.store()?;
         let number = self.state.read(|reading| Ok(reading.experiments().next_number()?))?;
         let live = self.live();
@@ -218,6 +234,7 @@ impl Experiments {
     /// Those of [`Self::create`].
     pub fn plan_creation(&self, asked: &Asked) -> Result<Plan> {
         let record = self.defined(asked)?;
+        self.own_trials(&record)?;
         let share = f64::from(record.variant_basis_points) / 100.0;
         let each = record.trials.iter().map(|trial| PlanStep {
             action: "try".to_owned(),
@@ -259,24 +276,32 @@ impl Experiments {
             self.plan_creation(asked)?.accept(plan_hash)?;
         }
         let mut record = self.defined(asked)?;
+        self.own_trials(&record)?;
         record.started_at = self.now();
         record.started_by = by.to_owned();
         record.reason = reason.to_owned();
-        let record = Arc::new(record);
-        let tried: Vec<String> = record
-            .trials
-            .iter()
-            .map(|trial| format!("{}: {} -> {}", trial.name, trial.control, trial.variant))
-            .collect();
         let intent = Intent::new(self.now(), by, "experiments.created")
             .target(plan::id(record.number))
             .reason(reason)
-            .detail(format!(
-                "{} {}, {} % of the units",
-                record.strategy,
-                tried.join(", "),
-                f64::from(record.variant_basis_points) / 100.0
-            ));
+            .detail(plan::tried(&record));
+        let record = self.begun(record, intent, alone).await?;
+        self.view(&record)
+    }
+
+    /// What is the fleet's is tried in the whole fleet.
+    fn own_trials(&self, record: &ExperimentRecord) -> Result<()> {
+        let mut trials = record.trials.iter();
+        trials.try_for_each(|trial| self.own_parameter(&record.strategy, &trial.name))
+    }
+
+    /// Writes an experiment that begins, and has it counted.
+    pub(super) async fn begun(
+        &self,
+        record: ExperimentRecord,
+        intent: Intent,
+        alone: tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<Arc<ExperimentRecord>> {
+        let record = Arc::new(record);
         let writing = Arc::clone(&record);
         let written = self.state.write(intent, move |it| Ok(it.experiments().put(&writing)?));
         self.sure(written.await)?;
@@ -292,7 +317,7 @@ impl Experiments {
         // Where it can't be told, it takes the experiment over at its next start.
         self.order(|answer| Order::Begin(Arc::clone(&record), answer)).await?;
         self.changed();
-        self.view(&record)
+        Ok(record)
     }
 
     /// What ending it would do.
@@ -302,6 +327,7 @@ impl Experiments {
     pub fn plan_conclusion(&self, id: &str, promote: bool) -> Result<Plan> {
         self.promotable(promote)?;
         let (record, tally) = self.open_one(id)?;
+        self.own_end(&record, promote)?;
         let id = plan::id(record.number);
         let end = PlanStep {
             action: "end-experiment".to_owned(),

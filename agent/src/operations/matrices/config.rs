@@ -6,6 +6,7 @@ use genesis_stats::correlation::{DriftMode, Limits};
 use genesis_storage::RolloutRecord;
 use glob::Pattern;
 
+use super::sharing::Sharing;
 use crate::config::reader::Section;
 use crate::scheduler::calendar::Schedule;
 
@@ -41,11 +42,13 @@ pub struct Config {
     pub stalled_after: Duration,
     /// So is it when the active matrix is older.
     pub stale_after: Duration,
+    /// What this host has to do with the fleet's matrix.
+    pub sharing: Sharing,
 }
 
 impl Config {
-    /// What the text says.
-    pub fn read(root: &Section<'_>) -> Self {
+    /// What the text says. `in_fleet`: something holds a fleet together.
+    pub fn read(root: &Section<'_>, in_fleet: bool) -> Self {
         let section = root.table("matrices");
         let window = section.duration(
             "window",
@@ -134,6 +137,22 @@ impl Config {
             HOUR..=365 * DAY,
             "When the active matrix was calculated longer ago, people hear of it.",
         );
+        let sharing = section.parsed(
+            "fleet",
+            Some("off"),
+            "What this host has to do with the matrix of its fleet: off (nothing: its matrices are its own), publish (it \
+             calculates, and what it puts into force is published for all), follow (it calculates none, and takes what is \
+             published).",
+            |text| match text {
+                "off" => Ok(Sharing::Off),
+                "publish" | "follow" if !in_fleet => {
+                    Err("needs [fleet.etcd] endpoints: this host is on its own".to_owned())
+                }
+                "publish" => Ok(Sharing::Publish),
+                "follow" => Ok(Sharing::Follow),
+                _ => Err(format!("{text:?} is not one of off, publish, follow")),
+            },
+        );
         let drift = section.table("drift");
         let drift_mode = drift.parsed(
             "mode",
@@ -185,6 +204,7 @@ impl Config {
             rollout,
             stalled_after,
             stale_after,
+            sharing: sharing.unwrap_or_default(),
         }
     }
 

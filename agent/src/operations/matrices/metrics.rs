@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::sharing::Sharing;
 use super::stage::{Stage, Verdict};
 use super::{Answer, Matrices, plan};
 
@@ -60,6 +61,8 @@ pub struct Metrics {
     arms: Family<OfArm, Gauge>,
     p_harm: Number,
     held: Gauge,
+    published: Gauge,
+    in_force: Gauge,
     file: Gauge,
 }
 
@@ -100,6 +103,16 @@ impl Metrics {
             it.p_harm.clone(),
         );
         own.register("stage_held", "Whether nothing is made of the stage", it.held.clone());
+        own.register(
+            "fleet_published_number",
+            "The version of the fleet's matrix that is published, where this host has a part in it, or 0",
+            it.published.clone(),
+        );
+        own.register(
+            "fleet_in_force_number",
+            "The version of the fleet's matrix that is active here, or 0",
+            it.in_force.clone(),
+        );
         own.register_with_unit("file", "Size of the file of values", Unit::Bytes, it.file.clone());
         // A counter that is not there before its first event hides that event from `increase()`.
         for (family, outcomes) in [
@@ -191,6 +204,12 @@ impl Matrices {
         }
         metrics.p_harm.set(p);
         metrics.held.set(i64::from(held));
+        let pointer =
+            self.pointer().ok().flatten().filter(|_| self.config().sharing != Sharing::Off);
+        let published = pointer.map_or(0, |it| it.current.number);
+        metrics.published.set(i64::try_from(published).unwrap_or(i64::MAX));
+        let in_force = active.map_or(0, |it| it.fleet);
+        metrics.in_force.set(i64::try_from(in_force).unwrap_or(i64::MAX));
         if let Ok(store) = self.store() {
             metrics.file.set(i64::try_from(store.file_bytes()).unwrap_or(i64::MAX));
         }

@@ -4,7 +4,7 @@
 //! Values come in by batches ([`prepare`]) and are durable by bucket and hour ([`writer`], [`hours`]). Once a day their
 //! sums become a matrix ([`calculate`]), which is held against each criterion and rolled out stage by stage ([`rollout`],
 //! [`plan`]), as long as what consumers report shows no harm ([`stage`]). Who asks for a matrix reads a pointer
-//! ([`serving`]).
+//! ([`serving`]). In a fleet one host may do so for all ([`sharing`]).
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use crate::batches::{Producers, Stream, Trouble};
 use crate::config::Follower;
 use crate::error::{Error, Result};
 use crate::events::Bell;
+use crate::fleet::Fleet;
 use crate::outside::Outside;
 use crate::runs::Runs;
 use crate::state::State;
@@ -40,6 +41,7 @@ pub mod prepare;
 pub mod rollout;
 pub mod rpc;
 pub mod serving;
+pub mod sharing;
 pub mod stage;
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,7 @@ pub use metrics::Metrics;
 use plan::Versions;
 use prepare::{Batch, Horizon, Sent};
 use serving::Serving;
+use sharing::Shared;
 use stage::{Decided, Stage};
 pub use writer::Answer;
 use writer::{Content, Order, Work, Writer};
@@ -99,6 +102,8 @@ pub struct Matrices {
     config: ArcSwap<Config>,
     metrics: Metrics,
     bell: Bell,
+    fleet: Arc<Fleet>,
+    shared: Mutex<Shared>,
     /// Why there are no values, where the file can't be opened.
     store: Result<Arc<Values>, (&'static str, String)>,
     live: Mutex<Live>,
@@ -127,7 +132,7 @@ impl Matrices {
     pub fn open(
         (state, outside, runs, host): (State, Outside, Runs, String),
         (config, path): (Config, PathBuf),
-        (metrics, bell): (Metrics, Bell),
+        (metrics, bell, fleet): (Metrics, Bell, Arc<Fleet>),
     ) -> Result<Arc<Self>> {
         let opened = Values::open(&path, CACHE).map_err(|error| {
             Error::unavailable(error.code(), "can't open the file of values").caused_by(error)
@@ -154,6 +159,8 @@ impl Matrices {
             config: ArcSwap::from_pointee(config),
             metrics,
             bell,
+            fleet,
+            shared: Mutex::default(),
             store,
             live: Mutex::default(),
             serving: ArcSwap::default(),

@@ -146,6 +146,23 @@ pub fn admit(versions: &Versions, mut record: MatrixRecord, by: By<'_>) -> Vec<M
     }
 }
 
+/// A matrix comes in that somebody went back to elsewhere: it is active at once, whatever goes on here. The records that
+/// this changes. `tally`: what was reported in the stage that goes on, if one does.
+pub fn replace(
+    versions: &Versions,
+    mut record: MatrixRecord,
+    tally: &str,
+    by: By<'_>,
+) -> Vec<MatrixRecord> {
+    record.kept = true;
+    let end = StageEnd { how: FORCED, verdict: by.reason, tally };
+    let canary = in_state(versions, CANARY).map(|canary| abort(canary, end, by));
+    let active = in_state(versions, ACTIVE);
+    let left = active.map(|active| leave(active, ROLLED_BACK, by));
+    let entered = enter(&record, active.map_or(0, |it| it.version), by.at);
+    canary.into_iter().chain(left).chain([entered]).collect()
+}
+
 /// How a stage ended.
 #[derive(Debug, Clone, Copy)]
 pub struct StageEnd<'a> {

@@ -2,6 +2,7 @@
 //! once it is durable.
 
 mod by_hand;
+mod of_fleet;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,8 +40,13 @@ struct Change<'a> {
 }
 
 impl Matrices {
-    /// Ends stages that were decided where a crash, or a full disk, kept them from their end.
+    /// Has stages ended that were decided, and this host's part in the fleet's matrix done.
     pub async fn serve(self: Arc<Self>) {
+        tokio::join!(Arc::clone(&self).share(), self.settle_all());
+    }
+
+    /// Ends stages that were decided where a crash, or a full disk, kept them from their end.
+    async fn settle_all(&self) {
         loop {
             let decided = self.live().stage.as_ref().is_some_and(|it| it.decided.is_some());
             if decided && let Err(error) = self.settle().await {

@@ -1,6 +1,7 @@
 //! Parse, call, convert: matrices over gRPC.
 
 mod convert;
+mod fleet;
 mod series;
 
 use std::sync::Arc;
@@ -81,6 +82,10 @@ pub fn domain_status(matrices: &Matrices) -> Option<v1::DomainStatus> {
     for (version, why) in matrices.live().unreadable.clone() {
         condition = v1::Condition::Critical;
         findings.push(finding("STORAGE_RECORD_UNREADABLE", format!("version {version}"), why));
+    }
+    for told in matrices.sharing_told() {
+        condition = condition.max(v1::Condition::Warn);
+        findings.push(finding("FLEET_MATRIX_STANDS", told.subject, told.title));
     }
     let of = |state| plan::in_state(&versions, state);
     let active = of(plan::ACTIVE).map_or_else(
@@ -204,6 +209,14 @@ impl MatrixService for Service {
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(watch(Arc::clone(&self.0), consumer, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn get_fleet_matrix(
+        &self,
+        _: Request<v1::GetFleetMatrixRequest>,
+    ) -> Result<Response<v1::GetFleetMatrixResponse>, Status> {
+        let of_fleet = self.0.of_fleet().await.map_err(to_status)?;
+        Ok(Response::new(fleet::response(self.0.config().sharing, &of_fleet)))
     }
 
     async fn list_matrices(

@@ -14,7 +14,7 @@ use crate::events::{Condition, Severity, Source};
 /// So long, in seconds, it is told that one was rolled back by itself.
 const TOLD: i64 = 86_400;
 
-fn condition(
+pub(super) fn condition(
     key: &str,
     severity: Severity,
     title: String,
@@ -106,6 +106,7 @@ impl Source for Matrices {
             ];
             all.push(condition("failing/values", Severity::High, title, details, since));
         }
+        all.extend(self.sharing_told());
         let versions = self.versions();
         for (version, why) in self.live().unreadable.clone() {
             let title = format!("the values of version {version} of the matrix can't be read");

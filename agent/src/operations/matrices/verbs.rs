@@ -216,8 +216,9 @@ impl Matrices {
     /// What an update would do: the matrix is calculated, and not kept.
     ///
     /// # Errors
-    /// `ROLLOUT_RUNNING`, `SERIES_UNAVAILABLE`, `SERIES_MISSING`, `STORAGE_FAILED`.
+    /// `MATRIX_FOLLOWED`, `ROLLOUT_RUNNING`, `SERIES_UNAVAILABLE`, `SERIES_MISSING`, `STORAGE_FAILED`.
     pub async fn plan_update(self: &Arc<Self>, carry: bool) -> Result<Plan> {
+        self.calculates()?;
         self.no_rollout()?;
         let carry = carry || self.config().carry;
         let Made { record, matrix, days, .. } = self.making(carry, false).await?;
@@ -257,13 +258,14 @@ impl Matrices {
     /// Begins an update by hand.
     ///
     /// # Errors
-    /// `ROLLOUT_RUNNING`, `SERIES_UNAVAILABLE`, `SERIES_MISSING`, `PLAN_CHANGED`, those of runs.
+    /// `MATRIX_FOLLOWED`, `ROLLOUT_RUNNING`, `SERIES_UNAVAILABLE`, `SERIES_MISSING`, `PLAN_CHANGED`, those of runs.
     pub async fn update(
         self: &Arc<Self>,
         carry: bool,
         plan_hash: &str,
         (actor, reason): (String, String),
     ) -> Result<Started> {
+        self.calculates()?;
         self.no_rollout()?;
         self.store()?;
         if !plan_hash.is_empty() {

@@ -130,6 +130,13 @@ impl MatrixService for Server {
         unused()
     }
 
+    async fn get_fleet_matrix(
+        &self,
+        _: Request<GetFleetMatrixRequest>,
+    ) -> Answer<GetFleetMatrixResponse> {
+        unused()
+    }
+
     async fn list_matrices(&self, _: Request<ListMatricesRequest>) -> Answer<ListMatricesResponse> {
         unused()
     }

@@ -21,11 +21,14 @@ const MOST_PARAMETERS: usize = 16;
 
 pub(super) async fn create(session: &Session<'_>, arguments: &Create) -> Result<Exit, Halt> {
     let definition = definition(arguments)?;
+    one_agent(session, arguments.fleet)?;
     let names: Vec<_> = definition.parameters.iter().map(|one| one.name.as_str()).collect();
-    let what = format!("try {} of {}", names.join(", "), arguments.strategy);
+    let place = if arguments.fleet { " in the whole fleet" } else { "" };
+    let what = format!("try {} of {}{place}", names.join(", "), arguments.strategy);
     let request = CreateExperimentRequest {
         definition: Some(definition.clone()),
         plan_hash: session.plan_hash(),
+        fleet: arguments.fleet,
     };
     if session.global.plan {
         return plan::ask!(session, request, experiments, plan_create_experiment);
@@ -103,15 +106,32 @@ fn begun(experiment: &Experiment, owner: &str) -> Vec<String> {
     if !owner.is_empty() {
         lines.push(format!("decided by {owner} alone; any other host only counts"));
     }
+    if !experiment.fleet_id.is_empty() {
+        let id = &experiment.fleet_id;
+        lines.push(format!(
+            "in the whole fleet it is {id}: `genesisctl experiment show {id}` shows how each host is at it"
+        ));
+    }
     lines.push(format!("definition hash: {}", definition.hash));
     lines
+}
+
+/// What changes the whole fleet is told to one agent, which tells the fleet: each other one would do it again.
+pub(in super::super) fn one_agent(session: &Session<'_>, fleet: bool) -> Result<(), Halt> {
+    match fleet && session.many() {
+        true => Err(Halt::Usage(
+            "--fleet is told to one agent, which tells the fleet: name it with -n".to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 pub(super) async fn conclude(
     session: &Session<'_>,
     id: &str,
-    action: Action,
+    (action, fleet): (Action, bool),
 ) -> Result<Exit, Halt> {
+    one_agent(session, fleet)?;
     let (action, what) = match action {
         Action::Promote => (ConclusionAction::Promote, "make the variant's values current and end"),
         Action::Rollback => (ConclusionAction::Rollback, "take the variant back and end"),
@@ -120,12 +140,14 @@ pub(super) async fn conclude(
         id: id.to_owned(),
         action: action.into(),
         plan_hash: session.plan_hash(),
+        fleet,
     };
     if session.global.plan {
         return plan::ask!(session, request, experiments, plan_conclude_experiment);
     }
+    let place = if fleet { " in the whole fleet" } else { "" };
     reason(session, "experiment conclude", "why does it not go on?")?;
-    consent(session, SERVICE, "ConcludeExperiment", &format!("{what} the experiment {id}"))?;
+    consent(session, SERVICE, "ConcludeExperiment", &format!("{what} the experiment {id}{place}"))?;
     let request = &request;
     session
         .each(|client| async move {

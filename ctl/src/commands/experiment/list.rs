@@ -24,6 +24,21 @@ pub(super) const COLUMNS: &[&str] = &[
     "LINE",
     "STARTED",
 ];
+/// As [`COLUMNS`], of the fleet.
+const FLEET_COLUMNS: &[&str] = &[
+    "EXPERIMENT",
+    "STATE",
+    "STRATEGY",
+    "TRIES",
+    "SPLIT",
+    "N",
+    "LIFT",
+    "p",
+    "p_seq",
+    "LINE",
+    "STARTED",
+    "HERE",
+];
 const HISTORY_COLUMNS: &[&str] = &[
     "EXPERIMENT",
     "ENDED",
@@ -40,26 +55,36 @@ const HISTORY_COLUMNS: &[&str] = &[
 
 pub(super) const EMPTY: &str = "no experiments yet: `genesisctl experiment create` begins one";
 
+const FLEET_EMPTY: &str =
+    "no experiments in the fleet yet: `genesisctl experiment create --fleet` begins one";
+
 pub(super) async fn list(
     session: &Session<'_>,
     strategy: &str,
-    running_only: bool,
+    (running_only, fleet): (bool, bool),
     limit: u32,
 ) -> Result<Exit, Halt> {
     let request = &ListExperimentsRequest {
         strategy: strategy.to_owned(),
         running_only,
         limit,
+        fleet,
         ..ListExperimentsRequest::default()
     };
+    let columns = if fleet { FLEET_COLUMNS } else { COLUMNS };
     session
-        .each_in(COLUMNS, |client| async move {
+        .each_in(columns, |client| async move {
             let list = ask(&client, request.clone()).await?;
             let json = session.json("ListExperimentsResponse", &list)?;
             let view = View {
-                columns: COLUMNS,
-                rows: list.experiments.iter().map(row).collect(),
-                empty: if running_only { "no experiment goes on" } else { EMPTY },
+                columns,
+                rows: list.experiments.iter().map(if fleet { fleet_row } else { row }).collect(),
+                empty: match (running_only, fleet) {
+                    (true, false) => "no experiment goes on",
+                    (true, true) => "no experiment goes on in the fleet",
+                    (false, false) => EMPTY,
+                    (false, true) => FLEET_EMPTY,
+                },
                 tail: more(&list),
                 ..View::default()
             };
@@ -79,6 +104,7 @@ pub(super) async fn ask(
 pub(super) fn exit<'a>(experiments: impl IntoIterator<Item = &'a Experiment>) -> Exit {
     use ExperimentState as S;
     Exit::of_conditions(experiments.into_iter().map(|one| match one.state() {
+        _ if !one.not_begun.is_empty() => Condition::Critical,
         S::Held => Condition::Critical,
         S::Unspecified => Condition::Unknown,
         S::Running
@@ -107,6 +133,15 @@ pub(super) fn row(experiment: &Experiment) -> Vec<Cell> {
         Cell::from(look.map_or_else(|| NONE.to_owned(), page::held_line)),
         Cell::from(format::time(experiment.started_at.as_ref())),
     ]
+}
+
+fn fleet_row(experiment: &Experiment) -> Vec<Cell> {
+    let here = match (experiment.here.as_str(), experiment.not_begun.as_str()) {
+        ("", "") => NONE.to_owned(),
+        ("", why) => format!("not begun: {why}"),
+        (here, _) => here.to_owned(),
+    };
+    row(experiment).into_iter().chain([Cell::from(here)]).collect()
 }
 
 /// Those of control / variant.

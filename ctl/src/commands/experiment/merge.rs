@@ -53,7 +53,12 @@ impl Merged {
         }
         self.answered += 1;
         for one in known {
-            let of_id = self.experiments.entry(one.experiment.id.clone()).or_default();
+            // Each host of a fleet has a number of its own for what is one.
+            let id = match one.experiment.fleet_id.as_str() {
+                "" => one.experiment.id.clone(),
+                fleet => fleet.to_owned(),
+            };
+            let of_id = self.experiments.entry(id).or_default();
             of_id.insert(node.to_owned(), one);
         }
         Ok(())

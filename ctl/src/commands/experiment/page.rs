@@ -6,7 +6,7 @@ use genesis_client::v1::{
     RuleLine,
 };
 
-use super::{curve, parse};
+use super::{curve, fleet, parse};
 use crate::format::{self, count, figure, p_value};
 use crate::render::{Cell, Part};
 
@@ -25,6 +25,10 @@ pub(super) fn parts(response: &GetExperimentResponse, verbose: bool) -> Vec<Part
     let about = |what: &str| format!("{id}: {what}");
     let ended = experiment.conclusion.as_ref();
     let (control, variant) = match ended {
+        // What it was decided by.
+        Some(ended) if ended.by_fleet => {
+            (ended.fleet_control.as_ref(), ended.fleet_variant.as_ref())
+        }
         Some(ended) => (ended.control.as_ref(), ended.variant.as_ref()),
         None => (experiment.control.as_ref(), experiment.variant.as_ref()),
     };
@@ -32,6 +36,7 @@ pub(super) fn parts(response: &GetExperimentResponse, verbose: bool) -> Vec<Part
         said(id.clone(), facts(experiment, &definition, verbose)),
         arms(about("arms"), &definition, control, variant),
     ];
+    parts.extend(fleet::parts(id, response));
     parts.extend(ended.map(|ended| said(about("how it ended"), conclusion(experiment, ended))));
     match look(experiment) {
         Some(look) => {
@@ -39,8 +44,16 @@ pub(super) fn parts(response: &GetExperimentResponse, verbose: bool) -> Vec<Part
             parts.extend(look.decision.as_ref().map(|one| decision(&about("decision"), one)));
         }
         None => {
-            let none = "no look was taken yet: looks are taken after each batch of trades";
-            parts.push(said(about("looks"), vec![none.to_owned()]));
+            let none = match experiment.fleet_id.as_str() {
+                "" => {
+                    "no look was taken yet: looks are taken after each batch of trades".to_owned()
+                }
+                id if *id == experiment.id => "no look was taken yet".to_owned(),
+                id => format!(
+                    "looks are taken at what all hosts count: `genesisctl experiment show {id}`"
+                ),
+            };
+            parts.push(said(about("looks"), vec![none]));
         }
     }
     if verbose {
@@ -125,6 +138,7 @@ fn facts(experiment: &Experiment, definition: &ExperimentDefinition, verbose: bo
         version => format!("{} (in force: version {version})", trial(one)),
     };
     facts.extend(definition.parameters.iter().map(version));
+    facts.extend(fleet::fact(experiment));
     let reason = match experiment.reason.as_str() {
         "" => String::new(),
         reason => format!(": {reason}"),

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::incomplete_answer;
 use super::merge::Merged;
-use super::{Show, list, page};
+use super::{Show, fleet, list, page};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::render::{Answer, View};
@@ -20,7 +20,10 @@ pub(super) async fn show(session: &Session<'_>, arguments: &Show) -> Result<Exit
     let gathered = RefCell::new(Merged::default());
     let into = arguments.merge.then_some(&gathered);
     let id = arguments.named();
-    let call = |client: Client| async move { of_node(session, &client, id, (rows, into)).await };
+    // Of the whole fleet one agent tells; to be added up, each tells what it has itself.
+    let fleet = arguments.fleet || (!arguments.merge && id.starts_with("FLEET_"));
+    let call =
+        |client: Client| async move { of_node(session, &client, (id, fleet), (rows, into)).await };
     let merged = || {
         // Of one node there is nothing to add to its page.
         if !arguments.merge || (session.for_people() && !session.many()) {
@@ -35,13 +38,17 @@ pub(super) async fn show(session: &Session<'_>, arguments: &Show) -> Result<Exit
 async fn of_node(
     session: &Session<'_>,
     client: &Client,
-    id: &str,
+    (id, fleet): (&str, bool),
     (rows, into): (bool, Option<&RefCell<Merged>>),
 ) -> Result<Answer, Stop> {
     let ids = match id {
         "" => {
-            let request =
-                ListExperimentsRequest { running_only: true, limit: 1_000, ..Default::default() };
+            let request = ListExperimentsRequest {
+                running_only: true,
+                limit: 1_000,
+                fleet,
+                ..Default::default()
+            };
             let list = list::ask(client, request).await?;
             list.experiments.into_iter().map(|one| one.id).collect()
         }
@@ -49,7 +56,7 @@ async fn of_node(
     };
     let mut found = Vec::with_capacity(ids.len());
     for id in &ids {
-        found.push(get(client, id).await?);
+        found.push(get(client, id, fleet).await?);
     }
     let experiments = || found.iter().filter_map(|one| one.experiment.as_ref());
     if experiments().count() != found.len() {
@@ -75,11 +82,11 @@ async fn of_node(
         empty: if found.is_empty() { "no experiment goes on" } else { "" },
         ..View::default()
     };
-    Ok(Answer::new(json, view).exit(list::exit(experiments())))
+    Ok(Answer::new(json, view).exit(fleet::exit(&found, list::exit(experiments()))))
 }
 
-async fn get(client: &Client, id: &str) -> Result<GetExperimentResponse, Error> {
-    let request = GetExperimentRequest { id: id.to_owned() };
+async fn get(client: &Client, id: &str, fleet: bool) -> Result<GetExperimentResponse, Error> {
+    let request = GetExperimentRequest { id: id.to_owned(), fleet };
     client.call(request, |c, r| async move { c.experiments().get_experiment(r).await }).await
 }
 

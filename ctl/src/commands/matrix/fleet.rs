@@ -1,204 +1,173 @@
-//! `matrix show --merge`: the matrix of the whole fleet, from the sums of each node's days.
+//! `matrix fleet`: the matrix that is published for all hosts, and which of them have it.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use genesis_client::v1::{
+    FleetMatrix, FleetMatrixHost, FleetMatrixState, GetFleetMatrixRequest, GetFleetMatrixResponse,
+    MatrixSharing,
+};
 
-use genesis_client::v1::{ListSeriesBlocksRequest, SeriesWeight};
-use genesis_client::{Client, Error};
-use genesis_stats::correlation::Definiteness;
-use serde_json::{Value, json};
-
-use super::map::{self, Canvas};
-use super::merge::{self, Held, Together};
-use super::{Show, page};
 use crate::connect::Session;
-use crate::exit::{Exit, Halt, Stop};
+use crate::exit::{Exit, Halt};
 use crate::format::{self, count};
 use crate::render::{Answer, Cell, Part, View};
 
-const COLUMNS: &[&str] = &["HOST", "DAYS", "FROM", "UNTIL", "SERIES", "BUCKET", "SIZE"];
+const COLUMNS: &[&str] = &["HOST", "DOES", "NUMBER", "STATE", "VERSION", "SINCE", "AGENT", "WHY"];
+const VERSIONS: &[&str] =
+    &["NUMBER", "PUBLISHED", "BY", "VERSION", "CALCULATED", "SERIES", "SIZE", "DIGEST"];
 
-/// What a pair needs where nothing else is said: the procedures' number.
-const LEAST_POINTS: u32 = 100;
+pub(super) async fn fleet(session: &Session<'_>) -> Result<Exit, Halt> {
+    session
+        .each_in(COLUMNS, |client| async move {
+            let request = GetFleetMatrixRequest {};
+            let response = client
+                .call(request, |c, r| async move { c.matrices().get_fleet_matrix(r).await })
+                .await?;
+            let json = session.json("GetFleetMatrixResponse", &response)?;
+            let exit = exit(&response);
+            let detailed = session.global.verbose && !session.many();
+            let view = View {
+                columns: COLUMNS,
+                lead: if session.many() { Vec::new() } else { vec![lead(&response)] },
+                rows: response.hosts.iter().map(row).collect(),
+                parts: if detailed { vec![versions(&response)] } else { Vec::new() },
+                empty: "no host publishes or follows: `[matrices] fleet` of its configuration says so",
+                ..View::default()
+            };
+            Ok(Answer::new(json, view).exit(exit))
+        })
+        .await
+}
 
-/// So many pairs without a value are in the JSON, as in that of a version.
-const MOST_LACKING: usize = 100;
+/// The number of the version that is published; 0: none is.
+fn published(response: &GetFleetMatrixResponse) -> u64 {
+    response.current.as_ref().map_or(0, |it| it.number)
+}
 
-pub(super) async fn show(session: &Session<'_>, arguments: &Show) -> Result<Exit, Halt> {
-    let gathered: RefCell<BTreeMap<String, Held>> = RefCell::default();
-    let into = &gathered;
-    let call = |client: Client| async move {
-        let held = fetch(&client).await?;
-        let answer = of_node(&held);
-        into.borrow_mut().insert(client.node().to_string(), held);
-        Ok(answer)
+/// What is published, and how many have it.
+fn lead(response: &GetFleetMatrixResponse) -> String {
+    let Some(current) = &response.current else {
+        return "nothing is published for the fleet yet".to_owned();
     };
-    let merged = || {
-        let nodes = gathered.borrow();
-        merged(session, arguments, &nodes).map(Some)
-    };
-    session.each_merged(COLUMNS, call, merged).await
-}
-
-async fn fetch(client: &Client) -> Result<Held, Stop> {
-    let mut stream = client
-        .call(
-            ListSeriesBlocksRequest {},
-            |c, r| async move { c.series().list_series_blocks(r).await },
-        )
-        .await?;
-    let mut pieces = Vec::new();
-    while let Some(piece) = client.next(&mut stream).await? {
-        pieces.push(piece);
-    }
-    Ok(Held::of(pieces)?)
-}
-
-/// What came of a node.
-fn of_node(held: &Held) -> Answer {
-    let day = |day: Option<u32>| day.map_or_else(|| format::NONE.to_owned(), merge::date);
-    let (series, days) = (held.series().len() as u64, held.days.len() as u64);
-    let row = vec![
-        Cell::from(format::or_none(&held.host)),
-        Cell::number(count(days)),
-        Cell::from(day(held.first_day())),
-        Cell::from(day(held.last_day())),
-        Cell::number(count(series)),
-        Cell::number(match held.bucket_seconds {
-            0 => format::NONE.to_owned(),
-            seconds => merge::bucket(seconds),
-        }),
-        Cell::number(format::bytes(held.bytes)),
-    ];
-    let json = json!({
-        "host": held.host,
-        "bucketSeconds": held.bucket_seconds,
-        "days": days,
-        "from": held.first_day().map(merge::date),
-        "until": held.last_day().map(merge::date),
-        "series": series,
-    });
-    Answer::new(json, View { columns: COLUMNS, rows: vec![row], ..View::default() })
-}
-
-fn merged(
-    session: &Session<'_>,
-    arguments: &Show,
-    nodes: &BTreeMap<String, Held>,
-) -> Result<Answer, Error> {
-    let least = arguments.min_points.unwrap_or(LEAST_POINTS);
-    let missing = session.nodes.len().saturating_sub(nodes.len());
-    let together = Together::of(nodes, least)?;
-    let json = to_json(nodes, missing, least, together.as_ref());
-    let mut lines = Vec::new();
-    if missing > 0 {
-        let asked = count(session.nodes.len() as u64);
-        lines.push(format!("  without {} of {asked} nodes", count(missing as u64)));
-    }
-    let Some(together) = together else {
-        lines.push("  no node has values yet: programs push series to their agents".to_owned());
-        let part = Part { title: title(nodes), lines, ..Part::default() };
-        return Ok(Answer::new(json, View { parts: vec![part], ..View::default() }));
-    };
-    lines.extend(facts(&together, least));
-    let mut parts = vec![
-        Part { title: title(nodes), lines, ..Part::default() },
-        page::lacking_part(
-            "pairs without a value".to_owned(),
-            &together.lacking,
-            session.global.verbose,
-        ),
-        page::weights("what makes it indefinite".to_owned(), &weights(&together)),
-    ];
-    parts.push(match arguments.pairs {
-        Some(most) => map::pairs("strongest pairs".to_owned(), &together.square, most),
-        None => {
-            let all = "`genesisctl matrix show --merge -o json`";
-            map::part("values".to_owned(), &together.square, Canvas::of(session), all)
-        }
-    });
-    parts.retain(|part| !(part.rows.is_empty() && part.lines.is_empty()));
-    Ok(Answer::new(json, View { parts, ..View::default() }))
-}
-
-fn title(nodes: &BTreeMap<String, Held>) -> String {
+    let has = |it: &&FleetMatrixHost| stands(it, current.number) == Stands::InForce;
+    let back = if current.going_back { ", which was gone back to" } else { "" };
     format!(
-        "matrix of {}, calculated here and kept nowhere",
-        format::plural(nodes.len() as u64, "node")
+        "version {} of {} series{back}, published at {} by {}: in force on {} of {}",
+        current.number,
+        count(current.series.into()),
+        format::time(current.published_at.as_ref()),
+        current.hostname,
+        count(response.hosts.iter().filter(has).count() as u64),
+        format::plural(response.hosts.len() as u64, "host"),
     )
 }
 
-fn facts(together: &Together, least: u32) -> Vec<String> {
-    let square = &together.square;
-    let (all, lacking) = (square.upper().len() as u64, together.lacking.len() as u64);
-    let mut facts = vec![format!(
-        "  {} series; {} of {} have a value, for which {} points are needed",
-        count(square.size() as u64),
-        count(all - lacking.min(all)),
-        format::plural(all, "pair"),
-        count(least.into())
-    )];
-    if let Some(fewest) = together.fewest {
-        facts.push(format!("  at least {} points a pair", count(fewest.into())));
+/// How a host stands to what is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    InForce,
+    /// It has it not, and will not have it by itself.
+    Against,
+    /// It has not said so yet, or nobody can say it any more.
+    Open,
+}
+
+fn stands(host: &FleetMatrixHost, number: u64) -> Stands {
+    use FleetMatrixState as S;
+    match host.state() {
+        // What a host said whose agent is gone says nothing of now.
+        _ if !host.alive || host.number != number => Stands::Open,
+        S::InForce => Stands::InForce,
+        S::Refused | S::RolledBack => Stands::Against,
+        S::RollingOut | S::Waiting | S::Unspecified => Stands::Open,
     }
-    facts.push(match &together.definiteness {
-        Definiteness::Definite => "  positive semi-definite".to_owned(),
-        Definiteness::Indefinite { smallest, .. } => {
-            format!("  indefinite: its smallest eigenvalue is {}", page::found(Some(*smallest)))
-        }
-        Definiteness::Unknown => {
-            "  whether it is definite can't be said while pairs lack a value".to_owned()
-        }
-    });
-    facts
 }
 
-fn weights(together: &Together) -> Vec<SeriesWeight> {
-    let Definiteness::Indefinite { weights, .. } = &together.definiteness else {
-        return Vec::new();
-    };
-    let names = together.square.names();
-    let weight = |(place, weight): &(usize, f64)| {
-        Some(SeriesWeight { series: names.get(*place)?.clone(), weight: *weight })
-    };
-    weights.iter().filter_map(weight).collect()
+fn exit(response: &GetFleetMatrixResponse) -> Exit {
+    let number = published(response);
+    let all: Vec<Stands> = response.hosts.iter().map(|host| stands(host, number)).collect();
+    if response.more || all.contains(&Stands::Open) {
+        Exit::Unknown
+    } else if all.contains(&Stands::Against) {
+        Exit::Findings
+    } else {
+        Exit::Ok
+    }
 }
 
-fn to_json(
-    nodes: &BTreeMap<String, Held>,
-    missing: usize,
-    least: u32,
-    together: Option<&Together>,
-) -> Value {
-    let node = |(node, held): (&String, &Held)| json!({ "node": node, "host": held.host, "days": held.days.len(), "series": held.series().len() });
-    let matrix = together.map(|together| {
-        // No number is no JSON.
-        let upper = together.square.upper().iter();
-        let upper: Vec<_> =
-            upper.map(|value| Some(*value).filter(|value| !value.is_nan())).collect();
-        let lacking = together.lacking.iter().take(MOST_LACKING).map(|one| {
-            json!({ "one": one.one, "other": one.other, "points": one.points, "why": one.why })
-        });
-        let (definite, smallest) = match &together.definiteness {
-            Definiteness::Definite => (Some(true), None),
-            Definiteness::Indefinite { smallest, .. } => (Some(false), Some(smallest)),
-            Definiteness::Unknown => (None, None),
-        };
-        json!({
-            "series": together.square.names(),
-            "upper": upper,
-            "fewestPoints": together.fewest,
-            "lacking": lacking.collect::<Vec<_>>(),
-            "lackingTotal": together.lacking.len(),
-            "definite": definite,
-            "smallestEigenvalue": smallest,
-        })
-    });
-    json!({
-        "nodes": nodes.len(),
-        "unanswered": missing,
-        "minPoints": least,
-        "parts": nodes.iter().map(node).collect::<Vec<_>>(),
-        "matrix": matrix,
-    })
+fn row(host: &FleetMatrixHost) -> Vec<Cell> {
+    let does = match host.sharing() {
+        MatrixSharing::Publish => "publishes",
+        MatrixSharing::Follow => "follows",
+        MatrixSharing::Off | MatrixSharing::Unspecified => format::NONE,
+    };
+    let number = |number: u64| match number {
+        0 => format::NONE.to_owned(),
+        number => number.to_string(),
+    };
+    let why = match host.state() {
+        FleetMatrixState::RollingOut => format!("{} % of its consumers use it", host.percent),
+        _ => host.why.clone(),
+    };
+    vec![
+        Cell::from(host.hostname.as_str()),
+        Cell::from(does),
+        Cell::number(number(host.number)),
+        Cell::fleet_matrix_state(host.state(), host.alive),
+        Cell::number(number(host.version)),
+        Cell::from(format::time(host.since.as_ref())),
+        Cell::from(if host.alive { "up" } else { "gone" }),
+        Cell::from(why),
+    ]
+}
+
+fn versions(response: &GetFleetMatrixResponse) -> Part {
+    let row = |it: &FleetMatrix| {
+        vec![
+            Cell::number(it.number.to_string()),
+            Cell::from(format::time(it.published_at.as_ref())),
+            Cell::from(it.hostname.as_str()),
+            Cell::number(it.version.to_string()),
+            Cell::from(format::time(it.calculated_at.as_ref())),
+            Cell::number(count(it.series.into())),
+            Cell::number(format::bytes(it.bytes)),
+            Cell::from(it.digest.as_str()),
+        ]
+    };
+    let title = "versions that are kept".to_owned();
+    let rows = response.versions.iter().map(row).collect();
+    Part { title, columns: VERSIONS, rows, ..Part::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(number: u64, state: FleetMatrixState, alive: bool) -> FleetMatrixHost {
+        FleetMatrixHost { number, state: state.into(), alive, ..Default::default() }
+    }
+
+    #[test]
+    fn only_a_fleet_that_has_it_all_over_is_well() {
+        use FleetMatrixState::{InForce, Refused, RolledBack, RollingOut, Waiting};
+
+        let has = || host(7, InForce, true);
+        for (hosts, is) in [
+            (vec![], Exit::Ok),
+            (vec![has(), has()], Exit::Ok),
+            (vec![has(), host(7, RollingOut, true)], Exit::Unknown),
+            (vec![has(), host(7, Waiting, true)], Exit::Unknown),
+            // It has an older one, or said so before its agent was gone.
+            (vec![has(), host(6, InForce, true)], Exit::Unknown),
+            (vec![has(), host(7, InForce, false)], Exit::Unknown),
+            (vec![has(), host(7, Refused, true)], Exit::Findings),
+            (vec![has(), host(7, RolledBack, true)], Exit::Findings),
+            // What is not known comes first.
+            (vec![host(7, Refused, true), host(7, Waiting, true)], Exit::Unknown),
+            // Of an older one it has gone back from.
+            (vec![has(), host(6, RolledBack, true)], Exit::Unknown),
+        ] {
+            let current = Some(FleetMatrix { number: 7, ..Default::default() });
+            let response = GetFleetMatrixResponse { current, hosts, ..Default::default() };
+            assert_eq!(exit(&response), is, "{:?}", response.hosts);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use genesis_client::Error;
 use genesis_client::v1::{Parameter, RollbackParameterRequest, SetParameterRequest};
 
+use super::super::experiment::one_agent;
 use super::super::incomplete_answer;
 use super::SERVICE;
 use crate::confirm::{consent, reason};
@@ -15,20 +16,27 @@ pub(super) async fn set(
     session: &Session<'_>,
     strategy: &str,
     (name, value): &(String, String),
-    expected_version: u64,
+    (expected_version, fleet): (u64, bool),
 ) -> Result<Exit, Halt> {
+    one_agent(session, fleet)?;
     let request = SetParameterRequest {
         strategy: strategy.to_owned(),
         name: name.clone(),
         value: value.clone(),
         expected_version,
         plan_hash: session.plan_hash(),
+        fleet,
     };
     if session.global.plan {
         return plan::ask!(session, request, parameters, plan_set_parameter);
     }
     reason(session, "param set", "why is it another one?")?;
-    consent(session, SERVICE, "SetParameter", &format!("set {name} of {strategy}"))?;
+    consent(
+        session,
+        SERVICE,
+        "SetParameter",
+        &format!("set {name} of {strategy}{}", place(fleet)),
+    )?;
     let request = &request;
     session
         .each(|client| async move {
@@ -45,19 +53,21 @@ pub(super) async fn rollback(
     session: &Session<'_>,
     strategy: &str,
     name: &str,
-    to_version: u64,
+    (to_version, fleet): (u64, bool),
 ) -> Result<Exit, Halt> {
+    one_agent(session, fleet)?;
     let request = RollbackParameterRequest {
         strategy: strategy.to_owned(),
         name: name.to_owned(),
         to_version,
         plan_hash: session.plan_hash(),
+        fleet,
     };
     if session.global.plan {
         return plan::ask!(session, request, parameters, plan_rollback_parameter);
     }
     reason(session, "param rollback", "why is the earlier one better?")?;
-    let what = format!("take {name} of {strategy} back to an earlier version");
+    let what = format!("take {name} of {strategy} back to an earlier version{}", place(fleet));
     consent(session, SERVICE, "RollbackParameter", &what)?;
     let request = &request;
     session
@@ -76,5 +86,14 @@ pub(super) async fn rollback(
 
 fn line(parameter: Option<Parameter>) -> Result<String, Error> {
     let set = parameter.ok_or_else(|| incomplete_answer("the parameter"))?;
-    Ok(format!("{} of {} is {} (version {})", set.name, set.strategy, set.value, set.version))
+    let fleet = match set.fleet_version {
+        0 => String::new(),
+        version => format!(", version {version} of the fleet"),
+    };
+    let (name, strategy, value, version) = (set.name, set.strategy, set.value, set.version);
+    Ok(format!("{name} of {strategy} is {value} (version {version}{fleet})"))
+}
+
+fn place(fleet: bool) -> &'static str {
+    if fleet { " in the whole fleet" } else { "" }
 }

@@ -17,7 +17,7 @@ use crate::format;
 use crate::render::{Answer, Cell, View};
 
 const COLUMNS: &[&str] =
-    &["STRATEGY", "PARAMETER", "VALUE", "VERSION", "SET", "BY", "CAUSE", "IN TEST"];
+    &["STRATEGY", "PARAMETER", "VALUE", "VERSION", "SET", "BY", "CAUSE", "IN TEST", "FLEET"];
 const HISTORY_COLUMNS: &[&str] =
     &["STRATEGY", "PARAMETER", "VERSION", "VALUE", "SET", "BY", "CAUSE", "REASON"];
 const VALUE_COLUMNS: &[&str] = &["PARAMETER", "VALUE", "VERSION", "EXPERIMENT", "ARM"];
@@ -43,7 +43,11 @@ pub(super) async fn list(session: &Session<'_>, strategy: &str) -> Result<Exit, 
                 tail: cut(list.more),
                 ..View::default()
             };
-            Ok(Answer::new(json, view))
+            // A host that does not use what its fleet does is a finding.
+            let differs = list.parameters.iter().filter_map(|one| one.fleet.as_ref());
+            let differs = differs.into_iter().any(|fleet| !fleet.differs.is_empty());
+            let exit = if differs { Exit::Findings } else { Exit::Ok };
+            Ok(Answer::new(json, view).exit(exit))
         })
         .await
 }
@@ -64,7 +68,19 @@ fn row(one: &Parameter) -> Vec<Cell> {
         Cell::from(format::or_none(&one.set_by)),
         Cell::from(cause(one)),
         Cell::from(format::or_none(&one.in_test)),
+        Cell::from(fleet(one)),
     ]
+}
+
+/// What the whole fleet uses: such as "version 3", or "version 4 is 0.003".
+fn fleet(one: &Parameter) -> String {
+    match &one.fleet {
+        None => format::NONE.to_owned(),
+        Some(fleet) if fleet.differs.is_empty() => format!("version {}", fleet.version),
+        Some(fleet) => {
+            format!("version {} is {}", fleet.version, format::excerpt(&fleet.value, SHOWN))
+        }
+    }
 }
 
 /// Such as "promoted by TEST_3".

@@ -99,10 +99,11 @@ impl ExperimentService for Inner {
         &self,
         request: Request<ListExperimentsRequest>,
     ) -> Answer<ListExperimentsResponse> {
-        let ListExperimentsRequest { strategy, running_only, limit, ended_only } =
+        let ListExperimentsRequest { strategy, running_only, limit, ended_only, fleet } =
             request.get_ref();
         let ended = if *ended_only { " ended" } else { "" };
-        let noted = format!("{strategy} {running_only} {limit}{ended}");
+        let of = if *fleet { " of the fleet" } else { "" };
+        let noted = format!("{strategy} {running_only} {limit}{ended}{of}");
         self.called("ListExperiments", noted.trim(), &request).await?;
         let known = self.script.experiments.known.iter().filter_map(|one| one.experiment.clone());
         let mut experiments: Vec<Experiment> = known
@@ -125,8 +126,9 @@ impl ExperimentService for Inner {
         &self,
         request: Request<GetExperimentRequest>,
     ) -> Answer<GetExperimentResponse> {
-        let id = request.get_ref().id.clone();
-        self.called("GetExperiment", &id, &request).await?;
+        let GetExperimentRequest { id, fleet } = request.get_ref().clone();
+        let of = if fleet { " of the fleet" } else { "" };
+        self.called("GetExperiment", &format!("{id}{of}"), &request).await?;
         Ok(Response::new(self.experiment(&id)?))
     }
 
@@ -134,7 +136,7 @@ impl ExperimentService for Inner {
         &self,
         request: Request<CreateExperimentRequest>,
     ) -> Answer<CreateExperimentResponse> {
-        let CreateExperimentRequest { definition, plan_hash } = request.get_ref().clone();
+        let CreateExperimentRequest { definition, plan_hash, fleet } = request.get_ref().clone();
         let mut definition = definition.unwrap_or_default();
         let tries: Vec<_> = definition
             .parameters
@@ -142,11 +144,13 @@ impl ExperimentService for Inner {
             .map(|one| format!("{}:{}", one.name, one.variant))
             .collect();
         let split = definition.variant_basis_points.to_string();
-        let parts = [&definition.strategy, &tries.join("+"), &split, &plan_hash];
+        let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
+        let parts = [&definition.strategy, &tries.join("+"), &split, &plan_hash, &of];
         self.change("CreateExperiment", &parts.map(String::as_str), &request).await?;
         definition.hash = "d1".into();
         definition.parameters.iter_mut().for_each(|one| one.control = "0.002".into());
         let experiment = Experiment {
+            fleet_id: if fleet { "FLEET_7".into() } else { String::new() },
             id: "TEST_9".into(),
             definition: Some(definition),
             state: ExperimentState::Running.into(),
@@ -166,10 +170,11 @@ impl ExperimentService for Inner {
         &self,
         request: Request<ConcludeExperimentRequest>,
     ) -> Answer<ConcludeExperimentResponse> {
-        let ConcludeExperimentRequest { id, plan_hash, .. } = request.get_ref();
+        let ConcludeExperimentRequest { id, plan_hash, fleet, .. } = request.get_ref();
+        let of = if *fleet { "in-the-fleet" } else { "" };
         let action = request.get_ref().action();
         let word = action.as_str_name().trim_start_matches("CONCLUSION_ACTION_");
-        self.change("ConcludeExperiment", &[id, word, plan_hash], &request).await?;
+        self.change("ConcludeExperiment", &[id, word, plan_hash, of], &request).await?;
         let mut experiment = self.experiment(id)?.experiment.unwrap();
         experiment.set_state(match action {
             ConclusionAction::Promote => ExperimentState::Promoted,

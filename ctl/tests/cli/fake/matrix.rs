@@ -19,6 +19,7 @@ pub(crate) struct Matrices {
     /// One stream for each time that they are watched; the last one again and again.
     pub(crate) watches: Vec<Vec<Result<WatchMatrixResponse, Status>>>,
     pub(crate) watched: Mutex<usize>,
+    pub(crate) of_fleet: GetFleetMatrixResponse,
     /// The sums of its days.
     pub(crate) blocks: Vec<ListSeriesBlocksResponse>,
 }
@@ -79,6 +80,14 @@ impl MatrixService for Inner {
         };
         let last = matrices.watches.len().saturating_sub(1);
         streamed(matrices.watches.get(stream.min(last)).cloned().unwrap_or_default())
+    }
+
+    async fn get_fleet_matrix(
+        &self,
+        request: Request<GetFleetMatrixRequest>,
+    ) -> Answer<GetFleetMatrixResponse> {
+        self.called("GetFleetMatrix", "", &request).await?;
+        Ok(Response::new(self.script.matrices.of_fleet.clone()))
     }
 
     async fn list_matrices(

@@ -66,10 +66,12 @@ impl ParameterService for Inner {
         request: Request<SetParameterRequest>,
     ) -> Answer<SetParameterResponse> {
         let asked = request.get_ref().clone();
-        let SetParameterRequest { strategy, name, value, expected_version, plan_hash } = asked;
+        let SetParameterRequest { strategy, name, value, expected_version, plan_hash, fleet } =
+            asked;
         let expected =
             if expected_version == 0 { String::new() } else { format!("v{expected_version}") };
-        let parts = [&strategy, &name, &value, &expected, &plan_hash];
+        let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
+        let parts = [&strategy, &name, &value, &expected, &plan_hash, &of];
         self.change("SetParameter", &parts.map(String::as_str), &request).await?;
         let parameter = set(&strategy, &name, &value, 5);
         Ok(Response::new(SetParameterResponse { parameter }))
@@ -98,9 +100,10 @@ impl ParameterService for Inner {
         request: Request<RollbackParameterRequest>,
     ) -> Answer<RollbackParameterResponse> {
         let asked = request.get_ref().clone();
-        let RollbackParameterRequest { strategy, name, to_version, plan_hash } = asked;
+        let RollbackParameterRequest { strategy, name, to_version, plan_hash, fleet } = asked;
         let to = if to_version == 0 { String::new() } else { format!("v{to_version}") };
-        let parts = [&strategy, &name, &to, &plan_hash];
+        let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
+        let parts = [&strategy, &name, &to, &plan_hash, &of];
         self.change("RollbackParameter", &parts.map(String::as_str), &request).await?;
         let parameter = set(&strategy, &name, "0.002", 6);
         Ok(Response::new(RollbackParameterResponse { parameter }))

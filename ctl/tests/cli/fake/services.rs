@@ -311,6 +311,16 @@ impl OplogService for Inner {
         Ok(Response::new(self.script.verified.clone()))
     }
 
+    async fn accept_head(&self, request: Request<AcceptHeadRequest>) -> Answer<AcceptHeadResponse> {
+        self.change("AcceptHead", &[&request.get_ref().plan_hash], &request).await?;
+        let head = |sequence| Some(Head { sequence, hash: "ab".repeat(32) });
+        Ok(Response::new(AcceptHeadResponse { head: head(7), before: head(12) }))
+    }
+
+    async fn plan_accept_head(&self, request: Request<AcceptHeadRequest>) -> Answer<PlanResponse> {
+        self.planned("PlanAcceptHead", &request).await
+    }
+
     type ExportOplogStream = Stream<ExportOplogResponse>;
 
     async fn export_oplog(

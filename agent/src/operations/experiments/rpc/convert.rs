@@ -7,6 +7,9 @@ use genesis_stats::experiment::{
 use genesis_storage::{ExperimentRecord, ParameterRecord};
 use jiff::Timestamp;
 
+use super::super::fleet::plan::{self as fleet_plan, SHOWN};
+use super::super::fleet::record::FleetParameter;
+use super::super::fleet::view::{FleetDetails, FleetView, HostShare};
 use super::super::plan::{self, Use};
 use super::super::tally::{Arm, Point};
 use super::super::verbs::{State, View};
@@ -167,7 +170,7 @@ pub(super) fn experiment(view: &View) -> v1::Experiment {
     let taken = look(&view.look, view.tally.looked_at, false_rollback);
     let last = view.tally.last_trade.and_then(|at| Timestamp::from_nanosecond(i128::from(at)).ok());
     v1::Experiment {
-        id: plan::id(record.number),
+        id: view.id(),
         definition: Some(definition(record)),
         state: state(view).into(),
         started_at: Some(time(record.started_at)),
@@ -178,14 +181,25 @@ pub(super) fn experiment(view: &View) -> v1::Experiment {
         look: view.tally.looked_at.map(|_| taken.clone()),
         conclusion: record.conclusion.as_ref().map(|ended| {
             let (control, variant) = arms();
+            let fleet = view.together.as_ref().map(|together| (together, together.trial.view()));
+            let of_fleet = |arm, summary: fn(&Look) -> &ArmSummary| {
+                let (together, found) = fleet.as_ref()?;
+                Some(tally(together.trial.moments(arm), summary(found)))
+            };
+            let by_fleet = fleet
+                .as_ref()
+                .map(|(_, found)| look(found, Some(ended.at.as_millisecond()), false_rollback));
             v1::Conclusion {
+                by_fleet: ended.fleet.is_some(),
+                fleet_control: of_fleet(Arm::Control, |found| &found.control),
+                fleet_variant: of_fleet(Arm::Variant, |found| &found.variant),
                 at: Some(time(ended.at)),
                 forced: ended.forced,
                 by: ended.by.clone(),
                 reason: ended.reason.clone(),
                 control,
                 variant,
-                look: Some(taken.clone()),
+                look: by_fleet.or_else(|| Some(taken.clone())),
             }
         }),
         duplicate: view.counts.duplicate,
@@ -193,6 +207,53 @@ pub(super) fn experiment(view: &View) -> v1::Experiment {
         rejected: view.counts.rejected,
         after_end: view.counts.after_end,
         last_trade_at: maybe(last),
+        fleet_id: record.fleet.clone(),
+        here: String::new(),
+        not_begun: String::new(),
+    }
+}
+
+/// An experiment of the fleet, as the fleet has it.
+pub(super) fn of_fleet(it: &FleetView) -> v1::Experiment {
+    v1::Experiment {
+        here: it.here.as_ref().map(|record| plan::id(record.number)).unwrap_or_default(),
+        not_begun: it.refused.clone(),
+        ..experiment(&it.view)
+    }
+}
+
+fn share(it: &HostShare) -> v1::FleetShare {
+    let told = it.share.clone().unwrap_or_default();
+    let last = told.last_trade.and_then(|at| Timestamp::from_nanosecond(i128::from(at)).ok());
+    v1::FleetShare {
+        host_id: it.host_id.clone(),
+        hostname: it.host.clone(),
+        here: told.local,
+        not_begun: told.refused,
+        silent: it.share.is_none(),
+        left: told.left,
+        control: told.arms[0].0,
+        variant: told.arms[1].0,
+        last_trade_at: maybe(last),
+    }
+}
+
+/// How the whole fleet is at one of its experiments.
+pub(super) fn details(it: &FleetDetails) -> v1::FleetExperiment {
+    let count = |wanted: fn(&HostShare) -> bool| {
+        u32::try_from(it.hosts.iter().filter(|host| wanted(host)).count()).unwrap_or(u32::MAX)
+    };
+    let owner = it.owner.clone().unwrap_or_default();
+    v1::FleetExperiment {
+        fleet: it.fleet.clone(),
+        owner: owner.host,
+        owner_id: owner.host_id,
+        token: owner.token,
+        counting: count(|host| host.trouble().is_empty()),
+        not_begun: count(|host| host.share.is_some() && !host.trouble().is_empty()),
+        silent: count(|host| host.share.is_none()),
+        hosts: it.hosts.iter().take(SHOWN).map(share).collect(),
+        more: it.hosts.len() > SHOWN,
     }
 }
 
@@ -222,8 +283,23 @@ pub(super) fn table(view: &View) -> Vec<v1::RuleLine> {
         .collect()
 }
 
-pub(super) fn parameter(record: ParameterRecord, test: Option<u64>) -> v1::Parameter {
+pub(super) fn parameter(
+    record: ParameterRecord,
+    test: Option<u64>,
+    fleet: Option<(FleetParameter, String)>,
+) -> v1::Parameter {
     v1::Parameter {
+        fleet_version: record.fleet.map_or(0, |fleet| fleet.version),
+        fleet: fleet.map(|(it, differs)| v1::FleetParameter {
+            version: it.version,
+            value: it.value,
+            set_at: Some(time(it.at)),
+            set_by: it.by,
+            reason: it.reason,
+            hostname: it.host,
+            in_test: if it.in_test == 0 { String::new() } else { fleet_plan::id(it.in_test) },
+            differs,
+        }),
         strategy: record.strategy,
         name: record.name,
         value: record.value,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use genesis_proto::v1;
 use genesis_proto::v1::parameter_service_server::ParameterService;
+use genesis_storage::ParameterRecord;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -69,7 +70,7 @@ impl ParameterService for Parameters {
     ) -> Result<Response<v1::ListParametersResponse>, Status> {
         let listed = self.0.parameters(&request.get_ref().strategy).map_err(to_status)?;
         let (parameters, more) =
-            fitting(listed.into_iter().map(|(it, test)| convert::parameter(it, test)));
+            fitting(listed.into_iter().map(|(it, test)| shown(&self.0, it, test)));
         Ok(Response::new(v1::ListParametersResponse { parameters, more }))
     }
 
@@ -102,9 +103,13 @@ impl ParameterService for Parameters {
         request: Request<v1::SetParameterRequest>,
     ) -> Result<Response<v1::SetParameterResponse>, Status> {
         let who = caller(&request)?;
-        let (wanted, plan_hash) = wanted(request.into_inner());
-        let set = self.0.set(&wanted, &plan_hash, (&who.identity, &who.reason)).await;
-        let parameter = Some(convert::parameter(set.map_err(to_status)?, None));
+        let (wanted, plan_hash, fleet) = wanted(request.into_inner());
+        let by = (who.identity.as_str(), who.reason.as_str());
+        let set = match fleet {
+            false => self.0.set(&wanted, &plan_hash, by).await,
+            true => self.0.set_in_fleet(&wanted, (&plan_hash, "set"), by).await,
+        };
+        let parameter = Some(shown(&self.0, set.map_err(to_status)?, None));
         Ok(Response::new(v1::SetParameterResponse { parameter }))
     }
 
@@ -112,8 +117,11 @@ impl ParameterService for Parameters {
         &self,
         request: Request<v1::SetParameterRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        let (wanted, _) = wanted(request.into_inner());
-        planned(self.0.plan_setting(&wanted))
+        let (wanted, _, fleet) = wanted(request.into_inner());
+        planned(match fleet {
+            false => self.0.plan_setting(&wanted),
+            true => self.0.plan_setting_in_fleet(&wanted).await,
+        })
     }
 
     async fn list_parameter_history(
@@ -122,7 +130,8 @@ impl ParameterService for Parameters {
     ) -> Result<Response<v1::ListParameterHistoryResponse>, Status> {
         let v1::ListParameterHistoryRequest { strategy, name, limit } = request.get_ref();
         let versions = self.0.versions(strategy, name, *limit).map_err(to_status)?;
-        let (versions, more) = fitting(versions.into_iter().map(|it| convert::parameter(it, None)));
+        let (versions, more) =
+            fitting(versions.into_iter().map(|it| convert::parameter(it, None, None)));
         Ok(Response::new(v1::ListParameterHistoryResponse { versions, more }))
     }
 
@@ -131,11 +140,15 @@ impl ParameterService for Parameters {
         request: Request<v1::RollbackParameterRequest>,
     ) -> Result<Response<v1::RollbackParameterResponse>, Status> {
         let who = caller(&request)?;
-        let v1::RollbackParameterRequest { strategy, name, to_version, plan_hash } =
+        let v1::RollbackParameterRequest { strategy, name, to_version, plan_hash, fleet } =
             request.get_ref();
         let by = (who.identity.as_str(), who.reason.as_str());
-        let back = self.0.go_back((strategy, name, *to_version), plan_hash, by).await;
-        let parameter = Some(convert::parameter(back.map_err(to_status)?, None));
+        let way = (strategy.as_str(), name.as_str(), *to_version);
+        let back = match fleet {
+            false => self.0.go_back(way, plan_hash, by).await,
+            true => self.0.go_back_in_fleet(way, plan_hash, by).await,
+        };
+        let parameter = Some(shown(&self.0, back.map_err(to_status)?, None));
         Ok(Response::new(v1::RollbackParameterResponse { parameter }))
     }
 
@@ -143,12 +156,23 @@ impl ParameterService for Parameters {
         &self,
         request: Request<v1::RollbackParameterRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        let v1::RollbackParameterRequest { strategy, name, to_version, .. } = request.get_ref();
-        planned(self.0.plan_going_back(strategy, name, *to_version))
+        let v1::RollbackParameterRequest { strategy, name, to_version, fleet, .. } =
+            request.get_ref();
+        planned(match fleet {
+            false => self.0.plan_going_back(strategy, name, *to_version),
+            true => self.0.plan_going_back_in_fleet((strategy, name, *to_version)).await,
+        })
     }
 }
 
-fn wanted(request: v1::SetParameterRequest) -> (Wanted, String) {
-    let v1::SetParameterRequest { strategy, name, value, expected_version, plan_hash } = request;
-    (Wanted { strategy, name, value, expected: expected_version }, plan_hash)
+fn wanted(request: v1::SetParameterRequest) -> (Wanted, String, bool) {
+    let v1::SetParameterRequest { strategy, name, value, expected_version, plan_hash, fleet } =
+        request;
+    (Wanted { strategy, name, value, expected: expected_version }, plan_hash, fleet)
+}
+
+/// A parameter in force, beside what the fleet says of it.
+fn shown(own: &Experiments, record: ParameterRecord, test: Option<u64>) -> v1::Parameter {
+    let fleet = own.fleets_value(&record);
+    convert::parameter(record, test, fleet)
 }

@@ -105,6 +105,7 @@ async fn a_change_that_failed_and_is_there_all_the_same_is_found() {
         reason: "better".to_owned(),
         line: 7,
         tally: hex::encode(view.tally.to_bytes()),
+        fleet: Default::default(),
     });
     let intent = Intent::new(own.now(), "ada", "experiments.concluded");
     let writing = ended.clone();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use genesis_storage::{Options, Store};
 use tempfile::TempDir;
@@ -9,13 +10,17 @@ use tokio::sync::watch;
 
 use crate::batches::Stream;
 use crate::config::{Config, Follower, Places};
+use crate::emergency::Emergency;
 use crate::error::{Error, Result};
 use crate::events::Bell;
+use crate::fleet::Fleet;
 use crate::operations::experiments::parameters::Wanted;
 use crate::operations::experiments::plan::Asked;
 use crate::operations::experiments::prepare::{Batch, Column};
 use crate::operations::experiments::tally::Arm;
 use crate::operations::experiments::{Answer, Experiments, Metrics};
+use crate::outside::coordinator::Coordinator;
+use crate::outside::coordinator::memory::{Door, Memory};
 use crate::outside::{Clock, ManualClock, Outside};
 use crate::state::State;
 
@@ -25,6 +30,17 @@ const WHO: (&str, &str) = ("unix:uid=1000(ada)", "a test");
 /// A trade: its arm, what it earned.
 pub(super) type Trade = (Arm, f64);
 
+/// Lets others go on.
+pub(super) async fn moment() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
 /// The host.
 pub(super) struct World {
     pub(super) folder: TempDir,
@@ -33,6 +49,11 @@ pub(super) struct World {
     own: Option<Arc<Experiments>>,
     /// Whether one is in force.
     pub(super) emergency: Arc<AtomicBool>,
+    pub(super) fleet: Arc<Fleet>,
+    /// Its way to what holds its fleet together.
+    pub(super) door: Arc<Door>,
+    /// Holds the connection.
+    serving: tokio::task::JoinHandle<()>,
     pub(super) sequence: u64,
     trades: u64,
     random: u64,
@@ -41,13 +62,80 @@ pub(super) struct World {
 impl World {
     /// With the parameter threshold = 0.002 of the strategy mm.
     pub(super) async fn new() -> Self {
+        Self::made("host-1", None).await
+    }
+
+    /// As [`World::new`], in the fleet that a coordinator holds together.
+    pub(super) async fn in_fleet(host: &str, memory: &Memory) -> Self {
+        let world = Self::made(host, Some(memory)).await;
+        world.connected().await;
+        world
+    }
+
+    /// Waits until it is connected.
+    pub(super) async fn connected(&self) {
+        for _ in 0..1_000 {
+            if self.fleet.is_open() {
+                return;
+            }
+            moment().await;
+            self.clock.advance(Duration::from_millis(500));
+        }
+        panic!("it is not connected");
+    }
+
+    /// Waits until the connection is broken, and made anew.
+    pub(super) async fn reconnects(&self) {
+        let (_, _, before) = self.fleet.connection();
+        for _ in 0..1_000 {
+            if self.fleet.connection().2 > before {
+                return;
+            }
+            moment().await;
+            self.clock.advance(Duration::from_millis(500));
+        }
+        panic!("it is not connected anew");
+    }
+
+    /// Waits until it knows of all that its fleet has in common.
+    pub(super) async fn hears(&self, memory: &Memory) {
+        const COMMON: &str = "/genesis/prod/common/";
+        for _ in 0..5_000 {
+            let mut known = Vec::new();
+            self.fleet.each_common(COMMON, |entry| known.push((entry.key.clone(), entry.modified)));
+            let keys = memory.keys(COMMON).into_iter();
+            let there: Option<Vec<(String, i64)>> =
+                keys.map(|key| Some((key.clone(), memory.get(&key)?.modified))).collect();
+            if there.as_ref() == Some(&known) {
+                return;
+            }
+            moment().await;
+        }
+        panic!("it does not hear of everything");
+    }
+
+    async fn made(host: &str, memory: Option<&Memory>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.redb"), Options::default()).unwrap();
         let state = State::new(Arc::new(store), watch::channel(0).1);
         let clock = Arc::new(ManualClock::new(START.parse().unwrap()));
+        let seam: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+        let flag = folder.path().join("emergency");
+        let emergency = Emergency::open(state.clone(), Arc::clone(&seam), flag).await.unwrap();
+        let door = memory.cloned().unwrap_or_default().door();
+        let coordinator = Arc::clone(&door) as Arc<dyn Coordinator>;
+        let outside = Outside { clock: seam, coordinator, ..Outside::real() };
+        let fleet = match memory {
+            Some(_) => Fleet::member(&outside, emergency, host),
+            None => Fleet::alone(&outside, emergency),
+        };
+        let serving = tokio::spawn(Arc::clone(&fleet).serve());
         let mut world = Self {
             folder,
             clock,
+            fleet,
+            door,
+            serving,
             state,
             own: None,
             emergency: Arc::default(),
@@ -66,7 +154,7 @@ impl World {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let outside = Outside { clock, ..Outside::real() };
         let own = Experiments::open(
-            (self.state.clone(), outside, "host-1".to_owned()),
+            (self.state.clone(), outside),
             (config, self.folder.path().join("trades.redb")),
             {
                 let emergency = Arc::clone(&self.emergency);
@@ -75,7 +163,7 @@ impl World {
                     false => Ok(()),
                 })
             },
-            (Metrics::default(), Bell::default()),
+            (Metrics::default(), Bell::default(), Arc::clone(&self.fleet)),
         );
         self.own = Some(own.unwrap());
     }
@@ -198,7 +286,8 @@ impl World {
 
     /// The value that a unit is to use.
     pub(super) fn value(&self, unit: &str) -> String {
-        self.own().uses("mm", unit).unwrap().0[0].value.clone()
+        let used = self.own().uses("mm", unit).unwrap().0;
+        used.iter().find(|it| it.name == "threshold").unwrap().value.clone()
     }
 
     /// A unit that is in this arm.

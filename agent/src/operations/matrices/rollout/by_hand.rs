@@ -176,7 +176,7 @@ impl Matrices {
     }
 
     /// The values of a version can be read: what consumers can't get is not made active.
-    fn readable(&self, version: u64) -> Result<()> {
+    pub(super) fn readable(&self, version: u64) -> Result<()> {
         let bytes = self.state.read(|it| Ok(it.matrices().values(version)?))?.unwrap_or_default();
         Correlation::from_bytes(&bytes).map(drop).map_err(|error| {
             let message = format!("the values of version {version} can't be read: {error}");

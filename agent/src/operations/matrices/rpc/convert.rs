@@ -81,6 +81,7 @@ pub(super) fn version(record: &MatrixRecord) -> v1::MatrixVersion {
         ended_reason: record.ended_reason.clone(),
         kept: record.kept,
         digest: record.digest.clone(),
+        fleet_number: record.fleet,
     }
 }
 

@@ -11,9 +11,11 @@ use crate::config::{Config, Follower, Places};
 use crate::emergency::Emergency;
 use crate::error::Result;
 use crate::events::Bell;
+use crate::fleet::Fleet;
 use crate::operations::matrices::calculate::Made;
 use crate::operations::matrices::prepare::{Batch, Column, Fared, Sent};
 use crate::operations::matrices::{Answer, Matrices, Metrics};
+use crate::outside::coordinator::memory::{Door, Memory};
 use crate::outside::{Clock, ManualClock, Outside};
 use crate::runs::Runs;
 use crate::state::State;
@@ -30,6 +32,10 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) state: State,
     own: Option<Arc<Matrices>>,
+    fleet: Option<Arc<Fleet>>,
+    serving: Option<tokio::task::JoinHandle<()>>,
+    /// Its name, and its way to the fleet.
+    member: Option<(String, Arc<Door>)>,
     text: String,
     sequence: u64,
     random: u64,
@@ -37,6 +43,22 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new(text: &str) -> Self {
+        Self::opened(text, None).await
+    }
+
+    /// A host of a fleet.
+    pub(super) async fn member(name: &str, text: &str, fleet: &Memory) -> Self {
+        let text = format!("{text}\n[fleet.etcd]\nendpoints = [\"http://etcd:1\"]");
+        let world = Self::opened(&text, Some((name.to_owned(), fleet.door()))).await;
+        let fleet = world.fleet.as_ref().unwrap();
+        let mut changed = fleet.follow();
+        while !fleet.is_open() {
+            changed.changed().await.unwrap();
+        }
+        world
+    }
+
+    async fn opened(text: &str, member: Option<(String, Arc<Door>)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.redb"), Options::default()).unwrap();
         let state = State::new(Arc::new(store), watch::channel(0).1);
@@ -47,6 +69,9 @@ impl World {
             clock,
             state,
             own: None,
+            fleet: None,
+            serving: None,
+            member,
             text,
             sequence: 0,
             random: 0x9e37_79b9_7f4a_7c15,
@@ -57,15 +82,26 @@ impl World {
 
     async fn open(&mut self) {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let outside = Outside { clock: Arc::clone(&clock), ..Outside::real() };
+        let mut outside = Outside { clock: Arc::clone(&clock), ..Outside::real() };
         let flag = self.folder.path().join("EMERGENCY");
         let emergency =
             Emergency::open(self.state.clone(), Arc::clone(&clock), flag).await.unwrap();
+        let config = parse(&self.text);
+        let fleet = match &self.member {
+            None => Fleet::alone(&outside, emergency.clone()),
+            Some((name, door)) => {
+                outside.coordinator = Arc::clone(door) as _;
+                let fleet = Fleet::member(&outside, emergency.clone(), name);
+                self.serving = Some(tokio::spawn(Arc::clone(&fleet).serve()));
+                fleet
+            }
+        };
+        self.fleet = Some(Arc::clone(&fleet));
         let runs = Runs::new(self.state.clone(), clock, emergency);
         let own = Matrices::open(
             (self.state.clone(), outside, runs, "host-1".to_owned()),
-            (parse(&self.text).matrices, self.folder.path().join("series.redb")),
-            (Metrics::default(), Bell::default()),
+            (config.matrices, self.folder.path().join("series.redb")),
+            (Metrics::default(), Bell::default(), fleet),
         );
         self.own = Some(own.unwrap());
     }
@@ -95,6 +131,10 @@ impl World {
 
     pub(super) fn own(&self) -> &Arc<Matrices> {
         self.own.as_ref().unwrap()
+    }
+
+    pub(super) fn fleet(&self) -> &Arc<Fleet> {
+        self.fleet.as_ref().unwrap()
     }
 
     pub(super) fn now(&self) -> i64 {
@@ -214,4 +254,12 @@ pub(super) fn parse(text: &str) -> Config {
     let read = Config::parse(text, "", &places);
     let problems: Vec<String> = read.problems.iter().map(|it| it.what()).collect();
     read.config.unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
 }

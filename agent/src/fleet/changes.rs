@@ -1,0 +1,87 @@
+//! Changes of what operations keep in the fleet: made whole or not at all, also where an answer is lost, and some only by the
+//! holder of a lock.
+
+use super::locks::Held;
+use super::{Fleet, Open};
+use crate::error::Result;
+use crate::outside::coordinator::{Act, Entry, Guard, Trouble};
+
+/// A change whose answer was lost is tried for so often.
+const TRIES: usize = 5;
+
+impl Fleet {
+    /// Shows each key that every member follows and that begins so, in order.
+    pub fn each_common(&self, prefix: &str, show: impl FnMut(&Entry)) {
+        self.now().mirror.under(prefix).for_each(show);
+    }
+
+    /// What must hold so that a key which every member follows is as it is known.
+    pub fn unchanged(&self, key: &str) -> Guard {
+        match self.now().mirror.get(key) {
+            Some(entry) => Guard::Modified(key.to_owned(), entry.modified),
+            None => Guard::Absent(key.to_owned()),
+        }
+    }
+
+    /// What must hold so that no emergency of the fleet is declared that is not known here.
+    pub fn no_other_emergency(&self) -> Guard {
+        self.unchanged(&self.keys.emergency())
+    }
+
+    /// Makes a change if all guards hold; the revision that did it, or `None` where they don't. An answer that was lost is
+    /// found out by the first key that it sets, so that what this holds must be its own.
+    ///
+    /// # Errors
+    /// `FLEET_UNCONFIGURED`, `FLEET_UNREACHABLE`: then it may have been made.
+    pub async fn change(&self, guards: &[Guard], acts: &[Act]) -> Result<Option<i64>> {
+        let (mut lost, mut trouble) = (false, None);
+        for _ in 0..TRIES {
+            let open = self.open().await?;
+            if lost && let Some(done) = self.was_made(&open, acts).await {
+                return Ok(Some(done));
+            }
+            match open.link.commit(guards, acts).await {
+                Ok(committed) => return Ok(committed.done.then_some(committed.revision)),
+                Err(found) => {
+                    self.broken(&open, &found);
+                    if !matches!(found, Trouble::Away(_)) {
+                        return Err(self.unreachable(&found));
+                    }
+                    (lost, trouble) = (true, Some(found));
+                }
+            }
+        }
+        let away = || Trouble::Away("it does not stay connected".to_owned());
+        Err(self.unreachable(&trouble.unwrap_or_else(away)))
+    }
+
+    /// The revision by which the first key that is set has what it is set to.
+    async fn was_made(&self, open: &Open, acts: &[Act]) -> Option<i64> {
+        let set = acts.iter().find_map(|act| match act {
+            Act::Put { key, value, .. } => Some((key, value)),
+            Act::Delete(_) => None,
+        });
+        let (key, value) = set?;
+        let listed = open.link.list(key).await.ok()?;
+        let found = listed.entries.into_iter().find(|entry| entry.key == *key);
+        found.filter(|entry| entry.value == *value).map(|entry| entry.modified)
+    }
+}
+
+impl Held {
+    /// Makes a change if the lock is still this host's and all guards hold; the revision that did it.
+    ///
+    /// # Errors
+    /// `FLEET_LOCK_LOST`, `FLEET_UNREACHABLE`.
+    pub async fn change(&self, guards: &[Guard], acts: &[Act]) -> Result<Option<i64>> {
+        self.check()?;
+        let guards: Vec<Guard> =
+            std::iter::once(self.guard()).chain(guards.iter().cloned()).collect();
+        self.fleet.change(&guards, acts).await
+    }
+
+    /// The lease that it ends with.
+    pub fn lease(&self) -> i64 {
+        self.lease
+    }
+}

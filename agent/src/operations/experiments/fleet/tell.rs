@@ -1,0 +1,130 @@
+//! Tells the fleet what this host has tallied of its experiments: all of it, when it is other than what was told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::Experiments;
+use super::plan;
+use super::record::{Share, written};
+use crate::error::Result;
+use crate::outside::coordinator::{Act, Guard};
+
+/// So many are told at once; etcd takes 128.
+const TOGETHER: usize = 100;
+
+/// What was told.
+#[derive(Default)]
+pub(in super::super) struct Told {
+    /// By the connection of that number; by another one all is told again.
+    connection: u64,
+    /// By number of the experiment.
+    shares: BTreeMap<u64, Share>,
+    /// When, by the monotonic clock.
+    at: Option<Duration>,
+}
+
+impl Experiments {
+    /// What this host has of each experiment of the fleet, and the revision that made that.
+    fn shares(&self) -> Vec<(u64, i64, Share)> {
+        let host = &self.fleet.me().host;
+        let mut shares = Vec::new();
+        for defined in self.fleets() {
+            let Some(entry) = self.fleet.known(&self.fleet.keys().experiment(defined.number))
+            else {
+                continue;
+            };
+            let record = self.here(&defined);
+            let share = match record {
+                // What has ended with the fleet was counted.
+                _ if defined.conclusion.is_some() => None,
+                Some(record) => {
+                    let live = self.live();
+                    let tally = live.tallies.get(&record.number);
+                    tally.map(|tally| Share::of(host, &record, tally))
+                }
+                None => {
+                    let part = self.part();
+                    let why = part.refused.get(&defined.number);
+                    why.map(|(why, _)| Share::refused(host, &defined, why))
+                }
+            };
+            shares.extend(share.map(|share| (defined.number, entry.created, share)));
+        }
+        shares
+    }
+
+    /// Tells what is other than what was told, unless that was too short a time ago; how long to wait for the rest.
+    ///
+    /// # Errors
+    /// `FLEET_UNREACHABLE`.
+    pub(in super::super) async fn tell_once(&self, told: &mut Told) -> Result<Duration> {
+        if !self.fleet.is_open() {
+            return Ok(super::LOOK);
+        }
+        let (_, _, connection) = self.fleet.connection();
+        if connection != told.connection {
+            *told = Told { connection, ..Told::default() };
+        }
+        let now = self.outside.clock.monotonic();
+        let shares = self.shares();
+        let pace = |number: u64| {
+            let owner = self.fleets_owner(number);
+            plan::PACE.max(Duration::from_secs(owner.map_or(0, |owner| owner.pace)))
+        };
+        let pace = shares.iter().map(|(number, ..)| pace(*number)).max().unwrap_or(plan::PACE);
+        if let Some(at) = told.at
+            && now.saturating_sub(at) < pace
+        {
+            return Ok(pace - now.saturating_sub(at));
+        }
+        let numbers: Vec<u64> = shares.iter().map(|(number, ..)| *number).collect();
+        told.shares.retain(|number, _| numbers.contains(number));
+        let other = |it: &(u64, i64, Share)| told.shares.get(&it.0) != Some(&it.2);
+        let news: Vec<(u64, i64, Share)> = shares.into_iter().filter(other).collect();
+        for some in news.chunks(TOGETHER) {
+            let keys = self.fleet.keys();
+            // What is forgotten stays so.
+            let guards = some
+                .iter()
+                .map(|(number, created, _)| Guard::Created(keys.experiment(*number), *created));
+            let acts = some.iter().map(|(number, _, share)| Act::Put {
+                key: keys.tally(*number, &self.fleet.me().host_id),
+                value: written(share),
+                lease: 0,
+            });
+            let (guards, acts): (Vec<_>, Vec<_>) = (guards.collect(), acts.collect());
+            let made = self.fleet.change(&guards, &acts).await?;
+            if made.is_some() {
+                told.shares.extend(some.iter().map(|(number, _, share)| (*number, share.clone())));
+            }
+            told.at = Some(now);
+        }
+        Ok(super::LOOK)
+    }
+
+    /// Tells for ever: at once after it was quiet for a while, or after a connection was made.
+    pub(super) async fn tell_fleet(self: &Arc<Self>) {
+        let (mut fleet, mut tallied) = (self.fleet.follow(), self.tallies());
+        let mut told = Told::default();
+        loop {
+            let wait = match self.tell_once(&mut told).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "tallies could not be told");
+                    super::LOOK
+                }
+            };
+            // What comes meanwhile is told with it.
+            if told.at.is_some() && wait != super::LOOK {
+                self.outside.clock.sleep(wait).await;
+                continue;
+            }
+            tokio::select! {
+                _ = fleet.changed() => {}
+                _ = tallied.changed() => {}
+                () = self.outside.clock.sleep(wait) => {}
+            }
+        }
+    }
+}

@@ -220,7 +220,7 @@ impl Agent {
             runs.clone(),
             config.database.clone(),
             (database_metrics, bell.clone()),
-            Arc::new(Rooms { trades: Arc::clone(&trades), backup: Arc::clone(&backup) }),
+            Rooms::of(&trades, &backup, &fleet),
         ));
         let going_back = Arc::new(OnceLock::new());
         let baselines = Baselines::open(

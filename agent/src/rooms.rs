@@ -8,12 +8,15 @@ use async_trait::async_trait;
 use genesis_storage::{BackupLevel, RunState, StoredEntry};
 
 use crate::emergency::{Emergency, Stance};
+use crate::error::Error;
+use crate::fleet::Fleet;
 use crate::operations::backup::Backup;
 use crate::operations::baselines;
 use crate::operations::breaker::Breakers;
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::preflight::TradesSeen;
 use crate::operations::database::record::Truth;
+use crate::operations::database::turn::Turn;
 use crate::operations::database::{Databases, Neighbours};
 use crate::operations::experiments::Gate;
 use crate::operations::experiments::job::PROMOTE;
@@ -27,6 +30,7 @@ use crate::trading::{Critical, Trades};
 
 mod after_rollback;
 mod evidence;
+mod turn;
 
 pub use after_rollback::AfterRollback;
 
@@ -39,9 +43,20 @@ pub struct Rooms {
     pub trades: Arc<Trades>,
     /// Who makes backups.
     pub backup: Arc<Backup>,
+    /// Who else may care for a database.
+    pub fleet: Arc<Fleet>,
 }
 
 impl Rooms {
+    /// Of these.
+    pub fn of(trades: &Arc<Trades>, backup: &Arc<Backup>, fleet: &Arc<Fleet>) -> Arc<Self> {
+        Arc::new(Self {
+            trades: Arc::clone(trades),
+            backup: Arc::clone(backup),
+            fleet: Arc::clone(fleet),
+        })
+    }
+
     /// Waits for a run of backups; its summary, or what went wrong.
     async fn wait(&self, run: &str) -> Result<String, String> {
         let ended = self.backup.wait(run).await.map_err(|error| error.chain())?;
@@ -85,6 +100,10 @@ impl Neighbours for Rooms {
         let who = (ACTOR.to_owned(), format!("run {run} is about to change the database"));
         let started = self.backup.run(database, "", who).await;
         self.wait(&started.map_err(|error| error.chain())?.id).await
+    }
+
+    async fn turn(&self, identity: &str, run: &str) -> Result<Option<Box<dyn Turn>>, Error> {
+        turn::take(&self.fleet, identity, run).await
     }
 }
 

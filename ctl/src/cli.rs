@@ -47,7 +47,7 @@ pub(crate) struct Global {
     /// The context whose nodes and certificates are used; without it $GENESISCTL_CONTEXT, then the current one.
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// Call every node of the context, whatever $GENESISCTL_NODES says.
+    /// Call every node of the context, whatever $GENESISCTL_NODES says, and every member of the fleet that they are of.
     #[arg(long, global = true, conflicts_with = "nodes")]
     pub(crate) all: bool,
     /// How answers are printed: as they arrive, a row or an object for each node.

@@ -47,7 +47,11 @@ pub(crate) fn consent_since(
         return Ok(Consent::Given);
     }
     if session.many() {
-        let nodes: String = session.nodes().map(|node| format!("\n  {node}")).collect();
+        let listed = |node| match session.of_fleet.get(node) {
+            Some(host) => format!("\n  {node} ({host})"),
+            None => format!("\n  {node}"),
+        };
+        let nodes: String = session.nodes().map(listed).collect();
         return Err(Halt::Usage(format!(
             "this would {what} on several nodes:{nodes}\nNothing was sent: add --yes to go ahead on all \
              of them, or name one with -n"

@@ -1,7 +1,7 @@
 //! One invocation's nodes, console and limits.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use genesis_client::{
@@ -14,6 +14,7 @@ use crate::cli::{Format, Global};
 use crate::commands::context;
 use crate::console::Console;
 use crate::exit::{Halt, Stop};
+use crate::membership::OfFleet;
 use crate::progress::Bar;
 use crate::render;
 
@@ -39,13 +40,21 @@ pub(crate) struct Session<'a> {
     pub(crate) unheard: Cell<bool>,
     /// Whether members of the fleet may be missing among the nodes.
     pub(crate) members_unknown: Cell<bool>,
+    /// The hosts of the nodes that nobody named: members of the fleet.
+    pub(crate) of_fleet: BTreeMap<Node, OfFleet>,
+    /// No context says which nodes are all: the fleet has to.
+    pub(crate) only_by_fleet: bool,
     /// The command that shows how far it is with what goes on when nobody waits any more.
     pub(crate) shows: RefCell<String>,
 }
 
 impl<'a> Session<'a> {
-    /// Finds the nodes; connects to none yet.
-    pub(crate) fn open(global: &'a Global, console: &'a mut Console) -> Result<Self, Halt> {
+    /// Finds the nodes; connects to none yet. `members`: those of the fleet will be called as well.
+    pub(crate) fn open(
+        global: &'a Global,
+        members: bool,
+        console: &'a mut Console,
+    ) -> Result<Self, Halt> {
         let env = |name: &str| console.env.get(name).cloned();
         let usage = |error: genesis_client::NodeError| Halt::Usage(error.to_string());
         let listed = env("GENESISCTL_NODES").is_some_and(|list| !list.trim().is_empty());
@@ -56,17 +65,22 @@ impl<'a> Session<'a> {
         } else {
             Vec::new()
         };
-        let context = context::chosen(global, &named, env)?;
+        let context = context::chosen(global, &named, members, env)?;
         let of_context = context.as_ref().map(Context::nodes).unwrap_or_default();
         // What the command line says goes before what the environment says.
         let by_context =
             global.context.is_some() && global.nodes.is_empty() && !of_context.is_empty();
+        let only_by_fleet = global.all && of_context.is_empty();
         let (found, considered) = if !named.is_empty() && !by_context {
             (named, Vec::new())
         } else if !of_context.is_empty() {
             (of_context.to_owned(), Vec::new())
         } else {
             let considered = genesis_client::local_sockets(env).map_err(usage)?;
+            let exists = |node: &Node| matches!(node, Node::Unix(path) if path.exists());
+            if only_by_fleet && !listed && !considered.iter().any(exists) {
+                return Err(Halt::Usage(context::NONE_CHOSEN.to_owned()));
+            }
             (genesis_client::discover(env).map_err(usage)?, considered)
         };
         let mut nodes: Vec<Node> = Vec::with_capacity(found.len().min(MAX_NODES));
@@ -80,7 +94,7 @@ impl<'a> Session<'a> {
             }
         }
         // Members of the fleet may be reached by TCP, also where the context has sockets only.
-        let secured = global.all || nodes.iter().any(|node| matches!(node, Node::Tcp { .. }));
+        let secured = members || nodes.iter().any(|node| matches!(node, Node::Tcp { .. }));
         let tls = match &context {
             Some(context) if secured => context.tls()?,
             _ => None,
@@ -96,6 +110,8 @@ impl<'a> Session<'a> {
             gated: Cell::new(false),
             unheard: Cell::new(false),
             members_unknown: Cell::new(false),
+            of_fleet: BTreeMap::new(),
+            only_by_fleet,
             shows: RefCell::new("genesisctl run list".to_owned()),
         };
         session.check_plan_hash()?;
@@ -228,9 +244,12 @@ impl<'a> Session<'a> {
     }
 
     /// The library's advice in the words of this program.
-    pub(crate) fn advised(&self, error: Error) -> Error {
+    pub(crate) fn advised(&self, node: &Node, error: Error) -> Error {
         if error.reason != "AGENT_UNREACHABLE" {
             return error;
+        }
+        if let Some(host) = self.of_fleet.get(node) {
+            return error.with_next(host.advice());
         }
         let mut next = "start it with `genesis-agent`, or name another with -n".to_owned();
         let others: Vec<_> = self

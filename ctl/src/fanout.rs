@@ -185,7 +185,7 @@ impl Session<'_> {
             };
             let result = match result {
                 Ok(answer) => Ok(answer),
-                Err(Stop::Node(error)) => Err(self.advised(error)),
+                Err(Stop::Node(error)) => Err(self.advised(node, error)),
                 Err(Stop::Halt(halt)) => return Err(halt),
             };
             let row = Row { node: node.to_string(), result };

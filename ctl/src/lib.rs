@@ -72,16 +72,17 @@ fn carry_out(cli: &Cli, console: &mut Console) -> Result<Exit, Halt> {
         .enable_all()
         .build()
         .map_err(|error| Halt::Failed(format!("can't start the runtime: {error}")))?;
-    let mut session = Session::open(&cli.global, console)?;
+    let members = cli.global.all || commands::asks_every_member(&cli.command);
+    let mut session = Session::open(&cli.global, members, console)?;
     let result = runtime.block_on(async {
-        if cli.global.all || commands::asks_every_member(&cli.command) {
+        if members {
             session.take_members_in().await?;
         }
         commands::dispatch(&cli.command, &session).await
     });
     let result = match result {
-        // What is not known of members that were not called is no success.
-        Ok(Exit::Ok) if session.members_unknown.get() => Ok(Exit::Unknown),
+        // What is not known of members that were not called is no success, nor all that was found.
+        Ok(Exit::Ok | Exit::Findings) if session.members_unknown.get() => Ok(Exit::Unknown),
         result => result,
     };
     // A name look-up that hangs must not hold up the exit.

@@ -1,19 +1,49 @@
 //! `--all` in a fleet: every member is called, besides the nodes of the context.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use genesis_client::v1::{FleetMember, ListFleetMembersRequest};
-use genesis_client::{Client, Error, Node, Options};
+use genesis_client::v1::{
+    FleetMember, FleetStanding, GetFleetStatusRequest, ListFleetMembersRequest,
+};
+use genesis_client::{Client, Error, Kind, Node, Options};
 
+use crate::commands::context;
 use crate::connect::{MAX_NODES, Session};
 use crate::exit::Halt;
 
 /// A node that has not told of its fleet by then is not waited for.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// Nor are all of them for longer than this.
+const IN_ALL: Duration = Duration::from_secs(3);
 /// So many nodes are asked at a time.
 const ASKED: usize = 32;
+
+/// A host that nobody named, and that is called as a member of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OfFleet {
+    host: String,
+    gone: bool,
+}
+
+impl OfFleet {
+    /// What to do about one that does not answer, other than to start it.
+    pub(crate) fn advice(&self) -> String {
+        format!(
+            "start its agent; where {} is gone for good: `genesisctl fleet forget {}`",
+            self.host, self.host
+        )
+    }
+}
+
+impl fmt::Display for OfFleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gone = if self.gone { ", which is gone" } else { "" };
+        write!(f, "{}{gone}, of the fleet", self.host)
+    }
+}
 
 /// What nodes told of their fleet.
 #[derive(Debug, Default)]
@@ -24,8 +54,12 @@ struct Told {
     selves: BTreeSet<String>,
     /// Some node knew its members.
     known: bool,
-    /// Why one that is of a fleet did not.
+    /// Some node is of no fleet.
+    alone: bool,
+    /// Why one that is of a fleet did not know them.
     trouble: Option<String>,
+    /// Why one could not be asked.
+    away: Option<String>,
 }
 
 impl Told {
@@ -44,20 +78,42 @@ impl Told {
             }
             // It is of none, or is older than fleets are.
             Err(error) if error.reason == "FLEET_UNCONFIGURED" || error.code == "UNIMPLEMENTED" => {
+                self.alone = true;
             }
             Err(error) => {
-                self.trouble.get_or_insert_with(|| format!("{node}: {}", error.message));
+                // An agent that waits for etcd is there, and does not answer.
+                let asked = error.reason == "AGENT_TIMEOUT" || error.kind != Kind::Unreachable;
+                let told = if asked { &mut self.trouble } else { &mut self.away };
+                let node = node.to_string();
+                told.get_or_insert_with(|| match error.message.contains(&node) {
+                    true => error.message.clone(),
+                    false => format!("{node}: {}", error.message),
+                });
             }
         }
     }
 
-    /// The nodes of members that are not among these: neither by their address nor by their host.
-    fn others(&self, nodes: &[Node]) -> (Vec<Node>, Vec<String>) {
+    /// Why there may be members that nobody has told of; `None`: there are none.
+    fn unknown(&self) -> Option<&str> {
+        match (&self.trouble, &self.away) {
+            _ if self.known => None,
+            (Some(trouble), _) => Some(trouble),
+            // Nodes of no fleet have no members that one which is away could know.
+            (None, Some(away)) if !self.alone => Some(away),
+            (None, _) => None,
+        }
+    }
+
+    /// The nodes of members that are not among these, neither by their address nor by their host; with what each is
+    /// called.
+    fn others(&self, nodes: &[Node]) -> (Vec<(Node, OfFleet)>, Vec<String>) {
         let (mut others, mut odd) = (Vec::new(), Vec::new());
         for member in self.members.iter().filter(|it| !self.selves.contains(&it.host_id)) {
+            let host = OfFleet { host: member.hostname.clone(), gone: !member.alive };
             match member.node.parse::<Node>() {
-                Ok(node) if nodes.contains(&node) || others.contains(&node) => {}
-                Ok(node) => others.push(node),
+                Ok(node)
+                    if nodes.contains(&node) || others.iter().any(|(other, _)| *other == node) => {}
+                Ok(node) => others.push((node, host)),
                 Err(_) => odd.push(format!("{} ({:?})", member.hostname, member.node)),
             }
         }
@@ -79,21 +135,33 @@ impl Session<'_> {
                 async move { (node, members(node, options).await) }
             });
             let mut answers = futures_util::stream::iter(asked).buffer_unordered(ASKED);
-            while let Some((node, answer)) = answers.next().await {
-                told.take(node, answer);
+            let end = tokio::time::sleep(IN_ALL);
+            tokio::pin!(end);
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = answers.next() => match answer {
+                        Some((node, answer)) => told.take(node, answer),
+                        None => break,
+                    },
+                    () = &mut end => {
+                        told.trouble.get_or_insert_with(|| "not all nodes could be asked in time".to_owned());
+                        break;
+                    }
+                }
             }
         }
-        if !told.known
-            && let Some(trouble) = &told.trouble
-        {
+        let (others, odd) = told.others(&self.nodes);
+        if let Some(why) = told.unknown() {
             self.members_unknown.set(true);
             self.warn(&format!(
-                "the members of the fleet are not known ({trouble}): only the {} of the context {} called",
+                "the members of the fleet are not known ({why}): only {} {} called",
                 crate::format::plural(self.nodes.len() as u64, "node"),
                 if self.many() { "are" } else { "is" }
             ));
+        } else if self.only_by_fleet && !told.known {
+            return Err(Halt::Usage(context::NONE_CHOSEN.to_owned()));
         }
-        let (others, odd) = told.others(&self.nodes);
         if !odd.is_empty() {
             self.members_unknown.set(true);
             self.warn(&format!("members that can't be called: {}", odd.join(", ")));
@@ -101,22 +169,39 @@ impl Session<'_> {
         if self.nodes.len() + others.len() > MAX_NODES {
             return Err(Halt::Usage(format!("more than {MAX_NODES} nodes: name them with -n")));
         }
-        self.nodes.extend(others);
+        self.nodes.extend(others.iter().map(|(node, _)| node.clone()));
+        self.of_fleet = others.into_iter().collect();
         self.check_plan_hash()
     }
 }
 
 async fn members(node: &Node, options: Options) -> Result<Vec<FleetMember>, Error> {
     let client = Client::connect(node, options).await?;
+    let request = GetFleetStatusRequest {};
+    let status =
+        client.call(request, |c, r| async move { c.fleet().get_fleet_status(r).await }).await?;
+    let cut_off = || {
+        let message = format!("{node} can't reach etcd: {}", status.trouble);
+        let next = "see `genesisctl fleet status`";
+        Error::new(Kind::Refused, "FAILED_PRECONDITION", "FLEET_UNREACHABLE", message, next)
+    };
+    // It would wait for a while, and for nothing.
+    if status.standing() == FleetStanding::Lost {
+        return Err(cut_off());
+    }
     let request = ListFleetMembersRequest {};
     let told = client.call(request, |c, r| async move { c.fleet().list_fleet_members(r).await });
-    Ok(told.await?.members)
+    match told.await {
+        Ok(told) => Ok(told.members),
+        Err(error) if error.reason == "AGENT_TIMEOUT" && !status.trouble.is_empty() => {
+            Err(cut_off())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use genesis_client::Kind;
-
     use super::*;
 
     fn member(host_id: &str, node: &str, own: bool) -> FleetMember {
@@ -125,6 +210,7 @@ mod tests {
             hostname: format!("host-{host_id}"),
             node: node.into(),
             self_: own,
+            alive: true,
             ..FleetMember::default()
         }
     }
@@ -136,25 +222,57 @@ mod tests {
     #[test]
     fn each_host_is_called_once_whatever_it_is_called() {
         let mut told = Told::default();
+        let gone = FleetMember { alive: false, ..member("5", "e:7443", false) };
         let of_a = vec![
             member("1", "a.inner:7443", true),
             member("2", "b:7443", false),
             member("3", "c:7443", false),
             member("4", "no node", false),
+            gone,
         ];
         told.take(&node("a:7443"), Ok(of_a.clone()));
         told.take(&node("a:7443"), Ok(of_a));
-        let refused = |reason: &str, code: &'static str| {
-            Error::new(Kind::Refused, code, reason, "etcd is away", "wait")
-        };
-        told.take(&node("d:7443"), Err(refused("FLEET_UNCONFIGURED", "FAILED_PRECONDITION")));
-        told.take(&node("d:7443"), Err(refused("", "UNIMPLEMENTED")));
-        assert_eq!(told.trouble, None);
-        told.take(&node("d:7443"), Err(refused("FLEET_UNREACHABLE", "FAILED_PRECONDITION")));
-        assert_eq!(told.trouble.as_deref(), Some("d:7443: etcd is away"));
         // The first is a:7443 itself, the second is named already.
         let (others, odd) = told.others(&[node("a:7443"), node("b:7443")]);
-        assert_eq!(others, [node("c:7443")]);
+        assert_eq!(
+            others,
+            [
+                (node("c:7443"), OfFleet { host: "host-3".into(), gone: false }),
+                (node("e:7443"), OfFleet { host: "host-5".into(), gone: true })
+            ]
+        );
         assert_eq!(odd, ["host-4 (\"no node\")"]);
+    }
+
+    #[test]
+    fn whether_members_may_be_missing() {
+        let error =
+            |kind, code, reason: &str| Err(Error::new(kind, code, reason, "etcd is away", "wait"));
+        let known = || Ok(vec![member("1", "a:7443", true)]);
+        let alone = || error(Kind::Refused, "FAILED_PRECONDITION", "FLEET_UNCONFIGURED");
+        let older = || error(Kind::Internal, "UNIMPLEMENTED", "");
+        let cut_off = || error(Kind::Refused, "FAILED_PRECONDITION", "FLEET_UNREACHABLE");
+        let late = || error(Kind::Unreachable, "DEADLINE_EXCEEDED", "AGENT_TIMEOUT");
+        let away = || error(Kind::Unreachable, "UNAVAILABLE", "AGENT_UNREACHABLE");
+        let stranger = || error(Kind::NotAllowed, "PERMISSION_DENIED", "ROLE_MISSING");
+        for (answers, unknown) in [
+            (vec![known()], false),
+            (vec![known(), cut_off()], false),
+            (vec![away(), known()], false),
+            (vec![alone()], false),
+            (vec![older(), away()], false),
+            (vec![alone(), away()], false),
+            (vec![alone(), cut_off()], true),
+            (vec![alone(), late()], true),
+            (vec![cut_off()], true),
+            (vec![stranger()], true),
+            (vec![away()], true),
+        ] {
+            let mut told = Told::default();
+            let said = format!("{answers:?}");
+            answers.into_iter().for_each(|answer| told.take(&node("d:7443"), answer));
+            let why = unknown.then_some("d:7443: etcd is away");
+            assert_eq!(told.unknown(), why, "{said}");
+        }
     }
 }

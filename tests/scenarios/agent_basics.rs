@@ -140,7 +140,7 @@ fn http_shows_metrics_and_the_same_status_as_the_client() {
     }
     assert_eq!(over_http, over_grpc);
 
-    for domain in ["agent", "schedule", "oplog"] {
+    for domain in ["agent", "schedule", "oplog", "recovery", "fleet"] {
         let (status, body) = http::get(agent.http(), &format!("/api/operations/{domain}/status"));
         assert_eq!(status, 200, "{domain}");
         serde_json::from_str::<Value>(&body).unwrap_or_else(|_| panic!("{domain}: {body}"));

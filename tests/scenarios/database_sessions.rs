@@ -161,7 +161,7 @@ fn a_session_that_does_something_else_by_now_is_not_ended() {
     server.sql("postgres", "CREATE TABLE t (i int PRIMARY KEY, n int)");
     let mut root = Psql::connect(&server, "postgres", "root");
     root.run("BEGIN; INSERT INTO t VALUES (1, 1)");
-    let target = Target { url: server.url("postgres"), password_file: None };
+    let target = Target { url: server.url("postgres"), password_file: None, fence: None };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut session = Session::open(&target, "test", Limits::LOOK).await.unwrap();

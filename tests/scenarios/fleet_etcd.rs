@@ -154,6 +154,9 @@ fn an_emergency_of_the_fleet_is_that_of_each_until_the_fleet_releases_it() {
     assert!(reach.members.iter().all(|it| it.alive && it.emergency), "{reach:?}");
     let first = emergency(&agents[0]);
     assert!(first.fleet_told && first.fleet_only);
+    // Nobody is called for the moment that it took.
+    let alerts = agents[0].ctl(&["alerts", "list"]).ok();
+    assert!(!alerts.text().contains("has not been told"), "{}", alerts.text());
     for agent in &agents[1..] {
         let here = emergency(agent);
         assert!(here.active && here.fleet_only && here.fleet_epoch == first.fleet_epoch);
@@ -332,6 +335,15 @@ fn an_etcd_that_has_forgotten_is_told_of_the_emergency_again() {
     // What can't be read counts as one.
     etcd.put(key, "{");
     wait_until("what can't be read", || emergency(&a).active && emergency(&b).active);
+    assert!(status(&a).emergency.unwrap().active);
+    a.ctl(&["fleet", "status"]).exits(3).says(&["can't be read"]);
+    // It is not released by accident, and there is a way out.
+    let refused = release(&a, true).unwrap_err();
+    assert!(refused.reason == "FLEET_CONFLICT" && refused.message.contains(key), "{refused:?}");
+    etcd.delete(key);
+    wait_until("the record", || etcd.get(key).is_some());
+    release(&a, true).unwrap();
+    wait_until("the release", || !emergency(&a).active && !emergency(&b).active);
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn the_role_of_the_documentation_can_look_and_end_sessions_and_reads_no_table() 
     idle.run("BEGIN");
     let mut superuser = Psql::connect(&server, "postgres", "dba");
     superuser.run("BEGIN");
-    let target = Target { url: url(&server, "genesis"), password_file: None };
+    let target = Target { url: url(&server, "genesis"), password_file: None, fence: None };
     let engine = Engine::Postgres(target.clone());
     block_on(async {
         let mut session = Session::open(&target, "test", Limits::LOOK).await.unwrap();

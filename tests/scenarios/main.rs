@@ -60,6 +60,7 @@ mod experiments;
 mod experiments_kill;
 mod experiments_odd;
 mod fleet;
+mod fleet_database;
 mod fleet_etcd;
 mod fleet_experiments;
 mod fleet_harness;

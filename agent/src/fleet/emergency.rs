@@ -115,11 +115,6 @@ impl Fleet {
         })
     }
 
-    /// Whether the fleet's record says that an emergency is in force; one that can't be read counts as such.
-    pub fn says_emergency(&self) -> bool {
-        self.known_emergency().map_or(true, |known| known.is_some_and(|it| it.active()))
-    }
-
     /// Wishes that the emergency in force here be the whole fleet's. It is told as soon as the fleet can be reached, also
     /// after a restart. `only`: it was declared for that alone, and ends with the fleet's.
     ///
@@ -140,13 +135,22 @@ impl Fleet {
         let key = self.keys.emergency();
         let listed = open.link.list(&key).await.map_err(|trouble| self.unreachable(&trouble))?;
         let entry = listed.entries.into_iter().find(|entry| entry.key == key);
-        let known =
-            entry.as_ref().and_then(|it| serde_json::from_slice::<FleetEmergency>(&it.value).ok());
-        let Some((entry, known)) = entry.zip(known).filter(|(_, known)| known.active()) else {
+        let none = || {
             let message =
                 "the fleet has no emergency in force; one of this host is released without --fleet";
-            return Err(Error::conflict("NO_EMERGENCY", message));
+            Error::conflict("NO_EMERGENCY", message)
         };
+        let entry = entry.ok_or_else(none)?;
+        let known: FleetEmergency = serde_json::from_slice(&entry.value).map_err(|error| {
+            let message = format!(
+                "the fleet's emergency can't be read ({error}): delete the key {key} in etcd, members write it again; then \
+                 release it"
+            );
+            Error::conflict("FLEET_CONFLICT", message)
+        })?;
+        if !known.active() {
+            return Err(none());
+        }
         let release = FleetRelease {
             at: self.clock.now(),
             by: by.to_owned(),

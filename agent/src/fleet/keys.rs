@@ -113,6 +113,11 @@ impl Keys {
         format!("{}locks/{name}", self.root)
     }
 
+    /// Who has cared for a database last.
+    pub fn cared(&self, database: &str) -> String {
+        format!("{}cared/{database}", self.root)
+    }
+
     /// The newest version of the matrix.
     pub fn matrix(&self) -> String {
         format!("{}common/matrices/current", self.root)

@@ -180,7 +180,7 @@ impl Fleet {
             (Some(_), false) => Err(Error::conflict(
                 "MEMBER_UNCLEAR",
                 format!(
-                    "several hosts are named {name}: give the identity, as `genesisctl fleet members` shows it"
+                    "several hosts are named {name}: give the identity, as `genesisctl fleet members -v` shows it"
                 ),
             )),
             (None, _) => {

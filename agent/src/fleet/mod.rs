@@ -89,6 +89,8 @@ pub(super) struct Now {
     full: Option<String>,
     /// Other agents that live under this host's identity.
     twins: Vec<members::Member>,
+    /// Since when it has not been told of this host's emergency, by the monotonic clock.
+    untold: Option<Duration>,
     /// How the fleet was told that this host stands.
     told: Option<(String, Stand)>,
     /// How the operation log stands to the head that the fleet has of it, and since when.
@@ -138,6 +140,7 @@ impl Fleet {
                 mirror: Mirror::default(),
                 full: None,
                 twins: Vec::new(),
+                untold: None,
                 told: None,
                 head: None,
                 connected: 0,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Fleet;
+use super::emergency::FleetEmergency;
 use super::members::HostView;
 
 /// So long it is waited until all members have told.
@@ -41,8 +42,15 @@ impl Fleet {
             reach = match looked {
                 Ok(mut members) => {
                     members.retain(|host| host.alive > 0);
-                    let told = self.says_emergency() == emergency;
-                    Reach { told, trouble: self.trouble(), members }
+                    // A record that can't be read says neither.
+                    let (told, trouble) = match self.known_emergency() {
+                        Ok(known) => {
+                            let active = known.as_ref().is_some_and(FleetEmergency::active);
+                            (active == emergency, self.trouble())
+                        }
+                        Err(why) => (false, why),
+                    };
+                    Reach { told, trouble, members }
                 }
                 Err(trouble) => Reach { told: false, trouble, members: Vec::new() },
             };

@@ -152,7 +152,8 @@ pub fn status_response(fleet: &Fleet) -> v1::GetFleetStatusResponse {
         lease: Some(duration(fleet.config().lease)),
         emergency: Some(match fleet.known_emergency() {
             Ok(known) => emergency(known),
-            Err(why) => v1::FleetEmergency { active: true, reason: why, ..Default::default() },
+            // What can't be read counts as one that is in force.
+            Err(reason) => v1::FleetEmergency { active: true, reason, ..Default::default() },
         }),
         emergency_untold: fleet.emergency_untold(),
         twins: fleet.twins(),

@@ -1,11 +1,16 @@
 //! What people should hear of the fleet.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use jiff::SignedDuration;
 
 use super::{Fleet, Standing};
 use crate::error::Result;
 use crate::events::{Condition, Severity, Source};
+
+/// People are called only when the fleet has not been told of an emergency for so long: the others are waited for that long
+/// anyhow.
+const UNTOLD: Duration = Duration::from_secs(3);
 
 /// The page of the runbook.
 const RUNBOOK: &str = "fleet";
@@ -74,30 +79,33 @@ impl Source for Fleet {
                 vec![why, "make room there, or raise its quota".to_owned()],
             ));
         }
-        // The fleet is told within moments, where it can be.
-        if self.emergency_untold_for() >= SignedDuration::from_secs(3) {
-            told.push(condition(
+        if self.untold_for_long() {
+            let record = self.emergency.current();
+            let untold = condition(
                 "emergency",
                 Severity::Critical,
                 "the fleet has not been told of the emergency of this host".to_owned(),
                 vec!["it is told as soon as etcd answers; tell the others yourself".to_owned()],
-            ));
+            );
+            told.push(Condition { since: record.map_or(since, |record| record.since), ..untold });
         }
         Ok(told)
     }
 }
 
 impl Fleet {
-    /// How long the fleet has not been told of the emergency that is to be its own.
-    fn emergency_untold_for(&self) -> SignedDuration {
-        let record = self.emergency.current().filter(|_| self.emergency_untold());
-        record.map_or(SignedDuration::ZERO, |record| self.clock.now().duration_since(record.since))
-    }
-
     /// The emergency in force here is to be the fleet's, which has not been told yet.
     pub fn emergency_untold(&self) -> bool {
         let record = self.emergency.current().filter(|record| record.active());
         record.and_then(|record| record.fleet).is_some_and(|mark| !mark.told)
+    }
+
+    /// The same, for longer than telling it takes.
+    fn untold_for_long(&self) -> bool {
+        let (untold, at) = (self.emergency_untold(), self.clock.monotonic());
+        let mut now = self.now();
+        now.untold = if untold { now.untold.or(Some(at)) } else { None };
+        now.untold.is_some_and(|since| at.saturating_sub(since) >= UNTOLD)
     }
 
     /// The names of those that live under this host's identity besides it.
@@ -107,7 +115,7 @@ impl Fleet {
 
     /// Shows how it stands for ever: in the metrics, and to people when it changes.
     pub async fn watch_standing(self: std::sync::Arc<Self>) {
-        let mut before = None;
+        let (mut before, mut told) = (None, false);
         loop {
             let standing = self.standing();
             self.metrics.show(standing);
@@ -120,7 +128,11 @@ impl Fleet {
                     "how this host stands to its fleet"
                 );
             }
-            self.clock.sleep(std::time::Duration::from_secs(1)).await;
+            let untold = self.untold_for_long();
+            if std::mem::replace(&mut told, untold) != untold {
+                self.bell.ring();
+            }
+            self.clock.sleep(Duration::from_secs(1)).await;
         }
     }
 }

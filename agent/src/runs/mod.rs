@@ -206,10 +206,27 @@ impl Runs {
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Report>> + Send + 'static,
     {
+        self.start_as(self.reserve(), request, body).await
+    }
+
+    /// The id of a run that is yet to start, for what must be had before it does and names it.
+    pub fn reserve(&self) -> String {
+        self.new_id(self.clock.now())
+    }
+
+    /// Starts a run as [`Runs::start`] does, with an id of [`Runs::reserve`].
+    ///
+    /// # Errors
+    /// As [`Runs::start`].
+    pub async fn start_as<F, Fut>(&self, id: String, request: Request, body: F) -> Result<Started>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Report>> + Send + 'static,
+    {
         self.emergency.check(request.kind, request.stance)?;
         let now = self.clock.now();
         let record = RunRecord {
-            id: self.new_id(now),
+            id,
             kind: request.kind.to_owned(),
             state: RunState::Running,
             actor: request.actor,

@@ -158,8 +158,9 @@ impl AgentView {
     /// A domain of its own while an emergency is in force.
     fn emergency_status(&self) -> Option<v1::DomainStatus> {
         let record = self.runs.emergency().current().filter(|record| record.active())?;
+        let fleet = if record.fleet.is_some() { " --fleet" } else { "" };
         let message = format!(
-            "declared at {} by {}: {}; release it with `genesisctl emergency release`",
+            "declared at {} by {}: {}; release it with `genesisctl emergency release{fleet}`",
             record.since, record.activated_by, record.reason
         );
         Some(v1::DomainStatus {

@@ -101,15 +101,20 @@ pub(crate) struct Add {
     use_it: bool,
 }
 
+/// What `--all` without a context is refused with.
+pub(crate) const NONE_CHOSEN: &str = "--all calls every node of a context and of its fleet, and no context is chosen: \
+                                      name one with --context, or the nodes with -n";
+
 /// The context that a command works in; nothing is read where it could make no difference. `named`: the nodes
-/// that were named.
+/// that were named. `members`: those of the fleet will be called as well.
 pub(crate) fn chosen(
     global: &Global,
     named: &[Node],
+    members: bool,
     env: impl Fn(&str) -> Option<String> + Copy,
 ) -> Result<Option<Context>, Halt> {
     let by_name = global.context.is_some();
-    let over_tcp = named.iter().any(|node| matches!(node, Node::Tcp { .. }));
+    let over_tcp = members || named.iter().any(|node| matches!(node, Node::Tcp { .. }));
     if !by_name && !over_tcp && !named.is_empty() {
         return Ok(None);
     }
@@ -121,15 +126,9 @@ pub(crate) fn chosen(
         None if by_name => return Err(homeless().into()),
         None => None,
     };
-    let nodes = context.as_ref().map(Context::nodes).unwrap_or_default();
     match &context {
-        None if global.all => Err(Halt::Usage(
-            "--all calls every node of a context, and none is chosen: name one with --context, or the \
-             nodes with -n"
-                .to_owned(),
-        )),
         // Who names a context does not mean whatever agent runs here.
-        Some(context) if nodes.is_empty() && named.is_empty() && (global.all || by_name) => {
+        Some(context) if by_name && context.nodes().is_empty() && named.is_empty() => {
             Err(Halt::Usage(format!(
                 "context {} has no nodes: name them with -n, or add them with `genesisctl context add`",
                 context.name()

@@ -6,7 +6,7 @@ use genesis_client::v1::{
     ReleaseEmergencyRequest,
 };
 
-use super::fleet::reached;
+use super::fleet::{reached, stands};
 use super::rollback::SERVICE;
 use super::{emergency_course, incomplete_answer};
 use crate::confirm::{consent, reason};
@@ -24,6 +24,9 @@ On one node nothing is asked first. Declaring it again changes nothing, and says
 It answers as soon as the emergency is durable; trading is told to halt from then on, and orders that don't protect a
 position are cancelled. `emergency halt` does the same and waits until trading is known to be halted.
 
+With --fleet it is in force on the node at once, and the others are waited for two seconds. Exits 5 unless all that live have
+said that it is in force there.
+
 Examples:
   genesisctl emergency activate --reason 'orders are duplicated'
   genesisctl emergency activate --fleet --reason 'the feed is wrong everywhere'
@@ -32,10 +35,12 @@ Examples:
 
 const HALT_EXAMPLES: &str = "\
 Declares an emergency where none is in force. Exits 5 when the trading system has not said within 30 s that no order
-leaves any more, and when none is configured.
+leaves any more, and when none is configured. With --fleet the others are told before it waits; whether trading is halted
+there is said by `genesisctl emergency status --all`.
 
 Examples:
   genesisctl emergency halt --reason 'orders are duplicated'
+  genesisctl emergency halt --fleet --reason 'the feed is wrong everywhere'
   genesisctl emergency halt --no-wait";
 
 const CLOSE_EXAMPLES: &str = "\
@@ -72,7 +77,7 @@ Examples:
   genesisctl emergency status -n web-1:7443,web-2:7443 -o json";
 
 const RELEASE_EXAMPLES: &str = "\
-Needs --reason, and the role of an admin.
+Needs --reason, and the role of an admin. With --fleet it is called on one node, and ends on every member.
 
 Examples:
   genesisctl emergency release --plan
@@ -100,6 +105,9 @@ pub(crate) enum Verb {
         /// Don't wait for the trading system.
         #[arg(long)]
         no_wait: bool,
+        /// In the whole fleet; on the node itself in any case.
+        #[arg(long)]
+        fleet: bool,
     },
     /// Close all positions at every venue, and prove that none is left.
     #[command(after_help = CLOSE_EXAMPLES)]
@@ -152,7 +160,7 @@ pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit,
         Verb::Activate { close_positions: false, fleet, .. } => activate(session, *fleet).await,
         Verb::Activate { close_positions: true, no_wait, .. }
         | Verb::ClosePositions { no_wait } => emergency_course::close(session, *no_wait).await,
-        Verb::Halt { no_wait } => emergency_course::halt(session, *no_wait).await,
+        Verb::Halt { no_wait, fleet } => emergency_course::halt(session, *no_wait, *fleet).await,
         Verb::RenewLease { give_up } => emergency_course::renew_lease(session, *give_up).await,
         Verb::Approve => emergency_course::approve(session).await,
         Verb::Status => status(session).await,
@@ -183,11 +191,14 @@ async fn activate(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
             };
             let (epoch, about) = (emergency.epoch, circumstances(&emergency));
             let mut view = View::line(format!("EMERGENCY {epoch} {what}: {about}"));
-            view.lead.push(
-                "what waits and whom to call: `genesisctl emergency status`; it ends with `genesisctl \
-                 emergency release --reason TEXT`"
-                    .to_owned(),
-            );
+            let end = match fleet || emergency.fleet_told {
+                true => "release --fleet",
+                false => "release",
+            };
+            view.lead.push(format!(
+                "what waits and whom to call: `genesisctl emergency status`; it ends with `genesisctl emergency {end} \
+                 --reason TEXT`"
+            ));
             let exit = response.fleet.map_or(Exit::Ok, |reach| reached(&mut view, &reach, true));
             Ok(Answer::new(json, view).exit(exit))
         })
@@ -195,6 +206,10 @@ async fn activate(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
 }
 
 async fn release(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
+    if fleet {
+        // What one of them has released, all have.
+        session.one_node("emergency release --fleet")?;
+    }
     let request = ReleaseEmergencyRequest { plan_hash: session.plan_hash(), fleet };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_release_emergency);
@@ -265,6 +280,7 @@ fn page(emergency: &Emergency, response: &GetEmergencyResponse) -> View {
             emergency.epoch,
             circumstances(emergency)
         ));
+        lead.extend(stands(emergency).map(|(_, line)| line));
         if let Some(course) = &response.course {
             lead.extend(emergency_course::lines(course));
         }
@@ -314,10 +330,14 @@ fn row(emergency: &Emergency, response: &GetEmergencyResponse) -> View {
     let on_call = response.contacts.as_ref().map_or("", |contacts| contacts.on_call.as_str());
     let trading = response.course.as_ref();
     let trading = trading.and_then(|it| emergency_course::cell(it, emergency.active));
+    let state = match stands(emergency) {
+        Some((word, _)) => format!("EMERGENCY ({word})"),
+        None => "EMERGENCY".to_owned(),
+    };
     let cells = match emergency.active {
         false => [Some(Cell::alert("none", false)), trading].into_iter().flatten().collect(),
         true => vec![
-            Cell::alert("EMERGENCY", true),
+            Cell::alert(state, true),
             trading.unwrap_or_else(|| Cell::from(format::or_none(""))),
             Cell::from(format::time(emergency.since.as_ref())),
             Cell::from(format::or_none(&emergency.activated_by)),

@@ -10,6 +10,7 @@ use genesis_client::v1::{
 use genesis_client::{Client, Error, Kind};
 use serde_json::Value;
 
+use super::fleet::reached;
 use super::incomplete_answer;
 use super::rollback::SERVICE;
 use crate::confirm::{Consent, agreed, consent, reason};
@@ -32,12 +33,13 @@ const ORDERS: &[&str] =
 const SHOWN: usize = 50;
 
 /// Declares an emergency, and waits until trading is known to be halted.
-pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, Halt> {
-    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash(), fleet: false };
+pub(super) async fn halt(session: &Session<'_>, no_wait: bool, fleet: bool) -> Result<Exit, Halt> {
+    let request = ActivateEmergencyRequest { plan_hash: session.plan_hash(), fleet };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_activate_emergency);
     }
-    consent(session, SERVICE, "ActivateEmergency", "halt trading")?;
+    let what = if fleet { "halt trading in the whole fleet" } else { "halt trading" };
+    consent(session, SERVICE, "ActivateEmergency", what)?;
     let request = &request;
     session
         .each(|client| async move {
@@ -47,11 +49,19 @@ pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, H
                     |c, r| async move { c.recovery().activate_emergency(r).await },
                 )
                 .await?;
+            let mut others = View::default();
+            let told = declared.fleet.as_ref();
+            let told = told.map_or(Exit::Ok, |reach| reached(&mut others, reach, true));
             if no_wait {
                 let json = session.json("ActivateEmergencyResponse", &declared)?;
                 let line =
                     "trading is told to halt; `genesisctl emergency status` shows what it says";
-                return Ok(Answer::new(json, View::line(line)));
+                others.lead.insert(0, line.to_owned());
+                return Ok(Answer::new(json, others).exit(told));
+            }
+            // They are not in the answer that is waited for.
+            if !session.for_people() && told != Exit::Ok {
+                others.lead.iter().for_each(|line| session.warn(line));
             }
             if !session.many() {
                 let most = HALT.as_secs();
@@ -66,12 +76,12 @@ pub(super) async fn halt(session: &Session<'_>, no_wait: bool) -> Result<Exit, H
             let (json, response) = wait(session, &client, Some(HALT), over).await?;
             let course = response.course.as_ref().ok_or_else(|| incomplete_answer("the course"))?;
             let halted = course.halted_at.is_some() && course.halt_trouble.is_empty();
-            let exit = if halted { Exit::Ok } else { Exit::Unknown };
+            let exit = if halted { told } else { Exit::Unknown };
             let emergency = response.emergency.as_ref().filter(|it| it.active);
             let emergency = emergency.map(|it| format!("EMERGENCY {} is in force", it.epoch));
             let lead = staging_line(course).into_iter().chain(emergency).chain([halt_line(course)]);
-            let lead = lead.collect();
-            let view = View { lead, ..View::default() };
+            let lead = lead.chain(others.lead).collect();
+            let view = View { lead, parts: others.parts, ..View::default() };
             Ok(Answer::new(json, view).exit(exit))
         })
         .await

@@ -9,34 +9,39 @@ use genesis_client::v1::{
     GetFleetStatusResponse, ListFleetLocksRequest, ListFleetMembersRequest,
 };
 
-pub(super) use reach::reached;
+pub(super) use reach::{reached, stands};
 
 use crate::confirm::consent;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format;
 use crate::plan;
-use crate::render::{Answer, Cell, Part, View};
+use crate::render::{Answer, Cell, View};
 
 const SERVICE: &str = "genesis.v1.FleetService";
 const COLUMNS: &[&str] = &["FLEET", "STANDING", "SILENT", "ETCD", "EMERGENCY", "TROUBLE"];
-const MEMBERS: &[&str] = &["HOST", "STATE", "NODE", "VERSION", "SINCE", "EMERGENCY"];
+const MEMBERS: &[&str] = &["HOST", "NODE", "VERSION", "SINCE", "STATE", "EMERGENCY"];
+const MEMBERS_VERBOSE: &[&str] =
+    &["HOST", "NODE", "VERSION", "SINCE", "STATE", "EMERGENCY", "IDENTITY"];
 const LOCKS: &[&str] = &["LOCK", "TOKEN", "HOST", "RUN", "SINCE"];
 
 const STATUS_EXAMPLES: &str = "\
 CONNECTED: etcd answers. STALE: it has not for some seconds, and what is said of the fleet is from before. LOST: it has not
 for longer than `[fleet] lease`, so that what this host held has ended. ALONE: no [fleet.etcd] is configured.
-Exits 3 while the fleet has an emergency or two hosts have one identity, and 5 where it is STALE or LOST.
+Exits 3 while the fleet has an emergency, has not been told of this host's, or takes no changes, and when two hosts have one
+identity; exits 5 where it is STALE or LOST.
 
 Examples:
   genesisctl fleet status
   genesisctl fleet status --all";
 
 const MEMBERS_EXAMPLES: &str = "\
-Exits 3 when one is gone, or when two hosts have one identity.
+EMERGENCY is the number of the fleet's that is in force there. Exits 3 when one is gone, or when two hosts have one
+identity; -v shows identities.
 
 Examples:
   genesisctl fleet members
+  genesisctl fleet members -v
   genesisctl fleet members -o json";
 
 const LOCKS_EXAMPLES: &str = "\
@@ -44,15 +49,16 @@ Example:
   genesisctl fleet locks";
 
 const FORGET_EXAMPLES: &str = "\
-Only one whose agent is gone. When it comes back it is a member again.
+Only one whose agent is gone, on one node: the whole fleet forgets it. When it comes back it is a member again.
 
 Examples:
   genesisctl fleet forget gw-7 --plan
   genesisctl fleet forget gw-7 --reason 'sold'";
 
 const SKEW_EXAMPLES: &str = "\
-Asks every member. Configurations differ on purpose, so they are shown and are no finding. Exits 3 where versions, clocks,
-parameters or emergencies differ.
+Asks every member. Configurations differ on purpose, so they are shown and are no finding. Clocks differ when they are more
+than 500 ms apart beyond what the calls can tell. Exits 3 where versions, clocks, matrices, values of parameters or
+emergencies differ, and 5 where one of them is not known.
 
 Example:
   genesisctl fleet skew";
@@ -105,14 +111,13 @@ fn standing(standing: FleetStanding) -> &'static str {
 
 fn exit_of(status: &GetFleetStatusResponse) -> Exit {
     let emergency = status.emergency.as_ref().is_some_and(|it| it.active);
+    let found = emergency || status.emergency_untold || !status.twins.is_empty();
     match status.standing() {
-        FleetStanding::Alone | FleetStanding::Connected
-            if emergency || status.emergency_untold || !status.twins.is_empty() =>
-        {
-            Exit::Findings
-        }
-        FleetStanding::Alone | FleetStanding::Connected => Exit::Ok,
         FleetStanding::Stale | FleetStanding::Lost | FleetStanding::Unspecified => Exit::Unknown,
+        // It answers, and takes no changes.
+        FleetStanding::Connected if !status.trouble.is_empty() => Exit::Findings,
+        FleetStanding::Alone | FleetStanding::Connected if found => Exit::Findings,
+        FleetStanding::Alone | FleetStanding::Connected => Exit::Ok,
     }
 }
 
@@ -125,7 +130,7 @@ async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
                 .await?;
             let json = session.json("GetFleetStatusResponse", &status)?;
             let view = View { columns: COLUMNS, rows: vec![row(&status)], ..View::default() };
-            let view = View { lead: notes(&status), ..view };
+            let view = View { lead: notes(&status, session.many()), ..view };
             Ok(Answer::new(json, view).exit(exit_of(&status)))
         })
         .await
@@ -151,16 +156,16 @@ fn row(status: &GetFleetStatusResponse) -> Vec<Cell> {
     ]
 }
 
-/// What people should know of it in words.
-fn notes(status: &GetFleetStatusResponse) -> Vec<String> {
+/// What people should know of it in words; of `many` hosts what is so for all is in their rows.
+fn notes(status: &GetFleetStatusResponse, many: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(emergency) = status.emergency.as_ref().filter(|it| it.active) {
+    if let Some(emergency) = status.emergency.as_ref().filter(|it| it.active && !many) {
         notes.push(format!(
             "EMERGENCY {} of the fleet since {}, by {} on {}: {}",
             emergency.epoch,
             format::time(emergency.since.as_ref()),
-            emergency.activated_by,
-            emergency.host,
+            format::or_none(&emergency.activated_by),
+            format::or_none(&emergency.host),
             format::or_none(&emergency.reason)
         ));
     }
@@ -169,8 +174,9 @@ fn notes(status: &GetFleetStatusResponse) -> Vec<String> {
     }
     if !status.twins.is_empty() {
         notes.push(format!(
-            "{} has the identity {} of {}: see `genesisctl runbook show fleet`",
+            "{} {} the identity {} of {}: see `genesisctl runbook show fleet`",
             status.twins.join(", "),
+            if status.twins.len() == 1 { "has" } else { "have" },
             status.host_id,
             status.hostname
         ));
@@ -179,8 +185,10 @@ fn notes(status: &GetFleetStatusResponse) -> Vec<String> {
 }
 
 async fn members(session: &Session<'_>) -> Result<Exit, Halt> {
+    let verbose = session.global.verbose;
+    let columns = if verbose { MEMBERS_VERBOSE } else { MEMBERS };
     session
-        .each_in(MEMBERS, |client| async move {
+        .each_in(columns, |client| async move {
             let request = ListFleetMembersRequest {};
             let list = client
                 .call(request, |c, r| async move { c.fleet().list_fleet_members(r).await })
@@ -188,8 +196,8 @@ async fn members(session: &Session<'_>) -> Result<Exit, Halt> {
             let json = session.json("ListFleetMembersResponse", &list)?;
             let well = list.members.iter().all(|it| it.alive && it.twins.is_empty());
             let view = View {
-                columns: MEMBERS,
-                rows: list.members.iter().map(member).collect(),
+                columns,
+                rows: list.members.iter().map(|it| member(it, verbose)).collect(),
                 empty: "no members",
                 ..View::default()
             };
@@ -198,11 +206,11 @@ async fn members(session: &Session<'_>) -> Result<Exit, Halt> {
         .await
 }
 
-fn member(member: &FleetMember) -> Vec<Cell> {
-    let state = match (member.alive, member.twins.is_empty()) {
-        (false, _) => "gone",
-        (true, true) => "up",
-        (true, false) => "twice",
+fn member(member: &FleetMember, verbose: bool) -> Vec<Cell> {
+    let state = match (member.alive, member.twins.as_slice()) {
+        (false, _) => "gone".to_owned(),
+        (true, []) => "up".to_owned(),
+        (true, twins) => format!("twice: {}", twins.join(", ")),
     };
     let emergency = match (member.emergency, member.fleet_epoch) {
         (false, _) => format::NONE.to_owned(),
@@ -213,14 +221,17 @@ fn member(member: &FleetMember) -> Vec<Cell> {
         true => format!("{} (this one)", member.hostname),
         false => member.hostname.clone(),
     };
-    vec![
+    let bad = state != "up";
+    let mut cells = vec![
         Cell::from(name),
-        Cell::alert(state, state != "up"),
         Cell::from(format::or_none(&member.node)),
         Cell::from(format::or_none(&member.version)),
         Cell::from(format::time(member.since.as_ref())),
+        Cell::alert(state, bad),
         Cell::alert(&emergency, member.emergency),
-    ]
+    ];
+    cells.extend(verbose.then(|| Cell::from(member.host_id.as_str())));
+    cells
 }
 
 async fn locks(session: &Session<'_>) -> Result<Exit, Halt> {
@@ -253,6 +264,8 @@ fn lock(lock: &FleetLock) -> Vec<Cell> {
 }
 
 async fn forget(session: &Session<'_>, host: &str) -> Result<Exit, Halt> {
+    // What one of them has forgotten, all have.
+    session.one_node("fleet forget")?;
     let request =
         ForgetFleetMemberRequest { host: host.to_owned(), plan_hash: session.plan_hash() };
     if session.global.plan {
@@ -271,10 +284,4 @@ async fn forget(session: &Session<'_>, host: &str) -> Result<Exit, Halt> {
             Ok(Answer::new(json, View::line(line)))
         })
         .await
-}
-
-/// The members of an answer, those that are not where they should be first.
-fn part(title: String, members: &[&FleetMember]) -> Part {
-    let rows = members.iter().map(|it| member(it)).collect();
-    Part { title, columns: MEMBERS, rows, ..Part::default() }
 }

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use genesis_client::Error;
 use genesis_client::v1::{
-    Condition, GetHealthStatusRequest, GetHealthStatusResponse, Incident, Issue, Objective,
+    Condition, FleetStanding, GetFleetStatusRequest, GetFleetStatusResponse,
+    GetHealthStatusRequest, GetHealthStatusResponse, Incident, Issue, Objective,
 };
+use genesis_client::{Client, Error};
 use serde_json::{Value, json};
 
 use super::health_check::{self, Tally, rank, worst_first};
@@ -17,8 +18,16 @@ use crate::exit::{Exit, Halt};
 use crate::format;
 use crate::render::{Answer, Cell, Part, View};
 
-const COLUMNS: &[&str] =
-    &["STATE", "CHECKS", "ISSUES", "INCIDENTS", "HELD BY", "REMEDIATIONS 30D", "OPERATIONS 30D"];
+const COLUMNS: &[&str] = &[
+    "STATE",
+    "CHECKS",
+    "ISSUES",
+    "INCIDENTS",
+    "HELD BY",
+    "FLEET",
+    "REMEDIATIONS 30D",
+    "OPERATIONS 30D",
+];
 const OBJECTIVE_COLUMNS: &[&str] =
     &["OBJECTIVE", "GOAL", "SUCCESS", "MET", "SUCCEEDED", "FAILED", "NOT COUNTED"];
 const ISSUE_COLUMNS: &[&str] =
@@ -28,7 +37,7 @@ const INCIDENT_COLUMNS: &[&str] = &["INCIDENT", "SEVERITY", "TRIGGER", "OPENED",
 pub(super) async fn show(session: &Session<'_>, merge: bool) -> Result<Exit, Halt> {
     let all = RefCell::new(Summary::default());
     let gathered = &all;
-    let call = |client: genesis_client::Client| async move {
+    let call = |client: Client| async move {
         let status = client
             .call(
                 GetHealthStatusRequest {},
@@ -36,13 +45,17 @@ pub(super) async fn show(session: &Session<'_>, merge: bool) -> Result<Exit, Hal
             )
             .await?;
         let json = session.json("GetHealthStatusResponse", &status)?;
-        let summary = Summary::of(&status);
-        // As in `status`: what is well must still stand still.
+        let fleet = fleet(&client).await?;
+        let summary = Summary::of(&status, fleet.as_ref());
+        // As in `status`: what is well must still stand still, and what is cut off does not hear of that.
         let emergency = status.emergency.then_some(Condition::Critical);
-        let exit = Exit::of_conditions([status.condition()].into_iter().chain(emergency));
+        let stands = fleet.as_ref().and_then(stands);
+        let of_fleet = stands.map(|(_, condition)| condition);
+        let conditions = [status.condition()].into_iter().chain(emergency).chain(of_fleet);
+        let exit = Exit::of_conditions(conditions);
         let view = match session.many() {
             true => View { columns: COLUMNS, rows: vec![summary.row()], ..View::default() },
-            false => page(&status, session.global.verbose),
+            false => page(&status, fleet.as_ref(), session.global.verbose),
         };
         gathered.borrow_mut().add(&summary);
         Ok(Answer::new(json, view).exit(exit))
@@ -59,6 +72,28 @@ pub(super) async fn show(session: &Session<'_>, merge: bool) -> Result<Exit, Hal
     };
     let columns = if session.many() { COLUMNS } else { &[] };
     session.each_merged(columns, call, merged).await
+}
+
+/// How the host stands to its fleet; `None`: its agent is older than fleets are.
+async fn fleet(client: &Client) -> Result<Option<GetFleetStatusResponse>, Error> {
+    let request = GetFleetStatusRequest {};
+    let asked = client.call(request, |c, r| async move { c.fleet().get_fleet_status(r).await });
+    match asked.await {
+        Ok(status) => Ok(Some(status)),
+        Err(error) if error.code == "UNIMPLEMENTED" => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of that, and what it means; `None`: it is on its own.
+fn stands(fleet: &GetFleetStatusResponse) -> Option<(&'static str, Condition)> {
+    Some(match fleet.standing() {
+        FleetStanding::Alone => return None,
+        FleetStanding::Connected => ("CONNECTED", Condition::Ok),
+        FleetStanding::Stale => ("STALE", Condition::Warn),
+        FleetStanding::Lost => ("LOST", Condition::Critical),
+        FleetStanding::Unspecified => ("UNKNOWN", Condition::Unknown),
+    })
 }
 
 /// What one node or all of them come to.
@@ -78,11 +113,13 @@ struct Summary {
     dry_run: usize,
     /// On how many nodes each of them holds remediation back.
     held: BTreeMap<String, usize>,
+    /// How many nodes stand how to their fleet.
+    fleet: BTreeMap<&'static str, usize>,
     objectives: BTreeMap<String, Objective>,
 }
 
 impl Summary {
-    fn of(status: &GetHealthStatusResponse) -> Self {
+    fn of(status: &GetHealthStatusResponse, fleet: Option<&GetFleetStatusResponse>) -> Self {
         let held = status.holds.iter().map(|hold| (hold.code.clone(), 1));
         let objectives = status.objectives.iter().map(|one| (one.name.clone(), one.clone()));
         Self {
@@ -96,6 +133,7 @@ impl Summary {
             emergency: usize::from(status.emergency),
             dry_run: usize::from(status.dry_run),
             held: held.collect(),
+            fleet: fleet.and_then(stands).map(|(name, _)| (name, 1)).into_iter().collect(),
             objectives: objectives.collect(),
         }
     }
@@ -111,6 +149,9 @@ impl Summary {
         self.dry_run += other.dry_run;
         for (code, nodes) in &other.held {
             *self.held.entry(code.clone()).or_default() += nodes;
+        }
+        for (name, nodes) in &other.fleet {
+            *self.fleet.entry(name).or_default() += nodes;
         }
         for (name, other) in &other.objectives {
             match self.objectives.get_mut(name) {
@@ -143,12 +184,18 @@ impl Summary {
         let codes = self.held.iter().map(|(code, nodes)| (code.as_str(), *nodes));
         let all = std::iter::once(("EMERGENCY", self.emergency)).chain(codes);
         let all = all.chain([("dry run", self.dry_run)]).filter(|(_, nodes)| *nodes > 0);
-        let held: Vec<_> = all
-            .map(|(what, nodes)| match self.nodes {
-                0 | 1 => what.to_owned(),
-                all => format!("{what} on {nodes} of {all}"),
-            })
-            .collect();
+        let counted = |(what, nodes): (&str, usize)| match self.nodes {
+            0 | 1 => what.to_owned(),
+            all => format!("{what} on {nodes} of {all}"),
+        };
+        let held: Vec<_> = all.map(counted).collect();
+        let fleet: Vec<_> =
+            self.fleet.iter().map(|(name, nodes)| counted((*name, *nodes))).collect();
+        let cut_off = self.fleet.keys().any(|name| *name != "CONNECTED");
+        let fleet = match fleet.is_empty() {
+            true => Cell::from(format::NONE),
+            false => Cell::alert(fleet.join(", "), cut_off),
+        };
         let objective = |name: &str| match self.objectives.get(name) {
             Some(objective) => {
                 let counted = objective.succeeded.saturating_add(objective.failed);
@@ -170,6 +217,7 @@ impl Summary {
             Cell::number(self.issues.to_string()),
             Cell::number(self.incidents.to_string()),
             Cell::from(format::or_none(&held.join(", "))),
+            fleet,
             objective("remediations"),
             objective("operations"),
         ]
@@ -189,6 +237,7 @@ impl Summary {
             "emergency": self.emergency,
             "dryRun": self.dry_run,
             "held": self.held,
+            "fleet": self.fleet,
             "objectives": objectives.collect::<Result<Vec<_>, _>>()?,
         }))
     }
@@ -209,7 +258,11 @@ fn add_objective(to: &mut Objective, other: &Objective) {
     to.success = (counted > 0).then(|| to.succeeded as f64 / counted as f64);
 }
 
-fn page(status: &GetHealthStatusResponse, verbose: bool) -> View {
+fn page(
+    status: &GetHealthStatusResponse,
+    fleet: Option<&GetFleetStatusResponse>,
+    verbose: bool,
+) -> View {
     let checks = Tally::of(&status.checks);
     let runs = match status.runs_active {
         0 => String::new(),
@@ -221,6 +274,13 @@ fn page(status: &GetHealthStatusResponse, verbose: bool) -> View {
         lead.push(
             "EMERGENCY: much waits for its release; see `genesisctl emergency status`".into(),
         );
+    }
+    if let Some((fleet, (name, _))) = fleet.and_then(|it| Some((it, stands(it)?))) {
+        let why = match fleet.trouble.as_str() {
+            "" => String::new(),
+            why => format!(": {why}; see `genesisctl fleet status`"),
+        };
+        lead.push(format!("fleet {}: {name}{why}", fleet.fleet));
     }
     lead.extend(status.holds.iter().map(hold_line));
     if status.dry_run {

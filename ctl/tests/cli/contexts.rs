@@ -6,6 +6,7 @@ use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use genesis_client::v1::FleetMember;
 use genesisctl::Exit;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -37,11 +38,15 @@ impl Pki {
     }
 
     fn agent(&self) -> Fake {
+        self.agent_with(Script::default())
+    }
+
+    fn agent_with(&self, script: Script) -> Fake {
         let (certificate, key) = self.issue(ExtendedKeyUsagePurpose::ServerAuth);
         let tls = ServerTlsConfig::new()
             .identity(Identity::from_pem(certificate, key))
             .client_ca_root(Certificate::from_pem(self.0.pem()));
-        Fake::start_tls(Script { status: well(), ..Default::default() }, tls)
+        Fake::start_tls(Script { status: well(), ..script }, tls)
     }
 }
 
@@ -271,6 +276,24 @@ fn nodes_are_those_named_then_those_of_the_environment_then_those_of_the_context
     assert!(outcome.stderr.contains("--yes") && outcome.stderr.contains(&two.node()));
     assert_eq!(home.ctl(&["config", "reload", "--all", "--yes"]).exit, Exit::Ok);
     assert_eq!(two.calls().last().unwrap(), "ReloadConfig");
+}
+
+#[test]
+fn members_of_the_fleet_are_reached_with_the_certificates_of_the_context() {
+    let pki = Pki::new();
+    let (home, member) = (Home::new(&pki), pki.agent());
+    let known = FleetMember { node: member.node(), host_id: "b".into(), ..Default::default() };
+    let script = Script { status: well(), members: vec![known], ..Script::default() };
+    // The context's own node needs none.
+    let local = Fake::start(home.0.path(), script);
+    home.add("prod", &["--node", &local.node(), "--use"]);
+    for command in [&["status", "--all"][..], &["fleet", "skew"]] {
+        let outcome = home.ctl(command);
+        assert_eq!(outcome.exit, Exit::Ok, "{}", outcome.stderr);
+        assert!(outcome.out().contains(&member.node()), "{}", outcome.out());
+    }
+    assert_eq!(home.ctl(&["fleet", "skew", "-n", &local.node()]).exit, Exit::Ok);
+    assert_eq!(home.ctl(&["status"]).out().lines().count(), 3, "only the context's node");
 }
 
 #[test]

@@ -97,6 +97,8 @@ pub(crate) struct Script {
     pub(crate) fleet: GetFleetStatusResponse,
     pub(crate) members: Vec<FleetMember>,
     pub(crate) locks: Vec<FleetLock>,
+    /// How far an emergency of the fleet gets.
+    pub(crate) reach: FleetReach,
     /// Why it can't tell; empty: it can.
     pub(crate) fleet_refusal: &'static str,
     pub(crate) databases: Databases,

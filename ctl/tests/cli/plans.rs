@@ -13,7 +13,7 @@ const RUN: &str = "01J0000000000000000000000A";
 
 /// Every command that changes something, the rpc that it calls, and what the fake notes of the request before
 /// the hash.
-const CHANGES: [(&[&str], &str, &str); 68] = [
+const CHANGES: [(&[&str], &str, &str); 71] = [
     (&["run", "cancel", RUN], "CancelRun", ""),
     (&["schedule", "run", "j"], "RunJob", "j"),
     (&["schedule", "pause", "j"], "PauseJob", "j"),
@@ -32,7 +32,9 @@ const CHANGES: [(&[&str], &str, &str); 68] = [
     (&["rollback", "--component", "config", "--to", "7"], "Rollback", "config 7"),
     (&["fleet", "forget", "gw-7"], "ForgetFleetMember", "gw-7"),
     (&["emergency", "activate"], "ActivateEmergency", ""),
+    (&["emergency", "activate", "--fleet"], "ActivateEmergency", "fleet"),
     (&["emergency", "halt", "--no-wait"], "ActivateEmergency", ""),
+    (&["emergency", "halt", "--fleet", "--no-wait"], "ActivateEmergency", "fleet"),
     (
         &["emergency", "activate", "--close-positions", "--no-wait", "--yes"],
         "CloseAllPositions",
@@ -41,6 +43,7 @@ const CHANGES: [(&[&str], &str, &str); 68] = [
     (&["emergency", "close-positions", "--no-wait", "--yes"], "CloseAllPositions", ""),
     (&["emergency", "approve", "--reason", "r"], "ApproveRelease", ""),
     (&["emergency", "release", "--reason", "r"], "ReleaseEmergency", ""),
+    (&["emergency", "release", "--fleet", "--reason", "r"], "ReleaseEmergency", "fleet"),
     (&["logs", "rotate", "--log-type", "app"], "RotateLogs", "app"),
     (&["logs", "cleanup", "--older-than", "365d", "--yes"], "CleanupArchives", ""),
     (
@@ -166,7 +169,7 @@ const CHANGES: [(&[&str], &str, &str); 68] = [
 ];
 
 /// Commands that change nothing.
-const READS: [&[&str]; 76] = [
+const READS: [&[&str]; 80] = [
     &["alerts", "list"],
     &["alerts", "show", "last"],
     &["alerts", "history"],
@@ -185,6 +188,10 @@ const READS: [&[&str]; 76] = [
     &["config", "check"],
     &["rollback", "components"],
     &["emergency", "status"],
+    &["fleet", "status"],
+    &["fleet", "members"],
+    &["fleet", "locks"],
+    &["fleet", "skew"],
     &["logs", "status"],
     &["logs", "list"],
     &["logs", "holds"],
@@ -365,7 +372,8 @@ fn a_plan_is_shown_and_nothing_else_is_sent() {
     for (command, method, _) in CHANGES {
         // Even what needs a reason or a yes needs none for its plan.
         let command = match command {
-            ["emergency", "release", ..] => &["emergency", "release"][..],
+            ["emergency", "release", "--fleet", ..] => &["emergency", "release", "--fleet"][..],
+            ["emergency", "release", ..] => &["emergency", "release"],
             ["logs", "cleanup", _, "1d", ..] => {
                 &["logs", "cleanup", "--older-than", "1d", "--override-retention"]
             }

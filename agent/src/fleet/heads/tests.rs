@@ -101,6 +101,66 @@ fn kept(memory: &Memory) -> Told {
 }
 
 #[tokio::test]
+async fn a_state_that_was_put_back_never_takes_the_fleets_head_with_it() {
+    let (folder, memory) = (tempfile::tempdir().unwrap(), Memory::default());
+    let (live, copy) = (folder.path().join("state.redb"), folder.path().join("copy.redb"));
+    let agent = Agent::start(&live, &memory).await;
+    agent.note(3).await;
+    assert_eq!(agent.tell().await, Some(3));
+    agent.stop().await;
+    std::fs::copy(&live, &copy).unwrap();
+    let agent = Agent::start(&live, &memory).await;
+    agent.note(5).await;
+    assert_eq!(agent.tell().await, Some(8), "it goes on with the log");
+    assert_eq!(
+        agent.fleet.accept_head(&agent.state, "", ("ada", "x")).await.unwrap_err().code,
+        "HEAD_AGREES"
+    );
+    let known = kept(&memory);
+    agent.stop().await;
+
+    // Somebody puts the older one back.
+    std::fs::copy(&copy, &live).unwrap();
+    let agent = Agent::start(&live, &memory).await;
+    assert_eq!(agent.tell().await, None);
+    assert_eq!(agent.told().await, ["fleet/head"]);
+    // Also when it has become longer than what the fleet knows.
+    agent.note(9).await;
+    assert_eq!(agent.tell().await, None);
+    assert_eq!(kept(&memory), known, "what the fleet knows stays");
+    let status = agent.fleet.domain_status().unwrap();
+    assert_eq!(status.findings[0].code, "FLEET_HEAD");
+    agent.stop().await;
+    let agent = Agent::start(&live, &memory).await;
+    assert_eq!(agent.tell().await, None, "a restart is no excuse");
+
+    // Until somebody who knows why says so.
+    let accept = |hash: String, reason: &'static str| {
+        let (fleet, state) = (Arc::clone(&agent.fleet), agent.state.clone());
+        async move { fleet.accept_head(&state, &hash, ("ada", reason)).await }
+    };
+    assert_eq!(accept(String::new(), " ").await.unwrap_err().code, "REASON_MISSING");
+    let plan = agent.fleet.plan_accept_head(&agent.state).await.unwrap();
+    assert!(plan.steps[0].target.contains(&format!("8:{}", known.hash)), "{:?}", plan.steps);
+    assert_eq!(accept("other".into(), "restored").await.unwrap_err().code, "PLAN_CHANGED");
+    agent.note(1).await;
+    let (now, before) = accept(plan.hash, "restored").await.unwrap();
+    assert_eq!((now.sequence, before.unwrap().sequence), (14, 8));
+    assert!(agent.told().await.is_empty());
+    let told = kept(&memory);
+    let given_up = &told.accepted[0];
+    assert_eq!((given_up.sequence, given_up.hash.as_str()), (8, known.hash.as_str()));
+    assert_eq!((given_up.by.as_str(), given_up.reason.as_str()), ("ada", "restored"));
+    // The head that is kept has the entry that tells of it.
+    let newest = agent.state.read(|it| Ok(it.oplog().newest(None, 1, |_| true)?)).unwrap();
+    assert_eq!(newest[0].entry.action, "oplog.head-accepted");
+    assert!(newest[0].entry.detail.contains("the fleet had 8:"), "{}", newest[0].entry.detail);
+    agent.note(1).await;
+    assert_eq!(agent.tell().await, Some(15));
+    assert_eq!(kept(&memory).accepted.len(), 1, "that is not forgotten");
+}
+
+#[tokio::test]
 async fn a_rollback_of_the_state_by_the_agent_carries_the_log_forward() {
     let (folder, memory) = (tempfile::tempdir().unwrap(), Memory::default());
     let (live, copy) = (folder.path().join("state.redb"), folder.path().join("copy.redb"));

@@ -237,6 +237,7 @@ impl Backup {
             "postgres" => Kind::Postgres(Postgres {
                 url: format!("postgres:///{}?user=postgres", record.source),
                 password_file: None,
+                fence: None,
             }),
             "sqlite" => Kind::Sqlite(PathBuf::from("/nonexistent")),
             _ => Kind::Agent,

@@ -134,6 +134,7 @@ fn each_level_is_possible_or_says_why_not() {
         Kind::Postgres(crate::outside::database::Postgres {
             url: "postgres:///x".to_owned(),
             password_file: None,
+            fence: None,
         })
     };
     let asked =

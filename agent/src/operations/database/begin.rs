@@ -12,11 +12,13 @@ use super::config::Instance;
 use super::preflight::{ITEMS, NEVER_OVERRIDDEN};
 use super::record::{Item, Report, StepOutcome, Truth};
 use super::survey::Survey;
+use super::turn::Asked;
 use super::{Databases, OPTIMIZE, plan};
 use crate::emergency::Stance;
 use crate::error::{Error, Kind, Result, Unmet};
+use crate::outside::database::facts;
 use crate::outside::database::postgres::{Limits, Session};
-use crate::outside::database::{Engine, Postgres, upkeep};
+use crate::outside::database::{Engine, Failure, Postgres, upkeep};
 use crate::plan::{Plan, PlanStep, demand_reason};
 use crate::runs::{self, Context, Request, SecondCaller, Started};
 use crate::scheduler::calendar::Schedule;
@@ -140,8 +142,9 @@ impl Databases {
     /// Begins care, if it is due and nothing holds it back.
     ///
     /// # Errors
-    /// `PREFLIGHT_BLOCKED`, `DATABASE_HELD`, `RUN_HELD`, `DATABASE_UNREACHABLE`, `OVERRIDE_INVALID`, `REASON_MISSING`,
-    /// `PLAN_CHANGED`, `EMERGENCY`, and those of [`runs::Runs::start`].
+    /// `PREFLIGHT_BLOCKED`, `DATABASE_HELD`, `FLEET_HELD`, `FLEET_CARED`, `FLEET_UNREACHABLE`, `FENCED`, `FENCE_MISSING`,
+    /// `FENCE_BLOCKED`, `RUN_HELD`, `DATABASE_UNREACHABLE`, `OVERRIDE_INVALID`, `REASON_MISSING`, `PLAN_CHANGED`,
+    /// `EMERGENCY`, and those of [`runs::Runs::start`].
     pub async fn optimize(self: &Arc<Self>, instance: Instance, wish: Wish) -> Result<Begun> {
         if wish.despite {
             demand_reason(&wish.reason, "overriding the preflight needs a reason")?;
@@ -173,18 +176,24 @@ impl Databases {
         ends: Duration,
     ) -> Result<Begun> {
         let name = instance.target.name.clone();
-        let opened = Session::open(&target, "turn", Limits::LOOK).await;
-        let mut turn = opened.map_err(|failure| failure.about(&name))?;
+        let about = |failure: Failure| failure.about(&name);
+        let run = self.runs.reserve();
+        let mut turn = Session::open(&target, "turn", Limits::LOOK).await.map_err(about)?;
         if !turn.direct() {
             // A lock through a pool would be left to whoever gets the connection next.
             let item = super::preflight::pooled();
             return self.refuse(&instance, &wish, vec![item]).await;
         }
-        if !upkeep::take_turn(&mut turn).await.map_err(|failure| failure.about(&name))? {
-            turn.close().await;
-            let message =
-                format!("another agent cares for database {name} now; try again when it has ended");
-            return Err(Error::conflict("DATABASE_HELD", message));
+        let standing = facts::standing(&mut turn).await.map_err(about)?;
+        let asked = Asked { instance: &instance, wish: &wish, standing: &standing, run: &run };
+        let (mut target, mut fleet) = (target, None);
+        if !upkeep::turn_is_free(&mut turn).await.map_err(about)? {
+            // In a fleet, whoever has it may be a host that was overtaken and does not know.
+            (target, turn, fleet) = self.overtake((target, turn), &asked, &[]).await?;
+            if fleet.is_none() {
+                turn.close().await;
+                return Err(held(&name));
+            }
         }
         let mut survey = self.survey(&instance, &mut turn).await?;
         overriding(&mut survey.items, &wish.overrides);
@@ -193,9 +202,16 @@ impl Databases {
             return self.refuse(&instance, &wish, survey.items).await;
         }
         self.plan_of(&instance, &survey, &wish).accept(&wish.plan_hash)?;
+        if fleet.is_none() {
+            (target, turn, fleet) = self.overtake((target, turn), &asked, &survey.items).await?;
+        }
+        if !upkeep::take_turn(&mut turn).await.map_err(about)? {
+            turn.close().await;
+            return Err(held(&name));
+        }
         let databases = Arc::clone(self);
         let request = request(&instance, &wish);
-        let started = self.runs.start(request, move |context| async move {
+        let started = self.runs.start_as(run, request, move |context| async move {
             let report = Report { preflight: survey.items.clone(), ..Report::default() };
             let care = Care::new(
                 Arc::clone(&databases),
@@ -203,7 +219,7 @@ impl Databases {
                 context.clone(),
                 wish.overrides,
                 (ends, survey.standing),
-                turn,
+                (turn, fleet),
                 report,
             );
             let care = Arc::new(care);
@@ -212,8 +228,8 @@ impl Databases {
             databases.begun(&context, &database, &announced).await?;
             let ended = care.run().await;
             let report = care.report().clone();
-            // Its lock ends with it.
-            care.end_turn().await;
+            // Its locks end with it.
+            care.end_turn(ended.is_ok()).await;
             databases.ended(&context, &database, report, ended).await
         });
         Ok(Begun::Run(started.await?))
@@ -226,8 +242,18 @@ impl Databases {
         wish: &Wish,
         items: Vec<Item>,
     ) -> Result<Begun> {
+        self.keep_held(instance, wish, &items).await?;
+        Err(refusal(&instance.target.name, &items))
+    }
+
+    pub(super) async fn keep_held(
+        &self,
+        instance: &Instance,
+        wish: &Wish,
+        items: &[Item],
+    ) -> Result<()> {
         let now = self.outside.clock.now();
-        let report = Report { preflight: items.clone(), ..Report::default() };
+        let report = Report { preflight: items.to_vec(), ..Report::default() };
         self.keep(CareRecord {
             id: ulid::Ulid::from_datetime(runs::system_time(now)).to_string(),
             database: instance.target.name.clone(),
@@ -237,8 +263,7 @@ impl Databases {
             ended_at: Some(now),
             report: serde_json::to_value(report).unwrap_or_default(),
         })
-        .await?;
-        Err(refusal(&instance.target.name, &items))
+        .await
     }
 
     /// Keeps that a care has begun.
@@ -278,7 +303,10 @@ impl Databases {
         ended: Result<()>,
     ) -> Result<runs::Report> {
         let outcome = match &ended {
-            Err(error) if error.kind == Kind::Cancelled => CareOutcome::Interrupted,
+            // Cancelled, or another host's turn.
+            Err(error) if matches!(error.kind, Kind::Cancelled | Kind::Conflict) => {
+                CareOutcome::Interrupted
+            }
             Err(_) => CareOutcome::Failed,
             Ok(()) if went_well(&report) => CareOutcome::Done,
             Ok(()) => CareOutcome::Degraded,
@@ -316,6 +344,12 @@ pub fn summary(report: &Report) -> String {
         super::record::size(report.freed()),
         report.findings.len()
     )
+}
+
+fn held(name: &str) -> Error {
+    let message =
+        format!("another agent cares for database {name} now; try again when it has ended");
+    Error::conflict("DATABASE_HELD", message)
 }
 
 /// One care of a database at a time.

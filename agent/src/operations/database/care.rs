@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use super::config::Instance;
 use super::preflight;
 use super::record::{Found, Report, StepOutcome, StepReport};
+use super::turn::{Cared, Turn};
 use super::watch::{self, Watched};
 use super::{Databases, plan};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::outside::database::facts::{self, Index, Standing};
 use crate::outside::database::postgres::{LOOK, Limits, Session};
 use crate::outside::database::{Failure, Postgres};
@@ -37,6 +38,8 @@ pub struct Care {
     pub(super) system: String,
     /// The session that keeps others from caring for it meanwhile.
     turn: tokio::sync::Mutex<Option<Session>>,
+    /// In a fleet, what keeps its other hosts from it. The fence of `target` has its token.
+    fleet: tokio::sync::Mutex<Option<Box<dyn Turn>>>,
     /// The last reading of what holds care back, and when it was made.
     held: tokio::sync::Mutex<(Option<Duration>, Option<String>)>,
 }
@@ -58,7 +61,7 @@ impl Care {
         context: Context,
         overrides: Vec<String>,
         (ends, standing): (Duration, Standing),
-        turn: Session,
+        (turn, fleet): (Session, Option<Box<dyn Turn>>),
         report: Report,
     ) -> Self {
         let system = standing.system.clone();
@@ -74,6 +77,7 @@ impl Care {
             system,
             standing,
             turn: tokio::sync::Mutex::new(Some(turn)),
+            fleet: tokio::sync::Mutex::new(fleet),
             held: tokio::sync::Mutex::default(),
         }
     }
@@ -110,11 +114,44 @@ impl Care {
         Limits { lock: self.instance.lock_timeout, statement: self.left().max(LOOK) }
     }
 
-    /// Lets others care for it again.
-    pub async fn end_turn(&self) {
+    /// Lets others care for it again; in a fleet, after the window that it was cared for in.
+    pub async fn end_turn(&self, ended: bool) {
         if let Some(turn) = self.turn.lock().await.take() {
             turn.close().await;
         }
+        if let Some(fleet) = self.fleet.lock().await.take() {
+            let cared = Cared {
+                at: self.context.started_at(),
+                host: fleet.holder(),
+                run: self.context.id(),
+            };
+            fleet.give_back(ended.then_some(cared)).await;
+        }
+    }
+
+    /// Whether this host still has its turn in the fleet, as far as it can tell by itself.
+    async fn has_turn(&self) -> Result<()> {
+        self.fleet.lock().await.as_ref().map_or(Ok(()), |fleet| fleet.check())
+    }
+
+    /// Whether nobody has taken over, asked of the database. What broke a session, or made a step fail, may be that.
+    ///
+    /// # Errors
+    /// `FENCED`, and `FENCE_MISSING` where nobody can tell any more. That the server can't be asked is not told here.
+    async fn is_not_overtaken(&self) -> Result<()> {
+        if self.target.fence.is_none() {
+            return Ok(());
+        }
+        match Session::open(&self.target, "fence", Limits::LOOK).await {
+            Ok(session) => session.close().await,
+            Err(failure @ (Failure::Fenced(_) | Failure::FenceMissing(_))) => {
+                return Err(self.failed(failure));
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, "whether another host took over can't be told")
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn open(&self, purpose: &str) -> Result<Session> {
@@ -130,8 +167,20 @@ impl Care {
     /// Does all of it. What could not be done is in the report.
     ///
     /// # Errors
-    /// When it was cancelled, or the server can't be reached any more.
+    /// When it was cancelled, another host took over, or the server can't be reached any more.
     pub async fn run(self: &Arc<Self>) -> Result<()> {
+        let ended = self.all_of_it().await;
+        // Whatever it ended with: where another host took over, that is why.
+        let ended = self.is_not_overtaken().await.and(ended);
+        if let Err(error) = &ended
+            && error.kind == Kind::Conflict
+        {
+            self.find(error.code, &self.instance.target.name, error.message.clone());
+        }
+        ended
+    }
+
+    async fn all_of_it(self: &Arc<Self>) -> Result<()> {
         let before = &self.standing;
         let care = Arc::clone(self);
         let watching = watch::serve(
@@ -185,15 +234,16 @@ impl Care {
     /// Why no further step may begin; waits a while for that to end.
     ///
     /// # Errors
-    /// `CANCELLED`.
+    /// `CANCELLED`, and where the turn in the fleet is over.
     pub(super) async fn may_go_on(&self) -> Result<Option<String>> {
         let since = self.monotonic();
         loop {
             self.context.safe_point()?;
+            self.has_turn().await?;
             if self.left().is_zero() {
                 return Ok(Some("the window is over".to_owned()));
             }
-            let Some(why) = self.held_back().await else { return Ok(None) };
+            let Some(why) = self.held_back().await? else { return Ok(None) };
             if self.monotonic().saturating_sub(since) >= WAIT {
                 return Ok(Some(why));
             }
@@ -202,19 +252,19 @@ impl Care {
     }
 
     /// What holds the next step back, as read a moment ago at most.
-    async fn held_back(&self) -> Option<String> {
+    async fn held_back(&self) -> Result<Option<String>> {
         let mut held = self.held.lock().await;
         let fresh = held.0.is_some_and(|at| self.monotonic().saturating_sub(at) < FRESH);
         if !fresh {
-            let reading = self.read_what_holds().await;
+            let reading = self.read_what_holds().await?;
             *held = (Some(self.monotonic()), reading);
         }
-        held.1.clone()
+        Ok(held.1.clone())
     }
 
-    async fn read_what_holds(&self) -> Option<String> {
+    async fn read_what_holds(&self) -> Result<Option<String>> {
         if self.databases.runs.emergency().active() {
-            return Some("an emergency is in force".to_owned());
+            return Ok(Some("an emergency is in force".to_owned()));
         }
         let standing = async {
             let mut session = Session::open(&self.target, "look", Limits::LOOK).await?;
@@ -225,19 +275,23 @@ impl Care {
         if let Some(turn) = self.turn.lock().await.as_mut()
             && let Err(failure) = turn.run("SELECT 1").await
         {
-            return Some(format!(
+            self.is_not_overtaken().await?;
+            return Ok(Some(format!(
                 "the session is lost that keeps others from caring for it: {failure}"
-            ));
+            )));
         }
         let name = &self.instance.target.name;
         let (standing, trades) = tokio::join!(standing, self.databases.neighbours.trades(name));
-        match standing {
+        Ok(match standing {
+            Err(failure @ (Failure::Fenced(_) | Failure::FenceMissing(_))) => {
+                return Err(self.failed(failure));
+            }
             Err(failure) => Some(failure.to_string()),
             Ok(standing) => {
                 let disk = self.databases.disk(&self.instance, &standing).await;
                 preflight::hold(&self.instance, &standing, &trades, &disk, &self.overrides)
             }
-        }
+        })
     }
 
     /// Tells watchers how far it is.
@@ -264,6 +318,7 @@ impl Care {
     where
         F: AsyncFnOnce() -> Done,
     {
+        self.has_turn().await?;
         let journal = self.context.begin(action, target).await?;
         let since = self.monotonic();
         let done = act().await;
@@ -280,7 +335,10 @@ impl Care {
         self.report().step(report);
         match done.outcome {
             StepOutcome::Done => journal.done(done.detail).await?,
-            StepOutcome::Failed | StepOutcome::Deferred => journal.failed(done.detail).await?,
+            StepOutcome::Failed | StepOutcome::Deferred => {
+                journal.failed(done.detail).await?;
+                self.is_not_overtaken().await?;
+            }
         }
         Ok(done.outcome)
     }

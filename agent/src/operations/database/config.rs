@@ -270,7 +270,7 @@ fn read_instance(entry: &Section<'_>, name: Option<String>, usual: &Schedule) ->
             }
         }
     }
-    let pgbouncer = pgbouncer?.map(|url| Postgres { url, password_file });
+    let pgbouncer = pgbouncer?.map(|url| Postgres { url, password_file, fence: None });
     Some(Instance {
         target: Target { name: name?, engine },
         schedule: schedule?,
@@ -299,7 +299,11 @@ fn engine(text: &str) -> Result<Engine, String> {
         Some(path) => Err(format!("{path:?} must be an absolute path, as in sqlite:/var/lib/x.db")),
         None => {
             postgres::check_url(text)?;
-            Ok(Engine::Postgres(Postgres { url: text.to_owned(), password_file: None }))
+            Ok(Engine::Postgres(Postgres {
+                url: text.to_owned(),
+                password_file: None,
+                fence: None,
+            }))
         }
     }
 }

@@ -25,7 +25,13 @@ pub const CARE: &str = "database.care";
 /// So many databases are cared for at once. They have one window, mostly, and each its own server.
 const AT_ONCE: usize = 4;
 /// What may be over in a while.
-const HELD: [&str; 3] = ["PREFLIGHT_BLOCKED", "DATABASE_UNREACHABLE", "DATABASE_FAILED"];
+const HELD: [&str; 5] = [
+    "PREFLIGHT_BLOCKED",
+    "DATABASE_UNREACHABLE",
+    "DATABASE_FAILED",
+    "FLEET_UNREACHABLE",
+    "FENCE_BLOCKED",
+];
 /// What clearing up at the start of the agent may take for one index.
 const CLEARING: Duration = Duration::from_secs(20);
 
@@ -133,7 +139,10 @@ impl Care {
             }
             // Another agent that cares for it, or somebody who did not wait for us, is as good.
             Err(error) => {
-                let other = matches!(error.code, "DATABASE_HELD" | "RUN_HELD");
+                let other = matches!(
+                    error.code,
+                    "DATABASE_HELD" | "RUN_HELD" | "FLEET_HELD" | "FLEET_CARED"
+                );
                 let failure = (!other).then_some(error.kind);
                 let said = format!("{name}: {}", error.chain());
                 return Ok(One::Ended { said, succeeded: true, failure });

@@ -47,6 +47,7 @@ pub mod survey;
 #[cfg(test)]
 mod tests;
 mod told;
+pub mod turn;
 mod vacuum;
 pub mod verify;
 pub mod watch;
@@ -56,6 +57,7 @@ use config::Instance;
 pub use metrics::Metrics;
 use preflight::{Disk, TradesSeen};
 use record::Report;
+use turn::Turn;
 
 /// The kind of the runs that care for a database.
 pub const OPTIMIZE: &str = "database.optimize";
@@ -81,6 +83,12 @@ pub trait Neighbours: Send + Sync {
     async fn reverify(&self, backup: &str) -> Result<String, String>;
     /// Makes a backup of the database and verifies it; what was made, or what went wrong. `run` asks for it.
     async fn back_up(&self, database: &str, run: &str) -> Result<String, String>;
+    /// Takes the turn of this host among those of its fleet to care for a database, for this run. Its `identity` is the
+    /// same to all hosts, whatever they call it. `None`: there is no fleet, and the lock of the database itself is enough.
+    ///
+    /// # Errors
+    /// Why it can't be had: a conflict where another host has it, a refusal where that can't be told.
+    async fn turn(&self, identity: &str, run: &str) -> Result<Option<Box<dyn Turn>>>;
 }
 
 /// The databases of this host.

@@ -100,7 +100,8 @@ impl Databases {
         let opened = Session::open(target, "preflight", Limits::LOOK).await;
         let mut session = opened.map_err(|failure| failure.about(name))?;
         let survey = self.survey(instance, &mut session).await?;
-        let turn = upkeep::take_turn(&mut session).await.map_err(|failure| failure.about(name))?;
+        let turn =
+            upkeep::turn_is_free(&mut session).await.map_err(|failure| failure.about(name))?;
         session.close().await;
         let mut items = survey.items;
         items.push(one_at_a_time(turn));

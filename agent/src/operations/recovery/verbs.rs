@@ -69,7 +69,14 @@ impl Recovery {
             self.fleet.declare_emergency(only).await
         });
         let (_, was_active) = activated?;
-        declared?;
+        // Whoever reads of a refusal must not take it that nothing is in force.
+        declared.map_err(|mut error| {
+            if error.code == "FLEET_UNCONFIGURED" {
+                error.message =
+                    format!("it is in force on this host, and nowhere else: {}", error.message);
+            }
+            error
+        })?;
         let reach = self.fleet.reach(true).await;
         let record = self.emergency.current().ok_or_else(|| {
             Error::conflict("NO_EMERGENCY", "the emergency was released while it was declared")

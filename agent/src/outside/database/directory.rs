@@ -176,7 +176,11 @@ mod tests {
         let entry = |name: &str, url: &str| Entry {
             target: Target {
                 name: name.to_owned(),
-                engine: Engine::Postgres(Postgres { url: url.to_owned(), password_file: None }),
+                engine: Engine::Postgres(Postgres {
+                    url: url.to_owned(),
+                    password_file: None,
+                    fence: None,
+                }),
             },
             pooler: None,
             spared_roles: Vec::new(),

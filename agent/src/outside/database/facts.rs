@@ -158,9 +158,9 @@ pub async fn standing(session: &mut Session) -> Result<Standing, Failure> {
         .await
 }
 
-/// The tables that are not the server's own, as `c` in schema `n`.
+/// The tables that are neither the server's own nor the agents', as `c` in schema `n`.
 const USER_TABLES: &str = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' \
-                           AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'";
+                           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'genesis_fleet') AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'";
 /// Of `c`: this role may VACUUM and REINDEX it. Up to version 16 that is for owners.
 const OWNED: &str = "CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') \
                      ELSE pg_has_role(c.relowner, 'USAGE') END";
@@ -325,7 +325,7 @@ pub async fn indexes(session: &mut Session) -> Result<Vec<Index>, Failure> {
     );
     let from = "pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_am m ON m.oid = c.relam \
                 JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace WHERE c.relkind = 'i' AND t.relkind IN ('r', 'm') \
-                AND c.relpersistence <> 't' AND tn.nspname NOT IN ('pg_catalog', 'information_schema') AND tn.nspname NOT LIKE 'pg\\_toast%' AND tn.nspname NOT LIKE 'pg\\_temp%'";
+                AND c.relpersistence <> 't' AND tn.nspname NOT IN ('pg_catalog', 'information_schema', 'genesis_fleet') AND tn.nspname NOT LIKE 'pg\\_toast%' AND tn.nspname NOT LIKE 'pg\\_temp%'";
     session.ask(&format!("SELECT {}::text", list(&item, from))).await
 }
 

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::error::Error;
+use crate::error::{Error, Unmet};
 
 pub mod directory;
 pub mod facts;
+pub mod fence;
 pub mod figures;
 pub mod integrity;
 pub mod passfile;
@@ -54,6 +55,8 @@ pub struct Postgres {
     pub url: String,
     /// Passwords in libpq's format; `None`: `PGPASSFILE` or `~/.pgpass`, as libpq has it.
     pub password_file: Option<PathBuf>,
+    /// Every session works under it, and is refused once somebody else has taken over.
+    pub fence: Option<fence::Fence>,
 }
 
 /// Where it is, without what may be secret.
@@ -83,6 +86,12 @@ pub enum Failure {
     },
     /// It answered something that is not understood.
     Odd(String),
+    /// Another host of the fleet has taken over.
+    Fenced(String),
+    /// What keeps out who was overtaken is not there, or not for this role; with the SQL that makes it.
+    FenceMissing(String),
+    /// Who was overtaken could not be ended.
+    FenceBlocked(String),
 }
 
 impl Failure {
@@ -90,7 +99,7 @@ impl Failure {
     pub fn code(&self) -> &str {
         match self {
             Self::Refused { code, .. } => code,
-            Self::Unreachable(_) | Self::Odd(_) => "",
+            _ => "",
         }
     }
 
@@ -116,6 +125,9 @@ impl fmt::Display for Failure {
             Self::Unreachable(why) => write!(f, "can't be reached: {why}"),
             Self::Refused { code, message } => write!(f, "{message} ({code})"),
             Self::Odd(what) => write!(f, "answered oddly: {what}"),
+            Self::Fenced(why) | Self::FenceMissing(why) | Self::FenceBlocked(why) => {
+                f.write_str(why)
+            }
         }
     }
 }
@@ -130,6 +142,15 @@ impl Failure {
                 "DATABASE_UNREACHABLE",
                 format!("database {name} can't be reached: {why}"),
             ),
+            Self::Fenced(why) => Error::conflict("FENCED", format!("database {name}: {why}")),
+            Self::FenceMissing(why) => {
+                let unmet =
+                    Unmet { code: "FENCE_MISSING", subject: name.to_owned(), message: why.clone() };
+                Error::refused("FENCE_MISSING", format!("database {name}: {why}"), vec![unmet])
+            }
+            Self::FenceBlocked(why) => {
+                Error::unavailable("FENCE_BLOCKED", format!("database {name}: {why}"))
+            }
             full if full.no_slot_left() => Error::unavailable(
                 "DATABASE_UNREACHABLE",
                 format!("database {name} takes no more connections: {full}"),

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Row};
 
 use super::passfile::{self, Wanted};
-use super::{Failure, Postgres};
+use super::{Failure, Postgres, fence};
 
 /// How long a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -79,16 +79,24 @@ pub fn check_url(text: &str) -> Result<(), String> {
 }
 
 impl Session {
-    /// Opens one, as "genesis-agent/`purpose`".
+    /// Opens one, as "genesis-agent/`purpose`". Where the target has a fence it is one that may work under it.
     ///
     /// # Errors
-    /// [`Failure::Unreachable`] with the reason.
+    /// [`Failure::Unreachable`] with the reason, and those of [`fence::check`].
     pub async fn open(target: &Postgres, purpose: &str, limits: Limits) -> Result<Self, Failure> {
         let options = options(target, purpose).map_err(Failure::Unreachable)?;
         let mut session = Self::connect(&options).await?;
         session.direct = session.reaches_the_server().await?;
         if session.direct {
             session.run(PATIENT).await?;
+        }
+        if let Some(fence) = &target.fence {
+            if !session.direct {
+                // What a pool passes on is nobody's session: it could not be ended.
+                return Err(Failure::Odd("a pool is there instead of the server".to_owned()));
+            }
+            session.limit(Limits::LOOK).await?;
+            fence::check(&mut session, fence).await?;
         }
         session.limit(limits).await?;
         Ok(session)
@@ -235,8 +243,8 @@ fn options(target: &Postgres, purpose: &str) -> Result<PgConnectOptions, String>
 
 fn bare_options(target: &Postgres, purpose: &str) -> Result<PgConnectOptions, String> {
     let options = PgConnectOptions::from_str(&target.url).map_err(|error| error.to_string())?;
-    let options =
-        options.application_name(&format!("genesis-agent/{purpose}")).disable_statement_logging();
+    let application = fence::application(purpose, target.fence.as_ref());
+    let options = options.application_name(&application).disable_statement_logging();
     let Some(path) = &target.password_file else { return Ok(options) };
     let host = options
         .get_socket()

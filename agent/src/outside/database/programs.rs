@@ -58,7 +58,7 @@ pub fn at_socket(target: &Postgres, folder: &Path) -> Result<Postgres, String> {
         .append_pair("host", &folder)
         .append_pair("port", "5432")
         .append_pair("user", &user);
-    Ok(Postgres { url: url.to_string(), password_file: None })
+    Ok(Postgres { url: url.to_string(), password_file: None, fence: None })
 }
 
 /// A value of what pg_controldata prints.
@@ -77,7 +77,11 @@ mod tests {
     use super::*;
 
     fn target(url: &str) -> Postgres {
-        Postgres { url: url.to_owned(), password_file: Some("/etc/genesis/pgpass".into()) }
+        Postgres {
+            url: url.to_owned(),
+            password_file: Some("/etc/genesis/pgpass".into()),
+            fence: None,
+        }
     }
 
     #[test]

@@ -144,6 +144,16 @@ pub async fn take_turn(session: &mut Session) -> Result<bool, Failure> {
     Ok(session.text("SELECT pg_try_advisory_lock(1734700403, 1)::text").await? == "true")
 }
 
+/// Whether nobody holds the lock of care. It is looked at and not tried: who tries has it for a moment.
+///
+/// # Errors
+/// What the server says.
+pub async fn turn_is_free(session: &mut Session) -> Result<bool, Failure> {
+    let held = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 1734700403 AND objid = 1 AND objsubid = 2 \
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    Ok(session.text(&format!("SELECT (NOT EXISTS ({held}))::text")).await? == "true")
+}
+
 /// The rows of a table that are dead, and when it was last vacuumed by hand, read anew.
 ///
 /// # Errors

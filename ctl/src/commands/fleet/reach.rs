@@ -1,63 +1,143 @@
 //! How far an emergency of the fleet has got.
 
-use genesis_client::v1::{FleetMember, FleetReach};
+use genesis_client::v1::{Emergency, FleetMember, FleetReach};
 
-use super::part;
 use crate::exit::Exit;
 use crate::format;
-use crate::render::View;
+use crate::render::{Cell, Part, View};
+
+const COLUMNS: &[&str] = &["MEMBER", "IN FORCE", "NODE"];
+/// So many members are named in a line.
+const NAMED: usize = 10;
+/// So many of those are listed that have said what they should.
+const SHOWN: usize = 50;
+
+/// Whether a member has said what all are to say. Of two hosts with one identity only one can.
+fn has_said(member: &FleetMember, emergency: bool) -> bool {
+    member.emergency == emergency && member.twins.is_empty()
+}
 
 /// Adds to a view how far it has got; the exit code says whether it is known to be all the way. `emergency`: one was
 /// declared, otherwise one was released.
 pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergency: bool) -> Exit {
     let (there, missing): (Vec<&FleetMember>, Vec<&FleetMember>) =
-        reach.members.iter().partition(|member| member.emergency == emergency);
+        reach.members.iter().partition(|member| has_said(member, emergency));
     let (count, all) = (there.len(), reach.members.len() as u64);
     let what = if emergency { "is in force" } else { "is over" };
-    view.lead
-        .push(format!("in the fleet it {what} on {count} of {}", format::plural(all, "member")));
+    view.lead.push(match all {
+        0 => format!("on which members of the fleet it {what} is not known"),
+        all => format!("in the fleet it {what} on {count} of {}", format::plural(all, "member")),
+    });
+    if !missing.is_empty() {
+        let mut named: Vec<&str> =
+            missing.iter().take(NAMED).map(|it| it.hostname.as_str()).collect();
+        let more = format!("{} more", missing.len().saturating_sub(NAMED));
+        named.extend((missing.len() > NAMED).then_some(more.as_str()));
+        let said = if emergency { "have not said so" } else { "have one still" };
+        view.lead.push(format!("{said}: {}", named.join(", ")));
+    }
     if !reach.told {
         let why = if reach.trouble.is_empty() { "it has not said so" } else { &reach.trouble };
         let then = if emergency { "; it is told as soon as etcd answers" } else { "" };
         view.lead.push(format!("the fleet's record does not say so yet: {why}{then}"));
     }
-    if !missing.is_empty() {
-        let title = match emergency {
-            true => "Members that have not said that it is in force",
-            false => "Members with an emergency still",
-        };
-        view.parts.push(part(title.to_owned(), &missing));
-    }
     let whole = reach.told && missing.is_empty() && all > 0;
     if !whole {
-        view.lead.push(match emergency {
-            true => "call each of them directly: `genesisctl emergency activate --all --yes --reason TEXT`".to_owned(),
-            false => "one of a host's own ends there: `genesisctl emergency release -n NODE --reason TEXT`".to_owned(),
-        });
+        let next = match emergency {
+            // Then `--all` does not know them either.
+            true if reach.members.is_empty() => {
+                "call each host directly: `genesisctl emergency activate -n NODE,NODE --yes --reason TEXT`; `genesisctl fleet \
+                 status` says what became of etcd"
+            }
+            true => {
+                "call each of them directly: `genesisctl emergency activate --all --yes --reason TEXT`; who they are: \
+                 `genesisctl fleet members`"
+            }
+            false => {
+                "one of a host's own ends there: `genesisctl emergency release -n NODE --reason TEXT`; who has one: \
+                 `genesisctl fleet members`"
+            }
+        };
+        view.lead.push(next.to_owned());
     }
+    let left = there.len().saturating_sub(SHOWN);
+    let rows = missing.iter().chain(there.iter().take(SHOWN)).map(|it| row(it, emergency));
+    view.parts.push(Part {
+        title: "Members".to_owned(),
+        columns: COLUMNS,
+        rows: rows.collect(),
+        lines: (left > 0)
+            .then(|| format!("and {left} more, on which it {what}"))
+            .into_iter()
+            .collect(),
+    });
+    view.parts.retain(|part| !part.rows.is_empty());
     if whole { Exit::Ok } else { Exit::Unknown }
+}
+
+fn row(member: &FleetMember, emergency: bool) -> Vec<Cell> {
+    let in_force = match member.emergency {
+        _ if !member.twins.is_empty() => {
+            format!("unknown: {} have one identity", member.twins.join(", "))
+        }
+        false => "no".to_owned(),
+        true => "yes".to_owned(),
+    };
+    vec![
+        Cell::from(member.hostname.as_str()),
+        Cell::alert(in_force, !has_said(member, emergency)),
+        Cell::from(format::or_none(&member.node)),
+    ]
+}
+
+/// How the emergency that is in force on a host stands to its fleet: in a word, and in a line. `None`: it is the host's
+/// alone.
+pub(in crate::commands) fn stands(emergency: &Emergency) -> Option<(&'static str, String)> {
+    let (epoch, only) = (emergency.fleet_epoch, emergency.fleet_only);
+    match emergency.fleet_told {
+        true if only => Some((
+            "the fleet's",
+            format!(
+                "it is the fleet's, number {epoch}, and ends with that: `genesisctl emergency release --fleet --reason TEXT`"
+            ),
+        )),
+        true => Some((
+            "and the fleet's",
+            format!(
+                "the fleet has one too, number {epoch}; this host's own was in force before, and stays when that is over"
+            ),
+        )),
+        false if epoch > 0 => Some((
+            "fleet NOT told",
+            "it is to be the whole fleet's, which has NOT been told yet; that is done as soon as etcd answers. Until then \
+             tell the others: `genesisctl emergency activate -n NODE,NODE --yes --reason TEXT`"
+                .to_owned(),
+        )),
+        false => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn member(host: &str, emergency: bool) -> FleetMember {
+        FleetMember { hostname: host.into(), alive: true, emergency, ..FleetMember::default() }
+    }
+
     #[test]
     fn only_what_all_have_said_is_all_the_way() {
-        let member = |host: &str, emergency: bool| FleetMember {
-            hostname: host.into(),
-            alive: true,
-            emergency,
-            ..FleetMember::default()
-        };
         let reach = |told: bool, members: Vec<FleetMember>| FleetReach {
             told,
             trouble: String::new(),
             members,
         };
+        let twins = vec!["b".to_owned(), "copy".to_owned()];
+        let twice = FleetMember { twins, ..member("b", true) };
         for (reach, emergency, is) in [
             (reach(true, vec![member("a", true), member("b", true)]), true, Exit::Ok),
             (reach(true, vec![member("a", true), member("b", false)]), true, Exit::Unknown),
+            (reach(true, vec![member("a", true), twice]), true, Exit::Unknown),
             (reach(false, vec![member("a", true)]), true, Exit::Unknown),
             (reach(true, Vec::new()), true, Exit::Unknown),
             (reach(true, vec![member("a", false)]), false, Exit::Ok),
@@ -65,7 +145,40 @@ mod tests {
         ] {
             let mut view = View::default();
             assert_eq!(reached(&mut view, &reach, emergency), is, "{reach:?}");
-            assert!(view.lead[0].contains(&format!("of {} member", reach.members.len())));
+            let counted = match reach.members.len() {
+                0 => "is not known".to_owned(),
+                all => format!("of {all} member"),
+            };
+            assert!(view.lead[0].contains(&counted), "{:?}", view.lead);
         }
+    }
+
+    #[test]
+    fn of_many_members_those_are_told_of_that_have_not_said_so() {
+        let mut members: Vec<FleetMember> =
+            (0..200).map(|number| member(&format!("gw-{number}"), true)).collect();
+        members.extend((0..12).map(|number| member(&format!("late-{number}"), false)));
+        let mut view = View::default();
+        let reach = FleetReach { told: true, trouble: String::new(), members };
+        assert_eq!(reached(&mut view, &reach, true), Exit::Unknown);
+        assert_eq!(view.lead[0], "in the fleet it is in force on 200 of 212 members");
+        assert!(view.lead[1].ends_with("late-9, 2 more"), "{:?}", view.lead);
+        assert_eq!(view.parts[0].rows.len(), 12 + SHOWN);
+        assert_eq!(view.parts[0].lines, ["and 150 more, on which it is in force"]);
+    }
+
+    #[test]
+    fn whose_an_emergency_is() {
+        let of = |fleet_epoch, fleet_only, fleet_told| {
+            let emergency =
+                Emergency { fleet_epoch, fleet_only, fleet_told, ..Emergency::default() };
+            stands(&emergency).map(|(word, _)| word)
+        };
+        assert_eq!(of(0, false, false), None);
+        assert_eq!(of(7, true, false), Some("fleet NOT told"));
+        assert_eq!(of(7, true, true), Some("the fleet's"));
+        assert_eq!(of(7, false, true), Some("and the fleet's"));
+        // A record of the fleet that can't be read has no number.
+        assert_eq!(of(0, true, true), Some("the fleet's"));
     }
 }

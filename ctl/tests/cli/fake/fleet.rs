@@ -23,7 +23,11 @@ impl FleetService for Inner {
         request: Request<GetFleetStatusRequest>,
     ) -> Answer<GetFleetStatusResponse> {
         self.called("GetFleetStatus", "", &request).await?;
-        Ok(Response::new(self.script.fleet.clone()))
+        let mut fleet = self.script.fleet.clone();
+        if fleet.standing() == FleetStanding::Unspecified {
+            fleet.set_standing(FleetStanding::Alone);
+        }
+        Ok(Response::new(fleet))
     }
 
     async fn list_fleet_members(

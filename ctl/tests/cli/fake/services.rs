@@ -458,12 +458,14 @@ impl RecoveryService for Inner {
         &self,
         request: Request<ActivateEmergencyRequest>,
     ) -> Answer<ActivateEmergencyResponse> {
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("ActivateEmergency", &hash, &request).await?;
+        let ActivateEmergencyRequest { plan_hash: hash, fleet } = request.get_ref().clone();
+        let asked = if fleet { format!("fleet {hash}") } else { hash.clone() };
+        self.called("ActivateEmergency", asked.trim_end(), &request).await?;
         changed(&hash)?;
+        let fleet = fleet.then(|| self.script.reach.clone());
         let emergency = self.script.emergency.emergency.clone();
         let was_active = emergency.as_ref().is_some_and(|emergency| emergency.epoch > 1);
-        Ok(Response::new(ActivateEmergencyResponse { emergency, was_active, fleet: None }))
+        Ok(Response::new(ActivateEmergencyResponse { emergency, was_active, fleet }))
     }
 
     async fn plan_activate_emergency(
@@ -477,11 +479,13 @@ impl RecoveryService for Inner {
         &self,
         request: Request<ReleaseEmergencyRequest>,
     ) -> Answer<ReleaseEmergencyResponse> {
-        let hash = request.get_ref().plan_hash.clone();
-        self.called("ReleaseEmergency", &hash, &request).await?;
+        let ReleaseEmergencyRequest { plan_hash: hash, fleet } = request.get_ref().clone();
+        let asked = if fleet { format!("fleet {hash}") } else { hash.clone() };
+        self.called("ReleaseEmergency", asked.trim_end(), &request).await?;
         changed(&hash)?;
+        let fleet = fleet.then(|| self.script.reach.clone());
         let emergency = self.script.emergency.emergency.clone();
-        Ok(Response::new(ReleaseEmergencyResponse { emergency, fleet: None }))
+        Ok(Response::new(ReleaseEmergencyResponse { emergency, fleet }))
     }
 
     async fn plan_release_emergency(

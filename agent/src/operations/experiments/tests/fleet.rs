@@ -499,6 +499,49 @@ async fn by_hand_it_ends_in_the_whole_fleet_or_on_a_host_that_has_lost_it() {
     assert_eq!(again.code, "EXPERIMENT_ENDED");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_forgot_is_told_of_an_end_and_what_it_never_knew_is_taken_back() {
+    let hosts = Hosts::new().await;
+    let before = hosts.memory.snapshot();
+    hosts.all[0].own().create_in_fleet(&hosts.all[0].asked(), "", WHO).await.unwrap();
+    hosts.settle().await;
+    let running = hosts.memory.snapshot();
+    hosts.all[0].own().conclude_in_fleet("FLEET_1", false, "", WHO).await.unwrap();
+    hosts.settle().await;
+    let reconnect = async || {
+        for member in &hosts.all {
+            member.door.shut();
+            while member.fleet.is_open() {
+                moment().await;
+            }
+            member.door.open();
+            member.connected().await;
+        }
+    };
+    // Put back to before the end: it has ended all the same.
+    hosts.memory.restore(&running);
+    reconnect().await;
+    hosts.settle().await;
+    let text = String::from_utf8(hosts.memory.get(DEFINED).unwrap().value).unwrap();
+    assert!(text.contains("\"how\":\"rolled back\""), "{text}");
+    // Another one begins, and the fleet is put back to before all of that: nobody would look at it.
+    hosts.all[0].own().create_in_fleet(&hosts.all[0].asked(), "", WHO).await.unwrap();
+    hosts.settle().await;
+    assert!(hosts.all[1].own().one("FLEET_2").unwrap().conclusion.is_none());
+    hosts.memory.restore(&before);
+    reconnect().await;
+    hosts.settle().await;
+    for member in &hosts.all {
+        let record = member.own().one("FLEET_2").unwrap();
+        let ended = record.conclusion.as_ref().unwrap();
+        assert_eq!((ended.how.as_str(), ended.fleet.is_none()), ("rolled back", true));
+        assert!(ended.reason.contains("does not know it"), "{}", ended.reason);
+    }
+    // No name comes twice.
+    let next = hosts.all[2].own().create_in_fleet(&hosts.all[2].asked(), "", WHO).await.unwrap();
+    assert_eq!(next.record.fleet, "FLEET_3");
+}
+
 #[test]
 fn moments_of_many_hosts_are_those_of_one() {
     use proptest::prelude::*;

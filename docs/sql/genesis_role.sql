@@ -36,6 +36,15 @@ JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::reg
 WHERE (e.extname = 'amcheck' AND p.proname = 'bt_index_check')
    OR (e.extname = 'pgstattuple' AND p.proname IN ('pgstatindex', 'pgstattuple_approx')) \gexec
 
+-- In a fleet, where several hosts may care for the database (-v fleet=yes): what keeps out a host that was overtaken.
+\if :{?fleet}
+  CREATE SCHEMA IF NOT EXISTS genesis_fleet;
+  CREATE TABLE IF NOT EXISTS genesis_fleet.fence
+    (resource text PRIMARY KEY, token bigint NOT NULL, holder text NOT NULL, taken_at timestamptz NOT NULL DEFAULT now());
+  GRANT USAGE ON SCHEMA genesis_fleet TO :"genesis_role";
+  GRANT SELECT, INSERT, UPDATE ON genesis_fleet.fence TO :"genesis_role";
+\endif
+
 -- Only where the agent makes the backups itself (pg_basebackup reads everything, as any backup does):
 --
 --   ALTER ROLE :"genesis_role" REPLICATION;

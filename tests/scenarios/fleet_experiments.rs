@@ -130,19 +130,40 @@ fn an_experiment_is_decided_by_all_trades_and_goes_on_when_its_owner_is_lost() {
     assert_ne!(first, second);
     let others: Vec<usize> = (0..3).filter(|number| *number != lost).collect();
     agents[lost].thaw();
-    let all = send(&agents, 460);
+    let all = send(&agents, 700);
     wait_until("the decision", || {
-        agents
-            .iter()
-            .all(|agent| here(agent).is_some_and(|it| it["conclusion"]["how"].as_str().is_some()))
+        agents.iter().all(|agent| here(agent).is_some_and(|it| it["conclusion"].is_object()))
     });
-    let how =
-        |agent: &TestAgent, id: &str| shown(agent, id)["experiment"]["conclusion"]["how"].clone();
+    let how = |agent: &TestAgent, id: &str| shown(agent, id)["experiment"]["state"].clone();
     let of_fleet =
         how(&agents[others[0]], here(&agents[others[0]]).unwrap()["id"].as_str().unwrap());
     assert_eq!(of_fleet, how(&alone, "TEST_1"), "{all} trades");
     let values: Vec<Option<String>> = agents.iter().map(value).collect();
     assert!(values.iter().all(|it| *it == values[0]), "{values:?}");
+}
+
+#[test]
+fn a_host_that_dies_while_it_ends_what_the_fleet_has_ended_does_so_when_it_is_back() {
+    let etcd = Etcd::start();
+    let mut agents = fleet(&etcd, &["a", "b"]);
+    set(&agents[0], "0.002");
+    wait_until("the value", || agents.iter().all(|agent| value(agent).is_some()));
+    create(&agents[0]);
+    wait_until("an experiment on each", || agents.iter().all(|agent| here(agent).is_some()));
+    agents[1].terminate();
+    agents[1].start_with_failpoint("experiments.fleet-ending", 1);
+    agents[1].wait_ready();
+    let conclude = ["experiment", "conclude", "--fleet", "--test-id", "FLEET_1"];
+    let why = ["--action", "rollback", "--reason", "it loses"];
+    agents[0].ctl(&[&conclude[..], &why].concat()).ok();
+    agents[1].wait_killed();
+    agents[1].start();
+    let state = |agent: &TestAgent| {
+        here(agent).filter(|it| it["conclusion"].is_object()).map(|it| it["state"].clone())
+    };
+    wait_until("the end on each", || agents.iter().all(|agent| state(agent).is_some()));
+    assert_eq!(state(&agents[0]), state(&agents[1]));
+    assert_eq!(value(&agents[1]).as_deref(), Some("0.002"));
 }
 
 fn name(agent: &TestAgent) -> String {

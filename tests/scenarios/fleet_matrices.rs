@@ -90,7 +90,8 @@ fn one_publishes_and_all_others_follow_also_who_was_away() {
     wait_said(&a, "b", 2, "ROLLING_OUT");
     update(&a, 3);
     wait_said(&a, "b", 3, "WAITING");
-    a.ctl(&["matrix", "fleet"]).exits(5).says(&["gone", "is being rolled out here"]);
+    wait_until("c to be gone", || a.ctl(&["matrix", "fleet"]).text().contains("gone"));
+    a.ctl(&["matrix", "fleet"]).exits(5).says(&["is being rolled out here"]);
     c.start();
     wait_said(&a, "c", 3, "ROLLING_OUT");
     assert_eq!(state_of(&c, 2), "CANARY");
@@ -180,6 +181,7 @@ fn a_publisher_that_dies_at_any_point_publishes_once_it_is_back() {
     for (turn, point) in ["matrices.before-publish", "matrices.after-publish"].iter().enumerate() {
         let mut a = host(&etcd, &format!("a{turn}"), "publish");
         a.start_with_failpoint(point, 1);
+        a.wait_ready();
         push(&a, "prices.csv", &Feed::new(turn as u64 + 1).csv(400, &GOOD));
         a.ctl(&["matrix", "update", "--detach", "--reason", "new prices"]);
         a.wait_killed();

@@ -282,7 +282,7 @@ impl Fleet {
             PlanStep::new("give-up", format!("the fleet's head {shown}"), wrong),
             PlanStep::new(
                 "keep",
-                format!("the head of the log, now entry {}", log.sequence),
+                "the head of the log as it is then",
                 "what was given up stays in the fleet beside it, with who did it and why",
             ),
         ];

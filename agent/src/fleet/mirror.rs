@@ -29,11 +29,26 @@ impl Mirror {
         self.revision
     }
 
-    /// From where a watch goes on, at a cluster whose revision is `theirs`; `None`: everything must be listed anew, for
-    /// this is another cluster, or one that has gone back to an earlier state.
-    pub fn resumes(&self, cluster: u64, theirs: i64) -> Option<i64> {
-        let same = self.revision > 0 && self.cluster == cluster && self.revision <= theirs;
-        same.then_some(self.revision + 1)
+    /// From where a watch goes on, at a cluster whose keys are these (their values do not matter); `None`: everything must
+    /// be listed anew. This is another cluster, or one that was put back to an earlier state and may have come further than
+    /// what is known since: then keys that are known are not there, or are others, of which no watch would tell.
+    pub fn resumes(&self, cluster: u64, theirs: &Listed) -> Option<i64> {
+        if self.revision == 0 || self.cluster != cluster || self.revision > theirs.revision {
+            return None;
+        }
+        let mut left = self.entries.len();
+        for entry in &theirs.entries {
+            let known = self.entries.get(&entry.key);
+            left -= usize::from(known.is_some());
+            // What has changed since is told by the watch.
+            let same =
+                |known: &Entry| (known.created, known.modified) == (entry.created, entry.modified);
+            if entry.modified <= self.revision && !known.is_some_and(same) {
+                return None;
+            }
+        }
+        // Of one that is gone it can't be known whether it ever was there.
+        (left == 0).then_some(self.revision + 1)
     }
 
     /// Nothing can be resumed any more; what is known stays until it is listed anew.
@@ -97,7 +112,7 @@ mod tests {
     #[test]
     fn each_change_counts_once() {
         let mut mirror = Mirror::default();
-        assert_eq!(mirror.resumes(7, 3), None, "nothing is known");
+        assert_eq!(mirror.resumes(7, &listed(&[], 3)), None, "nothing is known");
         assert_eq!(mirror.replace(listed(&[entry("a", "1", 2)], 5), 7), ["a"]);
         let b = Change::Put(entry("b", "1", 6));
         assert_eq!(mirror.apply(seen(6, vec![b.clone()])), ["b"]);
@@ -111,16 +126,26 @@ mod tests {
         assert!(mirror.get("a").is_none());
         // How far was looked, without a change.
         assert!(mirror.apply(seen(20, Vec::new())).is_empty());
-        assert_eq!(mirror.resumes(7, 20), Some(21));
+        assert_eq!(mirror.resumes(7, &listed(&[entry("b", "", 6)], 20)), Some(21));
     }
 
     #[test]
     fn another_cluster_or_an_earlier_state_is_listed_anew() {
         let mut mirror = Mirror::default();
-        mirror.replace(listed(&[entry("a", "1", 2), entry("b", "1", 3)], 9), 7);
-        assert_eq!(mirror.resumes(7, 9), Some(10));
-        assert_eq!(mirror.resumes(7, 8), None, "it has gone back");
-        assert_eq!(mirror.resumes(8, 100), None, "another cluster");
+        let (a, b) = (entry("a", "1", 2), entry("b", "1", 3));
+        mirror.replace(listed(&[a.clone(), b.clone()], 9), 7);
+        let there = |entries: &[Entry], revision| mirror.resumes(7, &listed(entries, revision));
+        let both = [a.clone(), b.clone()];
+        assert_eq!(there(&both, 9), Some(10));
+        assert_eq!(there(&both, 8), None, "it has gone back");
+        assert_eq!(mirror.resumes(8, &listed(&both, 100)), None, "another cluster");
+        // It has gone on since, by changes that a watch tells.
+        let new = [a.clone(), entry("b", "2", 11), entry("c", "1", 12)];
+        assert_eq!(there(&new, 100), Some(10));
+        // It had gone back, and has come further than what is known.
+        assert_eq!(there(&[a.clone()], 100), None, "one is not there");
+        assert_eq!(there(&[a.clone(), entry("b", "1", 4)], 100), None, "one is another");
+        assert_eq!(there(&[a, b, entry("c", "1", 9)], 100), None, "one was never heard of");
         // Only what is other is told.
         let now = listed(&[entry("b", "1", 3), entry("c", "1", 4)], 4);
         assert_eq!(mirror.replace(now, 8), ["a", "c"]);

@@ -18,12 +18,12 @@ pub struct Reach {
     pub told: bool,
     /// Why not, or why the members could not be asked.
     pub trouble: String,
-    /// Every member whose agent lives.
+    /// Every member. What is not heard of any more may live all the same, with or without an emergency.
     pub members: Vec<HostView>,
 }
 
 impl Fleet {
-    /// Waits until every member that lives has an emergency in force, or has none, and the fleet's record says the same; for
+    /// Waits until every member that is heard of has an emergency in force, or has none, and the fleet's record says the same; for
     /// two seconds at most.
     pub async fn reach(&self, emergency: bool) -> Reach {
         let until = self.clock.monotonic() + WAIT;
@@ -40,8 +40,7 @@ impl Fleet {
                 }
             };
             reach = match looked {
-                Ok(mut members) => {
-                    members.retain(|host| host.alive > 0);
+                Ok(members) => {
                     // A record that can't be read says neither.
                     let (told, trouble) = match self.known_emergency() {
                         Ok(known) => {
@@ -54,8 +53,9 @@ impl Fleet {
                 }
                 Err(trouble) => Reach { told: false, trouble, members: Vec::new() },
             };
-            let all = reach.members.iter().all(|host| host.member.stand.emergency == emergency);
-            if reach.told && all && !reach.members.is_empty() {
+            let alive = reach.members.iter().filter(|host| host.alive > 0);
+            let all = alive.clone().all(|host| host.member.stand.emergency == emergency);
+            if reach.told && all && alive.count() > 0 {
                 return reach;
             }
             self.clock.sleep(PACE).await;

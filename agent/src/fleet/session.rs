@@ -204,9 +204,12 @@ impl Fleet {
 
     /// Takes over what every member follows; from which revision on it is to be watched.
     async fn catch_up(&self, link: &dyn Link) -> Result<i64, Trouble> {
-        let resumed = self.now().mirror.resumes(link.cluster(), link.revision());
-        if let Some(from) = resumed {
-            return Ok(from);
+        if self.now().mirror.revision() > 0 {
+            let names = link.names(&self.keys.common()).await?;
+            let resumed = self.now().mirror.resumes(link.cluster(), &names);
+            if let Some(from) = resumed {
+                return Ok(from);
+            }
         }
         let listed = link.list(&self.keys.common()).await?;
         let from = listed.revision + 1;

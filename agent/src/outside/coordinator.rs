@@ -163,14 +163,17 @@ pub trait Link: Send + Sync {
     /// Which cluster it is: revisions of another can't be compared.
     fn cluster(&self) -> u64;
 
-    /// The revision when it was connected.
-    fn revision(&self) -> i64;
-
     /// All keys that begin so, at one revision.
     ///
     /// # Errors
     /// [`Trouble`].
     async fn list(&self, prefix: &str) -> Result<Listed, Trouble>;
+
+    /// The same without the keys' values.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    async fn names(&self, prefix: &str) -> Result<Listed, Trouble>;
 
     /// Makes a change if all guards hold.
     ///

@@ -26,6 +26,7 @@ mod reconcile;
 pub mod remedy;
 pub mod rollback;
 pub mod rpc;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -320,7 +321,7 @@ impl Runs {
             .write(intent, move |writing| {
                 writing.runs().put(&record)?;
                 writing.runs().prune(KEPT)?;
-                if let (Some(day), Some(outcome)) = (day, tally(&record)) {
+                if let (Some(day), Some(outcome)) = (day, tally::tally(&record)) {
                     writing.count().count(day, &format!("operation/{outcome}"))?;
                     // By kind as well, since the runs themselves are not kept for so long.
                     writing
@@ -474,22 +475,6 @@ impl Runs {
                 tracing::warn!(left = self.active_count(), "runs did not reach a safe point in time");
             }
         }
-    }
-}
-
-/// The name under which the end of a run is counted, for the objective over a month.
-fn tally(record: &RunRecord) -> Option<&'static str> {
-    // What remediation does by itself has an objective of its own, and is no operation that somebody asked for.
-    if record.kind.starts_with("health.") && record.actor.starts_with("system:") {
-        return None;
-    }
-    match record.state {
-        RunState::Running => None,
-        RunState::Succeeded => Some("succeeded"),
-        RunState::Failed => Some("failed"),
-        RunState::Refused => Some("refused"),
-        RunState::Cancelled => Some("cancelled"),
-        RunState::Interrupted | RunState::Unknown => Some("unknown"),
     }
 }
 

@@ -158,9 +158,12 @@ impl AgentView {
     /// A domain of its own while an emergency is in force.
     fn emergency_status(&self) -> Option<v1::DomainStatus> {
         let record = self.runs.emergency().current().filter(|record| record.active())?;
-        let fleet = if record.fleet.is_some() { " --fleet" } else { "" };
+        let end = match record.fleet {
+            Some(_) => "`genesisctl emergency release --fleet`",
+            None => "`genesisctl emergency release`",
+        };
         let message = format!(
-            "declared at {} by {}: {}; release it with `genesisctl emergency release{fleet}`",
+            "declared at {} by {}: {}; release it with {end}",
             record.since, record.activated_by, record.reason
         );
         Some(v1::DomainStatus {

@@ -228,7 +228,7 @@ pub(crate) const CALLS: &[Call] = &[
     streams(OPLOG, "TailEntries"),
     reads(OPLOG, "VerifyOplog"),
     streams(OPLOG, "ExportOplog"),
-    changes(OPLOG, "AcceptHead"),
+    destroys(OPLOG, "AcceptHead"),
     reads(OPLOG, "PlanAcceptHead"),
     changes(OPLOG, "AddNote"),
     reads(OPLOG, "PlanAddNote"),

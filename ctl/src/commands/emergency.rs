@@ -180,11 +180,13 @@ async fn activate(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
     session
         .each(|client| async move {
             let response = client
-                .call(request.clone(), |c, r| async move { c.recovery().activate_emergency(r).await })
+                .call(
+                    request.clone(),
+                    |c, r| async move { c.recovery().activate_emergency(r).await },
+                )
                 .await?;
             let json = session.json("ActivateEmergencyResponse", &response)?;
-            let emergency =
-                response.emergency.ok_or_else(|| incomplete_answer("the emergency"))?;
+            let emergency = response.emergency.ok_or_else(|| incomplete_answer("the emergency"))?;
             let what = match response.was_active {
                 true => "was in force already, nothing was changed",
                 false => "is in force",
@@ -192,12 +194,11 @@ async fn activate(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
             let (epoch, about) = (emergency.epoch, circumstances(&emergency));
             let mut view = View::line(format!("EMERGENCY {epoch} {what}: {about}"));
             let end = match fleet || emergency.fleet_told {
-                true => "release --fleet",
-                false => "release",
+                true => "`genesisctl emergency release --fleet --reason TEXT`",
+                false => "`genesisctl emergency release --reason TEXT`",
             };
             view.lead.push(format!(
-                "what waits and whom to call: `genesisctl emergency status`; it ends with `genesisctl emergency {end} \
-                 --reason TEXT`"
+                "what waits and whom to call: `genesisctl emergency status`; it ends with {end}"
             ));
             let exit = response.fleet.map_or(Exit::Ok, |reach| reached(&mut view, &reach, true));
             Ok(Answer::new(json, view).exit(exit))
@@ -206,13 +207,13 @@ async fn activate(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
 }
 
 async fn release(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
-    if fleet {
-        // What one of them has released, all have.
-        session.one_node("emergency release --fleet")?;
-    }
     let request = ReleaseEmergencyRequest { plan_hash: session.plan_hash(), fleet };
     if session.global.plan {
         return plan::ask!(session, request, recovery, plan_release_emergency);
+    }
+    if fleet {
+        // What one of them has released, all have.
+        session.one_node("emergency release --fleet")?;
     }
     reason(session, "emergency release", "why may everything start again?")?;
     consent(session, SERVICE, "ReleaseEmergency", "release the emergency")?;

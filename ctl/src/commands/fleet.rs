@@ -265,12 +265,12 @@ fn lock(lock: &FleetLock) -> Vec<Cell> {
 
 async fn forget(session: &Session<'_>, host: &str) -> Result<Exit, Halt> {
     // What one of them has forgotten, all have.
-    session.one_node("fleet forget")?;
     let request =
         ForgetFleetMemberRequest { host: host.to_owned(), plan_hash: session.plan_hash() };
     if session.global.plan {
         return plan::ask!(session, request, fleet, plan_forget_fleet_member);
     }
+    session.one_node("fleet forget")?;
     consent(session, SERVICE, "ForgetFleetMember", &format!("forget the host {host}"))?;
     let request = &request;
     session

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{export_file, oplog_export};
 use crate::cli::Format;
-use crate::confirm::{consent, consent_since, reason};
+use crate::confirm::{Consent, agreed, consent, consent_since, reason};
 use crate::connect::Session;
 use crate::exit::{Exit, Halt, Stop};
 use crate::format;
@@ -342,13 +342,26 @@ async fn accept_head(session: &Session<'_>) -> Result<Exit, Halt> {
     reason(session, "oplog accept-head", "why is the log not what the fleet knew?")?;
     let what = "have the fleet give up the head that it has of the oplog";
     let why = "after which nothing tells of what is missing but that it was given up";
-    consent_since(session, (SERVICE, "AcceptHead"), what, why)?;
+    let consent = consent_since(session, (SERVICE, "AcceptHead"), what, why)?;
     let request = &request;
     session
         .each(|client| async move {
-            let response = client
-                .call(request.clone(), |c, r| async move { c.oplog().accept_head(r).await })
-                .await?;
+            let mut request = request.clone();
+            if consent == Consent::Ask {
+                let unsent = AcceptHeadRequest { plan_hash: String::new() };
+                let planned = client
+                    .call(unsent, |c, r| async move { c.oplog().plan_accept_head(r).await })
+                    .await?;
+                let question = "Have the fleet give up its head of this log?";
+                request.plan_hash = agreed(
+                    session,
+                    planned.plan.as_ref(),
+                    question,
+                    "the fleet keeps what it has",
+                )?;
+            }
+            let response =
+                client.call(request, |c, r| async move { c.oplog().accept_head(r).await }).await?;
             let json = session.json("AcceptHeadResponse", &response)?;
             let head = response.head.unwrap_or_default();
             let before = response.before.map_or_else(

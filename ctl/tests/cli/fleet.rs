@@ -464,9 +464,9 @@ fn skew_asks_every_member_and_tells_in_what_they_differ() {
     let said = fleet.ctl(&["fleet", "skew"]);
     assert_eq!(said.exit, Exit::SomeFailed, "one is gone: {said:?}");
     let out = squeezed(said.out());
-    assert!(out.iter().any(|line| line == "matrix: none on a; 7 on b"), "{out:?}");
-    assert!(out.iter().any(|line| line.starts_with("version: ")), "{out:?}");
-    assert!(out.iter().any(|line| line == "1 host could not be asked"), "{out:?}");
+    assert!(out.iter().any(|line| line == "merged: matrix: 7 on b; none on a"), "{out:?}");
+    assert!(out.iter().any(|line| line.starts_with("merged: version: ")), "{out:?}");
+    assert!(out.iter().any(|line| line == "merged: 1 host could not be asked"), "{out:?}");
     assert!(said.stderr.contains("`genesisctl fleet forget gone`"), "{said:?}");
     assert!(said.out().contains("unix:/gone") && said.stderr.contains("unix:/gone"), "{said:?}");
     // Named, they are asked as well, and nothing is missing.

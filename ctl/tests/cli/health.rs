@@ -535,13 +535,13 @@ fn several_nodes_have_a_row_each_and_merged_they_have_one_more() {
     let mut lines = squeezed(outcome.out());
     assert_eq!(
         lines.remove(0),
-        "NODE STATE CHECKS ISSUES INCIDENTS HELD BY REMEDIATIONS 30D OPERATIONS 30D"
+        "NODE STATE CHECKS ISSUES INCIDENTS HELD BY FLEET REMEDIATIONS 30D OPERATIONS 30D"
     );
     lines.sort();
     let mut wanted = vec![
-        format!("{first} OK 2 OK 0 0 - no data 99.50 % (199 of 200)"),
+        format!("{first} OK 2 OK 0 0 - - no data 99.50 % (199 of 200)"),
         format!(
-            "{second} CRITICAL 1 OK, 1 CRITICAL 1 1 EMERGENCY, CHECKER_SUSPECT, DISABLED, STORM, dry run 95 % \
+            "{second} CRITICAL 1 OK, 1 CRITICAL 1 1 EMERGENCY, CHECKER_SUSPECT, DISABLED, STORM, dry run - 95 % \
              (19 of 20) 98 % (98 of 100)"
         ),
     ];
@@ -555,7 +555,7 @@ fn several_nodes_have_a_row_each_and_merged_they_have_one_more() {
     assert_eq!(
         lines[3],
         "merged CRITICAL 3 OK, 1 CRITICAL 1 1 EMERGENCY on 1 of 2, CHECKER_SUSPECT on 1 of 2, DISABLED on 1 of \
-         2, STORM on 1 of 2, dry run on 1 of 2 95 % (19 of 20) 99 % (297 of 300)"
+         2, STORM on 1 of 2, dry run on 1 of 2 - 95 % (19 of 20) 99 % (297 of 300)"
     );
 }
 
@@ -579,6 +579,7 @@ fn merged_objects_come_last_in_every_format() {
         "emergency": 1,
         "dryRun": 1,
         "held": { "CHECKER_SUSPECT": 1, "DISABLED": 1, "STORM": 1 },
+        "fleet": {},
         "objectives": [
             {
                 "name": "operations", "goal": 0.995, "succeeded": "297", "failed": "3", "refused": "3",

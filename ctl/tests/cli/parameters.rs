@@ -69,7 +69,7 @@ fn parameters_and_their_past_are_listed() {
         lines[1],
         "spread_capture threshold 0.003\\x1b[2J 4 1970-01-01T00:01:00Z ann promoted by TEST_3 TEST_4 -"
     );
-    assert!(lines[2].ends_with("ann set -"), "{lines:?}");
+    assert!(lines[2].ends_with("ann set - -"), "{lines:?}");
     let history = on(&fake, &["history", "--strategy", "s", "threshold", "--limit", "5"]);
     assert_eq!(squeezed(history.out())[1].split(' ').next_back(), Some("calmer"));
     let json = on(&fake, &["history", "-o", "json"]).json();

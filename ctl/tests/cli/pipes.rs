@@ -119,7 +119,7 @@ fn nobody_is_asked_where_nobody_can_answer() {
         .filter(|(_, policy)| policy.destructive)
         .map(|(path, _)| path)
         .collect();
-    assert_eq!(destructive.len(), 9, "a new one belongs into this test: {destructive:?}");
+    assert_eq!(destructive.len(), 10, "a new one belongs into this test: {destructive:?}");
     let (_folder, agents) = agents(1, |_| Script { watches: vec![ended()], ..Default::default() });
     let node = nodes(&agents);
     let cleanup = ["logs", "cleanup", "--older-than", "365d", "-n", &node];
@@ -131,7 +131,8 @@ fn nobody_is_asked_where_nobody_can_answer() {
     let update = ["deps", "update", "-n", &node];
     let back = ["deps", "rollback", "-n", &node];
     let close = ["emergency", "close-positions", "-n", &node];
-    for command in [&early[..], &action, &despite, &kill, &mark, &update, &back, &close] {
+    let accept = ["oplog", "accept-head", "--reason", "r", "-n", &node];
+    for command in [&early[..], &action, &despite, &kill, &mark, &update, &back, &close, &accept] {
         let outcome = ctl_with(command, |_| {});
         assert_eq!(outcome.exit, Exit::Usage, "{command:?}");
         assert!(outcome.stderr.contains("--yes"), "{}", outcome.stderr);

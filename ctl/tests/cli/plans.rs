@@ -19,7 +19,7 @@ const CHANGES: [(&[&str], &str, &str); 71] = [
     (&["schedule", "pause", "j"], "PauseJob", "j"),
     (&["schedule", "resume", "j"], "ResumeJob", "j"),
     (&["oplog", "note", "x"], "AddNote", "x"),
-    (&["oplog", "accept-head"], "AcceptHead", ""),
+    (&["oplog", "accept-head", "--reason", "restored", "--yes"], "AcceptHead", ""),
     (&["drill", "run", "emergency", "--detach"], "RunDrill", "emergency"),
     (&["incident", "open", "--title", "x"], "OpenIncident", "x high"),
     (&["incident", "note", "last", "x"], "NoteIncident", "last x"),
@@ -446,12 +446,20 @@ fn plans_of_several_nodes_need_no_consent() {
     }
 }
 
+/// How it ends: how far an emergency of the fleet has got nobody tells here.
+fn done(command: &[&str]) -> Exit {
+    match command {
+        ["emergency", _, "--fleet", ..] => Exit::Unknown,
+        _ => Exit::Ok,
+    }
+}
+
 #[test]
 fn a_hash_is_sent_with_every_change() {
     for (command, method, noted) in CHANGES {
         let (_folder, fake) = agent();
         let outcome = on(&fake, command, &["--plan-hash", "c0ffee"]);
-        assert_eq!(outcome.exit, Exit::Ok, "{command:?}: {}", outcome.stderr);
+        assert_eq!(outcome.exit, done(command), "{command:?}: {}", outcome.stderr);
         let sent = sent(&fake);
         assert_eq!(sent.len(), 1, "{sent:?}");
         let wanted = [method, noted, "c0ffee"].join(" ").replace("  ", " ");
@@ -542,7 +550,7 @@ fn a_request_id_arrives_with_every_change() {
     for (command, method, _) in CHANGES {
         let (_folder, fake) = agent();
         let outcome = on(&fake, command, &["--request-id", REQUEST_ID]);
-        assert_eq!(outcome.exit, Exit::Ok, "{command:?}: {}", outcome.stderr);
+        assert_eq!(outcome.exit, done(command), "{command:?}: {}", outcome.stderr);
         let sent = sent(&fake);
         assert_eq!(sent.len(), 1, "{sent:?}");
         assert!(sent[0].starts_with(method), "{sent:?}");

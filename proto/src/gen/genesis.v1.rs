@@ -3693,7 +3693,7 @@ pub struct FleetReach {
     /// Why not, or why the members could not be asked.
     #[prost(string, tag = "2")]
     pub trouble: ::prost::alloc::string::String,
-    /// Every member whose agent lives, with whether an emergency is in force there.
+    /// Every member, with whether an emergency is in force there. Of one that is not alive nobody knows.
     #[prost(message, repeated, tag = "3")]
     pub members: ::prost::alloc::vec::Vec<FleetMember>,
 }

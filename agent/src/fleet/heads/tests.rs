@@ -1,6 +1,7 @@
 //! Logs that agree with the fleet's head of them, and logs that don't.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use genesis_storage::{DEFAULT_CACHE_BYTES, Options, Store, carry_forward};
 use tokio::sync::watch;
@@ -74,8 +75,12 @@ impl Agent {
     }
 
     async fn note(&self, times: usize) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         for _ in 0..times {
-            self.state.note(Intent::new(Timestamp::UNIX_EPOCH, "ada", "note")).await.unwrap();
+            // No two are alike, as no two moments are.
+            let own = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+            let intent = Intent::new(Timestamp::UNIX_EPOCH, "ada", "note").detail(own);
+            self.state.note(intent).await.unwrap();
         }
     }
 

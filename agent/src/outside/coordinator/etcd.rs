@@ -34,7 +34,6 @@ const FILE_LIMIT: u64 = 4 << 20;
 pub(super) struct Etcd {
     client: Client,
     cluster: u64,
-    revision: i64,
     /// Each call is given up after so long.
     limit: Duration,
     /// The stream by which leases are kept.
@@ -157,34 +156,25 @@ pub(super) async fn connect(
     // Read by the leader's leave, not from what this member happens to have.
     let only = GetOptions::new().with_keys_only().with_limit(1);
     let answer = within(limit, "a first look", kv.get("/genesis/", Some(only))).await?;
-    let header = answer.header();
     Ok(Etcd {
-        cluster: header.map_or(0, ResponseHeader::cluster_id),
-        revision: revision(header)?,
+        cluster: answer.header().map_or(0, ResponseHeader::cluster_id),
         limit,
         client,
         keeping: Mutex::default(),
     })
 }
 
-#[async_trait]
-impl Link for Etcd {
-    fn cluster(&self) -> u64 {
-        self.cluster
-    }
-
-    fn revision(&self) -> i64 {
-        self.revision
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Listed, Trouble> {
+impl Etcd {
+    /// All keys that begin so, page by page, at the revision of the first.
+    async fn range(&self, prefix: &str, wanted: GetOptions) -> Result<Listed, Trouble> {
         let mut kv = self.client.kv_client().max_decoding_message_size(ANSWER_LIMIT);
         let mut listed = Listed::default();
         // The end of what begins so: no name of ours ends with a byte that has none after it.
         let end = after(prefix);
         let mut from = prefix.as_bytes().to_vec();
         loop {
-            let options = GetOptions::new()
+            let options = wanted
+                .clone()
                 .with_range(end.clone())
                 .with_limit(PAGE)
                 .with_revision(listed.revision);
@@ -203,6 +193,21 @@ impl Link for Etcd {
             from = [last.key(), b"\0"].concat();
         }
         Ok(listed)
+    }
+}
+
+#[async_trait]
+impl Link for Etcd {
+    fn cluster(&self) -> u64 {
+        self.cluster
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listed, Trouble> {
+        self.range(prefix, GetOptions::new()).await
+    }
+
+    async fn names(&self, prefix: &str) -> Result<Listed, Trouble> {
+        self.range(prefix, GetOptions::new().with_keys_only()).await
     }
 
     async fn commit(&self, guards: &[Guard], acts: &[Act]) -> Result<Committed, Trouble> {

@@ -257,16 +257,12 @@ impl Coordinator for Door {
         if self.shut.load(Ordering::SeqCst) {
             return Err(away());
         }
-        let (cluster, revision) = {
-            let store = self.memory.store();
-            (store.cluster, store.revision)
-        };
+        let cluster = self.memory.store().cluster;
         let link = MemoryLink {
             memory: self.memory.clone(),
             open: self.open.subscribe(),
             times: *self.open.borrow(),
             cluster,
-            revision,
             deaf: Arc::clone(&self.deaf),
         };
         Ok(Arc::new(link))
@@ -279,7 +275,6 @@ struct MemoryLink {
     /// What that was when it was made.
     times: u64,
     cluster: u64,
-    revision: i64,
     deaf: Arc<AtomicUsize>,
 }
 
@@ -295,15 +290,17 @@ impl Link for MemoryLink {
         self.cluster
     }
 
-    fn revision(&self) -> i64 {
-        self.revision
-    }
-
     async fn list(&self, prefix: &str) -> Result<Listed, Trouble> {
         self.through()?;
         let store = self.memory.store();
         let found = store.entries.values().filter(|entry| entry.key.starts_with(prefix));
         Ok(Listed { entries: found.cloned().collect(), revision: store.revision })
+    }
+
+    async fn names(&self, prefix: &str) -> Result<Listed, Trouble> {
+        let mut listed = self.list(prefix).await?;
+        listed.entries.iter_mut().for_each(|entry| entry.value.clear());
+        Ok(listed)
     }
 
     async fn commit(&self, guards: &[Guard], acts: &[Act]) -> Result<Committed, Trouble> {

@@ -12,9 +12,9 @@ const NAMED: usize = 10;
 /// So many of those are listed that have said what they should.
 const SHOWN: usize = 50;
 
-/// Whether a member has said what all are to say. Of two hosts with one identity only one can.
+/// Whether a member has said what all are to say. One that is gone may live all the same; of two hosts with one identity only one can.
 fn has_said(member: &FleetMember, emergency: bool) -> bool {
-    member.emergency == emergency && member.twins.is_empty()
+    member.alive && member.emergency == emergency && member.twins.is_empty()
 }
 
 /// Adds to a view how far it has got; the exit code says whether it is known to be all the way. `emergency`: one was
@@ -28,13 +28,13 @@ pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergenc
         0 => format!("on which members of the fleet it {what} is not known"),
         all => format!("in the fleet it {what} on {count} of {}", format::plural(all, "member")),
     });
-    if !missing.is_empty() {
-        let mut named: Vec<&str> =
-            missing.iter().take(NAMED).map(|it| it.hostname.as_str()).collect();
-        let more = format!("{} more", missing.len().saturating_sub(NAMED));
-        named.extend((missing.len() > NAMED).then_some(more.as_str()));
-        let said = if emergency { "have not said so" } else { "have one still" };
-        view.lead.push(format!("{said}: {}", named.join(", ")));
+    match emergency {
+        true => view.lead.extend(names("have not said so", &missing)),
+        false => {
+            let (alive, gone): (Vec<_>, Vec<_>) = missing.iter().partition(|member| member.alive);
+            view.lead.extend(names("have one still", &alive));
+            view.lead.extend(names("are not heard of", &gone));
+        }
     }
     if !reach.told {
         let why = if reach.trouble.is_empty() { "it has not said so" } else { &reach.trouble };
@@ -60,6 +60,12 @@ pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergenc
         };
         view.lead.push(next.to_owned());
     }
+    if let Some(gone) = missing.iter().find(|member| !member.alive) {
+        view.lead.push(format!(
+            "a host that is gone for good is forgotten: `genesisctl fleet forget {}`",
+            gone.hostname
+        ));
+    }
     let left = there.len().saturating_sub(SHOWN);
     let rows = missing.iter().chain(there.iter().take(SHOWN)).map(|it| row(it, emergency));
     view.parts.push(Part {
@@ -75,11 +81,20 @@ pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergenc
     if whole { Exit::Ok } else { Exit::Unknown }
 }
 
+/// Names some, and says how many more there are.
+fn names(said: &str, members: &[&FleetMember]) -> Option<String> {
+    let mut named: Vec<&str> = members.iter().take(NAMED).map(|it| it.hostname.as_str()).collect();
+    let more = format!("{} more", members.len().saturating_sub(NAMED));
+    named.extend((members.len() > NAMED).then_some(more.as_str()));
+    (!named.is_empty()).then(|| format!("{said}: {}", named.join(", ")))
+}
+
 fn row(member: &FleetMember, emergency: bool) -> Vec<Cell> {
     let in_force = match member.emergency {
         _ if !member.twins.is_empty() => {
             format!("unknown: {} have one identity", member.twins.join(", "))
         }
+        _ if !member.alive => "unknown: it is not heard of".to_owned(),
         false => "no".to_owned(),
         true => "yes".to_owned(),
     };
@@ -134,10 +149,13 @@ mod tests {
         };
         let twins = vec!["b".to_owned(), "copy".to_owned()];
         let twice = FleetMember { twins, ..member("b", true) };
+        let gone = |emergency| FleetMember { alive: false, ..member("b", emergency) };
         for (reach, emergency, is) in [
             (reach(true, vec![member("a", true), member("b", true)]), true, Exit::Ok),
             (reach(true, vec![member("a", true), member("b", false)]), true, Exit::Unknown),
             (reach(true, vec![member("a", true), twice]), true, Exit::Unknown),
+            (reach(true, vec![member("a", true), gone(true)]), true, Exit::Unknown),
+            (reach(true, vec![member("a", false), gone(false)]), false, Exit::Unknown),
             (reach(false, vec![member("a", true)]), true, Exit::Unknown),
             (reach(true, Vec::new()), true, Exit::Unknown),
             (reach(true, vec![member("a", false)]), false, Exit::Ok),

@@ -29,7 +29,6 @@ pub(super) async fn fleet(session: &Session<'_>) -> Result<Exit, Halt> {
                 lead: if session.many() { Vec::new() } else { vec![lead(&response)] },
                 rows: response.hosts.iter().map(row).collect(),
                 parts: if detailed { vec![versions(&response)] } else { Vec::new() },
-                empty: "no host publishes or follows: `[matrices] fleet` of its configuration says so",
                 ..View::default()
             };
             Ok(Answer::new(json, view).exit(exit))
@@ -45,7 +44,11 @@ fn published(response: &GetFleetMatrixResponse) -> u64 {
 /// What is published, and how many have it.
 fn lead(response: &GetFleetMatrixResponse) -> String {
     let Some(current) = &response.current else {
-        return "nothing is published for the fleet yet".to_owned();
+        let why = match response.hosts.as_slice() {
+            [] => "no host publishes or follows: `[matrices] fleet` of its configuration says so",
+            _ => "nothing is published for the fleet yet",
+        };
+        return why.to_owned();
     };
     let has = |it: &&FleetMatrixHost| stands(it, current.number) == Stands::InForce;
     let back = if current.going_back { ", which was gone back to" } else { "" };

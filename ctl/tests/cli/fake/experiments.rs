@@ -145,7 +145,7 @@ impl ExperimentService for Inner {
             .collect();
         let split = definition.variant_basis_points.to_string();
         let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
-        let parts = [&definition.strategy, &tries.join("+"), &split, &plan_hash, &of];
+        let parts = [&definition.strategy, &tries.join("+"), &split, &of, &plan_hash];
         self.change("CreateExperiment", &parts.map(String::as_str), &request).await?;
         definition.hash = "d1".into();
         definition.parameters.iter_mut().for_each(|one| one.control = "0.002".into());
@@ -174,7 +174,7 @@ impl ExperimentService for Inner {
         let of = if *fleet { "in-the-fleet" } else { "" };
         let action = request.get_ref().action();
         let word = action.as_str_name().trim_start_matches("CONCLUSION_ACTION_");
-        self.change("ConcludeExperiment", &[id, word, plan_hash, of], &request).await?;
+        self.change("ConcludeExperiment", &[id, word, of, plan_hash], &request).await?;
         let mut experiment = self.experiment(id)?.experiment.unwrap();
         experiment.set_state(match action {
             ConclusionAction::Promote => ExperimentState::Promoted,

@@ -71,7 +71,7 @@ impl ParameterService for Inner {
         let expected =
             if expected_version == 0 { String::new() } else { format!("v{expected_version}") };
         let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
-        let parts = [&strategy, &name, &value, &expected, &plan_hash, &of];
+        let parts = [&strategy, &name, &value, &expected, &of, &plan_hash];
         self.change("SetParameter", &parts.map(String::as_str), &request).await?;
         let parameter = set(&strategy, &name, &value, 5);
         Ok(Response::new(SetParameterResponse { parameter }))
@@ -103,7 +103,7 @@ impl ParameterService for Inner {
         let RollbackParameterRequest { strategy, name, to_version, plan_hash, fleet } = asked;
         let to = if to_version == 0 { String::new() } else { format!("v{to_version}") };
         let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
-        let parts = [&strategy, &name, &to, &plan_hash, &of];
+        let parts = [&strategy, &name, &to, &of, &plan_hash];
         self.change("RollbackParameter", &parts.map(String::as_str), &request).await?;
         let parameter = set(&strategy, &name, "0.002", 6);
         Ok(Response::new(RollbackParameterResponse { parameter }))

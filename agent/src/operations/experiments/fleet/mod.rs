@@ -47,7 +47,15 @@ pub(super) struct Part {
 }
 
 /// Keys that were read, each once for each time that it changed.
-struct Parsed<T>(BTreeMap<String, (i64, Result<Arc<T>, String>)>);
+struct Parsed<T>(BTreeMap<String, Read<T>>);
+
+/// A key as it was read.
+struct Read<T> {
+    modified: i64,
+    /// Revisions come again where etcd was put back to an earlier state.
+    value: Vec<u8>,
+    read: Result<Arc<T>, String>,
+}
 
 impl<T> Default for Parsed<T> {
     fn default() -> Self {
@@ -59,22 +67,26 @@ impl<T: DeserializeOwned> Parsed<T> {
     fn refresh(&mut self, fleet: &Fleet, prefix: &str) {
         let mut there = BTreeMap::new();
         fleet.each_common(prefix, |entry| {
-            let known = self.0.remove(&entry.key).filter(|known| known.0 == entry.modified);
-            let read = || (entry.modified, record::read(&entry.value).map(Arc::new));
-            there.insert(entry.key.clone(), known.unwrap_or_else(read));
+            let known = self.0.remove(&entry.key).filter(|known| known.value == entry.value);
+            let read = match known {
+                Some(known) => known.read,
+                None => record::read(&entry.value).map(Arc::new),
+            };
+            let read = Read { modified: entry.modified, value: entry.value.clone(), read };
+            there.insert(entry.key.clone(), read);
         });
         self.0 = there;
     }
 
     /// All that can be read.
     fn all(&self) -> Vec<Arc<T>> {
-        self.0.values().filter_map(|(_, read)| read.as_ref().ok().cloned()).collect()
+        self.0.values().filter_map(|it| it.read.as_ref().ok().cloned()).collect()
     }
 
     /// A key, with the revision that changed it last.
     fn get(&self, key: &str) -> Option<(i64, Arc<T>)> {
-        let (modified, read) = self.0.get(key)?;
-        Some((*modified, Arc::clone(read.as_ref().ok()?)))
+        let known = self.0.get(key)?;
+        Some((known.modified, Arc::clone(known.read.as_ref().ok()?)))
     }
 
     /// The keys that can't be read, and why.
@@ -82,7 +94,7 @@ impl<T: DeserializeOwned> Parsed<T> {
         let bad = self
             .0
             .iter()
-            .filter_map(|(key, (_, read))| Some((key.clone(), read.as_ref().err()?.clone())));
+            .filter_map(|(key, it)| Some((key.clone(), it.read.as_ref().err()?.clone())));
         bad.collect()
     }
 }

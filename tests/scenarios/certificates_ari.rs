@@ -15,6 +15,11 @@ use crate::certificates_ca::two_looks;
 pub(crate) struct Clock(PathBuf);
 
 impl Clock {
+    /// Of an agent that has one.
+    pub(crate) fn at(agent: &TestAgent) -> Self {
+        Self(agent.folder().join("clock"))
+    }
+
     /// Of the agents that are started from now on.
     pub(crate) fn of(agent: &mut TestAgent) -> Self {
         let library = format!("/usr/lib/{}-linux-gnu/faketime", std::env::consts::ARCH);

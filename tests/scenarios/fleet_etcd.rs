@@ -9,6 +9,8 @@ use genesis_tests::clock::{wait_for, wait_until, wait_until_within};
 use genesis_tests::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use genesis_tests::{TestAgent, http};
 
+use crate::certificates_ari::Clock;
+
 use v1::FleetStanding::{Connected, Lost, Stale};
 
 /// Long enough for a lease of two seconds to end.
@@ -364,6 +366,36 @@ fn two_hosts_with_one_identity_are_noticed_by_both() {
     }
     copy.terminate();
     wait_until("one identity", || status(&a).twins.is_empty());
+}
+
+#[test]
+fn clocks_that_are_hours_apart_matter_neither_to_members_nor_to_emergencies() {
+    let etcd = Etcd::start();
+    let agents = [("late", -7_200), ("right", 0), ("early", 7_200)].map(|(name, seconds)| {
+        let mut agent = host(name, &etcd.endpoints());
+        let clock = Clock::of(&mut agent);
+        clock.ahead(jiff::SignedDuration::from_secs(seconds));
+        agent.start();
+        wait_standing(&agent, Connected);
+        agent
+    });
+    let [late, right, early] = &agents;
+    assert!(agents.iter().all(|agent| status(agent).twins.is_empty()));
+    // Whoever declares it, by whatever time, and whoever releases it: it is one for all, and over for all.
+    for (declares, releases) in [(early, late), (late, early), (right, late), (late, right)] {
+        declare(declares);
+        wait_until("the emergency on each", || agents.iter().all(|it| emergency(it).active));
+        release(releases, true).unwrap();
+        wait_until("its end on each", || agents.iter().all(|it| !emergency(it).active));
+    }
+    // A clock that is set back in the middle changes nothing.
+    declare(right);
+    wait_until("the emergency on each", || agents.iter().all(|it| emergency(it).active));
+    Clock::at(late).ahead(jiff::SignedDuration::from_secs(-86_400));
+    release(late, true).unwrap();
+    wait_until("its end on each", || agents.iter().all(|it| !emergency(it).active));
+    assert!(agents.iter().all(|agent| status(agent).standing() == Connected));
+    late.ctl(&["fleet", "skew"]).says(&["clock"]);
 }
 
 #[test]

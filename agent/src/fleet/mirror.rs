@@ -143,7 +143,7 @@ mod tests {
         let new = [a.clone(), entry("b", "2", 11), entry("c", "1", 12)];
         assert_eq!(there(&new, 100), Some(10));
         // It had gone back, and has come further than what is known.
-        assert_eq!(there(&[a.clone()], 100), None, "one is not there");
+        assert_eq!(there(std::slice::from_ref(&a), 100), None, "one is not there");
         assert_eq!(there(&[a.clone(), entry("b", "1", 4)], 100), None, "one is another");
         assert_eq!(there(&[a, b, entry("c", "1", 9)], 100), None, "one was never heard of");
         // Only what is other is told.

@@ -137,7 +137,8 @@ fn unknowns(facts: &BTreeMap<String, Facts>) -> Vec<String> {
             (it.standing.is_none(), "standing to its fleet"),
         ]
         .into_iter()
-        .filter_map(|(unknown, what)| unknown.then(|| format!("{what} of {}", it.host)))
+        .filter(|(unknown, _)| *unknown)
+        .map(|(_, what)| format!("{what} of {}", it.host))
     });
     each.collect()
 }

@@ -260,6 +260,7 @@ impl Agent {
             emergency.clone(),
             (bell.clone(), places.closing_flag()),
         )?;
+        fleet.ends_by(&course);
         let rules = Rules {
             own_uid: rustix::process::geteuid().as_raw(),
             operator_group: config.agent.operator_group.clone(),

@@ -53,16 +53,18 @@ impl Emergency {
         Ok(record)
     }
 
-    /// Wishes that the emergency in force be the fleet's; `only`: it was declared for that alone. One that is already
-    /// stays as it is.
+    /// Wishes that the emergency in force be the fleet's; `only`: it was declared for that alone.
     ///
     /// # Errors
     /// `NO_EMERGENCY`, `EMERGENCY_NOT_DURABLE`.
     pub async fn wish_fleet(&self, only: bool) -> Result<EmergencyRecord> {
         // At once, lest the fleet waits for a disk.
         let epoch = self.in_force()?.epoch;
-        let wish =
-            |before: Option<FleetMark>| before.unwrap_or(FleetMark { epoch, only, told: false });
+        // What the fleet knows of may have been released there: it is told anew, and says by itself where it knows.
+        let wish = |before: Option<FleetMark>| {
+            let mark = before.unwrap_or(FleetMark { epoch, only, told: false });
+            FleetMark { told: false, ..mark }
+        };
         self.mark(wish);
         let _alone = self.alone.lock().await;
         self.in_force()?;

@@ -1,6 +1,7 @@
 //! Changes of what operations keep in the fleet: made whole or not at all, also where an answer is lost, and some only by the
 //! holder of a lock.
 
+use super::emergency::FleetEmergency;
 use super::locks::Held;
 use super::{Fleet, Open};
 use crate::error::Result;
@@ -23,9 +24,13 @@ impl Fleet {
         }
     }
 
-    /// What must hold so that no emergency of the fleet is declared that is not known here.
-    pub fn no_other_emergency(&self) -> Guard {
-        self.unchanged(&self.keys.emergency())
+    /// What must hold so that no emergency of the fleet is in force; `None`: one is, or what is known of it can't be read.
+    pub fn no_emergency(&self) -> Option<Guard> {
+        let now = self.now();
+        let key = self.keys.emergency();
+        let Some(entry) = now.mirror.get(&key) else { return Some(Guard::Absent(key)) };
+        let known: FleetEmergency = serde_json::from_slice(&entry.value).ok()?;
+        (!known.active()).then(|| Guard::Modified(key, entry.modified))
     }
 
     /// Makes a change if all guards hold; the revision that did it, or `None` where they don't. An answer that was lost is

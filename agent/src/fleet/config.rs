@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::keys::Keys;
 use crate::config::reader::Section;
 use crate::outside::coordinator::{BUILT_IN, Place};
 
@@ -57,10 +58,12 @@ impl Config {
             "What this host holds in the fleet (its place among the members, its locks) ends so long after it was last \
              heard of. Whole seconds.",
         );
-        let etcd = read_etcd(&section);
+        let name = name.unwrap_or_default();
+        let root = Keys::of(&name).root();
+        let etcd = read_etcd(&section).map(|place| Place { root, ..place });
         section.finish();
         Self {
-            name: name.unwrap_or_default(),
+            name,
             etcd,
             advertise: advertise.unwrap_or_default(),
             lease: Duration::from_secs(lease.as_secs()),
@@ -148,6 +151,7 @@ fn read_etcd(fleet: &Section<'_>) -> Option<Place> {
     }
     section.finish();
     (!endpoints.is_empty()).then(|| Place {
+        root: String::new(),
         endpoints,
         ca,
         certificate: certificate.zip(key),

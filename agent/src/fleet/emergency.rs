@@ -199,6 +199,15 @@ impl Fleet {
             }
             (Settle::Leave, Some(fleet), _) => {
                 let Some(release) = &fleet.release else { return Ok(()) };
+                // Where positions are being closed it ends after that: it is looked for again each second.
+                let epoch = host.as_ref().map_or(0, |host| host.epoch);
+                let _held = match self.ending.get() {
+                    Some(ending) => match ending.may_end(epoch).await {
+                        Some(held) => Some(held),
+                        None => return Ok(()),
+                    },
+                    None => None,
+                };
                 let by = format!("{} by the fleet from {}", release.by, release.host);
                 self.emergency.leave_fleet(fleet.epoch, &by, &release.reason).await?;
             }

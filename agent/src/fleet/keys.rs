@@ -12,6 +12,11 @@ impl Keys {
         Self { root: format!("/genesis/{fleet}/") }
     }
 
+    /// All of them begin so.
+    pub fn root(&self) -> String {
+        self.root.clone()
+    }
+
     /// What every member follows: it changes seldom.
     pub fn common(&self) -> String {
         format!("{}common/", self.root)

@@ -3,14 +3,15 @@
 //! lease goes on when it wakes, so that the token goes to the resource with each step, which refuses an older one
 //! (Kleppmann 2016, "How to do distributed locking").
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, MutexGuard};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Fleet, Open};
 use crate::error::{Error, Result};
-use crate::outside::coordinator::{Act, Entry, Guard, Trouble};
+use crate::outside::coordinator::{Act, Entry, Guard, Link, Trouble};
 
 /// A lock that is found to be nobody's is tried for so often.
 const TRIES: usize = 5;
@@ -52,6 +53,44 @@ pub struct Held {
     given_back: bool,
 }
 
+/// The locks of this host.
+#[derive(Default)]
+pub(super) struct Mine {
+    /// Names and tokens of those that somebody here holds.
+    held: BTreeSet<(String, i64)>,
+    /// How often each is being taken at this moment.
+    taking: BTreeMap<String, usize>,
+}
+
+/// A lock that is being taken.
+struct Taking<'a> {
+    fleet: &'a Fleet,
+    name: &'a str,
+}
+
+impl<'a> Taking<'a> {
+    fn begin(fleet: &'a Fleet, name: &'a str) -> Self {
+        *fleet.mine().taking.entry(name.to_owned()).or_default() += 1;
+        Self { fleet, name }
+    }
+
+    /// No other call of this host takes it too.
+    fn alone(&self) -> bool {
+        self.fleet.mine().taking.get(self.name).is_none_or(|count| *count <= 1)
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        let mut mine = self.fleet.mine();
+        let left = mine.taking.get(self.name).map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => drop(mine.taking.remove(self.name)),
+            left => drop(mine.taking.insert(self.name.to_owned(), left)),
+        }
+    }
+}
+
 /// Of a lock's key. One that can't be read is held by somebody all the same.
 fn view(name: String, entry: &Entry) -> LockView {
     let told = serde_json::from_slice::<Told>(&entry.value).ok();
@@ -79,7 +118,7 @@ impl Fleet {
             since: self.clock.now(),
         };
         let value = serde_json::to_vec(&told).unwrap_or_default();
-        let mut trouble = None;
+        let (mut trouble, taking) = (None, Taking::begin(self, name));
         for _ in 0..TRIES {
             let open = self.open().await?;
             if open.lease == 0 {
@@ -97,8 +136,13 @@ impl Fleet {
                 Ok(Some(entry)) if entry.value == value && entry.lease == open.lease => {
                     let (name, token) = (name.to_owned(), entry.created);
                     tracing::info!(name, token, purpose, "took a lock of the fleet");
+                    self.mine().held.insert((name.clone(), token));
                     let (fleet, lease) = (Arc::clone(self), open.lease);
                     return Ok(Some(Held { fleet, name, token, lease, given_back: false }));
+                }
+                // What this host held before, and could not give back, is in nobody's way.
+                Ok(Some(entry)) if self.is_left(name, &entry) && taking.alone() => {
+                    self.give_back(name, entry.created).await;
                 }
                 Ok(Some(entry)) => return Err(held(&view(name.to_owned(), &entry))),
                 Ok(None) => {}
@@ -113,6 +157,37 @@ impl Fleet {
         }
         let gone = || Trouble::Away("the lock is taken and given back all the time".to_owned());
         Err(self.unreachable(&trouble.unwrap_or_else(gone)))
+    }
+
+    fn mine(&self) -> MutexGuard<'_, Mine> {
+        // Each change of it is complete in itself.
+        self.mine.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether a lock is this agent's by its key, and nobody here holds it.
+    fn is_left(&self, name: &str, entry: &Entry) -> bool {
+        let told = serde_json::from_slice::<Told>(&entry.value).ok();
+        let ours = told.is_some_and(|told| told.session == self.me.session);
+        ours && !self.mine().held.contains(&(name.to_owned(), entry.created))
+    }
+
+    /// Gives back what this agent holds by the fleet's keys and nobody here does: an answer was lost, a lock could not be
+    /// given back, or etcd was put back to when it was held.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) async fn give_back_what_is_left(&self, link: &dyn Link) -> Result<(), Trouble> {
+        let prefix = self.keys.locks();
+        for entry in link.list(&prefix).await?.entries {
+            let Some(name) = entry.key.strip_prefix(&prefix) else { continue };
+            if !self.is_left(name, &entry) || self.mine().taking.contains_key(name) {
+                continue;
+            }
+            tracing::warn!(name, token = entry.created, "a lock that was left is given back");
+            let guards = [Guard::Created(entry.key.clone(), entry.created)];
+            link.commit(&guards, &[Act::Delete(entry.key.clone())]).await?;
+        }
+        Ok(())
     }
 
     async fn lock_at(&self, open: &Open, key: &str) -> Result<Option<Entry>, Trouble> {
@@ -230,25 +305,25 @@ impl Held {
     /// Gives it back.
     pub async fn give_back(mut self) {
         self.given_back = true;
-        give_back(&self.fleet, &self.name, self.token).await;
+        self.fleet.give_back(&self.name, self.token).await;
     }
 }
 
-/// Whoever has it by now keeps it. One that can't be given back ends with the lease, or with the next connection.
-async fn give_back(fleet: &Fleet, name: &str, token: i64) {
-    let key = fleet.keys.lock(name);
-    for _ in 0..TRIES {
-        let Ok(open) = fleet.open().await else { break };
-        let guards = [Guard::Created(key.clone(), token)];
-        match open.link.commit(&guards, &[Act::Delete(key.clone())]).await {
-            Ok(_) => return,
-            Err(trouble) => fleet.broken(&open, &trouble),
+impl Fleet {
+    /// Whoever has it by now keeps it. One that can't be given back now is with the next connection.
+    async fn give_back(&self, name: &str, token: i64) {
+        let key = self.keys.lock(name);
+        self.mine().held.remove(&(name.to_owned(), token));
+        for _ in 0..TRIES {
+            let Ok(open) = self.open().await else { break };
+            let guards = [Guard::Created(key.clone(), token)];
+            match open.link.commit(&guards, &[Act::Delete(key.clone())]).await {
+                Ok(_) => return,
+                Err(trouble) => self.broken(&open, &trouble),
+            }
         }
+        tracing::warn!(name, "a lock of the fleet could not be given back yet");
     }
-    tracing::warn!(
-        name,
-        "a lock of the fleet could not be given back; it ends when this agent does"
-    );
 }
 
 impl Drop for Held {
@@ -259,7 +334,7 @@ impl Drop for Held {
         // The run was cut off.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (fleet, name, token) = (Arc::clone(&self.fleet), self.name.clone(), self.token);
-            runtime.spawn(async move { give_back(&fleet, &name, token).await });
+            runtime.spawn(async move { fleet.give_back(&name, token).await });
         }
     }
 }

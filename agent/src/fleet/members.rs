@@ -47,8 +47,8 @@ pub struct Member {
     pub node: String,
     /// When its agent started.
     pub since: Timestamp,
-    /// How it stands in an emergency.
-    pub stand: Stand,
+    /// How it stands in an emergency; `None`: what it tells can't be read by this agent.
+    pub stand: Option<Stand>,
 }
 
 /// A host of the fleet, with the agents that live under its identity.
@@ -76,16 +76,21 @@ pub(super) fn member_value(me: &Me, stand: &Stand) -> Vec<u8> {
 }
 
 impl Member {
-    /// Of a key of a member, or of one that is remembered; `None`: it can't be read.
+    /// Of a key of a member, or of one that is remembered; `None`: it is none. One whose value can't be read is there all
+    /// the same.
     pub(super) fn of(keys: &Keys, entry: &Entry) -> Option<Self> {
         let (host_id, session) = match entry.key.strip_prefix(&keys.members()) {
             Some(rest) => rest.split_once('/')?,
             None => (entry.key.strip_prefix(&keys.roster())?, ""),
         };
-        let Told { host, version, node, since, stand } =
-            serde_json::from_slice(&entry.value).ok()?;
         let (host_id, session) = (host_id.to_owned(), session.to_owned());
-        Some(Self { host_id, session, host, version, node, since, stand })
+        let Ok(told) = serde_json::from_slice::<Told>(&entry.value) else {
+            let (host, version, node) = (host_id.clone(), String::new(), String::new());
+            let since = Timestamp::UNIX_EPOCH;
+            return Some(Self { host_id, session, host, version, node, since, stand: None });
+        };
+        let Told { host, version, node, since, stand } = told;
+        Some(Self { host_id, session, host, version, node, since, stand: Some(stand) })
     }
 }
 
@@ -125,7 +130,8 @@ impl Fleet {
 
     /// Tells the fleet how this host stands, if it has not been told.
     pub(super) async fn tell_stand(&self) {
-        let Some(open) = self.opened() else { return };
+        // Without a lease it would stay for ever.
+        let Some(open) = self.opened().filter(|open| open.lease != 0) else { return };
         let stand = self.stand();
         let told = Some((self.me.session.clone(), stand.clone()));
         if self.now().told == told {
@@ -241,7 +247,7 @@ mod tests {
             version: "1".into(),
             node: format!("{host}:7443"),
             since: Timestamp::from_second(since).unwrap(),
-            stand: Stand::default(),
+            stand: Some(Stand::default()),
         }
     }
 
@@ -278,13 +284,15 @@ mod tests {
             |key: String, value: Vec<u8>| Entry { key, value, created: 1, modified: 1, lease: 1 };
         let read =
             Member::of(&keys, &entry(keys.session("1", "s"), member_value(&me, &stand))).unwrap();
-        assert_eq!((read.host_id.as_str(), read.session.as_str(), &read.stand), ("1", "s", &stand));
+        assert_eq!((read.host_id.as_str(), read.session.as_str()), ("1", "s"));
+        assert_eq!(read.stand, Some(stand.clone()));
         let known = Member::of(&keys, &entry(keys.known("1"), member_value(&me, &stand))).unwrap();
         assert_eq!((known.session.as_str(), known.node.as_str()), ("", "a:7443"));
-        for (key, value) in
-            [(keys.session("1", "s"), "{"), (keys.members() + "1", "{}"), ("x".into(), "{}")]
-        {
-            assert_eq!(Member::of(&keys, &entry(key, value.into())), None);
+        for key in [keys.members() + "1", "x".into()] {
+            assert_eq!(Member::of(&keys, &entry(key, "{}".into())), None);
         }
+        // It is there, whatever it says.
+        let odd = Member::of(&keys, &entry(keys.session("1", "s"), "{".into())).unwrap();
+        assert_eq!((odd.host_id.as_str(), odd.host.as_str(), odd.stand), ("1", "1", None));
     }
 }

@@ -1,9 +1,10 @@
 //! The fleet that this host is of: who is in it, what may be done by one host at a time, and the emergency of all. It is
 //! held together by etcd; whatever is local goes on without.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -111,6 +112,16 @@ pub struct Fleet {
     metrics: Metrics,
     now: Mutex<Now>,
     changed: watch::Sender<u64>,
+    ending: OnceLock<Arc<dyn Ending>>,
+    /// Locks that this host holds, and those that it is about to take.
+    mine: Mutex<locks::Mine>,
+}
+
+/// Who knows whether an emergency of this host may end.
+#[async_trait]
+pub trait Ending: Send + Sync {
+    /// Nothing that must not be cut off goes on in it, and nothing of the kind begins while this is held; `None`: not yet.
+    async fn may_end(&self, epoch: u64) -> Option<Box<dyn Send + '_>>;
 }
 
 impl Fleet {
@@ -146,9 +157,16 @@ impl Fleet {
                 connected: 0,
             }),
             changed: watch::Sender::new(0),
+            ending: OnceLock::new(),
+            mine: Mutex::default(),
             me,
             clock,
         })
+    }
+
+    /// Asks there before an emergency ends for the fleet's sake.
+    pub fn ends_by(&self, ending: &Arc<impl Ending + 'static>) {
+        let _ = self.ending.set(Arc::clone(ending) as Arc<dyn Ending>);
     }
 
     /// That of a host that is on its own.
@@ -185,7 +203,9 @@ impl Fleet {
         };
         let (endpoints, ca, certificate, user) =
             (vec!["http://etcd:2379".to_owned()], None, None, None);
-        let etcd = Some(crate::outside::coordinator::Place { endpoints, ca, certificate, user });
+        let root = "/genesis/prod/".to_owned();
+        let etcd =
+            Some(crate::outside::coordinator::Place { endpoints, ca, certificate, user, root });
         let config = Config { etcd, ..Config::alone("prod") };
         Self::new(config, me, outside, (emergency, Bell::default(), Metrics::default()))
     }
@@ -310,3 +330,6 @@ impl Fleet {
         Error::refused("FLEET_UNREACHABLE", message, vec![unmet])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,8 @@ impl Fleet {
                 Err(trouble) => Reach { told: false, trouble, members: Vec::new() },
             };
             let alive = reach.members.iter().filter(|host| host.alive > 0);
-            let all = alive.clone().all(|host| host.member.stand.emergency == emergency);
+            let said = |host: &HostView| host.member.stand.as_ref().map(|stand| stand.emergency);
+            let all = alive.clone().all(|host| said(host) == Some(emergency));
             if reach.told && all && alive.count() > 0 {
                 return reach;
             }

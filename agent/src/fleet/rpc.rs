@@ -102,6 +102,8 @@ fn emergency(record: Option<FleetEmergency>) -> v1::FleetEmergency {
 }
 
 fn member(member: Member, alive: bool, twins: Vec<String>, me: &str) -> v1::FleetMember {
+    let unreadable = member.stand.is_none();
+    let stand = member.stand.filter(|_| alive).unwrap_or_default();
     v1::FleetMember {
         self_: member.session == me && alive,
         host_id: member.host_id,
@@ -109,8 +111,9 @@ fn member(member: Member, alive: bool, twins: Vec<String>, me: &str) -> v1::Flee
         version: member.version,
         node: member.node,
         since: Some(time(member.since)),
-        emergency: alive && member.stand.emergency,
-        fleet_epoch: if alive { member.stand.fleet_epoch } else { 0 },
+        emergency: stand.emergency,
+        fleet_epoch: stand.fleet_epoch,
+        unreadable,
         alive,
         twins,
     }

@@ -35,6 +35,8 @@ pub struct Place {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Our name there, and the file with its password.
     pub user: Option<(String, PathBuf)>,
+    /// All keys begin so; nothing else is read.
+    pub root: String,
 }
 
 /// A key as it is.

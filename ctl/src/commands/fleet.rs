@@ -194,14 +194,18 @@ async fn members(session: &Session<'_>) -> Result<Exit, Halt> {
                 .call(request, |c, r| async move { c.fleet().list_fleet_members(r).await })
                 .await?;
             let json = session.json("ListFleetMembersResponse", &list)?;
-            let well = list.members.iter().all(|it| it.alive && it.twins.is_empty());
+            let exit = match list.members.as_slice() {
+                all if all.iter().any(|it| !it.alive || !it.twins.is_empty()) => Exit::Findings,
+                all if all.iter().any(|it| it.unreadable) => Exit::Unknown,
+                _ => Exit::Ok,
+            };
             let view = View {
                 columns,
                 rows: list.members.iter().map(|it| member(it, verbose)).collect(),
                 empty: "no members",
                 ..View::default()
             };
-            Ok(Answer::new(json, view).exit(if well { Exit::Ok } else { Exit::Findings }))
+            Ok(Answer::new(json, view).exit(exit))
         })
         .await
 }
@@ -209,6 +213,7 @@ async fn members(session: &Session<'_>) -> Result<Exit, Halt> {
 fn member(member: &FleetMember, verbose: bool) -> Vec<Cell> {
     let state = match (member.alive, member.twins.as_slice()) {
         (false, _) => "gone".to_owned(),
+        (true, []) if member.unreadable => "unreadable".to_owned(),
         (true, []) => "up".to_owned(),
         (true, twins) => format!("twice: {}", twins.join(", ")),
     };

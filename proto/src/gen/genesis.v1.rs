@@ -1403,6 +1403,9 @@ pub struct FleetMember {
     /// The names of all that live under its identity, where it is more than one: a host was copied with its agent's state.
     #[prost(string, repeated, tag = "10")]
     pub twins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it tells of itself can't be read by the agent that answers: it is of a later version, or somebody wrote there.
+    #[prost(bool, tag = "11")]
+    pub unreadable: bool,
 }
 /// What only one host does at a time.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -189,7 +189,14 @@ impl Etcd {
         self.ctl(&["user", "grant-role", "root", "root"]);
         if user != "root" {
             self.ctl(&["role", "add", user]);
-            self.ctl(&["role", "grant-permission", user, "readwrite", "--prefix", "/genesis/"]);
+            self.ctl(&[
+                "role",
+                "grant-permission",
+                user,
+                "readwrite",
+                "--prefix",
+                "/genesis/prod/",
+            ]);
             self.ctl(&["user", "add", &format!("{user}:{password}")]);
             self.ctl(&["user", "grant-role", user, user]);
         }

@@ -141,12 +141,34 @@ impl Matrices {
     /// # Errors
     /// `FLEET_UNREACHABLE`, `FLEET_HELD`, `FENCED`, `STORAGE_FAILED`.
     pub(super) async fn share_once(self: &Arc<Self>) -> Result<()> {
+        self.forget_what_is_over();
         let ack = match self.config().sharing {
             Sharing::Off => None,
             Sharing::Publish => Some(self.publish_due().await?),
             Sharing::Follow => Some(self.follow_once().await?),
         };
         self.tell_fleet(ack).await
+    }
+
+    /// Nobody hears any more of what this host could not do, where it does not try any more.
+    fn forget_what_is_over(&self) {
+        let sharing = self.config().sharing;
+        let pointer = self.pointer();
+        let unreadable = pointer.is_err();
+        let current = pointer.ok().flatten().map(|it| (it.current.number, it.current.hash));
+        let over = {
+            let mut shared = self.shared();
+            // One without a number is about the pointer itself.
+            let stands = |it: &Refusal| {
+                (it.number == 0 && unreadable) || current == Some((it.number, it.hash.clone()))
+            };
+            let refusal = shared.refusal.take_if(|it| sharing != Sharing::Follow || !stands(it));
+            let unpublished = shared.unpublished.take_if(|_| sharing != Sharing::Publish);
+            refusal.is_some() || unpublished.is_some()
+        };
+        if over {
+            self.bell.ring();
+        }
     }
 
     /// What this host says, of a version that stands here as its record says.

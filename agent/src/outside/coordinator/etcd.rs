@@ -124,7 +124,9 @@ async fn options(place: &Place, endpoint: &str) -> Result<ConnectOptions, Troubl
         .with_keep_alive(KEEPALIVE.0, KEEPALIVE.1)
         .with_keep_alive_while_idle(true)
         // A member that is cut off from the others must not be listened to.
-        .with_require_leader(true);
+        .with_require_leader(true)
+        // Tokens end, and are made void by changes of users and roles.
+        .with_auto_token_refresh(true);
     if endpoint.starts_with("https://") {
         let mut tls = TlsOptions::new();
         tls = match &place.ca {
@@ -155,7 +157,7 @@ pub(super) async fn connect(
     let mut kv = client.kv_client();
     // Read by the leader's leave, not from what this member happens to have.
     let only = GetOptions::new().with_keys_only().with_limit(1);
-    let answer = within(limit, "a first look", kv.get("/genesis/", Some(only))).await?;
+    let answer = within(limit, "a first look", kv.get(place.root.as_str(), Some(only))).await?;
     Ok(Etcd {
         cluster: answer.header().map_or(0, ResponseHeader::cluster_id),
         limit,

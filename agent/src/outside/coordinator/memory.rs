@@ -408,7 +408,13 @@ mod tests {
     }
 
     async fn connected(door: &Door) -> Arc<dyn Link> {
-        let place = Place { endpoints: Vec::new(), ca: None, certificate: None, user: None };
+        let place = Place {
+            endpoints: Vec::new(),
+            ca: None,
+            certificate: None,
+            user: None,
+            root: String::new(),
+        };
         door.connect(&place, "", Duration::from_secs(2)).await.unwrap()
     }
 

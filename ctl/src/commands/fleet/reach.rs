@@ -14,7 +14,8 @@ const SHOWN: usize = 50;
 
 /// Whether a member has said what all are to say. One that is gone may live all the same; of two hosts with one identity only one can.
 fn has_said(member: &FleetMember, emergency: bool) -> bool {
-    member.alive && member.emergency == emergency && member.twins.is_empty()
+    let known = member.alive && !member.unreadable && member.twins.is_empty();
+    known && member.emergency == emergency
 }
 
 /// Adds to a view how far it has got; the exit code says whether it is known to be all the way. `emergency`: one was
@@ -95,6 +96,7 @@ fn row(member: &FleetMember, emergency: bool) -> Vec<Cell> {
             format!("unknown: {} have one identity", member.twins.join(", "))
         }
         _ if !member.alive => "unknown: it is not heard of".to_owned(),
+        _ if member.unreadable => "unknown: what it tells can't be read".to_owned(),
         false => "no".to_owned(),
         true => "yes".to_owned(),
     };

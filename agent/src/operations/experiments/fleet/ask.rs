@@ -270,6 +270,8 @@ impl Experiments {
         let line = super::owner::look_of(&counted.tally).decision.row.number;
         let (mut guards, mut acts) = (Vec::new(), Vec::new());
         let end = End { how, forced: true, by, reason, line, at: self.now() };
+        // What came meanwhile counts too; from here on the guards see to it.
+        self.promotable(promote)?;
         self.ends(&defined, &counted.tally, end, (&mut guards, &mut acts))?;
         acts.push(Act::Delete(self.fleet.keys().owner(defined.number)));
         let id = plan::id(defined.number);

@@ -230,7 +230,7 @@ impl Experiments {
         let Some(tally) = ended.fleet.filter(|tally| tally_of(record, tally).is_ok()) else {
             return Ok(());
         };
-        let concluded = Concluded {
+        let mut concluded = Concluded {
             at: ended.at,
             how: ended.how,
             forced: ended.forced,
@@ -246,11 +246,45 @@ impl Experiments {
         if now.conclusion.is_some() {
             return Ok(());
         }
+        // What was promoted comes with it, as this host took it over: whole or not at all.
+        let (mut guards, mut acts) = (vec![Guard::Modified(key.clone(), modified)], Vec::new());
+        for parameter in self.promoted_here(&concluded, defined) {
+            let key = self.fleet.keys().parameter(&parameter.strategy, &parameter.name);
+            guards.push(self.fleet.unchanged(&key));
+            concluded.set.push((parameter.name.clone(), parameter.stamp()));
+            acts.push(Act::Put { key, value: written(&parameter), lease: 0 });
+        }
         let over = Defined { conclusion: Some(concluded), ..(*now).clone() };
-        let guards = [Guard::Modified(key.clone(), modified)];
-        let acts = [Act::Put { key, value: written(&over), lease: 0 }];
+        acts.insert(0, Act::Put { key, value: written(&over), lease: 0 });
         // Where somebody else was faster, the watch tells of it.
         self.fleet.change(&guards, &acts).await.map(drop)
+    }
+
+    /// The fleet's parameters that an experiment promoted, as they were taken over here, where the fleet has older ones.
+    fn promoted_here(&self, concluded: &Concluded, defined: &Defined) -> Vec<FleetParameter> {
+        let id = plan::id(defined.number);
+        let trials = defined.trials.iter().filter(|_| concluded.how == local::PROMOTED);
+        let newer = trials.filter_map(|trial| {
+            let key = (defined.strategy.clone(), trial.name.clone());
+            let here = self.live().parameters.get(&key).cloned()?;
+            let stamp = here.fleet.filter(|_| here.experiment == id)?;
+            let (strategy, name) = key;
+            let known = self.fleets_parameter(&strategy, &name).map(|(_, known)| known.version);
+            known.is_none_or(|known| stamp.version > known).then(|| FleetParameter {
+                strategy,
+                name,
+                value: here.value.clone(),
+                version: stamp.version,
+                at: stamp.at,
+                by: here.set_by.clone(),
+                reason: here.reason.clone(),
+                host: self.fleet.me().host.clone(),
+                cause: local::PROMOTED.to_owned(),
+                experiment: id.clone(),
+                in_test: 0,
+            })
+        });
+        newer.collect()
     }
 
     /// An experiment of the fleet by its id, as the fleet has it.

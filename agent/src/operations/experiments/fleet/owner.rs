@@ -142,6 +142,7 @@ impl Experiments {
                 turn.lock.give_back().await;
             }
         }
+        self.be_owner_no_more(&numbers, looking).await;
         let mut wait = super::LOOK;
         for defined in &fleet {
             let number = defined.number;
@@ -173,6 +174,24 @@ impl Experiments {
             }
         }
         wait
+    }
+
+    /// Takes back that this host owns what it has ended by itself: others look at it only where nobody is known to.
+    async fn be_owner_no_more(&self, going: &[u64], looking: &Looking) {
+        for defined in self.fleets() {
+            let number = defined.number;
+            if going.contains(&number) || looking.held.contains_key(&number) {
+                continue;
+            }
+            let me = &self.fleet.me().host_id;
+            if self.fleets_owner(number).is_some_and(|owner| owner.host_id == *me) {
+                let key = self.fleet.keys().owner(number);
+                let guards = [self.fleet.unchanged(&key)];
+                if let Err(error) = self.fleet.change(&guards, &[Act::Delete(key)]).await {
+                    tracing::warn!(number, error = error.chain(), "its owner is not taken back");
+                }
+            }
+        }
     }
 
     /// Looks at what this host believes to own, as one does that was frozen after it had made sure.
@@ -322,7 +341,10 @@ impl Experiments {
         let (modified, _) = known.filter(|(_, now)| **now == *defined).ok_or_else(changed)?;
         let promoted = end.how == local::PROMOTED;
         if promoted {
-            guards.push(self.fleet.no_other_emergency());
+            guards.push(self.fleet.no_emergency().ok_or_else(|| {
+                let message = "an emergency of the fleet is in force; nothing is promoted in it";
+                Error::conflict("FLEET_CONFLICT", message)
+            })?);
         }
         guards.push(Guard::Modified(keys.experiment(defined.number), modified));
         let mut set = Vec::new();

@@ -8,7 +8,7 @@ use super::ask::in_test;
 use super::plan;
 use super::record::{FleetParameter, written};
 use crate::error::{Error, Result};
-use crate::outside::coordinator::Act;
+use crate::outside::coordinator::{Act, Guard};
 use crate::plan::{Plan, PlanStep};
 
 /// The most bytes of a fleet's parameters with their reasons that a host follows.
@@ -19,16 +19,16 @@ pub(super) fn conflict(message: String) -> Error {
 }
 
 impl Experiments {
-    /// The fleet's version that would follow, and that in force.
+    /// The fleet's version that would follow, that in force, and what must hold so that it still is.
     fn next_in_fleet(
         &self,
         wanted: &Wanted,
         (by, reason): (&str, &str),
         cause: &str,
-    ) -> Result<(FleetParameter, Option<u64>)> {
+    ) -> Result<(FleetParameter, Option<u64>, Guard)> {
         let Wanted { strategy, name, value, expected } = wanted;
         local::wrong_parameter(strategy, name, value)?;
-        let known = self.fleets_parameter(strategy, name).map(|(_, parameter)| parameter);
+        let (modified, known) = self.fleets_parameter(strategy, name).unzip();
         if let Some(parameter) = &known
             && let Some(number) = self.fleets_test(parameter)
         {
@@ -64,7 +64,12 @@ impl Experiments {
             experiment: String::new(),
             in_test: 0,
         };
-        Ok((next, version))
+        let key = self.fleet.keys().parameter(strategy, name);
+        let unchanged = match modified {
+            Some(modified) => Guard::Modified(key, modified),
+            None => Guard::Absent(key),
+        };
+        Ok((next, version, unchanged))
     }
 
     /// What setting it in the whole fleet would do.
@@ -77,7 +82,7 @@ impl Experiments {
     }
 
     fn planned_in_fleet(&self, wanted: &Wanted) -> Result<Plan> {
-        let (next, version) = self.next_in_fleet(wanted, ("", ""), "set")?;
+        let (next, version, _) = self.next_in_fleet(wanted, ("", ""), "set")?;
         let known = self.fleets_parameter(&next.strategy, &next.name);
         let before = match &known {
             Some((_, known)) => format!("instead of {:?}", known.value),
@@ -112,9 +117,9 @@ impl Experiments {
         if !plan_hash.is_empty() {
             self.planned_in_fleet(wanted)?.accept(plan_hash)?;
         }
-        let (next, _) = self.next_in_fleet(wanted, (by, reason), cause)?;
+        let (next, _, unchanged) = self.next_in_fleet(wanted, (by, reason), cause)?;
         let key = self.fleet.keys().parameter(&next.strategy, &next.name);
-        let guards = [self.fleet.unchanged(&key)];
+        let guards = [unchanged];
         let intent = Intent::new(self.now(), by, "parameters.changed-in-fleet")
             .target(format!("{}/{}", next.strategy, next.name))
             .reason(reason)

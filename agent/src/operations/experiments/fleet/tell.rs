@@ -10,6 +10,8 @@ use super::record::{Share, written};
 use crate::error::Result;
 use crate::outside::coordinator::{Act, Guard};
 
+/// Nobody is told less often than this, whatever the owner asks for.
+const LONGEST: Duration = Duration::from_secs(60);
 /// So many are told at once; etcd takes 128.
 const TOGETHER: usize = 100;
 
@@ -70,7 +72,8 @@ impl Experiments {
         let shares = self.shares();
         let pace = |number: u64| {
             let owner = self.fleets_owner(number);
-            plan::PACE.max(Duration::from_secs(owner.map_or(0, |owner| owner.pace)))
+            let asked = Duration::from_secs(owner.map_or(0, |owner| owner.pace));
+            asked.clamp(plan::PACE, LONGEST)
         };
         let pace = shares.iter().map(|(number, ..)| pace(*number)).max().unwrap_or(plan::PACE);
         if let Some(at) = told.at

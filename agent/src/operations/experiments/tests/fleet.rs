@@ -450,10 +450,13 @@ async fn no_promotion_slips_behind_an_emergency_of_the_fleet() {
     // Declared, and the owner has not heard of it.
     let before = hosts.all[0].own().plan_fleet_conclusion("FLEET_1", true).await;
     before.unwrap();
-    let guard = hosts.all[0].fleet.no_other_emergency();
+    let guard = hosts.all[0].fleet.no_emergency().unwrap();
     hosts.memory.put("/genesis/prod/common/emergency", "{}");
     let made = hosts.all[0].fleet.change(&[guard], &[]).await.unwrap();
     assert_eq!(made, None);
+    // Once it has, there is nothing that could be guarded, also where it can't be read.
+    hosts.all[0].hears(&hosts.memory).await;
+    assert!(hosts.all[0].fleet.no_emergency().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,9 @@ fn defined(number: u64) -> Defined {
     defined.rules.planned = 1_000;
     defined.rules.most = 2_000;
     defined.rules.alpha = 0.05;
+    defined.rules.promote_lift = 0.01;
+    defined.rules.rollback_lift = -0.01;
+    defined.rules.least_effect = 0.2;
     defined.hash = local::hash(&defined.record());
     defined
 }
@@ -92,7 +95,8 @@ fn what_is_due_about_an_experiment_of_the_fleet() {
     assert!(plan::forsaken(&here, &[]), "the fleet does not know it");
     assert!(!plan::forsaken(&ended(&here, true), &[]), "it has ended");
     // The number came again, for another one.
-    let other = Defined { seed: "t".into(), ..going };
+    let mut other = Defined { seed: "t".into(), ..going };
+    other.hash = local::hash(&other.record());
     assert!(plan::forsaken(&here, &[Arc::new(other)]));
     let own = ExperimentRecord { fleet: String::new(), ..here };
     assert!(!plan::forsaken(&own, &[]), "a host's own is none of the fleet's");

@@ -131,6 +131,8 @@ impl Matrices {
         let by = By { at: self.now(), who, reason };
         let way = plan::back(&versions, 0);
         let mut records = match way {
+            // One that can't be read serves nobody.
+            Ok(Back::Activate { to, .. }) if self.readable(to).is_err() => Vec::new(),
             Ok(back) => plan::go_back(&versions, back, &self.tally_of_stage(), by),
             Err(_) => Vec::new(),
         };

@@ -94,8 +94,17 @@ impl Matrices {
             .collect();
         let acked = |entry: &crate::outside::coordinator::Entry| {
             let host_id = entry.key.strip_prefix(&acks)?.to_owned();
-            // One of a later agent, perhaps; it says what it says to others.
-            let ack: Ack = serde_json::from_slice(&entry.value).ok()?;
+            // One of a later agent, perhaps; what it says is not known here.
+            let ack: Ack = serde_json::from_slice(&entry.value).unwrap_or_else(|_| Ack {
+                host: host_id.clone(),
+                sharing: Sharing::Follow,
+                number: 0,
+                state: State::Waiting,
+                percent: 0,
+                version: 0,
+                since: self.now(),
+                why: "what it says can't be read by this agent".to_owned(),
+            });
             Some(Acked { alive: alive.contains(&host_id), host_id, ack })
         };
         let mut hosts: Vec<Acked> = said.iter().filter_map(acked).collect();

@@ -40,7 +40,13 @@ impl Matrices {
             Follow::Mark(version) => {
                 self.mark(version, number, "matrices.followed").await.map(|()| version)
             }
-            Follow::GoBack(to) => self.go_back_for_fleet(to, number, by).await.map(|()| to),
+            Follow::GoBack(to) => match self.go_back_for_fleet(to, number, by).await {
+                // What is kept here is damaged; the fleet has it too.
+                Err(error) if error.code == "STORAGE_RECORD_UNREADABLE" => {
+                    self.fetch_and_take(current).await
+                }
+                gone => gone.map(|()| to),
+            },
             Follow::Leave(harmful) => {
                 self.leave_for_fleet(harmful, number, by).await.map(|()| harmful)
             }

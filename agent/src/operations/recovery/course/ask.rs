@@ -1,5 +1,6 @@
 //! What people ask of the course: to close positions, to agree to a release.
 
+use async_trait::async_trait;
 use genesis_storage::{
     ApprovalRecord, CloseOrderState, ClosingRecord, CoursePhase, CourseRecord, EmergencyRecord,
     Intent,
@@ -10,6 +11,7 @@ use super::file::{self, Asked};
 use super::keep::on_disk;
 use super::{Course, approval, decide, unconfigured};
 use crate::error::{Error, Result};
+use crate::fleet::Ending;
 use crate::outside::failpoint;
 use crate::plan::PlanStep;
 
@@ -296,5 +298,13 @@ mod tests {
             let record = CourseRecord { venues: venues.collect(), ..CourseRecord::default() };
             assert_eq!(left(&record), said);
         }
+    }
+}
+
+#[async_trait]
+impl Ending for Course {
+    async fn may_end(&self, epoch: u64) -> Option<Box<dyn Send + '_>> {
+        let alone = self.deciding.lock().await;
+        (!self.closing(epoch)).then(|| Box::new(alone) as Box<dyn Send + '_>)
     }
 }

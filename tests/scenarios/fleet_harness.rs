@@ -93,20 +93,21 @@ fn fleet_harness_certificates_and_logins_are_demanded() {
         output.status.success().then_some(()).ok_or(said)
     };
     let agent = Some("agent:p:w d");
-    let within = ["put", "/genesis/k", "v"];
+    let within = ["put", "/genesis/prod/k", "v"];
     etcdctl(true, agent, &within).unwrap();
     let unshown = etcdctl(false, agent, &within).unwrap_err();
     assert!(unshown.contains("bad certificate") || unshown.contains("deadline"), "{unshown}");
     for (user, key, why) in [
-        (Some("agent:wrong"), "/genesis/k", "authentication failed"),
+        (Some("agent:wrong"), "/genesis/prod/k", "authentication failed"),
         // Its certificate names one whom etcd does not know.
-        (None, "/genesis/k", "permission denied"),
+        (None, "/genesis/prod/k", "permission denied"),
         (agent, "/other/k", "permission denied"),
+        (agent, "/genesis/other/k", "permission denied"),
     ] {
         let refused = etcdctl(true, user, &["put", key, "v"]).unwrap_err();
         assert!(refused.contains(why), "{refused}");
     }
-    assert_eq!(etcd.keys(""), ["/genesis/k"]);
+    assert_eq!(etcd.keys(""), ["/genesis/prod/k"]);
     // It is as strict after that.
     etcd.wipe();
     etcdctl(true, None, &within).unwrap_err();

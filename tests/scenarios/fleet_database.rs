@@ -12,7 +12,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::database::{back_up, config, fill, last, maintenance, optimize};
-use crate::fleet_etcd::{LEASE, of_fleet};
+use crate::fleet_etcd::{LEASE, of_fleet, wait_standing};
+
+use genesis_client::v1::FleetStanding::Lost;
 
 const LOCKS: &str = "/genesis/prod/locks/";
 
@@ -129,6 +131,20 @@ fn who_believes_to_have_its_lock_is_refused_by_the_database_with_its_next_sessio
     assert_eq!((state.as_str(), code.as_str()), ("RUN_STATE_FAILED", "FENCED"));
     assert_eq!(maintenance(&server).len(), done, "{:?}", maintenance(&server));
     wait_until("a lock that is given back", || lock(&etcd).is_none());
+}
+
+#[test]
+fn who_hears_of_etcd_no_more_begins_no_further_step() {
+    let (etcd, server) = (Etcd::start(), Postgres::start(""));
+    fill(&server);
+    let a = Stopped::in_care("a", &etcd, &server);
+    let done = maintenance(&server).len();
+    etcd.kill();
+    wait_standing(&a.agent, Lost);
+    // Nobody has taken over, but somebody might.
+    let (_, state, code) = a.goes_on();
+    assert_eq!((state.as_str(), code.as_str()), ("RUN_STATE_FAILED", "FLEET_LOCK_LOST"));
+    assert_eq!(maintenance(&server).len(), done, "{:?}", maintenance(&server));
 }
 
 #[test]

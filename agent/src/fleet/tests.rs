@@ -158,7 +158,11 @@ async fn what_is_declared_where_the_fleet_can_not_be_told_is_not_lost_with_an_ea
     assert!(a.fleet.emergency_untold(), "the fleet does not know of this one");
     a.door.open();
     a.connected().await;
-    b.passes(|| b.active()).await;
+    b.passes(|| {
+        a.clock.advance(Duration::from_millis(50));
+        b.active()
+    })
+    .await;
     assert!(a.active());
 }
 
@@ -177,4 +181,19 @@ async fn who_tells_what_can_not_be_read_has_said_nothing() {
         let reach = reaching.await.unwrap();
         assert_eq!(reach.members.len(), 2, "it counts");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_lease_leaves_no_key_that_stays() {
+    let memory = Memory::default();
+    memory.fill(Some("no space"));
+    let a = Host::start("a", &memory).await;
+    assert_eq!(memory.keys("/genesis/prod/members/"), Vec::<String>::new());
+    memory.fill(None);
+    // How it stands has changed, and it is no member yet.
+    a.emergency.activate("olga", "feed", "").await.unwrap();
+    a.fleet.tell_stand().await;
+    assert_eq!(memory.keys("/genesis/prod/members/"), Vec::<String>::new());
+    let member = "/genesis/prod/members/id-of-a/session-of-a";
+    a.passes(|| memory.get(member).is_some_and(|entry| entry.lease != 0)).await;
 }

@@ -545,6 +545,93 @@ async fn a_fleet_that_forgot_is_told_of_an_end_and_what_it_never_knew_is_taken_b
     assert_eq!(next.record.fleet, "FLEET_3");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_the_fleet_forgot_is_told_again_with_its_values() {
+    const THRESHOLD: &str = "/genesis/prod/common/parameters/mm/threshold";
+    let mut hosts = Hosts::trying().await;
+    let mut source = World::new().await;
+    let trades = source.trades(30, 1.0, 1.0);
+    hosts.send(&trades).await;
+    hosts.tell().await;
+    hosts.settle().await;
+    let running = hosts.memory.snapshot();
+    hosts.all[0].own().conclude_in_fleet("FLEET_1", true, "", WHO).await.unwrap();
+    hosts.settle().await;
+    hosts.memory.restore(&running);
+    for member in &hosts.all {
+        member.door.shut();
+        while member.fleet.is_open() {
+            moment().await;
+        }
+        member.door.open();
+        member.connected().await;
+    }
+    hosts.settle().await;
+    let kept = |key: &str| String::from_utf8(hosts.memory.get(key).unwrap().value).unwrap();
+    assert!(kept(DEFINED).contains("\"how\":\"promoted\""), "{}", kept(DEFINED));
+    assert!(kept(THRESHOLD).contains("\"value\":\"0.003\""), "{}", kept(THRESHOLD));
+    hosts.settle().await;
+    for member in &hosts.all {
+        assert_eq!(member.troubles().await, Vec::<&str>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_ended_it_alone_owns_it_no_more() {
+    let mut hosts = Hosts::trying().await;
+    for member in &mut hosts.all {
+        member.looks().await;
+    }
+    let first = hosts.owner().unwrap();
+    hosts.all[first].door.shut();
+    while hosts.all[first].fleet.is_open() {
+        moment().await;
+    }
+    hosts.all[first].conclude("FLEET_1", false).await.unwrap();
+    hosts.all[first].door.open();
+    hosts.all[first].connected().await;
+    // Its lease has not ended, and all the same the others take the looks from here on.
+    hosts.all[first].looks().await;
+    hosts.settle().await;
+    let other = (first + 1) % 3;
+    hosts.all[other].looks().await;
+    hosts.all[other].hears(&hosts.memory).await;
+    hosts.all[other].looks().await;
+    assert_eq!(hosts.owner(), Some(other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_promoted_by_hand_behind_an_emergency_of_the_fleet() {
+    let mut hosts = Hosts::trying().await;
+    let mut source = World::new().await;
+    let trades = source.trades(30, 1.0, 1.0);
+    hosts.send(&trades).await;
+    hosts.tell().await;
+    // Whether this host has heard of it or not.
+    hosts.memory.put("/genesis/prod/common/emergency", "{}");
+    let refused = hosts.all[0].own().conclude_in_fleet("FLEET_1", true, "", WHO).await;
+    assert_eq!(refused.err().unwrap().code, "FLEET_CONFLICT");
+    assert!(hosts.all.iter().all(|member| member.how().is_none()));
+    // Back is always safe.
+    hosts.all[0].own().conclude_in_fleet("FLEET_1", false, "", WHO).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_value_that_another_host_has_set_meanwhile_is_not_overwritten() {
+    const THRESHOLD: &str = "/genesis/prod/common/parameters/mm/threshold";
+    let hosts = Hosts::new().await;
+    let text = String::from_utf8(hosts.memory.get(THRESHOLD).unwrap().value).unwrap();
+    let theirs = text.replace("0.002", "0.005").replace("\"version\":1", "\"version\":2");
+    assert_ne!(theirs, text);
+    hosts.memory.put(THRESHOLD, &theirs);
+    // Not heard of yet.
+    let refused = hosts.all[0].set("0.004").await.unwrap_err();
+    assert_eq!(refused.code, "FLEET_CONFLICT");
+    assert_eq!(hosts.memory.get(THRESHOLD).unwrap().value, theirs.as_bytes());
+    hosts.settle().await;
+    assert_eq!(hosts.all[0].set("0.004").await.unwrap(), 3);
+}
+
 #[test]
 fn moments_of_many_hosts_are_those_of_one() {
     use proptest::prelude::*;

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use genesis_stats::experiment::Moments;
 use genesis_storage::{
     ConclusionRecord, ExperimentRecord, FleetVersion, ParameterRecord, TrialRecord,
 };
 use jiff::Timestamp;
 
+use crate::bits::bits_of;
 use crate::operations::experiments::fleet::plan::{self, Due};
-use crate::operations::experiments::fleet::record::{Concluded, Defined, FleetParameter};
+use crate::operations::experiments::fleet::record::{Concluded, Defined, FleetParameter, Share};
 use crate::operations::experiments::plan as local;
+use crate::operations::experiments::tally::{Arm, Tally};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -169,6 +172,25 @@ fn an_experiment_begins_only_where_it_is_the_one_that_was_meant() {
     // Somebody wrote into etcd.
     let changed = Defined { variant_basis_points: 9_000, ..defined };
     assert!(refused(&changed, &with("1"), &[]).contains("not what its hash names"));
+}
+
+#[test]
+fn only_shares_of_the_very_experiment_that_has_begun_there_are_added() {
+    let record = defined(3).record();
+    let mut moments = [Moments::new(); 2];
+    for value in [1.0, 2.0, 4.0] {
+        moments[0].push(value);
+    }
+    let share = Share {
+        local: "TEST_8".into(),
+        arms: [bits_of(&moments[0]), bits_of(&moments[1])],
+        ..Share::of("a", &record, &Tally::new(&record).unwrap())
+    };
+    let other = Share { of: ("another".into(), 5), ..share.clone() };
+    let unbegun = Share { local: String::new(), ..share.clone() };
+    let all = [other, share, unbegun];
+    let (tally, hosts) = plan::together(&record, None, &all).unwrap();
+    assert_eq!((tally.trial.moments(Arm::Control).n(), hosts), (3, 1));
 }
 
 #[test]

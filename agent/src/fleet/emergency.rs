@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fleet;
 use crate::error::{Error, Result};
-use crate::outside::coordinator::{Act, Guard};
+use crate::outside::coordinator::{Act, Entry, Guard};
 
 /// How often both are compared when nothing is heard.
 const LOOK: Duration = Duration::from_secs(1);
@@ -100,19 +100,20 @@ pub fn settle(host: Option<&EmergencyRecord>, fleet: Option<&FleetEmergency>) ->
     }
 }
 
+fn read(entry: Option<&Entry>) -> Result<Option<FleetEmergency>, String> {
+    let Some(entry) = entry else { return Ok(None) };
+    serde_json::from_slice(&entry.value).map(Some).map_err(|error| {
+        format!("the fleet's emergency can't be read ({error}); it counts as one that is in force")
+    })
+}
+
 impl Fleet {
     /// What is known of the fleet's emergency; `None`: there has been none, or nothing is known.
     ///
     /// # Errors
     /// In words, where the record can't be read.
     pub fn known_emergency(&self) -> Result<Option<FleetEmergency>, String> {
-        let now = self.now();
-        let Some(entry) = now.mirror.get(&self.keys.emergency()) else { return Ok(None) };
-        serde_json::from_slice(&entry.value).map(Some).map_err(|error| {
-            format!(
-                "the fleet's emergency can't be read ({error}); it counts as one that is in force"
-            )
-        })
+        read(self.now().mirror.get(&self.keys.emergency()))
     }
 
     /// Wishes that the emergency in force here be the whole fleet's. It is told as soon as the fleet can be reached, also
@@ -179,7 +180,21 @@ impl Fleet {
     pub(super) async fn settle_emergency(&self) -> Result<()> {
         // What is known from before is no reason to tell the fleet anything; but an emergency that was known stays.
         let Some(open) = self.opened() else { return Ok(()) };
-        let fleet = match self.known_emergency() {
+        let host = self.emergency.current();
+        let key = self.keys.emergency();
+        let untold = host.as_ref().filter(|host| host.active()).and_then(|host| host.fleet);
+        let entry = match untold.is_some_and(|mark| !mark.told) {
+            // What is known may be of before a release that has not been heard of yet, and that was none of this one.
+            true => match open.link.list(&key).await {
+                Ok(listed) => listed.entries.into_iter().find(|entry| entry.key == key),
+                Err(trouble) => {
+                    self.broken(&open, &trouble);
+                    return Ok(());
+                }
+            },
+            false => self.now().mirror.get(&key).cloned(),
+        };
+        let fleet = match read(entry.as_ref()) {
             Ok(fleet) => fleet,
             Err(why) => {
                 if !self.emergency.active() {
@@ -188,7 +203,6 @@ impl Fleet {
                 return Ok(());
             }
         };
-        let host = self.emergency.current();
         match (settle(host.as_ref(), fleet.as_ref()), &fleet, &host) {
             (Settle::Join, Some(fleet), _) => {
                 let by = format!("{} by the fleet from {}", fleet.by, fleet.host);
@@ -220,8 +234,7 @@ impl Fleet {
                     host: self.me.host.clone(),
                     release: None,
                 };
-                let key = self.keys.emergency();
-                let guard = match self.now().mirror.get(&key) {
+                let guard = match &entry {
                     Some(entry) => Guard::Modified(key.clone(), entry.modified),
                     None => Guard::Absent(key.clone()),
                 };

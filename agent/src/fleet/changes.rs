@@ -30,7 +30,7 @@ impl Fleet {
         let key = self.keys.emergency();
         let Some(entry) = now.mirror.get(&key) else { return Some(Guard::Absent(key)) };
         let known: FleetEmergency = serde_json::from_slice(&entry.value).ok()?;
-        (!known.active()).then(|| Guard::Modified(key, entry.modified))
+        (!known.active()).then_some(Guard::Modified(key, entry.modified))
     }
 
     /// Makes a change if all guards hold; the revision that did it, or `None` where they don't. An answer that was lost is

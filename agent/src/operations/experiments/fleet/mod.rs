@@ -1,6 +1,6 @@
 //! Experiments and parameters of the whole fleet. What is asked, how it ended and what values are in force is among the keys
-//! that every member follows; each host begins, ends and sets the same here ([`follow`]). Each tells what it has tallied
-//! ([`tell`]), and whoever holds an experiment's lock takes the looks at all of it ([`owner`]).
+//! that every member follows; each host begins, ends and sets the same here (`follow`). Each tells what it has tallied
+//! (`tell`), and whoever holds an experiment's lock takes the looks at all of it (`owner`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};

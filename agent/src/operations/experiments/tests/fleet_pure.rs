@@ -1,6 +1,7 @@
 //! What a host has to do so that it has what its fleet has: tables.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,10 +164,10 @@ fn an_experiment_begins_only_where_it_is_the_one_that_was_meant() {
     };
     assert!(refused(&defined, &BTreeMap::new(), &[]).contains("has no parameter"));
     assert!(refused(&defined, &with("9"), &[]).contains("is \"9\" here and not \"1\""));
-    let other = ExperimentRecord { number: 8, ..begun.clone() };
-    assert!(refused(&defined, &with("1"), &[other.clone()]).contains("is in TEST_8 here"));
+    let other = ExperimentRecord { number: 8, ..begun };
+    assert!(refused(&defined, &with("1"), from_ref(&other)).contains("is in TEST_8 here"));
     let elsewhere = ExperimentRecord { strategy: "arb".into(), ..other };
-    begin(&defined, &with("1"), &[elsewhere.clone()]).unwrap();
+    begin(&defined, &with("1"), from_ref(&elsewhere)).unwrap();
     let many = [elsewhere.clone(), elsewhere];
     assert!(refused(&defined, &with("1"), &many).contains("max_running"));
     // Somebody wrote into etcd.

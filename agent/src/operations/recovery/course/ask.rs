@@ -270,6 +270,14 @@ fn left(record: &CourseRecord) -> String {
     }
 }
 
+#[async_trait]
+impl Ending for Course {
+    async fn may_end(&self, epoch: u64) -> Option<Box<dyn Send + '_>> {
+        let alone = self.deciding.lock().await;
+        (!self.closing(epoch)).then(|| Box::new(alone) as Box<dyn Send + '_>)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use genesis_storage::VenueRecord;
@@ -298,13 +306,5 @@ mod tests {
             let record = CourseRecord { venues: venues.collect(), ..CourseRecord::default() };
             assert_eq!(left(&record), said);
         }
-    }
-}
-
-#[async_trait]
-impl Ending for Course {
-    async fn may_end(&self, epoch: u64) -> Option<Box<dyn Send + '_>> {
-        let alone = self.deciding.lock().await;
-        (!self.closing(epoch)).then(|| Box::new(alone) as Box<dyn Send + '_>)
     }
 }

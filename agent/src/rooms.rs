@@ -102,6 +102,10 @@ impl Neighbours for Rooms {
         self.wait(&started.map_err(|error| error.chain())?.id).await
     }
 
+    fn shares(&self) -> bool {
+        self.fleet.is_configured()
+    }
+
     async fn turn(&self, identity: &str, run: &str) -> Result<Option<Box<dyn Turn>>, Error> {
         turn::take(&self.fleet, identity, run).await
     }

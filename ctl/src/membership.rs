@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use genesis_client::v1::{
-    FleetMember, FleetStanding, GetFleetStatusRequest, ListFleetMembersRequest,
+    FleetMember, FleetStanding, GetFleetStatusRequest, GetFleetStatusResponse,
+    ListFleetMembersRequest,
 };
 use genesis_client::{Client, Error, Kind, Node, Options};
 
@@ -45,6 +46,9 @@ impl fmt::Display for OfFleet {
     }
 }
 
+/// What a node tells of the members.
+type Answer = Result<Vec<FleetMember>, Error>;
+
 /// What nodes told of their fleet.
 #[derive(Debug, Default)]
 struct Told {
@@ -63,7 +67,9 @@ struct Told {
 }
 
 impl Told {
-    fn take(&mut self, node: &Node, answer: Result<Vec<FleetMember>, Error>) {
+    /// `host`: the node's own, where it has said that.
+    fn take(&mut self, node: &Node, (host, answer): (Option<String>, Answer)) {
+        self.selves.extend(host);
         match answer {
             Ok(members) => {
                 self.known = true;
@@ -108,7 +114,9 @@ impl Told {
     /// called.
     fn others(&self, nodes: &[Node]) -> (Vec<(Node, OfFleet)>, Vec<String>) {
         let (mut others, mut odd) = (Vec::new(), Vec::new());
-        for member in self.members.iter().filter(|it| !self.selves.contains(&it.host_id)) {
+        // Of two hosts with one identity a node is only one.
+        let other = |it: &&FleetMember| !it.twins.is_empty() || !self.selves.contains(&it.host_id);
+        for member in self.members.iter().filter(other) {
             let host = OfFleet { host: member.hostname.clone(), gone: !member.alive };
             match member.node.parse::<Node>() {
                 Ok(node)
@@ -162,6 +170,19 @@ impl Session<'_> {
         } else if self.only_by_fleet && !told.known {
             return Err(Halt::Usage(context::NONE_CHOSEN.to_owned()));
         }
+        let twice: Vec<String> = told
+            .members
+            .iter()
+            .filter(|it| !it.twins.is_empty())
+            .map(|it| it.twins.join(" and "))
+            .collect();
+        if !twice.is_empty() {
+            self.members_unknown.set(true);
+            self.warn(&format!(
+                "{}: they have one identity, and it is not known whether each was called",
+                twice.join("; ")
+            ));
+        }
         if !odd.is_empty() {
             self.members_unknown.set(true);
             self.warn(&format!("members that can't be called: {}", odd.join(", ")));
@@ -175,11 +196,25 @@ impl Session<'_> {
     }
 }
 
-async fn members(node: &Node, options: Options) -> Result<Vec<FleetMember>, Error> {
-    let client = Client::connect(node, options).await?;
-    let request = GetFleetStatusRequest {};
-    let status =
-        client.call(request, |c, r| async move { c.fleet().get_fleet_status(r).await }).await?;
+/// The host that a node is, where that can be had, and the members that it knows.
+async fn members(node: &Node, options: Options) -> (Option<String>, Answer) {
+    let asked = async {
+        let client = Client::connect(node, options).await?;
+        let request = GetFleetStatusRequest {};
+        let status =
+            client.call(request, |c, r| async move { c.fleet().get_fleet_status(r).await }).await?;
+        Ok((client, status))
+    };
+    match asked.await {
+        Ok((client, status)) => {
+            let host = Some(status.host_id.clone()).filter(|host| !host.is_empty());
+            (host, members_by(node, &client, &status).await)
+        }
+        Err(error) => (None, Err(error)),
+    }
+}
+
+async fn members_by(node: &Node, client: &Client, status: &GetFleetStatusResponse) -> Answer {
     let cut_off = || {
         let message = format!("{node} can't reach etcd: {}", status.trouble);
         let next = "see `genesisctl fleet status`";
@@ -230,8 +265,8 @@ mod tests {
             member("4", "no node", false),
             gone,
         ];
-        told.take(&node("a:7443"), Ok(of_a.clone()));
-        told.take(&node("a:7443"), Ok(of_a));
+        told.take(&node("a:7443"), (None, Ok(of_a.clone())));
+        told.take(&node("a:7443"), (None, Ok(of_a)));
         // The first is a:7443 itself, the second is named already.
         let (others, odd) = told.others(&[node("a:7443"), node("b:7443")]);
         assert_eq!(
@@ -242,6 +277,25 @@ mod tests {
             ]
         );
         assert_eq!(odd, ["host-4 (\"no node\")"]);
+    }
+
+    #[test]
+    fn who_is_cut_off_is_no_other_host_and_one_of_two_with_one_identity_is() {
+        let members = || vec![member("1", "a:7443", true), member("2", "b.example:7443", false)];
+        let away = Error::new(Kind::Refused, "FAILED_PRECONDITION", "FLEET_UNREACHABLE", "x", "y");
+        let nodes = [node("a:7443"), node("b:7443")];
+        let mut told = Told::default();
+        told.take(&nodes[0], (Some("1".into()), Ok(members())));
+        told.take(&nodes[1], (Some("2".into()), Err(away)));
+        assert_eq!(told.others(&nodes), (Vec::new(), Vec::new()));
+        // What a node says of itself is of one of two.
+        let twins = vec!["b".to_owned(), "copy".to_owned()];
+        let twice = FleetMember { twins, ..member("2", "copy:7443", false) };
+        let mut told = Told::default();
+        told.take(&nodes[0], (Some("1".into()), Ok(vec![member("1", "a:7443", true), twice])));
+        told.take(&nodes[1], (Some("2".into()), Ok(Vec::new())));
+        let (others, _) = told.others(&nodes);
+        assert_eq!(others.len(), 1, "{others:?}");
     }
 
     #[test]
@@ -270,7 +324,7 @@ mod tests {
         ] {
             let mut told = Told::default();
             let said = format!("{answers:?}");
-            answers.into_iter().for_each(|answer| told.take(&node("d:7443"), answer));
+            answers.into_iter().for_each(|answer| told.take(&node("d:7443"), (None, answer)));
             let why = unknown.then_some("d:7443: etcd is away");
             assert_eq!(told.unknown(), why, "{said}");
         }

@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 use std::process::Child;
+use std::time::Duration;
 
 use genesis_tests::TestAgent;
-use genesis_tests::clock::{now, wait_for, wait_until};
+use genesis_tests::clock::{now, wait_for, wait_until, wait_until_within};
 use genesis_tests::etcd::Etcd;
 use genesis_tests::postgres::Postgres;
 use serde_json::Value;
@@ -244,4 +245,55 @@ fn one_host_cares_in_a_window_and_the_others_leave_it_at_that() {
     hosts[1].ctl(&due).exits(9).says(&["FLEET_CARED", "in this window", "by a"]);
     assert_eq!(maintenance(&server).len(), done);
     optimize(&hosts[1], &[]).ok();
+}
+
+#[test]
+fn when_the_host_dies_that_cares_another_one_does_in_the_same_window() {
+    let (etcd, server) = (Etcd::start(), Postgres::start(""));
+    fill(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let pause = folder.path().join("pause");
+    let hosts = ["a", "b"].map(|name| {
+        let mut agent = host(name, &etcd, &server);
+        if name == "a" {
+            let point = format!("database.after-vacuum:{}", pause.display());
+            agent.environment("GENESIS_PAUSE", &point);
+        }
+        agent.start();
+        back_up(&agent);
+        agent.ctl(&["schedule", "pause", "database.care"]).ok();
+        agent
+    });
+    std::fs::write(&pause, "").unwrap();
+    // It is tried again after a sixth of the window.
+    let open = now().strftime("%H:%M").to_string();
+    let window = "window = \"120s\"";
+    for agent in &hosts {
+        let text = of_fleet(&etcd.endpoints(), LEASE) + &config(&server, window);
+        agent.configure(&text.replace("\"never\"", &format!("\"{open}\"")));
+        agent.ctl(&["config", "reload"]).ok();
+    }
+    let job = |agent: &TestAgent| agent.ctl_command(&["schedule", "run", "database.care"]).spawn();
+    let [mut a, b] = hosts;
+    let mut first = job(&a).unwrap();
+    let reached = folder.path().join("pause.reached");
+    wait_until("the middle of a care", || reached.exists());
+    let mut second = job(&b).unwrap();
+    // b waits for its turn, and what a has begun is never ended.
+    a.kill();
+    let cares = |agent: &TestAgent| {
+        let said = agent.ctl(&["db", "history", "-o", "json"]).ok().response();
+        said["care"].as_array().map_or(0, Vec::len)
+    };
+    wait_until_within(Duration::from_secs(60), "b's care", || {
+        cares(&b) > 0 && last(&b)["outcome"] == "CARE_OUTCOME_DONE"
+    });
+    for child in [&mut first, &mut second] {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    // What was left is cleared up in a's own turn, and not beside somebody's.
+    std::fs::remove_file(&pause).unwrap();
+    a.start();
+    optimize(&a, &[]).ok();
 }

@@ -6,7 +6,7 @@ use genesis_client::v1::{
     ReleaseEmergencyRequest,
 };
 
-use super::fleet::{reached, stands};
+use super::fleet::{stands, told};
 use super::rollback::SERVICE;
 use super::{emergency_course, incomplete_answer};
 use crate::confirm::{consent, reason};
@@ -200,7 +200,7 @@ async fn activate(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
             view.lead.push(format!(
                 "what waits and whom to call: `genesisctl emergency status`; it ends with {end}"
             ));
-            let exit = response.fleet.map_or(Exit::Ok, |reach| reached(&mut view, &reach, true));
+            let exit = told(&mut view, (fleet, response.fleet.as_ref()), true);
             Ok(Answer::new(json, view).exit(exit))
         })
         .await
@@ -232,7 +232,7 @@ async fn release(session: &Session<'_>, fleet: bool) -> Result<Exit, Halt> {
             let at = format::time(emergency.released_at.as_ref());
             let line = format!("emergency {} is over since {at}, after {length}", emergency.epoch);
             let mut view = View::line(line);
-            let exit = response.fleet.map_or(Exit::Ok, |reach| reached(&mut view, &reach, false));
+            let exit = told(&mut view, (fleet, response.fleet.as_ref()), false);
             Ok(Answer::new(json, view).exit(exit))
         })
         .await

@@ -10,7 +10,7 @@ use genesis_client::v1::{
 use genesis_client::{Client, Error, Kind};
 use serde_json::Value;
 
-use super::fleet::reached;
+use super::fleet::told as told_to;
 use super::incomplete_answer;
 use super::rollback::SERVICE;
 use crate::confirm::{Consent, agreed, consent, reason};
@@ -50,8 +50,7 @@ pub(super) async fn halt(session: &Session<'_>, no_wait: bool, fleet: bool) -> R
                 )
                 .await?;
             let mut others = View::default();
-            let told = declared.fleet.as_ref();
-            let told = told.map_or(Exit::Ok, |reach| reached(&mut others, reach, true));
+            let told = told_to(&mut others, (fleet, declared.fleet.as_ref()), true);
             if no_wait {
                 let json = session.json("ActivateEmergencyResponse", &declared)?;
                 let line =

@@ -9,7 +9,7 @@ use genesis_client::v1::{
     GetFleetStatusResponse, ListFleetLocksRequest, ListFleetMembersRequest,
 };
 
-pub(super) use reach::{reached, stands};
+pub(super) use reach::{stands, told};
 
 use crate::confirm::consent;
 use crate::connect::Session;

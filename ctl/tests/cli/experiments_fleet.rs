@@ -44,13 +44,26 @@ fn of_fleet(hosts: Vec<FleetShare>) -> GetExperimentResponse {
 
 fn agent(known: Vec<GetExperimentResponse>) -> (tempfile::TempDir, Fake) {
     let experiments = Experiments { known, ..Default::default() };
+    let parameters = Parameters { knows_fleets: true, ..Default::default() };
     let folder = folder();
-    let fake = Fake::start(folder.path(), Script { experiments, ..Default::default() });
+    let script = Script { experiments, parameters, ..Default::default() };
+    let fake = Fake::start(folder.path(), script);
     (folder, fake)
 }
 
 fn on(fake: &Fake, command: &[&str]) -> Outcome {
     ctl(&[command, &["-n", &fake.node()]].concat())
+}
+
+#[test]
+fn what_an_older_agent_has_set_on_its_host_only_is_no_success() {
+    let folder = folder();
+    let fake = Fake::start(folder.path(), Script::default());
+    let set = ["param", "set", "--fleet", "--strategy", "mm", "threshold=0.002", "--reason", "r"];
+    assert_eq!(on(&fake, &set).exit, Exit::Unknown);
+    let back = ["param", "rollback", "--fleet", "--strategy", "mm", "threshold", "--reason", "r"];
+    assert_eq!(on(&fake, &back).exit, Exit::Unknown);
+    assert_eq!(on(&fake, &[&set[..2], &set[3..]].concat()).exit, Exit::Ok);
 }
 
 #[test]

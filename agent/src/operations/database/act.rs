@@ -264,10 +264,13 @@ impl Care {
 
     /// Renews statistics that VACUUM has not.
     pub(super) async fn analyze(&self, look: &mut Session, tables: Vec<String>) -> Result<()> {
-        for table in tables {
+        let mut left = tables.into_iter();
+        while let Some(table) = left.next() {
             if let Some(why) = self.may_go_on().await? {
-                self.defer("analyze", &table, &why);
-                continue;
+                // Each would wait as long for the same.
+                let rest = std::iter::once(table).chain(left);
+                rest.for_each(|table| self.defer("analyze", &table, &why));
+                break;
             }
             self.step("analyze", &table, async || {
                 let limited = look.limit(self.limits()).await;
@@ -293,10 +296,15 @@ impl Care {
         };
         let schema = crate::outside::database::postgres::quote(&schema);
         let indexes = facts::indexes(look).await.map_err(|it| self.failed(it))?;
+        let mut held = None;
         for index in plan::checked_now(&indexes, self.now()) {
             let name = qualified(&index.schema, &index.name);
-            if let Some(why) = self.may_go_on().await? {
-                self.defer("amcheck", &name, &why);
+            if held.is_none() {
+                held = self.may_go_on().await?;
+            }
+            // Each would wait as long for the same.
+            if let Some(why) = &held {
+                self.defer("amcheck", &name, why);
                 continue;
             }
             self.step("amcheck", &name, async || {

@@ -25,10 +25,11 @@ pub const CARE: &str = "database.care";
 /// So many databases are cared for at once. They have one window, mostly, and each its own server.
 const AT_ONCE: usize = 4;
 /// What may be over in a while.
-const HELD: [&str; 5] = [
+const HELD: [&str; 6] = [
     "PREFLIGHT_BLOCKED",
     "DATABASE_UNREACHABLE",
     "DATABASE_FAILED",
+    "FLEET_HELD",
     "FLEET_UNREACHABLE",
     "FENCE_BLOCKED",
 ];
@@ -95,7 +96,10 @@ impl Job for Care {
             }
             (waiting, held) = self.0.due_still(held)?;
             for (instance, error) in held {
-                failed.get_or_insert(error.kind);
+                // Whoever of the fleet cares for it says how that went.
+                if error.code != "FLEET_HELD" {
+                    failed.get_or_insert(error.kind);
+                }
                 told.push(format!("{}: {}", instance.target.name, error.chain()));
             }
             let Some(pause) = waiting.iter().map(pause).min() else { break };
@@ -139,10 +143,7 @@ impl Care {
             }
             // Another agent that cares for it, or somebody who did not wait for us, is as good.
             Err(error) => {
-                let other = matches!(
-                    error.code,
-                    "DATABASE_HELD" | "RUN_HELD" | "FLEET_HELD" | "FLEET_CARED"
-                );
+                let other = matches!(error.code, "DATABASE_HELD" | "RUN_HELD" | "FLEET_CARED");
                 let failure = (!other).then_some(error.kind);
                 let said = format!("{name}: {}", error.chain());
                 return Ok(One::Ended { said, succeeded: true, failure });
@@ -235,6 +236,10 @@ impl Databases {
         let Engine::Postgres(target) = &instance.target.engine else { return Ok(Vec::new()) };
         if entries.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.neighbours.shares() {
+            // Another host may care for it at this moment, and whoever cares is in its turn.
+            return Err("in a fleet that is done in this host's turn".to_owned());
         }
         let limits = Limits { lock: instance.lock_timeout, statement: CLEARING };
         let mut session =

@@ -83,6 +83,8 @@ pub trait Neighbours: Send + Sync {
     async fn reverify(&self, backup: &str) -> Result<String, String>;
     /// Makes a backup of the database and verifies it; what was made, or what went wrong. `run` asks for it.
     async fn back_up(&self, database: &str, run: &str) -> Result<String, String>;
+    /// Whether other hosts of a fleet may care for the same databases.
+    fn shares(&self) -> bool;
     /// Takes the turn of this host among those of its fleet to care for a database, for this run. Its `identity` is the
     /// same to all hosts, whatever they call it. `None`: there is no fleet, and the lock of the database itself is enough.
     ///

@@ -18,9 +18,27 @@ fn has_said(member: &FleetMember, emergency: bool) -> bool {
     known && member.emergency == emergency
 }
 
+/// As [`reached`], of an answer; where the fleet was asked for and the answer has none, nobody else was told.
+pub(in crate::commands) fn told(
+    view: &mut View,
+    (asked, reach): (bool, Option<&FleetReach>),
+    emergency: bool,
+) -> Exit {
+    match reach {
+        Some(reach) => reached(view, reach, emergency),
+        None if asked => {
+            view.lead.push(
+                "it was done on this host only: its agent is older than fleets are".to_owned(),
+            );
+            Exit::Unknown
+        }
+        None => Exit::Ok,
+    }
+}
+
 /// Adds to a view how far it has got; the exit code says whether it is known to be all the way. `emergency`: one was
 /// declared, otherwise one was released.
-pub(in crate::commands) fn reached(view: &mut View, reach: &FleetReach, emergency: bool) -> Exit {
+fn reached(view: &mut View, reach: &FleetReach, emergency: bool) -> Exit {
     let (there, missing): (Vec<&FleetMember>, Vec<&FleetMember>) =
         reach.members.iter().partition(|member| has_said(member, emergency));
     let (count, all) = (there.len(), reach.members.len() as u64);
@@ -171,6 +189,15 @@ mod tests {
             };
             assert!(view.lead[0].contains(&counted), "{:?}", view.lead);
         }
+    }
+
+    #[test]
+    fn an_agent_that_knows_of_no_fleets_has_told_nobody() {
+        let mut view = View::default();
+        assert_eq!(told(&mut view, (false, None), true), Exit::Ok);
+        assert!(view.lead.is_empty());
+        assert_eq!(told(&mut view, (true, None), true), Exit::Unknown);
+        assert!(view.lead[0].contains("on this host only"), "{:?}", view.lead);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use genesis_client::v1::{
     FleetStanding, GetConfigRequest, GetFleetStatusRequest, GetStatusRequest, ListMatricesRequest,
-    ListParametersRequest,
+    ListMatricesResponse, ListParametersRequest,
 };
 use genesis_client::{Client, Error};
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +36,11 @@ struct Parameter {
     version: u64,
 }
 
+/// Where no matrix is in force.
+const NO_MATRIX: &str = "none";
+/// Among so many versions the one in force is looked for: an agent keeps no more.
+const VERSIONS: u32 = 100;
+
 /// What a host is like; `None`: that is not known.
 #[derive(Debug, Clone, PartialEq)]
 struct Facts {
@@ -45,8 +50,8 @@ struct Facts {
     clock: Option<(SignedDuration, SignedDuration)>,
     /// The beginning of its configuration's digest.
     config: String,
-    /// The matrix in force; 0: none.
-    matrix: Option<u64>,
+    /// The content of the matrix in force, by its digest; "none" where there is none. Each host has numbers of its own.
+    matrix: Option<String>,
     parameters: Option<BTreeMap<String, Parameter>>,
     emergency: bool,
     standing: Option<FleetStanding>,
@@ -87,7 +92,7 @@ fn differences(facts: &BTreeMap<String, Facts>) -> Vec<Difference> {
     };
     alike("version", by(&|it| Some(it.version.clone())));
     alike("emergency", by(&|it| Some(if it.emergency { "in force" } else { "none" }.to_owned())));
-    alike("matrix", by(&|it| it.matrix.map(matrix)));
+    alike("matrix", by(&|it| it.matrix.clone()));
     // The earliest and the latest that any clock may be.
     let clocks = || facts.values().filter_map(|it| Some((&it.host, it.clock?)));
     let slowest = clocks().min_by_key(|(_, (ahead, out))| *ahead + *out);
@@ -158,11 +163,13 @@ fn sum(value: &str) -> u32 {
     value.bytes().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-fn matrix(version: u64) -> String {
-    match version {
-        0 => "none".to_owned(),
-        version => version.to_string(),
+fn matrix(list: &ListMatricesResponse) -> Option<String> {
+    if list.active == 0 {
+        return Some(NO_MATRIX.to_owned());
     }
+    let active = list.versions.iter().find(|it| it.version == list.active)?;
+    let digest: String = active.digest.chars().take(12).collect();
+    Some(digest).filter(|digest| !digest.is_empty())
 }
 
 pub(super) async fn show(session: &Session<'_>) -> Result<Exit, Halt> {
@@ -224,7 +231,7 @@ async fn ask(client: &Client) -> Result<Facts, Stop> {
             |c, r| async move { c.fleet().get_fleet_status(r).await }
         ),
         client.call(GetConfigRequest {}, |c, r| async move { c.agent().get_config(r).await }),
-        client.call(ListMatricesRequest { limit: 1 }, |c, r| async move {
+        client.call(ListMatricesRequest { limit: VERSIONS }, |c, r| async move {
             c.matrices().list_matrices(r).await
         }),
         client.call(ListParametersRequest::default(), |c, r| async move {
@@ -246,7 +253,7 @@ async fn ask(client: &Client) -> Result<Facts, Stop> {
         version: status.version,
         clock,
         config: config?.sha256.chars().take(12).collect(),
-        matrix: if_known(matrices)?.map(|it| it.active),
+        matrix: if_known(matrices)?.as_ref().and_then(matrix),
         parameters,
         emergency: status.emergency,
         standing: fleet.filter(|is| *is != FleetStanding::Unspecified),
@@ -277,7 +284,7 @@ fn of_node(facts: &Facts) -> Answer {
             clock.map_or(UNKNOWN.to_owned(), |(ahead, out)| format!("{ahead:+} ms ± {out}")),
         ),
         Cell::from(format::or_none(&facts.config)),
-        Cell::number(facts.matrix.map_or(UNKNOWN.to_owned(), matrix)),
+        Cell::from(facts.matrix.as_deref().unwrap_or(UNKNOWN)),
         Cell::number(match &facts.parameters {
             Some(parameters) => format::count(parameters.len() as u64),
             None => UNKNOWN.to_owned(),
@@ -291,7 +298,7 @@ fn of_node(facts: &Facts) -> Answer {
         "clockAheadMs": clock.map(|(ahead, _)| ahead),
         "clockUncertaintyMs": clock.map(|(_, out)| out),
         "config": facts.config,
-        "matrix": facts.matrix.map(|version| version.to_string()),
+        "matrix": facts.matrix,
         "parameters": facts.parameters,
         "emergency": facts.emergency,
         "standing": is,
@@ -317,7 +324,7 @@ mod tests {
             version: "1.0".into(),
             clock: Some((ms(3), ms(10))),
             config: "abc".into(),
-            matrix: Some(7),
+            matrix: Some("d7".into()),
             parameters: Some([("s/p".to_owned(), parameter("1", 1))].into()),
             emergency: false,
             standing: Some(FleetStanding::Connected),
@@ -350,7 +357,7 @@ mod tests {
         assert_eq!(found(&|it| it.standing = Some(FleetStanding::Lost)), none);
         assert_eq!(found(&|it| it.version = "1.1".into()), ["version: 1.0 on a; 1.1 on b"]);
         assert_eq!(found(&|it| it.emergency = true), ["emergency: in force on b; none on a"]);
-        assert_eq!(found(&|it| it.matrix = Some(0)), ["matrix: 7 on a; none on b"]);
+        assert_eq!(found(&|it| it.matrix = Some("none".into())), ["matrix: d7 on a; none on b"]);
         assert_eq!(
             found(&|it| it.clock = Some((ms(2_023), ms(10)))),
             ["clock: b is at least 2.0 s ahead of a"]
@@ -412,5 +419,21 @@ mod tests {
         assert_eq!(offset(at(1_200), &read, at(1_000)), None, "ours was set back meanwhile");
         let odd = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
         assert_eq!(offset(at(0), &odd, at(0)), None);
+    }
+
+    #[test]
+    fn a_matrix_is_known_by_its_content() {
+        let version = |version, digest: &str| genesis_client::v1::MatrixVersion {
+            version,
+            digest: digest.into(),
+            ..Default::default()
+        };
+        let list =
+            |active, versions| ListMatricesResponse { active, versions, ..Default::default() };
+        assert_eq!(matrix(&list(0, vec![])).as_deref(), Some("none"));
+        let both = vec![version(8, "bbbb"), version(7, "aaaaaaaaaaaaaaaa")];
+        assert_eq!(matrix(&list(7, both.clone())).as_deref(), Some("aaaaaaaaaaaa"));
+        // One that is not listed may be any.
+        assert_eq!(matrix(&list(6, both)), None);
     }
 }

@@ -44,7 +44,9 @@ pub(super) async fn set(
                 .call(request.clone(), |c, r| async move { c.parameters().set_parameter(r).await })
                 .await?;
             let json = session.json("SetParameterResponse", &response)?;
-            Ok(Answer::new(json, View::line(line(response.parameter)?)))
+            let parameter = response.parameter;
+            let exit = exit(fleet, parameter.as_ref());
+            Ok(Answer::new(json, View::line(line(parameter)?)).exit(exit))
         })
         .await
 }
@@ -79,9 +81,19 @@ pub(super) async fn rollback(
                 )
                 .await?;
             let json = session.json("RollbackParameterResponse", &response)?;
-            Ok(Answer::new(json, View::line(line(response.parameter)?)))
+            let parameter = response.parameter;
+            let exit = exit(fleet, parameter.as_ref());
+            Ok(Answer::new(json, View::line(line(parameter)?)).exit(exit))
         })
         .await
+}
+
+/// Where the fleet was asked for and its agent knows of none, it was done on that host only.
+fn exit(fleet: bool, parameter: Option<&Parameter>) -> Exit {
+    match parameter {
+        Some(set) if fleet && set.fleet_version == 0 => Exit::Unknown,
+        _ => Exit::Ok,
+    }
 }
 
 fn line(parameter: Option<Parameter>) -> Result<String, Error> {

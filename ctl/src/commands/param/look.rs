@@ -46,7 +46,12 @@ pub(super) async fn list(session: &Session<'_>, strategy: &str) -> Result<Exit, 
             // A host that does not use what its fleet does is a finding.
             let differs = list.parameters.iter().filter_map(|one| one.fleet.as_ref());
             let differs = differs.into_iter().any(|fleet| !fleet.differs.is_empty());
-            let exit = if differs { Exit::Findings } else { Exit::Ok };
+            let exit = match differs {
+                true => Exit::Findings,
+                // What is not listed may differ.
+                false if list.more => Exit::Unknown,
+                false => Exit::Ok,
+            };
             Ok(Answer::new(json, view).exit(exit))
         })
         .await

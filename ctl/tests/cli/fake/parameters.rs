@@ -11,6 +11,8 @@ use super::{Answer, Inner, Stream, streamed};
 /// What it answers about parameters.
 #[derive(Default)]
 pub(crate) struct Parameters {
+    /// It is new enough to set parameters of a fleet.
+    pub(crate) knows_fleets: bool,
     pub(crate) listed: Vec<Parameter>,
     pub(crate) values: GetParametersResponse,
     /// One stream for each time that they are watched; the last one again and again.
@@ -73,7 +75,10 @@ impl ParameterService for Inner {
         let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
         let parts = [&strategy, &name, &value, &expected, &of, &plan_hash];
         self.change("SetParameter", &parts.map(String::as_str), &request).await?;
-        let parameter = set(&strategy, &name, &value, 5);
+        let mut parameter = set(&strategy, &name, &value, 5);
+        // One that is older than fleets are does not know what it was asked for.
+        let known = fleet && self.script.parameters.knows_fleets;
+        parameter.iter_mut().for_each(|it| it.fleet_version = u64::from(known));
         Ok(Response::new(SetParameterResponse { parameter }))
     }
 
@@ -105,7 +110,9 @@ impl ParameterService for Inner {
         let of = if fleet { "in-the-fleet".to_owned() } else { String::new() };
         let parts = [&strategy, &name, &to, &of, &plan_hash];
         self.change("RollbackParameter", &parts.map(String::as_str), &request).await?;
-        let parameter = set(&strategy, &name, "0.002", 6);
+        let mut parameter = set(&strategy, &name, "0.002", 6);
+        let known = fleet && self.script.parameters.knows_fleets;
+        parameter.iter_mut().for_each(|it| it.fleet_version = u64::from(known));
         Ok(Response::new(RollbackParameterResponse { parameter }))
     }
 

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::database::{back_up, config, fill, last, maintenance, optimize};
 use crate::fleet_etcd::{LEASE, of_fleet, wait_standing};
+use crate::fleet_locks::ended_of;
 
 use genesis_client::v1::FleetStanding::Lost;
 
@@ -41,13 +42,8 @@ fn fence(server: &Postgres) -> (i64, String) {
     (token.parse().unwrap(), holder.to_owned())
 }
 
-/// How the newest care of this host ended.
 fn ended(agent: &TestAgent) -> Option<(String, String)> {
-    let list = agent.ctl(&["run", "list", "-o", "json"]).ok().response();
-    let runs = list["runs"].as_array()?.clone();
-    let run = runs.into_iter().find(|run| run["kind"] == "database.optimize")?;
-    let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
-    (run["state"] != "RUN_STATE_RUNNING").then(|| (text("state"), text("errorCode")))
+    ended_of(agent, "database.optimize")
 }
 
 /// A host that stops in the middle of its care, until the file is gone.

@@ -33,13 +33,17 @@ fn wait_holder(etcd: &Etcd, name: &str) -> String {
     wait_for("a holder", || lock(etcd).filter(|(_, holder)| holder == name).map(|(key, _)| key))
 }
 
-/// How the newest run of a renewal ended.
-fn ended(agent: &TestAgent) -> Option<(String, String)> {
+/// How the newest run of a kind ended: its state and its error.
+pub(crate) fn ended_of(agent: &TestAgent, kind: &str) -> Option<(String, String)> {
     let list = agent.ctl(&["run", "list", "-o", "json"]).ok().response();
     let runs = list["runs"].as_array()?.clone();
-    let run = runs.into_iter().find(|run| run["kind"] == "certificates.renew")?;
+    let run = runs.into_iter().find(|run| run["kind"] == kind)?;
     let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
     (run["state"] != "RUN_STATE_RUNNING").then(|| (text("state"), text("errorCode")))
+}
+
+fn ended(agent: &TestAgent) -> Option<(String, String)> {
+    ended_of(agent, "certificates.renew")
 }
 
 #[test]

@@ -134,6 +134,18 @@ impl Hosts {
         }
     }
 
+    /// Each loses its connection, and makes it anew.
+    async fn reconnect(&self) {
+        for member in &self.all {
+            member.door.shut();
+            while member.fleet.is_open() {
+                moment().await;
+            }
+            member.door.open();
+            member.connected().await;
+        }
+    }
+
     async fn tell(&mut self) {
         for member in &mut self.all {
             member.tells().await;
@@ -511,19 +523,9 @@ async fn a_fleet_that_forgot_is_told_of_an_end_and_what_it_never_knew_is_taken_b
     let running = hosts.memory.snapshot();
     hosts.all[0].own().conclude_in_fleet("FLEET_1", false, "", WHO).await.unwrap();
     hosts.settle().await;
-    let reconnect = async || {
-        for member in &hosts.all {
-            member.door.shut();
-            while member.fleet.is_open() {
-                moment().await;
-            }
-            member.door.open();
-            member.connected().await;
-        }
-    };
     // Put back to before the end: it has ended all the same.
     hosts.memory.restore(&running);
-    reconnect().await;
+    hosts.reconnect().await;
     hosts.settle().await;
     let text = String::from_utf8(hosts.memory.get(DEFINED).unwrap().value).unwrap();
     assert!(text.contains("\"how\":\"rolled back\""), "{text}");
@@ -532,7 +534,7 @@ async fn a_fleet_that_forgot_is_told_of_an_end_and_what_it_never_knew_is_taken_b
     hosts.settle().await;
     assert!(hosts.all[1].own().one("FLEET_2").unwrap().conclusion.is_none());
     hosts.memory.restore(&before);
-    reconnect().await;
+    hosts.reconnect().await;
     hosts.settle().await;
     for member in &hosts.all {
         let record = member.own().one("FLEET_2").unwrap();
@@ -558,14 +560,7 @@ async fn a_promotion_that_the_fleet_forgot_is_told_again_with_its_values() {
     hosts.all[0].own().conclude_in_fleet("FLEET_1", true, "", WHO).await.unwrap();
     hosts.settle().await;
     hosts.memory.restore(&running);
-    for member in &hosts.all {
-        member.door.shut();
-        while member.fleet.is_open() {
-            moment().await;
-        }
-        member.door.open();
-        member.connected().await;
-    }
+    hosts.reconnect().await;
     hosts.settle().await;
     let kept = |key: &str| String::from_utf8(hosts.memory.get(key).unwrap().value).unwrap();
     assert!(kept(DEFINED).contains("\"how\":\"promoted\""), "{}", kept(DEFINED));

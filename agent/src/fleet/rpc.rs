@@ -110,7 +110,7 @@ fn member(member: Member, alive: bool, twins: Vec<String>, me: &str) -> v1::Flee
         hostname: member.host,
         version: member.version,
         node: member.node,
-        since: Some(time(member.since)),
+        since: (!unreadable).then(|| time(member.since)),
         emergency: stand.emergency,
         fleet_epoch: stand.fleet_epoch,
         unreadable,

@@ -47,7 +47,7 @@ use crate::server::agent_rpc::AgentView;
 use crate::server::caller::Rules;
 use crate::server::connection::Connections;
 use crate::server::diagnose::Diagnosis;
-use crate::server::http::{AgentGauges, Pages};
+use crate::server::http::{AgentGauges, Gauged};
 use crate::server::layers::Gate;
 use crate::server::tls::Tls;
 use crate::server::{self, Secured, Services};
@@ -398,24 +398,20 @@ impl Agent {
             fleet: Arc::clone(&fleet),
             pki,
         };
-        let pages = Pages {
+        let gauged = Gauged {
             registry: Arc::new(registry),
             gauges,
             host: Arc::clone(&outside.host),
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),
             alerts: Arc::clone(&alerts),
-            breaker: Arc::clone(&breaker),
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
             matrices: Arc::clone(&matrices),
-            dependencies: Arc::clone(&dependencies),
-            database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
-            scheduler: scheduler.clone(),
             state: state.clone(),
-            agent: view.clone(),
+            runs: runs.clone(),
             recovery: recovery.clone(),
         };
         let diagnosis = Arc::new(Diagnosis::new(view.clone(), places.clone()));
@@ -455,7 +451,7 @@ impl Agent {
         let secured =
             Secured { tls: tls.clone(), connections, local, visitors, rules: shared_rules };
         let server =
-            tokio::spawn(server::serve(services, gate, listeners, secured, pages, stop.clone()));
+            tokio::spawn(server::serve(services, gate, listeners, secured, gauged, stop.clone()));
         let mut tasks = vec![
             tokio::spawn(book.follow(emergency.follow(), bell)),
             tokio::spawn(emergency.serve()),

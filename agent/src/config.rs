@@ -389,7 +389,7 @@ fn read_listen(root: &Section<'_>, secured: bool) -> Listen {
     let http = section.parsed(
         "http",
         Some("127.0.0.1:7480"),
-        "Loopback address of the HTTP listener: /metrics and /api/operations/DOMAIN/status, GET only but for /v1/metrics where [baselines] otlp_token_file is given. Port 0 takes a free one.",
+        "Loopback address of the HTTP listener: the page for people, its JSON and /metrics, GET only but for /v1/metrics where [baselines] otlp_token_file is given. Port 0 takes a free one.",
         loopback,
     );
     let https = section.parsed(

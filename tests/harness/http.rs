@@ -1,6 +1,6 @@
 //! Just enough HTTP.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::clock::LIMIT;
@@ -38,6 +38,31 @@ pub fn post(address: SocketAddr, path: &str, body: &str) -> (u16, String) {
 /// When it is not HTTP.
 pub fn try_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     try_send(address, "GET", path, "\r\n")
+}
+
+/// GETs `path` with more lines in the head, each with its end of line; returns the answer's head and body.
+///
+/// # Panics
+/// As [`get`].
+pub fn get_with(address: SocketAddr, path: &str, more: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+    write!(stream, "GET {path} HTTP/1.1\r\nconnection: close\r\n{more}\r\n").expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
+}
+
+/// GETs a stream that does not end: what comes of it, line by line, its head and its chunks included.
+///
+/// # Panics
+/// When nobody answers.
+pub fn follow(address: SocketAddr, path: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").expect("a request");
+    BufReader::new(stream)
 }
 
 fn send(address: SocketAddr, method: &str, path: &str, rest: &str) -> (u16, String) {

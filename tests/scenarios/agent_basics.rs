@@ -119,9 +119,11 @@ fn http_shows_metrics_and_the_same_status_as_the_client() {
     std::fs::write(agent.log("t.log"), lines::text(0..500)).unwrap();
     agent.rotate("trading");
 
-    let (status, metrics) = http::get(agent.http(), "/metrics");
-    assert_eq!(status, 200);
+    let open = "host: localhost\r\naccept: application/openmetrics-text;version=1.0.0\r\n";
+    let (_, metrics) = http::get_with(agent.http(), "/metrics", open);
     assert!(metrics.ends_with("# EOF\n"), "OpenMetrics ends so");
+    let (status, metrics) = http::get(agent.http(), "/metrics");
+    assert_eq!((status, metrics.contains("# EOF")), (200, false), "who does not ask for it");
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').expect("a name and a value");
         value.parse::<f64>().unwrap_or_else(|_| panic!("{line:?} has no number"));

@@ -1,4 +1,5 @@
-//! The documentation is what the program is: codes, keys, rpcs, metrics, links, and the tour of the README.
+//! The documentation is what the program is: codes, keys, rpcs, links, and the tour of the README. What is monitored is in
+//! `monitoring.rs`.
 //! `UPDATE=1` rewrites the generated tables.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use genesis_agent::config::{Config, Places, reference};
-use genesis_agent::outside::database::sqlite;
 use genesis_tests::clock::wait_for;
-use genesis_tests::health::{self, Patient};
-use genesis_tests::{TestAgent, binaries, http, lines, source};
+use genesis_tests::binaries;
 
 /// Literals in UPPER_SNAKE that are no error codes: variables of the environment and of the build, and a state.
 const NO_CODES: [&str; 32] = [
@@ -240,6 +239,18 @@ fn the_reference_of_the_configuration_is_generated() {
 }
 
 #[test]
+fn the_reference_of_http_is_generated() {
+    let mut table = "| path | what | rpc |\n|---|---|---|\n".to_owned();
+    for route in genesis_agent::server::routes::ROUTES {
+        let (path, about) = (route.path, route.about);
+        let rpc = format!("{}/{}", route.service, route.rpc);
+        let anchor = rpc.replace('/', "").to_lowercase();
+        table += &format!("| `/api/operations/{path}` | {about} | [`{rpc}`](api.md#{anchor}) |\n");
+    }
+    generated("docs/http.md", "routes", &table);
+}
+
+#[test]
 fn every_configuration_that_is_shown_is_valid() {
     let places = Places { state: "/var/lib/genesis".into(), socket: "/run/agent.sock".into() };
     let mut text =
@@ -302,157 +313,6 @@ fn every_relative_link_leads_somewhere() {
         }
     }
     assert!(links > 20, "only {links} links were found");
-}
-
-// The real programs.
-
-/// The names of the samples that a page of metrics has.
-fn sample_names(metrics: &str) -> BTreeSet<String> {
-    let samples = metrics.lines().filter(|line| line.starts_with("genesis_"));
-    samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
-}
-
-/// Makes a small database; its part of the configuration.
-fn database(path: &Path) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(sqlite::make(path, "CREATE TABLE orders (id INTEGER)")).unwrap();
-    format!(
-        "[[database.instance]]\nname = \"orders\"\nurl = \"sqlite:{}\"\nschedule = \"never\"\nmin_free = \"0%\"\n\
-         trades_probe = \"none\"\n",
-        path.display()
-    )
-}
-
-#[test]
-fn every_metric_of_the_monitoring_exists() {
-    let mut agent = TestAgent::new(|_| String::new());
-    // One that an action mends, one that it does not, and one that has none.
-    let patients = ["mended", "failed", "left"].map(|id| Patient::new(agent.folder(), id));
-    let [mended, failed, left] = &patients;
-    let checks = [
-        mended.check().set("action", mended.treatment("echo 0 > value")),
-        failed.check().set("action", failed.treatment("exit 1")),
-        left.check(),
-    ];
-    let channel =
-        "[alerts.channel.slack-critical]\nkind = \"command\"\ncommand = { command = [\"true\"] }\n";
-    let database = database(&agent.folder().join("orders.db"));
-    // Without a CA a self-signed one comes into service.
-    let certificate =
-        "[[certificates.certificate]]\nname = \"gw\"\ndomains = [\"gw.example.test\"]\n";
-    let logs = source("app", &agent.log("app.log"), "1MB") + channel + &database;
-    let application = agent.folder().join("application");
-    fs::create_dir(&application).unwrap();
-    fs::write(application.join("requirements.txt"), "six==1.16.0\n").unwrap();
-    let project = format!(
-        "[[dependencies.project]]\nname = \"app\"\nroot = \"{}\"\nmanifests = [\"requirements.txt\"]\n",
-        application.display()
-    );
-    let text = format!("{logs}{project}{}", health::config("", &checks));
-    agent.configure(&text);
-    agent.start();
-    // With the self-signed one no check of the certificates is content.
-    agent.ctl(&["schedule", "run", "certificates.check"]).ok();
-    agent.configure(&format!("{text}\n{certificate}"));
-    agent.ctl(&["config", "reload"]).ok();
-    agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");
-    patients.iter().for_each(|patient| patient.is(1));
-    agent.ctl(&["breaker", "trip", "orders-api", "--reason", "to be seen"]).ok();
-    agent.backup("agent");
-    agent.ctl(&["drill", "run", "emergency"]).ok();
-    agent.ctl(&["db", "optimize", "--force"]).ok();
-    let now = genesis_tests::clock::now().as_second();
-    let calls: String =
-        (0..200).map(|i| format!("orders.place,{},{}\n", now - 4 * i, 20 + i % 7)).collect();
-    let calls = format!("operation,timestamp,latency_ms\n{calls}");
-    fs::write(agent.folder().join("calls.csv"), calls).unwrap();
-    let calls = agent.folder().join("calls.csv");
-    agent.ctl(&["observe", "--file", calls.to_str().unwrap()]).ok();
-    agent.ctl(&["baseline", "recalculate"]).ok();
-    let set = ["param", "set", "--strategy", "mm", "threshold=1", "--reason", "to be seen"];
-    agent.ctl(&set).ok();
-    let create = ["experiment", "create", "--strategy", "mm", "--param", "threshold:2"];
-    agent.ctl(&[&create[..], &["--split", "50/50", "--reason", "to be seen"]].concat()).ok();
-    let arm = |i: i64| if i % 2 == 0 { "control" } else { "variant" };
-    let trades: String =
-        (0..40).map(|i| format!("TEST_1,t-{i},{},{},{}\n", arm(i), 10 + i % 5, now + 60)).collect();
-    let trades = format!("experiment,trade_id,arm,pnl,timestamp\n{trades}");
-    fs::write(agent.folder().join("trades.csv"), trades).unwrap();
-    let trades = agent.folder().join("trades.csv");
-    agent.ctl(&["trades", "push", "--file", trades.to_str().unwrap()]).ok();
-    // Too few for a matrix that is valid, and enough to be measured.
-    let prices: String =
-        (0..9).map(|i| format!("{},{},{}\n", now - 300 * i, 10 + i % 5, 20 + i % 3)).collect();
-    fs::write(agent.folder().join("prices.csv"), format!("timestamp,A,B\n{prices}")).unwrap();
-    let prices = agent.folder().join("prices.csv");
-    agent.ctl(&["series", "push", "--file", prices.to_str().unwrap()]).ok();
-    agent.ctl(&["matrix", "update"]).exits(4);
-    let rotate = || {
-        fs::write(agent.log("app.log"), lines::text(1..10)).unwrap();
-        agent.ctl(&["logs", "rotate", "--log-type", "app"])
-    };
-    rotate().ok();
-    // A file where the archive's folder was makes the next segment fail.
-    fs::rename(agent.archive(), agent.folder().join("archive.away")).unwrap();
-    fs::write(agent.archive(), "").unwrap();
-    rotate().exits(5);
-    // A cascade of three, and three attempts in vain.
-    agent.wait_outcomes("mended", &["SUCCEEDED"]);
-    agent.wait_state("failed", "ESCALATED");
-    agent.wait_denial("left", "NO_ACTION");
-    let existing = wait_for("a failure that is counted", || {
-        let names = sample_names(&http::get(agent.http(), "/metrics").1);
-        let all = ["genesis_logs_failures_total", "genesis_baselines_window_latency_seconds"];
-        all.iter().all(|it| names.contains(*it)).then_some(names)
-    });
-    let mut named = BTreeSet::new();
-    for file in fs::read_dir(root().join("docs/monitoring")).unwrap() {
-        let path = file.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap();
-        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            if word.starts_with("genesis_") {
-                assert!(existing.contains(word), "{} names {word}", path.display());
-                named.insert(word.to_owned());
-            }
-        }
-    }
-    let page = read("docs/monitoring/README.md");
-    for name in &existing {
-        assert!(page.contains(&format!("`{name}`")), "docs/monitoring/README.md lacks {name}");
-    }
-    assert!(named.len() >= 10, "{named:?}");
-}
-
-#[test]
-fn the_dashboards_are_json_and_each_panel_asks_something() {
-    let boards = [
-        ("logs", "Log Management"),
-        ("health", "Health"),
-        ("alerts", "Alerts"),
-        ("databases", "Databases"),
-        ("baselines", "Baselines"),
-        ("experiments", "A/B Tests"),
-        ("matrices", "Correlation Matrices"),
-        ("certificates", "Certificates"),
-    ];
-    for (name, title) in boards {
-        let text = read(&format!("docs/monitoring/genesis-{name}.dashboard.json"));
-        let board: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert!(board["title"].as_str().unwrap().contains(title), "{}", board["title"]);
-        let panels = board["panels"].as_array().unwrap();
-        // Rows and texts ask nothing.
-        let asking: Vec<_> = panels
-            .iter()
-            .filter(|panel| panel["type"] != "row" && panel["type"] != "text")
-            .collect();
-        assert!(asking.len() >= 8, "{name}");
-        for panel in asking {
-            let targets = panel["targets"].as_array().unwrap();
-            let asks =
-                |target: &serde_json::Value| target["expr"].as_str().is_some_and(|e| e.len() > 5);
-            assert!(!targets.is_empty() && targets.iter().all(asks), "{name}: {}", panel["title"]);
-        }
-    }
 }
 
 // The tour of the README.

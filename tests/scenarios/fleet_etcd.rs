@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use genesis_client::{Client, Error, Options, v1};
-use genesis_tests::clock::{Watch, wait_for, wait_until, wait_until_within};
+use genesis_tests::clock::{wait_for, wait_until, wait_until_within};
 use genesis_tests::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use genesis_tests::{TestAgent, http};
 

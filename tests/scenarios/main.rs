@@ -101,6 +101,7 @@ mod matrices;
 mod matrices_kill;
 mod oplog;
 mod overload;
+mod page;
 mod paper;
 mod plans;
 mod request_ids;

@@ -1,4 +1,4 @@
-//! HTTP on loopback, GET only: metrics for Prometheus and each domain's status as JSON.
+//! HTTP, GET only: the page, its JSON and what changes in it, and metrics for Prometheus.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State as Shared};
+use axum::extract::{DefaultBodyLimit, Extension, RawQuery, Request, State as Shared};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use genesis_proto::v1::ListJobsRequest;
 use genesis_storage::EmergencyRecord;
 use http::{StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,37 +18,37 @@ use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
+use tower::ServiceExt;
 
-use crate::alerts::{self, Alerts};
-use crate::error::{Error, Kind, Result};
-use crate::operations::backup::{self, Backup};
-use crate::operations::baselines::{self, Baselines, native, push};
-use crate::operations::breaker::{self, Breakers};
-use crate::operations::certificates::{self, Certificates};
-use crate::operations::database::{self, Databases};
-use crate::operations::dependencies::{self, Dependencies};
-use crate::operations::experiments::verbs::Which;
-use crate::operations::experiments::{self, Experiments};
-use crate::operations::health::{self, Health};
-use crate::operations::logs::{self, Logs};
-use crate::operations::matrices::{self, Matrices};
+use super::gateway::Gateway;
+use super::pages::{self, Failure};
+use super::{events, exposition, openapi, page};
+use crate::alerts::Alerts;
+use crate::error::{Error, Kind};
+use crate::operations::backup::Backup;
+use crate::operations::baselines::{Baselines, native, push};
+use crate::operations::certificates::Certificates;
+use crate::operations::experiments::Experiments;
+use crate::operations::health::Health;
+use crate::operations::logs::Logs;
+use crate::operations::matrices::Matrices;
 use crate::operations::recovery;
 use crate::outside::Host;
-use crate::server::agent_rpc::AgentView;
+use crate::runs::Runs;
 use crate::server::caller::Rules;
-use crate::server::connection::{Connection, Connections, GREETING, Slot, Stream, Who};
+use crate::server::connection::{Connection, Connections, GREETING, Peer, Slot, Stream, Who};
 use crate::server::listen::shake;
 use crate::server::tls::Tls;
 use crate::state::State;
-use crate::{oplog, scheduler};
 
-/// What the HTTP listener shows.
+/// What metrics are taken from.
 #[derive(Clone)]
-pub struct Pages {
+pub struct Gauged {
     /// Exported metrics.
     pub registry: Arc<Registry>,
     /// Gauges of the agent itself.
@@ -61,30 +61,39 @@ pub struct Pages {
     pub health: Arc<Health>,
     /// Alerts.
     pub alerts: Arc<Alerts>,
-    /// Circuit breakers.
-    pub breaker: Arc<Breakers>,
     /// Performance baselines.
     pub baselines: Arc<Baselines>,
     /// Strategy A/B tests.
     pub experiments: Arc<Experiments>,
     /// Correlation matrices.
     pub matrices: Arc<Matrices>,
-    /// What applications are built of.
-    pub dependencies: Arc<Dependencies>,
-    /// Databases.
-    pub database: Arc<Databases>,
     /// Backups.
     pub backup: Arc<Backup>,
     /// The certificates.
     pub certificates: Arc<Certificates>,
-    /// The scheduler.
-    pub scheduler: scheduler::Scheduler,
     /// For the oplog.
     pub state: State,
-    /// The agent's own page.
-    pub agent: AgentView,
+    /// Runs.
+    pub runs: Runs,
     /// Emergency and rollback.
     pub recovery: recovery::rpc::Service,
+}
+
+/// What the HTTP listener shows.
+#[derive(Clone)]
+pub(super) struct Site {
+    gauged: Gauged,
+    pub(super) gateway: Gateway,
+    /// Places of those who follow what changes.
+    followers: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Site {
+    pub(super) fn new(gauged: Gauged, gateway: Gateway, stop: CancellationToken) -> Arc<Self> {
+        let followers = Arc::new(Semaphore::new(events::STREAMS));
+        Arc::new(Self { gauged, gateway, followers, stop })
+    }
 }
 
 /// Gauges that are read when they are asked for.
@@ -144,14 +153,17 @@ pub struct Secure {
 }
 
 /// Serves until `stop`, then lets requests in flight end; over TLS where `secure` is given.
-pub async fn serve(
+pub(super) async fn serve(
     listener: TcpListener,
-    pages: Pages,
+    site: Arc<Site>,
     secure: Option<Secure>,
     places: Arc<Connections>,
-    stop: CancellationToken,
 ) {
-    let service = TowerToHyperService::new(router(pages));
+    let stop = site.stop.clone();
+    let router = match secure {
+        Some(_) => router(site),
+        None => router(site).layer(from_fn(from_here)),
+    };
     let going = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -164,7 +176,7 @@ pub async fn serve(
         };
         let Some(slot) = places.admit() else { continue };
         let greeting = Box::pin(tokio::time::sleep(GREETING));
-        let (service, stop, secure) = (service.clone(), stop.clone(), secure.clone());
+        let (router, stop, secure) = (router.clone(), stop.clone(), secure.clone());
         going.spawn(async move {
             let connection = match secure {
                 None => {
@@ -176,6 +188,12 @@ pub async fn serve(
                     None => return,
                 },
             };
+            let peer = connection.connect_info();
+            let service = router.map_request(move |mut request: http::Request<_>| {
+                request.extensions_mut().insert(peer.clone());
+                request
+            });
+            let service = TowerToHyperService::new(service);
             let serving = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
@@ -223,32 +241,63 @@ impl Secure {
 }
 
 /// The routes.
-fn router(pages: Pages) -> Router {
+fn router(site: Arc<Site>) -> Router {
     Router::new()
-        .route("/", get(index))
+        .route("/", get(page::page))
+        .route("/overview", get(page::fragment))
+        .route("/assets/{name}", get(page::asset))
         .route("/metrics", get(metrics))
-        .route("/api/operations/{domain}/status", get(status))
+        .route("/api/openapi.json", get(async || axum::Json(openapi::document())))
+        .route("/api/events", get(follow))
+        .route("/api/operations/{domain}/{what}", get(pages::page))
         .route("/v1/metrics", post(otlp).layer(DefaultBodyLimit::max(push::LIMIT)))
-        .with_state(Arc::new(pages))
+        .fallback(pages::unknown)
+        .layer(map_response(page::guard))
+        .with_state(site)
 }
 
-async fn index() -> &'static str {
-    "GENESIS agent\n\n/metrics\n/api/operations/agent/status\n/api/operations/logs/status\n/api/operations/health/status\n\
-     /api/operations/alerts/status\n/api/operations/breaker/status\n/api/operations/baselines/status\n/api/operations/experiments/status\n\
-     /api/operations/matrices/status\n/api/operations/dependencies/status\n\
-     /api/operations/database/status\n/api/operations/backup/status\n/api/operations/certificates/status\n\
-     /api/operations/schedule/status\n/api/operations/oplog/status\n\
-     /api/operations/recovery/status\n/api/operations/fleet/status\n"
+/// Refuses whoever has come by another name: a page from elsewhere whose name was made to lead here may have its
+/// reader's browser ask, and would read the answer.
+async fn from_here(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if host.is_none_or(is_here) {
+        return next.run(request).await;
+    }
+    let message = "this listener is for this host: call it localhost, or by its loopback address";
+    let mut response =
+        Failure::of(Error::new(Kind::NotAllowed, "HOST_FOREIGN", message)).into_response();
+    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    page::guard(response).await
 }
 
-async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) -> Response {
+/// Whether a `Host` names this host only.
+fn is_here(host: &str) -> bool {
+    let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+async fn follow(
+    Shared(site): Shared<Arc<Site>>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let all = pages::pairs(query.as_deref());
+    let wanted: Vec<_> =
+        all.into_iter().filter(|(name, _)| name == "follow").map(|(_, value)| value).collect();
+    events::stream(site.gateway.clone(), &wanted, peer, &site.followers, site.stop.clone())
+}
+
+async fn metrics(Shared(site): Shared<Arc<Site>>, headers: http::HeaderMap) -> Response {
+    let pages = &site.gauged;
     let held = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     pages.gauges.resident.set(held(pages.host.resident_bytes()));
-    pages.gauges.runs.set(held(pages.agent.runs.active_count() as u64));
+    pages.gauges.runs.set(held(pages.runs.active_count() as u64));
     pages.gauges.file.set(held(pages.state.store().file_bytes()));
-    let active = pages.agent.runs.emergency().active();
+    let active = pages.runs.emergency().active();
     pages.gauges.emergency.set(active.into());
-    let epoch = pages.agent.runs.emergency().current().filter(EmergencyRecord::active);
+    let epoch = pages.runs.emergency().current().filter(EmergencyRecord::active);
     let live = pages.recovery.recovery.course.live();
     pages.recovery.recovery.metrics.show(&live, epoch.map(|record| record.epoch));
     // Rather no answer, which Prometheus shows as such, than values that were true once. The status sets the
@@ -277,20 +326,20 @@ async fn metrics(Shared(pages): Shared<Arc<Pages>>, headers: http::HeaderMap) ->
             let bytes = pages.baselines.native(&text);
             ([(header::CONTENT_TYPE, native::CONTENT_TYPE)], bytes).into_response()
         }
-        Ok(()) => {
+        Ok(()) if accept.contains("application/openmetrics-text") => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Ok(()) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], exposition::plain(&text)).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
 /// Takes metrics of OpenTelemetry's exporters, the only thing that changes anything here; off unless it is configured.
-async fn otlp(
-    Shared(pages): Shared<Arc<Pages>>,
-    headers: http::HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn otlp(Shared(site): Shared<Arc<Site>>, headers: http::HeaderMap, body: Bytes) -> Response {
     let of = |name| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let asked = push::Asked {
         authorization: of(header::AUTHORIZATION),
@@ -298,7 +347,7 @@ async fn otlp(
         encoding: of(header::CONTENT_ENCODING),
         body: &body,
     };
-    match pages.baselines.push(asked).await {
+    match site.gauged.baselines.push(asked).await {
         Ok((kind, answer)) => ([(header::CONTENT_TYPE, kind)], answer).into_response(),
         Err(error) => {
             let status = match error.kind {
@@ -312,87 +361,19 @@ async fn otlp(
     }
 }
 
-async fn status(Shared(pages): Shared<Arc<Pages>>, Path(domain): Path<String>) -> Response {
-    match json(&pages, &domain) {
-        Ok(Some(value)) => {
-            ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
-        }
-        Ok(None) => {
-            let message = format!(
-                "no domain {domain:?}; there are: agent, logs, health, alerts, breaker, baselines, experiments, matrices, dependencies, database, backup, certificates, schedule, oplog, recovery, fleet\n"
-            );
-            (StatusCode::NOT_FOUND, message).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn json(pages: &Pages, domain: &str) -> Result<Option<serde_json::Value>> {
-    let value = match domain {
-        "agent" => genesis_proto::to_json("genesis.v1.GetStatusResponse", &pages.agent.status()?),
-        "logs" => genesis_proto::to_json(
-            "genesis.v1.GetLogsStatusResponse",
-            &logs::rpc::status_response(&pages.logs)?,
-        ),
-        "alerts" => genesis_proto::to_json(
-            "genesis.v1.GetAlertsStatusResponse",
-            &alerts::rpc::status_response(&pages.alerts),
-        ),
-        "health" => genesis_proto::to_json(
-            "genesis.v1.GetHealthStatusResponse",
-            &health::rpc::status_response(&pages.health)?,
-        ),
-        "baselines" => genesis_proto::to_json(
-            "genesis.v1.ListBaselinesResponse",
-            &baselines::rpc::list_response(&pages.baselines, false)?,
-        ),
-        "experiments" => genesis_proto::to_json(
-            "genesis.v1.ListExperimentsResponse",
-            &experiments::rpc::list_response(&pages.experiments, "", Which::All, 0)?,
-        ),
-        "matrices" => genesis_proto::to_json(
-            "genesis.v1.ListMatricesResponse",
-            &matrices::rpc::list_response(&pages.matrices, 0)?,
-        ),
-        "dependencies" => genesis_proto::to_json(
-            "genesis.v1.GetDependenciesResponse",
-            &dependencies::rpc::overview(&pages.dependencies)?,
-        ),
-        "breaker" => genesis_proto::to_json(
-            "genesis.v1.ListBreakersResponse",
-            &breaker::rpc::list_response(&pages.breaker, false),
-        ),
-        "database" => genesis_proto::to_json(
-            "genesis.v1.ListDatabasesResponse",
-            &database::rpc::list_response(&pages.database)?,
-        ),
-        "backup" => genesis_proto::to_json(
-            "genesis.v1.ListBackupsResponse",
-            &backup::rpc::status_response(&pages.backup)?,
-        ),
-        "certificates" => genesis_proto::to_json(
-            "genesis.v1.ListCertificatesResponse",
-            &certificates::rpc::status_response(&pages.certificates)?,
-        ),
-        "schedule" => genesis_proto::to_json(
-            "genesis.v1.ListJobsResponse",
-            &scheduler::rpc::list_response(&pages.scheduler, &ListJobsRequest::default())?,
-        ),
-        "fleet" => genesis_proto::to_json(
-            "genesis.v1.GetFleetStatusResponse",
-            &crate::fleet::rpc::status_response(&pages.recovery.recovery.fleet),
-        ),
-        "recovery" => genesis_proto::to_json(
-            "genesis.v1.GetEmergencyResponse",
-            &recovery::rpc::emergency_response(&pages.recovery),
-        ),
-        "oplog" => genesis_proto::to_json(
-            "genesis.v1.GetHeadResponse",
-            &oplog::rpc::head_response(&pages.state)?,
-        ),
-        _ => return Ok(None),
-    };
-    value.map(Some).map_err(|error| {
-        Error::internal("JSON_FAILED", "the status has no JSON form").caused_by(error)
-    })
+    #[test]
+    fn only_names_of_this_host_are_answered() {
+        for host in ["localhost", "LOCALHOST:7480", "127.0.0.1:7480", "127.8.9.1", "[::1]:7480"] {
+            assert!(is_here(host), "{host}");
+        }
+        for host in
+            ["", "evil.example", "localhost.evil.example:7480", "10.0.0.1", "127.0.0.1.evil", "a b"]
+        {
+            assert!(!is_here(host), "{host:?}");
+        }
+    }
 }

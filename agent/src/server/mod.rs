@@ -24,6 +24,7 @@ use genesis_proto::v1::schedule_service_server::ScheduleServiceServer;
 use genesis_proto::v1::series_service_server::SeriesServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
@@ -39,16 +40,24 @@ pub mod connection;
 pub mod convert;
 mod denials;
 pub mod diagnose;
+mod events;
+mod exposition;
+mod gateway;
 pub mod http;
 pub mod layers;
 mod lazy;
 pub mod listen;
+mod openapi;
+mod page;
+mod pages;
 pub mod requests;
+pub mod routes;
 pub mod status;
 pub mod telling;
 pub mod tls;
 
 use connection::Connections;
+use gateway::Gateway;
 use layers::{Gate, GateLayer};
 use lazy::Lazy;
 pub use listen::Listeners;
@@ -126,7 +135,7 @@ pub async fn serve(
     gate: Arc<Gate>,
     listeners: Listeners,
     secured: Secured,
-    pages: http::Pages,
+    gauged: http::Gauged,
     stop: CancellationToken,
 ) -> Result<()> {
     let (reporter, serving) = tonic_health::server::health_reporter();
@@ -189,13 +198,8 @@ pub async fn serve(
         backup,
         certificates,
     } = services;
-    let mut server = Server::builder()
-        .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .layer(GateLayer(gate));
-    let router: Router<_> = server
+    let mut routes = Routes::builder();
+    routes
         .add_service(serving)
         .add_service(v1)
         .add_service(alpha)
@@ -234,6 +238,15 @@ pub async fn serve(
         .add_service(limited!(CertificateServiceServer::new(
             operations::certificates::rpc::Service(certificates)
         )));
+    let routes = routes.routes().prepare();
+    let gateway = Gateway::new(Arc::clone(&gate), routes.clone());
+    let router: Router<_> = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .layer(GateLayer(gate))
+        .add_routes(routes);
     let broken = |error: tonic::transport::Error| {
         Error::unavailable("LISTEN_FAILED", "a gRPC listener broke").caused_by(error)
     };
@@ -251,13 +264,14 @@ pub async fn serve(
             }
         }
     };
+    let site = http::Site::new(gauged, gateway, stop.clone());
     // A client that is not let in any more is cut off here too, so they share their places.
     let secure = https.zip(material.clone()).map(|(listener, tls)| {
         let secure = http::Secure { tls, rules };
-        http::serve(listener, pages.clone(), Some(secure), Arc::clone(&connections), stop.clone())
+        http::serve(listener, Arc::clone(&site), Some(secure), Arc::clone(&connections))
     });
     let (plaintext, tls) = (over_tcp(plaintext, None), over_tcp(tls, material));
-    let pages = http::serve(http, pages, None, visitors, stop.clone());
+    let pages = http::serve(http, Arc::clone(&site), None, visitors);
     let pages = async { tokio::join!(pages, futures_util::future::OptionFuture::from(secure)).0 };
     let incoming = listen::unix(unix, local, stop.clone());
     let unix = router.clone().serve_with_incoming_shutdown(incoming, stop.cancelled());

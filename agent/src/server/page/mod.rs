@@ -1,0 +1,129 @@
+//! The page for people: its first view made here, without which a browser needs no script, and the files that it loads.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State as Shared};
+use axum::response::{Html, IntoResponse, Response};
+use genesis_proto::v1;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::connection::Peer;
+use super::http::Site;
+use super::pages::{Failure, missing};
+use crate::error::Error;
+
+mod overview;
+
+use overview::Overview;
+
+/// A file that the page loads.
+struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! assets {
+    ($($name:literal: $kind:expr),* $(,)?) => {
+        &[$(Asset { name: $name, kind: $kind, bytes: include_bytes!(concat!("assets/", $name)) }),*]
+    };
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// All of them; whatever else is in the folder is read when building only.
+const ASSETS: &[Asset] = assets! {
+    "page.css": STYLE,
+    "page.js": SCRIPT,
+};
+
+/// Nothing but what comes from here, and nothing that is written into a page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; font-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Puts what browsers are to hold to beside every answer.
+pub(super) async fn guard(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let fixed: [(HeaderName, &'static str); 6] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // What is shown is what is, and what was is nobody's on a shared machine.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `GET /`.
+pub(super) async fn page(
+    Shared(site): Shared<Arc<Site>>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Response, Failure> {
+    shown(gather(&site, &peer).await?.render())
+}
+
+/// `GET /overview`: the first view alone, which the page's script puts in place of the one before.
+pub(super) async fn fragment(
+    Shared(site): Shared<Arc<Site>>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Response, Failure> {
+    shown(gather(&site, &peer).await?.as_overview().render())
+}
+
+fn shown(rendered: askama::Result<String>) -> Result<Response, Failure> {
+    let text = rendered.map_err(|error| {
+        Failure::of(Error::internal("PAGE_FAILED", "the page can't be made").caused_by(error))
+    })?;
+    Ok(Html(text).into_response())
+}
+
+async fn gather(site: &Site, peer: &Peer) -> Result<Overview, Failure> {
+    let gateway = &site.gateway;
+    let agent: v1::GetStatusResponse =
+        gateway.call("/genesis.v1.AgentService/GetStatus", &v1::GetStatusRequest {}, peer).await?;
+    let health: v1::GetHealthStatusResponse = gateway
+        .call("/genesis.v1.HealthService/GetHealthStatus", &v1::GetHealthStatusRequest {}, peer)
+        .await?;
+    let alerts: v1::ListAlertsResponse = gateway
+        .call("/genesis.v1.AlertsService/ListAlerts", &v1::ListAlertsRequest::default(), peer)
+        .await?;
+    let certificates: v1::ListCertificatesResponse = gateway
+        .call(
+            "/genesis.v1.CertificateService/ListCertificates",
+            &v1::ListCertificatesRequest::default(),
+            peer,
+        )
+        .await?;
+    Ok(Overview::of(&agent, &health, &alerts, &certificates))
+}
+
+/// `GET /assets/NAME`.
+pub(super) async fn asset(
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
+        return Err(missing(&format!("the page has no file {name:?}")));
+    };
+    // They change with the program: another one has another tag.
+    let tag = format!("\"{}\"", &blake3::hash(asset.bytes).to_hex()[..16]);
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
+    let common = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::ETAG, HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""))),
+    ];
+    if known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag)) {
+        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
+    }
+    let kind = [(header::CONTENT_TYPE, asset.kind)];
+    Ok((common, kind, Bytes::from_static(asset.bytes)).into_response())
+}

@@ -32,7 +32,7 @@ fn the_tour_shows_each_noun_and_proves_that_nothing_is_lost() {
     ] {
         assert!(shown.contains(said), "{said} is not in the tour:\n{shown}");
     }
-    let nouns = "status whoami logs db backup health alerts observe baseline param experiment trades deps breaker emergency schedule run oplog config rollback incident drill";
+    let nouns = "status whoami logs db backup health alerts observe baseline param experiment trades deps breaker emergency schedule run oplog config rollback incident drill cert";
     for noun in nouns.split(' ') {
         let command = shown.lines().any(|line| {
             line.starts_with("$ genesisctl ") && line.split(' ').any(|word| word == noun)

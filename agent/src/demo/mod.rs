@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use crate::error::{Error, Result};
 use crate::outside::{Clock, SystemClock};
 
+mod certificates;
 mod desk;
 mod latencies;
 mod locks;
@@ -177,6 +178,7 @@ impl Tour {
         self.try_thresholds()?;
         self.swap_matrices()?;
         self.find_what_is_vulnerable()?;
+        self.take_a_certificate_over()?;
         show("# A circuit breaker that services follow, opened by hand and closed again:");
         self.ctl(
             &["breaker", "trip", "orders-api", "--for", "10m", "--reason", "the venue restarts"],
@@ -296,6 +298,23 @@ impl Tour {
         show("# Somebody locks the version that mends it:");
         locks::lock(&self.root, "3.1.3").map_err(io_failed("can't write a lock"))?;
         self.ctl(&["deps", "scan"], &[0])
+    }
+
+    fn take_a_certificate_over(&self) -> Result<()> {
+        show(
+            "# A gateway gets a certificate of its own. Until there is one it has one that signs itself; then another's is taken over:",
+        );
+        let live = certificates::issue(&self.root, SystemClock::new().now())?;
+        let file = self.root.join("agent.toml");
+        let text = fs::read_to_string(&file).map_err(io_failed("can't read the configuration"))?;
+        fs::write(&file, text + &certificates::configuration(&self.root))
+            .map_err(io_failed("can't write the configuration"))?;
+        self.ctl(&["config", "reload"], &[0])?;
+        let live = live.display().to_string();
+        self.ctl(&["cert", "import", "--domain", certificates::DOMAIN, "--from", &live], &[0])?;
+        self.wait_for(&["cert", "list"], "DEPLOYED", "it is not in service")?;
+        self.ctl(&["cert", "list"], &[0])?;
+        self.ctl(&["cert", "verify"], &[0])
     }
 
     fn push_prices(&self, upside_down: bool) -> Result<()> {

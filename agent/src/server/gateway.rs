@@ -210,7 +210,7 @@ mod tests {
             ("oplog/entries", &[("limit", "1"), ("limit", "2")], "limit is given twice"),
             ("alerts/list", &[("all", "yes")], "all=\"yes\""),
             ("runs/status", &[("state", "RUN_STATE_ODD")], "RUN_STATE_ODD"),
-            ("schedule/status", &[("at", "yesterday")], "yesterday"),
+            ("schedule/status", &[("at", "yesterday")], "invalid rfc3339"),
         ] {
             let error = read(path, query).unwrap_err();
             assert!(error.contains(said), "{path} {query:?}: {error}");

@@ -4,13 +4,23 @@ use std::process::Command;
 
 use crate::{TestAgent, binaries};
 
-/// A host with an agent that is ready, on the state and the configuration of the demo, which take some ten seconds to
-/// make; `more` is added to that configuration.
+/// A host with an agent that is ready, as [`host`] has it.
 ///
 /// # Panics
 /// When the demo fails, with what it says.
 pub fn toured(more: &str) -> TestAgent {
-    let mut agent = TestAgent::new(|_| String::new());
+    let mut agent = host(more);
+    agent.start();
+    agent
+}
+
+/// A host without an agent, with the state and the configuration of the demo, which take some ten seconds to make;
+/// `more` is added to that configuration.
+///
+/// # Panics
+/// When the demo fails, with what it says.
+pub fn host(more: &str) -> TestAgent {
+    let agent = TestAgent::new(|_| String::new());
     let folder = agent.folder().join("tour");
     std::fs::create_dir(&folder).expect("a folder");
     let output = Command::new(binaries::agent())
@@ -31,6 +41,5 @@ pub fn toured(more: &str) -> TestAgent {
     std::fs::rename(kept.join("state"), agent.state()).expect("its state");
     let config = std::fs::read_to_string(kept.join("agent.toml")).expect("its configuration");
     agent.configure(&format!("{config}\n{more}"));
-    agent.start();
     agent
 }

@@ -1,5 +1,5 @@
 //! The documentation is what the program is: codes, keys, rpcs, links, and the tour of the README. What is monitored is in
-//! `monitoring.rs`.
+//! `monitoring.rs` and `monitoring_live.rs`.
 //! `UPDATE=1` rewrites the generated tables.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use genesis_agent::config::{Config, Places, reference};
-use genesis_tests::clock::wait_for;
 use genesis_tests::binaries;
+use genesis_tests::clock::wait_for;
 
 /// Literals in UPPER_SNAKE that are no error codes: variables of the environment and of the build, and a state.
 const NO_CODES: [&str; 32] = [

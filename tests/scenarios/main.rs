@@ -99,6 +99,8 @@ mod logs_s3;
 mod logs_space;
 mod matrices;
 mod matrices_kill;
+mod monitoring;
+mod monitoring_live;
 mod oplog;
 mod overload;
 mod page;

@@ -15,6 +15,7 @@ use crate::emergency::Emergency;
 use crate::error::{Error, Result};
 use crate::events::Bell;
 use crate::fleet::{self, Fleet};
+use crate::gauging::Gauging;
 use crate::lock::{self, Lock};
 use crate::operations::Operations;
 use crate::operations::backup::{self, Backup};
@@ -135,7 +136,7 @@ impl Agent {
             Emergency::open(state.clone(), Arc::clone(&clock), places.emergency_flag()).await?;
         let runs = Runs::new(state.clone(), Arc::clone(&clock), emergency.clone());
         let mut registry = Registry::default();
-        let gauges = AgentGauges::register(&mut registry);
+        let (gauges, gauging) = (AgentGauges::register(&mut registry), Gauging::default());
         writers.register(&mut registry);
         let metrics = Metrics::register(&mut registry);
         let health_metrics = health::Metrics::register(&mut registry);
@@ -145,7 +146,7 @@ impl Agent {
         let baseline_metrics = baselines::Metrics::register(&mut registry);
         let experiment_metrics = experiments::Metrics::register(&mut registry);
         let matrix_metrics = matrices::Metrics::register(&mut registry);
-        let dependency_metrics = dependencies::Metrics::register(&mut registry);
+        let dependency_metrics = dependencies::Metrics::register(&mut registry, gauging.clone());
         let recovery_metrics = recovery::Metrics::register(&mut registry);
         let fleet_metrics = fleet::metrics::Metrics::register(&mut registry);
         let backup_metrics = backup::metrics::Metrics::register(&mut registry);
@@ -401,6 +402,7 @@ impl Agent {
         let gauged = Gauged {
             registry: Arc::new(registry),
             gauges,
+            gauging,
             host: Arc::clone(&outside.host),
             logs: Arc::clone(&logs),
             health: Arc::clone(&health),

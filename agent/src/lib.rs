@@ -11,6 +11,7 @@ pub mod emergency;
 pub mod error;
 pub mod events;
 pub mod fleet;
+pub mod gauging;
 pub mod lock;
 pub mod main_loop;
 pub mod operations;

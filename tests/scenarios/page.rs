@@ -155,6 +155,33 @@ fn a_name_from_elsewhere_that_leads_here_gets_nothing() {
     }
 }
 
+/// What is set anew for each reader is whole for each of them.
+#[test]
+fn several_who_read_metrics_at_once_each_see_all_of_them() {
+    let agent = toured("");
+    let address = agent.http();
+    let names = move || -> Vec<String> {
+        let text = http::get(address, "/metrics").1;
+        let series = text.lines().filter(|line| !line.starts_with('#'));
+        series.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    // Counters begin with their first event.
+    let gone = |before: &[String], now: &[String]| -> Vec<String> {
+        before.iter().filter(|name| !now.contains(name)).cloned().collect()
+    };
+    let whole = names();
+    assert!(whole.iter().any(|name| name.starts_with("genesis_baselines_latency_seconds")));
+    let readers: Vec<_> = (0..6)
+        .map(|_| std::thread::spawn(move || (0..60).map(|_| names()).collect::<Vec<_>>()))
+        .collect();
+    for reader in readers {
+        for seen in reader.join().unwrap() {
+            let gone = gone(&whole, &seen);
+            assert!(gone.is_empty(), "{gone:?}");
+        }
+    }
+}
+
 /// The JSON of the next event of this name.
 fn next(stream: &mut BufReader<TcpStream>, name: &str) -> Value {
     let mut line = String::new();

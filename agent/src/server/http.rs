@@ -29,7 +29,8 @@ use super::gateway::Gateway;
 use super::pages::{self, Failure};
 use super::{events, exposition, openapi, page};
 use crate::alerts::Alerts;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
+use crate::gauging::Gauging;
 use crate::operations::backup::Backup;
 use crate::operations::baselines::{Baselines, native, push};
 use crate::operations::certificates::Certificates;
@@ -53,6 +54,8 @@ pub struct Gauged {
     pub registry: Arc<Registry>,
     /// Gauges of the agent itself.
     pub gauges: AgentGauges,
+    /// Held while gauges are set and read.
+    pub gauging: Gauging,
     /// The host.
     pub host: Arc<Host>,
     /// Log archival.
@@ -289,53 +292,55 @@ async fn follow(
     events::stream(site.gateway.clone(), &wanted, peer, &site.followers, site.stop.clone())
 }
 
-async fn metrics(Shared(site): Shared<Arc<Site>>, headers: http::HeaderMap) -> Response {
-    let pages = &site.gauged;
-    let held = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    pages.gauges.resident.set(held(pages.host.resident_bytes()));
-    pages.gauges.runs.set(held(pages.runs.active_count() as u64));
-    pages.gauges.file.set(held(pages.state.store().file_bytes()));
-    let active = pages.runs.emergency().active();
-    pages.gauges.emergency.set(active.into());
-    let epoch = pages.runs.emergency().current().filter(EmergencyRecord::active);
-    let live = pages.recovery.recovery.course.live();
-    pages.recovery.recovery.metrics.show(&live, epoch.map(|record| record.epoch));
-    // Rather no answer, which Prometheus shows as such, than values that were true once. The status sets the
-    // gauges of the sources.
-    let read = pages.state.read(|reading| Ok(reading.oplog().head()?));
-    let read =
-        read.and_then(|head| pages.health.gauge().map(|()| pages.alerts.gauge()).map(|()| head));
-    let read = read.and_then(|head| pages.backup.gauge().map(|()| head));
-    pages.baselines.gauge();
-    pages.experiments.gauge();
-    pages.matrices.gauge();
-    let read = read.and_then(|head| pages.certificates.gauge().map(|()| head));
-    let read = read.and_then(|head| pages.recovery.recovery.gauge().map(|()| head));
-    match read.and_then(|head| pages.logs.status().map(|_| head)) {
-        Ok(head) => pages.gauges.oplog.set(held(head.sequence)),
-        Err(error) => {
-            return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
-        }
-    };
-    let mut text = String::new();
-    // Buckets that follow the values are had only as protobuf, from a Prometheus that asks for it.
+async fn metrics(
+    Shared(site): Shared<Arc<Site>>,
+    headers: http::HeaderMap,
+) -> Result<Response, Failure> {
+    let text = exposed(&site.gauged).map_err(Failure::of)?;
     let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let native = native::negotiate(accept) == native::Format::Protobuf;
-    match encode(&mut text, &pages.registry) {
-        Ok(()) if native => {
-            let bytes = pages.baselines.native(&text);
-            ([(header::CONTENT_TYPE, native::CONTENT_TYPE)], bytes).into_response()
-        }
-        Ok(()) if accept.contains("application/openmetrics-text") => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Ok(()) => {
-            let kind = "text/plain; version=0.0.4; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], exposition::plain(&text)).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    // Buckets that follow the values are had only as protobuf, from a Prometheus that asks for it.
+    Ok(if native::negotiate(accept) == native::Format::Protobuf {
+        let bytes = site.gauged.baselines.native(&text);
+        ([(header::CONTENT_TYPE, native::CONTENT_TYPE)], bytes).into_response()
+    } else if accept.contains("application/openmetrics-text") {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        ([(header::CONTENT_TYPE, kind)], text).into_response()
+    } else {
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        ([(header::CONTENT_TYPE, kind)], exposition::plain(&text)).into_response()
+    })
+}
+
+/// All metrics in the text format of OpenMetrics. Rather none, which Prometheus shows as such, than values that were
+/// true once.
+fn exposed(gauged: &Gauged) -> Result<String> {
+    let _still = gauged.gauging.hold();
+    let held = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    gauged.gauges.resident.set(held(gauged.host.resident_bytes()));
+    gauged.gauges.runs.set(held(gauged.runs.active_count() as u64));
+    gauged.gauges.file.set(held(gauged.state.store().file_bytes()));
+    let emergency = gauged.runs.emergency();
+    gauged.gauges.emergency.set(emergency.active().into());
+    let epoch = emergency.current().filter(EmergencyRecord::active);
+    let recovery = &gauged.recovery.recovery;
+    recovery.metrics.show(&recovery.course.live(), epoch.map(|record| record.epoch));
+    let head = gauged.state.read(|reading| Ok(reading.oplog().head()?))?;
+    gauged.gauges.oplog.set(held(head.sequence));
+    gauged.health.gauge()?;
+    gauged.alerts.gauge();
+    gauged.backup.gauge()?;
+    gauged.baselines.gauge();
+    gauged.experiments.gauge();
+    gauged.matrices.gauge();
+    gauged.certificates.gauge()?;
+    recovery.gauge()?;
+    // The status sets the gauges of the sources.
+    gauged.logs.status()?;
+    let mut text = String::new();
+    encode(&mut text, &gauged.registry).map_err(|error| {
+        Error::internal("METRICS_FAILED", "metrics can't be written").caused_by(error)
+    })?;
+    Ok(text)
 }
 
 /// Takes metrics of OpenTelemetry's exporters, the only thing that changes anything here; off unless it is configured.

@@ -13,6 +13,7 @@ use super::clocks::severity_name;
 use super::plan::Verdict;
 use super::scan::{ProjectScan, SourceView};
 use super::update::ROLLBACK_STRATEGY;
+use crate::gauging::Gauging;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSeverity {
@@ -50,12 +51,13 @@ pub struct Metrics {
     age: Family<OfSource, Gauge>,
     updates: Family<OfOutcome, Counter>,
     rollbacks: Family<OfOutcome, Counter>,
+    gauging: Gauging,
 }
 
 impl Metrics {
     /// Metrics that `registry` exports.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+    pub fn register(registry: &mut Registry, gauging: Gauging) -> Self {
+        let metrics = Self { gauging, ..Self::default() };
         let own = registry.sub_registry_with_prefix("genesis_dependencies");
         own.register(
             "vulnerabilities",
@@ -102,6 +104,7 @@ impl Metrics {
 
     /// What a look saw. Projects and sources that are there no more go.
     pub fn looked(&self, scans: &[ProjectScan], sources: &[SourceView], now: Timestamp) {
+        let _held = self.gauging.hold();
         self.vulnerabilities.clear();
         self.exploited.clear();
         self.verdict.clear();

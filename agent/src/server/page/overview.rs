@@ -210,7 +210,7 @@ fn condition(condition: v1::Condition) -> &'static str {
 }
 
 fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).replace('_', " ")
+    name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
 /// Never rounded up to a goal that was not reached.

@@ -108,7 +108,7 @@ pub struct Agent {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     server: tokio::task::JoinHandle<Result<()>>,
     stop: CancellationToken,
-    _held: (Lock, Writers),
+    held: (Lock, Writers),
 }
 
 impl Agent {
@@ -126,7 +126,8 @@ impl Agent {
             .caused_by(error)
         })?;
         let lock = lock::take(&places.lock())?;
-        let (own_log, writers) = own_log::begin(&places.own_log(), &config.agent.log_level)?;
+        let (own_log, writers) =
+            own_log::begin(&places.own_log(), &config, &outside.host.hostname())?;
         let clock = Arc::clone(&outside.clock);
         let now = clock.now();
         let (state, turned) = take_state(&places, now)?;
@@ -491,7 +492,7 @@ impl Agent {
             tasks,
             server,
             stop,
-            _held: (lock, writers),
+            held: (lock, writers),
         })
     }
 }

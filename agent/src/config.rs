@@ -26,6 +26,7 @@ pub mod named;
 pub mod places;
 pub mod reader;
 pub mod reference;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -86,6 +87,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// See [`AgentSection`].
     pub agent: AgentSection,
+    /// `[tracing]`.
+    pub tracing: telemetry::Telemetry,
     /// `[fleet]`.
     pub fleet: fleet::Config,
     /// Whom to call.
@@ -153,6 +156,7 @@ impl Config {
         let listen = read_listen(&root, tls.is_some());
         let agent = read_agent(&root);
         let fleet = fleet::Config::read(&root);
+        let tracing = telemetry::Telemetry::read(&root);
         let contacts = Contacts::read(&root);
         let recovery =
             recovery::Config::read(&root, agent.staging, &named::sources(table.get_ref()));
@@ -174,6 +178,7 @@ impl Config {
             tls,
             agent,
             fleet,
+            tracing,
             contacts,
             recovery,
             logs,
@@ -239,6 +244,7 @@ impl Config {
             self.listen.max_connections != other.listen.max_connections,
         );
         differs("tls", self.tls != other.tls);
+        differs("tracing", self.tracing != other.tracing);
         differs("fleet", self.fleet != other.fleet);
         differs("contacts", self.contacts != other.contacts);
         differs("agent.environment", self.recovery.staging != other.recovery.staging);

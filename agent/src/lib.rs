@@ -26,4 +26,5 @@ pub mod runs;
 pub mod scheduler;
 pub mod server;
 pub mod state;
+pub mod trace;
 pub mod trading;

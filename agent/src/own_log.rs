@@ -13,20 +13,26 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::operations::logs::OwnLog;
+use crate::outside::telemetry::Exporter;
 
 /// So many lines wait for a disk; those that come then are counted, and left out.
 const WAITING: usize = 8_192;
 
-/// Writes what waits, and ends, when it is dropped; a disk that does not answer is not waited for.
+/// Writes what waits, and ends, when it is dropped; neither a disk nor a collector that does not answer is waited for.
 #[must_use]
 pub struct Writers {
+    // First, since it may have something to say.
+    exporter: Option<Exporter>,
     _guards: [WorkerGuard; 2],
     left_out: LeftOut,
 }
@@ -35,6 +41,9 @@ impl Writers {
     /// Has `registry` export what was left out.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.left_out.clone()));
+        if let Some(exporter) = &self.exporter {
+            registry.register_collector(Box::new(exporter.counts()));
+        }
     }
 }
 
@@ -53,13 +62,14 @@ impl Collector for LeftOut {
     }
 }
 
-/// Opens the log at `path` and sends tracing there.
+/// Opens the log at `path` and sends tracing there, and spans to the collector if there is one.
 ///
 /// # Errors
-/// `OWN_LOG_FAILED`.
-pub fn begin(path: &Path, level: &str) -> Result<(LogFile, Writers)> {
+/// `OWN_LOG_FAILED`, `TRACING_INVALID`.
+pub fn begin(path: &Path, config: &Config, hostname: &str) -> Result<(LogFile, Writers)> {
     let file = LogFile::open(path)?;
-    let writers = file.install(level);
+    let exporter = Exporter::begin(&config.tracing, hostname)?;
+    let writers = file.install(&config.agent.log_level, exporter);
     Ok((file, writers))
 }
 
@@ -95,12 +105,14 @@ impl LogFile {
     }
 
     /// Sends tracing to this file and, from `warn` on, to stderr, as long as the writers live.
-    fn install(&self, level: &str) -> Writers {
+    fn install(&self, level: &str, exporter: Option<Exporter>) -> Writers {
         let (file, of_file) = waiting("log-file", self.clone());
         let (stderr, of_stderr) = waiting("log-stderr", io::stderr());
         let left_out = LeftOut([file.error_counter(), stderr.error_counter()]);
         let to_file = fmt::layer()
             .json()
+            // The innermost span has the trace, as the others have.
+            .with_span_list(false)
             .with_writer(file)
             .with_filter(EnvFilter::new(format!("{level},h2=warn,hyper=warn")));
         let to_stderr = fmt::layer()
@@ -108,10 +120,14 @@ impl LogFile {
             .with_target(false)
             .with_ansi(std::io::IsTerminal::is_terminal(&io::stderr()))
             .with_writer(stderr)
-            .with_filter(EnvFilter::new("warn"));
+            // What people read needs no trace.
+            .with_filter(filter_fn(|it| it.is_event() && *it.level() <= Level::WARN));
+        let spans = |it: &Metadata<'_>| it.is_span() && it.target().starts_with("genesis_agent");
+        let to_collector = exporter.as_ref().map(|it| it.layer().with_filter(filter_fn(spans)));
         // A second agent in one process (tests) keeps the first one's subscriber.
-        let _ = tracing_subscriber::registry().with(to_file).with(to_stderr).try_init();
-        Writers { _guards: [of_file, of_stderr], left_out }
+        let subscriber = tracing_subscriber::registry().with(to_collector);
+        let _ = subscriber.with(to_file).with(to_stderr).try_init();
+        Writers { exporter, _guards: [of_file, of_stderr], left_out }
     }
 }
 

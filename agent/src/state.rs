@@ -47,7 +47,7 @@ impl State {
         intent: Intent,
         f: impl FnOnce(&mut Writing) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let store = Arc::clone(&self.store);
+        let (store, intent) = (Arc::clone(&self.store), crate::trace::stamp(intent));
         join(tokio::task::spawn_blocking(move || store.write(intent, f)).await)
     }
 

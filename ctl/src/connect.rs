@@ -46,6 +46,8 @@ pub(crate) struct Session<'a> {
     pub(crate) only_by_fleet: bool,
     /// The command that shows how far it is with what goes on when nobody waits any more.
     pub(crate) shows: RefCell<String>,
+    /// The trace that all calls of this command belong to, on whichever node.
+    trace_id: String,
 }
 
 impl<'a> Session<'a> {
@@ -113,6 +115,7 @@ impl<'a> Session<'a> {
             of_fleet: BTreeMap::new(),
             only_by_fleet,
             shows: RefCell::new("genesisctl run list".to_owned()),
+            trace_id: genesis_client::new_trace(),
         };
         session.check_plan_hash()?;
         Ok(session)
@@ -239,6 +242,7 @@ impl<'a> Session<'a> {
             connect_timeout: timeout.clamp(Duration::from_millis(1), DEFAULT_CONNECT_TIMEOUT),
             reason: self.global.reason.clone(),
             request_id: self.global.request_id.clone(),
+            trace_id: Some(self.trace_id.clone()),
             tls: self.tls.clone(),
         }
     }

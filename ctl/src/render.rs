@@ -348,6 +348,8 @@ struct JsonError<'a> {
     message: &'a str,
     details: Vec<JsonDetail<'a>>,
     next: &'a str,
+    #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -370,6 +372,7 @@ impl<'a> From<&'a Error> for JsonError<'a> {
             message: &error.message,
             details: error.violations.iter().map(detail).collect(),
             next: &error.next,
+            trace_id: error.trace_id.as_deref(),
         }
     }
 }
@@ -445,6 +448,10 @@ pub(crate) fn failure(console: &mut Console, node: Option<&Node>, error: &Error,
         let _ = write!(text, ": {}", error.next);
     } else {
         lines.push(format!("  next: {}", error.next));
+    }
+    // Of a defect it is what whoever looks for it needs.
+    if let Some(trace) = error.trace_id.as_deref().filter(|_| verbose || error.code == "INTERNAL") {
+        lines.push(format!("  trace: {trace}"));
     }
     if verbose {
         lines.push(format!("  gRPC code: {}", error.code));

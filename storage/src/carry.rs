@@ -283,10 +283,30 @@ fn fill(
         let Some(last) = entries.last() else { break };
         next = last.entry.sequence + 1;
         for stored in entries {
-            let OplogEntry { at, actor, action, target, reason, outcome, .. } = stored.entry;
-            let (detail, correlation_id) = (stored.entry.detail, stored.entry.correlation_id);
-            let intent =
-                Intent { at, actor, action, target, reason, outcome, detail, correlation_id };
+            let entry = stored.entry;
+            let OplogEntry {
+                at,
+                actor,
+                action,
+                target,
+                reason,
+                outcome,
+                detail,
+                correlation_id,
+                trace_id,
+                sequence: _,
+            } = entry;
+            let intent = Intent {
+                at,
+                actor,
+                action,
+                target,
+                reason,
+                outcome,
+                detail,
+                correlation_id,
+                trace_id,
+            };
             oplog::append(sink, intent)?;
             rows += 1;
         }

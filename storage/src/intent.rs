@@ -21,6 +21,8 @@ pub struct Intent {
     pub detail: String,
     /// The run or request that this entry belongs to; may be empty.
     pub correlation_id: String,
+    /// The trace that it belongs to, in 32 hex digits; may be empty.
+    pub trace_id: String,
 }
 
 impl Intent {
@@ -35,6 +37,7 @@ impl Intent {
             outcome: "ok".to_owned(),
             detail: String::new(),
             correlation_id: String::new(),
+            trace_id: String::new(),
         }
     }
 
@@ -70,6 +73,13 @@ impl Intent {
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.correlation_id = id.into();
+        self
+    }
+
+    /// Sets the trace that it belongs to.
+    #[must_use]
+    pub fn trace_id(mut self, id: impl Into<String>) -> Self {
+        self.trace_id = id.into();
         self
     }
 }

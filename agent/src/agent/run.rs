@@ -44,5 +44,7 @@ impl Agent {
             tracing::error!(error = error.chain(), "the stop could not be recorded");
         }
         let _ = std::fs::remove_file(&self.socket);
+        // The last spans are told from here, which takes a moment.
+        let _ = tokio::task::spawn_blocking(move || drop(self.held)).await;
     }
 }

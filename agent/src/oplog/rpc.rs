@@ -54,6 +54,7 @@ fn entry(stored: StoredEntry) -> v1::OplogEntry {
         outcome: entry.outcome,
         detail: entry.detail,
         correlation_id: entry.correlation_id,
+        trace_id: entry.trace_id,
         hash,
     }
 }
@@ -152,7 +153,9 @@ impl OplogService for Service {
             .state
             .read(|reading| {
                 Ok(reading.oplog().newest(before, limit, |entry| {
-                    entry.actor.contains(&request.actor) && entry.action.contains(&request.action)
+                    entry.actor.contains(&request.actor)
+                        && entry.action.contains(&request.action)
+                        && (request.trace_id.is_empty() || entry.trace_id == request.trace_id)
                 })?)
             })
             .map_err(to_status)?;

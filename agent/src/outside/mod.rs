@@ -31,6 +31,7 @@ pub mod probes;
 pub mod process;
 pub mod replaced;
 pub mod survey;
+pub mod telemetry;
 pub mod trees;
 pub mod web;
 

@@ -412,6 +412,14 @@ pub fn check_secret(file: &Path) -> Result<(), String> {
     read(&Secret::File(file.to_owned())).map(drop)
 }
 
+/// Reads a file that holds a secret, of which nobody else may read.
+///
+/// # Errors
+/// Why it can't be used.
+pub fn read_secret(file: &Path) -> Result<String, String> {
+    read_file(file)
+}
+
 /// Reads a secret; the words of an error hold none of it.
 fn read(secret: &Secret) -> Result<String, String> {
     let text = match secret {

@@ -290,6 +290,7 @@ mod tests {
                     outcome: String::new(),
                     detail: String::new(),
                     correlation_id: String::new(),
+                    trace_id: String::new(),
                 });
             }
             read.ends();

@@ -95,7 +95,8 @@ impl Context {
             started_at: self.runs.clock.now(),
             ended_at: None,
         };
-        let step = Step { context: self.clone(), record };
+        let span = tracing::error_span!("step", name, target, state = tracing::field::Empty);
+        let step = Step { context: self.clone(), record, span };
         step.write().await?;
         failpoint::hit(&format!("step.{name}"));
         Ok(step)
@@ -106,6 +107,8 @@ impl Context {
 pub struct Step {
     context: Context,
     record: StepRecord,
+    /// Lasts as long as the step.
+    span: tracing::Span,
 }
 
 impl Step {
@@ -132,6 +135,7 @@ impl Step {
 
     async fn finish(mut self, state: StepState, detail: String) -> Result<()> {
         self.record.state = state;
+        self.span.record("state", tracing::field::debug(state));
         self.record.detail = detail;
         self.record.ended_at = Some(self.context.runs.clock.now());
         self.write().await

@@ -13,13 +13,15 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::emergency::{Emergency, Stance};
 use crate::error::{Error, Kind, Result};
 use crate::outside::{Clock, failpoint};
-use crate::plan::{Plan, PlanStep};
 use crate::state::State;
+use crate::trace::Trace;
 
+mod cancel;
 mod context;
 pub mod drill;
 mod reconcile;
@@ -226,6 +228,8 @@ impl Runs {
     {
         self.emergency.check(request.kind, request.stance)?;
         let now = self.clock.now();
+        // What happens by itself begins a trace.
+        let trace = crate::trace::current().unwrap_or_else(Trace::begin);
         let record = RunRecord {
             id,
             kind: request.kind.to_owned(),
@@ -239,6 +243,7 @@ impl Runs {
             error_code: String::new(),
             reconciliation: None,
             cancel_requested: false,
+            trace_id: trace.id(),
         };
         let id = record.id.clone();
         let snapshot =
@@ -283,7 +288,13 @@ impl Runs {
         // The task owns the run from here on, so that a caller who leaves can't strand it in the map.
         let (told, started) = tokio::sync::oneshot::channel();
         let runs = self.clone();
-        self.tasks.spawn(async move {
+        let span = tracing::error_span!(
+            "run",
+            kind = record.kind,
+            run = record.id,
+            trace_id = record.trace_id
+        );
+        let owned = async move {
             let journalled = runs.journal(record.clone(), "run.started", "intent").await;
             failpoint::hit("run.started");
             let go_on = journalled.is_ok();
@@ -291,7 +302,8 @@ impl Runs {
             if go_on {
                 let context = Context::new(runs.clone(), Arc::clone(&entry));
                 // A task of its own, so that a panic of the body ends this run and nothing else.
-                let outcome = match tokio::spawn(body(context)).await {
+                let body = trace.cover(body(context).in_current_span());
+                let outcome = match tokio::spawn(body).await {
                     Ok(outcome) => outcome,
                     Err(_) => Err(Error::internal(
                         "RUN_PANICKED",
@@ -301,7 +313,8 @@ impl Runs {
                 runs.end(&entry, outcome).await;
             }
             runs.active().remove(&record.id);
-        });
+        };
+        self.tasks.spawn(trace.cover(owned.instrument(span)));
         match started.await {
             Ok(journalled) => journalled.map(|()| Started { id, attached: false }),
             Err(_) => Err(Error::internal("STORAGE_FAILED", "the run could not be journalled")),
@@ -314,7 +327,8 @@ impl Runs {
             .reason(record.reason.clone())
             .outcome(outcome)
             .detail(record.summary.clone())
-            .correlation_id(record.id.clone());
+            .correlation_id(record.id.clone())
+            .trace_id(record.trace_id.clone());
         let day = record.ended_at.map(|at| at.as_second().div_euclid(86_400));
         let day = day.and_then(|day| u32::try_from(day).ok());
         self.state
@@ -425,39 +439,6 @@ impl Runs {
         Ok(self.find(id)?.record)
     }
 
-    /// What cancelling a run would do.
-    ///
-    /// # Errors
-    /// `RUN_NOT_FOUND`, or `RUN_ENDED` when it is over.
-    pub fn plan_cancel(&self, id: &str) -> Result<Plan> {
-        let record = self.find(id)?.record;
-        if record.ended_at.is_some() {
-            return Err(ended(&record));
-        }
-        let asked = if record.cancel_requested { "asked already" } else { "" };
-        let step = PlanStep::new("cancel", record.id, "stops at its next safe point");
-        Ok(Plan::new("run.cancel", &[asked], vec![step]))
-    }
-
-    /// Asks a run to stop at its next safe point.
-    ///
-    /// # Errors
-    /// `RUN_NOT_FOUND`, `RUN_ENDED` when it is over, `PLAN_CHANGED`.
-    pub async fn cancel(&self, id: &str, plan_hash: &str) -> Result<Snapshot> {
-        self.plan_cancel(id)?.accept(plan_hash)?;
-        let snapshot = self.find(id)?;
-        let id = snapshot.record.id.clone();
-        let Some(active) = self.active().get(&id).filter(|active| active.goes_on()).cloned() else {
-            return Err(ended(&snapshot.record));
-        };
-        let marked = id.clone();
-        self.state.bookkeep(move |books| Ok(books.runs().mark_cancel_requested(&marked)?)).await?;
-        active.cancel.cancel();
-        active.snapshot.send_modify(|snapshot| snapshot.record.cancel_requested = true);
-        let snapshot = active.snapshot.borrow().clone();
-        Ok(snapshot)
-    }
-
     /// Asks every run to stop and waits for them at most `limit`; those that did not are reconciled at the
     /// next start.
     pub async fn drain(&self, limit: Duration) {
@@ -476,12 +457,6 @@ impl Runs {
             }
         }
     }
-}
-
-fn ended(record: &RunRecord) -> Error {
-    let message =
-        format!("run {} has ended ({:?}); there is nothing to cancel", record.id, record.state);
-    Error::conflict("RUN_ENDED", message)
 }
 
 /// An instant as ids want it; one before 1970 counts as 1970.

@@ -155,6 +155,7 @@ pub fn run(snapshot: Snapshot) -> v1::Run {
         reconciliation,
         progress: Some(progress(&at)),
         cancel_requested: record.cancel_requested,
+        trace_id: record.trace_id,
     }
 }
 

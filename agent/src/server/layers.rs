@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, Full};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
+use tracing::Instrument;
 
 use super::MESSAGE_LIMIT;
 use super::admission::{self, Admission, HEALTH, Manner, Places};
@@ -25,9 +26,11 @@ use super::connection::{OpenCall, Peer};
 use super::denials::Denials;
 use super::requests::{self, Kept, Requests};
 use super::status::{code_name, outcome, to_status};
+use super::traced;
 use crate::error::{Error, Kind};
 use crate::outside::Clock;
 use crate::state::State;
+use crate::trace;
 
 /// A call without a deadline of its own has this one; streams are not bounded by it once they flow.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -149,20 +152,22 @@ where
             caller.role = None;
         }
         caller.reason = reason_of(request.headers());
+        let trace = traced::of(request.headers());
         let path = request.uri().path().to_owned();
         if let Verdict::Denied { needs, mutating } = gate.judge(&path, caller.role) {
-            return Box::pin(async move {
+            return Box::pin(trace.cover(async move {
                 let error = denial(&caller, needs);
                 gate.denied(&path, &caller, &error, mutating).await;
-                Ok(to_status(error).into_http())
-            });
+                Ok(traced::answered(to_status(error).into_http(), &trace))
+            }));
         }
         // Here and not in the task that is made of the answer, which may have to wait for a thread.
         let manner = Manner::of(&path, gate.policies.get(&path));
         let places = match gate.admission.enter(manner, caller.source(), admission::backlog()) {
             Ok(places) => places,
             Err(error) => {
-                return Box::pin(std::future::ready(Ok(to_status(error).into_http())));
+                let response = traced::answered(to_status(error).into_http(), &trace);
+                return Box::pin(std::future::ready(Ok(response)));
             }
         };
         let held = Held { places, _open: peer.as_ref().map(Peer::call) };
@@ -173,16 +178,19 @@ where
         };
         let limit = deadline(request.headers()).unwrap_or(most).min(most);
         let late = tokio::time::sleep(limit);
-        Box::pin(async move {
-            tokio::select! {
+        let span = traced::span(&path, &caller, &trace);
+        let answer = async move {
+            let answer = tokio::select! {
                 biased;
-                answer = handle(gate, inner, request, Call { path, caller, manner, held }) => answer,
+                answer = handle(gate, inner, request, Call { path, caller, manner, held }) => answer?,
                 () = late => {
                     let message = format!("not answered within {limit:?}; what it began goes on");
-                    Ok(Status::deadline_exceeded(message).into_http())
+                    Status::deadline_exceeded(message).into_http()
                 }
-            }
-        })
+            };
+            Ok(traced::answered(answer, &trace))
+        };
+        Box::pin(trace.cover(answer.instrument(span)))
     }
 }
 
@@ -232,10 +240,11 @@ where
     }
     tracing::info!(path, identity = caller.identity, reason = caller.reason, "call");
     // A task of its own: a caller who leaves can't cut a change off half-way.
-    let task = tokio::spawn(async move {
+    let change = async move {
         let _held = held;
         gate.change(inner, parts, message, &path, &caller).await
-    });
+    };
+    let task = tokio::spawn(trace::carry(change.in_current_span()));
     task.await.unwrap_or_else(|_| {
         let error =
             Error::internal("CALL_PANICKED", "the call hit a defect of the agent; see its log");

@@ -55,6 +55,7 @@ pub mod routes;
 pub mod status;
 pub mod telling;
 pub mod tls;
+mod traced;
 
 use connection::Connections;
 use gateway::Gateway;

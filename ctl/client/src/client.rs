@@ -74,6 +74,9 @@ pub struct Options {
     /// The id (a ULID) under which the agent recognises a repeat of a mutating call. `None`: a new one
     /// for each call. Every call, mutating or not, carries some id.
     pub request_id: Option<String>,
+    /// The trace that every call belongs to, as [`crate::new_trace`] makes one or a tracer of the program's has it: 32
+    /// hex digits. `None`: the agent gives each call one of its own.
+    pub trace_id: Option<String>,
     /// What secures connections over TCP. `None`: nothing does, and the agent takes the caller for a viewer at
     /// most. Unix sockets need none.
     pub tls: Option<Tls>,
@@ -86,6 +89,7 @@ impl Default for Options {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             reason: String::new(),
             request_id: None,
+            trace_id: None,
             tls: None,
         }
     }
@@ -123,6 +127,7 @@ impl Client {
             reason: reason(&options.reason)?,
             request_id: options.request_id.as_deref().map(request_id).transpose()?,
             attempt_id: None,
+            trace_id: options.trace_id.as_deref().map(metadata::trace_id).transpose()?,
             timeout: options.timeout,
             mutated: Arc::new(AtomicBool::new(false)),
         };

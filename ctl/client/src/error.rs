@@ -13,6 +13,7 @@ use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::dial::TooSlow;
+use crate::metadata::TRACE_ID_KEY;
 use crate::refusal::Refusal;
 use crate::{Node, NodeError};
 
@@ -74,6 +75,8 @@ pub struct Failure {
     /// The id of a changing call whose outcome is not known. The agent keeps it for 24 hours: the same call sent
     /// again under this id ([`crate::Options::request_id`]) is answered with what came of it the first time.
     pub request_id: Option<String>,
+    /// The trace that the agent says the call belongs to: its entries in the operation log and its log have it too.
+    pub trace_id: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -128,6 +131,7 @@ impl Error {
             retry_after: None,
             next: next.into(),
             request_id: None,
+            trace_id: None,
             source: None,
         }))
     }
@@ -224,6 +228,8 @@ impl Error {
         error.0.violations = violations(&details);
         error.0.retry_after =
             details.retry_info().map(|info| info.retry_delay.unwrap_or(Duration::from_millis(100)));
+        let trace = status.metadata().get(TRACE_ID_KEY).and_then(|id| id.to_str().ok());
+        error.0.trace_id = trace.map(str::to_owned);
         error.with_source(Some(Arc::new(status)))
     }
 

@@ -99,7 +99,7 @@ pub use calls::{Call, find_call};
 pub use client::{Client, DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT, MESSAGE_LIMIT, Options};
 pub use context::{CONTEXT_NAME_LIMIT, Context, Contexts, Pem, TlsMaterial};
 pub use error::{Error, Failure, Kind, Violation};
-pub use metadata::{Metadata, REASON_KEY, REASON_LIMIT, REQUEST_ID_KEY, Transport};
+pub use metadata::{Metadata, REASON_KEY, REASON_LIMIT, REQUEST_ID_KEY, Transport, new_trace};
 pub use node::{Node, NodeError, SOCKET_PATH_LIMIT, discover, local_sockets};
 pub use tls::Tls;
 pub use watch::has_ended;

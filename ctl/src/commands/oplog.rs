@@ -84,6 +84,9 @@ pub(crate) enum Verb {
         /// Only entries whose action holds this text.
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         action: String,
+        /// Only entries of this trace, as errors, `run show` and `-o json` have it.
+        #[arg(long, value_name = "TRACE", default_value = "", hide_default_value = true)]
+        trace: String,
     },
     /// Print the last entries, oldest first, and with -f each new one as it is written.
     #[command(after_help = TAIL_EXAMPLES)]
@@ -128,12 +131,13 @@ pub(crate) enum Verb {
 
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     match verb {
-        Verb::List { limit, before, actor, action } => {
+        Verb::List { limit, before, actor, action, trace } => {
             let request = ListEntriesRequest {
                 limit: *limit,
                 before: *before,
                 actor: actor.clone(),
                 action: action.clone(),
+                trace_id: trace.clone(),
             };
             list(session, &request).await
         }
@@ -237,7 +241,7 @@ async fn print_tail(
             Format::Table => {
                 let node =
                     if session.many() { format!("{} ", client.node()) } else { String::new() };
-                let line = format!("{node}{}", entry_line(&entry));
+                let line = format!("{node}{}", entry_line(&entry, session.global.verbose));
                 session.console(|console| render::live_line(console, &line))?;
             }
             Format::Json | Format::Yaml => entries.push(session.json("OplogEntry", &entry)?),
@@ -250,7 +254,7 @@ async fn print_tail(
     Ok(())
 }
 
-fn entry_line(entry: &OplogEntry) -> String {
+fn entry_line(entry: &OplogEntry, verbose: bool) -> String {
     let mut line = format!(
         "{} {} {} {} {} {}",
         entry.sequence,
@@ -264,6 +268,9 @@ fn entry_line(entry: &OplogEntry) -> String {
         if !text.is_empty() {
             line.push_str(&format!(" {name}={text:?}"));
         }
+    }
+    if verbose && !entry.trace_id.is_empty() {
+        line.push_str(&format!(" trace={}", entry.trace_id));
     }
     line
 }

@@ -333,6 +333,7 @@ fn page(run: &Run) -> View {
         ("parameters", run.parameters.as_str()),
         ("summary", run.summary.as_str()),
         ("error", run.error_code.as_str()),
+        ("trace", run.trace_id.as_str()),
     ];
     let set = optional.iter().filter(|(_, text)| !text.is_empty());
     lead.extend(set.map(|(name, text)| format!("{name}: {text}")));

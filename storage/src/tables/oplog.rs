@@ -42,6 +42,10 @@ pub struct OplogEntry {
     pub detail: String,
     /// The run or request it belongs to; may be empty.
     pub correlation_id: String,
+    /// The trace it belongs to, in 32 hex digits; may be empty, and is not written then: older entries have none, and
+    /// what was hashed of them stays as it was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trace_id: String,
 }
 
 /// An entry with what the chain is made of.
@@ -166,9 +170,20 @@ impl<'t> Oplog<'t> {
 pub(crate) fn append(sink: Sink<'_>, intent: Intent) -> Result<u64, StorageError> {
     let head = end(sink)?;
     let sequence = head.sequence + 1;
-    let Intent { at, actor, action, target, reason, outcome, detail, correlation_id } = intent;
-    let entry =
-        OplogEntry { sequence, at, actor, action, target, reason, outcome, detail, correlation_id };
+    let Intent { at, actor, action, target, reason, outcome, detail, correlation_id, trace_id } =
+        intent;
+    let entry = OplogEntry {
+        sequence,
+        at,
+        actor,
+        action,
+        target,
+        reason,
+        outcome,
+        detail,
+        correlation_id,
+        trace_id,
+    };
     let json = serde_json::to_vec(&entry)
         .map_err(|error| StorageError::record(TABLE, &sequence, Box::new(error)))?;
     let hash = link(&head.hash, &json);

@@ -79,6 +79,9 @@ pub struct RunRecord {
     pub reconciliation: Option<ReconciliationRecord>,
     /// Whether somebody asked for its end.
     pub cancel_requested: bool,
+    /// The trace that it belongs to, in 32 hex digits; empty for older ones.
+    #[serde(default)]
+    pub trace_id: String,
 }
 
 impl Record for RunRecord {

@@ -114,6 +114,7 @@ fn run(id: &str, state: RunState) -> RunRecord {
         error_code: String::new(),
         reconciliation: None,
         cancel_requested: false,
+        trace_id: String::new(),
     }
 }
 

@@ -39,11 +39,12 @@ prop_compose! {
         parameters in json(), started_at in time(), ended_at in maybe_time(),
         verdict in prop::option::of(prop::sample::select(vec![Verdict::Finished, Verdict::Undone, Verdict::Held, Verdict::NothingDone])),
         cancel_requested in any::<bool>(),
+        trace_id in "([0-9a-f]{32})?",
     ) -> RunRecord {
         let [kind, actor, reason, summary, error_code] = texts;
         let reconciliation =
             verdict.map(|verdict| ReconciliationRecord { verdict, detail: summary.clone() });
-        RunRecord { id, kind, state, actor, reason, parameters, started_at, ended_at, summary, error_code, reconciliation, cancel_requested }
+        RunRecord { id, kind, state, actor, reason, parameters, started_at, ended_at, summary, error_code, reconciliation, cancel_requested, trace_id }
     }
 }
 

@@ -241,6 +241,7 @@ fn entry(sequence: u64, second: i64, actor: &str, action: &str, target: &str) ->
         outcome: "ok".into(),
         detail: String::new(),
         correlation_id: String::new(),
+        trace_id: String::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -81,10 +82,41 @@ impl Console {
         self.columns.or_else(named).filter(|width| *width > 0).unwrap_or(80)
     }
 
+    /// Whether the whole terminal can be drawn on, and its keys be heard.
+    pub(crate) fn full_screen(&self) -> bool {
+        let term = self.env.get("TERM").map_or("", String::as_str);
+        self.stdin_terminal && self.stdout_terminal && !matches!(term, "" | "dumb")
+    }
+
+    /// Whether the terminal shows more than ASCII, as the locale has it.
+    pub(crate) fn unicode(&self) -> bool {
+        let set = |name: &&str| self.env.get(*name).filter(|value| !value.is_empty());
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set);
+        locale.is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        })
+    }
+
     /// Whether a question can be asked and answered.
     pub(crate) fn interactive(&self) -> bool {
         self.stdin_terminal && self.stderr_terminal
     }
+}
+
+/// What the clock says at a moment, and how long the machine had been up by then, asleep too: ages are measured by
+/// the latter, which is never set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) wall: jiff::Timestamp,
+    pub(crate) up: Duration,
+}
+
+/// This one.
+pub(crate) fn moment() -> Moment {
+    let up = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(up.tv_sec).unwrap_or(0);
+    Moment { wall: now(), up: Duration::new(seconds, u32::try_from(up.tv_nsec).unwrap_or(0)) }
 }
 
 /// What time it is here, to compare with what others say.

@@ -216,6 +216,19 @@ impl Session<'_> {
         }
     }
 
+    /// Several calls to a node that only read, within `--timeout`, or else within what one has.
+    pub(crate) async fn within<T>(
+        &self,
+        node: &Node,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let limit = self.options().timeout;
+        match tokio::time::timeout(limit + GRACE, work).await {
+            Ok(result) => result,
+            Err(_) => Err(self.overdue(node, limit, true)),
+        }
+    }
+
     /// The node's time is over in the middle of several calls.
     fn overdue(&self, node: &Node, limit: Duration, connected: bool) -> Error {
         let code = "DEADLINE_EXCEEDED";

@@ -6,6 +6,7 @@
 mod deps;
 mod matrix;
 mod printer;
+mod screen;
 mod text;
 
 use std::error::Error as _;
@@ -24,11 +25,12 @@ use crate::exit::{Exit, Halt};
 use crate::{Console, format};
 
 pub(crate) use printer::{Printer, event};
+pub(crate) use screen::{page_lines, screen};
 pub(crate) use text::{clean, clean_block, json_safe};
 
 /// Why a cell stands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
+pub(crate) enum Tone {
     Plain,
     Good,
     Warning,
@@ -216,19 +218,23 @@ impl Cell {
     }
 
     fn failure(error: &Error) -> Self {
-        let what = match error.kind {
-            _ if error.reason == "NOT_SENT" => "not sent",
-            Kind::Unreachable => "unreachable",
-            Kind::Unavailable => "unavailable",
-            Kind::Unauthenticated | Kind::NotAllowed => "not allowed",
-            Kind::Refused => "refused",
-            Kind::NotFound => "not found",
-            Kind::Conflict => "conflict",
-            Kind::Invalid => "invalid",
-            Kind::Incomplete => "unknown",
-            Kind::Internal => "failed",
-        };
-        Self { tone: Tone::Bad, ..Self::from(format!("({what})")) }
+        Self { tone: Tone::Bad, ..Self::from(format!("({})", failed(error))) }
+    }
+}
+
+/// How a call failed, in a word or two.
+pub(crate) fn failed(error: &Error) -> &'static str {
+    match error.kind {
+        _ if error.reason == "NOT_SENT" => "not sent",
+        Kind::Unreachable => "unreachable",
+        Kind::Unavailable => "unavailable",
+        Kind::Unauthenticated | Kind::NotAllowed => "not allowed",
+        Kind::Refused => "refused",
+        Kind::NotFound => "not found",
+        Kind::Conflict => "conflict",
+        Kind::Invalid => "invalid",
+        Kind::Incomplete => "unknown",
+        Kind::Internal => "failed",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::plan;
 use crate::render::{Answer, Cell, Part, View};
 
 const SERVICE: &str = "genesis.v1.AlertsService";
-const COLUMNS: &[&str] =
+pub(super) const COLUMNS: &[&str] =
     &["ALERT", "SEVERITY", "STATE", "SUBJECT", "SINCE", "TOLD", "QUIET", "TITLE"];
 const SENT: &[&str] = &["AT", "CHANNEL", "OCCASION", "OUTCOME", "ATTEMPTS", "ALERTS", "SAID"];
 
@@ -187,7 +187,7 @@ async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
 }
 
 /// What is wrong with alerting, what is silenced, and what waits.
-fn notes(status: &GetAlertsStatusResponse) -> Vec<String> {
+pub(super) fn notes(status: &GetAlertsStatusResponse) -> Vec<String> {
     let mut notes = Vec::new();
     for channel in status.channels.iter().filter(|channel| !channel.trouble.is_empty()) {
         notes.push(format!(
@@ -242,7 +242,7 @@ async fn list(session: &Session<'_>, limit: u32) -> Result<Exit, Halt> {
         .await
 }
 
-fn row(alert: &Alert) -> Vec<Cell> {
+pub(super) fn row(alert: &Alert) -> Vec<Cell> {
     let bad = alert.state() == AlertState::Firing && alert.quiet.is_empty();
     let told = match (alert.told.as_slice(), alert.telling.as_slice()) {
         ([], []) => "nobody".to_owned(),
@@ -288,7 +288,7 @@ async fn show(session: &Session<'_>, id: &str) -> Result<Exit, Halt> {
         .await
 }
 
-fn page(alert: &Alert) -> View {
+pub(super) fn page(alert: &Alert) -> View {
     let mut lead = vec![
         format!("alert {} {}: {}", alert.id, state(alert), alert.title),
         format!(

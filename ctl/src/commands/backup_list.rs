@@ -9,7 +9,7 @@ use crate::exit::{Exit, Halt};
 use crate::format;
 use crate::render::{Answer, Cell, Part, View};
 
-const SOURCE_COLUMNS: &[&str] = &[
+pub(super) const SOURCE_COLUMNS: &[&str] = &[
     "SOURCE",
     "VERIFIED",
     "NEWEST VERIFIED",
@@ -20,7 +20,7 @@ const SOURCE_COLUMNS: &[&str] = &[
     "NEXT",
     "EVIDENCE",
 ];
-const BACKUP_COLUMNS: &[&str] =
+pub(super) const BACKUP_COLUMNS: &[&str] =
     &["BACKUP", "SOURCE", "STATE", "LEVEL", "VERIFIED", "STARTED", "TOOK", "SIZE", "DETAIL"];
 const BACKUP_COLUMNS_LONG: &[&str] = &[
     "BACKUP", "SOURCE", "STATE", "LEVEL", "VERIFIED", "STARTED", "TOOK", "SIZE", "TOOL", "SYSTEM",
@@ -72,7 +72,7 @@ fn level(level: BackupLevel) -> &'static str {
     }
 }
 
-fn source_row(source: &BackupSource) -> Vec<Cell> {
+pub(super) fn source_row(source: &BackupSource) -> Vec<Cell> {
     let newest = source.newest_verified.as_ref();
     let age = format::proto_duration(source.max_age.as_ref());
     vec![
@@ -88,7 +88,7 @@ fn source_row(source: &BackupSource) -> Vec<Cell> {
     ]
 }
 
-fn row(backup: &Backup, verbose: bool) -> Vec<Cell> {
+pub(super) fn row(backup: &Backup, verbose: bool) -> Vec<Cell> {
     let mut cells = vec![
         Cell::from(backup.id.as_str()),
         Cell::from(backup.source.as_str()),

@@ -3,7 +3,7 @@
 mod calls;
 mod change;
 mod histogram;
-mod list;
+pub(super) mod list;
 mod look;
 mod merge;
 mod page;

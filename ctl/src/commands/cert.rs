@@ -2,7 +2,7 @@
 
 mod backup;
 mod change;
-mod list;
+pub(super) mod list;
 mod look;
 mod pin;
 mod show;

@@ -11,7 +11,7 @@ use crate::render::{Answer, Cell, View};
 
 pub(super) const SERVICE: &str = "genesis.v1.DatabaseService";
 
-const LIST_COLUMNS: &[&str] =
+pub(super) const LIST_COLUMNS: &[&str] =
     &["DATABASE", "ENGINE", "PLACE", "SCHEDULE", "NEXT", "LAST OPTIMIZED", "OUTCOME", "NOTE"];
 
 const LIST_EXAMPLES: &str = "\
@@ -229,7 +229,7 @@ async fn list(session: &Session<'_>) -> Result<Exit, Halt> {
         .await
 }
 
-fn row(database: &Database) -> Vec<Cell> {
+pub(super) fn row(database: &Database) -> Vec<Cell> {
     let last = database.last.as_ref();
     let ended = last.and_then(|care| care.ended_at.as_ref().or(care.started_at.as_ref()));
     vec![

@@ -3,7 +3,7 @@
 mod change;
 mod curve;
 mod fleet;
-mod list;
+pub(super) mod list;
 mod merge;
 mod page;
 pub(super) mod parse;

@@ -1,15 +1,18 @@
 //! `health`: what the checks see, what is done about it, and what holds that back.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use genesis_client::v1::HealthLevel;
 
+use super::health_dashboard::Opened;
 use super::{
     health_change, health_check, health_dashboard, health_issue, health_remediation, health_report,
 };
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
+use crate::format;
 
 pub(super) const SERVICE: &str = "genesis.v1.HealthService";
 
@@ -25,10 +28,18 @@ Examples:
   genesisctl health check --level diagnostic --format markdown --out web-1.md";
 
 const DASHBOARD_EXAMPLES: &str = "\
-Exits 3 on a warning or worse and in an emergency, 5 where the state is unknown. Of several nodes, each has its row.
+On a terminal it takes the whole of it, asks each node every --interval, and shows tabs with checks and their trends,
+issues, what was done, alerts, runs, certificates, databases, logs, baselines and the operation log: ? lists the keys,
+q leaves. Elsewhere, with --once, and as JSON or YAML it is printed once. It changes nothing.
+
+Exits 3 on a warning or worse and in an emergency, 5 where the state is unknown, 7 where nobody answers, 8 where some
+nodes are well and others not; of the whole terminal by the last answers, however it is left. Of several nodes, each has
+its row.
 
 Examples:
   genesisctl health dashboard
+  genesisctl health dashboard --interval 500ms --all
+  genesisctl health dashboard --once
   genesisctl health dashboard -v
   genesisctl health dashboard --all --merge
   genesisctl health dashboard --merge -n web-1:7443,web-2:7443 -o jsonl | tail -n 1 | jq .merged";
@@ -76,12 +87,15 @@ pub(crate) enum Verb {
     /// Show checks, open issues and incidents, latest attempts, objectives, and what holds remediation back.
     #[command(after_help = DASHBOARD_EXAMPLES)]
     Dashboard {
-        /// Print it and leave: the only form so far.
+        /// Print it and leave, also on a terminal.
         #[arg(long)]
         once: bool,
         /// Add the sums over all nodes as a last row, or as a last object {"merged"}.
         #[arg(long)]
         merge: bool,
+        /// On the whole terminal: ask each node so often, from 500ms to 60s.
+        #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
+        interval: Duration,
     },
     /// Show one issue: what was tried, why nothing is done now, and what people can do.
     #[command(after_help = EXPLAIN_EXAMPLES)]
@@ -185,6 +199,12 @@ impl Run {
     }
 }
 
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_millis(500)..=Duration::from_secs(60);
+    let hint = "write a duration from 500ms to 60s";
+    format::parse_timeout(text).ok().filter(|it| bounds.contains(it)).ok_or_else(|| hint.to_owned())
+}
+
 impl Verb {
     /// The rpc by which it changes something.
     pub(super) fn changes(&self) -> Option<super::Change> {
@@ -206,7 +226,14 @@ impl Verb {
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     match verb {
         Verb::Check(arguments) => check(session, arguments).await,
-        Verb::Dashboard { once: _, merge } => health_dashboard::show(session, *merge).await,
+        Verb::Dashboard { once, merge, interval } => {
+            let (merge, interval) = (*merge, *interval);
+            let live = !once && session.for_people() && session.console(|c| c.full_screen());
+            match live {
+                true => health_dashboard::open(session, Opened { merge, interval }).await,
+                false => health_dashboard::show(session, merge).await,
+            }
+        }
         Verb::Explain { issue } => health_issue::explain(session, issue).await,
         Verb::History { check, limit } => health_issue::history(session, check, *limit).await,
         Verb::Flag { issue } => health_change::flag(session, issue).await,

@@ -85,7 +85,7 @@ pub(super) fn detail(check: &HealthCheck) -> String {
     detail
 }
 
-fn circumstances(check: &HealthCheck) -> String {
+pub(super) fn circumstances(check: &HealthCheck) -> String {
     let level = format::short_name(check.level().as_str_name(), "HEALTH_LEVEL_");
     let mut text = format!(
         "{}: {}, severity {}, every {}, action {}",

@@ -1,5 +1,23 @@
 //! `health dashboard`: everything that goes on about health, of one node on a page, of several in rows.
 
+mod answers;
+mod app;
+mod ask;
+mod detail;
+mod draw;
+mod keys;
+mod live;
+mod looks;
+mod node;
+mod pages;
+mod samples;
+mod section;
+mod tab;
+mod table;
+mod terminal;
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -34,6 +52,8 @@ const ISSUE_COLUMNS: &[&str] =
     &["ISSUE", "STATE", "SEVERITY", "SINCE", "ATTEMPTS", "NOTE", "DETAIL"];
 const INCIDENT_COLUMNS: &[&str] = &["INCIDENT", "SEVERITY", "TRIGGER", "OPENED", "TITLE"];
 
+pub(super) use live::{Opened, open};
+
 pub(super) async fn show(session: &Session<'_>, merge: bool) -> Result<Exit, Halt> {
     let all = RefCell::new(Summary::default());
     let gathered = &all;
@@ -47,12 +67,7 @@ pub(super) async fn show(session: &Session<'_>, merge: bool) -> Result<Exit, Hal
         let json = session.json("GetHealthStatusResponse", &status)?;
         let fleet = fleet(&client).await?;
         let summary = Summary::of(&status, fleet.as_ref());
-        // As in `status`: what is well must still stand still, and what is cut off does not hear of that.
-        let emergency = status.emergency.then_some(Condition::Critical);
-        let stands = fleet.as_ref().and_then(stands);
-        let of_fleet = stands.map(|(_, condition)| condition);
-        let conditions = [status.condition()].into_iter().chain(emergency).chain(of_fleet);
-        let exit = Exit::of_conditions(conditions);
+        let exit = exit(&status, fleet.as_ref());
         let view = match session.many() {
             true => View { columns: COLUMNS, rows: vec![summary.row()], ..View::default() },
             false => page(&status, fleet.as_ref(), session.global.verbose),
@@ -72,6 +87,13 @@ pub(super) async fn show(session: &Session<'_>, merge: bool) -> Result<Exit, Hal
     };
     let columns = if session.many() { COLUMNS } else { &[] };
     session.each_merged(columns, call, merged).await
+}
+
+/// As in `status`: what is well must still stand still, and what is cut off does not hear of that.
+fn exit(status: &GetHealthStatusResponse, fleet: Option<&GetFleetStatusResponse>) -> Exit {
+    let emergency = status.emergency.then_some(Condition::Critical);
+    let of_fleet = fleet.and_then(stands).map(|(_, condition)| condition);
+    Exit::of_conditions([status.condition()].into_iter().chain(emergency).chain(of_fleet))
 }
 
 /// How the host stands to its fleet; `None`: its agent is older than fleets are.
@@ -270,22 +292,7 @@ fn page(
         runs => format!("; {runs} runs go on"),
     };
     let mut lead = vec![format!("{}: {checks}{runs}", format::condition(status.condition()))];
-    if status.emergency {
-        lead.push(
-            "EMERGENCY: much waits for its release; see `genesisctl emergency status`".into(),
-        );
-    }
-    if let Some((fleet, (name, _))) = fleet.and_then(|it| Some((it, stands(it)?))) {
-        let why = match fleet.trouble.as_str() {
-            "" => String::new(),
-            why => format!(": {why}; see `genesisctl fleet status`"),
-        };
-        lead.push(format!("fleet {}: {name}{why}", fleet.fleet));
-    }
-    lead.extend(status.holds.iter().map(hold_line));
-    if status.dry_run {
-        lead.push("dry run: every action is planned, and none is carried out".to_owned());
-    }
+    lead.extend(notes(status, fleet));
     let shown = worst_first(&status.checks)
         .into_iter()
         .filter(|check| verbose || check.condition() != Condition::Ok);
@@ -314,6 +321,28 @@ fn page(
         part("Latest attempts", ATTEMPT_COLUMNS, &status.attempts, attempt_row),
     ];
     View { lead, parts, ..View::default() }
+}
+
+/// What stands in the way of things.
+fn notes(status: &GetHealthStatusResponse, fleet: Option<&GetFleetStatusResponse>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if status.emergency {
+        notes.push(
+            "EMERGENCY: much waits for its release; see `genesisctl emergency status`".into(),
+        );
+    }
+    if let Some((fleet, (name, _))) = fleet.and_then(|it| Some((it, stands(it)?))) {
+        let why = match fleet.trouble.as_str() {
+            "" => String::new(),
+            why => format!(": {why}; see `genesisctl fleet status`"),
+        };
+        notes.push(format!("fleet {}: {name}{why}", fleet.fleet));
+    }
+    notes.extend(status.holds.iter().map(hold_line));
+    if status.dry_run {
+        notes.push("dry run: every action is planned, and none is carried out".to_owned());
+    }
+    notes
 }
 
 fn part<T>(

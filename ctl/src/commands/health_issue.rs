@@ -35,7 +35,7 @@ pub(super) async fn explain(session: &Session<'_>, issue: &str) -> Result<Exit, 
         .await
 }
 
-fn page(issue: &Issue, response: &ExplainIssueResponse, verbose: bool) -> View {
+pub(super) fn page(issue: &Issue, response: &ExplainIssueResponse, verbose: bool) -> View {
     let mut parts = vec![Part {
         title: "What happens next".to_owned(),
         lines: response.explanation.clone(),
@@ -182,7 +182,7 @@ fn newest(history: &ListHealthHistoryResponse, limit: usize) -> Vec<Vec<Cell>> {
     events.into_iter().take(limit).map(|(_, row)| row).collect()
 }
 
-fn issue_row(issue: &Issue) -> Vec<Cell> {
+pub(super) fn issue_row(issue: &Issue) -> Vec<Cell> {
     let mut detail = vec![match issue.resolution.as_str() {
         "" => issue.detail.clone(),
         resolution => resolution.to_owned(),

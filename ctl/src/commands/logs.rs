@@ -16,7 +16,7 @@ use crate::render::{Answer, Cell, View, finding};
 
 pub(super) const SERVICE: &str = "genesis.v1.LogsService";
 
-const STATUS_COLUMNS: &[&str] = &[
+pub(super) const STATUS_COLUMNS: &[&str] = &[
     "TYPE",
     "MODE",
     "ACTIVE",
@@ -344,7 +344,7 @@ async fn status(session: &Session<'_>) -> Result<Exit, Halt> {
         .await
 }
 
-fn source_row(source: &SourceStatus) -> Vec<Cell> {
+pub(super) fn source_row(source: &SourceStatus) -> Vec<Cell> {
     let count = |wanted: fn(SegmentState) -> bool| {
         let counts = source.segments.iter().filter(|count| wanted(count.state()));
         counts.fold(0u64, |sum, count| sum.saturating_add(count.segments))

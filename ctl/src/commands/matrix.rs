@@ -4,7 +4,7 @@ mod change;
 mod export;
 mod fleet;
 mod grid;
-mod history;
+pub(super) mod history;
 mod map;
 mod merge;
 mod merged;

@@ -21,7 +21,8 @@ use crate::render::{self, Answer, Cell, Printer, Row, View, finding};
 
 const SERVICE: &str = "genesis.v1.OplogService";
 
-const COLUMNS: &[&str] = &["SEQ", "AT", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON", "DETAIL"];
+pub(super) const COLUMNS: &[&str] =
+    &["SEQ", "AT", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON", "DETAIL"];
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -182,18 +183,6 @@ async fn list(session: &Session<'_>, request: &ListEntriesRequest) -> Result<Exi
                 .call(request.clone(), |c, r| async move { c.oplog().list_entries(r).await })
                 .await?;
             let json = session.json("ListEntriesResponse", &list)?;
-            let row = |entry: &OplogEntry| {
-                vec![
-                    Cell::number(entry.sequence.to_string()),
-                    Cell::from(format::time(entry.at.as_ref())),
-                    Cell::from(entry.actor.as_str()),
-                    Cell::from(entry.action.as_str()),
-                    Cell::from(format::or_none(&entry.target)),
-                    Cell::from(entry.outcome.as_str()),
-                    Cell::from(entry.reason.as_str()),
-                    Cell::from(entry.detail.as_str()),
-                ]
-            };
             let view = View {
                 columns: COLUMNS,
                 rows: list.entries.iter().map(row).collect(),
@@ -203,6 +192,19 @@ async fn list(session: &Session<'_>, request: &ListEntriesRequest) -> Result<Exi
             Ok(Answer::new(json, view))
         })
         .await
+}
+
+pub(super) fn row(entry: &OplogEntry) -> Vec<Cell> {
+    vec![
+        Cell::number(entry.sequence.to_string()),
+        Cell::from(format::time(entry.at.as_ref())),
+        Cell::from(entry.actor.as_str()),
+        Cell::from(entry.action.as_str()),
+        Cell::from(format::or_none(&entry.target)),
+        Cell::from(entry.outcome.as_str()),
+        Cell::from(entry.reason.as_str()),
+        Cell::from(entry.detail.as_str()),
+    ]
 }
 
 async fn tail(session: &Session<'_>, follow: bool, last: u32) -> Result<Exit, Halt> {

@@ -20,7 +20,8 @@ use crate::render::{Answer, Cell, View};
 
 const SERVICE: &str = "genesis.v1.RunService";
 
-const LIST_COLUMNS: &[&str] = &["ID", "KIND", "STATE", "STARTED", "TOOK", "ACTOR", "SUMMARY"];
+pub(super) const LIST_COLUMNS: &[&str] =
+    &["ID", "KIND", "STATE", "STARTED", "TOOK", "ACTOR", "SUMMARY"];
 const STEP_COLUMNS: &[&str] = &["STEP", "NAME", "TARGET", "STATE", "TOOK", "DETAIL"];
 
 const LIST_EXAMPLES: &str = "\
@@ -146,17 +147,6 @@ async fn list(session: &Session<'_>, request: ListRunsRequest) -> Result<Exit, H
                 .call(request.clone(), |c, r| async move { c.runs().list_runs(r).await })
                 .await?;
             let json = session.json("ListRunsResponse", &list)?;
-            let row = |run: &Run| {
-                vec![
-                    Cell::from(run.id.as_str()),
-                    Cell::from(run.kind.as_str()),
-                    Cell::run_state(run.state()),
-                    Cell::from(format::time(run.started_at.as_ref())),
-                    Cell::number(format::between(run.started_at.as_ref(), run.ended_at.as_ref())),
-                    Cell::from(run.actor.as_str()),
-                    Cell::from(run.summary.as_str()),
-                ]
-            };
             let view = View {
                 columns: LIST_COLUMNS,
                 rows: list.runs.iter().map(row).collect(),
@@ -166,6 +156,18 @@ async fn list(session: &Session<'_>, request: ListRunsRequest) -> Result<Exit, H
             Ok(Answer::new(json, view))
         })
         .await
+}
+
+pub(super) fn row(run: &Run) -> Vec<Cell> {
+    vec![
+        Cell::from(run.id.as_str()),
+        Cell::from(run.kind.as_str()),
+        Cell::run_state(run.state()),
+        Cell::from(format::time(run.started_at.as_ref())),
+        Cell::number(format::between(run.started_at.as_ref(), run.ended_at.as_ref())),
+        Cell::from(run.actor.as_str()),
+        Cell::from(run.summary.as_str()),
+    ]
 }
 
 async fn show(session: &Session<'_>, id: &str) -> Result<Exit, Halt> {
@@ -318,7 +320,7 @@ fn end(run: &Run) -> View {
     view
 }
 
-fn page(run: &Run) -> View {
+pub(super) fn page(run: &Run) -> View {
     let mut lead = vec![
         format!("run {} {} {}", run.id, run.kind, format::run_state(run.state())),
         format!(

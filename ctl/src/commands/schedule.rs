@@ -16,7 +16,8 @@ use crate::render::{Answer, Cell, View};
 
 const SERVICE: &str = "genesis.v1.ScheduleService";
 
-const COLUMNS: &[&str] = &["JOB", "SCHEDULE", "STATE", "NEXT", "LAST DUE", "LAST RUN", "NOTE"];
+pub(super) const COLUMNS: &[&str] =
+    &["JOB", "SCHEDULE", "STATE", "NEXT", "LAST DUE", "LAST RUN", "NOTE"];
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -177,7 +178,7 @@ async fn list(session: &Session<'_>, next: u32, at: Option<Timestamp>) -> Result
 }
 
 /// One row for the job and its next time, then one for each further time.
-fn rows(job: &Job, verbose: bool) -> Vec<Vec<Cell>> {
+pub(super) fn rows(job: &Job, verbose: bool) -> Vec<Vec<Cell>> {
     let state = match (job.running, job.paused) {
         (true, _) => "running",
         (false, true) => "paused",

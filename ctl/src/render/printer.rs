@@ -169,7 +169,7 @@ impl Printer {
 }
 
 /// A part with its title, its own columns and what is said below them.
-fn part_text(part: &Part, colour: bool) -> String {
+pub(super) fn part_text(part: &Part, colour: bool) -> String {
     let mut text = String::new();
     if !part.title.is_empty() {
         let _ = writeln!(text, "{}", clean(&part.title));

@@ -11,10 +11,10 @@ use crate::exit::{Exit, Halt};
 use crate::format;
 use crate::render::{Answer, Cell, View};
 
-pub(super) const COLUMNS: &[&str] =
+pub(in crate::commands) const COLUMNS: &[&str] =
     &["OPERATION", "STATE", "P50", "P95", "P99", "N", "CALCULATED", "WINDOW"];
 
-pub(super) const EMPTY: &str =
+pub(in crate::commands) const EMPTY: &str =
     "no operations yet: programs send observations, and `genesisctl observe` does";
 
 pub(super) async fn list(session: &Session<'_>, degraded_only: bool) -> Result<Exit, Halt> {
@@ -37,7 +37,7 @@ pub(super) async fn list(session: &Session<'_>, degraded_only: bool) -> Result<E
         .await
 }
 
-pub(super) async fn ask(
+pub(in crate::commands) async fn ask(
     client: &Client,
     degraded_only: bool,
 ) -> Result<ListBaselinesResponse, Error> {
@@ -71,7 +71,7 @@ pub(super) fn exit<'a>(operations: impl IntoIterator<Item = &'a BaselineSummary>
     }))
 }
 
-pub(super) fn row(operation: &BaselineSummary) -> Vec<Cell> {
+pub(in crate::commands) fn row(operation: &BaselineSummary) -> Vec<Cell> {
     let baseline = operation.baseline.as_ref();
     let mut cells =
         vec![Cell::from(operation.operation.as_str()), Cell::baseline_state(operation.state())];

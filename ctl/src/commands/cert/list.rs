@@ -13,14 +13,14 @@ use crate::exit::{Exit, Halt};
 use crate::format;
 use crate::render::{Answer, Cell, View};
 
-const COLUMNS: &[&str] =
+pub(in crate::commands) const COLUMNS: &[&str] =
     &["NAME", "DOMAINS", "STATE", "SERVED", "LEFT", "GEN", "CA", "DUE", "NOTE"];
 const COLUMNS_LONG: &[&str] = &[
     "NAME", "DOMAINS", "STATE", "SERVED", "LEFT", "ENDS", "GEN", "CA", "ISSUER", "SERIAL", "DUE",
     "PROBE", "NOTE",
 ];
 
-pub(super) const EMPTY: &str = "no certificates are configured";
+pub(in crate::commands) const EMPTY: &str = "no certificates are configured";
 
 /// With less time left than this, a certificate that can't be renewed is a finding.
 const LITTLE_LEFT: i64 = 7 * 24 * 3600;
@@ -46,13 +46,16 @@ pub(super) async fn list(session: &Session<'_>, domain: &str) -> Result<Exit, Ha
         .await
 }
 
-pub(super) async fn ask(client: &Client, domain: &str) -> Result<ListCertificatesResponse, Error> {
+pub(in crate::commands) async fn ask(
+    client: &Client,
+    domain: &str,
+) -> Result<ListCertificatesResponse, Error> {
     let request = ListCertificatesRequest { domain: domain.to_owned() };
     client.call(request, |c, r| async move { c.certificates().list_certificates(r).await }).await
 }
 
 /// When all of them are looked at the next time.
-pub(super) fn next_check(list: &ListCertificatesResponse) -> Option<String> {
+pub(in crate::commands) fn next_check(list: &ListCertificatesResponse) -> Option<String> {
     let at = list.next_check_at.as_ref().filter(|_| !list.certificates.is_empty())?;
     let late = match &list.splay {
         Some(splay) if splay.seconds > 0 => {
@@ -114,7 +117,7 @@ pub(super) fn served(certificate: &Certificate) -> Cell {
     }
 }
 
-fn row(certificate: &Certificate, verbose: bool) -> Vec<Cell> {
+pub(in crate::commands) fn row(certificate: &Certificate, verbose: bool) -> Vec<Cell> {
     let current = certificate.current.as_ref();
     let number = current.map_or_else(|| format::NONE.to_owned(), |one| one.number.to_string());
     let of = |text: Option<&str>| Cell::from(format::or_none(text.unwrap_or_default()));

@@ -11,7 +11,7 @@ use crate::exit::{Exit, Halt};
 use crate::format::{self, NONE, count};
 use crate::render::{Answer, Cell, View};
 
-pub(super) const COLUMNS: &[&str] = &[
+pub(in crate::commands) const COLUMNS: &[&str] = &[
     "EXPERIMENT",
     "STATE",
     "STRATEGY",
@@ -53,7 +53,8 @@ const HISTORY_COLUMNS: &[&str] = &[
     "REASON",
 ];
 
-pub(super) const EMPTY: &str = "no experiments yet: `genesisctl experiment create` begins one";
+pub(in crate::commands) const EMPTY: &str =
+    "no experiments yet: `genesisctl experiment create` begins one";
 
 const FLEET_EMPTY: &str =
     "no experiments in the fleet yet: `genesisctl experiment create --fleet` begins one";
@@ -93,7 +94,7 @@ pub(super) async fn list(
         .await
 }
 
-pub(super) async fn ask(
+pub(in crate::commands) async fn ask(
     client: &Client,
     request: ListExperimentsRequest,
 ) -> Result<ListExperimentsResponse, Error> {
@@ -116,7 +117,7 @@ pub(super) fn exit<'a>(experiments: impl IntoIterator<Item = &'a Experiment>) ->
     }))
 }
 
-pub(super) fn row(experiment: &Experiment) -> Vec<Cell> {
+pub(in crate::commands) fn row(experiment: &Experiment) -> Vec<Cell> {
     let definition = experiment.definition.clone().unwrap_or_default();
     let look = page::look(experiment);
     let known = |number: Option<String>| Cell::number(number.unwrap_or_else(|| NONE.to_owned()));

@@ -11,7 +11,7 @@ use crate::exit::{Exit, Halt};
 use crate::format::{self, count};
 use crate::render::{Answer, Cell, View};
 
-const COLUMNS: &[&str] = &[
+pub(in crate::commands) const COLUMNS: &[&str] = &[
     "VERSION",
     "STATE",
     "CALCULATED",
@@ -45,12 +45,15 @@ pub(super) async fn history(session: &Session<'_>, limit: u32) -> Result<Exit, H
         .await
 }
 
-pub(super) async fn ask(client: &Client, limit: u32) -> Result<ListMatricesResponse, Error> {
+pub(in crate::commands) async fn ask(
+    client: &Client,
+    limit: u32,
+) -> Result<ListMatricesResponse, Error> {
     let request = ListMatricesRequest { limit };
     client.call(request, |c, r| async move { c.matrices().list_matrices(r).await }).await
 }
 
-fn facts(list: &ListMatricesResponse) -> Vec<String> {
+pub(in crate::commands) fn facts(list: &ListMatricesResponse) -> Vec<String> {
     let mut facts = Vec::new();
     if list.active > 0 {
         facts.push(format!("* version {} is active", list.active));
@@ -67,7 +70,7 @@ fn facts(list: &ListMatricesResponse) -> Vec<String> {
     facts
 }
 
-fn row(one: &MatrixVersion, list: &ListMatricesResponse) -> Vec<Cell> {
+pub(in crate::commands) fn row(one: &MatrixVersion, list: &ListMatricesResponse) -> Vec<Cell> {
     let mark = match one.version {
         version if version == list.active => "* ",
         version if version == list.canary => "~ ",

@@ -340,7 +340,7 @@ fn objective(name: &str, goal: f64, succeeded: u64, failed: u64) -> Objective {
     }
 }
 
-fn fine() -> GetHealthStatusResponse {
+pub(crate) fn fine() -> GetHealthStatusResponse {
     GetHealthStatusResponse {
         condition: Condition::Ok.into(),
         checks: vec![check("clock", Condition::Ok, "x"), check("memory", Condition::Ok, "y")],
@@ -392,7 +392,7 @@ fn attempt(number: u32, seconds: i64, outcome: AttemptOutcome) -> Attempt {
     }
 }
 
-fn troubled() -> GetHealthStatusResponse {
+pub(crate) fn troubled() -> GetHealthStatusResponse {
     let hold = |code: &str, until| RemediationHold {
         code: code.into(),
         since: at(100),

@@ -10,6 +10,7 @@ mod breaker;
 mod cert;
 mod cert_changes;
 mod contexts;
+mod dashboard;
 mod databases;
 mod databases_changes;
 mod deps;

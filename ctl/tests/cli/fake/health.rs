@@ -1,5 +1,7 @@
 //! What the fake agent knows of health and incidents.
 
+use std::sync::{Arc, Mutex};
+
 use genesis_client::v1::health_service_server::HealthService;
 use genesis_client::v1::*;
 use tonic::{Request, Response, Status};
@@ -10,6 +12,8 @@ use super::{Answer, Inner, changed, refusal, started};
 #[derive(Default)]
 pub(crate) struct Health {
     pub(crate) status: GetHealthStatusResponse,
+    /// In its place, once there is one.
+    pub(crate) later: Arc<Mutex<Option<GetHealthStatusResponse>>>,
     pub(crate) checked: CheckHealthResponse,
     pub(crate) report: DiagnoseResponse,
     pub(crate) explained: ExplainIssueResponse,
@@ -54,7 +58,8 @@ impl HealthService for Inner {
         request: Request<GetHealthStatusRequest>,
     ) -> Answer<GetHealthStatusResponse> {
         self.called("GetHealthStatus", "", &request).await?;
-        Ok(Response::new(self.script.health.status.clone()))
+        let later = self.script.health.later.lock().unwrap().clone();
+        Ok(Response::new(later.unwrap_or_else(|| self.script.health.status.clone())))
     }
 
     async fn check_health(

@@ -30,6 +30,7 @@ pub mod lines;
 pub mod mail_server;
 pub mod netns;
 pub mod older;
+pub mod otlp;
 pub mod package_index;
 pub mod paper;
 pub mod pgbouncer;

@@ -256,9 +256,11 @@ impl Tour {
         let create = ["experiment", "create", "--strategy", trades::STRATEGY, "--param", parameter];
         self.ctl(&[&create[..], &["--split", "50/50", "--reason", reason]].concat(), &[0])?;
         let file = self.root.join(format!("{test}.csv"));
-        let text = trades::csv(SystemClock::new().now(), test, 240, means);
+        let text = trades::csv(SystemClock::new().now(), test, means);
         fs::write(&file, text).map_err(io_failed("can't write trades"))?;
-        self.ctl(&["trades", "push", "--file", &file.display().to_string()], &[0])?;
+        // Each batch is a look, so that there is a curve of them.
+        let file = file.display().to_string();
+        self.ctl(&["trades", "push", "--batch-rows", "24", "--file", &file], &[0])?;
         self.ctl(&["experiment", "show", "--test-id", test], &[0])
     }
 

@@ -26,18 +26,40 @@ struct Asset {
 }
 
 macro_rules! assets {
-    ($($name:literal: $kind:expr),* $(,)?) => {
-        &[$(Asset { name: $name, kind: $kind, bytes: include_bytes!(concat!("assets/", $name)) }),*]
+    ($($name:literal $from:literal $kind:expr),* $(,)?) => {
+        &[$(Asset { name: $name, kind: $kind, bytes: include_bytes!(concat!("assets/", $from)) }),*]
     };
 }
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// All of them; whatever else is in the folder is read when building only.
+/// All of them: what each is asked for by, where it is in the folder, what it is.
 const ASSETS: &[Asset] = assets! {
-    "page.css": STYLE,
-    "page.js": SCRIPT,
+    "icon.svg" "icon.svg" "image/svg+xml",
+    "page.css" "page.css" STYLE,
+    "page.js" "page.js" SCRIPT,
+    "charts.js" "charts.js" SCRIPT,
+    "dom.js" "dom.js" SCRIPT,
+    "heat.js" "heat.js" SCRIPT,
+    "live.js" "live.js" SCRIPT,
+    "parts.js" "parts.js" SCRIPT,
+    "text.js" "text.js" SCRIPT,
+    "theme.js" "theme.js" SCRIPT,
+    "view-alerts.js" "view-alerts.js" SCRIPT,
+    "view-baselines.js" "view-baselines.js" SCRIPT,
+    "view-certificates.js" "view-certificates.js" SCRIPT,
+    "view-database.js" "view-database.js" SCRIPT,
+    "view-dependencies.js" "view-dependencies.js" SCRIPT,
+    "view-experiments.js" "view-experiments.js" SCRIPT,
+    "view-fleet.js" "view-fleet.js" SCRIPT,
+    "view-health.js" "view-health.js" SCRIPT,
+    "view-logs.js" "view-logs.js" SCRIPT,
+    "view-matrices.js" "view-matrices.js" SCRIPT,
+    "view-recovery.js" "view-recovery.js" SCRIPT,
+    "view-work.js" "view-work.js" SCRIPT,
+    "uplot.css" "vendor/uplot/uPlot.min.css" STYLE,
+    "uplot.js" "vendor/uplot/uPlot.iife.min.js" SCRIPT,
 };
 
 /// Nothing but what comes from here, and nothing that is written into a page.
@@ -126,4 +148,24 @@ pub(super) async fn asset(
     }
     let kind = [(header::CONTENT_TYPE, asset.kind)];
     Ok((common, kind, Bytes::from_static(asset.bytes)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_in_the_program_and_all_of_them_are_small() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/server/page/assets");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            // Those are templates, and what others have made.
+            if name.ends_with(".html") || name == "vendor" {
+                continue;
+            }
+            assert!(ASSETS.iter().any(|asset| asset.name == name), "{name} is not served");
+        }
+        let all: usize = ASSETS.iter().map(|asset| asset.bytes.len()).sum();
+        assert!(all < 280_000, "the page would load {all} bytes");
+    }
 }

@@ -62,7 +62,7 @@ fn monitored() -> (TestAgent, Prometheus) {
     let config = format!(
         "{}[alerts.channel.slack-critical]\nkind = \"command\"\ncommand = {{ command = [\"true\"] }}\n{}\
          [[dependencies.project]]\nname = \"app\"\nroot = {application:?}\nmanifests = [\"requirements.txt\"]\n\
-         [matrices]\nwindow = \"2d\"\n[matrices.drift]\nmax = \"0.4\"\n{}",
+         [tracing]\notlp_endpoint = \"http://127.0.0.1:9\"\n[matrices]\nwindow = \"2d\"\n[matrices.drift]\nmax = \"0.4\"\n{}",
         source("app", &agent.log("app.log"), "1MB"),
         database(&agent.folder().join("orders.db")),
         health::config("", &checks),

@@ -28,7 +28,7 @@ fn entries(agent: &TestAgent, trace: &str) -> Vec<Value> {
     listed["entries"].as_array().unwrap().clone()
 }
 
-fn error(output: Output) -> Value {
+fn error(output: &Output) -> Value {
     output.json()[0]["error"].clone()
 }
 
@@ -56,9 +56,8 @@ fn a_command_is_followed_into_its_run_the_operation_log_and_the_collector() {
         let span: &opentelemetry_proto::tonic::trace::v1::Span = span;
         hex::encode(&span.trace_id) == trace
     };
-    let call = collector.wait_span("the call", |it| {
-        of_trace(it) && it.name == "genesis.v1.LogsService/RotateLogs"
-    });
+    let call = collector
+        .wait_span("the call", |it| of_trace(it) && it.name == "genesis.v1.LogsService/RotateLogs");
     assert!(!call.parent_span_id.is_empty(), "the command's own span is the parent");
     assert_eq!(attribute(&call, "rpc.system").as_deref(), Some("grpc"));
     let of_run = collector.wait_span("the run", |it| of_trace(it) && it.name == "run");
@@ -83,7 +82,7 @@ fn a_command_is_followed_into_its_run_the_operation_log_and_the_collector() {
 #[test]
 fn an_error_names_the_trace_that_the_agents_log_has() {
     let agent = TestAgent::started(|_| String::new());
-    let failed = error(agent.ctl(&["run", "cancel", "01AN4Z07BY79KA1307SR9X4MV3", "-o", "json"]));
+    let failed = error(&agent.ctl(&["run", "cancel", "01AN4Z07BY79KA1307SR9X4MV3", "-o", "json"]));
     let trace = failed["traceId"].as_str().unwrap_or_else(|| panic!("{failed}")).to_owned();
     assert_eq!(trace.len(), 32, "{failed}");
     let found = entries(&agent, &trace);
@@ -115,7 +114,8 @@ fn a_collector_that_hangs_holds_nobody_up() {
     assert!(watch.elapsed().as_secs() < 10, "{:?}", watch.elapsed());
     let dropped = || {
         let metrics = http::get(agent.http(), "/metrics").1;
-        let line = metrics.lines().find(|it| it.starts_with("genesis_tracing_spans_dropped_total "));
+        let line =
+            metrics.lines().find(|it| it.starts_with("genesis_tracing_spans_dropped_total "));
         line.and_then(|it| it.rsplit(' ').next()).and_then(|it| it.parse::<f64>().ok())
     };
     wait_until("spans to be dropped", || dropped().is_some_and(|count| count > 0.0));

@@ -269,6 +269,7 @@ impl Config {
     pub fn check_host(&self) -> Vec<Problem> {
         let found = self.logs.check_host().into_iter().chain(self.alerts.check_host());
         let found = found.chain(self.recovery.check_host());
+        let found = found.chain(crate::outside::telemetry::check_host(&self.tracing));
         found.map(|(key, message)| Problem { line: 0, column: 0, key, message }).collect()
     }
 }

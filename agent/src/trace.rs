@@ -10,7 +10,7 @@ use genesis_storage::Intent;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 tokio::task_local! {
-    static CURRENT: Trace;
+    static CURRENT: Option<Trace>;
 }
 
 /// A trace, and where in it something begins.
@@ -72,7 +72,12 @@ impl Trace {
 
     /// Whatever `future` does belongs to this.
     pub fn cover<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, future)
+        CURRENT.scope(Some(self), future)
+    }
+
+    /// What is sent to have something belong to this that no collector is told of.
+    pub fn untold(&self) -> String {
+        format!("00-{}-{}-00", self.id(), hex::encode(&self.id[8..]))
     }
 }
 
@@ -85,12 +90,17 @@ fn digits<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// That of what is being done here, if it has one.
 pub fn current() -> Option<Trace> {
-    CURRENT.try_with(|trace| *trace).ok()
+    CURRENT.try_with(|trace| *trace).ok().flatten()
 }
 
-/// What belongs to this trace and goes on in a task of its own.
+/// What belongs to the same as what is being done here, if that has a trace, and goes on in a task of its own.
 pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    current().unwrap_or_else(Trace::begin).cover(future)
+    CURRENT.scope(current(), future)
+}
+
+/// What is done here for others, and belongs to none.
+pub fn apart<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(None, future)
 }
 
 /// Says in an intent what it belongs to.
@@ -152,5 +162,12 @@ mod tests {
         assert_eq!(covered.await, one.id());
         let given = one.cover(async { stamp(intent().trace_id(other.id())).trace_id });
         assert_eq!(given.await, other.id());
+        let others = one.cover(async { apart(async { stamp(intent()).trace_id }).await });
+        assert_eq!(others.await, "", "what others have left");
+        let carried = one.cover(async { tokio::spawn(carry(async { current() })).await });
+        assert_eq!(carried.await.unwrap(), Some(one));
+        assert_eq!(tokio::spawn(carry(async { current() })).await.unwrap(), None);
+        let untold = Trace::parse(&one.untold()).unwrap();
+        assert_eq!((untold.id(), untold.parent().map(|it| it.1)), (one.id(), Some(false)));
     }
 }

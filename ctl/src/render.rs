@@ -4,6 +4,7 @@
 //! so control characters are escaped in all text for people, and in JSON beyond what JSON demands.
 
 mod deps;
+mod error_json;
 mod matrix;
 mod printer;
 mod screen;
@@ -21,6 +22,7 @@ use genesis_client::{Error, Kind, Node, Violation};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::error_json::JsonError;
 use crate::exit::{Exit, Halt};
 use crate::{Console, format};
 
@@ -345,42 +347,6 @@ impl Row {
 enum Envelope<'a> {
     Node { node: &'a str, ok: bool, error: Option<JsonError<'a>>, response: Option<&'a Value> },
     Merged { merged: &'a Value },
-}
-
-#[derive(Serialize)]
-struct JsonError<'a> {
-    code: &'a str,
-    reason: &'a str,
-    message: &'a str,
-    details: Vec<JsonDetail<'a>>,
-    next: &'a str,
-    #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct JsonDetail<'a> {
-    code: &'a str,
-    subject: &'a str,
-    message: &'a str,
-}
-
-impl<'a> From<&'a Error> for JsonError<'a> {
-    fn from(error: &'a Error) -> Self {
-        let detail = |violation: &'a Violation| JsonDetail {
-            code: &violation.code,
-            subject: &violation.subject,
-            message: &violation.message,
-        };
-        Self {
-            code: error.code,
-            reason: &error.reason,
-            message: &error.message,
-            details: error.violations.iter().map(detail).collect(),
-            next: &error.next,
-            trace_id: error.trace_id.as_deref(),
-        }
-    }
 }
 
 /// A finding in one line.

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener as Listening};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use genesis_agent::pki::{Role, Validity};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -14,14 +15,16 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::clock::wait_for;
+use crate::pki::Authority;
 
 /// A collector that keeps what it is told; it ends with this.
 pub struct Collector {
     address: SocketAddr,
+    secure: bool,
     told: Arc<Mutex<Told>>,
     _runtime: Runtime,
 }
@@ -75,15 +78,29 @@ pub fn attribute(span: &Span, key: &str) -> Option<String> {
 }
 
 impl Collector {
-    /// One that listens on loopback.
+    /// One that listens on loopback, in plaintext.
     ///
     /// # Panics
     /// When it can't.
     pub fn start() -> Self {
+        Self::serve(None)
+    }
+
+    /// One that listens on loopback, with a certificate of this CA.
+    ///
+    /// # Panics
+    /// When it can't.
+    pub fn secured(authority: &Authority) -> Self {
+        let server = authority.issue("collector", Role::Agent, Validity::Days(1));
+        Self::serve(Some(Identity::from_pem(server.certificate_pem, server.key_pem)))
+    }
+
+    fn serve(identity: Option<Identity>) -> Self {
         let listening = Listening::bind("127.0.0.1:0").expect("a port");
         listening.set_nonblocking(true).expect("a listener");
         let address = listening.local_addr().expect("its address");
         let told: Arc<Mutex<Told>> = Arc::default();
+        let secure = identity.is_some();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -93,14 +110,22 @@ impl Collector {
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listening).expect("a listener");
             let incoming = TcpListenerStream::new(listener);
-            Server::builder().add_service(service).serve_with_incoming(incoming).await
+            let server = Server::builder();
+            let mut server = match identity {
+                Some(identity) => server
+                    .tls_config(ServerTlsConfig::new().identity(identity))
+                    .expect("a certificate and its key"),
+                None => server,
+            };
+            server.add_service(service).serve_with_incoming(incoming).await
         });
-        Self { address, told, _runtime: runtime }
+        Self { address, secure, told, _runtime: runtime }
     }
 
     /// What `[tracing] otlp_endpoint` names it by.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// What it was told so far.

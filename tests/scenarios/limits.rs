@@ -87,12 +87,12 @@ fn a_crowd_at_the_http_port_takes_no_files_from_the_agent() {
         (0..500).filter_map(|_| TcpStream::connect_timeout(&agent.http(), PATIENCE).ok()).collect();
     for stream in crowd.iter_mut().step_by(2) {
         // One that was turned away can't be written to.
-        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n");
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n");
     }
     wait_until("a page is served", || {
         let mut stream = TcpStream::connect(agent.http()).unwrap();
         let mut answer = String::new();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let asked = stream.write_all(request).and_then(|()| stream.read_to_string(&mut answer));
         asked.is_ok() && answer.starts_with("HTTP/1.1 200")
     });

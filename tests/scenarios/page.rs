@@ -57,6 +57,7 @@ fn every_page_of_json_is_as_the_document_says() {
     // What goes wrong is described as well.
     for (path, status, reason) in [
         ("/api/operations/nope/status", 404, "PAGE_UNKNOWN"),
+        ("/api/operations/%ff/x", 404, "PAGE_UNKNOWN"),
         ("/nope", 404, "PAGE_UNKNOWN"),
         ("/assets/nope.js", 404, "PAGE_UNKNOWN"),
         ("/api/operations/oplog/entries?limits=1", 400, "QUERY_INVALID"),
@@ -140,7 +141,8 @@ fn the_first_view_needs_no_script_and_browsers_are_told_to_trust_nobody_else() {
     // GET only.
     for path in ["/", "/overview", "/api/events", "/api/operations/agent/status", "/metrics"] {
         assert_eq!(http::request(agent.http(), "POST", path).0, 405, "{path}");
-        assert_eq!(http::request(agent.http(), "DELETE", path).0, 405, "{path}");
+        let (status, body) = http::request(agent.http(), "DELETE", path);
+        assert_eq!((status, body.contains("METHOD_NOT_ALLOWED")), (405, true), "{path}: {body}");
     }
 }
 
@@ -220,6 +222,25 @@ fn what_changes_is_told_to_whoever_follows() {
     agent.signal(Signal::TERM);
     agent.wait();
     assert!(watch.elapsed().as_secs() < 5, "{:?}", watch.elapsed());
+}
+
+#[test]
+fn another_sites_page_gets_nothing_done_here() {
+    let agent = plain();
+    let ask = |more: &str| {
+        let host = format!("host: localhost\r\n{more}");
+        http::get_with(agent.http(), "/api/operations/agent/status", &host)
+    };
+    let (head, body) = ask("sec-fetch-site: cross-site\r\nsec-fetch-mode: no-cors\r\n");
+    assert!(head.contains(" 403 ") && body.contains("ORIGIN_FOREIGN"), "{head}\n{body}");
+    for of_ours in [
+        "sec-fetch-site: same-origin\r\n",
+        "sec-fetch-site: cross-site\r\nsec-fetch-mode: navigate\r\n",
+    ] {
+        assert!(ask(of_ours).0.contains(" 200 "), "{of_ours}");
+    }
+    let (head, _) = http::get_with(agent.http(), "/", "host: localhost\r\nhost: evil.example\r\n");
+    assert!(!head.contains(" 200 "), "two names: {head}");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use genesis_tests::clock::{Watch, wait_for, wait_until};
 use genesis_tests::otlp::{Collector, attribute};
-use genesis_tests::{Output, Signal, TestAgent, http, lines, source};
+use genesis_tests::pki::Authority;
+use genesis_tests::{Output, Signal, TestAgent, binaries, http, lines, source};
 use serde_json::Value;
 
 const SECRET: &str = "s3cret-of-the-collector";
@@ -30,6 +32,13 @@ fn entries(agent: &TestAgent, trace: &str) -> Vec<Value> {
 
 fn error(output: &Output) -> Value {
     output.json()[0]["error"].clone()
+}
+
+/// How many spans were dropped.
+fn dropped(agent: &TestAgent) -> Option<f64> {
+    let metrics = http::get(agent.http(), "/metrics").1;
+    let line = metrics.lines().find(|it| it.starts_with("genesis_tracing_spans_dropped_total "))?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 #[test]
@@ -69,8 +78,8 @@ fn a_command_is_followed_into_its_run_the_operation_log_and_the_collector() {
     let resource = collector.told().resource;
     assert!(resource.contains(&("service.name".into(), "genesis-agent".into())), "{resource:?}");
 
-    // What happens by itself begins a trace of its own.
-    agent.ctl(&["schedule", "run", "logs.local-retention"]).ok();
+    assert_eq!(attribute(&call, "outcome").as_deref(), Some("ok"));
+    assert_eq!(attribute(&of_run, "state").as_deref(), Some("Succeeded"));
     let metrics = http::get(agent.http(), "/metrics").1;
     assert!(metrics.contains("genesis_tracing_spans_told_total"), "{metrics}");
     // The last spans are told before the agent has ended.
@@ -96,9 +105,19 @@ fn an_error_names_the_trace_that_the_agents_log_has() {
     let line = log.lines().find(|line| line.contains(&trace)).unwrap();
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["span"]["trace_id"], trace.as_str(), "{line}");
-    // A viewer's denied call has one as well: each answer does.
-    let answer = http::get(agent.http(), "/api/operations/runs/status").0;
-    assert_eq!(answer, 200);
+    // A page of JSON follows the trace of whoever asks, and says which it was, failed or not.
+    let ours = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let asked = format!("host: localhost\r\ntraceparent: 00-{ours}-00f067aa0ba902b7-01\r\n");
+    for path in ["/api/operations/agent/status", "/api/operations/oplog/entries?limit=99999"] {
+        let (head, body) = http::get_with(agent.http(), path, &asked);
+        assert!(head.contains(&format!("genesis-trace-id: {ours}")), "{head}");
+        assert!(
+            head.contains(" 200 ") || body.contains(&format!("\"traceId\":\"{ours}\"")),
+            "{body}"
+        );
+    }
+    // What is no trace is said to be none.
+    agent.ctl(&["oplog", "list", "--trace", "nonsense"]).exits(2).says(&["TRACE_INVALID"]);
 }
 
 #[test]
@@ -112,13 +131,7 @@ fn a_collector_that_hangs_holds_nobody_up() {
         agent.ctl(&["status"]).ok();
     }
     assert!(watch.elapsed().as_secs() < 10, "{:?}", watch.elapsed());
-    let dropped = || {
-        let metrics = http::get(agent.http(), "/metrics").1;
-        let line =
-            metrics.lines().find(|it| it.starts_with("genesis_tracing_spans_dropped_total "));
-        line.and_then(|it| it.rsplit(' ').next()).and_then(|it| it.parse::<f64>().ok())
-    };
-    wait_until("spans to be dropped", || dropped().is_some_and(|count| count > 0.0));
+    wait_until("spans to be dropped", || dropped(&agent).is_some_and(|count| count > 0.0));
     assert!(agent.stderr().contains("spans can't be told"), "{}", agent.stderr());
     let watch = Watch::start();
     agent.signal(Signal::TERM);
@@ -137,6 +150,9 @@ fn the_secret_of_the_collector_is_told_to_it_alone() {
     let mut agent = host(&collector.endpoint(), &more);
     // Whom others could read it from.
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    let checked = Command::new(binaries::agent()).arg("check-config").arg(agent.config()).output();
+    let said = String::from_utf8_lossy(&checked.unwrap().stdout).into_owned();
+    assert!(said.contains("otlp_headers_file") && !said.contains(SECRET), "{said}");
     let refused = agent.try_start().unwrap_err();
     assert!(refused.stderr.contains("TRACING_INVALID"), "{refused:?}");
     assert!(!refused.stderr.contains(SECRET), "{refused:?}");
@@ -148,6 +164,26 @@ fn the_secret_of_the_collector_is_told_to_it_alone() {
     let log = std::fs::read_to_string(agent.state().join("logs/agent.log")).unwrap();
     for text in [shown, log, agent.stderr(), format!("{:?}", collector.told().spans)] {
         assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+#[test]
+fn over_tls_the_collector_must_be_vouched_for() {
+    let (ours, others) = (Authority::new("prod"), Authority::new("other"));
+    let collector = Collector::secured(&ours);
+    for (authority, vouched) in [(&ours, true), (&others, false)] {
+        authority.put("ca-of-collectors.pem", &authority.ca());
+        let file = authority.path("ca-of-collectors.pem").display().to_string();
+        let mut agent = host(&collector.endpoint(), &format!("otlp_ca_file = {file:?}\n"));
+        agent.start();
+        agent.ctl(&["oplog", "note", if vouched { "vouched" } else { "not vouched" }]).ok();
+        if vouched {
+            collector.wait_span("the call", |it| it.name == "genesis.v1.OplogService/AddNote");
+        } else {
+            let before = collector.told().spans.len();
+            wait_until("spans to be dropped", || dropped(&agent).is_some_and(|count| count > 0.0));
+            assert_eq!(collector.told().spans.len(), before);
+        }
     }
 }
 

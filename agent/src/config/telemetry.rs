@@ -31,6 +31,9 @@ impl Telemetry {
                 Ok(url) if url.password().is_some() || !url.username().is_empty() => {
                     Err("a user or password does not belong here: see otlp_headers_file".to_owned())
                 }
+                Ok(url) if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
+                    Err("OTLP over gRPC has no path: name the address alone".to_owned())
+                }
                 Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(text.to_owned()),
                 _ => Err(format!("{text:?} is no URL such as \"http://127.0.0.1:4317\"")),
             },

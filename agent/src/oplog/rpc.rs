@@ -18,6 +18,7 @@ use crate::server::caller::caller;
 use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
 use crate::state::State;
+use crate::trace::Trace;
 
 /// The longest note in bytes.
 const NOTE_LIMIT: usize = 4_096;
@@ -143,6 +144,11 @@ impl OplogService for Service {
         request: Request<v1::ListEntriesRequest>,
     ) -> Result<Response<v1::ListEntriesResponse>, Status> {
         let request = request.into_inner();
+        if !request.trace_id.is_empty() && Trace::of(&request.trace_id).is_none() {
+            let message =
+                format!("{:?} is no trace: 32 hex digits in lower case", request.trace_id);
+            return Err(to_status(Error::invalid("TRACE_INVALID", message)));
+        }
         let limit = match request.limit {
             0 => 50,
             1..=1_000 => request.limit as usize,

@@ -20,8 +20,10 @@ use opentelemetry_sdk::trace::{
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
-use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
-use tonic::transport::{Certificate, ClientTlsConfig};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tonic::metadata::{KeyAndValueRef, MetadataKey, MetadataMap, MetadataValue};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -84,25 +86,35 @@ impl Exporter {
             Some(file) => headers(file).map_err(invalid)?,
             None => MetadataMap::new(),
         };
-        let mut otlp = Otlp::builder()
-            .with_tonic()
-            .with_endpoint(&config.endpoint)
-            .with_timeout(TIMEOUT)
-            .with_metadata(headers);
+        let chained = |error: tonic::transport::Error| invalid(error.to_string());
+        let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
+            .map_err(chained)?
+            .connect_timeout(TIMEOUT)
+            .timeout(TIMEOUT);
         if config.endpoint.starts_with("https:") {
-            let mut tls = ClientTlsConfig::new();
-            tls = match &config.ca_file {
-                Some(file) => {
-                    let pem = std::fs::read(file).map_err(|error| {
-                        invalid(format!("can't read {}: {error}", file.display()))
-                    })?;
-                    tls.ca_certificate(Certificate::from_pem(pem))
-                }
-                None => tls.with_native_roots(),
+            let tls = match &config.ca_file {
+                Some(file) => ClientTlsConfig::new()
+                    .ca_certificate(Certificate::from_pem(authorities(file).map_err(invalid)?)),
+                None => ClientTlsConfig::new().with_native_roots(),
             };
-            otlp = otlp.with_tls_config(tls);
+            endpoint = endpoint.tls_config(tls).map_err(chained)?;
         }
-        let otlp = otlp.build().map_err(|error| invalid(error.to_string()))?;
+        // Ours come last: what the environment says in OTEL_* goes before nothing that is configured.
+        let configured = move |mut request: tonic::Request<()>| {
+            for header in headers.iter() {
+                if let KeyAndValueRef::Ascii(key, value) = header {
+                    request.metadata_mut().insert(key.clone(), value.clone());
+                }
+            }
+            Ok(request)
+        };
+        let otlp = Otlp::builder()
+            .with_tonic()
+            .with_channel(endpoint.connect_lazy())
+            .with_interceptor(configured)
+            .with_timeout(TIMEOUT)
+            .build()
+            .map_err(|error| invalid(error.to_string()))?;
         let counts = Arc::new(Counts::default());
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(usize::try_from(QUEUE).unwrap_or(BATCH))
@@ -161,6 +173,26 @@ pub fn follow(span: &tracing::Span, trace: &Trace) {
             SpanContext::new(id, SpanId::from_bytes(parent), flags, true, TraceState::NONE);
         // Nobody is told of spans where there is no layer.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+    }
+}
+
+/// The files that are of no use, as key and message.
+pub fn check_host(config: &Telemetry) -> Vec<(String, String)> {
+    let headers = config.headers_file.as_ref().and_then(|file| headers(file).err());
+    let authorities = config.ca_file.as_ref().and_then(|file| authorities(file).err());
+    [("otlp_headers_file", headers), ("otlp_ca_file", authorities)]
+        .into_iter()
+        .filter_map(|(key, why)| Some((format!("tracing.{key}"), why?)))
+        .collect()
+}
+
+/// A file of CAs, which has at least one.
+fn authorities(file: &Path) -> Result<Vec<u8>, String> {
+    let shown = file.display();
+    let pem = std::fs::read(file).map_err(|error| format!("can't read {shown}: {error}"))?;
+    match CertificateDer::pem_slice_iter(&pem).next() {
+        Some(Ok(_)) => Ok(pem),
+        _ => Err(format!("{shown} has no certificate in PEM")),
     }
 }
 

@@ -292,7 +292,9 @@ impl Runs {
             "run",
             kind = record.kind,
             run = record.id,
-            trace_id = record.trace_id
+            trace_id = record.trace_id,
+            state = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
         );
         let owned = async move {
             let journalled = runs.journal(record.clone(), "run.started", "intent").await;
@@ -365,6 +367,11 @@ impl Runs {
                 record.summary = error.chain();
                 record.error_code = error.code.to_owned();
             }
+        }
+        let span = tracing::Span::current();
+        span.record("state", tracing::field::debug(record.state));
+        if matches!(record.state, RunState::Failed | RunState::Unknown) {
+            span.record("otel.status_code", "ERROR");
         }
         failpoint::hit("run.before-end");
         let outcome = match record.state {

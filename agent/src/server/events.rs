@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use futures_util::future::join_all;
+use http::HeaderValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::connection::Peer;
-use super::gateway::Gateway;
+use super::gateway::{Asked, Gateway};
 use super::pages::{Failure, explain};
 use super::routes::{Route, find};
+use super::status::to_status;
 use crate::error::{Error, Result};
+use crate::trace::Trace;
 
 /// So many pages one stream follows.
 pub(super) const FOLLOWED: usize = 8;
@@ -27,8 +31,12 @@ pub(super) const STREAMS: usize = 16;
 const LOOK: Duration = Duration::from_secs(2);
 /// A stream without news says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// What waits for a reader who is slow; then the looks wait.
-const WAITING: usize = FOLLOWED;
+/// A reader who takes nothing for so long is left.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a page may take to be had; the others wait for it.
+const LIMIT: Duration = Duration::from_secs(5);
+/// A page of more bytes is not told: streams are held in memory.
+const LARGEST: usize = 1 << 20;
 
 /// A page that is followed.
 struct Followed {
@@ -61,11 +69,16 @@ fn parse(wanted: &[String]) -> Result<Vec<Followed>> {
     wanted.iter().map(one).collect()
 }
 
+/// Who looks, and by what.
+pub(super) struct Looker {
+    pub(super) gateway: Gateway,
+    pub(super) peer: Peer,
+}
+
 /// A stream of what `wanted` shows: each page at once, and again whenever it has changed, until `stop`.
 pub(super) fn stream(
-    gateway: Gateway,
+    looker: Looker,
     wanted: &[String],
-    peer: Peer,
     places: &Arc<Semaphore>,
     stop: CancellationToken,
 ) -> Response {
@@ -78,10 +91,10 @@ pub(super) fn stream(
             .retry_after(HEARTBEAT);
         return Failure::of(error).into_response();
     };
-    let (sender, receiver) = mpsc::channel(WAITING);
+    let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         tokio::select! {
-            () = look(gateway, followed, peer, &sender, place) => {}
+            () = look(looker, followed, &sender, place) => {}
             () = stop.cancelled() => {}
             () = sender.closed() => {}
         }
@@ -90,30 +103,30 @@ pub(super) fn stream(
     Sse::new(ReceiverStream::new(receiver)).keep_alive(alive).into_response()
 }
 
+/// Looks until somebody does not read: then the place is another's.
 async fn look(
-    gateway: Gateway,
+    Looker { gateway, peer }: Looker,
     mut followed: Vec<Followed>,
-    peer: Peer,
     sender: &mpsc::Sender<Result<Event, Infallible>>,
     _place: OwnedSemaphorePermit,
 ) {
-    // Somebody who looks on is not idle, whose place another may have.
+    // Somebody who looks on is not idle, whose connection may have to make room.
     let _open = peer.call();
+    // All looks are one trace, of which no collector is told: it would hear of little else.
+    let trace = HeaderValue::from_str(&Trace::begin().untold()).ok();
+    let asked = Asked { peer, trace };
     loop {
-        for page in &mut followed {
-            let (name, text) = match gateway.json(page.route, &page.query, &peer).await {
-                Ok(text) => (page.name.as_str(), text),
-                Err(status) => ("error", failed(&page.name, &status).to_string().into_bytes()),
-            };
+        let looks = join_all(followed.iter().map(|page| seen(&gateway, page, &asked))).await;
+        for (page, (name, text)) in followed.iter_mut().zip(looks) {
             let mut hasher = DefaultHasher::new();
-            (name, &text).hash(&mut hasher);
+            (&name, &text).hash(&mut hasher);
             let seen = hasher.finish();
             if page.told.replace(seen) == Some(seen) {
                 continue;
             }
-            // JSON has no line breaks of its own, so that it is one line of data, and it is UTF-8.
-            let event = Event::default().event(name).data(String::from_utf8_lossy(&text));
-            if sender.send(Ok(event)).await.is_err() {
+            // JSON has no line breaks of its own, so that it is one line of data.
+            let event = Event::default().event(name).data(text);
+            if !matches!(timeout(PATIENCE, sender.send(Ok(event))).await, Ok(Ok(()))) {
                 return;
             }
         }
@@ -121,11 +134,28 @@ async fn look(
     }
 }
 
-/// The event of a page that can't be had.
-fn failed(name: &str, status: &Status) -> Value {
-    let mut said = explain(status);
-    said["follow"] = name.into();
-    said
+/// The event of a page: what it says now, or why that can't be had.
+async fn seen(gateway: &Gateway, page: &Followed, asked: &Asked) -> (String, String) {
+    let late = || Status::deadline_exceeded(format!("not answered within {LIMIT:?}"));
+    let answer = timeout(LIMIT, gateway.json(page.route, &page.query, asked)).await;
+    let answer = answer.unwrap_or_else(|_| Err(late())).and_then(|answer| match answer.text.len() {
+        0..=LARGEST => Ok(answer.text),
+        _ => Err(to_status(Error::invalid(
+            "ANSWER_TOO_LARGE",
+            format!("a stream tells no more than {LARGEST} bytes at once; follow fewer, by its limit"),
+        ))),
+    });
+    match answer {
+        // It is made of texts.
+        Ok(text) => (page.name.clone(), String::from_utf8_lossy(&text).into_owned()),
+        Err(status) => {
+            let mut said = explain(&status);
+            said["follow"] = page.name.clone().into();
+            // Another trace is no news.
+            said["error"].as_object_mut().map(|it| it.remove("traceId"));
+            ("error".to_owned(), said.to_string())
+        }
+    }
 }
 
 #[cfg(test)]

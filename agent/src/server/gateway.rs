@@ -8,7 +8,7 @@ use genesis_proto::pool;
 use genesis_proto::prost_reflect::{
     Cardinality, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions,
 };
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use prost::Message;
 use serde_json::{Map, Value};
@@ -23,10 +23,28 @@ use super::connection::Peer;
 use super::layers::{Gate, GateLayer};
 use super::routes::Route;
 use super::status::to_status;
+use super::traced::{TRACE_ID, TRACEPARENT};
 use crate::error::Error;
 
 /// The bytes of framing before a message.
 const FRAME: usize = 5;
+
+/// Who asks, and for which trace.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// The connection that it comes from.
+    pub(super) peer: Peer,
+    /// The `traceparent`; `None`: the call begins one.
+    pub(super) trace: Option<HeaderValue>,
+}
+
+/// What was answered.
+pub(super) struct Answer {
+    /// As JSON.
+    pub(super) text: Vec<u8>,
+    /// The trace that it belongs to.
+    pub(super) trace: Option<HeaderValue>,
+}
 
 /// Calls rpcs of this agent.
 #[derive(Clone)]
@@ -47,9 +65,9 @@ impl Gateway {
         &self,
         method: &str,
         request: &A,
-        peer: &Peer,
+        asked: &Asked,
     ) -> Result<B, Status> {
-        let answer = self.bytes(method, &request.encode_to_vec(), peer).await?;
+        let answer = self.bytes(method, &request.encode_to_vec(), asked).await?.0;
         B::decode(answer).map_err(|error| Status::internal(error.to_string()))
     }
 
@@ -62,11 +80,11 @@ impl Gateway {
         &self,
         route: &Route,
         query: &[(String, String)],
-        peer: &Peer,
-    ) -> Result<Vec<u8>, Status> {
+        asked: &Asked,
+    ) -> Result<Answer, Status> {
         let (input, output) = messages(route).ok_or_else(|| Status::internal("no such rpc"))?;
         let message = request(&input, query).map_err(to_status)?;
-        let answer = self.bytes(&route.method(), &message.encode_to_vec(), peer).await?;
+        let (answer, trace) = self.bytes(&route.method(), &message.encode_to_vec(), asked).await?;
         let answer = DynamicMessage::decode(output, answer)
             .map_err(|error| Status::internal(error.to_string()))?;
         let mut text = Vec::new();
@@ -74,11 +92,16 @@ impl Gateway {
         answer
             .serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options)
             .map_err(|error| Status::internal(format!("the answer has no JSON form: {error}")))?;
-        Ok(text)
+        Ok(Answer { text, trace })
     }
 
     #[allow(clippy::result_large_err)] // As above.
-    async fn bytes(&self, method: &str, message: &[u8], peer: &Peer) -> Result<Bytes, Status> {
+    async fn bytes(
+        &self,
+        method: &str,
+        message: &[u8],
+        asked: &Asked,
+    ) -> Result<(Bytes, Option<HeaderValue>), Status> {
         let mut framed = BytesMut::with_capacity(FRAME + message.len());
         framed.put_u8(0);
         framed.put_u32(u32::try_from(message.len()).map_err(|_| Status::out_of_range("too long"))?);
@@ -88,12 +111,16 @@ impl Gateway {
             .header(header::TE, "trailers")
             .body(Body::new(Full::new(framed.freeze())))
             .map_err(|error| Status::internal(error.to_string()))?;
-        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(asked.peer.clone());
+        if let Some(parent) = &asked.trace {
+            request.headers_mut().insert(TRACEPARENT, parent.clone());
+        }
         let response = match self.0.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
         ended(response.headers())?;
+        let trace = response.headers().get(TRACE_ID).cloned();
         let body = Limited::new(response.into_body(), MESSAGE_LIMIT + FRAME);
         let body = body.collect().await.map_err(|error| Status::internal(error.to_string()))?;
         ended(body.trailers().unwrap_or(&http::HeaderMap::new()))?;
@@ -101,7 +128,7 @@ impl Gateway {
         if bytes.len() < FRAME || bytes.first() != Some(&0) {
             return Err(Status::internal("an answer without its message"));
         }
-        Ok(bytes.split_off(FRAME))
+        Ok((bytes.split_off(FRAME), trace))
     }
 }
 
@@ -109,6 +136,11 @@ impl Gateway {
 #[allow(clippy::result_large_err)] // As above.
 fn ended(headers: &http::HeaderMap) -> Result<(), Status> {
     match Status::from_header_map(headers) {
+        // The request was small.
+        Some(status) if status.code() == Code::OutOfRange => Err(to_status(Error::invalid(
+            "ANSWER_TOO_LARGE",
+            format!("the answer has more than {MESSAGE_LIMIT} bytes; ask for fewer, by its limit"),
+        ))),
         Some(status) if status.code() != Code::Ok => Err(status),
         _ => Ok(()),
     }
@@ -150,7 +182,12 @@ fn request(input: &MessageDescriptor, query: &[(String, String)]) -> Result<Dyna
         };
         let read = match field.kind() {
             Kind::Bool => value.parse().map(Value::Bool).ok(),
-            Kind::Double | Kind::Float => value.parse::<f64>().ok().map(Value::from),
+            Kind::Double | Kind::Float => match value.parse::<f64>() {
+                Ok(number) if number.is_nan() => Some("NaN".into()),
+                Ok(number) if number.is_infinite() && number > 0.0 => Some("Infinity".into()),
+                Ok(number) if number.is_infinite() => Some("-Infinity".into()),
+                number => number.ok().map(Value::from),
+            },
             // Their JSON takes numbers as text.
             _ => Some(Value::String(value.clone())),
         };
@@ -190,6 +227,7 @@ mod tests {
                 &[("above_seconds", "0.5"), ("last", "90s")],
                 r#"{"aboveSeconds":0.5,"last":"90s"}"#,
             ),
+            ("baselines/calls", &[("above_seconds", "inf")], r#"{"aboveSeconds":"Infinity"}"#),
             (
                 "schedule/status",
                 &[("at", "2026-01-02T03:04:05Z")],

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -83,19 +83,20 @@ pub struct Gauged {
 }
 
 /// What the HTTP listener shows.
-#[derive(Clone)]
 pub(super) struct Site {
     gauged: Gauged,
     pub(super) gateway: Gateway,
     /// Places of those who follow what changes.
     followers: Arc<Semaphore>,
+    /// Held by whoever reads metrics.
+    scraping: tokio::sync::Mutex<()>,
     stop: CancellationToken,
 }
 
 impl Site {
     pub(super) fn new(gauged: Gauged, gateway: Gateway, stop: CancellationToken) -> Arc<Self> {
         let followers = Arc::new(Semaphore::new(events::STREAMS));
-        Arc::new(Self { gauged, gateway, followers, stop })
+        Arc::new(Self { gauged, gateway, followers, scraping: tokio::sync::Mutex::default(), stop })
     }
 }
 
@@ -248,22 +249,49 @@ fn router(site: Arc<Site>) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/overview", get(page::fragment))
-        .route("/assets/{name}", get(page::asset))
+        .route("/assets/{*name}", get(page::asset))
         .route("/metrics", get(metrics))
-        .route("/api/openapi.json", get(async || axum::Json(openapi::document())))
+        .route("/api/openapi.json", get(described))
         .route("/api/events", get(follow))
-        .route("/api/operations/{domain}/{what}", get(pages::page))
+        .route("/api/operations/{*page}", get(pages::page))
         .route("/v1/metrics", post(otlp).layer(DefaultBodyLimit::max(push::LIMIT)))
         .fallback(pages::unknown)
+        .method_not_allowed_fallback(pages::only_get)
+        .layer(from_fn(of_this_page))
         .layer(map_response(page::guard))
         .with_state(site)
+}
+
+/// Refuses what a page from elsewhere has its reader's browser ask for. It could not read the answer, but take places
+/// and have work done. Whoever follows a link there is welcome.
+async fn of_this_page(request: Request, next: Next) -> Response {
+    if !is_foreign(request.headers()) {
+        return next.run(request).await;
+    }
+    let message = "a page from elsewhere has asked for this";
+    Failure::of(Error::new(Kind::NotAllowed, "ORIGIN_FOREIGN", message)).into_response()
+}
+
+/// Whether a browser says that another site's page asks, by itself.
+fn is_foreign(headers: &http::HeaderMap) -> bool {
+    let of = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
+    let elsewhere = matches!(of("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
+    elsewhere && of("sec-fetch-mode") != Some(b"navigate")
+}
+
+async fn described() -> Response {
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    let document = DOCUMENT.get_or_init(|| openapi::document().to_string().into());
+    ([(header::CONTENT_TYPE, "application/json")], document.clone()).into_response()
 }
 
 /// Refuses whoever has come by another name: a page from elsewhere whose name was made to lead here may have its
 /// reader's browser ask, and would read the answer.
 async fn from_here(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_none_or(is_here) {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let first = hosts.next().map(|host| host.to_str().is_ok_and(is_here));
+    // One that is left out is of a program that is older than names are.
+    if first.unwrap_or(true) && hosts.next().is_none() {
         return next.run(request).await;
     }
     let message = "this listener is for this host: call it localhost, or by its loopback address";
@@ -289,14 +317,21 @@ async fn follow(
     let all = pages::pairs(query.as_deref());
     let wanted: Vec<_> =
         all.into_iter().filter(|(name, _)| name == "follow").map(|(_, value)| value).collect();
-    events::stream(site.gateway.clone(), &wanted, peer, &site.followers, site.stop.clone())
+    let looker = events::Looker { gateway: site.gateway.clone(), peer };
+    events::stream(looker, &wanted, &site.followers, site.stop.clone())
 }
 
 async fn metrics(
     Shared(site): Shared<Arc<Site>>,
     headers: http::HeaderMap,
 ) -> Result<Response, Failure> {
-    let text = exposed(&site.gauged).map_err(Failure::of)?;
+    // One at a time: others wait here and not on threads.
+    let _turn = site.scraping.lock().await;
+    let gauged = site.gauged.clone();
+    let text = tokio::task::spawn_blocking(move || exposed(&gauged)).await.unwrap_or_else(|_| {
+        Err(Error::internal("METRICS_FAILED", "metrics hit a defect; see the agent's log"))
+    });
+    let text = text.map_err(Failure::of)?;
     let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     // Buckets that follow the values are had only as protobuf, from a Prometheus that asks for it.
     Ok(if native::negotiate(accept) == native::Format::Protobuf {

@@ -155,11 +155,13 @@ where
         let trace = traced::of(request.headers());
         let path = request.uri().path().to_owned();
         if let Verdict::Denied { needs, mutating } = gate.judge(&path, caller.role) {
-            return Box::pin(trace.cover(async move {
+            let span = traced::span(&path, &caller, &trace);
+            let denied = async move {
                 let error = denial(&caller, needs);
                 gate.denied(&path, &caller, &error, mutating).await;
                 Ok(traced::answered(to_status(error).into_http(), &trace))
-            }));
+            };
+            return Box::pin(trace.cover(denied.instrument(span)));
         }
         // Here and not in the task that is made of the answer, which may have to wait for a thread.
         let manner = Manner::of(&path, gate.policies.get(&path));

@@ -60,7 +60,13 @@ fn others() -> Map<String, Value> {
     let text = json!({ "type": "string" });
     let get = |id: &str, about: &str, kind: &str, schema: &Value| {
         let answer = content("The answer", kind, schema);
-        json!({ "get": { "operationId": id, "summary": about, "responses": { "200": answer } } })
+        let failed = content(
+            "What went wrong",
+            "application/json",
+            &json!({ "$ref": "#/components/schemas/Error" }),
+        );
+        let responses = json!({ "200": answer, "default": failed });
+        json!({ "get": { "operationId": id, "summary": about, "responses": responses } })
     };
     let mut events = get(
         "events",
@@ -112,6 +118,7 @@ fn error() -> Value {
                 "code": { "type": "string", "description": "The gRPC status" },
                 "reason": { "type": "string", "description": "One of the codes of docs/errors.md, or empty" },
                 "message": { "type": "string" },
+                "traceId": { "type": "string", "description": "The trace of the call, 32 hex digits" },
             },
         } },
     })

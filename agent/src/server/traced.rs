@@ -4,13 +4,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tonic::body::Body;
 
 use super::caller::Caller;
+use super::status::outcome;
 use crate::outside::telemetry;
 use crate::trace::Trace;
 
 /// What a caller sends, as W3C Trace Context has it.
-const TRACEPARENT: &str = "traceparent";
+pub(super) const TRACEPARENT: &str = "traceparent";
 /// What every answer has, failed ones too.
-const TRACE_ID: HeaderName = HeaderName::from_static("genesis-trace-id");
+pub(super) const TRACE_ID: HeaderName = HeaderName::from_static("genesis-trace-id");
 
 /// The trace that a call belongs to.
 pub(super) fn of(headers: &HeaderMap) -> Trace {
@@ -30,13 +31,20 @@ pub(super) fn span(path: &str, caller: &Caller, trace: &Trace) -> tracing::Span 
         rpc.system = "grpc",
         identity = caller.identity,
         trace_id = trace.id(),
+        outcome = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
     );
     telemetry::follow(&span, trace);
     span
 }
 
-/// Says in the answer which trace it belongs to.
+/// Says in the answer which trace it belongs to, and in the span how the call went.
 pub(super) fn answered(mut response: Response<Body>, trace: &Trace) -> Response<Body> {
+    let (span, outcome) = (tracing::Span::current(), outcome(&response));
+    span.record("outcome", outcome);
+    if outcome != "ok" {
+        span.record("otel.status_code", "ERROR");
+    }
     // Hex digits are good for a header.
     if let Ok(id) = HeaderValue::from_str(&trace.id()) {
         response.headers_mut().insert(TRACE_ID, id);

@@ -437,10 +437,10 @@ pub mod agent_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The agent itself.
     #[derive(Debug, Clone)]
     pub struct AgentServiceClient<T> {
@@ -480,13 +480,14 @@ pub mod agent_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             AgentServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -525,29 +526,50 @@ pub mod agent_service_client {
         pub async fn get_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetStatusResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/GetStatus");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/GetStatus",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "GetStatus"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
         /// The agent's version. The cheapest rpc there is: it touches no storage.
         pub async fn get_version(
             &mut self,
             request: impl tonic::IntoRequest<super::GetVersionRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetVersionResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetVersionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/GetVersion");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/GetVersion",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "GetVersion"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "GetVersion"));
             self.inner.unary(req, path, codec).await
         }
         /// The identity and role that the agent sees behind this connection.
@@ -555,27 +577,46 @@ pub mod agent_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::WhoAmIRequest>,
         ) -> std::result::Result<tonic::Response<super::WhoAmIResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/WhoAmI");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/WhoAmI",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "WhoAmI"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "WhoAmI"));
             self.inner.unary(req, path, codec).await
         }
         /// The configuration in force, defaults filled in. It holds no secrets: those are only ever named by file.
         pub async fn get_config(
             &mut self,
             request: impl tonic::IntoRequest<super::GetConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetConfigResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/GetConfig");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/GetConfig",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "GetConfig"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "GetConfig"));
             self.inner.unary(req, path, codec).await
         }
         /// Checks a configuration text, or the file on the host when none is given, against this agent.
@@ -583,15 +624,25 @@ pub mod agent_service_client {
         pub async fn check_config(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckConfigResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckConfigResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/CheckConfig");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/CheckConfig",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "CheckConfig"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "CheckConfig"));
             self.inner.unary(req, path, codec).await
         }
         /// Reads the configuration file again and applies what can change without a restart.
@@ -599,16 +650,25 @@ pub mod agent_service_client {
         pub async fn reload_config(
             &mut self,
             request: impl tonic::IntoRequest<super::ReloadConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReloadConfigResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ReloadConfigResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/ReloadConfig");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/ReloadConfig",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "ReloadConfig"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "ReloadConfig"));
             self.inner.unary(req, path, codec).await
         }
         /// What ReloadConfig would do. Fails as it does.
@@ -616,12 +676,18 @@ pub mod agent_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ReloadConfigRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/PlanReloadConfig");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/PlanReloadConfig",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.AgentService", "PlanReloadConfig"));
@@ -633,28 +699,46 @@ pub mod agent_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::GetPkiRequest>,
         ) -> std::result::Result<tonic::Response<super::GetPkiResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/GetPki");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/GetPki",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "GetPki"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "GetPki"));
             self.inner.unary(req, path, codec).await
         }
         /// The newest lines of the agent's own log, for bug reports. Fails with OWN_LOG_UNREADABLE.
         pub async fn read_own_log(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadOwnLogRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReadOwnLogResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ReadOwnLogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AgentService/ReadOwnLog");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AgentService/ReadOwnLog",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AgentService", "ReadOwnLog"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AgentService", "ReadOwnLog"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -666,7 +750,7 @@ pub mod agent_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with AgentServiceServer.
@@ -676,12 +760,18 @@ pub mod agent_service_server {
         async fn get_status(
             &self,
             request: tonic::Request<super::GetStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetStatusResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatusResponse>,
+            tonic::Status,
+        >;
         /// The agent's version. The cheapest rpc there is: it touches no storage.
         async fn get_version(
             &self,
             request: tonic::Request<super::GetVersionRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetVersionResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetVersionResponse>,
+            tonic::Status,
+        >;
         /// The identity and role that the agent sees behind this connection.
         async fn who_am_i(
             &self,
@@ -691,19 +781,28 @@ pub mod agent_service_server {
         async fn get_config(
             &self,
             request: tonic::Request<super::GetConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetConfigResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetConfigResponse>,
+            tonic::Status,
+        >;
         /// Checks a configuration text, or the file on the host when none is given, against this agent.
         /// Problems are part of the answer, not an error.
         async fn check_config(
             &self,
             request: tonic::Request<super::CheckConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckConfigResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckConfigResponse>,
+            tonic::Status,
+        >;
         /// Reads the configuration file again and applies what can change without a restart.
         /// Fails with CONFIG_INVALID and leaves the running configuration as it was when the file has any problem.
         async fn reload_config(
             &self,
             request: tonic::Request<super::ReloadConfigRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReloadConfigResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ReloadConfigResponse>,
+            tonic::Status,
+        >;
         /// What ReloadConfig would do. Fails as it does.
         async fn plan_reload_config(
             &self,
@@ -719,7 +818,10 @@ pub mod agent_service_server {
         async fn read_own_log(
             &self,
             request: tonic::Request<super::ReadOwnLogRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReadOwnLogResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ReadOwnLogResponse>,
+            tonic::Status,
+        >;
     }
     /// The agent itself.
     #[derive(Debug)]
@@ -743,7 +845,10 @@ pub mod agent_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -798,9 +903,15 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/GetStatus" => {
                     #[allow(non_camel_case_types)]
                     struct GetStatusSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::GetStatusRequest> for GetStatusSvc<T> {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::GetStatusRequest>
+                    for GetStatusSvc<T> {
                         type Response = super::GetStatusResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetStatusRequest>,
@@ -837,9 +948,15 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/GetVersion" => {
                     #[allow(non_camel_case_types)]
                     struct GetVersionSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::GetVersionRequest> for GetVersionSvc<T> {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::GetVersionRequest>
+                    for GetVersionSvc<T> {
                         type Response = super::GetVersionResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetVersionRequest>,
@@ -876,16 +993,23 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/WhoAmI" => {
                     #[allow(non_camel_case_types)]
                     struct WhoAmISvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::WhoAmIRequest> for WhoAmISvc<T> {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::WhoAmIRequest>
+                    for WhoAmISvc<T> {
                         type Response = super::WhoAmIResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::WhoAmIRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as AgentService>::who_am_i(&inner, request).await };
+                            let fut = async move {
+                                <T as AgentService>::who_am_i(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -914,9 +1038,15 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/GetConfig" => {
                     #[allow(non_camel_case_types)]
                     struct GetConfigSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::GetConfigRequest> for GetConfigSvc<T> {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::GetConfigRequest>
+                    for GetConfigSvc<T> {
                         type Response = super::GetConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetConfigRequest>,
@@ -953,9 +1083,15 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/CheckConfig" => {
                     #[allow(non_camel_case_types)]
                     struct CheckConfigSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::CheckConfigRequest> for CheckConfigSvc<T> {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::CheckConfigRequest>
+                    for CheckConfigSvc<T> {
                         type Response = super::CheckConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CheckConfigRequest>,
@@ -992,11 +1128,15 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/ReloadConfig" => {
                     #[allow(non_camel_case_types)]
                     struct ReloadConfigSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::ReloadConfigRequest>
-                        for ReloadConfigSvc<T>
-                    {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::ReloadConfigRequest>
+                    for ReloadConfigSvc<T> {
                         type Response = super::ReloadConfigResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReloadConfigRequest>,
@@ -1033,18 +1173,23 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/PlanReloadConfig" => {
                     #[allow(non_camel_case_types)]
                     struct PlanReloadConfigSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::ReloadConfigRequest>
-                        for PlanReloadConfigSvc<T>
-                    {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::ReloadConfigRequest>
+                    for PlanReloadConfigSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReloadConfigRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as AgentService>::plan_reload_config(&inner, request).await
+                                <T as AgentService>::plan_reload_config(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -1074,16 +1219,23 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/GetPki" => {
                     #[allow(non_camel_case_types)]
                     struct GetPkiSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::GetPkiRequest> for GetPkiSvc<T> {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::GetPkiRequest>
+                    for GetPkiSvc<T> {
                         type Response = super::GetPkiResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetPkiRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as AgentService>::get_pki(&inner, request).await };
+                            let fut = async move {
+                                <T as AgentService>::get_pki(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1112,9 +1264,15 @@ pub mod agent_service_server {
                 "/genesis.v1.AgentService/ReadOwnLog" => {
                     #[allow(non_camel_case_types)]
                     struct ReadOwnLogSvc<T: AgentService>(pub Arc<T>);
-                    impl<T: AgentService> tonic::server::UnaryService<super::ReadOwnLogRequest> for ReadOwnLogSvc<T> {
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::ReadOwnLogRequest>
+                    for ReadOwnLogSvc<T> {
                         type Response = super::ReadOwnLogResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReadOwnLogRequest>,
@@ -1148,16 +1306,25 @@ pub mod agent_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -1381,10 +1548,10 @@ pub mod fleet_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The fleet that this host is of, as it is kept together by etcd. What is said of other hosts is what they told the fleet.
     #[derive(Debug, Clone)]
     pub struct FleetServiceClient<T> {
@@ -1424,13 +1591,14 @@ pub mod fleet_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             FleetServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -1469,14 +1637,22 @@ pub mod fleet_service_client {
         pub async fn get_fleet_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetFleetStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetFleetStatusResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.FleetService/GetFleetStatus");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/GetFleetStatus",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.FleetService", "GetFleetStatus"));
@@ -1487,14 +1663,22 @@ pub mod fleet_service_client {
         pub async fn list_fleet_members(
             &mut self,
             request: impl tonic::IntoRequest<super::ListFleetMembersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListFleetMembersResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.FleetService/ListFleetMembers");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/ListFleetMembers",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.FleetService", "ListFleetMembers"));
@@ -1504,14 +1688,22 @@ pub mod fleet_service_client {
         pub async fn list_fleet_locks(
             &mut self,
             request: impl tonic::IntoRequest<super::ListFleetLocksRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListFleetLocksResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetLocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.FleetService/ListFleetLocks");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/ListFleetLocks",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.FleetService", "ListFleetLocks"));
@@ -1522,14 +1714,22 @@ pub mod fleet_service_client {
         pub async fn forget_fleet_member(
             &mut self,
             request: impl tonic::IntoRequest<super::ForgetFleetMemberRequest>,
-        ) -> std::result::Result<tonic::Response<super::ForgetFleetMemberResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetFleetMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.FleetService/ForgetFleetMember");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.FleetService/ForgetFleetMember",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.FleetService", "ForgetFleetMember"));
@@ -1540,16 +1740,23 @@ pub mod fleet_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ForgetFleetMemberRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.FleetService/PlanForgetFleetMember",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.FleetService", "PlanForgetFleetMember"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.FleetService", "PlanForgetFleetMember"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -1561,7 +1768,7 @@ pub mod fleet_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with FleetServiceServer.
@@ -1571,24 +1778,36 @@ pub mod fleet_service_server {
         async fn get_fleet_status(
             &self,
             request: tonic::Request<super::GetFleetStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetFleetStatusResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetStatusResponse>,
+            tonic::Status,
+        >;
         /// Every host of the fleet, by name: those whose agents live, and those that are only remembered. Fails with
         /// FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
         async fn list_fleet_members(
             &self,
             request: tonic::Request<super::ListFleetMembersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListFleetMembersResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetMembersResponse>,
+            tonic::Status,
+        >;
         /// What one host of the fleet does at this moment for all, by name. Fails with FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
         async fn list_fleet_locks(
             &self,
             request: tonic::Request<super::ListFleetLocksRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListFleetLocksResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListFleetLocksResponse>,
+            tonic::Status,
+        >;
         /// Remembers a host no more whose agent is gone; when it comes back it is a member again. Fails with MEMBER_NOT_FOUND,
         /// MEMBER_ALIVE, MEMBER_UNCLEAR, PLAN_CHANGED, FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
         async fn forget_fleet_member(
             &self,
             request: tonic::Request<super::ForgetFleetMemberRequest>,
-        ) -> std::result::Result<tonic::Response<super::ForgetFleetMemberResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetFleetMemberResponse>,
+            tonic::Status,
+        >;
         /// What ForgetFleetMember would do. Fails as it does.
         async fn plan_forget_fleet_member(
             &self,
@@ -1617,7 +1836,10 @@ pub mod fleet_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -1672,11 +1894,15 @@ pub mod fleet_service_server {
                 "/genesis.v1.FleetService/GetFleetStatus" => {
                     #[allow(non_camel_case_types)]
                     struct GetFleetStatusSvc<T: FleetService>(pub Arc<T>);
-                    impl<T: FleetService> tonic::server::UnaryService<super::GetFleetStatusRequest>
-                        for GetFleetStatusSvc<T>
-                    {
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::GetFleetStatusRequest>
+                    for GetFleetStatusSvc<T> {
                         type Response = super::GetFleetStatusResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetFleetStatusRequest>,
@@ -1713,19 +1939,23 @@ pub mod fleet_service_server {
                 "/genesis.v1.FleetService/ListFleetMembers" => {
                     #[allow(non_camel_case_types)]
                     struct ListFleetMembersSvc<T: FleetService>(pub Arc<T>);
-                    impl<T: FleetService>
-                        tonic::server::UnaryService<super::ListFleetMembersRequest>
-                        for ListFleetMembersSvc<T>
-                    {
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ListFleetMembersRequest>
+                    for ListFleetMembersSvc<T> {
                         type Response = super::ListFleetMembersResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListFleetMembersRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as FleetService>::list_fleet_members(&inner, request).await
+                                <T as FleetService>::list_fleet_members(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -1755,11 +1985,15 @@ pub mod fleet_service_server {
                 "/genesis.v1.FleetService/ListFleetLocks" => {
                     #[allow(non_camel_case_types)]
                     struct ListFleetLocksSvc<T: FleetService>(pub Arc<T>);
-                    impl<T: FleetService> tonic::server::UnaryService<super::ListFleetLocksRequest>
-                        for ListFleetLocksSvc<T>
-                    {
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ListFleetLocksRequest>
+                    for ListFleetLocksSvc<T> {
                         type Response = super::ListFleetLocksResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListFleetLocksRequest>,
@@ -1796,19 +2030,23 @@ pub mod fleet_service_server {
                 "/genesis.v1.FleetService/ForgetFleetMember" => {
                     #[allow(non_camel_case_types)]
                     struct ForgetFleetMemberSvc<T: FleetService>(pub Arc<T>);
-                    impl<T: FleetService>
-                        tonic::server::UnaryService<super::ForgetFleetMemberRequest>
-                        for ForgetFleetMemberSvc<T>
-                    {
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ForgetFleetMemberRequest>
+                    for ForgetFleetMemberSvc<T> {
                         type Response = super::ForgetFleetMemberResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ForgetFleetMemberRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as FleetService>::forget_fleet_member(&inner, request).await
+                                <T as FleetService>::forget_fleet_member(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -1838,19 +2076,26 @@ pub mod fleet_service_server {
                 "/genesis.v1.FleetService/PlanForgetFleetMember" => {
                     #[allow(non_camel_case_types)]
                     struct PlanForgetFleetMemberSvc<T: FleetService>(pub Arc<T>);
-                    impl<T: FleetService>
-                        tonic::server::UnaryService<super::ForgetFleetMemberRequest>
-                        for PlanForgetFleetMemberSvc<T>
-                    {
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ForgetFleetMemberRequest>
+                    for PlanForgetFleetMemberSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ForgetFleetMemberRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as FleetService>::plan_forget_fleet_member(&inner, request).await
+                                <T as FleetService>::plan_forget_fleet_member(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -1877,16 +2122,25 @@ pub mod fleet_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -1993,7 +2247,17 @@ pub struct Reconciliation {
 }
 /// Nested message and enum types in `Reconciliation`.
 pub mod reconciliation {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Verdict {
         Unspecified = 0,
@@ -2181,10 +2445,10 @@ pub mod run_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// Long operations, whoever started them.
     #[derive(Debug, Clone)]
     pub struct RunServiceClient<T> {
@@ -2224,13 +2488,14 @@ pub mod run_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             RunServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -2269,14 +2534,25 @@ pub mod run_service_client {
         pub async fn list_runs(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRunsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListRunsResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.RunService/ListRuns");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/ListRuns",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.RunService", "ListRuns"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "ListRuns"));
             self.inner.unary(req, path, codec).await
         }
         /// One run with its steps. Fails with RUN_NOT_FOUND.
@@ -2284,13 +2560,21 @@ pub mod run_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::GetRunRequest>,
         ) -> std::result::Result<tonic::Response<super::GetRunResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.RunService/GetRun");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/GetRun",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.RunService", "GetRun"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "GetRun"));
             self.inner.unary(req, path, codec).await
         }
         /// The run as it is now, then every change, until it has ended. A slow reader gets the latest state
@@ -2302,27 +2586,46 @@ pub mod run_service_client {
             tonic::Response<tonic::codec::Streaming<super::WatchRunResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.RunService/WatchRun");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/WatchRun",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.RunService", "WatchRun"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "WatchRun"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// Asks a run to stop at its next safe point. Fails with RUN_NOT_FOUND, or RUN_ENDED when it is over.
         pub async fn cancel_run(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelRunRequest>,
-        ) -> std::result::Result<tonic::Response<super::CancelRunResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRunResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.RunService/CancelRun");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/CancelRun",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.RunService", "CancelRun"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "CancelRun"));
             self.inner.unary(req, path, codec).await
         }
         /// What CancelRun would do. Fails as it does.
@@ -2330,13 +2633,21 @@ pub mod run_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::CancelRunRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.RunService/PlanCancelRun");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RunService/PlanCancelRun",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.RunService", "PlanCancelRun"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RunService", "PlanCancelRun"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -2348,7 +2659,7 @@ pub mod run_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with RunServiceServer.
@@ -2358,7 +2669,10 @@ pub mod run_service_server {
         async fn list_runs(
             &self,
             request: tonic::Request<super::ListRunsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListRunsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunsResponse>,
+            tonic::Status,
+        >;
         /// One run with its steps. Fails with RUN_NOT_FOUND.
         async fn get_run(
             &self,
@@ -2367,7 +2681,8 @@ pub mod run_service_server {
         /// Server streaming response type for the WatchRun method.
         type WatchRunStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchRunResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// The run as it is now, then every change, until it has ended. A slow reader gets the latest state
         /// instead of each step in between. Fails with RUN_NOT_FOUND.
@@ -2379,7 +2694,10 @@ pub mod run_service_server {
         async fn cancel_run(
             &self,
             request: tonic::Request<super::CancelRunRequest>,
-        ) -> std::result::Result<tonic::Response<super::CancelRunResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CancelRunResponse>,
+            tonic::Status,
+        >;
         /// What CancelRun would do. Fails as it does.
         async fn plan_cancel_run(
             &self,
@@ -2408,7 +2726,10 @@ pub mod run_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -2463,16 +2784,23 @@ pub mod run_service_server {
                 "/genesis.v1.RunService/ListRuns" => {
                     #[allow(non_camel_case_types)]
                     struct ListRunsSvc<T: RunService>(pub Arc<T>);
-                    impl<T: RunService> tonic::server::UnaryService<super::ListRunsRequest> for ListRunsSvc<T> {
+                    impl<
+                        T: RunService,
+                    > tonic::server::UnaryService<super::ListRunsRequest>
+                    for ListRunsSvc<T> {
                         type Response = super::ListRunsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListRunsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as RunService>::list_runs(&inner, request).await };
+                            let fut = async move {
+                                <T as RunService>::list_runs(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -2501,16 +2829,21 @@ pub mod run_service_server {
                 "/genesis.v1.RunService/GetRun" => {
                     #[allow(non_camel_case_types)]
                     struct GetRunSvc<T: RunService>(pub Arc<T>);
-                    impl<T: RunService> tonic::server::UnaryService<super::GetRunRequest> for GetRunSvc<T> {
+                    impl<T: RunService> tonic::server::UnaryService<super::GetRunRequest>
+                    for GetRunSvc<T> {
                         type Response = super::GetRunResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetRunRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as RunService>::get_run(&inner, request).await };
+                            let fut = async move {
+                                <T as RunService>::get_run(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -2539,21 +2872,24 @@ pub mod run_service_server {
                 "/genesis.v1.RunService/WatchRun" => {
                     #[allow(non_camel_case_types)]
                     struct WatchRunSvc<T: RunService>(pub Arc<T>);
-                    impl<T: RunService>
-                        tonic::server::ServerStreamingService<super::WatchRunRequest>
-                        for WatchRunSvc<T>
-                    {
+                    impl<
+                        T: RunService,
+                    > tonic::server::ServerStreamingService<super::WatchRunRequest>
+                    for WatchRunSvc<T> {
                         type Response = super::WatchRunResponse;
                         type ResponseStream = T::WatchRunStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::WatchRunRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as RunService>::watch_run(&inner, request).await };
+                            let fut = async move {
+                                <T as RunService>::watch_run(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -2582,16 +2918,23 @@ pub mod run_service_server {
                 "/genesis.v1.RunService/CancelRun" => {
                     #[allow(non_camel_case_types)]
                     struct CancelRunSvc<T: RunService>(pub Arc<T>);
-                    impl<T: RunService> tonic::server::UnaryService<super::CancelRunRequest> for CancelRunSvc<T> {
+                    impl<
+                        T: RunService,
+                    > tonic::server::UnaryService<super::CancelRunRequest>
+                    for CancelRunSvc<T> {
                         type Response = super::CancelRunResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CancelRunRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as RunService>::cancel_run(&inner, request).await };
+                            let fut = async move {
+                                <T as RunService>::cancel_run(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -2620,9 +2963,15 @@ pub mod run_service_server {
                 "/genesis.v1.RunService/PlanCancelRun" => {
                     #[allow(non_camel_case_types)]
                     struct PlanCancelRunSvc<T: RunService>(pub Arc<T>);
-                    impl<T: RunService> tonic::server::UnaryService<super::CancelRunRequest> for PlanCancelRunSvc<T> {
+                    impl<
+                        T: RunService,
+                    > tonic::server::UnaryService<super::CancelRunRequest>
+                    for PlanCancelRunSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CancelRunRequest>,
@@ -2656,16 +3005,25 @@ pub mod run_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -3847,10 +4205,10 @@ pub mod recovery_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The emergency flag, and rollback of whatever keeps generations.
     #[derive(Debug, Clone)]
     pub struct RecoveryServiceClient<T> {
@@ -3890,13 +4248,14 @@ pub mod recovery_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             RecoveryServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -3937,14 +4296,22 @@ pub mod recovery_service_client {
         pub async fn list_components(
             &mut self,
             request: impl tonic::IntoRequest<super::ListComponentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListComponentsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListComponentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/ListComponents");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ListComponents",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListComponents"));
@@ -3955,14 +4322,22 @@ pub mod recovery_service_client {
         pub async fn plan_rollback(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanRollbackResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::PlanRollbackResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/PlanRollback");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanRollback",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanRollback"));
@@ -3976,28 +4351,47 @@ pub mod recovery_service_client {
         pub async fn rollback(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/Rollback");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/Rollback",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.RecoveryService", "Rollback"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "Rollback"));
             self.inner.unary(req, path, codec).await
         }
         /// Whether an emergency is in force, since when, by whom, and what waits for its release.
         pub async fn get_emergency(
             &mut self,
             request: impl tonic::IntoRequest<super::GetEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetEmergencyResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/GetEmergency");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetEmergency",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetEmergency"));
@@ -4008,18 +4402,27 @@ pub mod recovery_service_client {
         pub async fn activate_emergency(
             &mut self,
             request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::ActivateEmergencyResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/ActivateEmergency",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ActivateEmergency"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "ActivateEmergency"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What ActivateEmergency would do.
@@ -4027,16 +4430,26 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ActivateEmergencyRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/PlanActivateEmergency",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanActivateEmergency"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.RecoveryService",
+                        "PlanActivateEmergency",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Ends the emergency, and lets the trading system send orders again. Fails with NO_EMERGENCY when there is none, with
@@ -4045,18 +4458,27 @@ pub mod recovery_service_client {
         pub async fn release_emergency(
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReleaseEmergencyResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseEmergencyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/ReleaseEmergency",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ReleaseEmergency"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "ReleaseEmergency"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
@@ -4064,16 +4486,23 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseEmergencyRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/PlanReleaseEmergency",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanReleaseEmergency"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanReleaseEmergency"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Has all positions closed at every venue, and proves that none is left: declares an emergency where none is in force,
@@ -4083,18 +4512,27 @@ pub mod recovery_service_client {
         pub async fn close_all_positions(
             &mut self,
             request: impl tonic::IntoRequest<super::CloseAllPositionsRequest>,
-        ) -> std::result::Result<tonic::Response<super::CloseAllPositionsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CloseAllPositionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/CloseAllPositions",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "CloseAllPositions"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "CloseAllPositions"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What CloseAllPositions would do, with the positions as they were last seen.
@@ -4102,16 +4540,26 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::CloseAllPositionsRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/PlanCloseAllPositions",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanCloseAllPositions"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.RecoveryService",
+                        "PlanCloseAllPositions",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Agrees to the release as it is planned now, where `release_approvals` asks for two people. It counts for 15 minutes,
@@ -4119,14 +4567,22 @@ pub mod recovery_service_client {
         pub async fn approve_release(
             &mut self,
             request: impl tonic::IntoRequest<super::ApproveReleaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::ApproveReleaseResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ApproveReleaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/ApproveRelease");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ApproveRelease",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ApproveRelease"));
@@ -4137,16 +4593,23 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ApproveReleaseRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/PlanApproveRelease",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanApproveRelease"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanApproveRelease"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Says that the trading system is well, from its own process: once it has called, an emergency is declared when it
@@ -4154,32 +4617,49 @@ pub mod recovery_service_client {
         pub async fn renew_trading_lease(
             &mut self,
             request: impl tonic::IntoRequest<super::RenewTradingLeaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::RenewTradingLeaseResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RenewTradingLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/RenewTradingLease",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "RenewTradingLease"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "RenewTradingLease"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Incidents, newest first: what people were called about. Fails with LIMIT_INVALID.
         pub async fn list_incidents(
             &mut self,
             request: impl tonic::IntoRequest<super::ListIncidentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListIncidentsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListIncidentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/ListIncidents");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ListIncidents",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListIncidents"));
@@ -4190,14 +4670,22 @@ pub mod recovery_service_client {
         pub async fn get_incident(
             &mut self,
             request: impl tonic::IntoRequest<super::GetIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetIncidentResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/GetIncident");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetIncident",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetIncident"));
@@ -4208,14 +4696,22 @@ pub mod recovery_service_client {
         pub async fn open_incident(
             &mut self,
             request: impl tonic::IntoRequest<super::OpenIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::OpenIncidentResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::OpenIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/OpenIncident");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/OpenIncident",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "OpenIncident"));
@@ -4226,16 +4722,23 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::OpenIncidentRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/PlanOpenIncident",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanOpenIncident"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanOpenIncident"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Adds a remark to an incident's timeline, whatever state it is in: an intervention by hand, something that was
@@ -4243,14 +4746,22 @@ pub mod recovery_service_client {
         pub async fn note_incident(
             &mut self,
             request: impl tonic::IntoRequest<super::NoteIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::NoteIncidentResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::NoteIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/NoteIncident");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/NoteIncident",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "NoteIncident"));
@@ -4261,16 +4772,23 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::NoteIncidentRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/PlanNoteIncident",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanNoteIncident"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanNoteIncident"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Writes down how an incident was resolved, what is to be learned, and which runbook page is to be mended. One that
@@ -4280,14 +4798,22 @@ pub mod recovery_service_client {
         pub async fn close_incident(
             &mut self,
             request: impl tonic::IntoRequest<super::CloseIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::CloseIncidentResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CloseIncidentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/CloseIncident");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/CloseIncident",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "CloseIncident"));
@@ -4298,16 +4824,23 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::CloseIncidentRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/PlanCloseIncident",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanCloseIncident"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "PlanCloseIncident"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// How this host stands by the four objectives over a time: operations, remediation, updates, certificates. Fails
@@ -4315,36 +4848,54 @@ pub mod recovery_service_client {
         pub async fn get_operations_report(
             &mut self,
             request: impl tonic::IntoRequest<super::GetOperationsReportRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetOperationsReportResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetOperationsReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/GetOperationsReport",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetOperationsReport"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "GetOperationsReport"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What was done to mend the host over a time, by check and action, and whether it helped. Fails with MONTH_INVALID.
         pub async fn get_remediation_report(
             &mut self,
             request: impl tonic::IntoRequest<super::GetRemediationReportRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRemediationReportResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.RecoveryService/GetRemediationReport",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetRemediationReport"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.RecoveryService", "GetRemediationReport"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Practises what one hopes never to need, by the code of the real thing against a sandbox: an emergency, a restore, a
@@ -4354,14 +4905,25 @@ pub mod recovery_service_client {
         pub async fn run_drill(
             &mut self,
             request: impl tonic::IntoRequest<super::RunDrillRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunDrillResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RunDrillResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/RunDrill");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/RunDrill",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.RecoveryService", "RunDrill"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.RecoveryService", "RunDrill"));
             self.inner.unary(req, path, codec).await
         }
         /// What RunDrill would do. Fails with DRILL_NOT_FOUND.
@@ -4369,12 +4931,18 @@ pub mod recovery_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RunDrillRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/PlanRunDrill");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/PlanRunDrill",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "PlanRunDrill"));
@@ -4384,14 +4952,22 @@ pub mod recovery_service_client {
         pub async fn list_drills(
             &mut self,
             request: impl tonic::IntoRequest<super::ListDrillsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDrillsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDrillsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/ListDrills");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/ListDrills",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "ListDrills"));
@@ -4401,14 +4977,22 @@ pub mod recovery_service_client {
         pub async fn get_drill_report(
             &mut self,
             request: impl tonic::IntoRequest<super::GetDrillReportRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetDrillReportResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetDrillReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.RecoveryService/GetDrillReport");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.RecoveryService/GetDrillReport",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.RecoveryService", "GetDrillReport"));
@@ -4423,7 +5007,7 @@ pub mod recovery_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with RecoveryServiceServer.
@@ -4435,13 +5019,19 @@ pub mod recovery_service_server {
         async fn list_components(
             &self,
             request: tonic::Request<super::ListComponentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListComponentsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListComponentsResponse>,
+            tonic::Status,
+        >;
         /// What a rollback would do. Fails with COMPONENT_NOT_FOUND, POINT_NOT_FOUND, NO_EARLIER_POINT, ARGUMENT_NOT_TAKEN, or
         /// POINT_NOT_NAMED where a component goes back to nothing by default, and with the component's own refusal.
         async fn plan_rollback(
             &self,
             request: tonic::Request<super::RollbackRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanRollbackResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::PlanRollbackResponse>,
+            tonic::Status,
+        >;
         /// Takes a component back to a point and reads back that it is there. The state before is kept as a point
         /// of its own, so that a rollback can be undone. Afterwards a deep health check runs and an incident is opened; where
         /// the point is in force anyhow nothing is done. What takes longer than 20 s goes on when this answers. Fails as PlanRollback does, and with PLAN_CHANGED,
@@ -4450,18 +5040,27 @@ pub mod recovery_service_server {
         async fn rollback(
             &self,
             request: tonic::Request<super::RollbackRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackResponse>,
+            tonic::Status,
+        >;
         /// Whether an emergency is in force, since when, by whom, and what waits for its release.
         async fn get_emergency(
             &self,
             request: tonic::Request<super::GetEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetEmergencyResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetEmergencyResponse>,
+            tonic::Status,
+        >;
         /// Declares an emergency: whatever has not been declared to go on refuses to start until it is released. It is
         /// durable when this answers, survives restarts, and calling it again changes nothing.
         async fn activate_emergency(
             &self,
             request: tonic::Request<super::ActivateEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::ActivateEmergencyResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ActivateEmergencyResponse>,
+            tonic::Status,
+        >;
         /// What ActivateEmergency would do.
         async fn plan_activate_emergency(
             &self,
@@ -4473,7 +5072,10 @@ pub mod recovery_service_server {
         async fn release_emergency(
             &self,
             request: tonic::Request<super::ReleaseEmergencyRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReleaseEmergencyResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseEmergencyResponse>,
+            tonic::Status,
+        >;
         /// What ReleaseEmergency would do. Fails as it does, but asks for no reason.
         async fn plan_release_emergency(
             &self,
@@ -4486,7 +5088,10 @@ pub mod recovery_service_server {
         async fn close_all_positions(
             &self,
             request: tonic::Request<super::CloseAllPositionsRequest>,
-        ) -> std::result::Result<tonic::Response<super::CloseAllPositionsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CloseAllPositionsResponse>,
+            tonic::Status,
+        >;
         /// What CloseAllPositions would do, with the positions as they were last seen.
         async fn plan_close_all_positions(
             &self,
@@ -4497,7 +5102,10 @@ pub mod recovery_service_server {
         async fn approve_release(
             &self,
             request: tonic::Request<super::ApproveReleaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::ApproveReleaseResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ApproveReleaseResponse>,
+            tonic::Status,
+        >;
         /// What ApproveRelease would agree to: the hash is that of the release's plan. Fails as ApproveRelease does.
         async fn plan_approve_release(
             &self,
@@ -4508,24 +5116,36 @@ pub mod recovery_service_server {
         async fn renew_trading_lease(
             &self,
             request: tonic::Request<super::RenewTradingLeaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::RenewTradingLeaseResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RenewTradingLeaseResponse>,
+            tonic::Status,
+        >;
         /// Incidents, newest first: what people were called about. Fails with LIMIT_INVALID.
         async fn list_incidents(
             &self,
             request: tonic::Request<super::ListIncidentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListIncidentsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListIncidentsResponse>,
+            tonic::Status,
+        >;
         /// One incident, with what the operation log and the alerts have about it, and whom to call. Fails with
         /// INCIDENT_NOT_FOUND.
         async fn get_incident(
             &self,
             request: tonic::Request<super::GetIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetIncidentResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetIncidentResponse>,
+            tonic::Status,
+        >;
         /// Opens an incident by hand, for what the agent did not notice by itself. Fails with TITLE_INVALID,
         /// SEVERITY_INVALID and PLAN_CHANGED.
         async fn open_incident(
             &self,
             request: tonic::Request<super::OpenIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::OpenIncidentResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::OpenIncidentResponse>,
+            tonic::Status,
+        >;
         /// What OpenIncident would do. Fails as it does.
         async fn plan_open_incident(
             &self,
@@ -4536,7 +5156,10 @@ pub mod recovery_service_server {
         async fn note_incident(
             &self,
             request: tonic::Request<super::NoteIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::NoteIncidentResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::NoteIncidentResponse>,
+            tonic::Status,
+        >;
         /// What NoteIncident would do. Fails as it does.
         async fn plan_note_incident(
             &self,
@@ -4549,7 +5172,10 @@ pub mod recovery_service_server {
         async fn close_incident(
             &self,
             request: tonic::Request<super::CloseIncidentRequest>,
-        ) -> std::result::Result<tonic::Response<super::CloseIncidentResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CloseIncidentResponse>,
+            tonic::Status,
+        >;
         /// What CloseIncident would do. Fails as it does.
         async fn plan_close_incident(
             &self,
@@ -4560,12 +5186,18 @@ pub mod recovery_service_server {
         async fn get_operations_report(
             &self,
             request: tonic::Request<super::GetOperationsReportRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetOperationsReportResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetOperationsReportResponse>,
+            tonic::Status,
+        >;
         /// What was done to mend the host over a time, by check and action, and whether it helped. Fails with MONTH_INVALID.
         async fn get_remediation_report(
             &self,
             request: tonic::Request<super::GetRemediationReportRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRemediationReportResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationReportResponse>,
+            tonic::Status,
+        >;
         /// Practises what one hopes never to need, by the code of the real thing against a sandbox: an emergency, a restore, a
         /// rollback. Nothing that is in use is touched; how long it took and what deviated is kept. What the run ends with is
         /// what the drill has shown: DRILL_DEVIATED where it went wrong. Fails with DRILL_NOT_FOUND, PLAN_CHANGED, EMERGENCY,
@@ -4573,7 +5205,10 @@ pub mod recovery_service_server {
         async fn run_drill(
             &self,
             request: tonic::Request<super::RunDrillRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunDrillResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RunDrillResponse>,
+            tonic::Status,
+        >;
         /// What RunDrill would do. Fails with DRILL_NOT_FOUND.
         async fn plan_run_drill(
             &self,
@@ -4583,12 +5218,18 @@ pub mod recovery_service_server {
         async fn list_drills(
             &self,
             request: tonic::Request<super::ListDrillsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDrillsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDrillsResponse>,
+            tonic::Status,
+        >;
         /// What a drill has shown. Fails with DRILL_NOT_FOUND.
         async fn get_drill_report(
             &self,
             request: tonic::Request<super::GetDrillReportRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetDrillReportResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetDrillReportResponse>,
+            tonic::Status,
+        >;
     }
     /// The emergency flag, and rollback of whatever keeps generations.
     #[derive(Debug)]
@@ -4612,7 +5253,10 @@ pub mod recovery_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -4667,19 +5311,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/ListComponents" => {
                     #[allow(non_camel_case_types)]
                     struct ListComponentsSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ListComponentsRequest>
-                        for ListComponentsSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ListComponentsRequest>
+                    for ListComponentsSvc<T> {
                         type Response = super::ListComponentsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListComponentsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::list_components(&inner, request).await
+                                <T as RecoveryService>::list_components(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -4709,11 +5357,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanRollback" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRollbackSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::RollbackRequest>
-                        for PlanRollbackSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RollbackRequest>
+                    for PlanRollbackSvc<T> {
                         type Response = super::PlanRollbackResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackRequest>,
@@ -4750,9 +5402,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/Rollback" => {
                     #[allow(non_camel_case_types)]
                     struct RollbackSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::RollbackRequest> for RollbackSvc<T> {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RollbackRequest>
+                    for RollbackSvc<T> {
                         type Response = super::RollbackResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackRequest>,
@@ -4789,11 +5447,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/GetEmergency" => {
                     #[allow(non_camel_case_types)]
                     struct GetEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::GetEmergencyRequest>
-                        for GetEmergencySvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetEmergencyRequest>
+                    for GetEmergencySvc<T> {
                         type Response = super::GetEmergencyResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetEmergencyRequest>,
@@ -4830,19 +5492,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/ActivateEmergency" => {
                     #[allow(non_camel_case_types)]
                     struct ActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ActivateEmergencyRequest>
-                        for ActivateEmergencySvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
+                    for ActivateEmergencySvc<T> {
                         type Response = super::ActivateEmergencyResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ActivateEmergencyRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::activate_emergency(&inner, request).await
+                                <T as RecoveryService>::activate_emergency(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -4872,19 +5538,25 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanActivateEmergency" => {
                     #[allow(non_camel_case_types)]
                     struct PlanActivateEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ActivateEmergencyRequest>
-                        for PlanActivateEmergencySvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ActivateEmergencyRequest>
+                    for PlanActivateEmergencySvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ActivateEmergencyRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_activate_emergency(&inner, request)
+                                <T as RecoveryService>::plan_activate_emergency(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -4915,19 +5587,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/ReleaseEmergency" => {
                     #[allow(non_camel_case_types)]
                     struct ReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ReleaseEmergencyRequest>
-                        for ReleaseEmergencySvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
+                    for ReleaseEmergencySvc<T> {
                         type Response = super::ReleaseEmergencyResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReleaseEmergencyRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::release_emergency(&inner, request).await
+                                <T as RecoveryService>::release_emergency(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -4957,19 +5633,25 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanReleaseEmergency" => {
                     #[allow(non_camel_case_types)]
                     struct PlanReleaseEmergencySvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ReleaseEmergencyRequest>
-                        for PlanReleaseEmergencySvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ReleaseEmergencyRequest>
+                    for PlanReleaseEmergencySvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReleaseEmergencyRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_release_emergency(&inner, request)
+                                <T as RecoveryService>::plan_release_emergency(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -5000,19 +5682,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/CloseAllPositions" => {
                     #[allow(non_camel_case_types)]
                     struct CloseAllPositionsSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::CloseAllPositionsRequest>
-                        for CloseAllPositionsSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseAllPositionsRequest>
+                    for CloseAllPositionsSvc<T> {
                         type Response = super::CloseAllPositionsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CloseAllPositionsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::close_all_positions(&inner, request).await
+                                <T as RecoveryService>::close_all_positions(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5042,19 +5728,25 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanCloseAllPositions" => {
                     #[allow(non_camel_case_types)]
                     struct PlanCloseAllPositionsSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::CloseAllPositionsRequest>
-                        for PlanCloseAllPositionsSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseAllPositionsRequest>
+                    for PlanCloseAllPositionsSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CloseAllPositionsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_close_all_positions(&inner, request)
+                                <T as RecoveryService>::plan_close_all_positions(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -5085,19 +5777,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/ApproveRelease" => {
                     #[allow(non_camel_case_types)]
                     struct ApproveReleaseSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ApproveReleaseRequest>
-                        for ApproveReleaseSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ApproveReleaseRequest>
+                    for ApproveReleaseSvc<T> {
                         type Response = super::ApproveReleaseResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ApproveReleaseRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::approve_release(&inner, request).await
+                                <T as RecoveryService>::approve_release(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5127,19 +5823,26 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanApproveRelease" => {
                     #[allow(non_camel_case_types)]
                     struct PlanApproveReleaseSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ApproveReleaseRequest>
-                        for PlanApproveReleaseSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ApproveReleaseRequest>
+                    for PlanApproveReleaseSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ApproveReleaseRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_approve_release(&inner, request).await
+                                <T as RecoveryService>::plan_approve_release(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5169,19 +5872,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/RenewTradingLease" => {
                     #[allow(non_camel_case_types)]
                     struct RenewTradingLeaseSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::RenewTradingLeaseRequest>
-                        for RenewTradingLeaseSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RenewTradingLeaseRequest>
+                    for RenewTradingLeaseSvc<T> {
                         type Response = super::RenewTradingLeaseResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RenewTradingLeaseRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::renew_trading_lease(&inner, request).await
+                                <T as RecoveryService>::renew_trading_lease(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5211,19 +5918,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/ListIncidents" => {
                     #[allow(non_camel_case_types)]
                     struct ListIncidentsSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::ListIncidentsRequest>
-                        for ListIncidentsSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ListIncidentsRequest>
+                    for ListIncidentsSvc<T> {
                         type Response = super::ListIncidentsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListIncidentsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::list_incidents(&inner, request).await
+                                <T as RecoveryService>::list_incidents(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5253,11 +5964,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/GetIncident" => {
                     #[allow(non_camel_case_types)]
                     struct GetIncidentSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::GetIncidentRequest>
-                        for GetIncidentSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetIncidentRequest>
+                    for GetIncidentSvc<T> {
                         type Response = super::GetIncidentResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetIncidentRequest>,
@@ -5294,11 +6009,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/OpenIncident" => {
                     #[allow(non_camel_case_types)]
                     struct OpenIncidentSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::OpenIncidentRequest>
-                        for OpenIncidentSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::OpenIncidentRequest>
+                    for OpenIncidentSvc<T> {
                         type Response = super::OpenIncidentResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::OpenIncidentRequest>,
@@ -5335,18 +6054,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanOpenIncident" => {
                     #[allow(non_camel_case_types)]
                     struct PlanOpenIncidentSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::OpenIncidentRequest>
-                        for PlanOpenIncidentSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::OpenIncidentRequest>
+                    for PlanOpenIncidentSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::OpenIncidentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_open_incident(&inner, request).await
+                                <T as RecoveryService>::plan_open_incident(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5376,11 +6100,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/NoteIncident" => {
                     #[allow(non_camel_case_types)]
                     struct NoteIncidentSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::NoteIncidentRequest>
-                        for NoteIncidentSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::NoteIncidentRequest>
+                    for NoteIncidentSvc<T> {
                         type Response = super::NoteIncidentResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::NoteIncidentRequest>,
@@ -5417,18 +6145,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanNoteIncident" => {
                     #[allow(non_camel_case_types)]
                     struct PlanNoteIncidentSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::NoteIncidentRequest>
-                        for PlanNoteIncidentSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::NoteIncidentRequest>
+                    for PlanNoteIncidentSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::NoteIncidentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_note_incident(&inner, request).await
+                                <T as RecoveryService>::plan_note_incident(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5458,19 +6191,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/CloseIncident" => {
                     #[allow(non_camel_case_types)]
                     struct CloseIncidentSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::CloseIncidentRequest>
-                        for CloseIncidentSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseIncidentRequest>
+                    for CloseIncidentSvc<T> {
                         type Response = super::CloseIncidentResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CloseIncidentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::close_incident(&inner, request).await
+                                <T as RecoveryService>::close_incident(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5500,19 +6237,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanCloseIncident" => {
                     #[allow(non_camel_case_types)]
                     struct PlanCloseIncidentSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::CloseIncidentRequest>
-                        for PlanCloseIncidentSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::CloseIncidentRequest>
+                    for PlanCloseIncidentSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CloseIncidentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_close_incident(&inner, request).await
+                                <T as RecoveryService>::plan_close_incident(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5542,19 +6283,26 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/GetOperationsReport" => {
                     #[allow(non_camel_case_types)]
                     struct GetOperationsReportSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::GetOperationsReportRequest>
-                        for GetOperationsReportSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetOperationsReportRequest>
+                    for GetOperationsReportSvc<T> {
                         type Response = super::GetOperationsReportResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetOperationsReportRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::get_operations_report(&inner, request).await
+                                <T as RecoveryService>::get_operations_report(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5584,19 +6332,25 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/GetRemediationReport" => {
                     #[allow(non_camel_case_types)]
                     struct GetRemediationReportSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::GetRemediationReportRequest>
-                        for GetRemediationReportSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetRemediationReportRequest>
+                    for GetRemediationReportSvc<T> {
                         type Response = super::GetRemediationReportResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetRemediationReportRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::get_remediation_report(&inner, request)
+                                <T as RecoveryService>::get_remediation_report(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -5627,9 +6381,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/RunDrill" => {
                     #[allow(non_camel_case_types)]
                     struct RunDrillSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::RunDrillRequest> for RunDrillSvc<T> {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RunDrillRequest>
+                    for RunDrillSvc<T> {
                         type Response = super::RunDrillResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunDrillRequest>,
@@ -5666,18 +6426,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/PlanRunDrill" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRunDrillSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::RunDrillRequest>
-                        for PlanRunDrillSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::RunDrillRequest>
+                    for PlanRunDrillSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunDrillRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::plan_run_drill(&inner, request).await
+                                <T as RecoveryService>::plan_run_drill(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5707,11 +6472,15 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/ListDrills" => {
                     #[allow(non_camel_case_types)]
                     struct ListDrillsSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService> tonic::server::UnaryService<super::ListDrillsRequest>
-                        for ListDrillsSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::ListDrillsRequest>
+                    for ListDrillsSvc<T> {
                         type Response = super::ListDrillsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListDrillsRequest>,
@@ -5748,19 +6517,23 @@ pub mod recovery_service_server {
                 "/genesis.v1.RecoveryService/GetDrillReport" => {
                     #[allow(non_camel_case_types)]
                     struct GetDrillReportSvc<T: RecoveryService>(pub Arc<T>);
-                    impl<T: RecoveryService>
-                        tonic::server::UnaryService<super::GetDrillReportRequest>
-                        for GetDrillReportSvc<T>
-                    {
+                    impl<
+                        T: RecoveryService,
+                    > tonic::server::UnaryService<super::GetDrillReportRequest>
+                    for GetDrillReportSvc<T> {
                         type Response = super::GetDrillReportResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetDrillReportRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as RecoveryService>::get_drill_report(&inner, request).await
+                                <T as RecoveryService>::get_drill_report(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -5787,16 +6560,25 @@ pub mod recovery_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -6552,10 +7334,10 @@ pub mod health_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The checks of this host, the issues that come of them, and what is done about them.
     #[derive(Debug, Clone)]
     pub struct HealthServiceClient<T> {
@@ -6595,13 +7377,14 @@ pub mod health_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             HealthServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -6641,14 +7424,22 @@ pub mod health_service_client {
         pub async fn get_health_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetHealthStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetHealthStatusResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/GetHealthStatus");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/GetHealthStatus",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "GetHealthStatus"));
@@ -6659,16 +7450,25 @@ pub mod health_service_client {
         pub async fn check_health(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckHealthRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckHealthResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/CheckHealth");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/CheckHealth",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.HealthService", "CheckHealth"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "CheckHealth"));
             self.inner.unary(req, path, codec).await
         }
         /// Every check, and a report of the whole system: configuration, versions, disks and their speed, open files, files
@@ -6677,14 +7477,25 @@ pub mod health_service_client {
         pub async fn diagnose(
             &mut self,
             request: impl tonic::IntoRequest<super::DiagnoseRequest>,
-        ) -> std::result::Result<tonic::Response<super::DiagnoseResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::DiagnoseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/Diagnose");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/Diagnose",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.HealthService", "Diagnose"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "Diagnose"));
             self.inner.unary(req, path, codec).await
         }
         /// An issue with its attempts, and each reason why nothing is done about it now. Fails with CHECK_UNKNOWN,
@@ -6692,14 +7503,22 @@ pub mod health_service_client {
         pub async fn explain_issue(
             &mut self,
             request: impl tonic::IntoRequest<super::ExplainIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::ExplainIssueResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/ExplainIssue");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ExplainIssue",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "ExplainIssue"));
@@ -6709,31 +7528,49 @@ pub mod health_service_client {
         pub async fn list_health_history(
             &mut self,
             request: impl tonic::IntoRequest<super::ListHealthHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListHealthHistoryResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListHealthHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/ListHealthHistory");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ListHealthHistory",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.HealthService", "ListHealthHistory"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "ListHealthHistory"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What remediation knows to do, row by row, what each may still do today, and what holds it back.
         pub async fn get_remediation(
             &mut self,
             request: impl tonic::IntoRequest<super::GetRemediationRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRemediationResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/GetRemediation");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/GetRemediation",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "GetRemediation"));
@@ -6745,18 +7582,27 @@ pub mod health_service_client {
         pub async fn disable_remediation(
             &mut self,
             request: impl tonic::IntoRequest<super::DisableRemediationRequest>,
-        ) -> std::result::Result<tonic::Response<super::DisableRemediationResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::DisableRemediationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.HealthService/DisableRemediation",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.HealthService", "DisableRemediation"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "DisableRemediation"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What DisableRemediation would do. Fails as it does, but asks for no reason.
@@ -6764,16 +7610,23 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::DisableRemediationRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.HealthService/PlanDisableRemediation",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanDisableRemediation"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "PlanDisableRemediation"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Lets automatic actions start again, after the same grace as a start of the agent. Where they are not disabled,
@@ -6781,17 +7634,27 @@ pub mod health_service_client {
         pub async fn enable_remediation(
             &mut self,
             request: impl tonic::IntoRequest<super::EnableRemediationRequest>,
-        ) -> std::result::Result<tonic::Response<super::EnableRemediationResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::EnableRemediationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/EnableRemediation");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/EnableRemediation",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.HealthService", "EnableRemediation"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "EnableRemediation"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What EnableRemediation would do.
@@ -6799,30 +7662,45 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::EnableRemediationRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.HealthService/PlanEnableRemediation",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanEnableRemediation"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "PlanEnableRemediation"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Takes the brake off that too many actions in too short a time have set. Fails with BRAKE_NOT_SET, REASON_MISSING.
         pub async fn release_brake(
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseBrakeRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReleaseBrakeResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseBrakeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/ReleaseBrake");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ReleaseBrake",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "ReleaseBrake"));
@@ -6833,12 +7711,18 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseBrakeRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/PlanReleaseBrake");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanReleaseBrake",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanReleaseBrake"));
@@ -6849,14 +7733,25 @@ pub mod health_service_client {
         pub async fn flag_issue(
             &mut self,
             request: impl tonic::IntoRequest<super::FlagIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::FlagIssueResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::FlagIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/FlagIssue");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/FlagIssue",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.HealthService", "FlagIssue"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "FlagIssue"));
             self.inner.unary(req, path, codec).await
         }
         /// What FlagIssue would do. Fails as it does, but asks for no reason.
@@ -6864,12 +7759,18 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::FlagIssueRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/PlanFlagIssue");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanFlagIssue",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanFlagIssue"));
@@ -6881,14 +7782,25 @@ pub mod health_service_client {
         pub async fn ack_issue(
             &mut self,
             request: impl tonic::IntoRequest<super::AckIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::AckIssueResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AckIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/AckIssue");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/AckIssue",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.HealthService", "AckIssue"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "AckIssue"));
             self.inner.unary(req, path, codec).await
         }
         /// What AckIssue would do. Fails as it does.
@@ -6896,12 +7808,18 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AckIssueRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/PlanAckIssue");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanAckIssue",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanAckIssue"));
@@ -6911,16 +7829,25 @@ pub mod health_service_client {
         pub async fn resume_issue(
             &mut self,
             request: impl tonic::IntoRequest<super::ResumeIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResumeIssueResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeIssueResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/ResumeIssue");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/ResumeIssue",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.HealthService", "ResumeIssue"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "ResumeIssue"));
             self.inner.unary(req, path, codec).await
         }
         /// What ResumeIssue would do. Fails as it does.
@@ -6928,12 +7855,18 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ResumeIssueRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/PlanResumeIssue");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanResumeIssue",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanResumeIssue"));
@@ -6945,14 +7878,25 @@ pub mod health_service_client {
         pub async fn run_action(
             &mut self,
             request: impl tonic::IntoRequest<super::RunActionRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunActionResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/RunAction");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/RunAction",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.HealthService", "RunAction"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.HealthService", "RunAction"));
             self.inner.unary(req, path, codec).await
         }
         /// What RunAction would do. Fails as it does.
@@ -6960,12 +7904,18 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RunActionRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.HealthService/PlanRunAction");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.HealthService/PlanRunAction",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanRunAction"));
@@ -6976,17 +7926,27 @@ pub mod health_service_client {
         pub async fn run_action_despite_trades(
             &mut self,
             request: impl tonic::IntoRequest<super::RunActionRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunActionResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.HealthService/RunActionDespiteTrades",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.HealthService", "RunActionDespiteTrades"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.HealthService", "RunActionDespiteTrades"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What RunActionDespiteTrades would do. Fails as it does, but asks for no reason.
@@ -6994,16 +7954,26 @@ pub mod health_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RunActionRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.HealthService/PlanRunActionDespiteTrades",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.HealthService", "PlanRunActionDespiteTrades"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.HealthService",
+                        "PlanRunActionDespiteTrades",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -7015,7 +7985,7 @@ pub mod health_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with HealthServiceServer.
@@ -7026,43 +7996,64 @@ pub mod health_service_server {
         async fn get_health_status(
             &self,
             request: tonic::Request<super::GetHealthStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetHealthStatusResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetHealthStatusResponse>,
+            tonic::Status,
+        >;
         /// Makes the checks of a level now and waits for them. What is found here does not count towards an issue's life,
         /// which goes by the agent's own pace. Callers at the same time share one look.
         async fn check_health(
             &self,
             request: tonic::Request<super::CheckHealthRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckHealthResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckHealthResponse>,
+            tonic::Status,
+        >;
         /// Every check, and a report of the whole system: configuration, versions, disks and their speed, open files, files
         /// that are deleted and still open, secrets, recent errors. Writes 8 MiB into the state folder to measure it, and
         /// deletes them. Fails with OVERLOADED while another one goes on.
         async fn diagnose(
             &self,
             request: tonic::Request<super::DiagnoseRequest>,
-        ) -> std::result::Result<tonic::Response<super::DiagnoseResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::DiagnoseResponse>,
+            tonic::Status,
+        >;
         /// An issue with its attempts, and each reason why nothing is done about it now. Fails with CHECK_UNKNOWN,
         /// ISSUE_NOT_FOUND.
         async fn explain_issue(
             &self,
             request: tonic::Request<super::ExplainIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::ExplainIssueResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainIssueResponse>,
+            tonic::Status,
+        >;
         /// Issues and attempts of the past, newest first. Fails with CHECK_UNKNOWN, LIMIT_INVALID.
         async fn list_health_history(
             &self,
             request: tonic::Request<super::ListHealthHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListHealthHistoryResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListHealthHistoryResponse>,
+            tonic::Status,
+        >;
         /// What remediation knows to do, row by row, what each may still do today, and what holds it back.
         async fn get_remediation(
             &self,
             request: tonic::Request<super::GetRemediationRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRemediationResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetRemediationResponse>,
+            tonic::Status,
+        >;
         /// Keeps automatic actions from starting for a while: none begins a side effect after this has answered. It ends by
         /// itself, and outlives restarts. Fails with DURATION_INVALID, REASON_MISSING; with STORAGE_FAILED it is in force, and
         /// could not be made durable yet.
         async fn disable_remediation(
             &self,
             request: tonic::Request<super::DisableRemediationRequest>,
-        ) -> std::result::Result<tonic::Response<super::DisableRemediationResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::DisableRemediationResponse>,
+            tonic::Status,
+        >;
         /// What DisableRemediation would do. Fails as it does, but asks for no reason.
         async fn plan_disable_remediation(
             &self,
@@ -7073,7 +8064,10 @@ pub mod health_service_server {
         async fn enable_remediation(
             &self,
             request: tonic::Request<super::EnableRemediationRequest>,
-        ) -> std::result::Result<tonic::Response<super::EnableRemediationResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::EnableRemediationResponse>,
+            tonic::Status,
+        >;
         /// What EnableRemediation would do.
         async fn plan_enable_remediation(
             &self,
@@ -7083,7 +8077,10 @@ pub mod health_service_server {
         async fn release_brake(
             &self,
             request: tonic::Request<super::ReleaseBrakeRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReleaseBrakeResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseBrakeResponse>,
+            tonic::Status,
+        >;
         /// What ReleaseBrake would do. Fails as it does, but asks for no reason.
         async fn plan_release_brake(
             &self,
@@ -7094,7 +8091,10 @@ pub mod health_service_server {
         async fn flag_issue(
             &self,
             request: tonic::Request<super::FlagIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::FlagIssueResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::FlagIssueResponse>,
+            tonic::Status,
+        >;
         /// What FlagIssue would do. Fails as it does, but asks for no reason.
         async fn plan_flag_issue(
             &self,
@@ -7106,7 +8106,10 @@ pub mod health_service_server {
         async fn ack_issue(
             &self,
             request: tonic::Request<super::AckIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::AckIssueResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::AckIssueResponse>,
+            tonic::Status,
+        >;
         /// What AckIssue would do. Fails as it does.
         async fn plan_ack_issue(
             &self,
@@ -7116,7 +8119,10 @@ pub mod health_service_server {
         async fn resume_issue(
             &self,
             request: tonic::Request<super::ResumeIssueRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResumeIssueResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeIssueResponse>,
+            tonic::Status,
+        >;
         /// What ResumeIssue would do. Fails as it does.
         async fn plan_resume_issue(
             &self,
@@ -7128,7 +8134,10 @@ pub mod health_service_server {
         async fn run_action(
             &self,
             request: tonic::Request<super::RunActionRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunActionResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        >;
         /// What RunAction would do. Fails as it does.
         async fn plan_run_action(
             &self,
@@ -7139,7 +8148,10 @@ pub mod health_service_server {
         async fn run_action_despite_trades(
             &self,
             request: tonic::Request<super::RunActionRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunActionResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RunActionResponse>,
+            tonic::Status,
+        >;
         /// What RunActionDespiteTrades would do. Fails as it does, but asks for no reason.
         async fn plan_run_action_despite_trades(
             &self,
@@ -7168,7 +8180,10 @@ pub mod health_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -7223,19 +8238,23 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/GetHealthStatus" => {
                     #[allow(non_camel_case_types)]
                     struct GetHealthStatusSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService>
-                        tonic::server::UnaryService<super::GetHealthStatusRequest>
-                        for GetHealthStatusSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::GetHealthStatusRequest>
+                    for GetHealthStatusSvc<T> {
                         type Response = super::GetHealthStatusResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetHealthStatusRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::get_health_status(&inner, request).await
+                                <T as HealthService>::get_health_status(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -7265,11 +8284,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/CheckHealth" => {
                     #[allow(non_camel_case_types)]
                     struct CheckHealthSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::CheckHealthRequest>
-                        for CheckHealthSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::CheckHealthRequest>
+                    for CheckHealthSvc<T> {
                         type Response = super::CheckHealthResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CheckHealthRequest>,
@@ -7306,9 +8329,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/Diagnose" => {
                     #[allow(non_camel_case_types)]
                     struct DiagnoseSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::DiagnoseRequest> for DiagnoseSvc<T> {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::DiagnoseRequest>
+                    for DiagnoseSvc<T> {
                         type Response = super::DiagnoseResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::DiagnoseRequest>,
@@ -7345,11 +8374,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/ExplainIssue" => {
                     #[allow(non_camel_case_types)]
                     struct ExplainIssueSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::ExplainIssueRequest>
-                        for ExplainIssueSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ExplainIssueRequest>
+                    for ExplainIssueSvc<T> {
                         type Response = super::ExplainIssueResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ExplainIssueRequest>,
@@ -7386,19 +8419,23 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/ListHealthHistory" => {
                     #[allow(non_camel_case_types)]
                     struct ListHealthHistorySvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService>
-                        tonic::server::UnaryService<super::ListHealthHistoryRequest>
-                        for ListHealthHistorySvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ListHealthHistoryRequest>
+                    for ListHealthHistorySvc<T> {
                         type Response = super::ListHealthHistoryResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListHealthHistoryRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::list_health_history(&inner, request).await
+                                <T as HealthService>::list_health_history(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -7428,11 +8465,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/GetRemediation" => {
                     #[allow(non_camel_case_types)]
                     struct GetRemediationSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::GetRemediationRequest>
-                        for GetRemediationSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::GetRemediationRequest>
+                    for GetRemediationSvc<T> {
                         type Response = super::GetRemediationResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetRemediationRequest>,
@@ -7469,19 +8510,23 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/DisableRemediation" => {
                     #[allow(non_camel_case_types)]
                     struct DisableRemediationSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService>
-                        tonic::server::UnaryService<super::DisableRemediationRequest>
-                        for DisableRemediationSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::DisableRemediationRequest>
+                    for DisableRemediationSvc<T> {
                         type Response = super::DisableRemediationResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::DisableRemediationRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::disable_remediation(&inner, request).await
+                                <T as HealthService>::disable_remediation(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -7511,19 +8556,25 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanDisableRemediation" => {
                     #[allow(non_camel_case_types)]
                     struct PlanDisableRemediationSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService>
-                        tonic::server::UnaryService<super::DisableRemediationRequest>
-                        for PlanDisableRemediationSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::DisableRemediationRequest>
+                    for PlanDisableRemediationSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::DisableRemediationRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::plan_disable_remediation(&inner, request)
+                                <T as HealthService>::plan_disable_remediation(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -7554,19 +8605,23 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/EnableRemediation" => {
                     #[allow(non_camel_case_types)]
                     struct EnableRemediationSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService>
-                        tonic::server::UnaryService<super::EnableRemediationRequest>
-                        for EnableRemediationSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::EnableRemediationRequest>
+                    for EnableRemediationSvc<T> {
                         type Response = super::EnableRemediationResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::EnableRemediationRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::enable_remediation(&inner, request).await
+                                <T as HealthService>::enable_remediation(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -7596,19 +8651,26 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanEnableRemediation" => {
                     #[allow(non_camel_case_types)]
                     struct PlanEnableRemediationSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService>
-                        tonic::server::UnaryService<super::EnableRemediationRequest>
-                        for PlanEnableRemediationSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::EnableRemediationRequest>
+                    for PlanEnableRemediationSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::EnableRemediationRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::plan_enable_remediation(&inner, request).await
+                                <T as HealthService>::plan_enable_remediation(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -7638,11 +8700,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/ReleaseBrake" => {
                     #[allow(non_camel_case_types)]
                     struct ReleaseBrakeSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::ReleaseBrakeRequest>
-                        for ReleaseBrakeSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ReleaseBrakeRequest>
+                    for ReleaseBrakeSvc<T> {
                         type Response = super::ReleaseBrakeResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReleaseBrakeRequest>,
@@ -7679,18 +8745,23 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanReleaseBrake" => {
                     #[allow(non_camel_case_types)]
                     struct PlanReleaseBrakeSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::ReleaseBrakeRequest>
-                        for PlanReleaseBrakeSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ReleaseBrakeRequest>
+                    for PlanReleaseBrakeSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReleaseBrakeRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::plan_release_brake(&inner, request).await
+                                <T as HealthService>::plan_release_brake(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -7720,9 +8791,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/FlagIssue" => {
                     #[allow(non_camel_case_types)]
                     struct FlagIssueSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::FlagIssueRequest> for FlagIssueSvc<T> {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::FlagIssueRequest>
+                    for FlagIssueSvc<T> {
                         type Response = super::FlagIssueResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::FlagIssueRequest>,
@@ -7759,11 +8836,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanFlagIssue" => {
                     #[allow(non_camel_case_types)]
                     struct PlanFlagIssueSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::FlagIssueRequest>
-                        for PlanFlagIssueSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::FlagIssueRequest>
+                    for PlanFlagIssueSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::FlagIssueRequest>,
@@ -7800,9 +8881,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/AckIssue" => {
                     #[allow(non_camel_case_types)]
                     struct AckIssueSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::AckIssueRequest> for AckIssueSvc<T> {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::AckIssueRequest>
+                    for AckIssueSvc<T> {
                         type Response = super::AckIssueResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AckIssueRequest>,
@@ -7839,9 +8926,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanAckIssue" => {
                     #[allow(non_camel_case_types)]
                     struct PlanAckIssueSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::AckIssueRequest> for PlanAckIssueSvc<T> {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::AckIssueRequest>
+                    for PlanAckIssueSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AckIssueRequest>,
@@ -7878,11 +8971,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/ResumeIssue" => {
                     #[allow(non_camel_case_types)]
                     struct ResumeIssueSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::ResumeIssueRequest>
-                        for ResumeIssueSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ResumeIssueRequest>
+                    for ResumeIssueSvc<T> {
                         type Response = super::ResumeIssueResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ResumeIssueRequest>,
@@ -7919,18 +9016,23 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanResumeIssue" => {
                     #[allow(non_camel_case_types)]
                     struct PlanResumeIssueSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::ResumeIssueRequest>
-                        for PlanResumeIssueSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::ResumeIssueRequest>
+                    for PlanResumeIssueSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ResumeIssueRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::plan_resume_issue(&inner, request).await
+                                <T as HealthService>::plan_resume_issue(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -7960,9 +9062,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/RunAction" => {
                     #[allow(non_camel_case_types)]
                     struct RunActionSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::RunActionRequest> for RunActionSvc<T> {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for RunActionSvc<T> {
                         type Response = super::RunActionResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunActionRequest>,
@@ -7999,11 +9107,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanRunAction" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRunActionSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::RunActionRequest>
-                        for PlanRunActionSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for PlanRunActionSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunActionRequest>,
@@ -8040,18 +9152,25 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/RunActionDespiteTrades" => {
                     #[allow(non_camel_case_types)]
                     struct RunActionDespiteTradesSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::RunActionRequest>
-                        for RunActionDespiteTradesSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for RunActionDespiteTradesSvc<T> {
                         type Response = super::RunActionResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunActionRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as HealthService>::run_action_despite_trades(&inner, request)
+                                <T as HealthService>::run_action_despite_trades(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -8082,11 +9201,15 @@ pub mod health_service_server {
                 "/genesis.v1.HealthService/PlanRunActionDespiteTrades" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRunActionDespiteTradesSvc<T: HealthService>(pub Arc<T>);
-                    impl<T: HealthService> tonic::server::UnaryService<super::RunActionRequest>
-                        for PlanRunActionDespiteTradesSvc<T>
-                    {
+                    impl<
+                        T: HealthService,
+                    > tonic::server::UnaryService<super::RunActionRequest>
+                    for PlanRunActionDespiteTradesSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunActionRequest>,
@@ -8094,9 +9217,10 @@ pub mod health_service_server {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as HealthService>::plan_run_action_despite_trades(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -8123,16 +9247,25 @@ pub mod health_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -8505,10 +9638,10 @@ pub mod alerts_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// What people are told, by which channels, and what they do not want to hear.
     #[derive(Debug, Clone)]
     pub struct AlertsServiceClient<T> {
@@ -8548,13 +9681,14 @@ pub mod alerts_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             AlertsServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -8593,14 +9727,22 @@ pub mod alerts_service_client {
         pub async fn get_alerts_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetAlertsStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetAlertsStatusResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertsStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/GetAlertsStatus");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/GetAlertsStatus",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.AlertsService", "GetAlertsStatus"));
@@ -8610,43 +9752,72 @@ pub mod alerts_service_client {
         pub async fn list_alerts(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAlertsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListAlertsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListAlertsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/ListAlerts");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/ListAlerts",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AlertsService", "ListAlerts"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "ListAlerts"));
             self.inner.unary(req, path, codec).await
         }
         /// One alert with what became of its messages. Fails with ALERT_NOT_FOUND.
         pub async fn get_alert(
             &mut self,
             request: impl tonic::IntoRequest<super::GetAlertRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetAlertResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/GetAlert");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/GetAlert",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AlertsService", "GetAlert"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "GetAlert"));
             self.inner.unary(req, path, codec).await
         }
         /// What became of the latest messages, newest first. Fails with LIMIT_INVALID, STORAGE_FAILED.
         pub async fn list_deliveries(
             &mut self,
             request: impl tonic::IntoRequest<super::ListDeliveriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDeliveriesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeliveriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/ListDeliveries");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/ListDeliveries",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.AlertsService", "ListDeliveries"));
@@ -8657,14 +9828,25 @@ pub mod alerts_service_client {
         pub async fn ack_alert(
             &mut self,
             request: impl tonic::IntoRequest<super::AckAlertRequest>,
-        ) -> std::result::Result<tonic::Response<super::AckAlertResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AckAlertResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/AckAlert");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/AckAlert",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AlertsService", "AckAlert"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "AckAlert"));
             self.inner.unary(req, path, codec).await
         }
         /// What AckAlert would do. Fails as it does.
@@ -8672,12 +9854,18 @@ pub mod alerts_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AckAlertRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/PlanAckAlert");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanAckAlert",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.AlertsService", "PlanAckAlert"));
@@ -8688,14 +9876,22 @@ pub mod alerts_service_client {
         pub async fn silence_alerts(
             &mut self,
             request: impl tonic::IntoRequest<super::SilenceAlertsRequest>,
-        ) -> std::result::Result<tonic::Response<super::SilenceAlertsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::SilenceAlertsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/SilenceAlerts");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/SilenceAlerts",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.AlertsService", "SilenceAlerts"));
@@ -8706,30 +9902,48 @@ pub mod alerts_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::SilenceAlertsRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/PlanSilenceAlerts");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanSilenceAlerts",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.AlertsService", "PlanSilenceAlerts"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.AlertsService", "PlanSilenceAlerts"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Ends a silence: people hear of what still fires. Fails with SILENCE_NOT_FOUND.
         pub async fn end_silence(
             &mut self,
             request: impl tonic::IntoRequest<super::EndSilenceRequest>,
-        ) -> std::result::Result<tonic::Response<super::EndSilenceResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::EndSilenceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/EndSilence");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/EndSilence",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AlertsService", "EndSilence"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "EndSilence"));
             self.inner.unary(req, path, codec).await
         }
         /// What EndSilence would do. Fails as it does.
@@ -8737,12 +9951,18 @@ pub mod alerts_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::EndSilenceRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/PlanEndSilence");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanEndSilence",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.AlertsService", "PlanEndSilence"));
@@ -8752,16 +9972,25 @@ pub mod alerts_service_client {
         pub async fn test_channel(
             &mut self,
             request: impl tonic::IntoRequest<super::TestChannelRequest>,
-        ) -> std::result::Result<tonic::Response<super::TestChannelResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::TestChannelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/TestChannel");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/TestChannel",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.AlertsService", "TestChannel"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.AlertsService", "TestChannel"));
             self.inner.unary(req, path, codec).await
         }
         /// What TestChannel would do. Fails with CHANNEL_UNKNOWN.
@@ -8769,12 +9998,18 @@ pub mod alerts_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::TestChannelRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.AlertsService/PlanTestChannel");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.AlertsService/PlanTestChannel",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.AlertsService", "PlanTestChannel"));
@@ -8789,7 +10024,7 @@ pub mod alerts_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with AlertsServiceServer.
@@ -8799,28 +10034,43 @@ pub mod alerts_service_server {
         async fn get_alerts_status(
             &self,
             request: tonic::Request<super::GetAlertsStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetAlertsStatusResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertsStatusResponse>,
+            tonic::Status,
+        >;
         /// Alerts, newest first. Fails with LIMIT_INVALID, STORAGE_FAILED.
         async fn list_alerts(
             &self,
             request: tonic::Request<super::ListAlertsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListAlertsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListAlertsResponse>,
+            tonic::Status,
+        >;
         /// One alert with what became of its messages. Fails with ALERT_NOT_FOUND.
         async fn get_alert(
             &self,
             request: tonic::Request<super::GetAlertRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetAlertResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetAlertResponse>,
+            tonic::Status,
+        >;
         /// What became of the latest messages, newest first. Fails with LIMIT_INVALID, STORAGE_FAILED.
         async fn list_deliveries(
             &self,
             request: tonic::Request<super::ListDeliveriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDeliveriesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeliveriesResponse>,
+            tonic::Status,
+        >;
         /// Says that somebody takes care of an alert: nobody is told of it again until that ends by itself. The call's reason
         /// is kept as the note. Fails with ALERT_NOT_FOUND, ALERT_OVER, DURATION_INVALID.
         async fn ack_alert(
             &self,
             request: tonic::Request<super::AckAlertRequest>,
-        ) -> std::result::Result<tonic::Response<super::AckAlertResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::AckAlertResponse>,
+            tonic::Status,
+        >;
         /// What AckAlert would do. Fails as it does.
         async fn plan_ack_alert(
             &self,
@@ -8831,7 +10081,10 @@ pub mod alerts_service_server {
         async fn silence_alerts(
             &self,
             request: tonic::Request<super::SilenceAlertsRequest>,
-        ) -> std::result::Result<tonic::Response<super::SilenceAlertsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::SilenceAlertsResponse>,
+            tonic::Status,
+        >;
         /// What SilenceAlerts would do. Fails as it does, but asks for no reason.
         async fn plan_silence_alerts(
             &self,
@@ -8841,7 +10094,10 @@ pub mod alerts_service_server {
         async fn end_silence(
             &self,
             request: tonic::Request<super::EndSilenceRequest>,
-        ) -> std::result::Result<tonic::Response<super::EndSilenceResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::EndSilenceResponse>,
+            tonic::Status,
+        >;
         /// What EndSilence would do. Fails as it does.
         async fn plan_end_silence(
             &self,
@@ -8851,7 +10107,10 @@ pub mod alerts_service_server {
         async fn test_channel(
             &self,
             request: tonic::Request<super::TestChannelRequest>,
-        ) -> std::result::Result<tonic::Response<super::TestChannelResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::TestChannelResponse>,
+            tonic::Status,
+        >;
         /// What TestChannel would do. Fails with CHANNEL_UNKNOWN.
         async fn plan_test_channel(
             &self,
@@ -8880,7 +10139,10 @@ pub mod alerts_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -8935,19 +10197,23 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/GetAlertsStatus" => {
                     #[allow(non_camel_case_types)]
                     struct GetAlertsStatusSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService>
-                        tonic::server::UnaryService<super::GetAlertsStatusRequest>
-                        for GetAlertsStatusSvc<T>
-                    {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::GetAlertsStatusRequest>
+                    for GetAlertsStatusSvc<T> {
                         type Response = super::GetAlertsStatusResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetAlertsStatusRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as AlertsService>::get_alerts_status(&inner, request).await
+                                <T as AlertsService>::get_alerts_status(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -8977,9 +10243,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/ListAlerts" => {
                     #[allow(non_camel_case_types)]
                     struct ListAlertsSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::ListAlertsRequest> for ListAlertsSvc<T> {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::ListAlertsRequest>
+                    for ListAlertsSvc<T> {
                         type Response = super::ListAlertsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListAlertsRequest>,
@@ -9016,9 +10288,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/GetAlert" => {
                     #[allow(non_camel_case_types)]
                     struct GetAlertSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::GetAlertRequest> for GetAlertSvc<T> {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::GetAlertRequest>
+                    for GetAlertSvc<T> {
                         type Response = super::GetAlertResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetAlertRequest>,
@@ -9055,11 +10333,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/ListDeliveries" => {
                     #[allow(non_camel_case_types)]
                     struct ListDeliveriesSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::ListDeliveriesRequest>
-                        for ListDeliveriesSvc<T>
-                    {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::ListDeliveriesRequest>
+                    for ListDeliveriesSvc<T> {
                         type Response = super::ListDeliveriesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListDeliveriesRequest>,
@@ -9096,9 +10378,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/AckAlert" => {
                     #[allow(non_camel_case_types)]
                     struct AckAlertSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::AckAlertRequest> for AckAlertSvc<T> {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::AckAlertRequest>
+                    for AckAlertSvc<T> {
                         type Response = super::AckAlertResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AckAlertRequest>,
@@ -9135,9 +10423,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/PlanAckAlert" => {
                     #[allow(non_camel_case_types)]
                     struct PlanAckAlertSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::AckAlertRequest> for PlanAckAlertSvc<T> {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::AckAlertRequest>
+                    for PlanAckAlertSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AckAlertRequest>,
@@ -9174,11 +10468,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/SilenceAlerts" => {
                     #[allow(non_camel_case_types)]
                     struct SilenceAlertsSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::SilenceAlertsRequest>
-                        for SilenceAlertsSvc<T>
-                    {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::SilenceAlertsRequest>
+                    for SilenceAlertsSvc<T> {
                         type Response = super::SilenceAlertsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::SilenceAlertsRequest>,
@@ -9215,18 +10513,23 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/PlanSilenceAlerts" => {
                     #[allow(non_camel_case_types)]
                     struct PlanSilenceAlertsSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::SilenceAlertsRequest>
-                        for PlanSilenceAlertsSvc<T>
-                    {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::SilenceAlertsRequest>
+                    for PlanSilenceAlertsSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::SilenceAlertsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as AlertsService>::plan_silence_alerts(&inner, request).await
+                                <T as AlertsService>::plan_silence_alerts(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -9256,9 +10559,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/EndSilence" => {
                     #[allow(non_camel_case_types)]
                     struct EndSilenceSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::EndSilenceRequest> for EndSilenceSvc<T> {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::EndSilenceRequest>
+                    for EndSilenceSvc<T> {
                         type Response = super::EndSilenceResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::EndSilenceRequest>,
@@ -9295,18 +10604,23 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/PlanEndSilence" => {
                     #[allow(non_camel_case_types)]
                     struct PlanEndSilenceSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::EndSilenceRequest>
-                        for PlanEndSilenceSvc<T>
-                    {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::EndSilenceRequest>
+                    for PlanEndSilenceSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::EndSilenceRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as AlertsService>::plan_end_silence(&inner, request).await
+                                <T as AlertsService>::plan_end_silence(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -9336,11 +10650,15 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/TestChannel" => {
                     #[allow(non_camel_case_types)]
                     struct TestChannelSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::TestChannelRequest>
-                        for TestChannelSvc<T>
-                    {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::TestChannelRequest>
+                    for TestChannelSvc<T> {
                         type Response = super::TestChannelResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::TestChannelRequest>,
@@ -9377,18 +10695,23 @@ pub mod alerts_service_server {
                 "/genesis.v1.AlertsService/PlanTestChannel" => {
                     #[allow(non_camel_case_types)]
                     struct PlanTestChannelSvc<T: AlertsService>(pub Arc<T>);
-                    impl<T: AlertsService> tonic::server::UnaryService<super::TestChannelRequest>
-                        for PlanTestChannelSvc<T>
-                    {
+                    impl<
+                        T: AlertsService,
+                    > tonic::server::UnaryService<super::TestChannelRequest>
+                    for PlanTestChannelSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::TestChannelRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as AlertsService>::plan_test_channel(&inner, request).await
+                                <T as AlertsService>::plan_test_channel(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -9415,16 +10738,25 @@ pub mod alerts_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -9895,10 +11227,10 @@ pub mod database_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The databases of this host's configuration. Where a request names none and there is exactly one, that one is meant.
     #[derive(Debug, Clone)]
     pub struct DatabaseServiceClient<T> {
@@ -9938,13 +11270,14 @@ pub mod database_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             DatabaseServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -9983,14 +11316,22 @@ pub mod database_service_client {
         pub async fn list_databases(
             &mut self,
             request: impl tonic::IntoRequest<super::ListDatabasesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDatabasesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatabasesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/ListDatabases");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/ListDatabases",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.DatabaseService", "ListDatabases"));
@@ -10000,14 +11341,22 @@ pub mod database_service_client {
         pub async fn check_preflight(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckPreflightRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckPreflightResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckPreflightResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/CheckPreflight");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/CheckPreflight",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.DatabaseService", "CheckPreflight"));
@@ -10019,18 +11368,27 @@ pub mod database_service_client {
         pub async fn optimize_database(
             &mut self,
             request: impl tonic::IntoRequest<super::OptimizeDatabaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::OptimizeDatabaseResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DatabaseService/OptimizeDatabase",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "OptimizeDatabase"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "OptimizeDatabase"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What OptimizeDatabase would do now. Fails as it does.
@@ -10038,16 +11396,23 @@ pub mod database_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::OptimizeDatabaseRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DatabaseService/PlanOptimizeDatabase",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "PlanOptimizeDatabase"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "PlanOptimizeDatabase"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// OptimizeDatabase although items of the preflight are unmet: those named, and no others. Fails as it does, and with
@@ -10055,18 +11420,30 @@ pub mod database_service_client {
         pub async fn optimize_database_despite(
             &mut self,
             request: impl tonic::IntoRequest<super::OptimizeDatabaseDespiteRequest>,
-        ) -> std::result::Result<tonic::Response<super::OptimizeDatabaseResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DatabaseService/OptimizeDatabaseDespite",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "OptimizeDatabaseDespite"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DatabaseService",
+                        "OptimizeDatabaseDespite",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What OptimizeDatabaseDespite would do now. Fails as it does, but asks for no reason.
@@ -10074,36 +11451,53 @@ pub mod database_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::OptimizeDatabaseDespiteRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DatabaseService/PlanOptimizeDatabaseDespite",
             );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new(
-                "genesis.v1.DatabaseService",
-                "PlanOptimizeDatabaseDespite",
-            ));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DatabaseService",
+                        "PlanOptimizeDatabaseDespite",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// How a database is, as measured now. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
         pub async fn get_database_health(
             &mut self,
             request: impl tonic::IntoRequest<super::GetDatabaseHealthRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetDatabaseHealthResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetDatabaseHealthResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DatabaseService/GetDatabaseHealth",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "GetDatabaseHealth"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "GetDatabaseHealth"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Which indexes are bloated, unused, duplicate, invalid or missing, with evidence and the SQL that would mend it.
@@ -10111,14 +11505,22 @@ pub mod database_service_client {
         pub async fn analyze_indexes(
             &mut self,
             request: impl tonic::IntoRequest<super::AnalyzeIndexesRequest>,
-        ) -> std::result::Result<tonic::Response<super::AnalyzeIndexesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeIndexesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/AnalyzeIndexes");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/AnalyzeIndexes",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.DatabaseService", "AnalyzeIndexes"));
@@ -10128,14 +11530,22 @@ pub mod database_service_client {
         pub async fn list_blockers(
             &mut self,
             request: impl tonic::IntoRequest<super::ListBlockersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBlockersResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBlockersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/ListBlockers");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/ListBlockers",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.DatabaseService", "ListBlockers"));
@@ -10147,14 +11557,22 @@ pub mod database_service_client {
         pub async fn kill_session(
             &mut self,
             request: impl tonic::IntoRequest<super::KillSessionRequest>,
-        ) -> std::result::Result<tonic::Response<super::KillSessionResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::KillSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/KillSession");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/KillSession",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.DatabaseService", "KillSession"));
@@ -10165,15 +11583,23 @@ pub mod database_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::KillSessionRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/PlanKillSession");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/PlanKillSession",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "PlanKillSession"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DatabaseService", "PlanKillSession"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Verifies a database as it is verified after care: its benchmark queries, indexes, connections and backup. Runs the
@@ -10181,14 +11607,22 @@ pub mod database_service_client {
         pub async fn verify_database(
             &mut self,
             request: impl tonic::IntoRequest<super::VerifyDatabaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyDatabaseResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyDatabaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/VerifyDatabase");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/VerifyDatabase",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.DatabaseService", "VerifyDatabase"));
@@ -10198,14 +11632,25 @@ pub mod database_service_client {
         pub async fn list_care(
             &mut self,
             request: impl tonic::IntoRequest<super::ListCareRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListCareResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListCareResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.DatabaseService/ListCare");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DatabaseService/ListCare",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.DatabaseService", "ListCare"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.DatabaseService", "ListCare"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -10217,7 +11662,7 @@ pub mod database_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with DatabaseServiceServer.
@@ -10227,19 +11672,28 @@ pub mod database_service_server {
         async fn list_databases(
             &self,
             request: tonic::Request<super::ListDatabasesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDatabasesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDatabasesResponse>,
+            tonic::Status,
+        >;
         /// Whether care could begin now, item by item, as measured now. Fails with DATABASE_NOT_FOUND.
         async fn check_preflight(
             &self,
             request: tonic::Request<super::CheckPreflightRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckPreflightResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckPreflightResponse>,
+            tonic::Status,
+        >;
         /// Starts care: VACUUM, ANALYZE, indexes, verification. Outside of its window only with `force`; else not_due says when
         /// it is due. Fails with DATABASE_NOT_FOUND, PREFLIGHT_BLOCKED with the items that are unmet (then not one maintenance
         /// statement was sent), DATABASE_HELD when another agent cares for it, RUN_HELD, DATABASE_UNREACHABLE, EMERGENCY.
         async fn optimize_database(
             &self,
             request: tonic::Request<super::OptimizeDatabaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::OptimizeDatabaseResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        >;
         /// What OptimizeDatabase would do now. Fails as it does.
         async fn plan_optimize_database(
             &self,
@@ -10250,7 +11704,10 @@ pub mod database_service_server {
         async fn optimize_database_despite(
             &self,
             request: tonic::Request<super::OptimizeDatabaseDespiteRequest>,
-        ) -> std::result::Result<tonic::Response<super::OptimizeDatabaseResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::OptimizeDatabaseResponse>,
+            tonic::Status,
+        >;
         /// What OptimizeDatabaseDespite would do now. Fails as it does, but asks for no reason.
         async fn plan_optimize_database_despite(
             &self,
@@ -10260,25 +11717,37 @@ pub mod database_service_server {
         async fn get_database_health(
             &self,
             request: tonic::Request<super::GetDatabaseHealthRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetDatabaseHealthResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetDatabaseHealthResponse>,
+            tonic::Status,
+        >;
         /// Which indexes are bloated, unused, duplicate, invalid or missing, with evidence and the SQL that would mend it.
         /// Changes nothing. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
         async fn analyze_indexes(
             &self,
             request: tonic::Request<super::AnalyzeIndexesRequest>,
-        ) -> std::result::Result<tonic::Response<super::AnalyzeIndexesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeIndexesResponse>,
+            tonic::Status,
+        >;
         /// Who waits for whom, and who is at the root. Fails with DATABASE_NOT_FOUND, DATABASE_UNREACHABLE.
         async fn list_blockers(
             &self,
             request: tonic::Request<super::ListBlockersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBlockersResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBlockersResponse>,
+            tonic::Status,
+        >;
         /// Ends what a session does: cancels its query, then terminates the session if that did not help. Only the session
         /// that was looked at: where it has begun another transaction meanwhile, nobody is ended (SESSION_CHANGED). Fails with
         /// DATABASE_NOT_FOUND, DATABASE_UNREACHABLE, SESSION_NOT_FOUND, SESSION_PROTECTED, REASON_MISSING.
         async fn kill_session(
             &self,
             request: tonic::Request<super::KillSessionRequest>,
-        ) -> std::result::Result<tonic::Response<super::KillSessionResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::KillSessionResponse>,
+            tonic::Status,
+        >;
         /// What KillSession would do. Fails as it does, but asks for no reason.
         async fn plan_kill_session(
             &self,
@@ -10289,12 +11758,18 @@ pub mod database_service_server {
         async fn verify_database(
             &self,
             request: tonic::Request<super::VerifyDatabaseRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyDatabaseResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyDatabaseResponse>,
+            tonic::Status,
+        >;
         /// What was done to a database and what came of it, newest first. Fails with DATABASE_NOT_FOUND, LIMIT_INVALID.
         async fn list_care(
             &self,
             request: tonic::Request<super::ListCareRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListCareResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListCareResponse>,
+            tonic::Status,
+        >;
     }
     /// The databases of this host's configuration. Where a request names none and there is exactly one, that one is meant.
     #[derive(Debug)]
@@ -10318,7 +11793,10 @@ pub mod database_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -10373,19 +11851,23 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/ListDatabases" => {
                     #[allow(non_camel_case_types)]
                     struct ListDatabasesSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::ListDatabasesRequest>
-                        for ListDatabasesSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::ListDatabasesRequest>
+                    for ListDatabasesSvc<T> {
                         type Response = super::ListDatabasesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListDatabasesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::list_databases(&inner, request).await
+                                <T as DatabaseService>::list_databases(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10415,19 +11897,23 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/CheckPreflight" => {
                     #[allow(non_camel_case_types)]
                     struct CheckPreflightSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::CheckPreflightRequest>
-                        for CheckPreflightSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::CheckPreflightRequest>
+                    for CheckPreflightSvc<T> {
                         type Response = super::CheckPreflightResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CheckPreflightRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::check_preflight(&inner, request).await
+                                <T as DatabaseService>::check_preflight(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10457,19 +11943,23 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/OptimizeDatabase" => {
                     #[allow(non_camel_case_types)]
                     struct OptimizeDatabaseSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::OptimizeDatabaseRequest>
-                        for OptimizeDatabaseSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseRequest>
+                    for OptimizeDatabaseSvc<T> {
                         type Response = super::OptimizeDatabaseResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::OptimizeDatabaseRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::optimize_database(&inner, request).await
+                                <T as DatabaseService>::optimize_database(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10499,19 +11989,25 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/PlanOptimizeDatabase" => {
                     #[allow(non_camel_case_types)]
                     struct PlanOptimizeDatabaseSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::OptimizeDatabaseRequest>
-                        for PlanOptimizeDatabaseSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseRequest>
+                    for PlanOptimizeDatabaseSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::OptimizeDatabaseRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::plan_optimize_database(&inner, request)
+                                <T as DatabaseService>::plan_optimize_database(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -10542,19 +12038,27 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/OptimizeDatabaseDespite" => {
                     #[allow(non_camel_case_types)]
                     struct OptimizeDatabaseDespiteSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::OptimizeDatabaseDespiteRequest>
-                        for OptimizeDatabaseDespiteSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseDespiteRequest>
+                    for OptimizeDatabaseDespiteSvc<T> {
                         type Response = super::OptimizeDatabaseResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::OptimizeDatabaseDespiteRequest>,
+                            request: tonic::Request<
+                                super::OptimizeDatabaseDespiteRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::optimize_database_despite(&inner, request)
+                                <T as DatabaseService>::optimize_database_despite(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -10584,23 +12088,31 @@ pub mod database_service_server {
                 }
                 "/genesis.v1.DatabaseService/PlanOptimizeDatabaseDespite" => {
                     #[allow(non_camel_case_types)]
-                    struct PlanOptimizeDatabaseDespiteSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::OptimizeDatabaseDespiteRequest>
-                        for PlanOptimizeDatabaseDespiteSvc<T>
-                    {
+                    struct PlanOptimizeDatabaseDespiteSvc<T: DatabaseService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::OptimizeDatabaseDespiteRequest>
+                    for PlanOptimizeDatabaseDespiteSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::OptimizeDatabaseDespiteRequest>,
+                            request: tonic::Request<
+                                super::OptimizeDatabaseDespiteRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as DatabaseService>::plan_optimize_database_despite(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10630,19 +12142,23 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/GetDatabaseHealth" => {
                     #[allow(non_camel_case_types)]
                     struct GetDatabaseHealthSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::GetDatabaseHealthRequest>
-                        for GetDatabaseHealthSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::GetDatabaseHealthRequest>
+                    for GetDatabaseHealthSvc<T> {
                         type Response = super::GetDatabaseHealthResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetDatabaseHealthRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::get_database_health(&inner, request).await
+                                <T as DatabaseService>::get_database_health(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10672,19 +12188,23 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/AnalyzeIndexes" => {
                     #[allow(non_camel_case_types)]
                     struct AnalyzeIndexesSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::AnalyzeIndexesRequest>
-                        for AnalyzeIndexesSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::AnalyzeIndexesRequest>
+                    for AnalyzeIndexesSvc<T> {
                         type Response = super::AnalyzeIndexesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AnalyzeIndexesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::analyze_indexes(&inner, request).await
+                                <T as DatabaseService>::analyze_indexes(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10714,11 +12234,15 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/ListBlockers" => {
                     #[allow(non_camel_case_types)]
                     struct ListBlockersSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService> tonic::server::UnaryService<super::ListBlockersRequest>
-                        for ListBlockersSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::ListBlockersRequest>
+                    for ListBlockersSvc<T> {
                         type Response = super::ListBlockersResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListBlockersRequest>,
@@ -10755,11 +12279,15 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/KillSession" => {
                     #[allow(non_camel_case_types)]
                     struct KillSessionSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService> tonic::server::UnaryService<super::KillSessionRequest>
-                        for KillSessionSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::KillSessionRequest>
+                    for KillSessionSvc<T> {
                         type Response = super::KillSessionResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::KillSessionRequest>,
@@ -10796,18 +12324,23 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/PlanKillSession" => {
                     #[allow(non_camel_case_types)]
                     struct PlanKillSessionSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService> tonic::server::UnaryService<super::KillSessionRequest>
-                        for PlanKillSessionSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::KillSessionRequest>
+                    for PlanKillSessionSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::KillSessionRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::plan_kill_session(&inner, request).await
+                                <T as DatabaseService>::plan_kill_session(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10837,19 +12370,23 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/VerifyDatabase" => {
                     #[allow(non_camel_case_types)]
                     struct VerifyDatabaseSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService>
-                        tonic::server::UnaryService<super::VerifyDatabaseRequest>
-                        for VerifyDatabaseSvc<T>
-                    {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::VerifyDatabaseRequest>
+                    for VerifyDatabaseSvc<T> {
                         type Response = super::VerifyDatabaseResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::VerifyDatabaseRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DatabaseService>::verify_database(&inner, request).await
+                                <T as DatabaseService>::verify_database(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -10879,9 +12416,15 @@ pub mod database_service_server {
                 "/genesis.v1.DatabaseService/ListCare" => {
                     #[allow(non_camel_case_types)]
                     struct ListCareSvc<T: DatabaseService>(pub Arc<T>);
-                    impl<T: DatabaseService> tonic::server::UnaryService<super::ListCareRequest> for ListCareSvc<T> {
+                    impl<
+                        T: DatabaseService,
+                    > tonic::server::UnaryService<super::ListCareRequest>
+                    for ListCareSvc<T> {
                         type Response = super::ListCareResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListCareRequest>,
@@ -10915,16 +12458,25 @@ pub mod database_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -11171,10 +12723,10 @@ pub mod backup_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The backups of this host's databases and of the agent's own state, which goes by the name "agent".
     #[derive(Debug, Clone)]
     pub struct BackupServiceClient<T> {
@@ -11214,13 +12766,14 @@ pub mod backup_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             BackupServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -11259,16 +12812,25 @@ pub mod backup_service_client {
         pub async fn list_backups(
             &mut self,
             request: impl tonic::IntoRequest<super::ListBackupsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBackupsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBackupsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BackupService/ListBackups");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/ListBackups",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.BackupService", "ListBackups"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "ListBackups"));
             self.inner.unary(req, path, codec).await
         }
         /// Makes a backup, and verifies it as deeply as is configured. A second caller is attached to the run going on. Fails
@@ -11276,14 +12838,25 @@ pub mod backup_service_client {
         pub async fn run_backup(
             &mut self,
             request: impl tonic::IntoRequest<super::RunBackupRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunBackupResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RunBackupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.BackupService/RunBackup");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/RunBackup",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.BackupService", "RunBackup"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BackupService", "RunBackup"));
             self.inner.unary(req, path, codec).await
         }
         /// What RunBackup would do. Fails as it does.
@@ -11291,12 +12864,18 @@ pub mod backup_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RunBackupRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BackupService/PlanRunBackup");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/PlanRunBackup",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BackupService", "PlanRunBackup"));
@@ -11306,14 +12885,22 @@ pub mod backup_service_client {
         pub async fn verify_backup(
             &mut self,
             request: impl tonic::IntoRequest<super::VerifyBackupRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyBackupResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyBackupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BackupService/VerifyBackup");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/VerifyBackup",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BackupService", "VerifyBackup"));
@@ -11324,12 +12911,18 @@ pub mod backup_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::VerifyBackupRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BackupService/PlanVerifyBackup");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/PlanVerifyBackup",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BackupService", "PlanVerifyBackup"));
@@ -11340,14 +12933,22 @@ pub mod backup_service_client {
         pub async fn restore_backup(
             &mut self,
             request: impl tonic::IntoRequest<super::RestoreBackupRequest>,
-        ) -> std::result::Result<tonic::Response<super::RestoreBackupResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreBackupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BackupService/RestoreBackup");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/RestoreBackup",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BackupService", "RestoreBackup"));
@@ -11358,15 +12959,23 @@ pub mod backup_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RestoreBackupRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BackupService/PlanRestoreBackup");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BackupService/PlanRestoreBackup",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.BackupService", "PlanRestoreBackup"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.BackupService", "PlanRestoreBackup"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -11378,7 +12987,7 @@ pub mod backup_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with BackupServiceServer.
@@ -11388,13 +12997,19 @@ pub mod backup_service_server {
         async fn list_backups(
             &self,
             request: tonic::Request<super::ListBackupsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBackupsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBackupsResponse>,
+            tonic::Status,
+        >;
         /// Makes a backup, and verifies it as deeply as is configured. A second caller is attached to the run going on. Fails
         /// with BACKUP_SOURCE_NOT_FOUND, EMERGENCY.
         async fn run_backup(
             &self,
             request: tonic::Request<super::RunBackupRequest>,
-        ) -> std::result::Result<tonic::Response<super::RunBackupResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RunBackupResponse>,
+            tonic::Status,
+        >;
         /// What RunBackup would do. Fails as it does.
         async fn plan_run_backup(
             &self,
@@ -11404,7 +13019,10 @@ pub mod backup_service_server {
         async fn verify_backup(
             &self,
             request: tonic::Request<super::VerifyBackupRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyBackupResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyBackupResponse>,
+            tonic::Status,
+        >;
         /// What VerifyBackup would do. Fails as it does.
         async fn plan_verify_backup(
             &self,
@@ -11415,7 +13033,10 @@ pub mod backup_service_server {
         async fn restore_backup(
             &self,
             request: tonic::Request<super::RestoreBackupRequest>,
-        ) -> std::result::Result<tonic::Response<super::RestoreBackupResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreBackupResponse>,
+            tonic::Status,
+        >;
         /// What RestoreBackup would do. Fails as it does, but asks for no reason.
         async fn plan_restore_backup(
             &self,
@@ -11444,7 +13065,10 @@ pub mod backup_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -11499,11 +13123,15 @@ pub mod backup_service_server {
                 "/genesis.v1.BackupService/ListBackups" => {
                     #[allow(non_camel_case_types)]
                     struct ListBackupsSvc<T: BackupService>(pub Arc<T>);
-                    impl<T: BackupService> tonic::server::UnaryService<super::ListBackupsRequest>
-                        for ListBackupsSvc<T>
-                    {
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::ListBackupsRequest>
+                    for ListBackupsSvc<T> {
                         type Response = super::ListBackupsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListBackupsRequest>,
@@ -11540,9 +13168,15 @@ pub mod backup_service_server {
                 "/genesis.v1.BackupService/RunBackup" => {
                     #[allow(non_camel_case_types)]
                     struct RunBackupSvc<T: BackupService>(pub Arc<T>);
-                    impl<T: BackupService> tonic::server::UnaryService<super::RunBackupRequest> for RunBackupSvc<T> {
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RunBackupRequest>
+                    for RunBackupSvc<T> {
                         type Response = super::RunBackupResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunBackupRequest>,
@@ -11579,11 +13213,15 @@ pub mod backup_service_server {
                 "/genesis.v1.BackupService/PlanRunBackup" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRunBackupSvc<T: BackupService>(pub Arc<T>);
-                    impl<T: BackupService> tonic::server::UnaryService<super::RunBackupRequest>
-                        for PlanRunBackupSvc<T>
-                    {
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RunBackupRequest>
+                    for PlanRunBackupSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunBackupRequest>,
@@ -11620,11 +13258,15 @@ pub mod backup_service_server {
                 "/genesis.v1.BackupService/VerifyBackup" => {
                     #[allow(non_camel_case_types)]
                     struct VerifyBackupSvc<T: BackupService>(pub Arc<T>);
-                    impl<T: BackupService> tonic::server::UnaryService<super::VerifyBackupRequest>
-                        for VerifyBackupSvc<T>
-                    {
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::VerifyBackupRequest>
+                    for VerifyBackupSvc<T> {
                         type Response = super::VerifyBackupResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::VerifyBackupRequest>,
@@ -11661,18 +13303,23 @@ pub mod backup_service_server {
                 "/genesis.v1.BackupService/PlanVerifyBackup" => {
                     #[allow(non_camel_case_types)]
                     struct PlanVerifyBackupSvc<T: BackupService>(pub Arc<T>);
-                    impl<T: BackupService> tonic::server::UnaryService<super::VerifyBackupRequest>
-                        for PlanVerifyBackupSvc<T>
-                    {
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::VerifyBackupRequest>
+                    for PlanVerifyBackupSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::VerifyBackupRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BackupService>::plan_verify_backup(&inner, request).await
+                                <T as BackupService>::plan_verify_backup(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -11702,11 +13349,15 @@ pub mod backup_service_server {
                 "/genesis.v1.BackupService/RestoreBackup" => {
                     #[allow(non_camel_case_types)]
                     struct RestoreBackupSvc<T: BackupService>(pub Arc<T>);
-                    impl<T: BackupService> tonic::server::UnaryService<super::RestoreBackupRequest>
-                        for RestoreBackupSvc<T>
-                    {
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RestoreBackupRequest>
+                    for RestoreBackupSvc<T> {
                         type Response = super::RestoreBackupResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RestoreBackupRequest>,
@@ -11743,18 +13394,23 @@ pub mod backup_service_server {
                 "/genesis.v1.BackupService/PlanRestoreBackup" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRestoreBackupSvc<T: BackupService>(pub Arc<T>);
-                    impl<T: BackupService> tonic::server::UnaryService<super::RestoreBackupRequest>
-                        for PlanRestoreBackupSvc<T>
-                    {
+                    impl<
+                        T: BackupService,
+                    > tonic::server::UnaryService<super::RestoreBackupRequest>
+                    for PlanRestoreBackupSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RestoreBackupRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BackupService>::plan_restore_backup(&inner, request).await
+                                <T as BackupService>::plan_restore_backup(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -11781,16 +13437,25 @@ pub mod backup_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -12287,10 +13952,10 @@ pub mod baseline_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The performance baselines of this host: services push how long their operations took, and the agent says what is
     /// usual, and since when it is not.
     #[derive(Debug, Clone)]
@@ -12331,13 +13996,14 @@ pub mod baseline_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             BaselineServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -12384,27 +14050,43 @@ pub mod baseline_service_client {
             tonic::Response<tonic::codec::Streaming<super::ObserveResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.BaselineService/Observe");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/Observe",
+            );
             let mut req = request.into_streaming_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.BaselineService", "Observe"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "Observe"));
             self.inner.streaming(req, path, codec).await
         }
         /// The operations, what is usual for each in a line, and whether it is left. Fails with OBSERVATIONS_UNAVAILABLE.
         pub async fn list_baselines(
             &mut self,
             request: impl tonic::IntoRequest<super::ListBaselinesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBaselinesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselinesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BaselineService/ListBaselines");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ListBaselines",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListBaselines"));
@@ -12415,14 +14097,22 @@ pub mod baseline_service_client {
         pub async fn get_baseline(
             &mut self,
             request: impl tonic::IntoRequest<super::GetBaselineRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetBaselineResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetBaselineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BaselineService/GetBaseline");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/GetBaseline",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BaselineService", "GetBaseline"));
@@ -12433,18 +14123,27 @@ pub mod baseline_service_client {
         pub async fn recalculate_baselines(
             &mut self,
             request: impl tonic::IntoRequest<super::RecalculateBaselinesRequest>,
-        ) -> std::result::Result<tonic::Response<super::RecalculateBaselinesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RecalculateBaselinesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.BaselineService/RecalculateBaselines",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.BaselineService", "RecalculateBaselines"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "RecalculateBaselines"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What RecalculateBaselines would do. Fails as it does.
@@ -12452,16 +14151,26 @@ pub mod baseline_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RecalculateBaselinesRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.BaselineService/PlanRecalculateBaselines",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.BaselineService", "PlanRecalculateBaselines"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.BaselineService",
+                        "PlanRecalculateBaselines",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Takes what is now for what is usual: the baseline is calculated from what came since the episode began, or since the
@@ -12470,14 +14179,22 @@ pub mod baseline_service_client {
         pub async fn accept_baseline(
             &mut self,
             request: impl tonic::IntoRequest<super::AcceptBaselineRequest>,
-        ) -> std::result::Result<tonic::Response<super::AcceptBaselineResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptBaselineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BaselineService/AcceptBaseline");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/AcceptBaseline",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BaselineService", "AcceptBaseline"));
@@ -12488,34 +14205,50 @@ pub mod baseline_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AcceptBaselineRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.BaselineService/PlanAcceptBaseline",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.BaselineService", "PlanAcceptBaseline"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "PlanAcceptBaseline"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// The generations of baselines, newest first. Fails with OPERATION_NOT_FOUND, LIMIT_INVALID.
         pub async fn list_baseline_history(
             &mut self,
             request: impl tonic::IntoRequest<super::ListBaselineHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBaselineHistoryResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselineHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.BaselineService/ListBaselineHistory",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListBaselineHistory"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "ListBaselineHistory"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Episodes in which an operation left what is usual, newest first, and if asked for the windows that were candidates.
@@ -12523,14 +14256,22 @@ pub mod baseline_service_client {
         pub async fn list_anomalies(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAnomaliesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListAnomaliesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListAnomaliesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BaselineService/ListAnomalies");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ListAnomalies",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListAnomalies"));
@@ -12542,15 +14283,25 @@ pub mod baseline_service_client {
         pub async fn list_calls(
             &mut self,
             request: impl tonic::IntoRequest<super::ListCallsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListCallsResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListCallsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BaselineService/ListCalls");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ListCalls",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.BaselineService", "ListCalls"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BaselineService", "ListCalls"));
             self.inner.unary(req, path, codec).await
         }
         /// The baselines in the text format of Prometheus, with a histogram for each operation, in pieces. Fails with
@@ -12562,15 +14313,23 @@ pub mod baseline_service_client {
             tonic::Response<tonic::codec::Streaming<super::ExportBaselinesResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BaselineService/ExportBaselines");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BaselineService/ExportBaselines",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.BaselineService", "ExportBaselines"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.BaselineService", "ExportBaselines"),
+                );
             self.inner.server_streaming(req, path, codec).await
         }
     }
@@ -12582,7 +14341,7 @@ pub mod baseline_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with BaselineServiceServer.
@@ -12591,7 +14350,8 @@ pub mod baseline_service_server {
         /// Server streaming response type for the Observe method.
         type ObserveStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ObserveResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Takes observations in, batch by batch, and answers each batch once it is durable. Batches of one producer count in
         /// the order of their sequence: one whose sequence is not above the greatest that is durable was there before and
@@ -12606,19 +14366,28 @@ pub mod baseline_service_server {
         async fn list_baselines(
             &self,
             request: tonic::Request<super::ListBaselinesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBaselinesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselinesResponse>,
+            tonic::Status,
+        >;
         /// All that is known of one operation: its baseline, with the sketch to be merged with those of other hosts, the latest
         /// windows, and the episode that goes on. Fails with OPERATION_NOT_FOUND, OBSERVATIONS_UNAVAILABLE.
         async fn get_baseline(
             &self,
             request: tonic::Request<super::GetBaselineRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetBaselineResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetBaselineResponse>,
+            tonic::Status,
+        >;
         /// Calculates baselines anew from the window that is configured. A second caller is attached to the run going on. Fails
         /// with OPERATION_NOT_FOUND.
         async fn recalculate_baselines(
             &self,
             request: tonic::Request<super::RecalculateBaselinesRequest>,
-        ) -> std::result::Result<tonic::Response<super::RecalculateBaselinesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RecalculateBaselinesResponse>,
+            tonic::Status,
+        >;
         /// What RecalculateBaselines would do. Fails as it does.
         async fn plan_recalculate_baselines(
             &self,
@@ -12630,7 +14399,10 @@ pub mod baseline_service_server {
         async fn accept_baseline(
             &self,
             request: tonic::Request<super::AcceptBaselineRequest>,
-        ) -> std::result::Result<tonic::Response<super::AcceptBaselineResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptBaselineResponse>,
+            tonic::Status,
+        >;
         /// What AcceptBaseline would do. Fails as it does, but asks for no reason.
         async fn plan_accept_baseline(
             &self,
@@ -12640,31 +14412,44 @@ pub mod baseline_service_server {
         async fn list_baseline_history(
             &self,
             request: tonic::Request<super::ListBaselineHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBaselineHistoryResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBaselineHistoryResponse>,
+            tonic::Status,
+        >;
         /// Episodes in which an operation left what is usual, newest first, and if asked for the windows that were candidates.
         /// Fails with OPERATION_NOT_FOUND, LIMIT_INVALID, OBSERVATIONS_UNAVAILABLE.
         async fn list_anomalies(
             &self,
             request: tonic::Request<super::ListAnomaliesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListAnomaliesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListAnomaliesResponse>,
+            tonic::Status,
+        >;
         /// Single calls of an operation, read back from the raw columns: the slowest first, or the newest. They are kept for
         /// `raw_retention`, within `raw_quota`. Fails with OPERATION_NOT_FOUND, LIMIT_INVALID, TIME_INVALID,
         /// OBSERVATIONS_UNAVAILABLE.
         async fn list_calls(
             &self,
             request: tonic::Request<super::ListCallsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListCallsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListCallsResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the ExportBaselines method.
         type ExportBaselinesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ExportBaselinesResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// The baselines in the text format of Prometheus, with a histogram for each operation, in pieces. Fails with
         /// OPERATION_NOT_FOUND, OBSERVATIONS_UNAVAILABLE.
         async fn export_baselines(
             &self,
             request: tonic::Request<super::ExportBaselinesRequest>,
-        ) -> std::result::Result<tonic::Response<Self::ExportBaselinesStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportBaselinesStream>,
+            tonic::Status,
+        >;
     }
     /// The performance baselines of this host: services push how long their operations took, and the agent says what is
     /// usual, and since when it is not.
@@ -12689,7 +14474,10 @@ pub mod baseline_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -12744,14 +14532,21 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/Observe" => {
                     #[allow(non_camel_case_types)]
                     struct ObserveSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService> tonic::server::StreamingService<super::ObserveRequest> for ObserveSvc<T> {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::StreamingService<super::ObserveRequest>
+                    for ObserveSvc<T> {
                         type Response = super::ObserveResponse;
                         type ResponseStream = T::ObserveStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::ObserveRequest>>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ObserveRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -12785,19 +14580,23 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/ListBaselines" => {
                     #[allow(non_camel_case_types)]
                     struct ListBaselinesSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::UnaryService<super::ListBaselinesRequest>
-                        for ListBaselinesSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListBaselinesRequest>
+                    for ListBaselinesSvc<T> {
                         type Response = super::ListBaselinesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListBaselinesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::list_baselines(&inner, request).await
+                                <T as BaselineService>::list_baselines(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -12827,11 +14626,15 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/GetBaseline" => {
                     #[allow(non_camel_case_types)]
                     struct GetBaselineSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService> tonic::server::UnaryService<super::GetBaselineRequest>
-                        for GetBaselineSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::GetBaselineRequest>
+                    for GetBaselineSvc<T> {
                         type Response = super::GetBaselineResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetBaselineRequest>,
@@ -12868,19 +14671,26 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/RecalculateBaselines" => {
                     #[allow(non_camel_case_types)]
                     struct RecalculateBaselinesSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::UnaryService<super::RecalculateBaselinesRequest>
-                        for RecalculateBaselinesSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::RecalculateBaselinesRequest>
+                    for RecalculateBaselinesSvc<T> {
                         type Response = super::RecalculateBaselinesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RecalculateBaselinesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::recalculate_baselines(&inner, request).await
+                                <T as BaselineService>::recalculate_baselines(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -12910,19 +14720,25 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/PlanRecalculateBaselines" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRecalculateBaselinesSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::UnaryService<super::RecalculateBaselinesRequest>
-                        for PlanRecalculateBaselinesSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::RecalculateBaselinesRequest>
+                    for PlanRecalculateBaselinesSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RecalculateBaselinesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::plan_recalculate_baselines(&inner, request)
+                                <T as BaselineService>::plan_recalculate_baselines(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -12953,19 +14769,23 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/AcceptBaseline" => {
                     #[allow(non_camel_case_types)]
                     struct AcceptBaselineSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::UnaryService<super::AcceptBaselineRequest>
-                        for AcceptBaselineSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::AcceptBaselineRequest>
+                    for AcceptBaselineSvc<T> {
                         type Response = super::AcceptBaselineResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AcceptBaselineRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::accept_baseline(&inner, request).await
+                                <T as BaselineService>::accept_baseline(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -12995,19 +14815,26 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/PlanAcceptBaseline" => {
                     #[allow(non_camel_case_types)]
                     struct PlanAcceptBaselineSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::UnaryService<super::AcceptBaselineRequest>
-                        for PlanAcceptBaselineSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::AcceptBaselineRequest>
+                    for PlanAcceptBaselineSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AcceptBaselineRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::plan_accept_baseline(&inner, request).await
+                                <T as BaselineService>::plan_accept_baseline(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -13037,19 +14864,26 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/ListBaselineHistory" => {
                     #[allow(non_camel_case_types)]
                     struct ListBaselineHistorySvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::UnaryService<super::ListBaselineHistoryRequest>
-                        for ListBaselineHistorySvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListBaselineHistoryRequest>
+                    for ListBaselineHistorySvc<T> {
                         type Response = super::ListBaselineHistoryResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListBaselineHistoryRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::list_baseline_history(&inner, request).await
+                                <T as BaselineService>::list_baseline_history(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -13079,19 +14913,23 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/ListAnomalies" => {
                     #[allow(non_camel_case_types)]
                     struct ListAnomaliesSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::UnaryService<super::ListAnomaliesRequest>
-                        for ListAnomaliesSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListAnomaliesRequest>
+                    for ListAnomaliesSvc<T> {
                         type Response = super::ListAnomaliesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListAnomaliesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::list_anomalies(&inner, request).await
+                                <T as BaselineService>::list_anomalies(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -13121,9 +14959,15 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/ListCalls" => {
                     #[allow(non_camel_case_types)]
                     struct ListCallsSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService> tonic::server::UnaryService<super::ListCallsRequest> for ListCallsSvc<T> {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::UnaryService<super::ListCallsRequest>
+                    for ListCallsSvc<T> {
                         type Response = super::ListCallsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListCallsRequest>,
@@ -13160,21 +15004,25 @@ pub mod baseline_service_server {
                 "/genesis.v1.BaselineService/ExportBaselines" => {
                     #[allow(non_camel_case_types)]
                     struct ExportBaselinesSvc<T: BaselineService>(pub Arc<T>);
-                    impl<T: BaselineService>
-                        tonic::server::ServerStreamingService<super::ExportBaselinesRequest>
-                        for ExportBaselinesSvc<T>
-                    {
+                    impl<
+                        T: BaselineService,
+                    > tonic::server::ServerStreamingService<
+                        super::ExportBaselinesRequest,
+                    > for ExportBaselinesSvc<T> {
                         type Response = super::ExportBaselinesResponse;
                         type ResponseStream = T::ExportBaselinesStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ExportBaselinesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BaselineService>::export_baselines(&inner, request).await
+                                <T as BaselineService>::export_baselines(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -13201,16 +15049,25 @@ pub mod baseline_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -13534,10 +15391,10 @@ pub mod breaker_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The breakers of this host. Services report how their calls went, the agent judges, and the services follow.
     #[derive(Debug, Clone)]
     pub struct BreakerServiceClient<T> {
@@ -13577,13 +15434,14 @@ pub mod breaker_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             BreakerServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -13625,14 +15483,22 @@ pub mod breaker_service_client {
         pub async fn report_outcomes(
             &mut self,
             request: impl tonic::IntoRequest<super::ReportOutcomesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReportOutcomesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ReportOutcomesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/ReportOutcomes");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/ReportOutcomes",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BreakerService", "ReportOutcomes"));
@@ -13643,46 +15509,72 @@ pub mod breaker_service_client {
         pub async fn take_probes(
             &mut self,
             request: impl tonic::IntoRequest<super::TakeProbesRequest>,
-        ) -> std::result::Result<tonic::Response<super::TakeProbesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::TakeProbesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/TakeProbes");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/TakeProbes",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.BreakerService", "TakeProbes"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "TakeProbes"));
             self.inner.unary(req, path, codec).await
         }
         /// One breaker. Fails with BREAKER_NOT_FOUND.
         pub async fn get_breaker(
             &mut self,
             request: impl tonic::IntoRequest<super::GetBreakerRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetBreakerResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetBreakerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/GetBreaker");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/GetBreaker",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.BreakerService", "GetBreaker"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.BreakerService", "GetBreaker"));
             self.inner.unary(req, path, codec).await
         }
         /// All breakers, by name.
         pub async fn list_breakers(
             &mut self,
             request: impl tonic::IntoRequest<super::ListBreakersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBreakersResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBreakersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/ListBreakers");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/ListBreakers",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BreakerService", "ListBreakers"));
@@ -13697,12 +15589,18 @@ pub mod breaker_service_client {
             tonic::Response<tonic::codec::Streaming<super::WatchBreakersResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/WatchBreakers");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/WatchBreakers",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BreakerService", "WatchBreakers"));
@@ -13714,14 +15612,22 @@ pub mod breaker_service_client {
         pub async fn trip_breaker(
             &mut self,
             request: impl tonic::IntoRequest<super::TripBreakerRequest>,
-        ) -> std::result::Result<tonic::Response<super::TripBreakerResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::TripBreakerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/TripBreaker");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/TripBreaker",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BreakerService", "TripBreaker"));
@@ -13732,12 +15638,18 @@ pub mod breaker_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::TripBreakerRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/PlanTripBreaker");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/PlanTripBreaker",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BreakerService", "PlanTripBreaker"));
@@ -13748,14 +15660,22 @@ pub mod breaker_service_client {
         pub async fn reset_breaker(
             &mut self,
             request: impl tonic::IntoRequest<super::ResetBreakerRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResetBreakerResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ResetBreakerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/ResetBreaker");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/ResetBreaker",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.BreakerService", "ResetBreaker"));
@@ -13766,15 +15686,23 @@ pub mod breaker_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ResetBreakerRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.BreakerService/PlanResetBreaker");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.BreakerService/PlanResetBreaker",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.BreakerService", "PlanResetBreaker"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.BreakerService", "PlanResetBreaker"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -13786,7 +15714,7 @@ pub mod breaker_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with BreakerServiceServer.
@@ -13799,41 +15727,60 @@ pub mod breaker_service_server {
         async fn report_outcomes(
             &self,
             request: tonic::Request<super::ReportOutcomesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReportOutcomesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ReportOutcomesResponse>,
+            tonic::Status,
+        >;
         /// Asks for leave to make probes of a half-open breaker. What is granted ends by itself if nobody reports how it went.
         /// A breaker that is not half-open grants none. Fails with BREAKER_NOT_FOUND.
         async fn take_probes(
             &self,
             request: tonic::Request<super::TakeProbesRequest>,
-        ) -> std::result::Result<tonic::Response<super::TakeProbesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::TakeProbesResponse>,
+            tonic::Status,
+        >;
         /// One breaker. Fails with BREAKER_NOT_FOUND.
         async fn get_breaker(
             &self,
             request: tonic::Request<super::GetBreakerRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetBreakerResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetBreakerResponse>,
+            tonic::Status,
+        >;
         /// All breakers, by name.
         async fn list_breakers(
             &self,
             request: tonic::Request<super::ListBreakersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListBreakersResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListBreakersResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchBreakers method.
         type WatchBreakersStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchBreakersResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// The breakers as they are, then each that changes. Who reads slowly gets the latest state, not each one between; who
         /// does not read for 30 s is cut off. A message without breakers every 5 s says that the agent lives.
         async fn watch_breakers(
             &self,
             request: tonic::Request<super::WatchBreakersRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchBreakersStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchBreakersStream>,
+            tonic::Status,
+        >;
         /// Opens a breaker by hand, for a time or until it is reset; a name that has none yet gets one. In force once this has
         /// answered. Fails with BREAKER_INVALID, BREAKERS_FULL, DURATION_INVALID, REASON_MISSING; with STORAGE_FAILED it is in
         /// force, and could not be made durable yet.
         async fn trip_breaker(
             &self,
             request: tonic::Request<super::TripBreakerRequest>,
-        ) -> std::result::Result<tonic::Response<super::TripBreakerResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::TripBreakerResponse>,
+            tonic::Status,
+        >;
         /// What TripBreaker would do. Fails as it does, but asks for no reason.
         async fn plan_trip_breaker(
             &self,
@@ -13844,7 +15791,10 @@ pub mod breaker_service_server {
         async fn reset_breaker(
             &self,
             request: tonic::Request<super::ResetBreakerRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResetBreakerResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ResetBreakerResponse>,
+            tonic::Status,
+        >;
         /// What ResetBreaker would do. Fails as it does, but asks for no reason.
         async fn plan_reset_breaker(
             &self,
@@ -13873,7 +15823,10 @@ pub mod breaker_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -13928,19 +15881,23 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/ReportOutcomes" => {
                     #[allow(non_camel_case_types)]
                     struct ReportOutcomesSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService>
-                        tonic::server::UnaryService<super::ReportOutcomesRequest>
-                        for ReportOutcomesSvc<T>
-                    {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ReportOutcomesRequest>
+                    for ReportOutcomesSvc<T> {
                         type Response = super::ReportOutcomesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReportOutcomesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BreakerService>::report_outcomes(&inner, request).await
+                                <T as BreakerService>::report_outcomes(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -13970,9 +15927,15 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/TakeProbes" => {
                     #[allow(non_camel_case_types)]
                     struct TakeProbesSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService> tonic::server::UnaryService<super::TakeProbesRequest> for TakeProbesSvc<T> {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::TakeProbesRequest>
+                    for TakeProbesSvc<T> {
                         type Response = super::TakeProbesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::TakeProbesRequest>,
@@ -14009,9 +15972,15 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/GetBreaker" => {
                     #[allow(non_camel_case_types)]
                     struct GetBreakerSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService> tonic::server::UnaryService<super::GetBreakerRequest> for GetBreakerSvc<T> {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::GetBreakerRequest>
+                    for GetBreakerSvc<T> {
                         type Response = super::GetBreakerResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetBreakerRequest>,
@@ -14048,11 +16017,15 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/ListBreakers" => {
                     #[allow(non_camel_case_types)]
                     struct ListBreakersSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService> tonic::server::UnaryService<super::ListBreakersRequest>
-                        for ListBreakersSvc<T>
-                    {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ListBreakersRequest>
+                    for ListBreakersSvc<T> {
                         type Response = super::ListBreakersResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListBreakersRequest>,
@@ -14089,14 +16062,16 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/WatchBreakers" => {
                     #[allow(non_camel_case_types)]
                     struct WatchBreakersSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService>
-                        tonic::server::ServerStreamingService<super::WatchBreakersRequest>
-                        for WatchBreakersSvc<T>
-                    {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::ServerStreamingService<super::WatchBreakersRequest>
+                    for WatchBreakersSvc<T> {
                         type Response = super::WatchBreakersResponse;
                         type ResponseStream = T::WatchBreakersStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::WatchBreakersRequest>,
@@ -14133,11 +16108,15 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/TripBreaker" => {
                     #[allow(non_camel_case_types)]
                     struct TripBreakerSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService> tonic::server::UnaryService<super::TripBreakerRequest>
-                        for TripBreakerSvc<T>
-                    {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::TripBreakerRequest>
+                    for TripBreakerSvc<T> {
                         type Response = super::TripBreakerResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::TripBreakerRequest>,
@@ -14174,18 +16153,23 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/PlanTripBreaker" => {
                     #[allow(non_camel_case_types)]
                     struct PlanTripBreakerSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService> tonic::server::UnaryService<super::TripBreakerRequest>
-                        for PlanTripBreakerSvc<T>
-                    {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::TripBreakerRequest>
+                    for PlanTripBreakerSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::TripBreakerRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BreakerService>::plan_trip_breaker(&inner, request).await
+                                <T as BreakerService>::plan_trip_breaker(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -14215,11 +16199,15 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/ResetBreaker" => {
                     #[allow(non_camel_case_types)]
                     struct ResetBreakerSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService> tonic::server::UnaryService<super::ResetBreakerRequest>
-                        for ResetBreakerSvc<T>
-                    {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ResetBreakerRequest>
+                    for ResetBreakerSvc<T> {
                         type Response = super::ResetBreakerResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ResetBreakerRequest>,
@@ -14256,18 +16244,23 @@ pub mod breaker_service_server {
                 "/genesis.v1.BreakerService/PlanResetBreaker" => {
                     #[allow(non_camel_case_types)]
                     struct PlanResetBreakerSvc<T: BreakerService>(pub Arc<T>);
-                    impl<T: BreakerService> tonic::server::UnaryService<super::ResetBreakerRequest>
-                        for PlanResetBreakerSvc<T>
-                    {
+                    impl<
+                        T: BreakerService,
+                    > tonic::server::UnaryService<super::ResetBreakerRequest>
+                    for PlanResetBreakerSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ResetBreakerRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as BreakerService>::plan_reset_breaker(&inner, request).await
+                                <T as BreakerService>::plan_reset_breaker(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -14294,16 +16287,25 @@ pub mod breaker_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -14868,10 +16870,10 @@ pub mod certificate_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The managed certificates of this host. A certificate is named by its name in the configuration, or by a domain that
     /// it is for; empty stands for the only one.
     #[derive(Debug, Clone)]
@@ -14912,13 +16914,14 @@ pub mod certificate_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             CertificateServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -14958,18 +16961,27 @@ pub mod certificate_service_client {
         pub async fn list_certificates(
             &mut self,
             request: impl tonic::IntoRequest<super::ListCertificatesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListCertificatesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/ListCertificates",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "ListCertificates"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "ListCertificates"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Orders a certificate anew if it is due, and puts it into service. A second caller is attached to the run going on.
@@ -14979,18 +16991,27 @@ pub mod certificate_service_client {
         pub async fn renew_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::RenewCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::RenewCertificateResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RenewCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/RenewCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "RenewCertificate"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "RenewCertificate"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What RenewCertificate would do. Fails as it does.
@@ -14998,16 +17019,26 @@ pub mod certificate_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RenewCertificateRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PlanRenewCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "PlanRenewCertificate"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanRenewCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Looks at what is on the disk, at the deployed copies and at what is served, and says of each item whether it is as it
@@ -15015,18 +17046,30 @@ pub mod certificate_service_client {
         pub async fn verify_certificates(
             &mut self,
             request: impl tonic::IntoRequest<super::VerifyCertificatesRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyCertificatesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyCertificatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/VerifyCertificates",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "VerifyCertificates"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "VerifyCertificates",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Puts an earlier generation back into service and pins it. Without a generation: the newest earlier one that may be
@@ -15034,18 +17077,30 @@ pub mod certificate_service_client {
         pub async fn rollback_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackCertificateResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/RollbackCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "RollbackCertificate"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "RollbackCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What RollbackCertificate would do. Fails as it does.
@@ -15053,18 +17108,26 @@ pub mod certificate_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackCertificateRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PlanRollbackCertificate",
             );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new(
-                "genesis.v1.CertificateService",
-                "PlanRollbackCertificate",
-            ));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanRollbackCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What happened to certificates, newest first. Fails with CERTIFICATE_NOT_FOUND, LIMIT_INVALID.
@@ -15075,34 +17138,56 @@ pub mod certificate_service_client {
             tonic::Response<super::ListCertificateHistoryResponse>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/ListCertificateHistory",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "ListCertificateHistory"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "ListCertificateHistory",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What the CAs still allow, by what this host has used. Fails with CERTIFICATE_NOT_FOUND.
         pub async fn get_certificate_budget(
             &mut self,
             request: impl tonic::IntoRequest<super::GetCertificateBudgetRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetCertificateBudgetResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetCertificateBudgetResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/GetCertificateBudget",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "GetCertificateBudget"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "GetCertificateBudget",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Keeps a certificate and its key beside the generations, for when no other can be had. Fails with
@@ -15114,18 +17199,26 @@ pub mod certificate_service_client {
             tonic::Response<super::InstallBackupCertificateResponse>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/InstallBackupCertificate",
             );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new(
-                "genesis.v1.CertificateService",
-                "InstallBackupCertificate",
-            ));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "InstallBackupCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What InstallBackupCertificate would do. Fails as it does.
@@ -15133,18 +17226,26 @@ pub mod certificate_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::InstallBackupCertificateRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PlanInstallBackupCertificate",
             );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new(
-                "genesis.v1.CertificateService",
-                "PlanInstallBackupCertificate",
-            ));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanInstallBackupCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Takes over a certificate that another client ordered, from a folder of this host such as
@@ -15153,18 +17254,27 @@ pub mod certificate_service_client {
         pub async fn import_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::ImportCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::ImportCertificateResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ImportCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/ImportCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "ImportCertificate"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "ImportCertificate"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What ImportCertificate would do. Fails as it does; why a folder can't be imported only admins hear.
@@ -15172,16 +17282,26 @@ pub mod certificate_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ImportCertificateRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PlanImportCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "PlanImportCertificate"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanImportCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Keeps the generation in force in service: nothing is ordered, and no other takes its place while it may be used.
@@ -15189,18 +17309,27 @@ pub mod certificate_service_client {
         pub async fn pin_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::PinCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::PinCertificateResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::PinCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PinCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "PinCertificate"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "PinCertificate"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What PinCertificate would do. Fails as it does.
@@ -15208,34 +17337,53 @@ pub mod certificate_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::PinCertificateRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PlanPinCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "PlanPinCertificate"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanPinCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Ends a pin. Fails with CERTIFICATE_NOT_FOUND.
         pub async fn unpin_certificate(
             &mut self,
             request: impl tonic::IntoRequest<super::UnpinCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::UnpinCertificateResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::UnpinCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/UnpinCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "UnpinCertificate"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.CertificateService", "UnpinCertificate"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What UnpinCertificate would do. Fails as it does.
@@ -15243,16 +17391,26 @@ pub mod certificate_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::UnpinCertificateRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PlanUnpinCertificate",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.CertificateService", "PlanUnpinCertificate"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanUnpinCertificate",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Says that the key of a generation is known to others: it never comes into service again, is replaced where it is, and
@@ -15265,18 +17423,26 @@ pub mod certificate_service_client {
             tonic::Response<super::MarkCertificateCompromisedResponse>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/MarkCertificateCompromised",
             );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new(
-                "genesis.v1.CertificateService",
-                "MarkCertificateCompromised",
-            ));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "MarkCertificateCompromised",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What MarkCertificateCompromised would do. Fails as it does, but asks for no reason.
@@ -15284,18 +17450,26 @@ pub mod certificate_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::MarkCertificateCompromisedRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.CertificateService/PlanMarkCertificateCompromised",
             );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new(
-                "genesis.v1.CertificateService",
-                "PlanMarkCertificateCompromised",
-            ));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.CertificateService",
+                        "PlanMarkCertificateCompromised",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -15307,7 +17481,7 @@ pub mod certificate_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with CertificateServiceServer.
@@ -15318,7 +17492,10 @@ pub mod certificate_service_server {
         async fn list_certificates(
             &self,
             request: tonic::Request<super::ListCertificatesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListCertificatesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListCertificatesResponse>,
+            tonic::Status,
+        >;
         /// Orders a certificate anew if it is due, and puts it into service. A second caller is attached to the run going on.
         /// One that is not due is not ordered, and the answer says when it will be. With force it is ordered all the same, within
         /// what the CA allows. Fails with CERTIFICATE_NOT_FOUND, CERTIFICATE_PINNED, BUDGET_EXHAUSTED, CERTIFICATE_HELD_BACK,
@@ -15326,7 +17503,10 @@ pub mod certificate_service_server {
         async fn renew_certificate(
             &self,
             request: tonic::Request<super::RenewCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::RenewCertificateResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RenewCertificateResponse>,
+            tonic::Status,
+        >;
         /// What RenewCertificate would do. Fails as it does.
         async fn plan_renew_certificate(
             &self,
@@ -15337,13 +17517,19 @@ pub mod certificate_service_server {
         async fn verify_certificates(
             &self,
             request: tonic::Request<super::VerifyCertificatesRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyCertificatesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyCertificatesResponse>,
+            tonic::Status,
+        >;
         /// Puts an earlier generation back into service and pins it. Without a generation: the newest earlier one that may be
         /// used. Fails with CERTIFICATE_NOT_FOUND, GENERATION_NOT_FOUND, GENERATION_UNUSABLE, DEPLOY_FAILED.
         async fn rollback_certificate(
             &self,
             request: tonic::Request<super::RollbackCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackCertificateResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackCertificateResponse>,
+            tonic::Status,
+        >;
         /// What RollbackCertificate would do. Fails as it does.
         async fn plan_rollback_certificate(
             &self,
@@ -15361,7 +17547,10 @@ pub mod certificate_service_server {
         async fn get_certificate_budget(
             &self,
             request: tonic::Request<super::GetCertificateBudgetRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetCertificateBudgetResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetCertificateBudgetResponse>,
+            tonic::Status,
+        >;
         /// Keeps a certificate and its key beside the generations, for when no other can be had. Fails with
         /// CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE, CERTIFICATE_UNTRUSTED.
         async fn install_backup_certificate(
@@ -15382,7 +17571,10 @@ pub mod certificate_service_server {
         async fn import_certificate(
             &self,
             request: tonic::Request<super::ImportCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::ImportCertificateResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ImportCertificateResponse>,
+            tonic::Status,
+        >;
         /// What ImportCertificate would do. Fails as it does; why a folder can't be imported only admins hear.
         async fn plan_import_certificate(
             &self,
@@ -15393,7 +17585,10 @@ pub mod certificate_service_server {
         async fn pin_certificate(
             &self,
             request: tonic::Request<super::PinCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::PinCertificateResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::PinCertificateResponse>,
+            tonic::Status,
+        >;
         /// What PinCertificate would do. Fails as it does.
         async fn plan_pin_certificate(
             &self,
@@ -15403,7 +17598,10 @@ pub mod certificate_service_server {
         async fn unpin_certificate(
             &self,
             request: tonic::Request<super::UnpinCertificateRequest>,
-        ) -> std::result::Result<tonic::Response<super::UnpinCertificateResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::UnpinCertificateResponse>,
+            tonic::Status,
+        >;
         /// What UnpinCertificate would do. Fails as it does.
         async fn plan_unpin_certificate(
             &self,
@@ -15448,7 +17646,10 @@ pub mod certificate_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -15503,19 +17704,26 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/ListCertificates" => {
                     #[allow(non_camel_case_types)]
                     struct ListCertificatesSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::ListCertificatesRequest>
-                        for ListCertificatesSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ListCertificatesRequest>
+                    for ListCertificatesSvc<T> {
                         type Response = super::ListCertificatesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListCertificatesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::list_certificates(&inner, request).await
+                                <T as CertificateService>::list_certificates(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -15545,19 +17753,26 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/RenewCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct RenewCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::RenewCertificateRequest>
-                        for RenewCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RenewCertificateRequest>
+                    for RenewCertificateSvc<T> {
                         type Response = super::RenewCertificateResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RenewCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::renew_certificate(&inner, request).await
+                                <T as CertificateService>::renew_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -15587,19 +17802,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/PlanRenewCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRenewCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::RenewCertificateRequest>
-                        for PlanRenewCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RenewCertificateRequest>
+                    for PlanRenewCertificateSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RenewCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::plan_renew_certificate(&inner, request)
+                                <T as CertificateService>::plan_renew_certificate(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -15630,19 +17851,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/VerifyCertificates" => {
                     #[allow(non_camel_case_types)]
                     struct VerifyCertificatesSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::VerifyCertificatesRequest>
-                        for VerifyCertificatesSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::VerifyCertificatesRequest>
+                    for VerifyCertificatesSvc<T> {
                         type Response = super::VerifyCertificatesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::VerifyCertificatesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::verify_certificates(&inner, request)
+                                <T as CertificateService>::verify_certificates(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -15673,19 +17900,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/RollbackCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct RollbackCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::RollbackCertificateRequest>
-                        for RollbackCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RollbackCertificateRequest>
+                    for RollbackCertificateSvc<T> {
                         type Response = super::RollbackCertificateResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::rollback_certificate(&inner, request)
+                                <T as CertificateService>::rollback_certificate(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -15716,12 +17949,15 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/PlanRollbackCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRollbackCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::RollbackCertificateRequest>
-                        for PlanRollbackCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::RollbackCertificateRequest>
+                    for PlanRollbackCertificateSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackCertificateRequest>,
@@ -15729,9 +17965,10 @@ pub mod certificate_service_server {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as CertificateService>::plan_rollback_certificate(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -15761,19 +17998,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/ListCertificateHistory" => {
                     #[allow(non_camel_case_types)]
                     struct ListCertificateHistorySvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::ListCertificateHistoryRequest>
-                        for ListCertificateHistorySvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ListCertificateHistoryRequest>
+                    for ListCertificateHistorySvc<T> {
                         type Response = super::ListCertificateHistoryResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListCertificateHistoryRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::list_certificate_history(&inner, request)
+                                <T as CertificateService>::list_certificate_history(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -15804,19 +18047,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/GetCertificateBudget" => {
                     #[allow(non_camel_case_types)]
                     struct GetCertificateBudgetSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::GetCertificateBudgetRequest>
-                        for GetCertificateBudgetSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::GetCertificateBudgetRequest>
+                    for GetCertificateBudgetSvc<T> {
                         type Response = super::GetCertificateBudgetResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetCertificateBudgetRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::get_certificate_budget(&inner, request)
+                                <T as CertificateService>::get_certificate_budget(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -15846,23 +18095,31 @@ pub mod certificate_service_server {
                 }
                 "/genesis.v1.CertificateService/InstallBackupCertificate" => {
                     #[allow(non_camel_case_types)]
-                    struct InstallBackupCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::InstallBackupCertificateRequest>
-                        for InstallBackupCertificateSvc<T>
-                    {
+                    struct InstallBackupCertificateSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::InstallBackupCertificateRequest>
+                    for InstallBackupCertificateSvc<T> {
                         type Response = super::InstallBackupCertificateResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::InstallBackupCertificateRequest>,
+                            request: tonic::Request<
+                                super::InstallBackupCertificateRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as CertificateService>::install_backup_certificate(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -15891,23 +18148,31 @@ pub mod certificate_service_server {
                 }
                 "/genesis.v1.CertificateService/PlanInstallBackupCertificate" => {
                     #[allow(non_camel_case_types)]
-                    struct PlanInstallBackupCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::InstallBackupCertificateRequest>
-                        for PlanInstallBackupCertificateSvc<T>
-                    {
+                    struct PlanInstallBackupCertificateSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::InstallBackupCertificateRequest>
+                    for PlanInstallBackupCertificateSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::InstallBackupCertificateRequest>,
+                            request: tonic::Request<
+                                super::InstallBackupCertificateRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as CertificateService>::plan_install_backup_certificate(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -15937,19 +18202,26 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/ImportCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct ImportCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::ImportCertificateRequest>
-                        for ImportCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ImportCertificateRequest>
+                    for ImportCertificateSvc<T> {
                         type Response = super::ImportCertificateResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ImportCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::import_certificate(&inner, request).await
+                                <T as CertificateService>::import_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -15979,19 +18251,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/PlanImportCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct PlanImportCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::ImportCertificateRequest>
-                        for PlanImportCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::ImportCertificateRequest>
+                    for PlanImportCertificateSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ImportCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::plan_import_certificate(&inner, request)
+                                <T as CertificateService>::plan_import_certificate(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -16022,19 +18300,23 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/PinCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct PinCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::PinCertificateRequest>
-                        for PinCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::PinCertificateRequest>
+                    for PinCertificateSvc<T> {
                         type Response = super::PinCertificateResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::PinCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::pin_certificate(&inner, request).await
+                                <T as CertificateService>::pin_certificate(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -16064,19 +18346,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/PlanPinCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct PlanPinCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::PinCertificateRequest>
-                        for PlanPinCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::PinCertificateRequest>
+                    for PlanPinCertificateSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::PinCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::plan_pin_certificate(&inner, request)
+                                <T as CertificateService>::plan_pin_certificate(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -16107,19 +18395,26 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/UnpinCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct UnpinCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::UnpinCertificateRequest>
-                        for UnpinCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::UnpinCertificateRequest>
+                    for UnpinCertificateSvc<T> {
                         type Response = super::UnpinCertificateResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UnpinCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::unpin_certificate(&inner, request).await
+                                <T as CertificateService>::unpin_certificate(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -16149,19 +18444,25 @@ pub mod certificate_service_server {
                 "/genesis.v1.CertificateService/PlanUnpinCertificate" => {
                     #[allow(non_camel_case_types)]
                     struct PlanUnpinCertificateSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::UnpinCertificateRequest>
-                        for PlanUnpinCertificateSvc<T>
-                    {
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<super::UnpinCertificateRequest>
+                    for PlanUnpinCertificateSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UnpinCertificateRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as CertificateService>::plan_unpin_certificate(&inner, request)
+                                <T as CertificateService>::plan_unpin_certificate(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -16191,23 +18492,32 @@ pub mod certificate_service_server {
                 }
                 "/genesis.v1.CertificateService/MarkCertificateCompromised" => {
                     #[allow(non_camel_case_types)]
-                    struct MarkCertificateCompromisedSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::MarkCertificateCompromisedRequest>
-                        for MarkCertificateCompromisedSvc<T>
-                    {
+                    struct MarkCertificateCompromisedSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<
+                        super::MarkCertificateCompromisedRequest,
+                    > for MarkCertificateCompromisedSvc<T> {
                         type Response = super::MarkCertificateCompromisedResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::MarkCertificateCompromisedRequest>,
+                            request: tonic::Request<
+                                super::MarkCertificateCompromisedRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as CertificateService>::mark_certificate_compromised(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -16236,23 +18546,32 @@ pub mod certificate_service_server {
                 }
                 "/genesis.v1.CertificateService/PlanMarkCertificateCompromised" => {
                     #[allow(non_camel_case_types)]
-                    struct PlanMarkCertificateCompromisedSvc<T: CertificateService>(pub Arc<T>);
-                    impl<T: CertificateService>
-                        tonic::server::UnaryService<super::MarkCertificateCompromisedRequest>
-                        for PlanMarkCertificateCompromisedSvc<T>
-                    {
+                    struct PlanMarkCertificateCompromisedSvc<T: CertificateService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: CertificateService,
+                    > tonic::server::UnaryService<
+                        super::MarkCertificateCompromisedRequest,
+                    > for PlanMarkCertificateCompromisedSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::MarkCertificateCompromisedRequest>,
+                            request: tonic::Request<
+                                super::MarkCertificateCompromisedRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as CertificateService>::plan_mark_certificate_compromised(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -16279,16 +18598,25 @@ pub mod certificate_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -17230,10 +19558,10 @@ pub mod dependency_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The configured projects, and the advisories that they are held against.
     #[derive(Debug, Clone)]
     pub struct DependencyServiceClient<T> {
@@ -17273,13 +19601,14 @@ pub mod dependency_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             DependencyServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -17319,36 +19648,54 @@ pub mod dependency_service_client {
         pub async fn scan_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::ScanDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ScanDependenciesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ScanDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/ScanDependencies",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "ScanDependencies"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "ScanDependencies"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// The projects and the advisories, without a scan. Fails with ADVISORIES_UNAVAILABLE.
         pub async fn get_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::GetDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetDependenciesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/GetDependencies",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "GetDependencies"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "GetDependencies"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Takes a file of advisories, of exploited vulnerabilities or of likelihoods, in pieces, and says what is in it. Nothing
@@ -17356,19 +19703,30 @@ pub mod dependency_service_client {
         /// ADVISORIES_TOO_LARGE, ADVISORIES_UNAVAILABLE.
         pub async fn upload_advisories(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::UploadAdvisoriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::UploadAdvisoriesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::UploadAdvisoriesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::UploadAdvisoriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/UploadAdvisories",
             );
             let mut req = request.into_streaming_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "UploadAdvisories"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "UploadAdvisories"),
+                );
             self.inner.client_streaming(req, path, codec).await
         }
         /// Puts an upload, or what the configured files hold now, in the place of what was there, in one transaction. Fails with
@@ -17376,18 +19734,27 @@ pub mod dependency_service_client {
         pub async fn import_advisories(
             &mut self,
             request: impl tonic::IntoRequest<super::ImportAdvisoriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ImportAdvisoriesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ImportAdvisoriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/ImportAdvisories",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "ImportAdvisories"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "ImportAdvisories"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What ImportAdvisories would do. Fails as it does.
@@ -17395,16 +19762,26 @@ pub mod dependency_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ImportAdvisoriesRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/PlanImportAdvisories",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "PlanImportAdvisories"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanImportAdvisories",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Which newer versions a strategy would take, asked of the index that the project's own tools know. Changes nothing, but
@@ -17413,18 +19790,27 @@ pub mod dependency_service_client {
         pub async fn check_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckDependenciesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/CheckDependencies",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "CheckDependencies"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "CheckDependencies"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Resolves, builds a release, tests it, puts it in the place of the one in service, restarts, and watches; whatever goes
@@ -17434,18 +19820,27 @@ pub mod dependency_service_client {
         pub async fn update_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::UpdateDependenciesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/UpdateDependencies",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "UpdateDependencies"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "UpdateDependencies"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What UpdateDependencies would do: it resolves, and holds the result against the advisories. Fails as CheckDependencies
@@ -17454,16 +19849,26 @@ pub mod dependency_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateDependenciesRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/PlanUpdateDependencies",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "PlanUpdateDependencies"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanUpdateDependencies",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Puts an earlier release back in service, and the manifests that belong to it. Fails with PROJECT_NOT_FOUND,
@@ -17471,18 +19876,30 @@ pub mod dependency_service_client {
         pub async fn roll_back_dependencies(
             &mut self,
             request: impl tonic::IntoRequest<super::RollBackDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollBackDependenciesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RollBackDependenciesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/RollBackDependencies",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "RollBackDependencies"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "RollBackDependencies",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What RollBackDependencies would do. Fails as it does.
@@ -17490,36 +19907,56 @@ pub mod dependency_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RollBackDependenciesRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/PlanRollBackDependencies",
             );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new(
-                "genesis.v1.DependencyService",
-                "PlanRollBackDependencies",
-            ));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanRollBackDependencies",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// The updates and rollbacks that were tried, newest first. Fails with PROJECT_NOT_FOUND, LIMIT_INVALID.
         pub async fn list_dependency_updates(
             &mut self,
             request: impl tonic::IntoRequest<super::ListDependencyUpdatesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDependencyUpdatesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDependencyUpdatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/ListDependencyUpdates",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "ListDependencyUpdates"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "ListDependencyUpdates",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Wants not to hear of a finding until some time. Takes the place of what was said of it before. Fails with
@@ -17527,17 +19964,27 @@ pub mod dependency_service_client {
         pub async fn ignore_finding(
             &mut self,
             request: impl tonic::IntoRequest<super::IgnoreFindingRequest>,
-        ) -> std::result::Result<tonic::Response<super::IgnoreFindingResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::IgnoreFindingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.DependencyService/IgnoreFinding");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.DependencyService/IgnoreFinding",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "IgnoreFinding"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "IgnoreFinding"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What IgnoreFinding would do. Fails as it does.
@@ -17545,16 +19992,23 @@ pub mod dependency_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::IgnoreFindingRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/PlanIgnoreFinding",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "PlanIgnoreFinding"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "PlanIgnoreFinding"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Wants to hear of it again. What the configuration ignores stays ignored. Fails with PROJECT_NOT_FOUND,
@@ -17562,18 +20016,27 @@ pub mod dependency_service_client {
         pub async fn unignore_finding(
             &mut self,
             request: impl tonic::IntoRequest<super::UnignoreFindingRequest>,
-        ) -> std::result::Result<tonic::Response<super::UnignoreFindingResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::UnignoreFindingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/UnignoreFinding",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "UnignoreFinding"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "UnignoreFinding"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What UnignoreFinding would do. Fails as it does.
@@ -17581,16 +20044,26 @@ pub mod dependency_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::UnignoreFindingRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/PlanUnignoreFinding",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "PlanUnignoreFinding"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanUnignoreFinding",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// The clocks of critical and of exploited vulnerabilities: until when each is to be mended, and its post-mortem written.
@@ -17602,16 +20075,26 @@ pub mod dependency_service_client {
             tonic::Response<super::ListVulnerabilityClocksResponse>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/ListVulnerabilityClocks",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "ListVulnerabilityClocks"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "ListVulnerabilityClocks",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Says that the post-mortem of a vulnerability is written, and where. Fails with PROJECT_NOT_FOUND, CLOCK_NOT_FOUND,
@@ -17619,18 +20102,27 @@ pub mod dependency_service_client {
         pub async fn close_postmortem(
             &mut self,
             request: impl tonic::IntoRequest<super::ClosePostmortemRequest>,
-        ) -> std::result::Result<tonic::Response<super::ClosePostmortemResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ClosePostmortemResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/ClosePostmortem",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "ClosePostmortem"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.DependencyService", "ClosePostmortem"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What ClosePostmortem would do. Fails as it does.
@@ -17638,16 +20130,26 @@ pub mod dependency_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ClosePostmortemRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.DependencyService/PlanClosePostmortem",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.DependencyService", "PlanClosePostmortem"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.DependencyService",
+                        "PlanClosePostmortem",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -17659,7 +20161,7 @@ pub mod dependency_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with DependencyServiceServer.
@@ -17670,25 +20172,37 @@ pub mod dependency_service_server {
         async fn scan_dependencies(
             &self,
             request: tonic::Request<super::ScanDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ScanDependenciesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ScanDependenciesResponse>,
+            tonic::Status,
+        >;
         /// The projects and the advisories, without a scan. Fails with ADVISORIES_UNAVAILABLE.
         async fn get_dependencies(
             &self,
             request: tonic::Request<super::GetDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetDependenciesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetDependenciesResponse>,
+            tonic::Status,
+        >;
         /// Takes a file of advisories, of exploited vulnerabilities or of likelihoods, in pieces, and says what is in it. Nothing
         /// is in use before ImportAdvisories; an upload that nobody imports is gone after an hour. Fails with ADVISORIES_INVALID,
         /// ADVISORIES_TOO_LARGE, ADVISORIES_UNAVAILABLE.
         async fn upload_advisories(
             &self,
             request: tonic::Request<tonic::Streaming<super::UploadAdvisoriesRequest>>,
-        ) -> std::result::Result<tonic::Response<super::UploadAdvisoriesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::UploadAdvisoriesResponse>,
+            tonic::Status,
+        >;
         /// Puts an upload, or what the configured files hold now, in the place of what was there, in one transaction. Fails with
         /// UPLOAD_NOT_FOUND, ADVISORIES_INVALID, ADVISORIES_FEWER, ADVISORIES_UNAVAILABLE, STORAGE_FAILED.
         async fn import_advisories(
             &self,
             request: tonic::Request<super::ImportAdvisoriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ImportAdvisoriesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ImportAdvisoriesResponse>,
+            tonic::Status,
+        >;
         /// What ImportAdvisories would do. Fails as it does.
         async fn plan_import_advisories(
             &self,
@@ -17700,7 +20214,10 @@ pub mod dependency_service_server {
         async fn check_dependencies(
             &self,
             request: tonic::Request<super::CheckDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::CheckDependenciesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CheckDependenciesResponse>,
+            tonic::Status,
+        >;
         /// Resolves, builds a release, tests it, puts it in the place of the one in service, restarts, and watches; whatever goes
         /// wrong leaves, or brings back, the one that was there. Fails with PROJECT_NOT_FOUND, PROJECT_UNMANAGED,
         /// DEPENDENCY_TOOL_MISSING, UPDATE_STUCK, EMERGENCY, RUN_HELD; its run with what PlanUpdateDependencies fails with, and with
@@ -17708,7 +20225,10 @@ pub mod dependency_service_server {
         async fn update_dependencies(
             &self,
             request: tonic::Request<super::UpdateDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::UpdateDependenciesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateDependenciesResponse>,
+            tonic::Status,
+        >;
         /// What UpdateDependencies would do: it resolves, and holds the result against the advisories. Fails as CheckDependencies
         /// does, and with EMERGENCY, UPDATE_VULNERABLE, UPDATE_UNJUDGED, RESOLUTION_OUT_OF_BOUNDS.
         async fn plan_update_dependencies(
@@ -17720,7 +20240,10 @@ pub mod dependency_service_server {
         async fn roll_back_dependencies(
             &self,
             request: tonic::Request<super::RollBackDependenciesRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollBackDependenciesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RollBackDependenciesResponse>,
+            tonic::Status,
+        >;
         /// What RollBackDependencies would do. Fails as it does.
         async fn plan_roll_back_dependencies(
             &self,
@@ -17730,13 +20253,19 @@ pub mod dependency_service_server {
         async fn list_dependency_updates(
             &self,
             request: tonic::Request<super::ListDependencyUpdatesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListDependencyUpdatesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListDependencyUpdatesResponse>,
+            tonic::Status,
+        >;
         /// Wants not to hear of a finding until some time. Takes the place of what was said of it before. Fails with
         /// PROJECT_NOT_FOUND, IGNORE_INVALID, REASON_MISSING.
         async fn ignore_finding(
             &self,
             request: tonic::Request<super::IgnoreFindingRequest>,
-        ) -> std::result::Result<tonic::Response<super::IgnoreFindingResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::IgnoreFindingResponse>,
+            tonic::Status,
+        >;
         /// What IgnoreFinding would do. Fails as it does.
         async fn plan_ignore_finding(
             &self,
@@ -17747,7 +20276,10 @@ pub mod dependency_service_server {
         async fn unignore_finding(
             &self,
             request: tonic::Request<super::UnignoreFindingRequest>,
-        ) -> std::result::Result<tonic::Response<super::UnignoreFindingResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::UnignoreFindingResponse>,
+            tonic::Status,
+        >;
         /// What UnignoreFinding would do. Fails as it does.
         async fn plan_unignore_finding(
             &self,
@@ -17767,7 +20299,10 @@ pub mod dependency_service_server {
         async fn close_postmortem(
             &self,
             request: tonic::Request<super::ClosePostmortemRequest>,
-        ) -> std::result::Result<tonic::Response<super::ClosePostmortemResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ClosePostmortemResponse>,
+            tonic::Status,
+        >;
         /// What ClosePostmortem would do. Fails as it does.
         async fn plan_close_postmortem(
             &self,
@@ -17796,7 +20331,10 @@ pub mod dependency_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -17851,19 +20389,23 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/ScanDependencies" => {
                     #[allow(non_camel_case_types)]
                     struct ScanDependenciesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::ScanDependenciesRequest>
-                        for ScanDependenciesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ScanDependenciesRequest>
+                    for ScanDependenciesSvc<T> {
                         type Response = super::ScanDependenciesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ScanDependenciesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::scan_dependencies(&inner, request).await
+                                <T as DependencyService>::scan_dependencies(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -17893,19 +20435,23 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/GetDependencies" => {
                     #[allow(non_camel_case_types)]
                     struct GetDependenciesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::GetDependenciesRequest>
-                        for GetDependenciesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::GetDependenciesRequest>
+                    for GetDependenciesSvc<T> {
                         type Response = super::GetDependenciesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetDependenciesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::get_dependencies(&inner, request).await
+                                <T as DependencyService>::get_dependencies(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -17935,12 +20481,16 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/UploadAdvisories" => {
                     #[allow(non_camel_case_types)]
                     struct UploadAdvisoriesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::ClientStreamingService<super::UploadAdvisoriesRequest>
-                        for UploadAdvisoriesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::ClientStreamingService<
+                        super::UploadAdvisoriesRequest,
+                    > for UploadAdvisoriesSvc<T> {
                         type Response = super::UploadAdvisoriesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<
@@ -17949,7 +20499,8 @@ pub mod dependency_service_server {
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::upload_advisories(&inner, request).await
+                                <T as DependencyService>::upload_advisories(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -17979,19 +20530,23 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/ImportAdvisories" => {
                     #[allow(non_camel_case_types)]
                     struct ImportAdvisoriesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::ImportAdvisoriesRequest>
-                        for ImportAdvisoriesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ImportAdvisoriesRequest>
+                    for ImportAdvisoriesSvc<T> {
                         type Response = super::ImportAdvisoriesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ImportAdvisoriesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::import_advisories(&inner, request).await
+                                <T as DependencyService>::import_advisories(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18021,19 +20576,25 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/PlanImportAdvisories" => {
                     #[allow(non_camel_case_types)]
                     struct PlanImportAdvisoriesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::ImportAdvisoriesRequest>
-                        for PlanImportAdvisoriesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ImportAdvisoriesRequest>
+                    for PlanImportAdvisoriesSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ImportAdvisoriesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::plan_import_advisories(&inner, request)
+                                <T as DependencyService>::plan_import_advisories(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -18064,19 +20625,26 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/CheckDependencies" => {
                     #[allow(non_camel_case_types)]
                     struct CheckDependenciesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::CheckDependenciesRequest>
-                        for CheckDependenciesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::CheckDependenciesRequest>
+                    for CheckDependenciesSvc<T> {
                         type Response = super::CheckDependenciesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CheckDependenciesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::check_dependencies(&inner, request).await
+                                <T as DependencyService>::check_dependencies(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18106,19 +20674,26 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/UpdateDependencies" => {
                     #[allow(non_camel_case_types)]
                     struct UpdateDependenciesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::UpdateDependenciesRequest>
-                        for UpdateDependenciesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UpdateDependenciesRequest>
+                    for UpdateDependenciesSvc<T> {
                         type Response = super::UpdateDependenciesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UpdateDependenciesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::update_dependencies(&inner, request).await
+                                <T as DependencyService>::update_dependencies(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18148,19 +20723,25 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/PlanUpdateDependencies" => {
                     #[allow(non_camel_case_types)]
                     struct PlanUpdateDependenciesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::UpdateDependenciesRequest>
-                        for PlanUpdateDependenciesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UpdateDependenciesRequest>
+                    for PlanUpdateDependenciesSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UpdateDependenciesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::plan_update_dependencies(&inner, request)
+                                <T as DependencyService>::plan_update_dependencies(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -18191,19 +20772,25 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/RollBackDependencies" => {
                     #[allow(non_camel_case_types)]
                     struct RollBackDependenciesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::RollBackDependenciesRequest>
-                        for RollBackDependenciesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::RollBackDependenciesRequest>
+                    for RollBackDependenciesSvc<T> {
                         type Response = super::RollBackDependenciesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollBackDependenciesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::roll_back_dependencies(&inner, request)
+                                <T as DependencyService>::roll_back_dependencies(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -18234,12 +20821,15 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/PlanRollBackDependencies" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRollBackDependenciesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::RollBackDependenciesRequest>
-                        for PlanRollBackDependenciesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::RollBackDependenciesRequest>
+                    for PlanRollBackDependenciesSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollBackDependenciesRequest>,
@@ -18247,9 +20837,10 @@ pub mod dependency_service_server {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
                                 <T as DependencyService>::plan_roll_back_dependencies(
-                                    &inner, request,
-                                )
-                                .await
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18279,19 +20870,25 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/ListDependencyUpdates" => {
                     #[allow(non_camel_case_types)]
                     struct ListDependencyUpdatesSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::ListDependencyUpdatesRequest>
-                        for ListDependencyUpdatesSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ListDependencyUpdatesRequest>
+                    for ListDependencyUpdatesSvc<T> {
                         type Response = super::ListDependencyUpdatesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListDependencyUpdatesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::list_dependency_updates(&inner, request)
+                                <T as DependencyService>::list_dependency_updates(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -18322,19 +20919,23 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/IgnoreFinding" => {
                     #[allow(non_camel_case_types)]
                     struct IgnoreFindingSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::IgnoreFindingRequest>
-                        for IgnoreFindingSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::IgnoreFindingRequest>
+                    for IgnoreFindingSvc<T> {
                         type Response = super::IgnoreFindingResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::IgnoreFindingRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::ignore_finding(&inner, request).await
+                                <T as DependencyService>::ignore_finding(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18364,19 +20965,26 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/PlanIgnoreFinding" => {
                     #[allow(non_camel_case_types)]
                     struct PlanIgnoreFindingSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::IgnoreFindingRequest>
-                        for PlanIgnoreFindingSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::IgnoreFindingRequest>
+                    for PlanIgnoreFindingSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::IgnoreFindingRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::plan_ignore_finding(&inner, request).await
+                                <T as DependencyService>::plan_ignore_finding(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18406,19 +21014,23 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/UnignoreFinding" => {
                     #[allow(non_camel_case_types)]
                     struct UnignoreFindingSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::UnignoreFindingRequest>
-                        for UnignoreFindingSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UnignoreFindingRequest>
+                    for UnignoreFindingSvc<T> {
                         type Response = super::UnignoreFindingResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UnignoreFindingRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::unignore_finding(&inner, request).await
+                                <T as DependencyService>::unignore_finding(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18448,19 +21060,25 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/PlanUnignoreFinding" => {
                     #[allow(non_camel_case_types)]
                     struct PlanUnignoreFindingSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::UnignoreFindingRequest>
-                        for PlanUnignoreFindingSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::UnignoreFindingRequest>
+                    for PlanUnignoreFindingSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UnignoreFindingRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::plan_unignore_finding(&inner, request)
+                                <T as DependencyService>::plan_unignore_finding(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -18491,19 +21109,27 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/ListVulnerabilityClocks" => {
                     #[allow(non_camel_case_types)]
                     struct ListVulnerabilityClocksSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::ListVulnerabilityClocksRequest>
-                        for ListVulnerabilityClocksSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ListVulnerabilityClocksRequest>
+                    for ListVulnerabilityClocksSvc<T> {
                         type Response = super::ListVulnerabilityClocksResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::ListVulnerabilityClocksRequest>,
+                            request: tonic::Request<
+                                super::ListVulnerabilityClocksRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::list_vulnerability_clocks(&inner, request)
+                                <T as DependencyService>::list_vulnerability_clocks(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -18534,19 +21160,23 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/ClosePostmortem" => {
                     #[allow(non_camel_case_types)]
                     struct ClosePostmortemSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::ClosePostmortemRequest>
-                        for ClosePostmortemSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ClosePostmortemRequest>
+                    for ClosePostmortemSvc<T> {
                         type Response = super::ClosePostmortemResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ClosePostmortemRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::close_postmortem(&inner, request).await
+                                <T as DependencyService>::close_postmortem(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -18576,19 +21206,25 @@ pub mod dependency_service_server {
                 "/genesis.v1.DependencyService/PlanClosePostmortem" => {
                     #[allow(non_camel_case_types)]
                     struct PlanClosePostmortemSvc<T: DependencyService>(pub Arc<T>);
-                    impl<T: DependencyService>
-                        tonic::server::UnaryService<super::ClosePostmortemRequest>
-                        for PlanClosePostmortemSvc<T>
-                    {
+                    impl<
+                        T: DependencyService,
+                    > tonic::server::UnaryService<super::ClosePostmortemRequest>
+                    for PlanClosePostmortemSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ClosePostmortemRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as DependencyService>::plan_close_postmortem(&inner, request)
+                                <T as DependencyService>::plan_close_postmortem(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -18616,16 +21252,25 @@ pub mod dependency_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -19325,10 +21970,10 @@ pub mod experiment_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The experiments of this host. Strategies report the outcomes of their trades, and the agent decides after each batch by
     /// one table, whose first line that holds counts. What it decides changes what strategies get as parameters, in the
     /// transaction that ends the experiment.
@@ -19370,13 +22015,14 @@ pub mod experiment_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             ExperimentServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -19416,18 +22062,27 @@ pub mod experiment_service_client {
         pub async fn list_experiments(
             &mut self,
             request: impl tonic::IntoRequest<super::ListExperimentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListExperimentsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListExperimentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ExperimentService/ListExperiments",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "ListExperiments"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "ListExperiments"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// One experiment with both arms, what the last look found, and how p went; as this host has it, or of all hosts of the
@@ -19435,17 +22090,27 @@ pub mod experiment_service_client {
         pub async fn get_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::GetExperimentRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetExperimentResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetExperimentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ExperimentService/GetExperiment");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/GetExperiment",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "GetExperiment"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "GetExperiment"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Begins an experiment, on this host or in its whole fleet: from now on the units of the variant's share get the
@@ -19455,18 +22120,27 @@ pub mod experiment_service_client {
         pub async fn create_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateExperimentRequest>,
-        ) -> std::result::Result<tonic::Response<super::CreateExperimentResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CreateExperimentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ExperimentService/CreateExperiment",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "CreateExperiment"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "CreateExperiment"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What CreateExperiment would do. Fails as it does.
@@ -19474,16 +22148,26 @@ pub mod experiment_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::CreateExperimentRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ExperimentService/PlanCreateExperiment",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "PlanCreateExperiment"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ExperimentService",
+                        "PlanCreateExperiment",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Ends an experiment by hand: promote makes the variant's values current, rollback leaves the control's in force. Its
@@ -19493,18 +22177,27 @@ pub mod experiment_service_client {
         pub async fn conclude_experiment(
             &mut self,
             request: impl tonic::IntoRequest<super::ConcludeExperimentRequest>,
-        ) -> std::result::Result<tonic::Response<super::ConcludeExperimentResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ConcludeExperimentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ExperimentService/ConcludeExperiment",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "ConcludeExperiment"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "ConcludeExperiment"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What ConcludeExperiment would do. Fails as it does, but asks for no reason.
@@ -19512,16 +22205,26 @@ pub mod experiment_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ConcludeExperimentRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ExperimentService/PlanConcludeExperiment",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "PlanConcludeExperiment"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ExperimentService",
+                        "PlanConcludeExperiment",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Which arm a unit (an account, a session, an order flow) is in: the same at each call and on each host. Nothing is
@@ -19530,13 +22233,21 @@ pub mod experiment_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AssignRequest>,
         ) -> std::result::Result<tonic::Response<super::AssignResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.ExperimentService/Assign");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/Assign",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.ExperimentService", "Assign"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "Assign"));
             self.inner.unary(req, path, codec).await
         }
         /// Takes trades in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
@@ -19545,17 +22256,25 @@ pub mod experiment_service_client {
         /// TOO_MANY_TRADES, EXPERIMENTS_UNAVAILABLE, STORAGE_FAILED; what was answered before that is durable.
         pub async fn record_trades(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::RecordTradesRequest>,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::RecordTradesRequest,
+            >,
         ) -> std::result::Result<
             tonic::Response<tonic::codec::Streaming<super::RecordTradesResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ExperimentService/RecordTrades");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ExperimentService/RecordTrades",
+            );
             let mut req = request.into_streaming_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.ExperimentService", "RecordTrades"));
@@ -19570,16 +22289,23 @@ pub mod experiment_service_client {
             tonic::Response<tonic::codec::Streaming<super::WatchExperimentsResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ExperimentService/WatchExperiments",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ExperimentService", "WatchExperiments"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ExperimentService", "WatchExperiments"),
+                );
             self.inner.server_streaming(req, path, codec).await
         }
     }
@@ -19591,7 +22317,7 @@ pub mod experiment_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with ExperimentServiceServer.
@@ -19602,13 +22328,19 @@ pub mod experiment_service_server {
         async fn list_experiments(
             &self,
             request: tonic::Request<super::ListExperimentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListExperimentsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListExperimentsResponse>,
+            tonic::Status,
+        >;
         /// One experiment with both arms, what the last look found, and how p went; as this host has it, or of all hosts of the
         /// fleet together. Fails with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE, FLEET_UNCONFIGURED, FLEET_UNREACHABLE.
         async fn get_experiment(
             &self,
             request: tonic::Request<super::GetExperimentRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetExperimentResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetExperimentResponse>,
+            tonic::Status,
+        >;
         /// Begins an experiment, on this host or in its whole fleet: from now on the units of the variant's share get the
         /// variant's values. Fails with STRATEGY_NOT_FOUND, PARAMETER_NOT_FOUND, PARAMETER_IN_TEST, PARAMETER_OF_FLEET,
         /// PARAMETER_NOT_OF_FLEET, SPLIT_INVALID, EXPERIMENT_INVALID, EXPERIMENT_NOT_BEGUN, TOO_MANY_EXPERIMENTS, PLAN_CHANGED,
@@ -19616,7 +22348,10 @@ pub mod experiment_service_server {
         async fn create_experiment(
             &self,
             request: tonic::Request<super::CreateExperimentRequest>,
-        ) -> std::result::Result<tonic::Response<super::CreateExperimentResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CreateExperimentResponse>,
+            tonic::Status,
+        >;
         /// What CreateExperiment would do. Fails as it does.
         async fn plan_create_experiment(
             &self,
@@ -19629,7 +22364,10 @@ pub mod experiment_service_server {
         async fn conclude_experiment(
             &self,
             request: tonic::Request<super::ConcludeExperimentRequest>,
-        ) -> std::result::Result<tonic::Response<super::ConcludeExperimentResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ConcludeExperimentResponse>,
+            tonic::Status,
+        >;
         /// What ConcludeExperiment would do. Fails as it does, but asks for no reason.
         async fn plan_conclude_experiment(
             &self,
@@ -19644,7 +22382,8 @@ pub mod experiment_service_server {
         /// Server streaming response type for the RecordTrades method.
         type RecordTradesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::RecordTradesResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Takes trades in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
         /// one producer count in the order of their sequence, and one that was durable before counts no more. A trade's id counts
@@ -19653,18 +22392,28 @@ pub mod experiment_service_server {
         async fn record_trades(
             &self,
             request: tonic::Request<tonic::Streaming<super::RecordTradesRequest>>,
-        ) -> std::result::Result<tonic::Response<Self::RecordTradesStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::RecordTradesStream>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchExperiments method.
         type WatchExperimentsStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchExperimentsResponse, tonic::Status>,
-            > + std::marker::Send
+                Item = std::result::Result<
+                    super::WatchExperimentsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
             + 'static;
         /// Tells each experiment as it is now, and again whenever its state or the line that holds for it is another one. Fails
         /// with EXPERIMENT_NOT_FOUND, EXPERIMENTS_UNAVAILABLE.
         async fn watch_experiments(
             &self,
             request: tonic::Request<super::WatchExperimentsRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchExperimentsStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchExperimentsStream>,
+            tonic::Status,
+        >;
     }
     /// The experiments of this host. Strategies report the outcomes of their trades, and the agent decides after each batch by
     /// one table, whose first line that holds counts. What it decides changes what strategies get as parameters, in the
@@ -19690,7 +22439,10 @@ pub mod experiment_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -19745,19 +22497,23 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/ListExperiments" => {
                     #[allow(non_camel_case_types)]
                     struct ListExperimentsSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::UnaryService<super::ListExperimentsRequest>
-                        for ListExperimentsSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::ListExperimentsRequest>
+                    for ListExperimentsSvc<T> {
                         type Response = super::ListExperimentsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListExperimentsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::list_experiments(&inner, request).await
+                                <T as ExperimentService>::list_experiments(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -19787,19 +22543,23 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/GetExperiment" => {
                     #[allow(non_camel_case_types)]
                     struct GetExperimentSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::UnaryService<super::GetExperimentRequest>
-                        for GetExperimentSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::GetExperimentRequest>
+                    for GetExperimentSvc<T> {
                         type Response = super::GetExperimentResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetExperimentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::get_experiment(&inner, request).await
+                                <T as ExperimentService>::get_experiment(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -19829,19 +22589,23 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/CreateExperiment" => {
                     #[allow(non_camel_case_types)]
                     struct CreateExperimentSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::UnaryService<super::CreateExperimentRequest>
-                        for CreateExperimentSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::CreateExperimentRequest>
+                    for CreateExperimentSvc<T> {
                         type Response = super::CreateExperimentResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CreateExperimentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::create_experiment(&inner, request).await
+                                <T as ExperimentService>::create_experiment(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -19871,19 +22635,25 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/PlanCreateExperiment" => {
                     #[allow(non_camel_case_types)]
                     struct PlanCreateExperimentSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::UnaryService<super::CreateExperimentRequest>
-                        for PlanCreateExperimentSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::CreateExperimentRequest>
+                    for PlanCreateExperimentSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CreateExperimentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::plan_create_experiment(&inner, request)
+                                <T as ExperimentService>::plan_create_experiment(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -19914,19 +22684,26 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/ConcludeExperiment" => {
                     #[allow(non_camel_case_types)]
                     struct ConcludeExperimentSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::UnaryService<super::ConcludeExperimentRequest>
-                        for ConcludeExperimentSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::ConcludeExperimentRequest>
+                    for ConcludeExperimentSvc<T> {
                         type Response = super::ConcludeExperimentResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ConcludeExperimentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::conclude_experiment(&inner, request).await
+                                <T as ExperimentService>::conclude_experiment(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -19956,19 +22733,25 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/PlanConcludeExperiment" => {
                     #[allow(non_camel_case_types)]
                     struct PlanConcludeExperimentSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::UnaryService<super::ConcludeExperimentRequest>
-                        for PlanConcludeExperimentSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::ConcludeExperimentRequest>
+                    for PlanConcludeExperimentSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ConcludeExperimentRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::plan_conclude_experiment(&inner, request)
+                                <T as ExperimentService>::plan_conclude_experiment(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -19999,9 +22782,15 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/Assign" => {
                     #[allow(non_camel_case_types)]
                     struct AssignSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService> tonic::server::UnaryService<super::AssignRequest> for AssignSvc<T> {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::UnaryService<super::AssignRequest>
+                    for AssignSvc<T> {
                         type Response = super::AssignResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AssignRequest>,
@@ -20038,21 +22827,26 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/RecordTrades" => {
                     #[allow(non_camel_case_types)]
                     struct RecordTradesSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::StreamingService<super::RecordTradesRequest>
-                        for RecordTradesSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::StreamingService<super::RecordTradesRequest>
+                    for RecordTradesSvc<T> {
                         type Response = super::RecordTradesResponse;
                         type ResponseStream = T::RecordTradesStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::RecordTradesRequest>>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::RecordTradesRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::record_trades(&inner, request).await
+                                <T as ExperimentService>::record_trades(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -20082,21 +22876,25 @@ pub mod experiment_service_server {
                 "/genesis.v1.ExperimentService/WatchExperiments" => {
                     #[allow(non_camel_case_types)]
                     struct WatchExperimentsSvc<T: ExperimentService>(pub Arc<T>);
-                    impl<T: ExperimentService>
-                        tonic::server::ServerStreamingService<super::WatchExperimentsRequest>
-                        for WatchExperimentsSvc<T>
-                    {
+                    impl<
+                        T: ExperimentService,
+                    > tonic::server::ServerStreamingService<
+                        super::WatchExperimentsRequest,
+                    > for WatchExperimentsSvc<T> {
                         type Response = super::WatchExperimentsResponse;
                         type ResponseStream = T::WatchExperimentsStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::WatchExperimentsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ExperimentService>::watch_experiments(&inner, request).await
+                                <T as ExperimentService>::watch_experiments(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -20123,16 +22921,25 @@ pub mod experiment_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -20683,10 +23490,10 @@ pub mod logs_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// Log archival of this host.
     #[derive(Debug, Clone)]
     pub struct LogsServiceClient<T> {
@@ -20726,13 +23533,14 @@ pub mod logs_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             LogsServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -20771,30 +23579,50 @@ pub mod logs_service_client {
         pub async fn get_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetLogsStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetLogsStatusResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetLogsStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/GetStatus");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/GetStatus",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "GetStatus"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
         /// Segments in order of type and sequence number. Fails with LOG_TYPE_UNKNOWN.
         pub async fn list_segments(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSegmentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListSegmentsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListSegmentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/ListSegments");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/ListSegments",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "ListSegments"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "ListSegments"));
             self.inner.unary(req, path, codec).await
         }
         /// Cuts the active files of one type or all, whatever their size, and follows the segments until they are
@@ -20803,15 +23631,25 @@ pub mod logs_service_client {
         pub async fn rotate_logs(
             &mut self,
             request: impl tonic::IntoRequest<super::RotateLogsRequest>,
-        ) -> std::result::Result<tonic::Response<super::RotateLogsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RotateLogsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/RotateLogs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/RotateLogs",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "RotateLogs"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "RotateLogs"));
             self.inner.unary(req, path, codec).await
         }
         /// The archived lines of one type within a time range, in order, ended by a trailer that says what is
@@ -20824,13 +23662,21 @@ pub mod logs_service_client {
             tonic::Response<tonic::codec::Streaming<super::RetrieveLogsResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/RetrieveLogs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/RetrieveLogs",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "RetrieveLogs"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "RetrieveLogs"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// Deletes archived segments whose last line is older than the given age. Fails with
@@ -20838,14 +23684,22 @@ pub mod logs_service_client {
         pub async fn cleanup_archives(
             &mut self,
             request: impl tonic::IntoRequest<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::CleanupArchivesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CleanupArchivesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/CleanupArchives");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/CleanupArchives",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "CleanupArchives"));
@@ -20856,36 +23710,54 @@ pub mod logs_service_client {
         pub async fn cleanup_archives_early(
             &mut self,
             request: impl tonic::IntoRequest<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::CleanupArchivesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::CleanupArchivesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.LogsService/CleanupArchivesEarly",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.LogsService", "CleanupArchivesEarly"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.LogsService", "CleanupArchivesEarly"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What CleanupArchivesEarly would delete. Fails as it does, but asks for no reason.
         pub async fn plan_cleanup_archives_early(
             &mut self,
             request: impl tonic::IntoRequest<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanCleanupArchivesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::PlanCleanupArchivesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.LogsService/PlanCleanupArchivesEarly",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanCleanupArchivesEarly"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.LogsService", "PlanCleanupArchivesEarly"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Keeps archived and local copies with lines in a time range from being deleted, by retention or by hand,
@@ -20894,14 +23766,25 @@ pub mod logs_service_client {
         pub async fn hold_logs(
             &mut self,
             request: impl tonic::IntoRequest<super::HoldLogsRequest>,
-        ) -> std::result::Result<tonic::Response<super::HoldLogsResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::HoldLogsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/HoldLogs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/HoldLogs",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "HoldLogs"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "HoldLogs"));
             self.inner.unary(req, path, codec).await
         }
         /// What HoldLogs would hold. Fails as it does, but asks for no reason.
@@ -20909,13 +23792,21 @@ pub mod logs_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::HoldLogsRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/PlanHoldLogs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanHoldLogs",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "PlanHoldLogs"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanHoldLogs"));
             self.inner.unary(req, path, codec).await
         }
         /// Ends a hold: what is past its retention goes with the next look. It needs a reason. Fails with
@@ -20923,15 +23814,25 @@ pub mod logs_service_client {
         pub async fn release_logs(
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseLogsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReleaseLogsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseLogsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/ReleaseLogs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/ReleaseLogs",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "ReleaseLogs"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "ReleaseLogs"));
             self.inner.unary(req, path, codec).await
         }
         /// What ReleaseLogs would release. Fails as it does, but asks for no reason.
@@ -20939,12 +23840,18 @@ pub mod logs_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseLogsRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/PlanReleaseLogs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanReleaseLogs",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanReleaseLogs"));
@@ -20954,14 +23861,25 @@ pub mod logs_service_client {
         pub async fn list_holds(
             &mut self,
             request: impl tonic::IntoRequest<super::ListHoldsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListHoldsResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/ListHolds");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/ListHolds",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.LogsService", "ListHolds"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.LogsService", "ListHolds"));
             self.inner.unary(req, path, codec).await
         }
         /// What RotateLogs would cut. Fails as it does.
@@ -20969,12 +23887,18 @@ pub mod logs_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RotateLogsRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/PlanRotateLogs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanRotateLogs",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanRotateLogs"));
@@ -20984,17 +23908,27 @@ pub mod logs_service_client {
         pub async fn plan_cleanup_archives(
             &mut self,
             request: impl tonic::IntoRequest<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanCleanupArchivesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::PlanCleanupArchivesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/PlanCleanupArchives");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanCleanupArchives",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanCleanupArchives"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.LogsService", "PlanCleanupArchives"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Enters what the archive holds of this host, and the catalogue does not know, into the catalogue: after the
@@ -21003,14 +23937,22 @@ pub mod logs_service_client {
         pub async fn rebuild_catalog(
             &mut self,
             request: impl tonic::IntoRequest<super::RebuildCatalogRequest>,
-        ) -> std::result::Result<tonic::Response<super::RebuildCatalogResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildCatalogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/RebuildCatalog");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/RebuildCatalog",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "RebuildCatalog"));
@@ -21021,12 +23963,18 @@ pub mod logs_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RebuildCatalogRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/PlanRebuildCatalog");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/PlanRebuildCatalog",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "PlanRebuildCatalog"));
@@ -21041,12 +23989,18 @@ pub mod logs_service_client {
             tonic::Response<tonic::codec::Streaming<super::VerifyArchivesResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.LogsService/VerifyArchives");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.LogsService/VerifyArchives",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.LogsService", "VerifyArchives"));
@@ -21061,7 +24015,7 @@ pub mod logs_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with LogsServiceServer.
@@ -21071,23 +24025,33 @@ pub mod logs_service_server {
         async fn get_status(
             &self,
             request: tonic::Request<super::GetLogsStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetLogsStatusResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetLogsStatusResponse>,
+            tonic::Status,
+        >;
         /// Segments in order of type and sequence number. Fails with LOG_TYPE_UNKNOWN.
         async fn list_segments(
             &self,
             request: tonic::Request<super::ListSegmentsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListSegmentsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListSegmentsResponse>,
+            tonic::Status,
+        >;
         /// Cuts the active files of one type or all, whatever their size, and follows the segments until they are
         /// verified in the archive. A second caller is attached to the rotation going on while that one
         /// cuts; once it only follows its segments, another one may start. Fails with LOG_TYPE_UNKNOWN.
         async fn rotate_logs(
             &self,
             request: tonic::Request<super::RotateLogsRequest>,
-        ) -> std::result::Result<tonic::Response<super::RotateLogsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RotateLogsResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the RetrieveLogs method.
         type RetrieveLogsStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::RetrieveLogsResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// The archived lines of one type within a time range, in order, ended by a trailer that says what is
         /// missing. Fails with LOG_TYPE_UNKNOWN or RANGE_INVALID; of other hosts also with HOST_UNKNOWN,
@@ -21095,31 +24059,46 @@ pub mod logs_service_server {
         async fn retrieve_logs(
             &self,
             request: tonic::Request<super::RetrieveLogsRequest>,
-        ) -> std::result::Result<tonic::Response<Self::RetrieveLogsStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::RetrieveLogsStream>,
+            tonic::Status,
+        >;
         /// Deletes archived segments whose last line is older than the given age. Fails with
         /// RETENTION_NOT_REACHED for an age below the configured retention, and with PLAN_CHANGED.
         async fn cleanup_archives(
             &self,
             request: tonic::Request<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::CleanupArchivesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CleanupArchivesResponse>,
+            tonic::Status,
+        >;
         /// CleanupArchives for an age below the configured retention. It needs a reason (REASON_MISSING). What is held,
         /// or is of a type that is not configured any more, stays all the same. Fails with PLAN_CHANGED.
         async fn cleanup_archives_early(
             &self,
             request: tonic::Request<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::CleanupArchivesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::CleanupArchivesResponse>,
+            tonic::Status,
+        >;
         /// What CleanupArchivesEarly would delete. Fails as it does, but asks for no reason.
         async fn plan_cleanup_archives_early(
             &self,
             request: tonic::Request<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanCleanupArchivesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::PlanCleanupArchivesResponse>,
+            tonic::Status,
+        >;
         /// Keeps archived and local copies with lines in a time range from being deleted, by retention or by hand,
         /// until the hold is released. What is held already is not held twice. It needs a reason. Fails with
         /// LOG_TYPE_UNKNOWN, RANGE_INVALID, REASON_MISSING, PLAN_CHANGED.
         async fn hold_logs(
             &self,
             request: tonic::Request<super::HoldLogsRequest>,
-        ) -> std::result::Result<tonic::Response<super::HoldLogsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::HoldLogsResponse>,
+            tonic::Status,
+        >;
         /// What HoldLogs would hold. Fails as it does, but asks for no reason.
         async fn plan_hold_logs(
             &self,
@@ -21130,7 +24109,10 @@ pub mod logs_service_server {
         async fn release_logs(
             &self,
             request: tonic::Request<super::ReleaseLogsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReleaseLogsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseLogsResponse>,
+            tonic::Status,
+        >;
         /// What ReleaseLogs would release. Fails as it does, but asks for no reason.
         async fn plan_release_logs(
             &self,
@@ -21140,7 +24122,10 @@ pub mod logs_service_server {
         async fn list_holds(
             &self,
             request: tonic::Request<super::ListHoldsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListHoldsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldsResponse>,
+            tonic::Status,
+        >;
         /// What RotateLogs would cut. Fails as it does.
         async fn plan_rotate_logs(
             &self,
@@ -21150,14 +24135,20 @@ pub mod logs_service_server {
         async fn plan_cleanup_archives(
             &self,
             request: tonic::Request<super::CleanupArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<super::PlanCleanupArchivesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::PlanCleanupArchivesResponse>,
+            tonic::Status,
+        >;
         /// Enters what the archive holds of this host, and the catalogue does not know, into the catalogue: after the
         /// database was lost. Each segment is read whole and compared with its manifest; nothing that is known is
         /// changed. A second caller is attached. Fails with ARCHIVE_UNAVAILABLE, PLAN_CHANGED.
         async fn rebuild_catalog(
             &self,
             request: tonic::Request<super::RebuildCatalogRequest>,
-        ) -> std::result::Result<tonic::Response<super::RebuildCatalogResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RebuildCatalogResponse>,
+            tonic::Status,
+        >;
         /// What RebuildCatalog would enter. Fails as it does.
         async fn plan_rebuild_catalog(
             &self,
@@ -21166,14 +24157,18 @@ pub mod logs_service_server {
         /// Server streaming response type for the VerifyArchives method.
         type VerifyArchivesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::VerifyArchivesResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Checks segments against their manifests and the chain, ended by a summary. Damage is part of the answer.
         /// Fails with LOG_TYPE_UNKNOWN.
         async fn verify_archives(
             &self,
             request: tonic::Request<super::VerifyArchivesRequest>,
-        ) -> std::result::Result<tonic::Response<Self::VerifyArchivesStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::VerifyArchivesStream>,
+            tonic::Status,
+        >;
     }
     /// Log archival of this host.
     #[derive(Debug)]
@@ -21197,7 +24192,10 @@ pub mod logs_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -21252,9 +24250,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/GetStatus" => {
                     #[allow(non_camel_case_types)]
                     struct GetStatusSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::GetLogsStatusRequest> for GetStatusSvc<T> {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::GetLogsStatusRequest>
+                    for GetStatusSvc<T> {
                         type Response = super::GetLogsStatusResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetLogsStatusRequest>,
@@ -21291,11 +24295,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/ListSegments" => {
                     #[allow(non_camel_case_types)]
                     struct ListSegmentsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::ListSegmentsRequest>
-                        for ListSegmentsSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::ListSegmentsRequest>
+                    for ListSegmentsSvc<T> {
                         type Response = super::ListSegmentsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListSegmentsRequest>,
@@ -21332,9 +24340,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/RotateLogs" => {
                     #[allow(non_camel_case_types)]
                     struct RotateLogsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::RotateLogsRequest> for RotateLogsSvc<T> {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::RotateLogsRequest>
+                    for RotateLogsSvc<T> {
                         type Response = super::RotateLogsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RotateLogsRequest>,
@@ -21371,14 +24385,16 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/RetrieveLogs" => {
                     #[allow(non_camel_case_types)]
                     struct RetrieveLogsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService>
-                        tonic::server::ServerStreamingService<super::RetrieveLogsRequest>
-                        for RetrieveLogsSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::ServerStreamingService<super::RetrieveLogsRequest>
+                    for RetrieveLogsSvc<T> {
                         type Response = super::RetrieveLogsResponse;
                         type ResponseStream = T::RetrieveLogsStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RetrieveLogsRequest>,
@@ -21415,11 +24431,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/CleanupArchives" => {
                     #[allow(non_camel_case_types)]
                     struct CleanupArchivesSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::CleanupArchivesRequest>
-                        for CleanupArchivesSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::CleanupArchivesRequest>
+                    for CleanupArchivesSvc<T> {
                         type Response = super::CleanupArchivesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CleanupArchivesRequest>,
@@ -21456,18 +24476,23 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/CleanupArchivesEarly" => {
                     #[allow(non_camel_case_types)]
                     struct CleanupArchivesEarlySvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::CleanupArchivesRequest>
-                        for CleanupArchivesEarlySvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::CleanupArchivesRequest>
+                    for CleanupArchivesEarlySvc<T> {
                         type Response = super::CleanupArchivesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CleanupArchivesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as LogsService>::cleanup_archives_early(&inner, request).await
+                                <T as LogsService>::cleanup_archives_early(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -21497,18 +24522,25 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/PlanCleanupArchivesEarly" => {
                     #[allow(non_camel_case_types)]
                     struct PlanCleanupArchivesEarlySvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::CleanupArchivesRequest>
-                        for PlanCleanupArchivesEarlySvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::CleanupArchivesRequest>
+                    for PlanCleanupArchivesEarlySvc<T> {
                         type Response = super::PlanCleanupArchivesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CleanupArchivesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as LogsService>::plan_cleanup_archives_early(&inner, request)
+                                <T as LogsService>::plan_cleanup_archives_early(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -21539,16 +24571,23 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/HoldLogs" => {
                     #[allow(non_camel_case_types)]
                     struct HoldLogsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::HoldLogsRequest> for HoldLogsSvc<T> {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::HoldLogsRequest>
+                    for HoldLogsSvc<T> {
                         type Response = super::HoldLogsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::HoldLogsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as LogsService>::hold_logs(&inner, request).await };
+                            let fut = async move {
+                                <T as LogsService>::hold_logs(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -21577,9 +24616,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/PlanHoldLogs" => {
                     #[allow(non_camel_case_types)]
                     struct PlanHoldLogsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::HoldLogsRequest> for PlanHoldLogsSvc<T> {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::HoldLogsRequest>
+                    for PlanHoldLogsSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::HoldLogsRequest>,
@@ -21616,9 +24661,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/ReleaseLogs" => {
                     #[allow(non_camel_case_types)]
                     struct ReleaseLogsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::ReleaseLogsRequest> for ReleaseLogsSvc<T> {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::ReleaseLogsRequest>
+                    for ReleaseLogsSvc<T> {
                         type Response = super::ReleaseLogsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReleaseLogsRequest>,
@@ -21655,11 +24706,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/PlanReleaseLogs" => {
                     #[allow(non_camel_case_types)]
                     struct PlanReleaseLogsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::ReleaseLogsRequest>
-                        for PlanReleaseLogsSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::ReleaseLogsRequest>
+                    for PlanReleaseLogsSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ReleaseLogsRequest>,
@@ -21696,9 +24751,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/ListHolds" => {
                     #[allow(non_camel_case_types)]
                     struct ListHoldsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::ListHoldsRequest> for ListHoldsSvc<T> {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::ListHoldsRequest>
+                    for ListHoldsSvc<T> {
                         type Response = super::ListHoldsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListHoldsRequest>,
@@ -21735,11 +24796,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/PlanRotateLogs" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRotateLogsSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::RotateLogsRequest>
-                        for PlanRotateLogsSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::RotateLogsRequest>
+                    for PlanRotateLogsSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RotateLogsRequest>,
@@ -21776,18 +24841,23 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/PlanCleanupArchives" => {
                     #[allow(non_camel_case_types)]
                     struct PlanCleanupArchivesSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::CleanupArchivesRequest>
-                        for PlanCleanupArchivesSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::CleanupArchivesRequest>
+                    for PlanCleanupArchivesSvc<T> {
                         type Response = super::PlanCleanupArchivesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::CleanupArchivesRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as LogsService>::plan_cleanup_archives(&inner, request).await
+                                <T as LogsService>::plan_cleanup_archives(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -21817,11 +24887,15 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/RebuildCatalog" => {
                     #[allow(non_camel_case_types)]
                     struct RebuildCatalogSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::RebuildCatalogRequest>
-                        for RebuildCatalogSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::RebuildCatalogRequest>
+                    for RebuildCatalogSvc<T> {
                         type Response = super::RebuildCatalogResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RebuildCatalogRequest>,
@@ -21858,18 +24932,23 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/PlanRebuildCatalog" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRebuildCatalogSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService> tonic::server::UnaryService<super::RebuildCatalogRequest>
-                        for PlanRebuildCatalogSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::UnaryService<super::RebuildCatalogRequest>
+                    for PlanRebuildCatalogSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RebuildCatalogRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as LogsService>::plan_rebuild_catalog(&inner, request).await
+                                <T as LogsService>::plan_rebuild_catalog(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -21899,14 +24978,16 @@ pub mod logs_service_server {
                 "/genesis.v1.LogsService/VerifyArchives" => {
                     #[allow(non_camel_case_types)]
                     struct VerifyArchivesSvc<T: LogsService>(pub Arc<T>);
-                    impl<T: LogsService>
-                        tonic::server::ServerStreamingService<super::VerifyArchivesRequest>
-                        for VerifyArchivesSvc<T>
-                    {
+                    impl<
+                        T: LogsService,
+                    > tonic::server::ServerStreamingService<super::VerifyArchivesRequest>
+                    for VerifyArchivesSvc<T> {
                         type Response = super::VerifyArchivesResponse;
                         type ResponseStream = T::VerifyArchivesStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::VerifyArchivesRequest>,
@@ -21940,16 +25021,25 @@ pub mod logs_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -22648,10 +25738,10 @@ pub mod matrix_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The correlation matrices of this host. A new one is used by a small share of the consumers first, and by more of them as
     /// long as what they report shows no harm.
     #[derive(Debug, Clone)]
@@ -22692,13 +25782,14 @@ pub mod matrix_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             MatrixServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -22739,14 +25830,22 @@ pub mod matrix_service_client {
         pub async fn update_matrix(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::UpdateMatrixResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/UpdateMatrix");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/UpdateMatrix",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "UpdateMatrix"));
@@ -22757,12 +25856,18 @@ pub mod matrix_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateMatrixRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/PlanUpdateMatrix");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/PlanUpdateMatrix",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "PlanUpdateMatrix"));
@@ -22773,14 +25878,25 @@ pub mod matrix_service_client {
         pub async fn get_matrix(
             &mut self,
             request: impl tonic::IntoRequest<super::GetMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetMatrixResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/GetMatrix");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/GetMatrix",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.MatrixService", "GetMatrix"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "GetMatrix"));
             self.inner.unary(req, path, codec).await
         }
         /// Tells the matrix that a consumer is to use, and again whenever it is another one. An answer without a matrix says that
@@ -22792,14 +25908,21 @@ pub mod matrix_service_client {
             tonic::Response<tonic::codec::Streaming<super::WatchMatrixResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/WatchMatrix");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/WatchMatrix",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.MatrixService", "WatchMatrix"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "WatchMatrix"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// The matrix that is published for the whole fleet, and which of its hosts have it. Fails with FLEET_UNCONFIGURED and
@@ -22807,14 +25930,22 @@ pub mod matrix_service_client {
         pub async fn get_fleet_matrix(
             &mut self,
             request: impl tonic::IntoRequest<super::GetFleetMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetFleetMatrixResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/GetFleetMatrix");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/GetFleetMatrix",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "GetFleetMatrix"));
@@ -22824,14 +25955,22 @@ pub mod matrix_service_client {
         pub async fn list_matrices(
             &mut self,
             request: impl tonic::IntoRequest<super::ListMatricesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListMatricesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListMatricesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/ListMatrices");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/ListMatrices",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "ListMatrices"));
@@ -22843,14 +25982,22 @@ pub mod matrix_service_client {
         pub async fn rollback_matrix(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackMatrixResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackMatrixResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/RollbackMatrix");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/RollbackMatrix",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "RollbackMatrix"));
@@ -22861,31 +26008,48 @@ pub mod matrix_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackMatrixRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.MatrixService/PlanRollbackMatrix",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.MatrixService", "PlanRollbackMatrix"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.MatrixService", "PlanRollbackMatrix"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// The rollout that goes on, or the last one, with what consumers reported in each stage. Fails with MATRIX_NOT_FOUND.
         pub async fn get_rollout(
             &mut self,
             request: impl tonic::IntoRequest<super::GetRolloutRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRolloutResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/GetRollout");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/GetRollout",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.MatrixService", "GetRollout"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.MatrixService", "GetRollout"));
             self.inner.unary(req, path, codec).await
         }
         /// Goes on to the next stage by hand; after the last one the matrix is active. It is recorded as forced. Fails with
@@ -22893,14 +26057,22 @@ pub mod matrix_service_client {
         pub async fn advance_rollout(
             &mut self,
             request: impl tonic::IntoRequest<super::AdvanceRolloutRequest>,
-        ) -> std::result::Result<tonic::Response<super::AdvanceRolloutResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AdvanceRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/AdvanceRollout");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/AdvanceRollout",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "AdvanceRollout"));
@@ -22911,30 +26083,45 @@ pub mod matrix_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AdvanceRolloutRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.MatrixService/PlanAdvanceRollout",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.MatrixService", "PlanAdvanceRollout"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.MatrixService", "PlanAdvanceRollout"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Ends the rollout: all consumers use the active matrix again. Fails with ROLLOUT_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
         pub async fn abort_rollout(
             &mut self,
             request: impl tonic::IntoRequest<super::AbortRolloutRequest>,
-        ) -> std::result::Result<tonic::Response<super::AbortRolloutResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AbortRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/AbortRollout");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/AbortRollout",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "AbortRollout"));
@@ -22945,12 +26132,18 @@ pub mod matrix_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AbortRolloutRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.MatrixService/PlanAbortRollout");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.MatrixService/PlanAbortRollout",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.MatrixService", "PlanAbortRollout"));
@@ -22962,21 +26155,32 @@ pub mod matrix_service_client {
         /// is durable.
         pub async fn report_matrix_outcomes(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::ReportMatrixOutcomesRequest>,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ReportMatrixOutcomesRequest,
+            >,
         ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::ReportMatrixOutcomesResponse>>,
+            tonic::Response<
+                tonic::codec::Streaming<super::ReportMatrixOutcomesResponse>,
+            >,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.MatrixService/ReportMatrixOutcomes",
             );
             let mut req = request.into_streaming_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.MatrixService", "ReportMatrixOutcomes"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.MatrixService", "ReportMatrixOutcomes"),
+                );
             self.inner.streaming(req, path, codec).await
         }
     }
@@ -22988,7 +26192,7 @@ pub mod matrix_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with MatrixServiceServer.
@@ -23000,7 +26204,10 @@ pub mod matrix_service_server {
         async fn update_matrix(
             &self,
             request: tonic::Request<super::UpdateMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::UpdateMatrixResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateMatrixResponse>,
+            tonic::Status,
+        >;
         /// What UpdateMatrix would do: the matrix is calculated and held against each criterion, and not kept. Fails as it does.
         async fn plan_update_matrix(
             &self,
@@ -23011,36 +26218,52 @@ pub mod matrix_service_server {
         async fn get_matrix(
             &self,
             request: tonic::Request<super::GetMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetMatrixResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetMatrixResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchMatrix method.
         type WatchMatrixStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchMatrixResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Tells the matrix that a consumer is to use, and again whenever it is another one. An answer without a matrix says that
         /// there is none yet. Fails with CONSUMER_INVALID, READER_SLOW.
         async fn watch_matrix(
             &self,
             request: tonic::Request<super::WatchMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchMatrixStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchMatrixStream>,
+            tonic::Status,
+        >;
         /// The matrix that is published for the whole fleet, and which of its hosts have it. Fails with FLEET_UNCONFIGURED and
         /// FLEET_UNREACHABLE.
         async fn get_fleet_matrix(
             &self,
             request: tonic::Request<super::GetFleetMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetFleetMatrixResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetFleetMatrixResponse>,
+            tonic::Status,
+        >;
         /// The versions, newest first. Fails with LIMIT_INVALID.
         async fn list_matrices(
             &self,
             request: tonic::Request<super::ListMatricesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListMatricesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListMatricesResponse>,
+            tonic::Status,
+        >;
         /// Goes back: where a rollout goes on it ends, and all consumers use what was active before it; else the version before
         /// the active one becomes active, or the one that is named. To name the one that was left undoes it. Fails with
         /// MATRIX_NOT_FOUND, MATRIX_REJECTED, MATRIX_ACTIVE, STORAGE_RECORD_UNREADABLE, REASON_MISSING, PLAN_CHANGED.
         async fn rollback_matrix(
             &self,
             request: tonic::Request<super::RollbackMatrixRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackMatrixResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackMatrixResponse>,
+            tonic::Status,
+        >;
         /// What RollbackMatrix would do. Fails as it does, but asks for no reason.
         async fn plan_rollback_matrix(
             &self,
@@ -23050,13 +26273,19 @@ pub mod matrix_service_server {
         async fn get_rollout(
             &self,
             request: tonic::Request<super::GetRolloutRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetRolloutResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetRolloutResponse>,
+            tonic::Status,
+        >;
         /// Goes on to the next stage by hand; after the last one the matrix is active. It is recorded as forced. Fails with
         /// ROLLOUT_NOT_FOUND, REASON_MISSING, PLAN_CHANGED.
         async fn advance_rollout(
             &self,
             request: tonic::Request<super::AdvanceRolloutRequest>,
-        ) -> std::result::Result<tonic::Response<super::AdvanceRolloutResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::AdvanceRolloutResponse>,
+            tonic::Status,
+        >;
         /// What AdvanceRollout would do. Fails as it does, but asks for no reason.
         async fn plan_advance_rollout(
             &self,
@@ -23066,7 +26295,10 @@ pub mod matrix_service_server {
         async fn abort_rollout(
             &self,
             request: tonic::Request<super::AbortRolloutRequest>,
-        ) -> std::result::Result<tonic::Response<super::AbortRolloutResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::AbortRolloutResponse>,
+            tonic::Status,
+        >;
         /// What AbortRollout would do. Fails as it does, but asks for no reason.
         async fn plan_abort_rollout(
             &self,
@@ -23074,8 +26306,12 @@ pub mod matrix_service_server {
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// Server streaming response type for the ReportMatrixOutcomes method.
         type ReportMatrixOutcomesStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::ReportMatrixOutcomesResponse, tonic::Status>,
-            > + std::marker::Send
+                Item = std::result::Result<
+                    super::ReportMatrixOutcomesResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
             + 'static;
         /// Takes in how consumers fared with a matrix, batch by batch, and answers each batch once it is durable, as
         /// BaselineService/Observe does. The stage that goes on is judged after each batch. Fails with BATCH_INVALID, which
@@ -23084,7 +26320,10 @@ pub mod matrix_service_server {
         async fn report_matrix_outcomes(
             &self,
             request: tonic::Request<tonic::Streaming<super::ReportMatrixOutcomesRequest>>,
-        ) -> std::result::Result<tonic::Response<Self::ReportMatrixOutcomesStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::ReportMatrixOutcomesStream>,
+            tonic::Status,
+        >;
     }
     /// The correlation matrices of this host. A new one is used by a small share of the consumers first, and by more of them as
     /// long as what they report shows no harm.
@@ -23109,7 +26348,10 @@ pub mod matrix_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -23164,11 +26406,15 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/UpdateMatrix" => {
                     #[allow(non_camel_case_types)]
                     struct UpdateMatrixSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::UpdateMatrixRequest>
-                        for UpdateMatrixSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::UpdateMatrixRequest>
+                    for UpdateMatrixSvc<T> {
                         type Response = super::UpdateMatrixResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UpdateMatrixRequest>,
@@ -23205,18 +26451,23 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/PlanUpdateMatrix" => {
                     #[allow(non_camel_case_types)]
                     struct PlanUpdateMatrixSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::UpdateMatrixRequest>
-                        for PlanUpdateMatrixSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::UpdateMatrixRequest>
+                    for PlanUpdateMatrixSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::UpdateMatrixRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as MatrixService>::plan_update_matrix(&inner, request).await
+                                <T as MatrixService>::plan_update_matrix(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -23246,9 +26497,15 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/GetMatrix" => {
                     #[allow(non_camel_case_types)]
                     struct GetMatrixSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::GetMatrixRequest> for GetMatrixSvc<T> {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::GetMatrixRequest>
+                    for GetMatrixSvc<T> {
                         type Response = super::GetMatrixResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetMatrixRequest>,
@@ -23285,14 +26542,16 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/WatchMatrix" => {
                     #[allow(non_camel_case_types)]
                     struct WatchMatrixSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService>
-                        tonic::server::ServerStreamingService<super::WatchMatrixRequest>
-                        for WatchMatrixSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::ServerStreamingService<super::WatchMatrixRequest>
+                    for WatchMatrixSvc<T> {
                         type Response = super::WatchMatrixResponse;
                         type ResponseStream = T::WatchMatrixStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::WatchMatrixRequest>,
@@ -23329,18 +26588,23 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/GetFleetMatrix" => {
                     #[allow(non_camel_case_types)]
                     struct GetFleetMatrixSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::GetFleetMatrixRequest>
-                        for GetFleetMatrixSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::GetFleetMatrixRequest>
+                    for GetFleetMatrixSvc<T> {
                         type Response = super::GetFleetMatrixResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetFleetMatrixRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as MatrixService>::get_fleet_matrix(&inner, request).await
+                                <T as MatrixService>::get_fleet_matrix(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -23370,11 +26634,15 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/ListMatrices" => {
                     #[allow(non_camel_case_types)]
                     struct ListMatricesSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::ListMatricesRequest>
-                        for ListMatricesSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::ListMatricesRequest>
+                    for ListMatricesSvc<T> {
                         type Response = super::ListMatricesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListMatricesRequest>,
@@ -23411,11 +26679,15 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/RollbackMatrix" => {
                     #[allow(non_camel_case_types)]
                     struct RollbackMatrixSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::RollbackMatrixRequest>
-                        for RollbackMatrixSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::RollbackMatrixRequest>
+                    for RollbackMatrixSvc<T> {
                         type Response = super::RollbackMatrixResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackMatrixRequest>,
@@ -23452,18 +26724,23 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/PlanRollbackMatrix" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRollbackMatrixSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::RollbackMatrixRequest>
-                        for PlanRollbackMatrixSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::RollbackMatrixRequest>
+                    for PlanRollbackMatrixSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackMatrixRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as MatrixService>::plan_rollback_matrix(&inner, request).await
+                                <T as MatrixService>::plan_rollback_matrix(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -23493,9 +26770,15 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/GetRollout" => {
                     #[allow(non_camel_case_types)]
                     struct GetRolloutSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::GetRolloutRequest> for GetRolloutSvc<T> {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::GetRolloutRequest>
+                    for GetRolloutSvc<T> {
                         type Response = super::GetRolloutResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetRolloutRequest>,
@@ -23532,11 +26815,15 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/AdvanceRollout" => {
                     #[allow(non_camel_case_types)]
                     struct AdvanceRolloutSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::AdvanceRolloutRequest>
-                        for AdvanceRolloutSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AdvanceRolloutRequest>
+                    for AdvanceRolloutSvc<T> {
                         type Response = super::AdvanceRolloutResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AdvanceRolloutRequest>,
@@ -23573,18 +26860,23 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/PlanAdvanceRollout" => {
                     #[allow(non_camel_case_types)]
                     struct PlanAdvanceRolloutSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::AdvanceRolloutRequest>
-                        for PlanAdvanceRolloutSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AdvanceRolloutRequest>
+                    for PlanAdvanceRolloutSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AdvanceRolloutRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as MatrixService>::plan_advance_rollout(&inner, request).await
+                                <T as MatrixService>::plan_advance_rollout(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -23614,11 +26906,15 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/AbortRollout" => {
                     #[allow(non_camel_case_types)]
                     struct AbortRolloutSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::AbortRolloutRequest>
-                        for AbortRolloutSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AbortRolloutRequest>
+                    for AbortRolloutSvc<T> {
                         type Response = super::AbortRolloutResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AbortRolloutRequest>,
@@ -23655,18 +26951,23 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/PlanAbortRollout" => {
                     #[allow(non_camel_case_types)]
                     struct PlanAbortRolloutSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService> tonic::server::UnaryService<super::AbortRolloutRequest>
-                        for PlanAbortRolloutSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::UnaryService<super::AbortRolloutRequest>
+                    for PlanAbortRolloutSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AbortRolloutRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as MatrixService>::plan_abort_rollout(&inner, request).await
+                                <T as MatrixService>::plan_abort_rollout(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -23696,14 +26997,16 @@ pub mod matrix_service_server {
                 "/genesis.v1.MatrixService/ReportMatrixOutcomes" => {
                     #[allow(non_camel_case_types)]
                     struct ReportMatrixOutcomesSvc<T: MatrixService>(pub Arc<T>);
-                    impl<T: MatrixService>
-                        tonic::server::StreamingService<super::ReportMatrixOutcomesRequest>
-                        for ReportMatrixOutcomesSvc<T>
-                    {
+                    impl<
+                        T: MatrixService,
+                    > tonic::server::StreamingService<super::ReportMatrixOutcomesRequest>
+                    for ReportMatrixOutcomesSvc<T> {
                         type Response = super::ReportMatrixOutcomesResponse;
                         type ResponseStream = T::ReportMatrixOutcomesStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<
@@ -23712,7 +27015,11 @@ pub mod matrix_service_server {
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as MatrixService>::report_matrix_outcomes(&inner, request).await
+                                <T as MatrixService>::report_matrix_outcomes(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -23739,16 +27046,25 @@ pub mod matrix_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -23999,10 +27315,10 @@ pub mod oplog_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The append-only, hash-chained operation log.
     #[derive(Debug, Clone)]
     pub struct OplogServiceClient<T> {
@@ -24042,13 +27358,14 @@ pub mod oplog_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             OplogServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -24087,29 +27404,50 @@ pub mod oplog_service_client {
         pub async fn get_head(
             &mut self,
             request: impl tonic::IntoRequest<super::GetHeadRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetHeadResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetHeadResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/GetHead");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/GetHead",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "GetHead"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "GetHead"));
             self.inner.unary(req, path, codec).await
         }
         /// Entries, newest first.
         pub async fn list_entries(
             &mut self,
             request: impl tonic::IntoRequest<super::ListEntriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListEntriesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListEntriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/ListEntries");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/ListEntries",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "ListEntries"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "ListEntries"));
             self.inner.unary(req, path, codec).await
         }
         /// The last entries, then each new one as it is committed, until the caller leaves. A reader that lags is
@@ -24121,13 +27459,21 @@ pub mod oplog_service_client {
             tonic::Response<tonic::codec::Streaming<super::TailEntriesResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/TailEntries");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/TailEntries",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "TailEntries"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "TailEntries"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// Recomputes the whole chain: finds an edited, deleted or reordered entry, and against a head exported
@@ -24136,15 +27482,25 @@ pub mod oplog_service_client {
         pub async fn verify_oplog(
             &mut self,
             request: impl tonic::IntoRequest<super::VerifyOplogRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyOplogResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyOplogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/VerifyOplog");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/VerifyOplog",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "VerifyOplog"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "VerifyOplog"));
             self.inner.unary(req, path, codec).await
         }
         /// Has the fleet keep the head of the log as it is, in place of one that the log does not agree with: for a log that
@@ -24153,15 +27509,25 @@ pub mod oplog_service_client {
         pub async fn accept_head(
             &mut self,
             request: impl tonic::IntoRequest<super::AcceptHeadRequest>,
-        ) -> std::result::Result<tonic::Response<super::AcceptHeadResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptHeadResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/AcceptHead");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/AcceptHead",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "AcceptHead"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "AcceptHead"));
             self.inner.unary(req, path, codec).await
         }
         /// What AcceptHead would do. Fails as it does, but asks for no reason.
@@ -24169,12 +27535,18 @@ pub mod oplog_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AcceptHeadRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/PlanAcceptHead");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/PlanAcceptHead",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.OplogService", "PlanAcceptHead"));
@@ -24188,27 +27560,46 @@ pub mod oplog_service_client {
             tonic::Response<tonic::codec::Streaming<super::ExportOplogResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/ExportOplog");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/ExportOplog",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "ExportOplog"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "ExportOplog"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// Writes a remark of a person into the log. Fails with INVALID_ARGUMENT for an empty or oversized text.
         pub async fn add_note(
             &mut self,
             request: impl tonic::IntoRequest<super::AddNoteRequest>,
-        ) -> std::result::Result<tonic::Response<super::AddNoteResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::AddNoteResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/AddNote");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/AddNote",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "AddNote"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "AddNote"));
             self.inner.unary(req, path, codec).await
         }
         /// What AddNote would do. Fails as it does.
@@ -24216,13 +27607,21 @@ pub mod oplog_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::AddNoteRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.OplogService/PlanAddNote");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.OplogService/PlanAddNote",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.OplogService", "PlanAddNote"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.OplogService", "PlanAddNote"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -24234,7 +27633,7 @@ pub mod oplog_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with OplogServiceServer.
@@ -24249,32 +27648,45 @@ pub mod oplog_service_server {
         async fn list_entries(
             &self,
             request: tonic::Request<super::ListEntriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListEntriesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListEntriesResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the TailEntries method.
         type TailEntriesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::TailEntriesResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// The last entries, then each new one as it is committed, until the caller leaves. A reader that lags is
         /// read from the log, so it misses none.
         async fn tail_entries(
             &self,
             request: tonic::Request<super::TailEntriesRequest>,
-        ) -> std::result::Result<tonic::Response<Self::TailEntriesStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::TailEntriesStream>,
+            tonic::Status,
+        >;
         /// Recomputes the whole chain: finds an edited, deleted or reordered entry, and against a head exported
         /// before, or kept by the fleet, also a truncated or rewritten log. What is found is part of the answer, not
         /// an error.
         async fn verify_oplog(
             &self,
             request: tonic::Request<super::VerifyOplogRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyOplogResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyOplogResponse>,
+            tonic::Status,
+        >;
         /// Has the fleet keep the head of the log as it is, in place of one that the log does not agree with: for a log that
         /// was put back on purpose. The fleet remembers what was given up, by whom and why. Fails with HEAD_AGREES,
         /// REASON_MISSING, PLAN_CHANGED, FLEET_CONFLICT, FLEET_UNCONFIGURED and FLEET_UNREACHABLE.
         async fn accept_head(
             &self,
             request: tonic::Request<super::AcceptHeadRequest>,
-        ) -> std::result::Result<tonic::Response<super::AcceptHeadResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptHeadResponse>,
+            tonic::Status,
+        >;
         /// What AcceptHead would do. Fails as it does, but asks for no reason.
         async fn plan_accept_head(
             &self,
@@ -24283,13 +27695,17 @@ pub mod oplog_service_server {
         /// Server streaming response type for the ExportOplog method.
         type ExportOplogStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ExportOplogResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// The entries exactly as they were hashed, oldest first.
         async fn export_oplog(
             &self,
             request: tonic::Request<super::ExportOplogRequest>,
-        ) -> std::result::Result<tonic::Response<Self::ExportOplogStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportOplogStream>,
+            tonic::Status,
+        >;
         /// Writes a remark of a person into the log. Fails with INVALID_ARGUMENT for an empty or oversized text.
         async fn add_note(
             &self,
@@ -24323,7 +27739,10 @@ pub mod oplog_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -24378,16 +27797,23 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/GetHead" => {
                     #[allow(non_camel_case_types)]
                     struct GetHeadSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService> tonic::server::UnaryService<super::GetHeadRequest> for GetHeadSvc<T> {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::GetHeadRequest>
+                    for GetHeadSvc<T> {
                         type Response = super::GetHeadResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetHeadRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as OplogService>::get_head(&inner, request).await };
+                            let fut = async move {
+                                <T as OplogService>::get_head(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -24416,9 +27842,15 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/ListEntries" => {
                     #[allow(non_camel_case_types)]
                     struct ListEntriesSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService> tonic::server::UnaryService<super::ListEntriesRequest> for ListEntriesSvc<T> {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::ListEntriesRequest>
+                    for ListEntriesSvc<T> {
                         type Response = super::ListEntriesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListEntriesRequest>,
@@ -24455,14 +27887,16 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/TailEntries" => {
                     #[allow(non_camel_case_types)]
                     struct TailEntriesSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService>
-                        tonic::server::ServerStreamingService<super::TailEntriesRequest>
-                        for TailEntriesSvc<T>
-                    {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::ServerStreamingService<super::TailEntriesRequest>
+                    for TailEntriesSvc<T> {
                         type Response = super::TailEntriesResponse;
                         type ResponseStream = T::TailEntriesStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::TailEntriesRequest>,
@@ -24499,9 +27933,15 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/VerifyOplog" => {
                     #[allow(non_camel_case_types)]
                     struct VerifyOplogSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService> tonic::server::UnaryService<super::VerifyOplogRequest> for VerifyOplogSvc<T> {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::VerifyOplogRequest>
+                    for VerifyOplogSvc<T> {
                         type Response = super::VerifyOplogResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::VerifyOplogRequest>,
@@ -24538,9 +27978,15 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/AcceptHead" => {
                     #[allow(non_camel_case_types)]
                     struct AcceptHeadSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService> tonic::server::UnaryService<super::AcceptHeadRequest> for AcceptHeadSvc<T> {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::AcceptHeadRequest>
+                    for AcceptHeadSvc<T> {
                         type Response = super::AcceptHeadResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AcceptHeadRequest>,
@@ -24577,11 +28023,15 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/PlanAcceptHead" => {
                     #[allow(non_camel_case_types)]
                     struct PlanAcceptHeadSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService> tonic::server::UnaryService<super::AcceptHeadRequest>
-                        for PlanAcceptHeadSvc<T>
-                    {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::AcceptHeadRequest>
+                    for PlanAcceptHeadSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AcceptHeadRequest>,
@@ -24618,14 +28068,16 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/ExportOplog" => {
                     #[allow(non_camel_case_types)]
                     struct ExportOplogSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService>
-                        tonic::server::ServerStreamingService<super::ExportOplogRequest>
-                        for ExportOplogSvc<T>
-                    {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::ServerStreamingService<super::ExportOplogRequest>
+                    for ExportOplogSvc<T> {
                         type Response = super::ExportOplogResponse;
                         type ResponseStream = T::ExportOplogStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ExportOplogRequest>,
@@ -24662,16 +28114,23 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/AddNote" => {
                     #[allow(non_camel_case_types)]
                     struct AddNoteSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService> tonic::server::UnaryService<super::AddNoteRequest> for AddNoteSvc<T> {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::AddNoteRequest>
+                    for AddNoteSvc<T> {
                         type Response = super::AddNoteResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AddNoteRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut =
-                                async move { <T as OplogService>::add_note(&inner, request).await };
+                            let fut = async move {
+                                <T as OplogService>::add_note(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -24700,9 +28159,15 @@ pub mod oplog_service_server {
                 "/genesis.v1.OplogService/PlanAddNote" => {
                     #[allow(non_camel_case_types)]
                     struct PlanAddNoteSvc<T: OplogService>(pub Arc<T>);
-                    impl<T: OplogService> tonic::server::UnaryService<super::AddNoteRequest> for PlanAddNoteSvc<T> {
+                    impl<
+                        T: OplogService,
+                    > tonic::server::UnaryService<super::AddNoteRequest>
+                    for PlanAddNoteSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::AddNoteRequest>,
@@ -24736,16 +28201,25 @@ pub mod oplog_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -24942,10 +28416,10 @@ pub mod parameter_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The parameters of strategies. A value is text; a strategy makes of it what it needs. While a parameter is in an
     /// experiment, units of the variant's share get another value.
     #[derive(Debug, Clone)]
@@ -24986,13 +28460,14 @@ pub mod parameter_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             ParameterServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -25031,31 +28506,49 @@ pub mod parameter_service_client {
         pub async fn list_parameters(
             &mut self,
             request: impl tonic::IntoRequest<super::ListParametersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListParametersResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListParametersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ParameterService/ListParameters");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/ListParameters",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ParameterService", "ListParameters"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "ListParameters"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What one unit of a strategy is to use now. Fails with STRATEGY_NOT_FOUND, UNIT_INVALID.
         pub async fn get_parameters(
             &mut self,
             request: impl tonic::IntoRequest<super::GetParametersRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetParametersResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::GetParametersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ParameterService/GetParameters");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/GetParameters",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.ParameterService", "GetParameters"));
@@ -25070,16 +28563,23 @@ pub mod parameter_service_client {
             tonic::Response<tonic::codec::Streaming<super::GetParametersResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ParameterService/WatchParameters",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ParameterService", "WatchParameters"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "WatchParameters"),
+                );
             self.inner.server_streaming(req, path, codec).await
         }
         /// Sets a parameter, on this host or in its whole fleet; a new one is made. Fails with PARAMETER_INVALID,
@@ -25088,14 +28588,22 @@ pub mod parameter_service_client {
         pub async fn set_parameter(
             &mut self,
             request: impl tonic::IntoRequest<super::SetParameterRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetParameterResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::SetParameterResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ParameterService/SetParameter");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ParameterService/SetParameter",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.ParameterService", "SetParameter"));
@@ -25106,34 +28614,53 @@ pub mod parameter_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::SetParameterRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ParameterService/PlanSetParameter",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ParameterService", "PlanSetParameter"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "PlanSetParameter"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// The versions of parameters, newest first. Fails with PARAMETER_NOT_FOUND, LIMIT_INVALID.
         pub async fn list_parameter_history(
             &mut self,
             request: impl tonic::IntoRequest<super::ListParameterHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListParameterHistoryResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListParameterHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ParameterService/ListParameterHistory",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ParameterService", "ListParameterHistory"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ParameterService",
+                        "ListParameterHistory",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Takes a parameter back to an earlier version, as a new version, on this host or in its whole fleet. Fails with
@@ -25141,18 +28668,27 @@ pub mod parameter_service_client {
         pub async fn rollback_parameter(
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackParameterRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackParameterResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackParameterResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ParameterService/RollbackParameter",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ParameterService", "RollbackParameter"));
+                .insert(
+                    GrpcMethod::new("genesis.v1.ParameterService", "RollbackParameter"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// What RollbackParameter would do. Fails as it does.
@@ -25160,16 +28696,26 @@ pub mod parameter_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RollbackParameterRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/genesis.v1.ParameterService/PlanRollbackParameter",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("genesis.v1.ParameterService", "PlanRollbackParameter"));
+                .insert(
+                    GrpcMethod::new(
+                        "genesis.v1.ParameterService",
+                        "PlanRollbackParameter",
+                    ),
+                );
             self.inner.unary(req, path, codec).await
         }
     }
@@ -25181,7 +28727,7 @@ pub mod parameter_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with ParameterServiceServer.
@@ -25191,30 +28737,43 @@ pub mod parameter_service_server {
         async fn list_parameters(
             &self,
             request: tonic::Request<super::ListParametersRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListParametersResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListParametersResponse>,
+            tonic::Status,
+        >;
         /// What one unit of a strategy is to use now. Fails with STRATEGY_NOT_FOUND, UNIT_INVALID.
         async fn get_parameters(
             &self,
             request: tonic::Request<super::GetParametersRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetParametersResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetParametersResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchParameters method.
         type WatchParametersStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::GetParametersResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Tells what one unit of a strategy is to use, and again whenever that changes. A strategy that is not known yet has no
         /// parameters. Fails with UNIT_INVALID.
         async fn watch_parameters(
             &self,
             request: tonic::Request<super::GetParametersRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchParametersStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchParametersStream>,
+            tonic::Status,
+        >;
         /// Sets a parameter, on this host or in its whole fleet; a new one is made. Fails with PARAMETER_INVALID,
         /// PARAMETER_IN_TEST, PARAMETER_OF_FLEET, PARAMETER_CHANGED, PARAMETER_WAITS, TOO_MANY_PARAMETERS, PLAN_CHANGED,
         /// FLEET_UNCONFIGURED, FLEET_UNREACHABLE, FLEET_CONFLICT.
         async fn set_parameter(
             &self,
             request: tonic::Request<super::SetParameterRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetParameterResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::SetParameterResponse>,
+            tonic::Status,
+        >;
         /// What SetParameter would do. Fails as it does.
         async fn plan_set_parameter(
             &self,
@@ -25224,13 +28783,19 @@ pub mod parameter_service_server {
         async fn list_parameter_history(
             &self,
             request: tonic::Request<super::ListParameterHistoryRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListParameterHistoryResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListParameterHistoryResponse>,
+            tonic::Status,
+        >;
         /// Takes a parameter back to an earlier version, as a new version, on this host or in its whole fleet. Fails with
         /// PARAMETER_NOT_FOUND, VERSION_NOT_FOUND, and as SetParameter does.
         async fn rollback_parameter(
             &self,
             request: tonic::Request<super::RollbackParameterRequest>,
-        ) -> std::result::Result<tonic::Response<super::RollbackParameterResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::RollbackParameterResponse>,
+            tonic::Status,
+        >;
         /// What RollbackParameter would do. Fails as it does.
         async fn plan_rollback_parameter(
             &self,
@@ -25260,7 +28825,10 @@ pub mod parameter_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -25315,19 +28883,23 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/ListParameters" => {
                     #[allow(non_camel_case_types)]
                     struct ListParametersSvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::UnaryService<super::ListParametersRequest>
-                        for ListParametersSvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::ListParametersRequest>
+                    for ListParametersSvc<T> {
                         type Response = super::ListParametersResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListParametersRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::list_parameters(&inner, request).await
+                                <T as ParameterService>::list_parameters(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -25357,19 +28929,23 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/GetParameters" => {
                     #[allow(non_camel_case_types)]
                     struct GetParametersSvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::UnaryService<super::GetParametersRequest>
-                        for GetParametersSvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::GetParametersRequest>
+                    for GetParametersSvc<T> {
                         type Response = super::GetParametersResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetParametersRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::get_parameters(&inner, request).await
+                                <T as ParameterService>::get_parameters(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -25399,21 +28975,24 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/WatchParameters" => {
                     #[allow(non_camel_case_types)]
                     struct WatchParametersSvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::ServerStreamingService<super::GetParametersRequest>
-                        for WatchParametersSvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::ServerStreamingService<super::GetParametersRequest>
+                    for WatchParametersSvc<T> {
                         type Response = super::GetParametersResponse;
                         type ResponseStream = T::WatchParametersStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::GetParametersRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::watch_parameters(&inner, request).await
+                                <T as ParameterService>::watch_parameters(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -25443,19 +29022,23 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/SetParameter" => {
                     #[allow(non_camel_case_types)]
                     struct SetParameterSvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::UnaryService<super::SetParameterRequest>
-                        for SetParameterSvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::SetParameterRequest>
+                    for SetParameterSvc<T> {
                         type Response = super::SetParameterResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::SetParameterRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::set_parameter(&inner, request).await
+                                <T as ParameterService>::set_parameter(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -25485,19 +29068,23 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/PlanSetParameter" => {
                     #[allow(non_camel_case_types)]
                     struct PlanSetParameterSvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::UnaryService<super::SetParameterRequest>
-                        for PlanSetParameterSvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::SetParameterRequest>
+                    for PlanSetParameterSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::SetParameterRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::plan_set_parameter(&inner, request).await
+                                <T as ParameterService>::plan_set_parameter(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -25527,19 +29114,25 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/ListParameterHistory" => {
                     #[allow(non_camel_case_types)]
                     struct ListParameterHistorySvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::UnaryService<super::ListParameterHistoryRequest>
-                        for ListParameterHistorySvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::ListParameterHistoryRequest>
+                    for ListParameterHistorySvc<T> {
                         type Response = super::ListParameterHistoryResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListParameterHistoryRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::list_parameter_history(&inner, request)
+                                <T as ParameterService>::list_parameter_history(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -25570,19 +29163,23 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/RollbackParameter" => {
                     #[allow(non_camel_case_types)]
                     struct RollbackParameterSvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::UnaryService<super::RollbackParameterRequest>
-                        for RollbackParameterSvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::RollbackParameterRequest>
+                    for RollbackParameterSvc<T> {
                         type Response = super::RollbackParameterResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackParameterRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::rollback_parameter(&inner, request).await
+                                <T as ParameterService>::rollback_parameter(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -25612,19 +29209,25 @@ pub mod parameter_service_server {
                 "/genesis.v1.ParameterService/PlanRollbackParameter" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRollbackParameterSvc<T: ParameterService>(pub Arc<T>);
-                    impl<T: ParameterService>
-                        tonic::server::UnaryService<super::RollbackParameterRequest>
-                        for PlanRollbackParameterSvc<T>
-                    {
+                    impl<
+                        T: ParameterService,
+                    > tonic::server::UnaryService<super::RollbackParameterRequest>
+                    for PlanRollbackParameterSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RollbackParameterRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ParameterService>::plan_rollback_parameter(&inner, request)
+                                <T as ParameterService>::plan_rollback_parameter(
+                                        &inner,
+                                        request,
+                                    )
                                     .await
                             };
                             Box::pin(fut)
@@ -25652,16 +29255,25 @@ pub mod parameter_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -25785,10 +29397,10 @@ pub mod schedule_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// Jobs that the agent starts by itself.
     #[derive(Debug, Clone)]
     pub struct ScheduleServiceClient<T> {
@@ -25828,13 +29440,14 @@ pub mod schedule_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             ScheduleServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -25873,14 +29486,25 @@ pub mod schedule_service_client {
         pub async fn list_jobs(
             &mut self,
             request: impl tonic::IntoRequest<super::ListJobsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListJobsResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListJobsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.ScheduleService/ListJobs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/ListJobs",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.ScheduleService", "ListJobs"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ScheduleService", "ListJobs"));
             self.inner.unary(req, path, codec).await
         }
         /// Runs a job now, as its schedule would. Fails with
@@ -25889,42 +29513,71 @@ pub mod schedule_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RunJobRequest>,
         ) -> std::result::Result<tonic::Response<super::RunJobResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.ScheduleService/RunJob");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/RunJob",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.ScheduleService", "RunJob"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ScheduleService", "RunJob"));
             self.inner.unary(req, path, codec).await
         }
         /// Keeps a job from starting by itself until it is resumed. It survives restarts. Fails with JOB_NOT_FOUND.
         pub async fn pause_job(
             &mut self,
             request: impl tonic::IntoRequest<super::PauseJobRequest>,
-        ) -> std::result::Result<tonic::Response<super::PauseJobResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::PauseJobResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.ScheduleService/PauseJob");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/PauseJob",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.ScheduleService", "PauseJob"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ScheduleService", "PauseJob"));
             self.inner.unary(req, path, codec).await
         }
         /// Lets a paused job start by itself again; what was missed meanwhile is skipped. Fails with JOB_NOT_FOUND.
         pub async fn resume_job(
             &mut self,
             request: impl tonic::IntoRequest<super::ResumeJobRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResumeJobResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeJobResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ScheduleService/ResumeJob");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/ResumeJob",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.ScheduleService", "ResumeJob"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.ScheduleService", "ResumeJob"));
             self.inner.unary(req, path, codec).await
         }
         /// What RunJob would do. Fails as it does.
@@ -25932,12 +29585,18 @@ pub mod schedule_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RunJobRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ScheduleService/PlanRunJob");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/PlanRunJob",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.ScheduleService", "PlanRunJob"));
@@ -25948,12 +29607,18 @@ pub mod schedule_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::PauseJobRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ScheduleService/PlanPauseJob");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/PlanPauseJob",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.ScheduleService", "PlanPauseJob"));
@@ -25964,12 +29629,18 @@ pub mod schedule_service_client {
             &mut self,
             request: impl tonic::IntoRequest<super::ResumeJobRequest>,
         ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.ScheduleService/PlanResumeJob");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.ScheduleService/PlanResumeJob",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.ScheduleService", "PlanResumeJob"));
@@ -25984,7 +29655,7 @@ pub mod schedule_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with ScheduleServiceServer.
@@ -25994,7 +29665,10 @@ pub mod schedule_service_server {
         async fn list_jobs(
             &self,
             request: tonic::Request<super::ListJobsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListJobsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListJobsResponse>,
+            tonic::Status,
+        >;
         /// Runs a job now, as its schedule would. Fails with
         /// JOB_NOT_FOUND, and with EMERGENCY for a job that waits for its release; a job that already runs is attached to.
         async fn run_job(
@@ -26005,12 +29679,18 @@ pub mod schedule_service_server {
         async fn pause_job(
             &self,
             request: tonic::Request<super::PauseJobRequest>,
-        ) -> std::result::Result<tonic::Response<super::PauseJobResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::PauseJobResponse>,
+            tonic::Status,
+        >;
         /// Lets a paused job start by itself again; what was missed meanwhile is skipped. Fails with JOB_NOT_FOUND.
         async fn resume_job(
             &self,
             request: tonic::Request<super::ResumeJobRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResumeJobResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeJobResponse>,
+            tonic::Status,
+        >;
         /// What RunJob would do. Fails as it does.
         async fn plan_run_job(
             &self,
@@ -26049,7 +29729,10 @@ pub mod schedule_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -26104,9 +29787,15 @@ pub mod schedule_service_server {
                 "/genesis.v1.ScheduleService/ListJobs" => {
                     #[allow(non_camel_case_types)]
                     struct ListJobsSvc<T: ScheduleService>(pub Arc<T>);
-                    impl<T: ScheduleService> tonic::server::UnaryService<super::ListJobsRequest> for ListJobsSvc<T> {
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::ListJobsRequest>
+                    for ListJobsSvc<T> {
                         type Response = super::ListJobsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListJobsRequest>,
@@ -26143,9 +29832,15 @@ pub mod schedule_service_server {
                 "/genesis.v1.ScheduleService/RunJob" => {
                     #[allow(non_camel_case_types)]
                     struct RunJobSvc<T: ScheduleService>(pub Arc<T>);
-                    impl<T: ScheduleService> tonic::server::UnaryService<super::RunJobRequest> for RunJobSvc<T> {
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::RunJobRequest>
+                    for RunJobSvc<T> {
                         type Response = super::RunJobResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunJobRequest>,
@@ -26182,9 +29877,15 @@ pub mod schedule_service_server {
                 "/genesis.v1.ScheduleService/PauseJob" => {
                     #[allow(non_camel_case_types)]
                     struct PauseJobSvc<T: ScheduleService>(pub Arc<T>);
-                    impl<T: ScheduleService> tonic::server::UnaryService<super::PauseJobRequest> for PauseJobSvc<T> {
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::PauseJobRequest>
+                    for PauseJobSvc<T> {
                         type Response = super::PauseJobResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::PauseJobRequest>,
@@ -26221,9 +29922,15 @@ pub mod schedule_service_server {
                 "/genesis.v1.ScheduleService/ResumeJob" => {
                     #[allow(non_camel_case_types)]
                     struct ResumeJobSvc<T: ScheduleService>(pub Arc<T>);
-                    impl<T: ScheduleService> tonic::server::UnaryService<super::ResumeJobRequest> for ResumeJobSvc<T> {
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::ResumeJobRequest>
+                    for ResumeJobSvc<T> {
                         type Response = super::ResumeJobResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ResumeJobRequest>,
@@ -26260,9 +29967,15 @@ pub mod schedule_service_server {
                 "/genesis.v1.ScheduleService/PlanRunJob" => {
                     #[allow(non_camel_case_types)]
                     struct PlanRunJobSvc<T: ScheduleService>(pub Arc<T>);
-                    impl<T: ScheduleService> tonic::server::UnaryService<super::RunJobRequest> for PlanRunJobSvc<T> {
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::RunJobRequest>
+                    for PlanRunJobSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::RunJobRequest>,
@@ -26299,18 +30012,23 @@ pub mod schedule_service_server {
                 "/genesis.v1.ScheduleService/PlanPauseJob" => {
                     #[allow(non_camel_case_types)]
                     struct PlanPauseJobSvc<T: ScheduleService>(pub Arc<T>);
-                    impl<T: ScheduleService> tonic::server::UnaryService<super::PauseJobRequest>
-                        for PlanPauseJobSvc<T>
-                    {
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::PauseJobRequest>
+                    for PlanPauseJobSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::PauseJobRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ScheduleService>::plan_pause_job(&inner, request).await
+                                <T as ScheduleService>::plan_pause_job(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -26340,18 +30058,23 @@ pub mod schedule_service_server {
                 "/genesis.v1.ScheduleService/PlanResumeJob" => {
                     #[allow(non_camel_case_types)]
                     struct PlanResumeJobSvc<T: ScheduleService>(pub Arc<T>);
-                    impl<T: ScheduleService> tonic::server::UnaryService<super::ResumeJobRequest>
-                        for PlanResumeJobSvc<T>
-                    {
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::ResumeJobRequest>
+                    for PlanResumeJobSvc<T> {
                         type Response = super::PlanResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ResumeJobRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ScheduleService>::plan_resume_job(&inner, request).await
+                                <T as ScheduleService>::plan_resume_job(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -26378,16 +30101,25 @@ pub mod schedule_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }
@@ -26597,10 +30329,10 @@ pub mod series_service_client {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
-    use tonic::codegen::http::Uri;
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     /// The series of this host. Programs push values as they come; of each series and bucket of time the last value counts.
     #[derive(Debug, Clone)]
     pub struct SeriesServiceClient<T> {
@@ -26640,13 +30372,14 @@ pub mod series_service_client {
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             SeriesServiceClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -26692,13 +30425,21 @@ pub mod series_service_client {
             tonic::Response<tonic::codec::Streaming<super::PushSeriesResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.SeriesService/PushSeries");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/PushSeries",
+            );
             let mut req = request.into_streaming_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.SeriesService", "PushSeries"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.SeriesService", "PushSeries"));
             self.inner.streaming(req, path, codec).await
         }
         /// The series, by name, and how complete each is within the window. Fails with PATTERN_INVALID, LIMIT_INVALID,
@@ -26706,29 +30447,47 @@ pub mod series_service_client {
         pub async fn list_series(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSeriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListSeriesResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/genesis.v1.SeriesService/ListSeries");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/ListSeries",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("genesis.v1.SeriesService", "ListSeries"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("genesis.v1.SeriesService", "ListSeries"));
             self.inner.unary(req, path, codec).await
         }
         /// Where a series has no values, the longest gaps first. Fails with SERIES_NOT_FOUND, LIMIT_INVALID, SERIES_UNAVAILABLE.
         pub async fn list_series_gaps(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSeriesGapsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListSeriesGapsResponse>, tonic::Status>
-        {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesGapsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.SeriesService/ListSeriesGaps");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/ListSeriesGaps",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.SeriesService", "ListSeriesGaps"));
@@ -26743,12 +30502,18 @@ pub mod series_service_client {
             tonic::Response<tonic::codec::Streaming<super::ListSeriesBlocksResponse>>,
             tonic::Status,
         > {
-            self.inner.ready().await.map_err(|e| {
-                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
-            })?;
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path =
-                http::uri::PathAndQuery::from_static("/genesis.v1.SeriesService/ListSeriesBlocks");
+            let path = http::uri::PathAndQuery::from_static(
+                "/genesis.v1.SeriesService/ListSeriesBlocks",
+            );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("genesis.v1.SeriesService", "ListSeriesBlocks"));
@@ -26763,7 +30528,7 @@ pub mod series_service_server {
         dead_code,
         missing_docs,
         clippy::wildcard_imports,
-        clippy::let_unit_value
+        clippy::let_unit_value,
     )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with SeriesServiceServer.
@@ -26772,7 +30537,8 @@ pub mod series_service_server {
         /// Server streaming response type for the PushSeries method.
         type PushSeriesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::PushSeriesResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         /// Takes values in, batch by batch, and answers each batch once it is durable, as BaselineService/Observe does: batches of
         /// one producer count in the order of their sequence, and one that was durable before counts no more. Fails with
@@ -26787,23 +30553,36 @@ pub mod series_service_server {
         async fn list_series(
             &self,
             request: tonic::Request<super::ListSeriesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListSeriesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesResponse>,
+            tonic::Status,
+        >;
         /// Where a series has no values, the longest gaps first. Fails with SERIES_NOT_FOUND, LIMIT_INVALID, SERIES_UNAVAILABLE.
         async fn list_series_gaps(
             &self,
             request: tonic::Request<super::ListSeriesGapsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListSeriesGapsResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeriesGapsResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the ListSeriesBlocks method.
         type ListSeriesBlocksStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::ListSeriesBlocksResponse, tonic::Status>,
-            > + std::marker::Send
+                Item = std::result::Result<
+                    super::ListSeriesBlocksResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
             + 'static;
         /// The sums of each day of the window, from which a matrix is calculated, to be merged with those of other hosts. Fails
         /// with SERIES_UNAVAILABLE, STORAGE_FAILED.
         async fn list_series_blocks(
             &self,
             request: tonic::Request<super::ListSeriesBlocksRequest>,
-        ) -> std::result::Result<tonic::Response<Self::ListSeriesBlocksStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::ListSeriesBlocksStream>,
+            tonic::Status,
+        >;
     }
     /// The series of this host. Programs push values as they come; of each series and bucket of time the last value counts.
     #[derive(Debug)]
@@ -26827,7 +30606,10 @@ pub mod series_service_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -26882,16 +30664,21 @@ pub mod series_service_server {
                 "/genesis.v1.SeriesService/PushSeries" => {
                     #[allow(non_camel_case_types)]
                     struct PushSeriesSvc<T: SeriesService>(pub Arc<T>);
-                    impl<T: SeriesService> tonic::server::StreamingService<super::PushSeriesRequest>
-                        for PushSeriesSvc<T>
-                    {
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::StreamingService<super::PushSeriesRequest>
+                    for PushSeriesSvc<T> {
                         type Response = super::PushSeriesResponse;
                         type ResponseStream = T::PushSeriesStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::PushSeriesRequest>>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PushSeriesRequest>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -26925,9 +30712,15 @@ pub mod series_service_server {
                 "/genesis.v1.SeriesService/ListSeries" => {
                     #[allow(non_camel_case_types)]
                     struct ListSeriesSvc<T: SeriesService>(pub Arc<T>);
-                    impl<T: SeriesService> tonic::server::UnaryService<super::ListSeriesRequest> for ListSeriesSvc<T> {
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::UnaryService<super::ListSeriesRequest>
+                    for ListSeriesSvc<T> {
                         type Response = super::ListSeriesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListSeriesRequest>,
@@ -26964,18 +30757,23 @@ pub mod series_service_server {
                 "/genesis.v1.SeriesService/ListSeriesGaps" => {
                     #[allow(non_camel_case_types)]
                     struct ListSeriesGapsSvc<T: SeriesService>(pub Arc<T>);
-                    impl<T: SeriesService> tonic::server::UnaryService<super::ListSeriesGapsRequest>
-                        for ListSeriesGapsSvc<T>
-                    {
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::UnaryService<super::ListSeriesGapsRequest>
+                    for ListSeriesGapsSvc<T> {
                         type Response = super::ListSeriesGapsResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListSeriesGapsRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as SeriesService>::list_series_gaps(&inner, request).await
+                                <T as SeriesService>::list_series_gaps(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -27005,21 +30803,25 @@ pub mod series_service_server {
                 "/genesis.v1.SeriesService/ListSeriesBlocks" => {
                     #[allow(non_camel_case_types)]
                     struct ListSeriesBlocksSvc<T: SeriesService>(pub Arc<T>);
-                    impl<T: SeriesService>
-                        tonic::server::ServerStreamingService<super::ListSeriesBlocksRequest>
-                        for ListSeriesBlocksSvc<T>
-                    {
+                    impl<
+                        T: SeriesService,
+                    > tonic::server::ServerStreamingService<
+                        super::ListSeriesBlocksRequest,
+                    > for ListSeriesBlocksSvc<T> {
                         type Response = super::ListSeriesBlocksResponse;
                         type ResponseStream = T::ListSeriesBlocksStream;
-                        type Future =
-                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
                         fn call(
                             &mut self,
                             request: tonic::Request<super::ListSeriesBlocksRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as SeriesService>::list_series_blocks(&inner, request).await
+                                <T as SeriesService>::list_series_blocks(&inner, request)
+                                    .await
                             };
                             Box::pin(fut)
                         }
@@ -27046,16 +30848,25 @@ pub mod series_service_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        tonic::Status::GRPC_STATUS,
-                        (tonic::Code::Unimplemented as i32).into(),
-                    );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }

@@ -113,7 +113,12 @@ impl Breakers {
         }
     }
 
+    /// What waits is of whoever changed it, and not of whoever writes it.
     async fn write(&self) -> Result<()> {
+        crate::trace::apart(self.write_all()).await
+    }
+
+    async fn write_all(&self) -> Result<()> {
         let _alone = self.writing.lock().await;
         loop {
             let Some(next) = self.live().pending.front().cloned() else { return Ok(()) };

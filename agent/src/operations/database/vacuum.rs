@@ -14,6 +14,7 @@ use crate::outside::database::Failure;
 use crate::outside::database::facts::{self, Table};
 use crate::outside::database::postgres::Session;
 use crate::outside::failpoint;
+use tracing::Instrument;
 
 /// Servers up to version 14 tell up to half a second late what was vacuumed: they are asked again so often.
 const LATE: (Duration, u32) = (Duration::from_millis(100), 15);
@@ -26,7 +27,8 @@ impl Care {
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..self.instance.jobs.min(u32::try_from(total).unwrap_or(u32::MAX)) {
             let (care, queue) = (Arc::clone(self), Arc::clone(&queue));
-            workers.spawn(async move { care.vacuum_some(&queue, total).await });
+            let some = async move { care.vacuum_some(&queue, total).await };
+            workers.spawn(crate::trace::carry(some.in_current_span()));
         }
         let mut first = Ok(());
         while let Some(ended) = workers.join_next().await {

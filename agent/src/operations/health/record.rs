@@ -19,6 +19,7 @@ use super::{
     ACTOR, ATTEMPTS_KEPT, Health, ISSUES_KEPT, SPENT_LIMIT, Seen, Watched, defaults, device,
 };
 use crate::error::{Error, Result};
+use crate::trace;
 
 /// A file system is asked no longer than this which it is.
 const MOUNT: Duration = Duration::from_secs(2);
@@ -41,7 +42,8 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn new(intent: Intent) -> Self {
         Self {
-            intent,
+            // It may be written by somebody else.
+            intent: trace::stamp(intent),
             issue: None,
             attempt: None,
             incident: None,
@@ -277,30 +279,28 @@ impl Health {
             let (kept_issue, kept_attempt) = (issue.clone(), attempt.clone());
             let (kept_incident, kept_controls) = (incident.clone(), controls.clone());
             let again = intent.clone();
-            let written = self
-                .state
-                .write(intent, move |writing| {
-                    if let Some(issue) = &issue {
-                        writing.health().put_issue(issue, ISSUES_KEPT)?;
+            let write = self.state.write(intent, move |writing| {
+                if let Some(issue) = &issue {
+                    writing.health().put_issue(issue, ISSUES_KEPT)?;
+                }
+                if let Some(attempt) = &attempt {
+                    writing.health().put_attempt(attempt, ATTEMPTS_KEPT)?;
+                }
+                if let Some(incident) = &incident {
+                    writing.incidents().put(incident, INCIDENTS_KEPT)?;
+                }
+                for (control, record) in &controls {
+                    match record {
+                        Some(record) => writing.health().set_control(*control, record)?,
+                        None => writing.health().clear_control(*control).map(drop)?,
                     }
-                    if let Some(attempt) = &attempt {
-                        writing.health().put_attempt(attempt, ATTEMPTS_KEPT)?;
-                    }
-                    if let Some(incident) = &incident {
-                        writing.incidents().put(incident, INCIDENTS_KEPT)?;
-                    }
-                    for (control, record) in &controls {
-                        match record {
-                            Some(record) => writing.health().set_control(*control, record)?,
-                            None => writing.health().clear_control(*control).map(drop)?,
-                        }
-                    }
-                    if let Some(tally) = tally {
-                        writing.count().count(day, tally)?;
-                    }
-                    Ok::<_, Error>(())
-                })
-                .await;
+                }
+                if let Some(tally) = tally {
+                    writing.count().count(day, tally)?;
+                }
+                Ok::<_, Error>(())
+            });
+            let written = trace::apart(write).await;
             if let Err(error) = written {
                 self.live().pending.push_front(Pending {
                     intent: again,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use genesis_storage::{Intent, RollbackOutcome, RollbackRecord};
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 
 use super::{
     Aftermath, Applied, Dispatcher, Order, Rollback, RollbackPlan, Wish, demands, lock, outcome,
@@ -121,10 +122,11 @@ impl Dispatcher {
         let (answer, answered) = oneshot::channel();
         let (own, going_on) = (self.clone(), begun.clone());
         // A task of its own, so that a caller who leaves does not cut it off.
-        tokio::spawn(async move {
+        let carried = async move {
             let _turn = turn;
             let _ = answer.send(own.carry_out(component, begun, order).await);
-        });
+        };
+        tokio::spawn(crate::trace::carry(carried.in_current_span()));
         match tokio::time::timeout(PATIENCE, answered).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(Error::internal("CALL_PANICKED", "the rollback hit a defect")),

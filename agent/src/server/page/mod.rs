@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State as Shared};
+use axum::extract::{Extension, State as Shared};
 use axum::response::{Html, IntoResponse, Response};
 use genesis_proto::v1;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use super::connection::Peer;
+use super::gateway::Asked;
 use super::http::Site;
 use super::pages::{Failure, missing};
 use crate::error::Error;
@@ -90,7 +91,7 @@ pub(super) async fn page(
     Shared(site): Shared<Arc<Site>>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Failure> {
-    shown(gather(&site, &peer).await?.render())
+    shown(gather(&site, peer).await?.render())
 }
 
 /// `GET /overview`: the first view alone, which the page's script puts in place of the one before.
@@ -98,7 +99,7 @@ pub(super) async fn fragment(
     Shared(site): Shared<Arc<Site>>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Failure> {
-    shown(gather(&site, &peer).await?.as_overview().render())
+    shown(gather(&site, peer).await?.as_overview().render())
 }
 
 fn shown(rendered: askama::Result<String>) -> Result<Response, Failure> {
@@ -108,31 +109,39 @@ fn shown(rendered: askama::Result<String>) -> Result<Response, Failure> {
     Ok(Html(text).into_response())
 }
 
-async fn gather(site: &Site, peer: &Peer) -> Result<Overview, Failure> {
-    let gateway = &site.gateway;
-    let agent: v1::GetStatusResponse =
-        gateway.call("/genesis.v1.AgentService/GetStatus", &v1::GetStatusRequest {}, peer).await?;
-    let health: v1::GetHealthStatusResponse = gateway
-        .call("/genesis.v1.HealthService/GetHealthStatus", &v1::GetHealthStatusRequest {}, peer)
+/// What the first view shows. What is of the host itself has to be there; what else can't be had is said in it, so that
+/// nothing else is hidden.
+async fn gather(site: &Site, peer: Peer) -> Result<Overview, Failure> {
+    let (gateway, asked) = (&site.gateway, Asked { peer, trace: None });
+    let agent: v1::GetStatusResponse = gateway
+        .call("/genesis.v1.AgentService/GetStatus", &v1::GetStatusRequest {}, &asked)
         .await?;
-    let alerts: v1::ListAlertsResponse = gateway
-        .call("/genesis.v1.AlertsService/ListAlerts", &v1::ListAlertsRequest::default(), peer)
-        .await?;
-    let certificates: v1::ListCertificatesResponse = gateway
-        .call(
-            "/genesis.v1.CertificateService/ListCertificates",
-            &v1::ListCertificatesRequest::default(),
-            peer,
-        )
-        .await?;
-    Ok(Overview::of(&agent, &health, &alerts, &certificates))
+    let health = v1::GetHealthStatusRequest {};
+    let health = gateway.call("/genesis.v1.HealthService/GetHealthStatus", &health, &asked).await;
+    let alerts = v1::ListAlertsRequest::default();
+    let alerts = gateway.call("/genesis.v1.AlertsService/ListAlerts", &alerts, &asked).await;
+    let certificates = v1::ListCertificatesRequest::default();
+    let certificates = gateway
+        .call("/genesis.v1.CertificateService/ListCertificates", &certificates, &asked)
+        .await;
+    let mut missing = Vec::new();
+    let health = had("health", health, &mut missing);
+    let alerts = had("alerts", alerts, &mut missing);
+    let certificates = had("certificates", certificates, &mut missing);
+    Ok(Overview { missing, ..Overview::of(&agent, &health, &alerts, &certificates) })
+}
+
+/// What could be had of a part, or nothing and that it is missing.
+fn had<T: Default>(part: &str, answer: Result<T, tonic::Status>, missing: &mut Vec<String>) -> T {
+    answer.unwrap_or_else(|status| {
+        missing.push(format!("{part} can't be had: {}", status.message()));
+        T::default()
+    })
 }
 
 /// `GET /assets/NAME`.
-pub(super) async fn asset(
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
+pub(super) async fn asset(uri: Uri, headers: HeaderMap) -> Result<Response, Failure> {
+    let name = uri.path().strip_prefix("/assets/").unwrap_or_default();
     let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
         return Err(missing(&format!("the page has no file {name:?}")));
     };

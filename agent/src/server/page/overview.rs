@@ -33,6 +33,8 @@ pub(super) struct Overview {
     pub(super) alerts: Vec<Alert>,
     pub(super) objectives: Vec<Objective>,
     pub(super) certificates: Vec<Certificate>,
+    /// What could not be had, and why: it is not shown, and not well.
+    pub(super) missing: Vec<String>,
 }
 
 pub(super) struct Domain {
@@ -125,6 +127,7 @@ impl Overview {
             alerts: firing.into_iter().take(LINES).map(Alert::of).collect(),
             objectives: health.objectives.iter().map(Objective::of).collect(),
             certificates: certificates.certificates.iter().map(Certificate::of).collect(),
+            missing: Vec::new(),
         }
     }
 }

@@ -44,10 +44,10 @@ impl Course {
                 let record = self.live.borrow().record.clone();
                 let state = self.state.clone();
                 // It goes on when nobody waits any more, and the next one waits for it.
-                let writing = tokio::spawn(async move {
+                let writing = tokio::spawn(crate::trace::carry(async move {
                     let _alone = alone;
                     state.write(intent, move |writing| Ok(writing.course().put(&record)?)).await
-                });
+                }));
                 match tokio::time::timeout(patience, writing).await {
                     Ok(Ok(Ok(()))) => String::new(),
                     Ok(Ok(Err(error))) => error.chain(),

@@ -119,7 +119,9 @@ export class Live {
   #look() {
     const silent = performance.now() - Math.max(this.#heard, this.#begun);
     const old = silent > STALE;
-    const state = this.#paused ? 'paused' : old ? 'old' : this.#heard === 0 ? 'connecting' : 'live';
+    // Between two attempts nothing is heard: that is not live, whatever comes of the next one.
+    const away = this.#heard === 0 || (!this.#source && !document.hidden);
+    const state = this.#paused ? 'paused' : old ? 'old' : away ? 'connecting' : 'live';
     const told = `${state} ${old}`;
     if (told === this.#told) return;
     this.#told = told;

@@ -84,8 +84,14 @@ async function go(byHand) {
     refresh();
   } else {
     if (!same) el('view').replaceChildren(h('article', null, h('h1', { tabindex: '-1' }, next.view.title)));
-    const module = await import(`./view-${next.view.module}.js`);
+    const module = await load(next.view.module);
     if (shown !== now) return;
+    if (!module) {
+      notice('view', `${next.view.title} can't be loaded, since the agent does not answer; it is tried again.`);
+      setTimeout(() => shown === now && go(byHand), 2_000);
+      return;
+    }
+    if (el('notice').dataset.about === 'view') el('notice').hidden = true;
     now.drawn = module[next.view.name];
     live.follow(now.drawn.pages(now.argument));
     draw();
@@ -94,6 +100,18 @@ async function go(byHand) {
   if (byHand && !same) {
     (overview ? el('overview-title') : el('view').querySelector('h1')).focus({ preventScroll: true });
     scrollTo(0, 0);
+  }
+}
+
+let attempt = 0;
+/** A view's module, or nothing while it can't be had. */
+async function load(name) {
+  try {
+    // A browser may remember that it failed, by its address.
+    return await import(`./view-${name}.js${attempt > 0 ? `?again=${attempt}` : ''}`);
+  } catch {
+    attempt += 1;
+    return null;
   }
 }
 
@@ -210,6 +228,7 @@ function pulse() {
   if (before && before !== now) say(`${status.hostname} is ${now}, it was ${before}`);
   before = now;
   marks(status.domains ?? []);
+  el('emergency').hidden = !status.emergency;
   titled();
   if (status.version !== VERSION) {
     const versions = `The agent is version ${clean(status.version)} now, and this page is of ${clean(VERSION)}: `;

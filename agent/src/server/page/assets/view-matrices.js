@@ -155,7 +155,7 @@ function rollout(it) {
   return [
     facts([
       ['Version', `${found.version} in place of ${found.control}`],
-      ['Outcome', found.outcome ? `${found.outcome}` : 'it goes on'],
+      ['Outcome', found.outcome === 'active' ? 'it became active' : found.outcome || 'it goes on'],
       ['Began', time(found.beganAt)],
       found.endedAt ? ['Ended', time(found.endedAt)] : null,
       found.reason ? ['Why', found.reason] : null,

@@ -84,10 +84,12 @@ function emergency(it) {
             {
               label: 'Positions',
               words: true,
-              cell: (one) => one.positions.map((at) => `${at.symbol} ${at.quantity}`).join(', ') || 'none',
+              cell: (one) =>
+                one.positions.map((at) => `${at.symbol} ${at.quantity}`).join(', ') ||
+                (one.asOf ? 'none' : badge('UNKNOWN')),
             },
-            { label: 'Open orders', number: true, cell: (one) => one.openOrders },
-            { label: 'Last seen', cell: (one) => time(one.asOf) },
+            { label: 'Open orders', number: true, cell: (one) => (one.asOf ? one.openOrders : '?') },
+            { label: 'Last seen', cell: (one) => (one.asOf ? time(one.asOf) : 'never') },
             {
               label: 'Orders that closed',
               words: true,

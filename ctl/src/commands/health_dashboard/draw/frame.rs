@@ -94,7 +94,12 @@ fn banner(sheet: &mut Sheet<'_>, app: &App, node: &NodeState) {
         }
     };
     let style = app.looks.tone(tone).add_modifier(Modifier::BOLD | Modifier::REVERSED);
-    let x = sheet.put((1, 2), &format!(" {word} "), usize::MAX, style);
+    let mut x = sheet.put((1, 2), &format!(" {word} "), usize::MAX, style);
+    // On every page, and before what may be cut off.
+    if node.base.as_ref().is_some_and(|(base, _)| base.status.emergency) {
+        let style = app.looks.tone(Tone::Bad).add_modifier(Modifier::BOLD | Modifier::REVERSED);
+        x = sheet.put((x + 1, 2), " EMERGENCY ", usize::MAX, style);
+    }
     let room = usize::from(sheet.area.width).saturating_sub(x + 3);
     sheet.put((x + 2, 2), &text, room, Style::new());
 }

@@ -50,6 +50,20 @@ fn a_node_at_80x24() {
 }
 
 #[test]
+fn an_emergency_is_said_on_every_page_at_any_width() {
+    let mut node = ill("web-1");
+    node.status.emergency = true;
+    let mut app = told(node);
+    for key in "1234567890".chars() {
+        press(&mut app, KeyCode::Char(key));
+        for size in [(40, 12), (80, 24), (120, 40)] {
+            let shown = screen(&mut app, size);
+            assert!(shown[2].contains("CRITICAL   EMERGENCY "), "{key} {size:?}: {}", shown[2]);
+        }
+    }
+}
+
+#[test]
 fn several_nodes_at_120x40_and_one_that_does_not_answer() {
     let mut app = three(PLAIN);
     app.merge = true;
@@ -169,7 +183,7 @@ fn terminals_of_ascii_get_nothing_else() {
     app.told(2, Ok(base), at(5));
     for keys in [vec![], vec![KeyCode::End, KeyCode::Enter], vec![KeyCode::Enter]] {
         for key in keys {
-            press(&mut app, key);
+            press(&mut app, KeyCode::Char(key));
         }
         let shown = screen(&mut app, (80, 24)).join("\n");
         assert!(shown.is_ascii(), "{shown}");

@@ -151,7 +151,7 @@ fn the_secret_of_the_collector_is_told_to_it_alone() {
     // Whom others could read it from.
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
     let checked = Command::new(binaries::agent()).arg("check-config").arg(agent.config()).output();
-    let said = String::from_utf8_lossy(&checked.unwrap().stdout).into_owned();
+    let said = String::from_utf8_lossy(&checked.unwrap().stderr).into_owned();
     assert!(said.contains("otlp_headers_file") && !said.contains(SECRET), "{said}");
     let refused = agent.try_start().unwrap_err();
     assert!(refused.stderr.contains("TRACING_INVALID"), "{refused:?}");

@@ -183,7 +183,7 @@ fn terminals_of_ascii_get_nothing_else() {
     app.told(2, Ok(base), at(5));
     for keys in [vec![], vec![KeyCode::End, KeyCode::Enter], vec![KeyCode::Enter]] {
         for key in keys {
-            press(&mut app, KeyCode::Char(key));
+            press(&mut app, key);
         }
         let shown = screen(&mut app, (80, 24)).join("\n");
         assert!(shown.is_ascii(), "{shown}");

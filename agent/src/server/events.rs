@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use http::HeaderValue;
@@ -31,7 +31,7 @@ pub(super) const STREAMS: usize = 16;
 const LOOK: Duration = Duration::from_secs(2);
 /// A stream without news says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A reader who takes nothing for so long is left.
+/// A reader who takes nothing for so long is left. What sockets hold for one makes it two heartbeats more.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What a page may take to be had; the others wait for it.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -99,8 +99,7 @@ pub(super) fn stream(
             () = sender.closed() => {}
         }
     });
-    let alive = KeepAlive::new().interval(HEARTBEAT);
-    Sse::new(ReceiverStream::new(receiver)).keep_alive(alive).into_response()
+    Sse::new(ReceiverStream::new(receiver)).into_response()
 }
 
 /// Looks until somebody does not read: then the place is another's.
@@ -115,6 +114,8 @@ async fn look(
     // All looks are one trace, of which no collector is told: it would hear of little else.
     let trace = HeaderValue::from_str(&Trace::begin().untold()).ok();
     let asked = Asked { peer, trace };
+    let taken = async |event| matches!(timeout(PATIENCE, sender.send(Ok(event))).await, Ok(Ok(())));
+    let mut silent = Duration::ZERO;
     loop {
         let looks = join_all(followed.iter().map(|page| seen(&gateway, page, &asked))).await;
         for (page, (name, text)) in followed.iter_mut().zip(looks) {
@@ -126,10 +127,19 @@ async fn look(
             }
             // JSON has no line breaks of its own, so that it is one line of data.
             let event = Event::default().event(name).data(text);
-            if !matches!(timeout(PATIENCE, sender.send(Ok(event))).await, Ok(Ok(()))) {
+            if !taken(event).await {
                 return;
             }
+            silent = Duration::ZERO;
         }
+        // By the same way as what there is to tell: who does not take it does not read.
+        if silent >= HEARTBEAT {
+            if !taken(Event::default().comment("")).await {
+                return;
+            }
+            silent = Duration::ZERO;
+        }
+        silent += LOOK;
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -144,6 +144,8 @@ impl AgentGauges {
 pub const CONNECTIONS: usize = 64;
 /// So long the head of a request may take, and the pause before the next one.
 const HEAD: Duration = Duration::from_secs(30);
+/// Who takes nothing for so many milliseconds of what is sent is cut off.
+const UNREAD: u32 = 45_000;
 /// How long accepting pauses when the host has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -179,6 +181,8 @@ pub(super) async fn serve(
             continue;
         };
         let Some(slot) = places.admit() else { continue };
+        // Of what it was sent it takes nothing any more: what the kernel holds for it would look as if it were read.
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD);
         let greeting = Box::pin(tokio::time::sleep(GREETING));
         let (router, stop, secure) = (router.clone(), stop.clone(), secure.clone());
         going.spawn(async move {

@@ -21,6 +21,7 @@ use genesis_storage::Moment;
 use jiff::Timestamp;
 use support::agent::Agent;
 use support::alertmanager::Alertmanager;
+use support::figures::Figure;
 use support::{Outcome, quantile};
 
 /// Emergencies that are declared.
@@ -54,6 +55,16 @@ fn main() -> Outcome<ExitCode> {
         p50 / peer_p50
     );
     println!("goals: {:.0} a second, {:.0} s", GOALS.1, GOALS.0);
+    Figure::new("conditions compared", rate, "a second")
+        .beside("Alertmanager, over HTTP", peer_rate)
+        .at_least(GOALS.1)
+        .say()?;
+    let median = Figure::new("emergency to a webhook, median", p50 * 1e3, "ms");
+    median.beside("Alertmanager", peer_p50 * 1e3).say()?;
+    Figure::new("emergency to a webhook, at worst", worst, "s")
+        .beside("Alertmanager", peer_worst)
+        .at_most(GOALS.0)
+        .say()?;
     let met = rate >= GOALS.1 && worst <= GOALS.0;
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

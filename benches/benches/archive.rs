@@ -23,6 +23,7 @@ use genesis_agent::operations::logs::segment::{
 };
 use jiff::{Timestamp, ToSpan};
 use support::agent::Agent;
+use support::figures::Figure;
 use support::trading_log::{Detail, TradingLog};
 use support::{Outcome, program};
 
@@ -192,6 +193,11 @@ fn search(folder: &Path) -> Outcome<bool> {
         "whole day in {wall:.2} s, zcat of the same files {peer:.2} s: {:.2} x its speed",
         peer / wall
     );
+    let read = Figure::new("read of the archive for a day of a year", ratio, "x what it has");
+    read.at_most(GOALS.0).say()?;
+    let first_byte = Figure::new("first byte of a day, at worst", first * 1e3, "ms");
+    first_byte.at_most(GOALS.1 * 1e3).say()?;
+    Figure::new("the whole day, 100 MB", wall, "s").beside("zcat of its files", peer).say()?;
     Ok(plain > 100_000_000 && ratio <= GOALS.0 && first <= GOALS.1)
 }
 
@@ -219,5 +225,9 @@ fn long_file(folder: &Path) -> Outcome<bool> {
         idle as f64 / 1e6,
         GOALS.2 as f64 / 1e6
     );
+    let resident = Figure::new("peak of resident memory, 2 GB sealed", peak as f64 / 1e6, "MB");
+    resident.at_most(GOALS.2 as f64 / 1e6).say()?;
+    let sealed = Figure::new("2 GB sealed, archived and read back", wall, "s");
+    sealed.beside("gzip -6 alone", peer).say()?;
     Ok(peak <= GOALS.2)
 }

@@ -19,6 +19,7 @@ use genesis_client::breaker::{Breaker, Policy, Settings};
 use genesis_client::v1::{GetVersionRequest, OutcomeReport, ReportOutcomesRequest};
 use genesis_client::{Client, Node, Options};
 use support::agent::Agent;
+use support::figures::Figure;
 use support::{Outcome, quantile};
 use tower::{Layer, Service};
 
@@ -33,7 +34,7 @@ const GOAL: f64 = 250.0;
 fn main() -> Outcome<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let cost = layer().await;
+        let cost = layer().await?;
         reports().await?;
         Ok(if cost < GOAL { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
@@ -48,7 +49,7 @@ async fn calls<S: Service<u64>>(service: &mut S) -> f64 {
     began.elapsed().as_nanos() as f64 / f64::from(CALLS)
 }
 
-async fn layer() -> f64 {
+async fn layer() -> Outcome<f64> {
     let bare = || tower::service_fn(|request: u64| async move { Ok::<_, Infallible>(request) });
     let settings = Settings {
         slow_after: Some(Duration::from_millis(1)),
@@ -75,7 +76,11 @@ async fn layer() -> f64 {
         "a call, ns: bare {without:.1}, behind a closed breaker {with:.1}, rejected {rejecting:.1}"
     );
     println!("the layer costs {:.1} ns", with - without);
-    with - without
+    Figure::new("a call through a closed breaker, added", with - without, "ns")
+        .at_most(GOAL)
+        .say()?;
+    Figure::new("a call rejected", rejecting, "ns").say()?;
+    Ok(with - without)
 }
 
 async fn reports() -> Outcome<()> {
@@ -104,7 +109,8 @@ async fn reports() -> Outcome<()> {
         "calls a second, one after the other: GetVersion {bare:.0}, ReportOutcomes {taken:.0}"
     );
     println!("ratio {:.2}", bare / taken);
-    Ok(())
+    let reports = Figure::new("reports of outcomes, one after the other", taken, "a second");
+    Ok(reports.beside("GetVersion", bare).say()?)
 }
 
 fn report(sequence: u64) -> Outcome<OutcomeReport> {

@@ -27,6 +27,7 @@ use genesis_tests::certificates::{Served, certificate, pebble};
 use genesis_tests::private_ca::PrivateCa;
 use support::agent::Agent;
 use support::cpu::Cpu;
+use support::figures::Figure;
 use support::{Outcome, quantile};
 
 const DOMAIN: &str = "gw.example.test";
@@ -103,7 +104,11 @@ fn swaps() -> Outcome<bool> {
         micros(&mut swaps, 0.99),
         micros(&mut swaps, 1.0)
     );
-    Ok(quantile(&mut swaps, 0.99) < SWAP_GOAL)
+    let p99 = quantile(&mut swaps, 0.99);
+    Figure::new("swap at the listener, p99", p99 * 1e6, "us").at_most(SWAP_GOAL * 1e6).say()?;
+    let link = Figure::new("the link switched and flushed, p99", micros(&mut links, 0.99), "us");
+    link.say()?;
+    Ok(p99 < SWAP_GOAL)
 }
 
 fn orders() -> Outcome<bool> {
@@ -132,7 +137,14 @@ fn orders() -> Outcome<bool> {
         back.push(timed(&["cert", "rollback", "--to", &to.to_string()])?);
     }
     let (_, slowest) = shown("rolled back and seen to be served", &mut back);
-    match certbot(&authority, folder.path())? {
+    let theirs = certbot(&authority, folder.path())?;
+    let order = Figure::new("order to served certificate, median", median * 1e3, "ms");
+    order.beside("certbot", theirs.map(|it| it * 1e3)).say()?;
+    Figure::new("order to served certificate, at worst", most, "s").at_most(ORDER_GOAL).say()?;
+    Figure::new("rolled back and seen to be served, at worst", slowest, "s")
+        .at_most(ROLLBACK_GOAL)
+        .say()?;
+    match theirs {
         Some(theirs) => println!("certbot: {:.0} ms; ratio {:.2}", theirs * 1e3, median / theirs),
         None => println!("certbot is not installed"),
     }
@@ -226,5 +238,8 @@ fn a_thousand() -> Outcome<bool> {
         with * 1e3,
         without * 1e3
     );
+    Figure::new("a look at 1,000 certificates, added", (with - without) * 1e3, "ms of CPU")
+        .at_most(LOOK_GOAL * 1e3)
+        .say()?;
     Ok(with - without < LOOK_GOAL)
 }

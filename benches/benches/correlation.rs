@@ -17,6 +17,7 @@ use genesis_stats::correlation::{
     Block, Candidate, Correlation, Definiteness, Estimate, Limits, Part, RepairRules, Window,
     repair, validate,
 };
+use support::figures::Figure;
 use support::traffic::Traffic;
 use support::{Outcome, python, quantile};
 
@@ -138,6 +139,16 @@ fn month(folder: &Path) -> Outcome<bool> {
     let (pandas, numpy) = (read(&peers, "pandas")?, read(&peers, "numpy")?);
     let (over_pandas, over_numpy) = (pandas / whole, numpy / whole);
     let met = whole <= WHOLE && over_pandas >= OVER_PANDAS && over_numpy >= OVER_NUMPY;
+    let window = |name: &str| Figure::new(name, whole, "ms");
+    window("30 days of 256 series").at_most(WHOLE).say()?;
+    window("the same, beside pandas")
+        .beside("pandas", pandas)
+        .ratio_at_most(1.0 / OVER_PANDAS)
+        .say()?;
+    window("the same, beside numpy")
+        .beside("numpy, masked", numpy)
+        .ratio_at_most(1.0 / OVER_NUMPY)
+        .say()?;
     println!("  genesis, to the correlations {whole:>9.1} ms (goal: {WHOLE})");
     println!("  pandas {pandas:>31.1} ms   {over_pandas:.1} times (goal: {OVER_PANDAS})");
     println!("  numpy, masked {numpy:>24.1} ms   {over_numpy:.1} times (goal: {OVER_NUMPY})");
@@ -148,6 +159,11 @@ fn month(folder: &Path) -> Outcome<bool> {
         "a day of {DAY} rows: {update:.2} ms (goal: {UPDATE}), 1/{times:.1} of the whole (goal: 1/{OVER_WHOLE}), {}",
         verdict(swift)
     );
+    Figure::new("a day of them", update, "ms").at_most(UPDATE).say()?;
+    Figure::new("a day, beside a whole window", update, "ms")
+        .beside("the whole window", whole)
+        .ratio_at_most(1.0 / OVER_WHOLE)
+        .say()?;
     together(&columns, &shifts)?;
     Ok(after(&found, &peers)? && met && swift)
 }
@@ -171,7 +187,7 @@ fn together(columns: &[Vec<f64>], shifts: &[f64]) -> Outcome<()> {
         "30 days put together: read {reading:.1} ms, merged {merging:.1} ms; {:.0} kB a day",
         bytes as f64 / 30.0 / 1e3
     );
-    Ok(())
+    Ok(Figure::new("30 days put together", reading + merging, "ms").say()?)
 }
 
 /// What is done with the matrix.
@@ -188,6 +204,9 @@ fn after(found: &Estimate, peers: &serde_json::Value) -> Outcome<bool> {
         "validation {validation:.3} ms (goal: {VALIDATION}, {}), of which whether it is definite {cholesky:.3}; numpy's Cholesky {numpy:.3}",
         verdict(validation <= VALIDATION)
     );
+    Figure::new("validation", validation, "ms").at_most(VALIDATION).say()?;
+    let definite = Figure::new("whether it is definite", cholesky, "ms");
+    definite.beside("numpy's Cholesky", numpy).say()?;
     // Noise, so that there is something to repair: half of the eigenvalues are negative then.
     let mut traffic = Traffic::new(9);
     let noisy: Vec<f64> = matrix
@@ -202,6 +221,8 @@ fn after(found: &Estimate, peers: &serde_json::Value) -> Outcome<bool> {
     let eigen = began.elapsed().as_secs_f64() * 1e3;
     assert!(matches!(state, Definiteness::Indefinite { .. }));
     let eigenvalues = read(peers, "eigenvalues")?;
+    let indefinite = Figure::new("found indefinite", eigen, "ms");
+    indefinite.beside("numpy's eigenvalues", eigenvalues).say()?;
     println!("found indefinite: {eigen:.1} ms; numpy's eigenvalues {eigenvalues:.1}");
     for accelerated in [false, true] {
         let rules = RepairRules { accelerated, most: 2.0, errors: f64::INFINITY, steps: 5_000 };
@@ -232,6 +253,9 @@ fn minutes(folder: &Path) -> Outcome<bool> {
         time / 1e3,
         verdict(memory <= MEMORY)
     );
+    Figure::new("memory for 30 days of minutes of 500 series", memory, "GiB")
+        .at_most(MEMORY)
+        .say()?;
     let Some(peers) = peers(folder, &columns, 1, &found)? else { return Ok(false) };
     let (pandas, numpy) = (read(&peers, "pandas")?, read(&peers, "numpy")?);
     println!(
@@ -241,6 +265,8 @@ fn minutes(folder: &Path) -> Outcome<bool> {
         numpy / 1e3,
         numpy / time
     );
+    let minutes = Figure::new("30 days of minutes of 500 series", time / 1e3, "s");
+    minutes.beside("numpy, masked", numpy / 1e3).say()?;
     Ok(memory <= MEMORY)
 }
 

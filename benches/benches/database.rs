@@ -20,12 +20,16 @@ use jiff::Timestamp;
 use postgres::Postgres;
 use serde_json::Value;
 use support::agent::Agent;
+use support::figures::Figure;
 use support::{Outcome, quantile};
 
 const ROUNDS: usize = 5;
 const TABLES: usize = 8;
 const ROWS: usize = 400_000;
 const JOBS: &str = "2";
+/// So many times as long as vacuumdb a care's vacuum may take, and so much of their rate clients keep beside a care.
+const VACUUM: f64 = 1.05;
+const CLIENTS: f64 = 0.85;
 /// The preflight stays below, in milliseconds.
 const PREFLIGHT: f64 = 500.0;
 
@@ -117,6 +121,8 @@ fn vacuum(server: &Postgres) -> Outcome<()> {
         "  genesis-agent {ours:>7.2} s   {:+.1} % (goal: at most +5 %)",
         (ours / peer - 1.0) * 100.0
     );
+    let vacuum = Figure::new("vacuum and analyse of 8 tables", ours, "s");
+    vacuum.beside("vacuumdb", peer).ratio_at_most(VACUUM).say()?;
     let mut times = Vec::new();
     for _ in 0..30 {
         let said = agent.ctl(&["db", "preflight", "-o", "json"]);
@@ -130,7 +136,8 @@ fn vacuum(server: &Postgres) -> Outcome<()> {
     println!(
         "preflight, as genesisctl waits for it: p50 {p50:.0} ms, max {max:.0} ms (goal: below {PREFLIGHT:.0} ms)"
     );
-    Ok(())
+    let preflight = Figure::new("preflight, at worst", max, "ms");
+    Ok(preflight.at_most(PREFLIGHT).say()?)
 }
 
 /// Transactions a second, and the longest in milliseconds.
@@ -168,6 +175,7 @@ fn clients(server: &Postgres) -> Outcome<()> {
     let agent = Agent::start(folder.path(), &config(server, more))?;
     println!("pgbench, 4 clients, at half of {full:.0} transactions a second, 20 s each");
     let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut cared) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         let (alone, longest) = pgbench(server, Some(half), 20)?;
         without.push(longest);
@@ -187,6 +195,8 @@ fn clients(server: &Postgres) -> Outcome<()> {
         })?;
         with.push(longest);
         ratios.push(beside / alone);
+        rates.push(alone);
+        cared.push(beside);
         let log = server.log();
         let waits = log[before..].lines().filter(|line| line.contains("still waiting for"));
         let waited = waits.filter(|line| line.contains("pgbench")).count();
@@ -202,5 +212,10 @@ fn clients(server: &Postgres) -> Outcome<()> {
         quantile(&mut without, 1.0),
         quantile(&mut with, 1.0)
     );
-    Ok(())
+    Figure::new("clients' rate beside a care", quantile(&mut cared, 0.5), "a second")
+        .beside("without a care", quantile(&mut rates, 0.5))
+        .ratio_at_least(CLIENTS)
+        .say()?;
+    let longest = Figure::new("longest transaction beside a care", quantile(&mut with, 1.0), "ms");
+    Ok(longest.beside("without a care", quantile(&mut without, 1.0)).say()?)
 }

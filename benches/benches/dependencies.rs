@@ -28,6 +28,7 @@ use genesis_storage::{Options, Store};
 use rustsec::database::Query;
 use rustsec::{Collection, Database, Lockfile};
 use serde_json::Value;
+use support::figures::Figure;
 use support::{Outcome, python, quantile};
 
 const RECORDS: usize = 20_000;
@@ -60,6 +61,8 @@ fn main() -> Outcome<ExitCode> {
     }
     let service = last.ok_or("no import")?;
     good &= say(&format!("import of {RECORDS} records, one transaction"), &mut times, IMPORT);
+    let imported = Figure::new("import of 20,000 records", quantile(&mut times, 0.5), "ms");
+    imported.at_most(IMPORT).say()?;
 
     for (project, goal) in [("pins", PINS), ("crates", CRATES)] {
         let scan = || -> Outcome<Scan> { Ok(runtime.block_on(service.scan(project, None))?) };
@@ -76,10 +79,16 @@ fn main() -> Outcome<ExitCode> {
         good &= say(&what, &mut times, goal);
         let own = quantile(&mut times, 0.5);
         let root = folder.path().join(project);
-        match project {
-            "pins" => pip_audit(folder.path(), &real, &root, own)?,
-            _ => cargo_audit(folder.path(), &real, &root, own)?,
-        }
+        let (name, peer, theirs) = match project {
+            "pins" => {
+                ("a scan of 300 pins", "pip-audit", pip_audit(folder.path(), &real, &root, own)?)
+            }
+            _ => {
+                let theirs = cargo_audit(folder.path(), &real, &root, own)?;
+                ("a scan of two locks' crates", "the library of cargo-audit", Some(theirs))
+            }
+        };
+        Figure::new(name, own, "ms").beside(peer, theirs).at_most(goal).say()?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -213,10 +222,10 @@ impl Drop for Serving {
 }
 
 /// pip-audit has no data of its own: it asks a server of OSV, which is one on this machine.
-fn pip_audit(folder: &Path, records: &[Value], root: &Path, own: f64) -> Outcome<()> {
+fn pip_audit(folder: &Path, records: &[Value], root: &Path, own: f64) -> Outcome<Option<f64>> {
     let Some(program) = python::within("pip-audit", &["pip-audit==2.10.1"])? else {
         println!("  pip-audit can't be had");
-        return Ok(());
+        return Ok(None);
     };
     let path = folder.join("PyPI.zip");
     let mut archive = zip::ZipWriter::new(File::create(&path)?);
@@ -256,11 +265,11 @@ fn pip_audit(folder: &Path, records: &[Value], root: &Path, own: f64) -> Outcome
         "  pip-audit, its questions answered on this machine: {peer:.0} ms, {found} findings, ratio {:.4}",
         own / peer
     );
-    Ok(())
+    Ok(Some(peer))
 }
 
 /// The library of cargo-audit reads its folder of advisories at each start, and then the lock.
-fn cargo_audit(folder: &Path, records: &[Value], root: &Path, own: f64) -> Outcome<()> {
+fn cargo_audit(folder: &Path, records: &[Value], root: &Path, own: f64) -> Outcome<f64> {
     let database = folder.join("advisory-db");
     for record in records {
         if let Some((name, text)) = markdown(record) {
@@ -288,7 +297,7 @@ fn cargo_audit(folder: &Path, records: &[Value], root: &Path, own: f64) -> Outco
         "  the library of cargo-audit: {whole:.1} ms, of which {judging:.1} once its advisories are read, {found} findings, ratio {:.3}",
         own / whole
     );
-    Ok(())
+    Ok(whole)
 }
 
 /// A record of RustSec, in order and of one range as they all are, in its own form.

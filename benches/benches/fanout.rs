@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use support::figures::Figure;
 use support::hosts::Hosts;
 use support::{Outcome, program, quantile};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -81,6 +82,15 @@ fn main() -> Outcome<ExitCode> {
         GOALS.2 * 1e3,
         GOALS.3 / 1e6
     );
+    let shown = |name: &str, seconds: f64| Figure::new(name, seconds * 1e3, "ms");
+    shown("32 agents behind up to 100 ms", all)
+        .beside("the slowest of them alone", slowest * 1e3)
+        .ratio_at_most(GOALS.1)
+        .say()?;
+    shown("32 agents on loopback", near).beside("xargs -P 32, a client each", apart * 1e3).say()?;
+    shown("500 agents on loopback", fleet).at_most(GOALS.2 * 1e3).say()?;
+    let megabytes = Figure::new("500 agents, the client's memory", bytes / 1e6, "MB");
+    megabytes.at_most(GOALS.3 / 1e6).say()?;
     let met = start <= GOALS.0 && ratio <= GOALS.1 && fleet <= GOALS.2 && bytes <= GOALS.3;
     for agent in agents {
         runtime.block_on(agent.drain());
@@ -105,6 +115,10 @@ fn start(client: &Path) -> Outcome<f64> {
         p99 * 1e3,
         quantile(&mut peer, 0.5) * 1e3
     );
+    Figure::new("genesisctl --version, p99", p99 * 1e3, "ms")
+        .beside("true", quantile(&mut peer, 0.99) * 1e3)
+        .at_most(GOALS.0 * 1e3)
+        .say()?;
     Ok(p99)
 }
 

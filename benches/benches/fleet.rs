@@ -20,6 +20,7 @@ use genesis_client::v1::{
 };
 use genesis_client::{Client, Node, Options};
 use support::cpu::Cpu;
+use support::figures::Figure;
 use support::hosts::Hosts;
 use support::{Outcome, quantile};
 
@@ -183,6 +184,12 @@ async fn measure(hosts: &Hosts, size: usize) -> Outcome<(f64, f64)> {
         share(store_idle.1, store_after.1),
         share(store_idle.1, store_after.1) / size as f64
     );
+    let each = |what: &str| format!("{what} of {size} agents, each");
+    let memory = (own_after.0 - own_before.0) / 1e6 / size as f64;
+    Figure::new(each("memory"), memory, "MB").say()?;
+    let idle = share(own_idle.1, own_after.1) / size as f64;
+    let of_store = share(store_idle.1, store_after.1) / size as f64;
+    Figure::new(each("idle work"), idle, "% of a core").beside("etcd for it", of_store).say()?;
     let mut lists = Vec::new();
     let mut bytes = 0;
     for _ in 0..20 {
@@ -209,11 +216,23 @@ async fn measure(hosts: &Hosts, size: usize) -> Outcome<(f64, f64)> {
         all * 1e3,
         reported
     );
+    let median = quantile(&mut lists, 0.5);
+    Figure::new(format!("list of {size} members, median"), median, "ms").say()?;
+    let forced = Figure::new(format!("emergency in force on all of {size}"), all, "s");
+    let told = Figure::new(format!("emergency reported by all of {size}"), reported, "s");
+    if size <= 16 {
+        forced.at_most(GOALS.0).say()?;
+        told.at_most(GOALS.1).say()?;
+    } else {
+        forced.say()?;
+        told.say()?;
+    }
     etcd.signal("-STOP")?;
     tokio::time::sleep(Duration::from_secs(20)).await;
     etcd.signal("-CONT")?;
     let back = all_connected(&clients).await?;
     println!("  after etcd stood still for 20 s: all are back after {back:.1} s");
+    Figure::new(format!("all of {size} back after etcd stood still for 20 s"), back, "s").say()?;
     for agent in agents {
         agent.drain().await;
     }

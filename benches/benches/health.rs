@@ -24,6 +24,7 @@ use genesis_client::v1::{Condition, GetHealthStatusRequest};
 use genesis_client::{Client, Node, Options};
 use support::agent::Agent;
 use support::cpu::{Cpu, resident_bytes};
+use support::figures::Figure;
 use support::monit::Monit;
 use support::watched::{Check, Watched, for_agent, for_monit};
 use support::{Outcome, quantile};
@@ -69,17 +70,32 @@ fn main() -> Outcome<ExitCode> {
     let alone = runtime.block_on(bench.delays("agent-alone", &[]))?;
     let hung = bench.watched.hung()?;
     let beside = runtime.block_on(bench.delays("agent-hung", &hung))?;
-    let theirs = bench.monit_hung(&hung)?;
+    let delayed = bench.monit_hung(&hung)?;
     println!("largest delay of {BESIDE} checks beyond their interval, ms");
     println!("  genesis-agent, none hangs      {alone:8.1}");
     println!("  genesis-agent, {} hang         {beside:8.1}", hung.len());
-    println!("  Monit, one HTTP server hangs   {theirs:8.1}, its timeout of 1 s among it");
+    println!("  Monit, one HTTP server hangs   {delayed:8.1}, its timeout of 1 s among it");
     println!(
         "goals: p99 of a round {:.0} ms, delay {:.0} ms, {:.1} % of a core",
         GOALS.0,
         GOALS.1,
         GOALS.2 * 100.0
     );
+    let round = Figure::new("a round of 50 checks, median", ours.0, "ms");
+    round.beside("Monit", theirs.0).say()?;
+    let round = Figure::new("a round of 50 checks, p99", ours.1, "ms").beside("Monit", theirs.1);
+    round.at_most(GOALS.0).say()?;
+    Figure::new("50 checks at one round in 30 s", cost.share() * 100.0, "% of a core")
+        .beside("Monit", peer.share() * 100.0)
+        .at_most(GOALS.2 * 100.0)
+        .say()?;
+    Figure::new("delay of 40 checks while 13 hang", beside, "ms")
+        .beside("Monit, while one hangs", delayed)
+        .at_most(GOALS.1)
+        .say()?;
+    Figure::new("delay of 40 checks while none hangs", alone, "ms").say()?;
+    let resident = Figure::new("resident, with 50 checks", cost.resident / 1e6, "MB");
+    resident.beside("Monit", peer.resident / 1e6).say()?;
     let met = ours.1 <= GOALS.0 && beside <= GOALS.1 && cost.share() <= GOALS.2;
     println!("{}", if met { "met" } else { "MISSED" });
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })

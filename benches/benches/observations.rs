@@ -17,6 +17,7 @@ use genesis_client::{Client, Node, Options};
 use genesis_storage::Observations;
 use rusqlite::Connection;
 use support::agent::Agent;
+use support::figures::Figure;
 use support::traffic::Traffic;
 use support::{Outcome, quantile};
 
@@ -54,10 +55,20 @@ fn main() -> Outcome<ExitCode> {
         sqlite / 1e6,
         rate / sqlite
     );
+    Figure::new("durable, batches of 10,000", rate / 1e6, "million a second")
+        .at_least(RATE / 1e6)
+        .say()?;
+    Figure::new("the same, beside SQLite", rate / 1e6, "million a second")
+        .beside("SQLite", sqlite / 1e6)
+        .ratio_at_least(OVER_SQLITE)
+        .say()?;
+    Figure::new("an observation, where it is made", pushed, "ns").say()?;
     println!("a pusher: {pushed:.1} ns for each observation, where it is made");
     let all = ROUNDS as u64 * BATCHES * ROWS as u64;
     let each = on_disk(&folder.path().join("state/observations.redb"), all)?;
     println!("on the disk, compacted: {each:.2} bytes an observation (goal: {DISK})");
+    let kept = Figure::new("an observation on the disk, compacted", each, "bytes");
+    kept.at_most(DISK).say()?;
     Ok(if good && each <= DISK { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use support::Outcome;
 use support::agent::Agent;
+use support::figures::Figure;
 
 /// Lines a second.
 const RATE: u64 = 70_000;
@@ -219,6 +220,17 @@ fn main() -> Outcome<ExitCode> {
             row.longest.as_secs_f64() * 1e3,
             row.counted.map_or("-".into(), |bytes| format!("{bytes} bytes"))
         );
+    }
+    // A way of ours, and the one of logrotate for the same writer.
+    for (ours, peer) in [(&rows[2], &rows[0]), (&rows[5], &rows[4])] {
+        let spoilt = |row: &Row| (row.lost + row.doubled) as f64;
+        Figure::new(format!("lines lost or doubled, {}", ours.name), spoilt(ours), "lines")
+            .beside(peer.name, spoilt(peer))
+            .at_most(0.0)
+            .say()?;
+        let each = |row: &Row| row.seconds / ROTATIONS as f64;
+        let took = Figure::new(format!("a rotation, {}", ours.name), each(ours), "s");
+        took.beside(peer.name, each(peer)).say()?;
     }
     println!("ours archives, reads back and proves within that time; logrotate compresses");
     let sound = [&rows[2], &rows[5]].iter().all(|row| row.lost == 0 && row.doubled == 0);

@@ -19,6 +19,7 @@ use genesis_proto::v1::{
     PlanResponse, ReadOwnLogRequest, ReadOwnLogResponse, ReloadConfigRequest, ReloadConfigResponse,
     WhoAmIRequest, WhoAmIResponse,
 };
+use support::figures::Figure;
 use support::hosts::Hosts;
 use support::{Outcome, quantile};
 use tokio::net::{TcpListener, UnixListener};
@@ -165,6 +166,12 @@ async fn pair(name: &str, bare: &Node, ours: &Node, hosts: &Hosts) -> Outcome<(f
     let bare = line("bare tonic", &mut of_bare);
     let ours = line("agent", &mut of_ours);
     println!("{name:<7} ratio of the medians {:.2}", ours.0 / bare.0);
+    let median = Figure::new(format!("a call over {name}, median"), ours.0, "us");
+    median.beside("bare tonic", bare.0).ratio_at_most(GOALS.0).say()?;
+    let most = Figure::new(format!("a call over {name}, p99"), ours.1 / 1e3, "ms");
+    let most = most.beside("bare tonic", bare.1 / 1e3);
+    // The goal is for calls over the network.
+    if name == "mTLS" { most.at_most(GOALS.1) } else { most }.say()?;
     Ok((ours.0 / bare.0, ours.1))
 }
 

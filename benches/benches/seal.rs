@@ -24,6 +24,7 @@ use genesis_agent::operations::logs::segment::{
     TimestampParser, read_back, seal,
 };
 use support::cpu::{Cpu, peak_resident_kib};
+use support::figures::Figure;
 use support::trading_log::{Detail, TradingLog};
 
 const TEXTS: [(Detail, u64); 2] = [(Detail::Full, 150_000_000), (Detail::Terse, 60_000_000)];
@@ -47,9 +48,11 @@ fn main() -> Outcome<ExitCode> {
         let mut log = TradingLog::new(detail, SEED);
         let plain = log.write_to(&mut File::create(&source)?, bytes)?;
         println!("{detail:?} text: {plain} bytes, seed {SEED:#x}");
-        met &= compare(&source, plain, folder.path())? || detail != Detail::Full;
+        met &= compare(&source, plain, folder.path(), detail)? || detail != Detail::Full;
     }
-    println!("peak resident: {} KiB", peak_resident_kib()?);
+    let peak = peak_resident_kib()?;
+    println!("peak resident: {peak} KiB");
+    Figure::new("peak of resident memory", peak as f64 * 1_024.0 / 1e6, "MB").say()?;
     timestamps(&source)?;
     println!(
         "goal, {GOAL} x gzip -6 with a smaller output: {}",
@@ -59,7 +62,7 @@ fn main() -> Outcome<ExitCode> {
 }
 
 /// Prints the figures for one text, and returns whether the standard codec meets the goal.
-fn compare(source: &Path, plain: u64, folder: &Path) -> Outcome<bool> {
+fn compare(source: &Path, plain: u64, folder: &Path, detail: Detail) -> Outcome<bool> {
     let mut gzip = Vec::new();
     let mut sealed = CODECS.map(|_| Vec::new());
     for _ in 0..ROUNDS {
@@ -76,6 +79,21 @@ fn compare(source: &Path, plain: u64, folder: &Path) -> Outcome<bool> {
         figures.print(name, &peer);
     }
     let [standard, ..] = sealed;
+    let (rate, size) = match detail {
+        Detail::Full => ("a detailed log sealed", "size of it, sealed"),
+        Detail::Terse => ("a terse log sealed", "size of the terse one, sealed"),
+    };
+    let rate = Figure::new(rate, standard.rate, "MB a CPU second").beside("gzip -6", peer.rate);
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let size = Figure::new(size, megabytes(standard.bytes), "MB");
+    let size = size.beside("gzip -6", megabytes(peer.bytes));
+    if detail == Detail::Full {
+        rate.ratio_at_least(GOAL).say()?;
+        size.ratio_at_most(1.0).say()?;
+    } else {
+        rate.say()?;
+        size.say()?;
+    }
     Ok(standard.rate >= GOAL * peer.rate && standard.bytes < peer.bytes)
 }
 
@@ -153,7 +171,7 @@ fn timestamps(source: &Path) -> Outcome<()> {
     let seconds = Cpu::now()?.own - before.own;
     let each = seconds * 1e9 / (lines.len() * rounds) as f64;
     println!("timestamps: {} lines, {} dated, {each:.1} ns each", lines.len(), dated / rounds);
-    Ok(())
+    Ok(Figure::new("a line's time read", each, "ns").say()?)
 }
 
 fn request() -> SealRequest {

@@ -23,6 +23,7 @@ use genesis_stats::{Calibrated, Sketch, column};
 use genesis_storage::BaselineRecord;
 use hdrhistogram::Histogram;
 use sketches_ddsketch::DDSketch;
+use support::figures::Figure;
 use support::traffic::Traffic;
 use support::{Outcome, python, quantile};
 use tdigest::TDigest;
@@ -40,10 +41,10 @@ const OVER_DUCKDB: f64 = 10.0;
 const OVER_NUMPY: f64 = 4.0;
 
 fn main() -> Outcome<ExitCode> {
-    let mut good = insertions();
-    good &= month();
+    let mut good = insertions()?;
+    good &= month()?;
     good &= columns()?;
-    good &= look();
+    good &= look()?;
     good &= answers()?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -53,7 +54,7 @@ fn verdict(met: bool) -> &'static str {
 }
 
 /// The median and the least of nanoseconds a value over rounds, each peer in each round.
-fn insertions() -> bool {
+fn insertions() -> Outcome<bool> {
     let values = Traffic::new(1).latencies(VALUES);
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut note = |name, began: Instant| {
@@ -100,16 +101,22 @@ fn insertions() -> bool {
     }
     println!("a latency into the sketch, ns, median (least) of {ROUNDS} rounds of {VALUES}");
     let ours = times.get_mut("genesis").map_or(f64::NAN, |times| quantile(times, 0.5));
+    let mut peer = None;
     for (name, mut times) in times {
+        if name == "sketches-ddsketch" {
+            peer = Some(quantile(&mut times, 0.5));
+        }
         let (median, least) = (quantile(&mut times, 0.5), quantile(&mut times, 0.0));
         println!("  {name:<20} {median:>7.2} ({least:.2})   ratio {:.3}", ours / median);
     }
     println!("  goal: {INSERT} ns, {}", verdict(ours <= INSERT));
-    ours <= INSERT
+    let insertion = Figure::new("a latency into the sketch", ours, "ns");
+    insertion.beside("sketches-ddsketch", peer).at_most(INSERT).say()?;
+    Ok(ours <= INSERT)
 }
 
 /// The sum of 720 hours' sketches.
-fn month() -> bool {
+fn month() -> Outcome<bool> {
     let mut traffic = Traffic::new(2);
     let hours: Vec<Sketch> = (0..720).map(|_| traffic.sketch(10_000)).collect();
     let mut times = Vec::new();
@@ -128,7 +135,10 @@ fn month() -> bool {
         bytes as f64 / 720.0,
         bytes as f64 / 720.0 * 24.0 / 1e3
     );
-    median <= MONTH && bytes as f64 / 30.0 <= 12_000.0
+    Figure::new("the sum of 720 hours' sketches", median, "ms").at_most(MONTH).say()?;
+    let daily = Figure::new("sketches of an operation, a day", bytes as f64 / 30.0 / 1e3, "kB");
+    daily.at_most(12.0).say()?;
+    Ok(median <= MONTH && bytes as f64 / 30.0 <= 12_000.0)
 }
 
 /// Rows of times and durations, in blocks of batches.
@@ -149,11 +159,13 @@ fn columns() -> Outcome<bool> {
         "raw columns: {each:.2} bytes a row (goal: {ROW}, {}; 16 uncompressed), {best:.1} ns a row to make them",
         verdict(each <= ROW)
     );
+    Figure::new("a raw observation, packed", each, "bytes").at_most(ROW).say()?;
+    Figure::new("making it", best, "ns").say()?;
     Ok(each <= ROW)
 }
 
 /// A look at the windows of 1,000 operations, that have a baseline of 30 days and 180 healthy windows of each quantile.
-fn look() -> bool {
+fn look() -> Outcome<bool> {
     const OPERATIONS: u32 = 1_000;
     let start = 1_772_409_600; // A Monday, midnight UTC.
     let mut traffic = Traffic::new(4);
@@ -194,7 +206,9 @@ fn look() -> bool {
         "windows of {OPERATIONS} operations judged: {median:.1} ms (goal: {LOOK} ms, {})",
         verdict(median <= LOOK)
     );
-    median <= LOOK
+    let judged = Figure::new("windows of 1,000 operations judged", median, "ms");
+    judged.at_most(LOOK).say()?;
+    Ok(median <= LOOK)
 }
 
 /// Something that scatters.
@@ -274,6 +288,14 @@ fn answers() -> Outcome<bool> {
     assert!(worst <= 0.005_45, "{worst}");
     let (times_duckdb, times_numpy) = (duckdb / ours, numpy / ours);
     let met = times_duckdb >= OVER_DUCKDB && times_numpy >= OVER_NUMPY;
+    Figure::new("p50, p95, p99 of 50 operations", ours, "ms")
+        .beside("DuckDB", duckdb)
+        .ratio_at_most(1.0 / OVER_DUCKDB)
+        .say()?;
+    Figure::new("the same, beside numpy", ours, "ms")
+        .beside("numpy", numpy)
+        .ratio_at_most(1.0 / OVER_NUMPY)
+        .say()?;
     println!("p50, p95, p99 of {OPERATIONS} operations with {CALLS} calls, one thread each");
     println!("  genesis, from 720 hours each {ours:>8.1} ms, at most {:.2} % off", worst * 100.0);
     println!(

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use genesis_agent::operations::matrices::serving::{Served, Serving};
 use genesis_stats::correlation::Correlation;
+use support::figures::Figure;
 use support::{Outcome, quantile};
 
 const READERS: usize = 8;
@@ -176,13 +177,16 @@ fn main() -> Outcome<ExitCode> {
         || -> Outcome<Serving> { Ok(Serving::new(Some(Arc::new(served(1, &names)?)), None)) };
     println!("reads of a matrix of {SERIES} series by {READERS} threads");
     let (ratio, torn) = measure("genesis", &ArcSwap::from_pointee(first()?), &names)?;
-    measure("a lock", &RwLock::new(first()?), &names)?;
+    let (locked, _) = measure("a lock", &RwLock::new(first()?), &names)?;
     let other = phase(&ArcSwap::from_pointee(first()?), &names, Swapped::Values)?;
     println!(
         "  with other values each time, which come from memory: median {:.0} ns, p99 {:.0}, {} torn",
         other.median, other.p99, other.torn
     );
     let torn = torn + other.torn;
+    Figure::new("p99 of a read under 10,000 swaps", ratio, "x that without").at_most(GOAL).say()?;
+    Figure::new("the same with a lock", locked, "x that without").say()?;
+    Figure::new("reads that saw two matrices", torn as f64, "reads").at_most(0.0).say()?;
     let good = ratio <= GOAL && torn == 0;
     println!("goal: p99 within {GOAL} times, none torn: {}", if good { "met" } else { "NOT met" });
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

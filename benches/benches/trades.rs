@@ -18,6 +18,7 @@ use genesis_client::{Client, Node, Options};
 use genesis_stats::experiment::{Arm, Design, Rules, Trial};
 use rusqlite::Connection;
 use support::agent::Agent;
+use support::figures::Figure;
 use support::traffic::Traffic;
 use support::{Outcome, python, quantile};
 use tokio_stream::StreamExt;
@@ -72,6 +73,8 @@ fn tallies() -> Outcome<bool> {
         TALLIES / 1e6,
         verdict(rate >= TALLIES)
     );
+    let tallied = Figure::new("trades into the tallies, one core", rate / 1e6, "million a second");
+    tallied.at_least(TALLIES / 1e6).say()?;
     Ok(rate >= TALLIES)
 }
 
@@ -93,6 +96,7 @@ fn looks() -> Outcome<bool> {
     }
     let ours = quantile(&mut times, 0.5);
     println!("a trade and a look: {ours:.2} us (goal: {LOOK}, {})", verdict(ours <= LOOK));
+    let mut scipy = None;
     if let Some(program) = python::with(&["numpy==2.4.6", "duckdb==2.0.1", "scipy"])? {
         let script = "import time\nfrom scipy.stats import ttest_ind_from_stats as t\nbegan=time.perf_counter()\n\
                       for at in range(2000): t(1.0,1.0,200+at,1.1,1.0,200+at,equal_var=False)\n\
@@ -103,7 +107,10 @@ fn looks() -> Outcome<bool> {
             "  scipy's Welch test of two moments alone: {peer:.1} us, ratio {:.3}",
             ours / peer
         );
+        scipy = Some(peer);
     }
+    let look = Figure::new("a trade and a look", ours, "us");
+    look.beside("scipy's Welch test alone", scipy).at_most(LOOK).say()?;
     Ok(ours <= LOOK)
 }
 
@@ -184,6 +191,10 @@ async fn durable() -> Outcome<bool> {
         verdict(rate >= DURABLE)
     );
     println!("  SQLite  {:>8.0} thousand, {:.1} times", sqlite / 1e3, rate / sqlite);
+    Figure::new("trades, durable, each once", rate / 1e3, "thousand a second")
+        .beside("SQLite", sqlite / 1e3)
+        .at_least(DURABLE / 1e3)
+        .say()?;
     Ok(rate >= DURABLE)
 }
 
@@ -258,5 +269,7 @@ async fn rollback() -> Outcome<bool> {
         "from the answer until a strategy hears of a rollback: {worst:.2} ms at most of {ROUNDS} (goal: {HEARD} ms, {})",
         verdict(worst <= HEARD)
     );
+    let heard = Figure::new("a strategy hears of a rollback, at worst", worst, "ms");
+    heard.at_most(HEARD).say()?;
     Ok(worst <= HEARD)
 }

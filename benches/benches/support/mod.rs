@@ -4,6 +4,7 @@
 pub(crate) mod agent;
 pub(crate) mod alertmanager;
 pub(crate) mod cpu;
+pub(crate) mod figures;
 pub(crate) mod hosts;
 pub(crate) mod monit;
 pub(crate) mod python;
@@ -15,8 +16,17 @@ use std::path::{Path, PathBuf};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A program that was built in the same profile.
+/// A program: of the folder that GENESIS_PROGRAMS names, or built in the same profile. A relative folder is below the
+/// workspace's, since cargo starts a bench in that of its package.
 pub(crate) fn program(name: &str) -> Outcome<PathBuf> {
+    if let Some(folder) = std::env::var_os("GENESIS_PROGRAMS") {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+        let path = folder.join(name);
+        return path
+            .is_file()
+            .then(|| path.clone())
+            .ok_or(format!("{} is not there", path.display()).into());
+    }
     // target/release/deps/<bench>-<hash> lies two below the programs.
     let own = std::env::current_exe()?;
     let path = own.parent().and_then(Path::parent).ok_or("no target folder")?.join(name);

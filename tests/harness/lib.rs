@@ -50,6 +50,7 @@ pub mod tls_server;
 pub mod toured;
 pub mod trading;
 pub mod updates;
+pub mod wall_clock;
 pub mod wheels;
 mod writer;
 

@@ -15,7 +15,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 /// Calls that a seed makes: lognormal around 20 ms times a scale.
 pub(crate) struct Traffic(u64);
@@ -86,7 +86,7 @@ pub(crate) fn shown(agent: &TestAgent) -> Value {
 /// Two windows pass with these calls in each, and are judged.
 pub(crate) fn windows(
     agent: &TestAgent,
-    clock: &Clock,
+    clock: &WallClock,
     traffic: &mut Traffic,
     ahead: &mut i64,
     scale: f64,
@@ -104,7 +104,7 @@ pub(crate) fn windows(
 /// calls do, and find nothing in them.
 pub(crate) fn windows_pass(
     agent: &TestAgent,
-    clock: &Clock,
+    clock: &WallClock,
     traffic: &mut Traffic,
     ahead: &mut i64,
     scale: f64,
@@ -259,7 +259,7 @@ fn a_doubled_latency_opens_the_breaker_and_calls_people_once_with_what_changed()
             config("", [&check])
         )
     });
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     agent.start();
     let mut traffic = Traffic::new(2);
     let mut ahead = 0;
@@ -343,7 +343,7 @@ fn a_doubled_latency_opens_the_breaker_and_calls_people_once_with_what_changed()
 #[test]
 fn the_weekly_calculation_that_was_missed_is_made_up_for_once() {
     let mut agent = TestAgent::new(|_| String::new());
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     agent.start();
     let mut traffic = Traffic::new(3);
     history(&agent, &mut traffic, 0);

@@ -5,7 +5,7 @@ use genesis_tests::clock::{now, wait_until};
 use jiff::SignedDuration;
 
 use crate::baselines::{Traffic, file, history, observe, shown};
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 /// What the baseline is of once it is calculated anew.
 fn counted(agent: &TestAgent) -> u64 {
@@ -118,7 +118,7 @@ fn a_calculation_that_is_killed_leaves_the_old_baseline_or_the_new_one() {
 #[test]
 fn a_look_and_a_care_that_are_killed_are_made_up_for() {
     let mut agent = TestAgent::new(|_| String::new());
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     agent.start();
     let mut traffic = Traffic::new(8);
     history(&agent, &mut traffic, 0);

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::baselines::{Traffic, file, history, observe, shown, windows};
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 #[test]
 fn a_prometheus_has_the_baselines_bucket_for_bucket() {
@@ -82,7 +82,7 @@ fn what_two_hosts_saw_adds_up_to_what_one_had_seen() {
 #[test]
 fn on_a_full_disk_a_pusher_keeps_what_it_has_and_a_window_is_judged_once() {
     let mut agent = TestAgent::with_small_disk(48, |_| "[health]\ndefaults = false\n".to_owned());
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     let fault = agent.folder().join("fault");
     agent.environment("GENESIS_FAULT", &format!("baselines.keep:{}", fault.display()));
     agent.start();

@@ -6,7 +6,7 @@ use std::process::Command;
 use genesis_tests::{binaries, toured};
 
 use crate::baselines::{Traffic, windows_pass};
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 /// Where pictures for the documentation are kept, if they are to be made anew.
 fn pictures() -> Option<PathBuf> {
@@ -21,7 +21,7 @@ fn root() -> PathBuf {
 #[test]
 fn every_view_shows_what_there_is_live_on_every_screen_and_for_everybody() {
     let mut agent = toured::host("");
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     agent.start();
     // Hours pass, in which the demo's operation is as usual, and then is not.
     let (mut traffic, mut ahead) = (Traffic::new(15), 0);

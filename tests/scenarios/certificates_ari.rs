@@ -1,45 +1,14 @@
 //! Renewal information (RFC 9773): the CA says when, and is followed where that makes sense.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use genesis_tests::TestAgent;
 use genesis_tests::acme::{Fault, FaultProxy, Kind, Pebble, RenewalInfo, RetryAfter, Seen};
 use genesis_tests::clock::{now, wait_until};
+use genesis_tests::wall_clock::WallClock;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::certificates::Host;
 use crate::certificates_ca::two_looks;
-
-/// The wall clock of an agent, apart from the host's; what it measures durations by stays.
-pub(crate) struct Clock(PathBuf);
-
-impl Clock {
-    /// Of an agent that has one.
-    pub(crate) fn at(agent: &TestAgent) -> Self {
-        Self(agent.folder().join("clock"))
-    }
-
-    /// Of the agents that are started from now on.
-    pub(crate) fn of(agent: &mut TestAgent) -> Self {
-        let library = format!("/usr/lib/{}-linux-gnu/faketime", std::env::consts::ARCH);
-        let library = Path::new(&library).join("libfaketime.so.1");
-        let clock = Self(agent.folder().join("clock"));
-        agent.environment("LD_PRELOAD", library.to_str().unwrap());
-        agent.environment("FAKETIME_TIMESTAMP_FILE", clock.0.to_str().unwrap());
-        agent.environment("FAKETIME_NO_CACHE", "1");
-        agent.environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        clock.ahead(SignedDuration::ZERO);
-        clock
-    }
-
-    /// It is so far ahead from now on.
-    pub(crate) fn ahead(&self, by: SignedDuration) {
-        let new = self.0.with_extension("new");
-        std::fs::write(&new, format!("{:+}s", by.as_secs())).unwrap();
-        std::fs::rename(&new, &self.0).unwrap();
-    }
-}
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -54,10 +23,10 @@ fn replaces(seen: &Seen) -> bool {
 
 /// A host with a certificate of six days that was issued fifteen hours ago, so often in all, whose CA says that it is time
 /// as soon as it is asked.
-fn aged(issued: usize) -> (Host, FaultProxy, Clock) {
+fn aged(issued: usize) -> (Host, FaultProxy, WallClock) {
     let pebble = Pebble::options().validity(DAY * 6).start();
     let (mut host, proxy) = Host::proxied(pebble, "", "");
-    let clock = Clock::of(&mut host.agent);
+    let clock = WallClock::of(&mut host.agent);
     proxy.set_renewal_info(window(now() + DAY * 5, now() + DAY * 5));
     host.agent.start();
     host.agent.wait_certificate("gw", "PROVEN");
@@ -126,7 +95,7 @@ fn a_replacement_that_is_rejected_is_ordered_once_more_without_it_and_counts() {
 #[test]
 fn the_instant_stays_as_long_as_the_window_does_and_moves_with_it() {
     let (mut host, proxy) = Host::proxied(Pebble::start(), "", "");
-    let clock = Clock::of(&mut host.agent);
+    let clock = WallClock::of(&mut host.agent);
     let (first, second) = (now() + DAY * 20, now() + DAY * 40);
     proxy.set_renewal_info(window(first, first + DAY));
     host.agent.start();

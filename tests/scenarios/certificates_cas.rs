@@ -10,7 +10,7 @@ use genesis_tests::clock::wait_until;
 use jiff::SignedDuration;
 
 use crate::certificates::Host;
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 use crate::certificates_ca::{codes, two_looks};
 
 const SECRET: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
@@ -44,7 +44,7 @@ fn the_second_ca_is_left_alone_until_half_of_the_time_for_a_renewal_has_gone_by(
             "",
         );
     let mut host = Host::of_cas(first, "", &cas);
-    let clock = Clock::of(&mut host.agent);
+    let clock = WallClock::of(&mut host.agent);
     host.agent.start();
     assert_eq!(host.agent.wait_certificate("gw", "PROVEN")["current"]["ca"], "pebble");
     let later = |host: &mut Host, minutes: i64| {

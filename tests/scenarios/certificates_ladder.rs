@@ -14,7 +14,7 @@ use genesis_tests::tls_client::{certificates, fingerprint};
 use jiff::SignedDuration;
 
 use crate::certificates::{DOMAIN, Host};
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 /// A folder as certbot leaves it: links into its archive.
 fn certbot(folder: &Path, leaf: &Leaf) -> PathBuf {
@@ -56,10 +56,10 @@ fn import(host: &Host, leaf: &Leaf, more: &[&str]) {
 }
 
 /// A host whose CA is down, and a page for those who are called.
-fn without_a_ca(more: &str) -> (Host, genesis_tests::acme::FaultProxy, HttpScript, Clock) {
+fn without_a_ca(more: &str) -> (Host, genesis_tests::acme::FaultProxy, HttpScript, WallClock) {
     let pager = HttpScript::start([], says(202, "{}"));
     let (mut host, proxy) = Host::proxied(Pebble::start(), "", "");
-    let clock = Clock::of(&mut host.agent);
+    let clock = WallClock::of(&mut host.agent);
     proxy.fail_always(Kind::Any, Fault::Status(503));
     let key = secret(host.folder(), "pd", "key");
     let lines = format!("url = {:?}\nsecret_file = {key:?}", pager.url("/"));

@@ -7,12 +7,12 @@ use genesis_tests::tls_server::Reload;
 use jiff::SignedDuration;
 
 use crate::certificates::{DOMAIN, Host};
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 #[test]
 fn a_hook_that_lies_is_found_out_what_was_served_comes_back_and_what_was_issued_is_kept() {
     let mut host = Host::new(Pebble::start(), "", "");
-    let clock = Clock::of(&mut host.agent);
+    let clock = WallClock::of(&mut host.agent);
     host.agent.start();
     host.agent.wait_certificate("gw", "PROVEN");
     let agent = &host.agent;

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 fn book() -> Value {
     json!({ "venues": {
@@ -317,7 +317,7 @@ fn a_configuration_that_never_changed_is_not_overdue() {
         format!("[recovery]\nknown_good_after = \"0s\"\n{recovery}[contacts]\non_call = {name:?}\n")
     };
     let mut agent = TestAgent::new(|_| with("one"));
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     agent.start();
     let overdue = || {
         let page = genesis_tests::http::get(agent.http(), "/metrics").1;

@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 /// Two venues: one with depth for a part of the position, orders out, and one that is short.
 fn book() -> Value {
@@ -406,7 +406,7 @@ fn on_a_disk_that_stands_still_positions_are_closed_all_the_same() {
 #[test]
 fn a_clock_that_is_set_right_keeps_numbers_growing_and_everything_going() {
     let mut host = host("30s", "lease = \"3s\"\n");
-    let clock = Clock::of(&mut host.agent);
+    let clock = WallClock::of(&mut host.agent);
     clock.ahead(SignedDuration::from_hours(87_660));
     host.agent.start();
     host.venue.faults(json!([{ "venue": "beta", "call": "*", "kind": "hang" }]));

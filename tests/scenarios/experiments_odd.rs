@@ -8,7 +8,7 @@ use genesis_tests::clock::wait_for;
 use genesis_tests::{Ballast, TestAgent};
 use jiff::SignedDuration;
 
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 use crate::experiments::{Market, begun, file, push, shown};
 
 #[test]
@@ -72,7 +72,7 @@ fn on_a_full_disk_nothing_of_a_batch_counts_and_a_variant_is_taken_back_all_the_
 #[test]
 fn what_is_far_ahead_of_this_hosts_clock_does_not_count_and_says_so() {
     let mut agent = TestAgent::new(|_| String::new());
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     clock.ahead(SignedDuration::from_mins(-10));
     agent.start();
     begun(&agent, "50/50", &[]);

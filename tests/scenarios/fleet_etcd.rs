@@ -9,7 +9,7 @@ use genesis_tests::clock::{wait_for, wait_until, wait_until_within};
 use genesis_tests::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use genesis_tests::{TestAgent, http};
 
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 use v1::FleetStanding::{Connected, Lost, Stale};
 
@@ -373,7 +373,7 @@ fn clocks_that_are_hours_apart_matter_neither_to_members_nor_to_emergencies() {
     let etcd = Etcd::start();
     let agents = [("late", -7_200), ("right", 0), ("early", 7_200)].map(|(name, seconds)| {
         let mut agent = host(name, &etcd.endpoints());
-        let clock = Clock::of(&mut agent);
+        let clock = WallClock::of(&mut agent);
         clock.ahead(jiff::SignedDuration::from_secs(seconds));
         agent.start();
         wait_standing(&agent, Connected);
@@ -391,7 +391,7 @@ fn clocks_that_are_hours_apart_matter_neither_to_members_nor_to_emergencies() {
     // A clock that is set back in the middle changes nothing.
     declare(right);
     wait_until("the emergency on each", || agents.iter().all(|it| emergency(it).active));
-    Clock::at(late).ahead(jiff::SignedDuration::from_secs(-86_400));
+    WallClock::at(late).ahead(jiff::SignedDuration::from_secs(-86_400));
     release(late, true).unwrap();
     wait_until("its end on each", || agents.iter().all(|it| !emergency(it).active));
     assert!(agents.iter().all(|agent| status(agent).standing() == Connected));

@@ -6,7 +6,7 @@ use genesis_tests::clock::{wait_for, wait_until, wait_until_within};
 use genesis_tests::health::{Patient, config};
 use serde_json::Value;
 
-use crate::certificates_ari::Clock;
+use genesis_tests::wall_clock::WallClock;
 
 /// The incidents of a trigger: each its id and state.
 fn of(agent: &TestAgent, trigger: &str) -> Vec<(String, String)> {
@@ -252,7 +252,7 @@ fn the_report_counts_what_was_run_and_takes_nothing_for_good() {
 #[test]
 fn what_nobody_has_documented_for_a_week_is_told_until_somebody_does() {
     let mut agent = TestAgent::new(|_| String::new());
-    let clock = Clock::of(&mut agent);
+    let clock = WallClock::of(&mut agent);
     agent.start();
     agent.ctl(&["emergency", "activate", "--reason", "prices are wrong"]).ok();
     let [id] = wait_of(&agent, "EMERGENCY", &["OPEN"]).try_into().unwrap();

@@ -60,4 +60,26 @@ pub enum Command {
     PaperVenue(PaperArgs),
     /// A small CA: certificates for agents and clients, for those who have no CA
     Pki(PkiArgs),
+    /// Print the script that completes this program's arguments in a shell
+    Completions {
+        /// The shell
+        shell: For,
+    },
+    /// Print the man page
+    Man {
+        /// Write a page for each command into this folder instead; those that exist are replaced
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// The shells that completions are made for.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum For {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
 }

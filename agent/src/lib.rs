@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod gauging;
 pub mod lock;
 pub mod main_loop;
+mod manual;
 pub mod operations;
 pub mod oplog;
 pub mod outside;

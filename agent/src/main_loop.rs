@@ -12,6 +12,7 @@ use crate::cli::{Cli, Command, PlaceArgs};
 use crate::config::{self, Config, Places};
 use crate::demo;
 use crate::error::{Error, Kind, Result};
+use crate::manual;
 use crate::outside::{Outside, SystemClock, allocator};
 use crate::paper;
 use crate::pki::{self, args::PkiArgs};
@@ -33,6 +34,11 @@ pub fn run(cli: Cli) -> ExitCode {
             paper::run(&args, std::sync::Arc::new(SystemClock::new()))
         }
         Some(Command::Pki(args)) => return pki(&args, &cli.places),
+        Some(Command::Completions { shell }) => {
+            print(&String::from_utf8_lossy(&manual::completions(shell)));
+            Ok(())
+        }
+        Some(Command::Man { out }) => man(out.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,6 +96,19 @@ fn convert_logrotate(paths: &[PathBuf]) -> ExitCode {
         conversion.left_out.len()
     ));
     ExitCode::from(if conversion.left_out.is_empty() { 0 } else { 3 })
+}
+
+fn man(out: Option<&Path>) -> Result<()> {
+    let written = match out {
+        Some(folder) => manual::pages(folder)
+            .map(|pages| say(&format!("{pages} pages are in {}", folder.display()))),
+        None => manual::page().map(|page| print(&String::from_utf8_lossy(&page))),
+    };
+    written.map_err(|error| {
+        let place = out.map_or("standard output".into(), |folder| folder.display().to_string());
+        Error::unavailable("MAN_NOT_WRITTEN", format!("can't write the man pages to {place}"))
+            .caused_by(error)
+    })
 }
 
 fn print(text: &str) {

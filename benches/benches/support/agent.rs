@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,6 +12,8 @@ use super::{Outcome, program};
 pub(crate) struct Agent {
     child: Child,
     state: PathBuf,
+    /// Its page and /metrics.
+    pub(crate) http: SocketAddr,
 }
 
 impl Drop for Agent {
@@ -33,7 +36,7 @@ impl Agent {
             .stderr(Stdio::piped())
             .spawn()?;
         let stderr = child.stderr.take().ok_or("no stderr")?;
-        let agent = Self { child, state };
+        let mut agent = Self { child, state, http: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let mut lines = BufReader::new(stderr).lines();
         let mut said = String::new();
         loop {
@@ -41,6 +44,10 @@ impl Agent {
             let line = line?;
             if line.starts_with("try: ") {
                 break;
+            }
+            let address = line.split_once(", http ").and_then(|(_, rest)| rest.split(',').next());
+            if let Some(address) = address {
+                agent.http = address.parse()?;
             }
             said.push_str(&line);
         }

@@ -4,6 +4,7 @@
 pub(crate) mod agent;
 pub(crate) mod alertmanager;
 pub(crate) mod cpu;
+pub(crate) mod everything;
 pub(crate) mod figures;
 pub(crate) mod hosts;
 pub(crate) mod monit;

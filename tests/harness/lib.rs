@@ -19,6 +19,7 @@ pub mod certificates;
 mod client;
 pub mod clock;
 mod daemon;
+pub mod debian;
 mod disk;
 pub mod etcd;
 pub mod health;

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use genesis_tests::private_ca::PrivateCa;
 use support::agent::Agent;
 use support::cpu::{Cpu, resident_bytes};
 use support::everything;
@@ -40,6 +41,9 @@ const WATCHED: Duration = Duration::from_secs(30);
 const CALLS: usize = 40;
 /// Resident bytes, share of one core, and seconds to stay below.
 const GOALS: (f64, f64, f64) = (20e6, 0.003, 0.050);
+
+/// What genesisctl exits with where it was answered and something is not well, such as the load of this machine.
+const NOT_WELL: [i32; 3] = [3, 4, 5];
 
 /// Seconds of CPU that an empty wake-up may cost.
 const EMPTY: f64 = 300e-6;
@@ -69,8 +73,9 @@ fn main() -> Outcome<ExitCode> {
     let mut met = defaults()?;
     let watched = runtime.block_on(Watched::start())?;
     let (folder, peer_folder) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let agent = Agent::start(folder.path(), &everything::config(folder.path(), &watched)?)?;
-    everything::fill(&agent, folder.path())?;
+    let ca = PrivateCa::new();
+    let agent = Agent::start(folder.path(), &everything::config(folder.path(), &watched, &ca)?)?;
+    everything::fill(&agent, folder.path(), &ca)?;
     let monit = peer(peer_folder.path(), &for_monit("c", &watched.well()))?;
     std::thread::sleep(BUSY);
     met &= Situation::of(&agent, monit.as_ref())?.judged("everything configured")?;
@@ -145,6 +150,10 @@ impl Situation {
         };
         let client = program("genesisctl")?;
         let node = format!("unix:{}", agent.socket().display());
+        let shown = Command::new(&client).args(["-n", &node, "status"]).output()?;
+        if !shown.status.success() {
+            println!("{}", String::from_utf8_lossy(&shown.stdout).trim_end());
+        }
         let (mut calls, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..CALLS {
             calls.push(wall(Command::new(&client).args(["-n", &node, "status"]))?);
@@ -259,5 +268,8 @@ fn wall(command: &mut Command) -> Outcome<f64> {
     let before = Instant::now();
     let status = command.stdout(Stdio::null()).status()?;
     let seconds = before.elapsed().as_secs_f64();
-    if status.success() { Ok(seconds) } else { Err("the command failed".into()) }
+    match status.code() {
+        Some(code) if code == 0 || NOT_WELL.contains(&code) => Ok(seconds),
+        _ => Err(format!("the command ended with {status}").into()),
+    }
 }

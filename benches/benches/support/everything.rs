@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use genesis_tests::private_ca::PrivateCa;
 use rusqlite::Connection;
 
 use super::Outcome;
@@ -23,6 +24,9 @@ const ROWS: u64 = 576;
 /// Operations that have baselines' material, and calls of each.
 const OPERATIONS: usize = 20;
 const CALLS: usize = 5_000;
+
+/// Certificates in service.
+const CERTIFICATES: usize = 5;
 
 /// Answers every request with 200 and a small exposition of Prometheus, for ever: what is scraped, and who is told.
 pub(crate) fn answering() -> Outcome<u16> {
@@ -62,7 +66,7 @@ fn answer(stream: &mut TcpStream, asked: u64) -> std::io::Result<()> {
 }
 
 /// Its configuration, with fifty checks beside the built-in ones. The folder has what it names.
-pub(crate) fn config(folder: &Path, watched: &Watched) -> Outcome<String> {
+pub(crate) fn config(folder: &Path, watched: &Watched, ca: &PrivateCa) -> Outcome<String> {
     let port = answering()?;
     let place = |name: &str| folder.join(name);
     for name in ["archive", "backups"] {
@@ -120,6 +124,9 @@ level = "L2"
 name = "journal"
 row_counts = ["orders"]
 
+[certificates]
+extra_roots_file = {roots:?}
+
 [alerts]
 critical = ["hook"]
 high = ["hook"]
@@ -158,8 +165,9 @@ manifests = ["requirements.txt"]
         database = database.display(),
         backups = place("backups"),
         project = place("project"),
+        roots = ca.roots_file(),
     );
-    for number in 0..5 {
+    for number in 0..CERTIFICATES {
         let _ = write!(
             text,
             "[[certificates.certificate]]\nname = \"c{number}\"\ndomains = [\"c{number}.example.test\"]\n\
@@ -170,11 +178,20 @@ manifests = ["requirements.txt"]
 }
 
 /// Gives it something to do it with: an experiment, a matrix of series, and observations of a day.
-pub(crate) fn fill(agent: &Agent, folder: &Path) -> Outcome<()> {
+pub(crate) fn fill(agent: &Agent, folder: &Path, ca: &PrivateCa) -> Outcome<()> {
     let why = ["--reason", "bench"];
     agent.ctl(&[&["param", "set", "--strategy", "mm", "threshold=1"], &why[..]].concat())?;
     let create = ["experiment", "create", "--strategy", "mm", "--param", "threshold:2"];
     agent.ctl(&[&create[..], &["--split", "50/50"], &why].concat())?;
+    for number in 0..CERTIFICATES {
+        let (name, from) = (format!("c{number}"), folder.join(format!("from-{number}")));
+        let leaf = ca.issue(&name, &[&format!("{name}.example.test")]);
+        fs::create_dir_all(&from)?;
+        fs::copy(&leaf.fullchain, from.join("fullchain.pem"))?;
+        fs::copy(&leaf.key, from.join("privkey.pem"))?;
+        let from = from.to_string_lossy();
+        agent.ctl(&[&["cert", "import", "--domain", &name, "--from", &from], &why[..]].concat())?;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut traffic = Traffic::new(11);
     let mut calls = "operation,timestamp,latency_s\n".to_owned();

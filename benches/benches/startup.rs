@@ -1,8 +1,8 @@
 //! How long programs take to start: the agent until it says READY=1, on a new state, on a state of a gigabyte after a clean
 //! stop, and on that after `kill -9`; genesisctl until it has told its version. And how large both programs are.
 //!
-//! Two such states: one whose state.redb is a gigabyte, of a catalogue of more than a million segments and some thousand
-//! entries of the operation log, which is the worst case, since decades of segments are in it; and one as a host has it
+//! Two such states: one whose state.redb is a gigabyte, of a catalogue of half a million segments and two thousand
+//! entries of the operation log, which is the worst case: a log has some ten thousand segments a year; and one as a host has it
 //! where the quota of single observations is used up: a gigabyte of observations, and a catalogue of ten thousand segments.
 //! Files are in the page cache. Every open proves the checksums of all pages, so that `cat` of the same file is the peer.
 //!
@@ -244,47 +244,56 @@ fn bare() -> SegmentRecord {
     }
 }
 
-/// Enters segments until there are so many, or until the file has grown to so many bytes.
-fn enter(state: &Path, most: u64, bytes: u64) -> Outcome<u64> {
-    let store = Store::open(
-        &state.join("state.redb"),
-        Options { cache_bytes: 256 << 20, ..Options::default() },
-    )?;
-    let intent = |action: &str| -> Outcome<Intent> {
+/// A store, and what is written to it.
+struct Filled {
+    store: Store,
+    segments: u64,
+}
+
+impl Filled {
+    fn open(state: &Path) -> Outcome<Self> {
+        let options = Options { cache_bytes: 256 << 20, ..Options::default() };
+        Ok(Self { store: Store::open(&state.join("state.redb"), options)?, segments: 0 })
+    }
+
+    fn write(&self, action: &str, segments: &[SegmentRecord]) -> Outcome<()> {
         let at = Timestamp::try_from(SystemTime::now())?;
-        Ok(Intent::new(at, "system:logs", action).reason("a measurement"))
-    };
-    let (mut sequence, mut kept) = (0, 0);
-    while sequence < most && kept < bytes {
-        let until = (sequence + TOGETHER).min(most);
-        let mut segments = Vec::new();
-        for number in sequence + 1..=until {
-            segments.push(segment(number)?);
-        }
-        // What one comes to in the file: its JSON, and its place in a page.
-        let each = serde_json::to_vec(&segments[0])?.len() as u64 + 64;
-        store.write(intent("logs.catalogue.rebuilt")?, |writing| {
+        let intent = Intent::new(at, "system:logs", action).reason("a measurement");
+        Ok(self.store.write::<_, StorageError>(intent, |writing| {
             segments.iter().try_for_each(|segment| writing.segments().put(segment))
-        })?;
-        kept += each * (until - sequence);
-        sequence = until;
+        })?)
     }
-    for _ in 0..ENTRIES {
-        store.write(intent("logs.segment.verified")?, |_| Ok::<_, StorageError>(()))?;
+
+    /// Enters segments until there are so many; the bytes of the file without the room that it grew by in advance.
+    fn enter(&mut self, until: u64) -> Outcome<u64> {
+        while self.segments < until {
+            let next = (self.segments + TOGETHER).min(until);
+            let new: Outcome<Vec<_>> = (self.segments + 1..=next).map(segment).collect();
+            self.write("logs.catalogue.rebuilt", &new?)?;
+            self.segments = next;
+        }
+        Ok(self.store.compact()?.after_bytes)
     }
-    // Without the room that it grew by in advance.
-    store.compact()?;
-    Ok(sequence)
 }
 
 fn catalogue(state: &Path) -> Outcome<()> {
-    let segments = enter(state, u64::MAX, LARGE)?;
-    println!("a catalogue of {segments} segments, {ENTRIES} entries of the operation log");
+    let mut filled = Filled::open(state)?;
+    for _ in 0..ENTRIES {
+        filled.write("logs.segment.verified", &[])?;
+    }
+    // What one takes in the file is known from some.
+    let some = filled.enter(5 * TOGETHER)?;
+    let bytes = filled.enter(LARGE * filled.segments / some)?;
+    println!(
+        "a catalogue of {} segments and {ENTRIES} entries of the operation log: {:.0} MB",
+        filled.segments,
+        bytes as f64 / 1e6
+    );
     Ok(())
 }
 
 fn observations(state: &Path) -> Outcome<()> {
-    enter(state, FEW, u64::MAX)?;
+    Filled::open(state)?.enter(FEW)?;
     let file = Observations::open(&state.join("observations.redb"), 64 << 20)?;
     let hour = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 3_600;
     let mut traffic = Traffic::new(12);

@@ -57,7 +57,9 @@ impl Page {
              <!-- Made by benches/run; what is changed here by hand is lost. -->\n\n\
              What was measured, each figure beside its peer in the same run, where there is one. A ratio is ours divided by \
              the peer's: below 1 is better for times and sizes, above 1 for rates. Figures of another machine differ, ratios \
-             much less. Each bench in `benches/benches/` says at its top what it does and how.\n\n",
+             much less. Each bench in `benches/benches/` says at its top what it does and how.\n\n\
+             Measured by `benches/run`, and `benches/run --only NAME` for what is repeated by itself; the last table says when \
+             each bench was run, at which commit, and of which profile the programs are that it started.\n\n",
         );
         let open =
             if unjudged > 0 { format!(", {unjudged} could not be judged") } else { String::new() };
@@ -87,14 +89,18 @@ impl Page {
                 missed.push(format!("{}: {}", figure.bench, figure.name));
             }
         }
+        let mut not_run = Vec::new();
         for bench in benches {
             match rows.runs.iter().find(|ran| ran.bench == *bench) {
                 Some(ran) if !ran.broke.is_empty() => {
-                    self.line(&format!("\n`{bench}` broke off: {}", cell(&ran.broke)));
+                    self.line(&format!("\n`{bench}` broke off: {}", ran.broke));
                 }
                 Some(_) => {}
-                None => self.line(&format!("\n`{bench}` was not run.")),
+                None => not_run.push(format!("`{bench}`")),
             }
+        }
+        if !not_run.is_empty() {
+            self.line(&format!("\nNot run: {}.", not_run.join(", ")));
         }
         if !missed.is_empty() {
             self.line("\nMissed, and what limits it:\n");
@@ -110,7 +116,9 @@ impl Page {
     }
 
     fn runs(&mut self, rows: &Rows) {
-        self.line("\n## When\n\n| bench | measured | commit | s |\n|---|---|---|---|");
+        self.line(
+            "\n## When\n\n| bench | measured | commit | profile | s |\n|---|---|---|---|---|",
+        );
         let here = rows.machine.iter().find(|(what, _)| what == "CPU").map(|(_, is)| is.as_str());
         for ran in &rows.runs {
             let elsewhere = if here == Some(ran.cpu.as_str()) {
@@ -119,8 +127,8 @@ impl Page {
                 format!(", on {}", cell(&ran.cpu))
             };
             self.line(&format!(
-                "| {} | {}{elsewhere} | {} | {} |",
-                ran.bench, ran.at, ran.commit, ran.seconds
+                "| {} | {}{elsewhere} | {} | {} | {} |",
+                ran.bench, ran.at, ran.commit, ran.programs, ran.seconds
             ));
         }
     }
@@ -256,9 +264,9 @@ mod tests {
     fn a_bench_that_broke_off_or_was_not_run_says_so() {
         let text = page("").text;
         assert!(text.contains("`rotation` broke off: no logrotate here"));
-        assert!(text.contains("`archive` was not run."));
-        assert!(!text.contains("`seal` was not run."));
-        assert!(text.contains("| rotation | 2026-11-28T10:00Z, on another one | abc | 3 |"));
+        assert!(text.contains("Not run: `archive`."));
+        assert!(!text.contains("Not run: `seal`"));
+        assert!(text.contains("| rotation | 2026-11-28T10:00Z, on another one | abc | dist | 3 |"));
     }
 
     #[test]

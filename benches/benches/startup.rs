@@ -32,6 +32,9 @@ const LARGE: u64 = 1_000_000_000;
 /// Segments of a commit, and of a host that is not old; entries of the operation log beside them.
 const TOGETHER: u64 = 20_000;
 const FEW: u64 = 10_000;
+/// Segments, and commits of a million observations, after which the file is looked at.
+const STEP: u64 = 4 * TOGETHER;
+const COMMITS: u64 = 15;
 const ENTRIES: u64 = 2_000;
 /// Starts of each kind.
 const CLEAN: usize = 9;
@@ -128,7 +131,7 @@ impl Started {
 fn starts(home: &Path, of: &str, small: bool) -> Outcome<bool> {
     // One to warm up, and to make what is missing.
     Started::on(home)?.stopped("-TERM")?;
-    let peer = read_through(&home.join("state"))?;
+    let (bytes, peer) = read_through(&home.join("state"))?;
     let (mut clean, mut killed) = (Vec::new(), Vec::new());
     for _ in 0..CLEAN {
         clean.push(Started::on(home)?.stopped("-TERM")?);
@@ -149,20 +152,20 @@ fn starts(home: &Path, of: &str, small: bool) -> Outcome<bool> {
         .at_most(READY)
         .say()?;
     beside(Figure::new(format!("ready after kill -9, {of}"), killed_p50, "ms")).say()?;
+    Figure::new(format!("size, {of}"), bytes as f64 / 1e6, "MB").say()?;
     Ok(p50 <= READY)
 }
 
-/// Milliseconds that reading all databases of a state takes, once they are in the page cache.
-fn read_through(state: &Path) -> Outcome<f64> {
-    let mut files: Vec<PathBuf> = Vec::new();
+/// Bytes of all databases of a state, and milliseconds that reading them takes once they are in the page cache.
+fn read_through(state: &Path) -> Outcome<(u64, f64)> {
+    let (mut files, mut bytes) = (Vec::<PathBuf>::new(), 0);
     for entry in fs::read_dir(state)? {
         let path = entry?.path();
         if path.extension().is_some_and(|it| it == "redb") {
-            println!(
-                "  {}: {:.1} MB",
-                path.file_name().unwrap_or_default().to_string_lossy(),
-                fs::metadata(&path)?.len() as f64 / 1e6
-            );
+            let own = fs::metadata(&path)?.len();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            println!("  {name}: {:.1} MB", own as f64 / 1e6);
+            bytes += own;
             files.push(path);
         }
     }
@@ -176,7 +179,7 @@ fn read_through(state: &Path) -> Outcome<f64> {
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
     // The first one fetches them from the disk.
-    Ok(quantile(&mut times[1..], 0.5))
+    Ok((bytes, quantile(&mut times[1..], 0.5)))
 }
 
 /// A segment as it is in the end, kept in the archive.
@@ -281,15 +284,20 @@ fn catalogue(state: &Path) -> Outcome<()> {
     for _ in 0..ENTRIES {
         filled.write("logs.segment.verified", &[])?;
     }
-    // What one takes in the file is known from some.
-    let some = filled.enter(5 * TOGETHER)?;
-    let bytes = filled.enter(LARGE * filled.segments / some)?;
+    let mut bytes = 0;
+    while !is_large(bytes) {
+        bytes = filled.enter(filled.segments + STEP)?;
+    }
     println!(
-        "a catalogue of {} segments and {ENTRIES} entries of the operation log: {:.0} MB",
-        filled.segments,
-        bytes as f64 / 1e6
+        "a catalogue of {} segments and {ENTRIES} entries of the operation log",
+        filled.segments
     );
     Ok(())
+}
+
+/// Whether a compacted file has grown enough; what a row takes in it can't be said beforehand.
+fn is_large(bytes: u64) -> bool {
+    bytes >= LARGE / 10 * 9
 }
 
 fn observations(state: &Path) -> Outcome<()> {
@@ -297,26 +305,27 @@ fn observations(state: &Path) -> Outcome<()> {
     let file = Observations::open(&state.join("observations.redb"), 64 << 20)?;
     let hour = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 3_600;
     let mut traffic = Traffic::new(12);
-    let (times, seconds) = traffic.calls((hour as i64 - 1) * 3_600_000_000_000, 100_000);
+    let (times, seconds) = traffic.calls((hour as i64 - 1) * 3_600_000_000_000, 10_000);
     let nanos: Vec<u64> = seconds.iter().map(|seconds| column::nanos_of(*seconds)).collect();
     let mut piece = Vec::new();
     column::encode(&times, &nanos, &mut piece)?;
-    let (mut bytes, mut pieces) = (0, 0_u64);
-    while bytes < LARGE {
-        let operation = pieces % 20;
-        file.write(|writing| {
-            if pieces < 20 {
-                writing.put_operation(&format!("operation-{operation}"), operation as u32)?;
-            }
-            let hour = (hour - 1 - pieces / 20 % 20) as u32;
-            // The same calls each time: what they are is not looked at.
-            writing.append_columns(operation as u32, hour, [&piece[..]; 10].into_iter())
-        })?;
-        bytes += piece.len() as u64 * 10;
-        pieces += 1;
+    let (mut bytes, mut commits) = (0, 0_u64);
+    while !is_large(bytes) {
+        for _ in 0..COMMITS {
+            let operation = (commits % 20) as u32;
+            file.write(|writing| {
+                if commits < 20 {
+                    writing.put_operation(&format!("operation-{operation}"), operation)?;
+                }
+                let hour = (hour - 1 - commits / 20 % 20) as u32;
+                // The same calls each time: what they are is not looked at.
+                writing.append_columns(operation, hour, [&piece[..]; 100].into_iter())
+            })?;
+            commits += 1;
+        }
+        bytes = file.compact()?.after_bytes;
     }
-    file.compact()?;
-    println!("{} million observations, a catalogue of {FEW} segments", pieces);
+    println!("{commits} million observations, a catalogue of {FEW} segments");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use redb::{ReadTransaction, WriteTransaction};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Manner};
 use crate::error::{OpenError, StorageError};
 use crate::record::check_name;
 use crate::schema::advisories::{EXPLOITED, LIKELIHOODS, PACKAGES, SCHEMA, SOURCES};
@@ -22,7 +22,8 @@ pub struct Advisories {
 impl Advisories {
     /// Opens the file; creates it where there is none, see [`crate::Store::open`].
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, OpenError> {
-        Engine::open(path, cache_bytes, &SCHEMA, false).map(|engine| Self { engine })
+        Engine::open(path, cache_bytes, &SCHEMA, Manner { reserved: false, seals: true })
+            .map(|engine| Self { engine })
     }
 
     /// Reads one consistent state. Does not wait for writers.

@@ -9,7 +9,7 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use crate::capability::Reading;
 use crate::chain::{Head, Verification};
 use crate::copy::{copy_table, proven};
-use crate::engine::Engine;
+use crate::engine::{Engine, Manner};
 use crate::error::{BoxError, StorageError, failure};
 use crate::intent::Intent;
 use crate::record::decode;
@@ -204,7 +204,8 @@ pub fn leave_gap(
 }
 
 fn opened(path: &Path, cache_bytes: usize) -> Result<Engine, StorageError> {
-    Engine::open(path, cache_bytes, &SCHEMA, false).map_err(|error| carrying(path, error))
+    Engine::open(path, cache_bytes, &SCHEMA, Manner::default())
+        .map_err(|error| carrying(path, error))
 }
 
 fn oplog_of(reading: &ReadTransaction) -> Oplog<'_> {

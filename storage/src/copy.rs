@@ -38,7 +38,7 @@ impl Store {
         self.reading(|reading| {
             let rows = fill(reading, path, cache_bytes)?;
             // Read back through a handle of its own, which has nothing of it in memory.
-            let store = Store::open(path, Options { cache_bytes, on_oplog: None })
+            let store = Store::open(path, Options { cache_bytes, on_oplog: None, prove: true })
                 .map_err(|error| copying(path, error))?;
             let (same, entries) = store.reading(|copied| {
                 let same = compare_tables(reading, copied).map_err(|error| engine(path, error))?;
@@ -57,7 +57,7 @@ impl Store {
     /// # Errors
     /// What is wrong with it.
     pub fn prove(path: &Path, cache_bytes: usize) -> Result<Copied, StorageError> {
-        let store = Store::open(path, Options { cache_bytes, on_oplog: None })
+        let store = Store::open(path, Options { cache_bytes, on_oplog: None, prove: true })
             .map_err(|error| copying(path, error))?;
         let (rows, oplog_entries) = store.reading(|reading| {
             let rows = compare_tables(reading, reading).map_err(|error| engine(path, error))?;

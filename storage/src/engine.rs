@@ -8,9 +8,10 @@ use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::error::{OpenError, StorageError, failure};
-use crate::open;
+use crate::open::{self, Held};
 use crate::reserve::Reserve;
 use crate::schema::Schema;
+use crate::seal::seal;
 use crate::store::Compaction;
 
 /// An open database file, held exclusively until it is dropped.
@@ -20,26 +21,36 @@ pub(crate) struct Engine {
     cache_bytes: usize,
     schema: &'static Schema,
     /// None only where reopening failed.
-    database: RwLock<Option<Database>>,
+    held: RwLock<Option<Held>>,
     /// The engine refuses to go on until the file is reopened.
     failed: AtomicBool,
     /// So that a full disk does not stop it at once.
     reserve: Option<Reserve>,
+    seals: bool,
+}
+
+/// How a file is held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Room on the disk is set aside for it.
+    pub(crate) reserved: bool,
+    /// It is sealed when it is closed, and believed when it is opened with its seal whole.
+    pub(crate) seals: bool,
 }
 
 impl Engine {
-    /// Opens the file; creates it where there is none. `reserved`: room on the disk is set aside for it.
+    /// Opens the file; creates it where there is none.
     pub(crate) fn open(
         path: &Path,
         cache_bytes: usize,
         schema: &'static Schema,
-        reserved: bool,
+        Manner { reserved, seals }: Manner,
     ) -> Result<Self, OpenError> {
-        let database = open::open_or_create(path, cache_bytes, schema)?;
-        let (path, database) = (path.to_owned(), RwLock::new(Some(database)));
+        let held = open::open_or_create(path, cache_bytes, schema, seals)?;
+        let (path, held) = (path.to_owned(), RwLock::new(Some(held)));
         let reserve = reserved.then(|| Reserve::of(&path));
         let failed = AtomicBool::new(false);
-        let engine = Self { path, cache_bytes, schema, database, failed, reserve };
+        let engine = Self { path, cache_bytes, schema, held, failed, reserve, seals };
         engine.fill();
         Ok(engine)
     }
@@ -66,10 +77,19 @@ impl Engine {
 
     /// Rewrites the file without the space that it no longer needs, see [`crate::Store::compact`].
     pub(crate) fn compact(&self) -> Result<Compaction, StorageError> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        self.reopen(&mut database)?;
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        self.reopen(&mut held)?;
         let before_bytes = self.file_bytes();
-        if let Some(database) = database.as_mut() {
+        if let Some(Held { database, .. }) = held.as_mut() {
+            // What was believed by its seal, and what the disk may have changed since.
+            match database.check_integrity() {
+                Ok(true) => {}
+                Ok(false) => {
+                    let said = redb::Error::Corrupted("its pages did not fit together".to_owned());
+                    return Err(failure(&self.failed, "prove", said));
+                }
+                Err(error) => return Err(failure(&self.failed, "prove", error)),
+            }
             database.compact().map_err(|error| failure(&self.failed, "compact", error))?;
         }
         self.fill();
@@ -122,34 +142,48 @@ impl Engine {
         &self,
         f: impl FnOnce(&Database) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.held.read().unwrap_or_else(PoisonError::into_inner);
         if self.failed.load(Ordering::Acquire) || guard.is_none() {
             drop(guard);
-            let mut writing = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            let mut writing = self.held.write().unwrap_or_else(PoisonError::into_inner);
             self.reopen(&mut writing)?;
             guard = RwLockWriteGuard::downgrade(writing);
         }
         match guard.as_ref() {
-            Some(database) => f(database),
+            Some(held) => f(&held.database),
             // Not reached: whoever empties the slot fills it before letting go of the lock, or
             // returns the error that kept it empty.
             None => Err(self.needs_restart(open::missing(&self.path)).into()),
         }
     }
 
-    fn reopen(&self, database: &mut Option<Database>) -> Result<(), StorageError> {
-        if database.is_some() && !self.failed.load(Ordering::Acquire) {
+    fn reopen(&self, held: &mut Option<Held>) -> Result<(), StorageError> {
+        if held.is_some() && !self.failed.load(Ordering::Acquire) {
             return Ok(());
         }
         // Closes the file, and so gives up its lock, before it is opened again.
-        *database = None;
-        let reopened = open::open(&self.path, self.cache_bytes, self.schema);
-        *database = Some(reopened.map_err(|error| self.needs_restart(error))?);
+        *held = None;
+        let reopened = open::open(&self.path, self.cache_bytes, self.schema, false);
+        *held = Some(reopened.map_err(|error| self.needs_restart(error))?);
         self.failed.store(false, Ordering::Release);
         Ok(())
     }
 
     fn needs_restart(&self, source: OpenError) -> StorageError {
         StorageError::NeedsRestart { path: self.path.clone(), source: Box::new(source) }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Held { database, file }) = held {
+            // Closes it: it is written to no more.
+            drop(database);
+            if self.seals && !self.failed.load(Ordering::Acquire) {
+                // Without a seal it is proven when it is opened, which only takes longer.
+                let _ = seal(&file);
+            }
+        }
     }
 }

@@ -24,6 +24,7 @@ mod open;
 mod record;
 mod reserve;
 mod schema;
+mod seal;
 mod store;
 mod tables;
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Opening and creating the file.
 //!
-//! Every open verifies the checksum of every page in use (hundreds of megabytes a second), clean
+//! Opening verifies the checksum of every page in use (hundreds of megabytes a second), clean
 //! shutdown or not: redb trusts the pages of a file that was shut down cleanly and may panic on
-//! damaged ones later, and the rebuild that an unclean shutdown needs costs the same.
+//! damaged ones later, and the rebuild that an unclean shutdown needs costs the same. Only a file
+//! that was proven before, and that nobody has written to since it was closed, is believed: see
+//! `seal.rs`.
 
 use std::any::Any;
 use std::fs::File;
@@ -17,6 +19,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableError};
 use crate::backend::HeldFile;
 use crate::error::{BoxError, OpenError};
 use crate::schema::{SCHEMA_ROW, Schema};
+use crate::seal;
 
 /// redb's page size, and the length of its header.
 const PAGE_BYTES: u64 = 4096;
@@ -28,22 +31,24 @@ pub(crate) fn open_or_create(
     path: &Path,
     cache_bytes: usize,
     schema: &Schema,
-) -> Result<Database, OpenError> {
-    match open(path, cache_bytes, schema) {
+    seals: bool,
+) -> Result<Held, OpenError> {
+    match open(path, cache_bytes, schema, seals) {
         Err(OpenError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
             create(path, cache_bytes, schema)?;
-            open(path, cache_bytes, schema)
+            open(path, cache_bytes, schema, seals)
         }
         outcome => outcome,
     }
 }
 
-/// Opens the file, which must exist.
+/// Opens the file, which must exist. With `seals`, one that is sealed is believed.
 pub(crate) fn open(
     path: &Path,
     cache_bytes: usize,
     schema: &Schema,
-) -> Result<Database, OpenError> {
+    seals: bool,
+) -> Result<Held, OpenError> {
     let io_error = |source| io_error("open", path, source);
     let file = File::options().read(true).write(true).open(path).map_err(io_error)?;
     let metadata = file.metadata().map_err(io_error)?;
@@ -58,18 +63,19 @@ pub(crate) fn open(
     if magic != MAGIC {
         return Err(OpenError::NotOurs { path: path.to_owned() });
     }
-    let mut outcome = attempt(path, &file, (cache_bytes, schema), false);
+    let manner = Manner { cache_bytes, schema, prove: !(seals && seal::is_sealed(&file)) };
+    let mut outcome = attempt(path, &file, manner, false);
     if outcome.as_ref().is_ok_and(|opened| opened.held.has_unfinished_commit()) {
         // Closes it first.
         drop(outcome);
-        outcome = attempt(path, &file, (cache_bytes, schema), true);
+        outcome = attempt(path, &file, manner, true);
         if let Err(OpenError::Corrupted { .. }) = outcome {
             // The newer commit had not reached the disk as a whole: the one before it counts.
-            outcome = attempt(path, &file, (cache_bytes, schema), false);
+            outcome = attempt(path, &file, manner, false);
         }
     }
     if let Err(OpenError::InUse { .. } | OpenError::Io { .. }) = outcome {
-        return outcome.map(|opened| opened.database);
+        return outcome.map(|opened| Held { database: opened.database, file });
     }
     // After the attempt, because only then is it known that no other process is changing the file.
     if let Some(bytes) = cut_to(&file).map_err(io_error)? {
@@ -80,7 +86,23 @@ pub(crate) fn open(
     if !complete {
         add_tables(&database, schema).map_err(|error| corrupted_or_io(path, error))?;
     }
-    Ok(database)
+    Ok(Held { database, file })
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) database: Database,
+    /// The file itself, whatever its path names meanwhile. After the database, so that it is closed last.
+    pub(crate) file: File,
+}
+
+#[derive(Clone, Copy)]
+struct Manner<'a> {
+    cache_bytes: usize,
+    schema: &'a Schema,
+    /// Verify every page.
+    prove: bool,
 }
 
 struct Opened {
@@ -94,7 +116,7 @@ struct Opened {
 fn attempt(
     path: &Path,
     file: &File,
-    (cache_bytes, schema): (usize, &Schema),
+    Manner { cache_bytes, schema, prove }: Manner<'_>,
     go_forward: bool,
 ) -> Result<Opened, OpenError> {
     let backend = file.try_clone().map_err(DatabaseError::from).and_then(FileBackend::new);
@@ -104,7 +126,7 @@ fn attempt(
     // and nothing was written yet: no half-changed state is seen afterwards. This needs
     // `panic = "unwind"`, the default of all profiles.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let database = engine(cache_bytes).create_with_backend(held.clone());
+        let database = engine(cache_bytes, prove).create_with_backend(held.clone());
         let database = database.map_err(|error| classify(path, error))?;
         let complete = check_schema(path, &database, schema)?;
         Ok((database, complete))
@@ -129,7 +151,7 @@ fn create(path: &Path, cache_bytes: usize, schema: &Schema) -> Result<(), OpenEr
         .map_err(io_error)?;
     let file = temporary.reopen().map_err(io_error)?;
     let filled = FileBackend::new(file)
-        .and_then(|backend| engine(cache_bytes).create_with_backend(backend))
+        .and_then(|backend| engine(cache_bytes, true).create_with_backend(backend))
         .map_err(redb::Error::from)
         .and_then(|database| {
             let transaction = database.begin_write()?;
@@ -154,9 +176,9 @@ fn create(path: &Path, cache_bytes: usize, schema: &Schema) -> Result<(), OpenEr
     }
 }
 
-fn engine(cache_bytes: usize) -> Builder {
+fn engine(cache_bytes: usize, prove: bool) -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
+    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(prove);
     builder
 }
 

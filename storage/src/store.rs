@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use redb::ReadTransaction;
 
 use crate::capability::{Bookkeeping, Reading, Writing};
-use crate::engine::Engine;
+use crate::engine::{Engine, Manner};
 use crate::error::{OpenError, StorageError};
 use crate::intent::Intent;
 use crate::schema::SCHEMA;
@@ -25,11 +25,14 @@ pub struct Options {
     /// Called after each commit that appended to the oplog, with the new entry's sequence. It may
     /// read the store. Calls of concurrent writers may come out of order.
     pub on_oplog: Option<Box<dyn Fn(u64) + Send + Sync>>,
+    /// Prove every page, also of a file that was closed by a store which had proven it, and which nobody has written to
+    /// since.
+    pub prove: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: DEFAULT_CACHE_BYTES, on_oplog: None }
+        Self { cache_bytes: DEFAULT_CACHE_BYTES, on_oplog: None, prove: false }
     }
 }
 
@@ -65,7 +68,8 @@ impl Store {
     /// Whatever is there already is opened or refused, never replaced. After an unclean shutdown,
     /// every committed transaction is there and every other one is not.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
-        let engine = Engine::open(path, options.cache_bytes, &SCHEMA, true)?;
+        let manner = Manner { reserved: true, seals: !options.prove };
+        let engine = Engine::open(path, options.cache_bytes, &SCHEMA, manner)?;
         Ok(Self { engine, options })
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use redb::{ReadTransaction, WriteTransaction};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Manner};
 use crate::error::{OpenError, StorageError};
 use crate::observations::Producer;
 use crate::record::check_name;
@@ -26,7 +26,8 @@ pub struct Values {
 impl Values {
     /// Opens the file; creates it where there is none, see [`crate::Store::open`].
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, OpenError> {
-        Engine::open(path, cache_bytes, &SCHEMA, false).map(|engine| Self { engine })
+        Engine::open(path, cache_bytes, &SCHEMA, Manner { reserved: false, seals: true })
+            .map(|engine| Self { engine })
     }
 
     /// The file's length in bytes; 0 if it can't be found out.

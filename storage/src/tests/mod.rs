@@ -10,6 +10,7 @@ mod health;
 mod opening;
 mod oplog;
 mod requests;
+mod seals;
 mod segments;
 mod tables;
 mod transactions;

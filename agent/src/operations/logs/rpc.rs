@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use genesis_proto::v1::logs_service_server::LogsService;
 use genesis_proto::v1::{
@@ -31,6 +32,11 @@ use crate::error::{Error, Result};
 use crate::server::caller::caller;
 use crate::server::convert::{duration, finding, maybe, planned, progress, started, time};
 use crate::server::status::to_status;
+use crate::server::telling::passed_on;
+
+/// Who takes nothing for so long gives its place to others. It is time enough to read a page of a pager, which takes
+/// nothing meanwhile.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The service over log archival.
 pub struct Service(pub Arc<Logs>);
@@ -122,7 +128,7 @@ fn segment(logs: &Logs, record: SegmentRecord) -> Segment {
     }
 }
 
-fn older_than(text: &str) -> Result<std::time::Duration> {
+fn older_than(text: &str) -> Result<Duration> {
     parse_duration(text).map_err(|why| Error::invalid("DURATION_INVALID", why))
 }
 
@@ -270,7 +276,7 @@ impl LogsService for Service {
             return Err(to_status(Error::invalid("LOG_TYPE_UNKNOWN", message)));
         }
         let range = Logs::parse_range(&request.date_range).map_err(to_status)?;
-        let (sender, mut parts) = mpsc::channel(retrieve::PIECES_WAITING);
+        let (sender, parts) = mpsc::channel(retrieve::PIECES_WAITING);
         let logs = Arc::clone(&self.0);
         let errors = sender.clone();
         let place = self.0.reader().map_err(to_status)?;
@@ -283,16 +289,8 @@ impl LogsService for Service {
                 let _ = errors.send(Err(error)).await;
             }
         });
-        let (out, stream) = mpsc::channel(1);
-        tokio::spawn(async move {
-            while let Some(part) = parts.recv().await {
-                let part = part.map(|part| retrieve_part(part, range)).map_err(to_status);
-                if out.send(part).await.is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let answer = move |part| retrieve_part(part, range);
+        Ok(Response::new(passed_on(parts, PATIENCE, answer)))
     }
 
     async fn cleanup_archives(
@@ -400,7 +398,7 @@ impl LogsService for Service {
             VerifyDepth::Unspecified | VerifyDepth::Hash => verify::Depth::Hash,
             VerifyDepth::Full => verify::Depth::Full,
         };
-        let (sender, mut parts) = mpsc::channel(8);
+        let (sender, parts) = mpsc::channel(8);
         let (logs, errors) = (Arc::clone(&self.0), sender.clone());
         let place = self.0.reader().map_err(to_status)?;
         tokio::spawn(async move {
@@ -409,15 +407,7 @@ impl LogsService for Service {
                 let _ = errors.send(Err(error)).await;
             }
         });
-        let (out, stream) = mpsc::channel(1);
-        tokio::spawn(async move {
-            while let Some(part) = parts.recv().await {
-                if out.send(part.map(verify_part).map_err(to_status)).await.is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(passed_on(parts, PATIENCE, verify_part)))
     }
 }
 

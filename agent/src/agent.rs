@@ -393,6 +393,7 @@ impl Agent {
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
+            recovery: Arc::clone(&recovery.recovery),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,

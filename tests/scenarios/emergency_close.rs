@@ -739,6 +739,7 @@ fn a_trading_system_that_does_not_go_on_is_told_again_and_people_hear_of_it() {
     wait_until("people are told", || {
         host.agent.ctl(&["alerts", "list"]).text().contains("trading has not been told to go on")
     });
+    host.agent.ctl(&["status"]).exits(3).says(&["TRADING_NOT_RESUMED"]);
     // What is owed outlives the agent.
     host.agent.kill();
     host.venue.no_faults();
@@ -748,6 +749,8 @@ fn a_trading_system_that_does_not_go_on_is_told_again_and_people_hear_of_it() {
     // Once is enough.
     host.agent.restart();
     host.agent.ctl(&["emergency", "status"]).ok();
+    let status = host.agent.ctl(&["status"]).text();
+    assert!(!status.contains("TRADING_NOT_RESUMED"), "{status}");
     let resumed = |book: Value| {
         book["calls"]
             .as_array()

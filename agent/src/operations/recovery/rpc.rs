@@ -25,6 +25,7 @@ mod course;
 mod drills;
 mod incidents;
 mod reports;
+mod status;
 
 /// The service over recovery.
 #[derive(Clone)]
@@ -72,6 +73,12 @@ pub fn emergency_response(service: &Service) -> v1::GetEmergencyResponse {
         contacts: Some(incidents::contacts(&recovery.contacts)),
         course: Some(course::course(recovery)),
     }
+}
+
+/// An emergency, or what is still owed after one, in a line, for the agent's page; `None`: nothing is.
+pub fn domain_status(recovery: &Recovery) -> Option<v1::DomainStatus> {
+    let course = &recovery.course;
+    status::of(recovery.emergency.current(), &course.live(), course.configured())
 }
 
 #[tonic::async_trait]

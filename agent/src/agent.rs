@@ -390,6 +390,7 @@ impl Agent {
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
             matrices: Arc::clone(&matrices),
+            dependencies: Arc::clone(&dependencies),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),

@@ -136,7 +136,7 @@ fn on_its_way((message, again): (OutboxRecord, Option<Timestamp>)) -> v1::Delive
     }
 }
 
-/// How alerts stand. What fires is told by its own domain already, so that only alerting itself counts here.
+/// How alerting itself does, whatever fires.
 fn condition(overview: &Overview) -> v1::Condition {
     let troubled = overview.channels.iter().any(|channel| channel.trouble.is_some());
     let heard = overview.unheard.len() < Severity::ALL.len();
@@ -166,8 +166,26 @@ pub fn status_response(alerts: &Alerts) -> v1::GetAlertsStatusResponse {
 
 /// Alerts in a line, for the agent's page.
 pub fn domain_status(alerts: &Alerts) -> v1::DomainStatus {
-    let overview = alerts.overview();
+    domain_of(&alerts.overview())
+}
+
+fn domain_of(overview: &Overview) -> v1::DomainStatus {
     let mut findings = Vec::new();
+    // Less of it is a line of the summary: its own domain says what it is, where it has one.
+    let critical = |view: &&AlertView| plan::severity(&view.record) == Severity::Critical;
+    let critical: Vec<&AlertView> = overview.firing.iter().filter(critical).collect();
+    if let Some(worst) = critical.first() {
+        findings.push(v1::Finding {
+            code: "ALERT_FIRING".into(),
+            subject: worst.record.key.clone(),
+            message: format!(
+                "{} critical alert(s), the first since {:.0}: {}; `genesisctl alerts list` has all",
+                critical.len(),
+                worst.record.since,
+                worst.record.title
+            ),
+        });
+    }
     for channel in &overview.channels {
         if let Some((why, since)) = &channel.trouble {
             findings.push(v1::Finding {
@@ -177,8 +195,8 @@ pub fn domain_status(alerts: &Alerts) -> v1::DomainStatus {
             });
         }
     }
-    let condition = condition(&overview);
-    if condition == v1::Condition::Warn && overview.unheard.contains(&Severity::Critical) {
+    let alerting = condition(overview);
+    if alerting == v1::Condition::Warn && overview.unheard.contains(&Severity::Critical) {
         findings.push(v1::Finding {
             code: "ALERTS_UNHEARD".into(),
             subject: "critical".into(),
@@ -190,6 +208,8 @@ pub fn domain_status(alerts: &Alerts) -> v1::DomainStatus {
         0 => "no channel: nobody is called".to_owned(),
         count => format!("{count} channel(s)"),
     };
+    // Degraded, not critical: what is bad is bad by its own domain, and no change is to be stopped by two.
+    let condition = if findings.is_empty() { alerting } else { alerting.max(v1::Condition::Warn) };
     let (firing, waiting) = (overview.firing.len(), overview.waiting);
     v1::DomainStatus {
         domain: "alerts".into(),

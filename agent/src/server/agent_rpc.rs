@@ -23,6 +23,7 @@ use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::{self, Databases};
+use crate::operations::dependencies::{self, Dependencies};
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
@@ -66,6 +67,8 @@ pub struct AgentView {
     pub experiments: Arc<Experiments>,
     /// Correlation matrices.
     pub matrices: Arc<Matrices>,
+    /// What projects are built of.
+    pub dependencies: Arc<Dependencies>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
@@ -124,6 +127,7 @@ impl AgentView {
         domains.extend(baselines::rpc::domain_status(&self.baselines));
         domains.extend(experiments::rpc::domain_status(&self.experiments));
         domains.extend(matrices::rpc::domain_status(&self.matrices));
+        domains.extend(dependencies::rpc::domain_status(&self.dependencies)?);
         domains.extend(database::rpc::domain_status(&self.database));
         domains.extend(backup::rpc::domain_status(&self.backup)?);
         domains.extend(certificates::rpc::domain_status(&self.certificates)?);

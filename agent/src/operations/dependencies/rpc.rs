@@ -20,6 +20,7 @@ use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
 
 mod convert;
+mod status;
 
 /// So many updates are listed where nobody says how many.
 const USUAL: usize = 50;
@@ -372,6 +373,14 @@ impl DependencyService for Service {
         let v1::ClosePostmortemRequest { project, id, note, .. } = request.get_ref();
         planned(self.0.plan_close(project, id, note))
     }
+}
+
+/// The dependencies in a line, for the agent's page; `None` where no project is configured.
+///
+/// # Errors
+/// `STORAGE_FAILED`.
+pub fn domain_status(dependencies: &Dependencies) -> Result<Option<v1::DomainStatus>> {
+    status::domain(dependencies)
 }
 
 /// The answer of GetDependencies, also for HTTP.

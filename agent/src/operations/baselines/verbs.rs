@@ -350,7 +350,7 @@ impl Baselines {
         }
         let live = self.live();
         let current = live.standings.get(&number).and_then(|it| it.current.clone());
-        current.ok_or_else(|| Error::internal("STORAGE_FAILED", "the baseline is gone"))
+        current.ok_or_else(|| Error::internal("STORAGE_NOT_FOUND", "the baseline is gone"))
     }
 
     /// What windows were judged by says nothing about a baseline that was accepted.

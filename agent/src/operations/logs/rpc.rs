@@ -273,7 +273,7 @@ impl LogsService for Service {
         }
         if request.log_type.is_empty() || request.log_type.contains('/') {
             let message = "name the type of log, such as \"trading\"";
-            return Err(to_status(Error::invalid("LOG_TYPE_UNKNOWN", message)));
+            return Err(to_status(Error::not_found("LOG_TYPE_UNKNOWN", message)));
         }
         let range = Logs::parse_range(&request.date_range).map_err(to_status)?;
         let (sender, parts) = mpsc::channel(retrieve::PIECES_WAITING);

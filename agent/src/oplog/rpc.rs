@@ -155,10 +155,10 @@ impl OplogService for Service {
             _ => return Err(to_status(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000"))),
         };
         let before = (request.before > 0).then_some(request.before);
-        let entries = self
+        let searched = self
             .state
             .read(|reading| {
-                Ok(reading.oplog().newest(before, limit, |entry| {
+                Ok(reading.oplog().search(before, limit, |entry| {
                     entry.actor.contains(&request.actor)
                         && entry.action.contains(&request.action)
                         && (request.trace_id.is_empty() || entry.trace_id == request.trace_id)
@@ -166,7 +166,8 @@ impl OplogService for Service {
             })
             .map_err(to_status)?;
         Ok(Response::new(v1::ListEntriesResponse {
-            entries: entries.into_iter().map(entry).collect(),
+            entries: searched.found.into_iter().map(entry).collect(),
+            searched_to: searched.stopped_at.unwrap_or_default(),
         }))
     }
 

@@ -11,8 +11,9 @@ use tonic::{Request, Response, Status};
 use super::verbs::Cover;
 use super::view::{AlertView, ChannelView, Overview};
 use super::{Alerts, plan};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::Severity;
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{maybe, planned, time};
 use crate::server::status::to_status;
@@ -219,14 +220,6 @@ fn domain_of(overview: &Overview) -> v1::DomainStatus {
     }
 }
 
-fn limit(asked: u32, default: usize) -> Result<usize> {
-    match asked {
-        0 => Ok(default),
-        1..=1_000 => Ok(asked as usize),
-        _ => Err(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000")),
-    }
-}
-
 /// The name of a severity that was asked for; empty: the default.
 fn asked(wanted: v1::Severity) -> &'static str {
     match wanted {
@@ -248,7 +241,7 @@ fn cover(request: &v1::SilenceAlertsRequest) -> Cover<'_> {
 
 impl Service {
     fn list(&self, request: &v1::ListAlertsRequest) -> Result<v1::ListAlertsResponse> {
-        let found = self.0.list(!request.all, limit(request.limit, 100)?)?;
+        let found = self.0.list(!request.all, limited(request.limit, 100, 1_000)?)?;
         let alerts = found.into_iter().map(|record| alert(self.0.view(record))).collect();
         Ok(v1::ListAlertsResponse { alerts })
     }
@@ -292,7 +285,7 @@ impl AlertsService for Service {
         &self,
         request: Request<v1::ListDeliveriesRequest>,
     ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
-        let limit = limit(request.get_ref().limit, 50).map_err(to_status)?;
+        let limit = limited(request.get_ref().limit, 50, 1_000).map_err(to_status)?;
         let found = self.0.deliveries(limit).map_err(to_status)?;
         let waiting = self.0.waiting(|_| true).into_iter().map(on_its_way);
         let deliveries = waiting.chain(found.into_iter().map(delivery)).take(limit).collect();

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::fleet::heads::{Accepted, Compared, Kept, Told};
 use crate::outside::Clock;
-use crate::plan::{Plan, PlanStep};
+use crate::plan::{Plan, PlanStep, limited};
 use crate::server::caller::caller;
 use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
@@ -149,11 +149,7 @@ impl OplogService for Service {
                 format!("{:?} is no trace: 32 hex digits in lower case", request.trace_id);
             return Err(to_status(Error::invalid("TRACE_INVALID", message)));
         }
-        let limit = match request.limit {
-            0 => 50,
-            1..=1_000 => request.limit as usize,
-            _ => return Err(to_status(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000"))),
-        };
+        let limit = limited(request.limit, 50, 1_000).map_err(to_status)?;
         let before = (request.before > 0).then_some(request.before);
         let searched = self
             .state

@@ -29,6 +29,7 @@ use super::segment::DateRange;
 use super::{Logs, Mode, Reopen, retrieve, status::SourceView, timestamp, verify};
 use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{duration, finding, maybe, planned, progress, started, time};
 use crate::server::status::to_status;
@@ -134,11 +135,7 @@ fn older_than(text: &str) -> Result<Duration> {
 
 impl Service {
     fn list(&self, request: &ListSegmentsRequest) -> Result<ListSegmentsResponse> {
-        let limit = match request.limit {
-            0 => 1_000,
-            1..=10_000 => request.limit as usize,
-            _ => return Err(Error::invalid("LIMIT_INVALID", "limit must be 1 to 10000")),
-        };
+        let limit = limited(request.limit, 1_000, 10_000)?;
         if !request.log_type.is_empty() {
             self.0.known_type(&request.log_type)?;
         } else if request.after_sequence > 0 {

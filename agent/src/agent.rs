@@ -43,7 +43,7 @@ use crate::own_log::{self, Writers};
 use crate::rooms::{Rooms, Surroundings, Usual, promotions, reports_of};
 use crate::runs::Runs;
 use crate::runs::remedy::Remedy;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{self, Scheduler};
 use crate::server::agent_rpc::AgentView;
 use crate::server::caller::Rules;
 use crate::server::connection::Connections;
@@ -355,7 +355,7 @@ impl Agent {
             state.clone(),
             runs.clone(),
             Arc::clone(&clock),
-            &host.id,
+            (&host.id, scheduler::Metrics::register(&mut registry)),
         );
         let stances = operations.stances();
         let sources = components::sources(&operations, &scheduler, (&tls, &fleet));
@@ -390,9 +390,11 @@ impl Agent {
             baselines: Arc::clone(&baselines),
             experiments: Arc::clone(&experiments),
             matrices: Arc::clone(&matrices),
+            dependencies: Arc::clone(&dependencies),
             database: Arc::clone(&database),
             backup: Arc::clone(&backup),
             certificates: Arc::clone(&certificates),
+            recovery: Arc::clone(&recovery.recovery),
             config: Arc::clone(&config),
             vitals: Arc::clone(&vitals),
             own_log: own_log_path,

@@ -18,6 +18,21 @@ pub fn demand_reason(reason: &str, what: &str) -> Result<()> {
     }
 }
 
+/// How many rows are asked for; 0: `usual`.
+///
+/// # Errors
+/// `LIMIT_INVALID`.
+pub fn limited(asked: u32, usual: usize, most: u32) -> Result<usize> {
+    match asked {
+        0 => Ok(usual),
+        asked if asked <= most => Ok(asked as usize),
+        asked => {
+            let message = format!("limit must be 1 to {most}, and {asked} was asked for");
+            Err(Error::invalid("LIMIT_INVALID", message))
+        }
+    }
+}
+
 /// For how long a change that people ask for lasts, at most so many days.
 ///
 /// # Errors
@@ -126,5 +141,14 @@ mod tests {
             Plan::new("a", &["x", "y"], vec![PlanStep::new("cut", "1", "in other words")]);
         plan.accept(&reworded.hash).unwrap();
         plan.accept("").unwrap();
+    }
+
+    #[test]
+    fn a_list_has_an_end() {
+        for (asked, rows) in [(0, Some(50)), (1, Some(1)), (1_000, Some(1_000)), (1_001, None)] {
+            let limit = limited(asked, 50, 1_000);
+            assert_eq!(limit.as_ref().ok(), rows.as_ref(), "{asked}");
+            assert!(limit.err().is_none_or(|error| error.code == "LIMIT_INVALID"));
+        }
     }
 }

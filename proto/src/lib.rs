@@ -18,9 +18,11 @@ pub mod trading {
     include!("gen/genesis.trading.v1.rs");
 }
 
+mod code;
 mod descriptors;
 mod json;
 pub mod runbook;
 
+pub use code::code_name;
 pub use descriptors::{FILE_DESCRIPTOR_SET, MethodPolicy, method_policies, pool};
 pub use json::{JsonError, from_json, to_json};

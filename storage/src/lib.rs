@@ -102,7 +102,7 @@ pub use tables::matrices::{
     CriterionRecord, LackRecord, Matrices, MatricesWriting, MatrixRecord, MovedRecord,
     PeriodRecord, RepairRecord, RolloutRecord, StageRecord,
 };
-pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, StoredEntry};
+pub use tables::oplog::{MAX_SCANNED, Oplog, OplogEntry, Searched, StoredEntry};
 pub use tables::parameters::{
     FleetVersion, KEPT_VERSIONS, ParameterRecord, Parameters, ParametersWriting,
 };

@@ -45,7 +45,7 @@ fn an_archive_that_fails_and_an_emergency_are_told_by_how_bad_they_are() {
     assert!(emergency["title"].as_str().unwrap().contains("prices are wrong"), "{emergency}");
     let list = agent.ctl(&["alerts", "list"]).ok();
     list.says(&["EMERGENCY 2", "CRITICAL", "MEDIUM", "hook"]);
-    agent.ctl(&["status"]).says(&["alerts", "2 firing"]);
+    agent.ctl(&["status"]).says(&["alerts", "2 firing", "ALERT_FIRING", "EMERGENCY 2"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use genesis_tests::TestAgent;
+use genesis_tests::clock::wait_until;
 use serde_json::Value;
 
 /// Records of the databases, as the reader of them is held to.
@@ -62,6 +63,8 @@ fn what_is_vulnerable_is_found_without_the_network() {
     assert_eq!(unknown["verdict"], "SCAN_VERDICT_UNKNOWN");
     assert_eq!(unknown["judged"], 3);
     agent.ctl(&["deps", "status"]).exits(5).says(&["PyPI", "never imported"]);
+    wait_until("it has looked", || agent.ctl(&["status"]).text().contains("ADVISORIES_STALE"));
+    agent.ctl(&["status"]).exits(5).says(&["dependencies", "never imported"]);
     let python = archive(&agent, "PyPI.zip", "PYSEC");
     let rust = archive(&agent, "crates.zip", "RUSTSEC");
     let (python, rust) = (python.to_str().unwrap(), rust.to_str().unwrap());
@@ -157,8 +160,6 @@ fn killed_around_an_import_there_is_the_old_or_the_new() {
 fn a_scan_opens_no_socket() {
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
-
-    use genesis_tests::clock::wait_until;
 
     let agent = TestAgent::new(|folder| configured(folder, ""));
     let (trace, real) = (agent.folder().join("trace"), agent.command());

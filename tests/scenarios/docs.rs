@@ -107,10 +107,11 @@ fn without_tests(text: &str) -> &str {
 /// Every code in the sources of the agent, storage and the client, with where it is first named.
 fn codes_in_sources() -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
-    for folder in ["agent/src", "storage/src", "ctl/src", "ctl/client/src"] {
+    for folder in ["agent/src", "storage/src", "ctl/src", "ctl/client/src", "proto/src"] {
         for path in files(&root().join(folder), "rs") {
             let relative = path.strip_prefix(root()).unwrap();
             if relative.components().any(|part| part.as_os_str() == "tests")
+                || relative.starts_with("proto/src/gen")
                 || path.file_name().unwrap() == "tests.rs"
             {
                 continue;

@@ -100,6 +100,24 @@ impl Host {
     }
 }
 
+impl Host {
+    /// What came of each entry of an action, the oldest first.
+    fn outcomes(&self, action: &str) -> Vec<String> {
+        let said = self.agent.ctl(&["oplog", "list", "--action", action, "-o", "json"]).ok();
+        let entries = said.response()["entries"].as_array().cloned().unwrap_or_default();
+        let mut own: Vec<(u64, String)> = entries
+            .iter()
+            .filter(|entry| entry["action"] == action)
+            .map(|entry| {
+                let sequence = entry["sequence"].as_str().unwrap().parse().unwrap();
+                (sequence, entry["outcome"].as_str().unwrap().to_owned())
+            })
+            .collect();
+        own.sort();
+        own.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+}
+
 /// The number of the latest emergency.
 fn number(agent: &TestAgent) -> String {
     let status = agent.ctl(&["emergency", "status", "-o", "json"]).response();
@@ -191,6 +209,9 @@ fn what_was_sent_before_a_late_halt_is_cancelled_as_well() {
         let out = book["venues"]["alpha"]["open_orders"].as_array().unwrap();
         out.iter().all(|order| order["client_order_id"] == "stop-1")
     });
+    wait_until("that is written down", || host.outcomes("trading.halted") == ["ok"]);
+    assert_eq!(host.outcomes("trading.halt"), ["intent", "TRADING_NOT_HALTED"]);
+    assert_eq!(host.outcomes("trading.cancel")[0], "intent");
 }
 
 #[test]
@@ -704,6 +725,9 @@ fn nothing_is_flat_while_trading_is_not_known_to_be_halted() {
     host.agent.start();
     host.venue.faults(json!([{ "call": "Halt", "kind": "fail" }]));
     host.close().exits(5).says(&["NOT halted", "FLAT_UNPROVEN"]);
+    host.agent.ctl(&["status"]).exits(3).says(&["TRADING_NOT_HALTED", "FLAT_UNPROVEN"]);
+    assert_eq!(host.outcomes("trading.close"), ["intent"]);
+    assert_eq!(host.outcomes("trading.flat-unproven"), ["FLAT_UNPROVEN"]);
     host.venue.no_faults();
     wait_until("it is halted", || host.venue.book()["halted"] == true);
     host.close().ok().says(&["FLAT"]);
@@ -739,6 +763,9 @@ fn a_trading_system_that_does_not_go_on_is_told_again_and_people_hear_of_it() {
     wait_until("people are told", || {
         host.agent.ctl(&["alerts", "list"]).text().contains("trading has not been told to go on")
     });
+    host.agent.ctl(&["status"]).exits(3).says(&["TRADING_NOT_RESUMED"]);
+    assert_eq!(host.outcomes("trading.resume"), ["intent", "TRADING_NOT_RESUMED"]);
+    assert!(host.outcomes("trading.resumed").is_empty());
     // What is owed outlives the agent.
     host.agent.kill();
     host.venue.no_faults();
@@ -748,6 +775,8 @@ fn a_trading_system_that_does_not_go_on_is_told_again_and_people_hear_of_it() {
     // Once is enough.
     host.agent.restart();
     host.agent.ctl(&["emergency", "status"]).ok();
+    let status = host.agent.ctl(&["status"]).text();
+    assert!(!status.contains("TRADING_NOT_RESUMED"), "{status}");
     let resumed = |book: Value| {
         book["calls"]
             .as_array()

@@ -85,6 +85,7 @@ fn any_host_finds_the_lines_of_all_that_archive_in_one_bucket() {
     let said = retrieve(&one, "trading", &["--host", "web-9"]).exits(1);
     said.says(&["HOST_UNKNOWN", "web-1, web-2, web-3"]);
     retrieve(&one, "trades", &["--host", "web-2"]).exits(1).says(&["LOG_TYPE_UNKNOWN", "nobody"]);
+    retrieve(&one, "../orders", &["--host", "web-2"]).exits(1).says(&["LOG_TYPE_UNKNOWN"]);
     retrieve(&one, "trading", &["--host", "web-2", "--all-hosts"]).exits(2);
 }
 

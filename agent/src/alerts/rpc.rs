@@ -11,8 +11,9 @@ use tonic::{Request, Response, Status};
 use super::verbs::Cover;
 use super::view::{AlertView, ChannelView, Overview};
 use super::{Alerts, plan};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::Severity;
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{maybe, planned, time};
 use crate::server::status::to_status;
@@ -136,7 +137,7 @@ fn on_its_way((message, again): (OutboxRecord, Option<Timestamp>)) -> v1::Delive
     }
 }
 
-/// How alerts stand. What fires is told by its own domain already, so that only alerting itself counts here.
+/// How alerting itself does, whatever fires.
 fn condition(overview: &Overview) -> v1::Condition {
     let troubled = overview.channels.iter().any(|channel| channel.trouble.is_some());
     let heard = overview.unheard.len() < Severity::ALL.len();
@@ -166,8 +167,26 @@ pub fn status_response(alerts: &Alerts) -> v1::GetAlertsStatusResponse {
 
 /// Alerts in a line, for the agent's page.
 pub fn domain_status(alerts: &Alerts) -> v1::DomainStatus {
-    let overview = alerts.overview();
+    domain_of(&alerts.overview())
+}
+
+fn domain_of(overview: &Overview) -> v1::DomainStatus {
     let mut findings = Vec::new();
+    // Less of it is a line of the summary: its own domain says what it is, where it has one.
+    let critical = |view: &&AlertView| plan::severity(&view.record) == Severity::Critical;
+    let critical: Vec<&AlertView> = overview.firing.iter().filter(critical).collect();
+    if let Some(worst) = critical.first() {
+        findings.push(v1::Finding {
+            code: "ALERT_FIRING".into(),
+            subject: worst.record.key.clone(),
+            message: format!(
+                "{} critical alert(s), the first since {:.0}: {}; `genesisctl alerts list` has all",
+                critical.len(),
+                worst.record.since,
+                worst.record.title
+            ),
+        });
+    }
     for channel in &overview.channels {
         if let Some((why, since)) = &channel.trouble {
             findings.push(v1::Finding {
@@ -177,8 +196,8 @@ pub fn domain_status(alerts: &Alerts) -> v1::DomainStatus {
             });
         }
     }
-    let condition = condition(&overview);
-    if condition == v1::Condition::Warn && overview.unheard.contains(&Severity::Critical) {
+    let alerting = condition(overview);
+    if alerting == v1::Condition::Warn && overview.unheard.contains(&Severity::Critical) {
         findings.push(v1::Finding {
             code: "ALERTS_UNHEARD".into(),
             subject: "critical".into(),
@@ -190,20 +209,14 @@ pub fn domain_status(alerts: &Alerts) -> v1::DomainStatus {
         0 => "no channel: nobody is called".to_owned(),
         count => format!("{count} channel(s)"),
     };
+    // Degraded, not critical: what is bad is bad by its own domain, and no change is to be stopped by two.
+    let condition = if findings.is_empty() { alerting } else { alerting.max(v1::Condition::Warn) };
     let (firing, waiting) = (overview.firing.len(), overview.waiting);
     v1::DomainStatus {
         domain: "alerts".into(),
         condition: condition.into(),
         summary: format!("{firing} firing, {waiting} message(s) waiting, {channels}"),
         findings,
-    }
-}
-
-fn limit(asked: u32, default: usize) -> Result<usize> {
-    match asked {
-        0 => Ok(default),
-        1..=1_000 => Ok(asked as usize),
-        _ => Err(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000")),
     }
 }
 
@@ -228,7 +241,7 @@ fn cover(request: &v1::SilenceAlertsRequest) -> Cover<'_> {
 
 impl Service {
     fn list(&self, request: &v1::ListAlertsRequest) -> Result<v1::ListAlertsResponse> {
-        let found = self.0.list(!request.all, limit(request.limit, 100)?)?;
+        let found = self.0.list(!request.all, limited(request.limit, 100, 1_000)?)?;
         let alerts = found.into_iter().map(|record| alert(self.0.view(record))).collect();
         Ok(v1::ListAlertsResponse { alerts })
     }
@@ -272,7 +285,7 @@ impl AlertsService for Service {
         &self,
         request: Request<v1::ListDeliveriesRequest>,
     ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
-        let limit = limit(request.get_ref().limit, 50).map_err(to_status)?;
+        let limit = limited(request.get_ref().limit, 50, 1_000).map_err(to_status)?;
         let found = self.0.deliveries(limit).map_err(to_status)?;
         let waiting = self.0.waiting(|_| true).into_iter().map(on_its_way);
         let deliveries = waiting.chain(found.into_iter().map(delivery)).take(limit).collect();

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::fleet::heads::{Accepted, Compared, Kept, Told};
 use crate::outside::Clock;
-use crate::plan::{Plan, PlanStep};
+use crate::plan::{Plan, PlanStep, limited};
 use crate::server::caller::caller;
 use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
@@ -149,16 +149,12 @@ impl OplogService for Service {
                 format!("{:?} is no trace: 32 hex digits in lower case", request.trace_id);
             return Err(to_status(Error::invalid("TRACE_INVALID", message)));
         }
-        let limit = match request.limit {
-            0 => 50,
-            1..=1_000 => request.limit as usize,
-            _ => return Err(to_status(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000"))),
-        };
+        let limit = limited(request.limit, 50, 1_000).map_err(to_status)?;
         let before = (request.before > 0).then_some(request.before);
-        let entries = self
+        let searched = self
             .state
             .read(|reading| {
-                Ok(reading.oplog().newest(before, limit, |entry| {
+                Ok(reading.oplog().search(before, limit, |entry| {
                     entry.actor.contains(&request.actor)
                         && entry.action.contains(&request.action)
                         && (request.trace_id.is_empty() || entry.trace_id == request.trace_id)
@@ -166,7 +162,8 @@ impl OplogService for Service {
             })
             .map_err(to_status)?;
         Ok(Response::new(v1::ListEntriesResponse {
-            entries: entries.into_iter().map(entry).collect(),
+            entries: searched.found.into_iter().map(entry).collect(),
+            searched_to: searched.stopped_at.unwrap_or_default(),
         }))
     }
 

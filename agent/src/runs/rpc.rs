@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Progress, Runs, Snapshot};
-use crate::error::Error;
+use crate::plan::limited;
 use crate::server::convert::{planned, run, stored_state};
 use crate::server::status::to_status;
 
@@ -24,11 +24,7 @@ impl RunService for Service {
         request: Request<ListRunsRequest>,
     ) -> Result<Response<ListRunsResponse>, Status> {
         let request = request.into_inner();
-        let limit = match request.limit {
-            0 => 50,
-            1..=1_000 => request.limit as usize,
-            _ => return Err(to_status(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000"))),
-        };
+        let limit = limited(request.limit, 50, 1_000).map_err(to_status)?;
         let kind = (!request.kind.is_empty()).then_some(request.kind.as_str());
         let records = self
             .0

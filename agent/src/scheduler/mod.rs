@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{Intent, JobMark, JobPause, Reading};
+use genesis_storage::{Intent, JobMark, JobPause, Reading, RunState};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -19,12 +19,14 @@ use crate::runs::{Context, Report, Request, Runs, SecondCaller, Started};
 use crate::state::State;
 
 pub mod calendar;
+pub mod metrics;
 pub mod rpc;
 #[cfg(test)]
 mod tests;
 mod told;
 
 use calendar::{Decision, Schedule, Situation};
+pub use metrics::Metrics;
 
 /// The longest sleep between two looks, so that a wall clock that jumps is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -65,6 +67,7 @@ pub struct Scheduler {
     runs: Runs,
     clock: Arc<dyn Clock>,
     host_id: String,
+    metrics: Metrics,
     changed: Arc<Notify>,
     /// What people should hear of is read aside, so that a disk that hangs keeps nobody waiting.
     asked: Arc<Aside<(), Option<Vec<Condition>>>>,
@@ -102,15 +105,17 @@ impl Scheduler {
         state: State,
         runs: Runs,
         clock: Arc<dyn Clock>,
-        host_id: &str,
+        (host_id, metrics): (&str, Metrics),
     ) -> Self {
         let changed = Arc::new(Notify::new());
+        jobs.iter().for_each(|job| metrics.know(job.name()));
         Self {
             jobs: Arc::new(jobs),
             state,
             runs,
             clock,
             host_id: host_id.to_owned(),
+            metrics,
             changed,
             asked: Arc::default(),
         }
@@ -154,6 +159,8 @@ impl Scheduler {
             let (mark, pause) = self
                 .state
                 .read(|reading| Ok((reading.jobs().mark(name)?, reading.jobs().pause(name)?)))?;
+            let next = self.upcoming(job.as_ref(), now, 1).pop();
+            self.metrics.due(name, next, pause.is_some());
             let Some(last_due) = mark.as_ref().and_then(|mark| mark.last_due_at) else {
                 // First seen: due times before now are nobody's to make up for.
                 self.mark(name, now, None, String::new()).await?;
@@ -223,14 +230,30 @@ impl Scheduler {
             second: SecondCaller::Attach,
             stance: job.stance(),
         };
-        self.runs.start(request, move |context| job.run(context)).await
+        let (metrics, clock) = (self.metrics.clone(), Arc::clone(&self.clock));
+        let body = move |context| async move {
+            let name = job.name();
+            let going = metrics.begin(name);
+            let ended = job.run(context).await;
+            if going.end(&ended) {
+                metrics.succeeded(name, clock.now());
+            }
+            ended
+        };
+        self.runs.start(request, body).await
     }
 
     /// A crash between the start of a run and its mark leaves the mark behind: people would not hear how the run
-    /// ended.
+    /// ended. And a restart must not hide how long the last good run is ago.
     async fn catch_up(&self) -> Result<()> {
         for job in self.jobs.iter() {
             let name = job.name();
+            let good = self.state.read(|reading| {
+                Ok(reading.runs().list(Some(name), Some(RunState::Succeeded), 1)?.pop())
+            })?;
+            if let Some(at) = good.and_then(|run| run.ended_at) {
+                self.metrics.succeeded(name, at);
+            }
             let latest = self.state.read(|reading| {
                 let known = reading.jobs().mark(name)?.unwrap_or_default().last_run_id;
                 let latest = reading.runs().list(Some(name), None, 1)?.pop();
@@ -372,32 +395,34 @@ impl Scheduler {
         self.view(name, now, 1)
     }
 
+    /// The next times of a job as seen from `at`, this host's delay included.
+    fn upcoming(&self, job: &dyn Job, at: Timestamp, next: usize) -> Vec<Timestamp> {
+        let splay = calendar::splay(&self.host_id, job.name(), job.spread());
+        let splay = jiff::SignedDuration::try_from(splay).unwrap_or_default();
+        let schedule = job.schedule();
+        let mut times = Vec::new();
+        let mut from = at.saturating_sub(splay).unwrap_or(at);
+        while times.len() < next {
+            let Some(due) = schedule.next_after(from) else { break };
+            times.push(due.saturating_add(splay).unwrap_or(due));
+            from = due;
+        }
+        times
+    }
+
     fn view(&self, name: &str, at: Timestamp, next: usize) -> Result<JobView> {
         let job = self.job(name)?;
         let name = job.name();
         let (mark, pause) =
             self.state.read(|reading| Ok((marked(reading, name)?, reading.jobs().pause(name)?)))?;
         let splay = calendar::splay(&self.host_id, name, job.spread());
-        let schedule = job.schedule();
-        let mut times = Vec::new();
-        let mut from = at
-            .saturating_sub(jiff::SignedDuration::try_from(splay).unwrap_or_default())
-            .unwrap_or(at);
-        while times.len() < next {
-            let Some(due) = schedule.next_after(from) else { break };
-            times.push(
-                due.saturating_add(jiff::SignedDuration::try_from(splay).unwrap_or_default())
-                    .unwrap_or(due),
-            );
-            from = due;
-        }
         Ok(JobView {
             name,
             description: job.description(),
-            schedule: schedule.to_string(),
+            schedule: job.schedule().to_string(),
             pause,
             mark,
-            next: times,
+            next: self.upcoming(job.as_ref(), at, next),
             grace: job.grace(),
             splay,
             running: self.runs.active_with_key(name).is_some(),

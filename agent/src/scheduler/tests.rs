@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use genesis_storage::{Options, RunState, Store};
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::*;
@@ -43,6 +44,7 @@ struct Bench {
     job: Arc<Counting>,
     runs: Runs,
     scheduler: Scheduler,
+    registry: Registry,
 }
 
 impl Bench {
@@ -55,9 +57,11 @@ impl Bench {
         let runs = Runs::new(state.clone(), Arc::clone(&clock) as Arc<dyn Clock>, emergency);
         let job = Arc::new(Counting(AtomicU32::new(0)));
         let jobs: Vec<Arc<dyn Job>> = vec![Arc::clone(&job) as Arc<dyn Job>];
+        let mut registry = Registry::default();
+        let host = ("host", Metrics::register(&mut registry));
         let scheduler =
-            Scheduler::new(jobs, state, runs.clone(), Arc::clone(&clock) as Arc<dyn Clock>, "host");
-        Self { clock, job, runs, scheduler }
+            Scheduler::new(jobs, state, runs.clone(), Arc::clone(&clock) as Arc<dyn Clock>, host);
+        Self { clock, job, runs, scheduler, registry }
     }
 
     /// Sets the wall clock, looks once, and returns how often the job has run by then.
@@ -74,6 +78,14 @@ impl Bench {
     /// Waits until nothing holds the database any more.
     async fn stop(&self) {
         self.runs.drain(Duration::from_secs(5)).await;
+    }
+
+    /// The metrics of the schedule, each line without its prefix and the name of the job.
+    fn metrics(&self) -> Vec<String> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let own = text.lines().filter_map(|line| line.strip_prefix("genesis_schedule_"));
+        own.map(|line| line.replace("name=\"test.job\"", "")).collect()
     }
 
     fn view(&self) -> JobView {
@@ -159,4 +171,41 @@ async fn a_manual_run_is_the_same_run_and_leaves_the_schedule_alone() {
         bench.scheduler.run_now("test.jib", "", "olga".into(), String::new()).await.unwrap_err();
     assert_eq!(unknown.code, "JOB_NOT_FOUND");
     assert!(unknown.message.contains("test.job"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_has_run_and_what_will() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = |at: &str| at.parse::<Timestamp>().unwrap().as_second();
+    {
+        let bench = Bench::at(folder.path(), "2026-11-23T01:00:00Z").await;
+        let first = bench.metrics();
+        // There before anything has run; when it went well last is not known yet.
+        assert!(first.contains(&"runs_total{,outcome=\"failed\"} 0".to_owned()), "{first:?}");
+        assert!(!first.iter().any(|line| line.starts_with("last_success")), "{first:?}");
+        bench.look_at("2026-11-23T01:00:00Z").await;
+        bench.look_at("2026-11-23T02:00:00Z").await;
+        bench.look_at("2026-11-23T02:00:01Z").await;
+        let seen = bench.metrics();
+        for line in [
+            "runs_total{,outcome=\"succeeded\"} 1".to_owned(),
+            format!("last_success_timestamp_seconds{{}} {}", second("2026-11-23T02:00:00Z")),
+            format!("next_run_timestamp_seconds{{}} {}", second("2026-11-24T02:00:00Z")),
+            "paused{} 0".to_owned(),
+        ] {
+            assert!(seen.contains(&line), "{line}: {seen:?}");
+        }
+        let (by, why) = ("olga".to_owned(), "no".to_owned());
+        bench.scheduler.set_paused("test.job", true, "", by, why).await.unwrap();
+        bench.look_at("2026-11-23T03:00:00Z").await;
+        let paused = bench.metrics();
+        assert!(paused.contains(&"paused{} 1".to_owned()), "{paused:?}");
+        assert!(!paused.iter().any(|line| line.starts_with("next_run")), "{paused:?}");
+        bench.stop().await;
+    }
+    // A restart hides neither.
+    let bench = Bench::at(folder.path(), "2026-11-23T04:00:00Z").await;
+    bench.scheduler.catch_up().await.unwrap();
+    let last = format!("last_success_timestamp_seconds{{}} {}", second("2026-11-23T02:00:00Z"));
+    assert!(bench.metrics().contains(&last), "{:?}", bench.metrics());
 }

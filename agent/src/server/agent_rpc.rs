@@ -23,10 +23,12 @@ use crate::operations::breaker::{self, Breakers};
 use crate::operations::certificates::{self, Certificates};
 use crate::operations::config_history::ConfigHistory;
 use crate::operations::database::{self, Databases};
+use crate::operations::dependencies::{self, Dependencies};
 use crate::operations::experiments::{self, Experiments};
 use crate::operations::health::{self, Health};
 use crate::operations::logs::{self, HostIdentity, Logs};
 use crate::operations::matrices::{self, Matrices};
+use crate::operations::recovery::{self, Recovery};
 use crate::operations::vitals::Vitals;
 use crate::outside::{Outside, files};
 use crate::runs::Runs;
@@ -65,12 +67,16 @@ pub struct AgentView {
     pub experiments: Arc<Experiments>,
     /// Correlation matrices.
     pub matrices: Arc<Matrices>,
+    /// What projects are built of.
+    pub dependencies: Arc<Dependencies>,
     /// Databases.
     pub database: Arc<Databases>,
     /// Backups.
     pub backup: Arc<Backup>,
     /// The certificates.
     pub certificates: Arc<Certificates>,
+    /// Emergency, rollback and incidents.
+    pub recovery: Arc<Recovery>,
     /// Configuration.
     pub config: Arc<ConfigHistory>,
     /// The agent's footprint.
@@ -121,10 +127,11 @@ impl AgentView {
         domains.extend(baselines::rpc::domain_status(&self.baselines));
         domains.extend(experiments::rpc::domain_status(&self.experiments));
         domains.extend(matrices::rpc::domain_status(&self.matrices));
+        domains.extend(dependencies::rpc::domain_status(&self.dependencies)?);
         domains.extend(database::rpc::domain_status(&self.database));
         domains.extend(backup::rpc::domain_status(&self.backup)?);
         domains.extend(certificates::rpc::domain_status(&self.certificates)?);
-        domains.extend(self.emergency_status());
+        domains.extend(recovery::rpc::domain_status(&self.recovery));
         domains.extend(self.fleet.domain_status());
         domains.extend(self.tls_status(now));
         let worst = domains.iter().map(|domain| domain.condition).max().unwrap_or(0);
@@ -150,31 +157,6 @@ impl AgentView {
             runs_failed: u32::try_from(failed).unwrap_or(u32::MAX),
             fleet: self.config.current().fleet.name.clone(),
             emergency: self.runs.emergency().active(),
-        })
-    }
-}
-
-impl AgentView {
-    /// A domain of its own while an emergency is in force.
-    fn emergency_status(&self) -> Option<v1::DomainStatus> {
-        let record = self.runs.emergency().current().filter(|record| record.active())?;
-        let end = match record.fleet {
-            Some(_) => "`genesisctl emergency release --fleet`",
-            None => "`genesisctl emergency release`",
-        };
-        let message = format!(
-            "declared at {} by {}: {}; release it with {end}",
-            record.since, record.activated_by, record.reason
-        );
-        Some(v1::DomainStatus {
-            domain: "recovery".into(),
-            condition: v1::Condition::Critical.into(),
-            summary: format!("EMERGENCY {} is in force", record.epoch),
-            findings: vec![v1::Finding {
-                code: "EMERGENCY".into(),
-                subject: format!("emergency {}", record.epoch),
-                message,
-            }],
         })
     }
 }

@@ -25,7 +25,7 @@ use super::caller::{Caller, Rules, reason_of};
 use super::connection::{OpenCall, Peer};
 use super::denials::Denials;
 use super::requests::{self, Kept, Requests};
-use super::status::{code_name, outcome, to_status};
+use super::status::{outcome, outcome_of, to_status};
 use super::traced;
 use crate::error::{Error, Kind};
 use crate::outside::Clock;
@@ -339,7 +339,7 @@ impl Gate {
                 }
             }
         };
-        let intent = |code| self.intent(path, caller, code_name(code)).correlation_id(id.clone());
+        let intent = |code| self.intent(path, caller, outcome_of(code)).correlation_id(id.clone());
         let kept = self.requests.once(&id, digest, urgent, call, intent).await;
         match failed {
             Some(error) => Err(error),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, State as Shared};
 use axum::response::{IntoResponse, Response};
+use genesis_proto::code_name;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -13,7 +14,7 @@ use super::connection::Peer;
 use super::gateway::Asked;
 use super::http::Site;
 use super::routes::{ROUTES, find};
-use super::status::{code_name, to_status};
+use super::status::to_status;
 use super::traced::{TRACE_ID, TRACEPARENT};
 use crate::error::{Error, Kind};
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use genesis_proto::code_name;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
@@ -68,31 +69,14 @@ fn cut(text: &str) -> String {
 /// The outcome of a unary call: errors come as headers, without a body.
 pub fn outcome(response: &http::Response<tonic::body::Body>) -> &'static str {
     let status = response.headers().get("grpc-status").and_then(|value| value.to_str().ok());
-    match status.and_then(|code| code.parse::<i32>().ok()).map(Code::from_i32) {
-        None | Some(Code::Ok) => "ok",
-        Some(code) => code_name(code),
-    }
+    let code = status.and_then(|code| code.parse::<i32>().ok()).map(Code::from_i32);
+    outcome_of(code.unwrap_or(Code::Ok))
 }
 
-/// A code by its canonical name.
-pub fn code_name(code: Code) -> &'static str {
+/// What became of a call, as the operation log has it: a code by its canonical name.
+pub fn outcome_of(code: Code) -> &'static str {
     match code {
         Code::Ok => "ok",
-        Code::Cancelled => "CANCELLED",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-        Code::Unknown => "UNKNOWN",
+        code => code_name(code),
     }
 }

@@ -6,7 +6,8 @@ use clap::Subcommand;
 use genesis_client::Client;
 use genesis_client::v1::{
     AcceptHeadRequest, AddNoteRequest, FleetHead, FleetHeadState, Head, ListEntriesRequest,
-    OplogEntry, TailEntriesRequest, TailEntriesResponse, VerifyOplogRequest, VerifyOplogResponse,
+    ListEntriesResponse, OplogEntry, TailEntriesRequest, TailEntriesResponse, VerifyOplogRequest,
+    VerifyOplogResponse,
 };
 use serde_json::json;
 
@@ -186,12 +187,19 @@ async fn list(session: &Session<'_>, request: &ListEntriesRequest) -> Result<Exi
             let view = View {
                 columns: COLUMNS,
                 rows: list.entries.iter().map(row).collect(),
+                tail: unsearched(&list).into_iter().collect(),
                 empty: "no such entries",
                 ..View::default()
             };
             Ok(Answer::new(json, view))
         })
         .await
+}
+
+/// That older entries were not looked at.
+fn unsearched(list: &ListEntriesResponse) -> Option<String> {
+    let from = list.searched_to;
+    (from > 0).then(|| format!("entries before {from} were not searched: --before {from} goes on"))
 }
 
 pub(super) fn row(entry: &OplogEntry) -> Vec<Cell> {

@@ -78,6 +78,7 @@ pub(crate) struct Script {
     pub(crate) verified: VerifyOplogResponse,
     pub(crate) export: Vec<ExportOplogResponse>,
     pub(crate) entries: Vec<OplogEntry>,
+    pub(crate) searched_to: u64,
     pub(crate) jobs: Vec<Job>,
     pub(crate) rollback_plan: PlanRollbackResponse,
     pub(crate) rolled_back: RollbackResponse,

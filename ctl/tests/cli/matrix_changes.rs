@@ -236,7 +236,17 @@ fn a_rollout_that_is_held_is_a_finding_and_how_one_ended_is_told() {
     over.stages[1].p_harm = None;
     over.ended_at = at(7_200);
     over.outcome = "active".into();
-    let (_folder, fake) = of_rollout(over);
+    let with_active =
+        |active| Matrices { rollout: Some(over.clone()), active, ..Default::default() };
+    // Somebody went back since, or to none.
+    for (active, now) in [(7, "version 7 is now"), (0, "none is now")] {
+        let (_folder, fake) = served(with_active(active));
+        let shown = on(&fake, &["rollout", "status"]);
+        let wanted = format!("matrix 8 became active at 1970-01-01T02:00:00Z; {now}\n");
+        assert!(shown.out().contains(&wanted), "{}", shown.out());
+        assert!(!shown.out().contains("goes back to version"), "{}", shown.out());
+    }
+    let (_folder, fake) = served(with_active(8));
     let shown = on(&fake, &["rollout", "status"]);
     for wanted in [
         "matrix 8 is active since 1970-01-01T02:00:00Z\n",

@@ -157,6 +157,18 @@ fn hostile_text_from_an_agent_drives_no_terminal() {
 }
 
 #[test]
+fn a_search_that_ended_early_says_where_it_goes_on() {
+    let folder = folder();
+    let fake = Fake::start(folder.path(), Script { searched_to: 4711, ..Default::default() });
+    let shown = ctl(&["oplog", "list", "--action", "rare", "-n", &fake.node()]);
+    assert_eq!(shown.exit, Exit::Ok, "{}", shown.stderr);
+    let said = "entries before 4711 were not searched: --before 4711 goes on";
+    assert!(shown.out().contains(said), "{}", shown.out());
+    let json = ctl(&["oplog", "list", "-o", "json", "-n", &fake.node()]).json();
+    assert_eq!(json[0]["response"]["searchedTo"], "4711");
+}
+
+#[test]
 fn colours_are_for_terminals_and_for_those_who_want_them() {
     let folder = folder();
     let fake = Fake::start(folder.path(), Script { status: well(), ..Default::default() });

@@ -27159,6 +27159,10 @@ pub struct ListEntriesRequest {
 pub struct ListEntriesResponse {
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<OplogEntry>,
+    /// A search looks at 100,000 entries at most. Where it ended before the oldest one and before it had found as many as
+    /// were asked for: the oldest that it looked at, as `before` of a request that goes on. 0: it has seen all it needed.
+    #[prost(uint64, tag = "2")]
+    pub searched_to: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TailEntriesRequest {

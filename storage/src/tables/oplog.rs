@@ -59,6 +59,16 @@ pub struct StoredEntry {
     pub hash: [u8; 32],
 }
 
+/// What a search has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Searched {
+    /// Newest first.
+    pub found: Vec<StoredEntry>,
+    /// The oldest entry that was looked at, where the search ended before the oldest there is and before it had found as
+    /// many as were asked for.
+    pub stopped_at: Option<u64>,
+}
+
 /// Reads and verifies the oplog.
 #[derive(Clone, Copy)]
 pub struct Oplog<'t> {
@@ -125,20 +135,44 @@ impl<'t> Oplog<'t> {
         limit: usize,
         filter: impl Fn(&OplogEntry) -> bool,
     ) -> Result<Vec<StoredEntry>, StorageError> {
+        Ok(self.search(before, limit, filter)?.found)
+    }
+
+    /// As [`Oplog::newest`], with how far was looked.
+    pub fn search(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        filter: impl Fn(&OplogEntry) -> bool,
+    ) -> Result<Searched, StorageError> {
+        self.search_through(MAX_SCANNED, before, limit, filter)
+    }
+
+    pub(crate) fn search_through(
+        &self,
+        most: usize,
+        before: Option<u64>,
+        limit: usize,
+        filter: impl Fn(&OplogEntry) -> bool,
+    ) -> Result<Searched, StorageError> {
         let mut found = Vec::new();
         let view = self.source.view(OPLOG)?;
-        let rows = view.range(..before.unwrap_or(u64::MAX))?.rev().take(MAX_SCANNED);
-        for row in rows {
+        let mut looked_at = None;
+        for (scanned, row) in view.range(..before.unwrap_or(u64::MAX))?.rev().enumerate() {
             if found.len() >= limit {
                 break;
             }
+            if scanned >= most {
+                return Ok(Searched { found, stopped_at: looked_at });
+            }
             let (key, value) = row?;
             let stored = parse(key.value(), value.value())?;
+            looked_at = Some(stored.entry.sequence);
             if filter(&stored.entry) {
                 found.push(stored);
             }
         }
-        Ok(found)
+        Ok(Searched { found, stopped_at: None })
     }
 
     /// Follows the whole chain, and compares its end with the stored head and with `expected`, a

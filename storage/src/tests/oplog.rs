@@ -201,6 +201,19 @@ fn reads_page_in_both_directions() {
             assert_eq!(sequences(oplog.newest(None, 3, |_| true)?), [8, 7, 6]);
             assert_eq!(sequences(oplog.newest(Some(6), 3, |e| e.sequence % 2 == 1)?), [5, 3, 1]);
             assert_eq!(sequences(oplog.newest(Some(0), 3, |_| true)?), [0; 0]);
+            // A search that ends early says so, one that has all it was asked for or has seen all does not.
+            for (most, before, limit, stopped_at) in [
+                (3, None, 9, Some(6)),
+                (3, Some(6), 9, Some(3)),
+                (3, None, 1, None),
+                (2, Some(3), 9, None),
+                (8, None, 9, None),
+                (9, None, 9, None),
+            ] {
+                let searched =
+                    oplog.search_through(most, before, limit, |e| e.sequence % 2 == 0)?;
+                assert_eq!(searched.stopped_at, stopped_at, "{most} {before:?} {limit}");
+            }
             assert_eq!(oplog.get(9)?, None);
             for (second, first) in [(-5, 1), (1, 1), (2, 2), (5, 5), (8, 8), (9, 9)] {
                 assert_eq!(oplog.first_since(at(second))?, first, "{second}");

@@ -32,7 +32,7 @@ impl Job for Due {
     async fn run(self: Arc<Self>, context: Context) -> Result<Report> {
         let backup = &self.0;
         let config = backup.config.load_full();
-        let (mut made, mut bad) = (Vec::new(), Vec::new());
+        let (mut made, mut unproven, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for source in &config.sources {
             context.safe_point()?;
             let newest = backup.records(Some(&source.name))?.into_iter();
@@ -58,16 +58,47 @@ impl Job for Due {
             };
             match ended.state {
                 RunState::Succeeded => made.push(source.name.clone()),
+                RunState::Unknown => unproven.push(format!("{}: {}", source.name, ended.summary)),
                 _ => bad.push(format!("{}: {}", source.name, ended.summary)),
             }
         }
-        if bad.is_empty() {
-            return Ok(Report::proven(match made.as_slice() {
-                [] => "nothing is due".to_owned(),
-                made => format!("backed up and verified: {}", made.join(", ")),
-            }));
+        came_to(&made, &unproven, &bad)
+    }
+}
+
+/// What the job has come to: it failed where a backup did, and is not known to have done well where one is not proven.
+fn came_to(made: &[String], unproven: &[String], bad: &[String]) -> Result<Report> {
+    let good = if made.is_empty() { "none".to_owned() } else { made.join(", ") };
+    match (unproven, bad) {
+        ([], []) if made.is_empty() => Ok(Report::proven("nothing is due")),
+        ([], []) => Ok(Report::proven(format!("backed up and verified: {good}"))),
+        (unproven, []) => {
+            let why = unproven.join("; ");
+            Ok(Report::unknown(format!("not verified: {why}; backed up and verified: {good}")))
         }
-        let made = if made.is_empty() { "none".to_owned() } else { made.join(", ") };
-        Err(Error::unavailable("BACKUP_FAILED", format!("{}; backed up: {made}", bad.join("; "))))
+        (unproven, bad) => {
+            let said: Vec<&str> = bad.iter().chain(unproven).map(String::as_str).collect();
+            let message = format!("{}; backed up: {good}", said.join("; "));
+            Err(Error::unavailable("BACKUP_FAILED", message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_is_not_proven_has_not_failed() {
+        let of = |text: &str| [text.to_owned()];
+        let (good, odd, bad) = (of("trades"), of("app: no room"), of("agent: gone"));
+        let none: [String; 0] = [];
+        assert!(came_to(&none, &none, &none).unwrap().proven);
+        assert!(came_to(&good, &none, &none).unwrap().proven);
+        let unknown = came_to(&good, &odd, &none).unwrap();
+        assert!(!unknown.proven && unknown.summary.contains("app: no room"), "{}", unknown.summary);
+        let failed = came_to(&good, &odd, &bad).unwrap_err();
+        assert_eq!(failed.code, "BACKUP_FAILED");
+        assert!(failed.message.contains("agent: gone") && failed.message.contains("app: no room"));
     }
 }

@@ -132,7 +132,7 @@ impl Backup {
         metrics: Metrics,
         bell: Bell,
     ) -> Result<Arc<Self>> {
-        let unknown = || Error::internal("STORAGE_FAILED", "the host has no identity yet");
+        let unknown = || Error::internal("STORAGE_NOT_FOUND", "the host has no identity yet");
         let host = state.read(|reading| Ok(reading.identity().get()?))?.ok_or_else(unknown)?;
         Ok(Arc::new(Self {
             state,

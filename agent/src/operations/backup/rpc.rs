@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Backup, View};
 use crate::error::{Error, Result};
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{duration, maybe, planned, time};
 use crate::server::status::to_status;
@@ -161,14 +162,7 @@ impl BackupService for Service {
         request: Request<v1::ListBackupsRequest>,
     ) -> Result<Response<v1::ListBackupsResponse>, Status> {
         let v1::ListBackupsRequest { source, limit, expired_too } = request.into_inner();
-        let limit = match limit {
-            0 => USUAL,
-            1..=LIMIT => limit as usize,
-            _ => {
-                let message = format!("limit is {limit}, at most {LIMIT} are listed");
-                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
-            }
-        };
+        let limit = limited(limit, USUAL, LIMIT).map_err(to_status)?;
         self.0.refresh(&source).await;
         response(&self.0, &source, limit, expired_too).map(Response::new).map_err(to_status)
     }

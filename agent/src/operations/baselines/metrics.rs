@@ -62,7 +62,7 @@ impl Metrics {
         own.register("observations", "What became of observations", metrics.observations.clone());
         own.register("batches", "Batches that are durable", metrics.batches.clone());
         own.register(
-            "duplicate_batches",
+            "repeated_batches",
             "Batches that were durable before",
             metrics.duplicates.clone(),
         );

@@ -350,7 +350,7 @@ impl Baselines {
         }
         let live = self.live();
         let current = live.standings.get(&number).and_then(|it| it.current.clone());
-        current.ok_or_else(|| Error::internal("STORAGE_FAILED", "the baseline is gone"))
+        current.ok_or_else(|| Error::internal("STORAGE_NOT_FOUND", "the baseline is gone"))
     }
 
     /// What windows were judged by says nothing about a baseline that was accepted.
@@ -382,12 +382,5 @@ impl Baselines {
 /// # Errors
 /// `LIMIT_INVALID`.
 pub fn limited(limit: u32) -> Result<usize> {
-    match limit {
-        0 => Ok(50),
-        1..=LIST_LIMIT => Ok(limit as usize),
-        _ => {
-            let message = format!("{limit} is more than {LIST_LIMIT}");
-            Err(Error::invalid("LIMIT_INVALID", message))
-        }
-    }
+    crate::plan::limited(limit, 50, LIST_LIMIT)
 }

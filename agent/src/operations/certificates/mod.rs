@@ -132,7 +132,7 @@ impl Certificates {
         metrics: Metrics,
         (bell, fleet): (Bell, Arc<Fleet>),
     ) -> Result<Arc<Self>> {
-        let unknown = || Error::internal("STORAGE_FAILED", "the host has no identity yet");
+        let unknown = || Error::internal("STORAGE_NOT_FOUND", "the host has no identity yet");
         let host = state.read(|reading| Ok(reading.identity().get()?))?.ok_or_else(unknown)?;
         let own = Arc::new(Self {
             state,

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::verbs::Renewed;
 use super::{Certificates, plan};
 use crate::error::{Error, Result};
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{duration, maybe, planned, time};
 use crate::server::status::to_status;
@@ -181,14 +182,7 @@ impl CertificateService for Service {
         request: Request<v1::ListCertificateHistoryRequest>,
     ) -> Result<Response<v1::ListCertificateHistoryResponse>, Status> {
         let v1::ListCertificateHistoryRequest { domain, limit } = request.get_ref();
-        let limit = match *limit {
-            0 => USUAL,
-            limit @ 1..=LIMIT => limit as usize,
-            limit => {
-                let message = format!("limit is {limit}, at most {LIMIT} are listed");
-                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
-            }
-        };
+        let limit = limited(*limit, USUAL, LIMIT).map_err(to_status)?;
         let events = self.0.history(domain, limit).map_err(to_status)?;
         let events = events.into_iter().map(event).collect();
         Ok(Response::new(v1::ListCertificateHistoryResponse { events }))

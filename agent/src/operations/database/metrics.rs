@@ -18,6 +18,9 @@ struct OfOutcome {
     outcome: &'static str,
 }
 
+/// How cares end.
+const OUTCOMES: [&str; 5] = ["done", "degraded", "blocked", "failed", "interrupted"];
+
 /// Counters and gauges of the care of databases.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -54,6 +57,26 @@ impl Metrics {
         );
         database.register("findings", "Findings of the last care", metrics.findings.clone());
         metrics
+    }
+
+    /// A database is configured. A counter that is not there before its first event hides that event from `increase()`.
+    pub fn know(&self, database: &str) {
+        for outcome in OUTCOMES {
+            drop(self.cares.get_or_create(&OfOutcome { database: database.to_owned(), outcome }));
+        }
+        drop(self.freed.get_or_create(&OfDatabase { database: database.to_owned() }));
+    }
+
+    /// A database is configured no more: nothing is told of it as if it were.
+    pub fn forget(&self, database: &str) {
+        for outcome in OUTCOMES {
+            self.cares.remove(&OfOutcome { database: database.to_owned(), outcome });
+        }
+        let of = OfDatabase { database: database.to_owned() };
+        self.freed.remove(&of);
+        for family in [&self.last_success, &self.duration, &self.findings] {
+            family.remove(&of);
+        }
     }
 
     /// What came of a care.
@@ -141,5 +164,27 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line}:\n{text}");
         }
         assert!(!text.contains("genesis_database_cares_total{"), "nothing is counted twice");
+    }
+
+    #[test]
+    fn a_database_has_its_series_for_as_long_as_it_is_configured() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let text = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        metrics.know("trades");
+        metrics.know("trades");
+        for outcome in ["done", "degraded", "blocked", "failed", "interrupted"] {
+            let series = format!("cares_total{{database=\"trades\",outcome=\"{outcome}\"}} 0");
+            assert!(text().contains(&series), "{series}: {}", text());
+        }
+        assert!(text().contains("freed_bytes_total{database=\"trades\"} 0"), "{}", text());
+        // Nothing was found by a care that there was not.
+        assert!(!text().contains("findings{"), "{}", text());
+        metrics.forget("trades");
+        assert!(!text().contains("database="), "{}", text());
     }
 }

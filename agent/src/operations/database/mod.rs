@@ -131,6 +131,7 @@ impl Databases {
 
     /// Shows what came of the cares that are kept, as far as their databases are configured.
     fn recall(&self) {
+        self.config().instances.iter().for_each(|it| self.metrics.know(&it.target.name));
         let kept = self.state.read(|reading| Ok(reading.care().list(None, KEPT)?));
         match kept {
             Ok(records) => {
@@ -295,7 +296,10 @@ impl Databases {
             .target(record.database.clone())
             .outcome(outcome)
             .correlation_id(record.id.clone());
-        self.metrics.cared(&record);
+        // One that was taken out of the configuration meanwhile is measured no more.
+        if self.config().instance(&record.database).is_some() {
+            self.metrics.cared(&record);
+        }
         self.state.write(intent, move |writing| Ok(writing.care().put(&record, KEPT)?)).await?;
         self.bell.ring();
         Ok(())
@@ -310,6 +314,11 @@ fn reported(record: CareRecord) -> Report {
 #[async_trait]
 impl Follower for Databases {
     async fn follow(&self, config: &crate::config::Config) {
-        self.config.store(Arc::new(config.database.clone()));
+        let before = self.config.swap(Arc::new(config.database.clone()));
+        let gone = |name: &str| config.database.instance(name).is_none();
+        for instance in before.instances.iter().filter(|it| gone(&it.target.name)) {
+            self.metrics.forget(&instance.target.name);
+        }
+        self.recall();
     }
 }

@@ -19,6 +19,7 @@ use super::record::{Benchmark, Found, Item, Measured, Report, StepOutcome, StepR
 use crate::error::Error;
 use crate::outside::database::Engine;
 use crate::outside::database::sessions::Way;
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{duration, maybe, planned, time};
 use crate::server::status::to_status;
@@ -237,14 +238,6 @@ fn blocking(shown: &Shown) -> v1::BlockingSession {
     }
 }
 
-fn limit(limit: u32) -> Result<usize, Error> {
-    match limit {
-        0 => Ok(20),
-        1..=1_000 => Ok(limit as usize),
-        _ => Err(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000")),
-    }
-}
-
 impl Service {
     async fn optimize(
         &self,
@@ -441,7 +434,7 @@ impl DatabaseService for Service {
         request: Request<v1::ListCareRequest>,
     ) -> Result<Response<v1::ListCareResponse>, Status> {
         let v1::ListCareRequest { database, limit: most } = request.into_inner();
-        let most = limit(most).map_err(to_status)?;
+        let most = limited(most, 20, 1_000).map_err(to_status)?;
         let name = match database.as_str() {
             "" => None,
             name => Some(self.databases.instance(name).map_err(to_status)?.target.name),

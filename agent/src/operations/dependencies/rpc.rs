@@ -15,11 +15,13 @@ use super::plan::{DataState, Verdict};
 use super::scan::{Found, ProjectScan, SourceView};
 use super::{Dependencies, feed, no_room};
 use crate::error::{Error, Result};
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
 
 mod convert;
+mod status;
 
 /// So many updates are listed where nobody says how many.
 const USUAL: usize = 50;
@@ -288,14 +290,7 @@ impl DependencyService for Service {
         request: Request<v1::ListDependencyUpdatesRequest>,
     ) -> Result<Response<v1::ListDependencyUpdatesResponse>, Status> {
         let v1::ListDependencyUpdatesRequest { project, limit } = request.get_ref();
-        let limit = match *limit {
-            0 => USUAL,
-            1..=LIMIT => *limit as usize,
-            _ => {
-                let message = format!("limit is {limit}, at most {LIMIT} are listed");
-                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
-            }
-        };
+        let limit = limited(*limit, USUAL, LIMIT).map_err(to_status)?;
         let (found, config) = (self.0.updates(project, limit).map_err(to_status)?, self.0.config());
         let updates = found.into_iter().map(|it| convert::updated(it, &config)).collect();
         Ok(Response::new(v1::ListDependencyUpdatesResponse { updates }))
@@ -372,6 +367,14 @@ impl DependencyService for Service {
         let v1::ClosePostmortemRequest { project, id, note, .. } = request.get_ref();
         planned(self.0.plan_close(project, id, note))
     }
+}
+
+/// The dependencies in a line, for the agent's page; `None` where no project is configured.
+///
+/// # Errors
+/// `STORAGE_FAILED`.
+pub fn domain_status(dependencies: &Dependencies) -> Result<Option<v1::DomainStatus>> {
+    status::domain(dependencies)
 }
 
 /// The answer of GetDependencies, also for HTTP.

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use genesis_advisories::finding::Kind;
-use genesis_storage::{UpdateRecord, UpdateState};
+use genesis_storage::{UpdateRecord, UpdateState, VulnerabilityClockRecord};
 use jiff::Timestamp;
 
 use super::Dependencies;
 use super::clocks::{self, Phase, View};
 use super::look::Looked;
 use super::plan::DataState;
+use super::scan::Found;
 use super::status::Truth;
 use super::update::ROLLBACK_STRATEGY;
 use crate::config::units::human;
@@ -92,16 +93,21 @@ fn condition(
     }
 }
 
-/// What is told of a clock: that it runs, and each mark that it has passed.
-fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
-    let clock = &view.record;
-    let (project, id) = (&clock.project, &clock.id);
-    let own = looked.scans.get(project).and_then(|scan| {
+/// What the last scan has of the vulnerability that a clock runs for.
+pub(super) fn found<'a>(looked: &'a Looked, clock: &VulnerabilityClockRecord) -> Option<&'a Found> {
+    looked.scans.get(&clock.project).and_then(|scan| {
         scan.findings.iter().find(|it| {
             it.finding.package == clock.package
                 && it.finding.ids.iter().any(|known| clock.ids.contains(known))
         })
-    });
+    })
+}
+
+/// What is told of a clock: that it runs, and each mark that it has passed.
+fn of_clock(view: &View, looked: &Looked, now: Timestamp) -> Vec<Condition> {
+    let clock = &view.record;
+    let (project, id) = (&clock.project, &clock.id);
+    let own = found(looked, clock);
     let is_ignored = own.is_some_and(|it| it.ignored.is_some());
     let what = match clock.exploited {
         true => "exploited vulnerability",
@@ -317,7 +323,7 @@ fn of_open(record: &UpdateRecord, running: bool) -> Option<Condition> {
 mod tests {
     use std::time::Duration;
 
-    use genesis_storage::{Moment, VulnerabilityClockRecord};
+    use genesis_storage::Moment;
 
     use super::*;
 

@@ -360,12 +360,5 @@ impl Experiments {
 /// # Errors
 /// `LIMIT_INVALID`.
 pub fn limited(limit: u32) -> Result<usize> {
-    match limit {
-        0 => Ok(50),
-        1..=LIST_LIMIT => Ok(limit as usize),
-        _ => {
-            let message = format!("{limit} is more than {LIST_LIMIT}");
-            Err(Error::invalid("LIMIT_INVALID", message))
-        }
-    }
+    crate::plan::limited(limit, 50, LIST_LIMIT)
 }

@@ -12,7 +12,8 @@ use tonic::{Request, Response, Status};
 use super::by_hand::Wanted;
 use super::check::{Level, Severity};
 use super::{Health, intake, life};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{duration, planned, started};
 use crate::server::diagnose::Diagnosis;
@@ -123,11 +124,7 @@ impl Service {
         &self,
         request: &v1::ListHealthHistoryRequest,
     ) -> Result<v1::ListHealthHistoryResponse> {
-        let limit = match request.limit {
-            0 => 50,
-            1..=1_000 => request.limit as usize,
-            _ => return Err(Error::invalid("LIMIT_INVALID", "limit must be 1 to 1000")),
-        };
+        let limit = limited(request.limit, 50, 1_000)?;
         let (issues, attempts) = self.health.history(&request.check, limit)?;
         Ok(v1::ListHealthHistoryResponse {
             issues: issues.into_iter().map(to::issue).collect(),

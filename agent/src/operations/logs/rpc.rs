@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use genesis_proto::v1::logs_service_server::LogsService;
 use genesis_proto::v1::{
@@ -28,9 +29,15 @@ use super::segment::DateRange;
 use super::{Logs, Mode, Reopen, retrieve, status::SourceView, timestamp, verify};
 use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
+use crate::plan::limited;
 use crate::server::caller::caller;
 use crate::server::convert::{duration, finding, maybe, planned, progress, started, time};
 use crate::server::status::to_status;
+use crate::server::telling::passed_on;
+
+/// Who takes nothing for so long gives its place to others. It is time enough to read a page of a pager, which takes
+/// nothing meanwhile.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The service over log archival.
 pub struct Service(pub Arc<Logs>);
@@ -122,17 +129,13 @@ fn segment(logs: &Logs, record: SegmentRecord) -> Segment {
     }
 }
 
-fn older_than(text: &str) -> Result<std::time::Duration> {
+fn older_than(text: &str) -> Result<Duration> {
     parse_duration(text).map_err(|why| Error::invalid("DURATION_INVALID", why))
 }
 
 impl Service {
     fn list(&self, request: &ListSegmentsRequest) -> Result<ListSegmentsResponse> {
-        let limit = match request.limit {
-            0 => 1_000,
-            1..=10_000 => request.limit as usize,
-            _ => return Err(Error::invalid("LIMIT_INVALID", "limit must be 1 to 10000")),
-        };
+        let limit = limited(request.limit, 1_000, 10_000)?;
         if !request.log_type.is_empty() {
             self.0.known_type(&request.log_type)?;
         } else if request.after_sequence > 0 {
@@ -267,10 +270,10 @@ impl LogsService for Service {
         }
         if request.log_type.is_empty() || request.log_type.contains('/') {
             let message = "name the type of log, such as \"trading\"";
-            return Err(to_status(Error::invalid("LOG_TYPE_UNKNOWN", message)));
+            return Err(to_status(Error::not_found("LOG_TYPE_UNKNOWN", message)));
         }
         let range = Logs::parse_range(&request.date_range).map_err(to_status)?;
-        let (sender, mut parts) = mpsc::channel(retrieve::PIECES_WAITING);
+        let (sender, parts) = mpsc::channel(retrieve::PIECES_WAITING);
         let logs = Arc::clone(&self.0);
         let errors = sender.clone();
         let place = self.0.reader().map_err(to_status)?;
@@ -283,16 +286,8 @@ impl LogsService for Service {
                 let _ = errors.send(Err(error)).await;
             }
         });
-        let (out, stream) = mpsc::channel(1);
-        tokio::spawn(async move {
-            while let Some(part) = parts.recv().await {
-                let part = part.map(|part| retrieve_part(part, range)).map_err(to_status);
-                if out.send(part).await.is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let answer = move |part| retrieve_part(part, range);
+        Ok(Response::new(passed_on(parts, PATIENCE, answer)))
     }
 
     async fn cleanup_archives(
@@ -400,7 +395,7 @@ impl LogsService for Service {
             VerifyDepth::Unspecified | VerifyDepth::Hash => verify::Depth::Hash,
             VerifyDepth::Full => verify::Depth::Full,
         };
-        let (sender, mut parts) = mpsc::channel(8);
+        let (sender, parts) = mpsc::channel(8);
         let (logs, errors) = (Arc::clone(&self.0), sender.clone());
         let place = self.0.reader().map_err(to_status)?;
         tokio::spawn(async move {
@@ -409,15 +404,7 @@ impl LogsService for Service {
                 let _ = errors.send(Err(error)).await;
             }
         });
-        let (out, stream) = mpsc::channel(1);
-        tokio::spawn(async move {
-            while let Some(part) = parts.recv().await {
-                if out.send(part.map(verify_part).map_err(to_status)).await.is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(passed_on(parts, PATIENCE, verify_part)))
     }
 }
 

@@ -53,9 +53,8 @@ pub struct RemediationReport {
 impl Reports {
     fn period(&self, month: &str) -> Result<(String, Period)> {
         let identity = self.state.read(|reading| Ok(reading.identity().get()?))?;
-        let identity = identity.ok_or_else(|| {
-            Error::internal("STORAGE_RECORD_UNREADABLE", "the host has no identity")
-        })?;
+        let identity = identity
+            .ok_or_else(|| Error::internal("STORAGE_NOT_FOUND", "the host has no identity"))?;
         let period = report::period(month, self.clock.now(), identity.created_at)?;
         Ok((identity.hostname, period))
     }

@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 
 use super::Recovery;
 use crate::emergency::Stance;
-use crate::error::Error;
 use crate::fleet::rpc::reached;
+use crate::plan::limited;
 use crate::runs::rollback::Wish;
 use crate::server::caller::caller;
 use crate::server::convert::{incident, plan, planned, time};
@@ -25,6 +25,7 @@ mod course;
 mod drills;
 mod incidents;
 mod reports;
+mod status;
 
 /// The service over recovery.
 #[derive(Clone)]
@@ -74,6 +75,12 @@ pub fn emergency_response(service: &Service) -> v1::GetEmergencyResponse {
     }
 }
 
+/// An emergency, or what is still owed after one, in a line, for the agent's page; `None`: nothing is.
+pub fn domain_status(recovery: &Recovery) -> Option<v1::DomainStatus> {
+    let course = &recovery.course;
+    status::of(recovery.emergency.current(), &course.live(), course.configured())
+}
+
 #[tonic::async_trait]
 impl RecoveryService for Service {
     async fn list_components(
@@ -81,14 +88,7 @@ impl RecoveryService for Service {
         request: Request<v1::ListComponentsRequest>,
     ) -> Result<Response<v1::ListComponentsResponse>, Status> {
         let v1::ListComponentsRequest { component, limit } = request.into_inner();
-        let limit = match limit {
-            0 => 50,
-            1..=1_000 => limit as usize,
-            _ => {
-                let message = "limit must be 1 to 1000";
-                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
-            }
-        };
+        let limit = limited(limit, 50, 1_000).map_err(to_status)?;
         let all = self.recovery.dispatcher.list(&component, limit).await.map_err(to_status)?;
         let (components, more) = fitting(all.into_iter().map(listed));
         Ok(Response::new(v1::ListComponentsResponse { components, more }))
@@ -257,14 +257,7 @@ impl RecoveryService for Service {
         request: Request<v1::ListIncidentsRequest>,
     ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
         let v1::ListIncidentsRequest { open_only, limit } = request.into_inner();
-        let limit = match limit {
-            0 => 50,
-            1..=1_000 => limit as usize,
-            _ => {
-                let message = "limit must be 1 to 1000";
-                return Err(to_status(Error::invalid("LIMIT_INVALID", message)));
-            }
-        };
+        let limit = limited(limit, 50, 1_000).map_err(to_status)?;
         let incidents = self.recovery.incidents(open_only, limit).map_err(to_status)?;
         let incidents = incidents.into_iter().map(incident).collect();
         Ok(Response::new(v1::ListIncidentsResponse { incidents }))

@@ -155,7 +155,7 @@ pub(super) fn entries(count: u64) -> Told {
         ..Default::default()
     };
     let entries = (1..=count).rev().map(entry).collect();
-    vec![answers::oplog(&ListEntriesResponse { entries })].into()
+    vec![answers::oplog(&ListEntriesResponse { entries, searched_to: 0 })].into()
 }
 
 pub(super) fn press(app: &mut App, code: KeyCode) -> Option<Effect> {

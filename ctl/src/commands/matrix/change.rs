@@ -148,5 +148,5 @@ pub(super) async fn abort(session: &Session<'_>) -> Result<Exit, Halt> {
 
 fn told(json: serde_json::Value, found: Option<&Rollout>) -> Result<Answer, crate::exit::Stop> {
     let found = found.ok_or_else(|| incomplete_answer("the rollout"))?;
-    Ok(Answer::new(json, View::line(rollout::line(found))))
+    Ok(Answer::new(json, View::line(rollout::line(found, None))))
 }

@@ -2,6 +2,7 @@
 
 use genesis_client::v1::{GetRolloutRequest, OutcomeArm, Rollout, RolloutStage, StageState};
 
+use super::history;
 use crate::connect::Session;
 use crate::exit::{Exit, Halt};
 use crate::format::{self, count, figure, p_value};
@@ -10,6 +11,9 @@ use crate::render::{Answer, Cell, Part, View};
 const STAGE_COLUMNS: &[&str] =
     &["STAGE", "STATE", "OUTCOMES", "NEEDED", "", "LIFT", "p_harm", "ALPHA", "BEGAN", "ENDED"];
 const ARM_COLUMNS: &[&str] = &["ARM", "VERSION", "OUTCOMES", "CONSUMERS", "MEAN", "SD"];
+
+/// How a rollout ends that comes to its end.
+const ACTIVE: &str = "active";
 
 /// The width of a bar, in characters.
 const WIDTH: usize = 20;
@@ -26,7 +30,12 @@ pub(super) async fn status(session: &Session<'_>, version: u64) -> Result<Exit, 
                 let empty = "there was no rollout yet";
                 return Ok(Answer::new(json, View { empty, ..View::default() }));
             };
-            let view = View { parts: parts(rollout), ..View::default() };
+            // That it came to its end says not that nobody has gone back since.
+            let active = match rollout.outcome.as_str() {
+                ACTIVE => Some(history::ask(&client, 1).await?.active),
+                _ => None,
+            };
+            let view = View { parts: parts(rollout, active), ..View::default() };
             Ok(Answer::new(json, view).exit(exit(rollout)))
         })
         .await
@@ -46,8 +55,8 @@ fn exit(rollout: &Rollout) -> Exit {
     }
 }
 
-/// A rollout in a line.
-pub(super) fn line(rollout: &Rollout) -> String {
+/// A rollout in a line. `active` is the version that is active now; `None`: as the rollout has left it.
+pub(super) fn line(rollout: &Rollout, active: Option<u64>) -> String {
     let Rollout { version, control, .. } = rollout;
     if rollout.ended_at.is_none() {
         let percent = stage(rollout).map_or(0, |stage| stage.percent);
@@ -61,7 +70,13 @@ pub(super) fn line(rollout: &Rollout) -> String {
         reason => format!(": {reason}"),
     };
     match rollout.outcome.as_str() {
-        "active" => format!("matrix {version} is active since {at}{because}"),
+        ACTIVE => match active {
+            Some(0) => format!("matrix {version} became active at {at}{because}; none is now"),
+            Some(now) if now != *version => {
+                format!("matrix {version} became active at {at}{because}; version {now} is now")
+            }
+            _ => format!("matrix {version} is active since {at}{because}"),
+        },
         "rolled back" => format!(
             "matrix {version} was rolled back at {at}, all consumers use version {control}{because}"
         ),
@@ -69,9 +84,9 @@ pub(super) fn line(rollout: &Rollout) -> String {
     }
 }
 
-fn parts(rollout: &Rollout) -> Vec<Part> {
+fn parts(rollout: &Rollout, active: Option<u64>) -> Vec<Part> {
     let titled = |what: &str| format!("matrix {}: {what}", rollout.version);
-    let mut head = vec![line(rollout)];
+    let mut head = vec![line(rollout, active)];
     head.push(format!("  began at {}", format::time(rollout.began_at.as_ref())));
     let mut parts = vec![
         Part { lines: head, ..Part::default() },
@@ -94,7 +109,7 @@ fn parts(rollout: &Rollout) -> Vec<Part> {
             .collect(),
         ..Part::default()
     });
-    parts.extend(next(rollout));
+    parts.extend(next(rollout, active));
     parts.retain(|part| !(part.rows.is_empty() && part.lines.is_empty()));
     parts
 }
@@ -183,13 +198,14 @@ fn arms(title: String, stage: &RolloutStage) -> Part {
 }
 
 /// What somebody who looks at it may want to type.
-fn next(rollout: &Rollout) -> Option<Part> {
+fn next(rollout: &Rollout, active: Option<u64>) -> Option<Part> {
+    let in_use = active.is_none_or(|active| active == rollout.version);
     let lines = match (rollout.ended_at.is_some(), rollout.outcome.as_str()) {
         (false, _) => vec![
             "`genesisctl matrix rollout abort --reason ...` ends it, and all consumers use the control".to_owned(),
             "`genesisctl matrix rollout advance --reason ...` goes on without more outcomes".to_owned(),
         ],
-        (true, "active") => vec![format!(
+        (true, ACTIVE) if in_use => vec![format!(
             "`genesisctl matrix rollback --reason ...` goes back to version {}",
             rollout.control
         )],

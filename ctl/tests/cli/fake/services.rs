@@ -290,7 +290,8 @@ impl OplogService for Inner {
         request: Request<ListEntriesRequest>,
     ) -> Answer<ListEntriesResponse> {
         self.called("ListEntries", "", &request).await?;
-        Ok(Response::new(ListEntriesResponse { entries: self.script.entries.clone() }))
+        let (entries, searched_to) = (self.script.entries.clone(), self.script.searched_to);
+        Ok(Response::new(ListEntriesResponse { entries, searched_to }))
     }
 
     type TailEntriesStream = Stream<TailEntriesResponse>;

@@ -14,7 +14,7 @@ use super::super::prepare::{self, Batch, Column, Fared, Sent};
 use super::super::verbs::SeriesView;
 use super::super::{Answer, Matrices};
 use crate::batches::Stream as OfStream;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::batches::{self, Taker};
 use crate::server::caller::caller;
 use crate::server::convert::time;
@@ -200,6 +200,10 @@ async fn tell_blocks(
     }
 }
 
+fn defect(error: tokio::task::JoinError) -> Status {
+    to_status(Error::internal("CALL_PANICKED", "a look at series hit a defect").caused_by(error))
+}
+
 #[tonic::async_trait]
 impl SeriesService for Series {
     type PushSeriesStream = Telling<v1::PushSeriesResponse>;
@@ -222,7 +226,7 @@ impl SeriesService for Series {
         let (own, request) = (Arc::clone(&self.0), request.into_inner());
         let listed =
             tokio::task::spawn_blocking(move || own.list_series(&request.pattern, request.limit));
-        let views = listed.await.map_err(|_| Status::internal("a defect"))?.map_err(to_status)?;
+        let views = listed.await.map_err(defect)?.map_err(to_status)?;
         let config = self.0.config();
         Ok(Response::new(v1::ListSeriesResponse {
             series: views.into_iter().map(series).collect(),
@@ -239,7 +243,7 @@ impl SeriesService for Series {
         let (own, request) = (Arc::clone(&self.0), request.into_inner());
         let found =
             tokio::task::spawn_blocking(move || own.gaps(&request.series, request.limit)).await;
-        let (view, gaps) = found.map_err(|_| Status::internal("a defect"))?.map_err(to_status)?;
+        let (view, gaps) = found.map_err(defect)?.map_err(to_status)?;
         let gap = |it: super::super::gaps::Gap| v1::SeriesGap {
             from: at(view.walk.begins(it.from)),
             until: at(view.walk.begins(it.until)),

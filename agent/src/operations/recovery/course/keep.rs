@@ -29,8 +29,22 @@ impl Course {
     /// Writes the record as it is now, with what is about to be done or was. A disk that does not take it is said, and
     /// nothing waits for it longer than [`SAVE`].
     pub(super) async fn save(&self, action: &str, detail: &str) {
+        self.save_as(self.entry(action, detail)).await;
+    }
+
+    /// As [`Course::save`], of something that is about to be done: what came of it is an entry of its own.
+    pub(super) async fn about_to(&self, action: &str, detail: &str) {
+        self.save_as(self.entry(action, detail).outcome("intent")).await;
+    }
+
+    /// As [`Course::save`], of something that could not be done, by its code.
+    pub(super) async fn fail(&self, action: &str, code: &str, detail: &str) {
+        self.save_as(self.entry(action, detail).outcome(code)).await;
+    }
+
+    fn entry(&self, action: &str, detail: &str) -> Intent {
         let target = format!("emergency {}", self.live.borrow().record.epoch);
-        self.save_as(Intent::new(self.now(), ACTOR, action).target(target).detail(detail)).await;
+        Intent::new(self.now(), ACTOR, action).target(target).detail(detail)
     }
 
     pub(super) async fn save_as(&self, intent: Intent) {

@@ -197,7 +197,7 @@ impl Course {
         let first = !self.live.borrow().record.told;
         self.live.send_modify(|live| live.record.told = true);
         let mut wait = RETRY;
-        let mut saving = Some(self.save("trading.halt", "new orders are to stop"));
+        let mut saving = Some(self.about_to("trading.halt", "new orders are to stop"));
         loop {
             // The flag is what is written down beforehand; nobody waits for another disk before trading is halted.
             let halted = match saving.take() {
@@ -232,15 +232,25 @@ impl Course {
             if again {
                 self.wake.notify_one();
             }
-            if fresh {
+            if fresh || again {
                 self.save("trading.halted", "no order leaves any more").await;
+            }
+            if fresh {
                 failpoint::hit("emergency.halted");
             }
             if news || fresh || first {
                 self.bell.ring();
             }
             wait = if trouble.is_empty() { LOOK } else { longer(wait) };
-            self.outside.clock.sleep(wait).await;
+            // One that goes wrong again and again is written down once, and no disk puts off the next attempt.
+            let lost =
+                !trouble.is_empty() && (before.halt_trouble.is_empty() || !before.halt_tried);
+            let said = async {
+                if lost {
+                    self.fail("trading.halt", "TRADING_NOT_HALTED", &trouble).await;
+                }
+            };
+            tokio::join!(self.outside.clock.sleep(wait), said);
         }
     }
 
@@ -307,7 +317,7 @@ impl Course {
         }
         let Some(means) = self.config.control.as_ref().filter(|_| ours) else { return };
         let reason = emergency.release.as_ref().map_or("", |release| release.reason.as_str());
-        self.save("trading.resume", reason).await;
+        self.about_to("trading.resume", reason).await;
         let mut wait = RETRY;
         // A call to halt that arrived after this one would halt it again.
         let _no_halt = self.halting.lock().await;
@@ -315,10 +325,14 @@ impl Course {
             match self.outside.desk.resume(means, emergency.epoch, reason).await {
                 Ok(()) => break,
                 Err(why) => {
-                    if self.live.borrow().resume_trouble != why {
+                    let before = self.live.borrow().resume_trouble.clone();
+                    if before != why {
                         tracing::error!(why, "the trading system can't be told to go on");
-                        self.live.send_modify(|live| live.resume_trouble = why);
+                        self.live.send_modify(|live| live.resume_trouble.clone_from(&why));
                         self.bell.ring();
+                    }
+                    if before.is_empty() {
+                        self.fail("trading.resume", "TRADING_NOT_RESUMED", &why).await;
                     }
                     wait = longer(wait);
                     self.outside.clock.sleep(wait).await;

@@ -92,7 +92,11 @@ impl Course {
                 ("trading.venue-unproven", why.unwrap_or_default())
             }
         };
-        self.save(action, &format!("{name}: {said}")).await;
+        let said = format!("{name}: {said}");
+        match flat {
+            true => self.save(action, &said).await,
+            false => self.fail(action, "FLAT_UNPROVEN", &said).await,
+        }
         self.bell.ring();
     }
 
@@ -230,7 +234,7 @@ impl Course {
             venue.orders.extend(orders);
             decide::prune(&mut venue.orders);
         });
-        self.save("trading.orders-intended", &detail).await;
+        self.about_to("trading.orders-intended", &detail).await;
     }
 
     /// Keeps the quantity that is sent: one that was never seen is sent for what the position is now.

@@ -64,7 +64,7 @@ impl Course {
             self.edit_venue(name, |venue| venue.phase = VenuePhase::Cancelling);
         }
         if before.phase != CoursePhase::Cancelling && before.trouble.is_empty() {
-            self.save("trading.cancel", "orders that don't protect a position").await;
+            self.about_to("trading.cancel", "orders that don't protect a position").await;
         }
         failpoint::hit("emergency.cancelling");
         let mut venues: FuturesUnordered<_> =
@@ -92,10 +92,12 @@ impl Course {
                 None => CoursePhase::Halting,
             };
         });
-        let said = if done { "orders are cancelled" } else { "orders are left" };
         // One that goes wrong in the same way each time is written down once.
         if self.live.borrow().record != before {
-            self.save("trading.cancelled", said).await;
+            match done {
+                true => self.save("trading.cancelled", "orders are cancelled").await,
+                false => self.fail("trading.cancel", "ORDERS_LEFT", "orders are left").await,
+            }
             self.bell.ring();
         }
         done
@@ -156,7 +158,7 @@ impl Course {
             live.record.trouble = String::new();
             live.unseen = None;
         });
-        self.save("trading.close", "positions are being closed").await;
+        self.about_to("trading.close", "positions are being closed").await;
         failpoint::hit("emergency.closing");
         let deadline = self.outside.clock.monotonic() + self.config.close_within;
         let mut known = self.known_venues();
@@ -198,7 +200,10 @@ impl Course {
             _ => ("trading.flat-unproven", "not every venue was seen empty"),
         };
         tracing::warn!(action, said, "closing has ended");
-        self.save(action, said).await;
+        match phase {
+            CoursePhase::Flat => self.save(action, said).await,
+            _ => self.fail(action, "FLAT_UNPROVEN", said).await,
+        }
         // Whatever the record says after a crash: what has ended does not begin again by itself.
         let path = Arc::clone(&self.file);
         if let Err(error) = on_disk(move || file::remove(&path)).await {
@@ -298,7 +303,7 @@ impl Course {
         }
         match again {
             Some(again) => {
-                self.save("trading.reappeared", &again).await;
+                self.fail("trading.reappeared", "FLAT_UNPROVEN", &again).await;
                 self.bell.ring();
             }
             None if undone => self.save("emergency.course", "as it stands").await,

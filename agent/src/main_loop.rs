@@ -152,6 +152,9 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
+/// How often what a burst of calls took, and nothing needs any more, is given back.
+const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(60);
+
 async fn until_signal(setup: Setup) -> Result<()> {
     let signals = |kind| {
         signal(kind).map_err(|error| {
@@ -162,6 +165,7 @@ async fn until_signal(setup: Setup) -> Result<()> {
         (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
     let mut hup = signals(SignalKind::hangup())?;
     let source = setup.config.source.clone();
+    let clock = std::sync::Arc::clone(&setup.outside.clock);
     let mut agent = Agent::start(setup).await?;
     say(&format!(
         "genesis-agent {} ready: socket {}, http {}, configuration {}{}",
@@ -187,6 +191,8 @@ async fn until_signal(setup: Setup) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = hup.recv() => agent.reload().await,
             broken = agent.broken() => return broken,
+            // It takes locks that those who allocate wait for.
+            () = clock.sleep(GIVEN_BACK) => drop(tokio::task::spawn_blocking(allocator::give_back)),
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -11,7 +11,7 @@ pub fn share_arenas() {
     }
 }
 
-/// Gives back what starting took and nothing needs any more.
+/// Gives back what starting, or a burst of calls, took and nothing needs any more.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)] // No crate in the tree wraps it.
 pub fn give_back() {

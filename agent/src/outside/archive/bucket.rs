@@ -1,6 +1,5 @@
 //! The client of an S3-compatible bucket.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,11 +8,14 @@ use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
 use super::address::Bucket;
 use crate::error::{Error, Result};
+use crate::outside::secret;
 
 /// A request that fails is repeated so often at once; after that, the segment waits and tries again.
 const RETRIES: usize = 2;
 /// A connection must stand within this time.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A file of credentials is no longer, in bytes.
+const CREDENTIALS: u64 = 1 << 20;
 
 /// Makes the client; nothing is sent yet.
 ///
@@ -80,12 +82,7 @@ struct Credentials {
 fn credentials(path: &Path) -> Result<Credentials> {
     let shown = path.display();
     let invalid = |what: String| Error::unavailable("ARCHIVE_CREDENTIALS_INVALID", what);
-    let unreadable = |error| invalid(format!("can't read {shown}")).caused_by(error);
-    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(invalid(format!("{shown} is open to others than its owner; chmod 600 it")));
-    }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = secret::text(path, CREDENTIALS).map_err(invalid)?;
     parse(&text).ok_or_else(|| {
         invalid(format!(
             "{shown} has no aws_access_key_id and aws_secret_access_key in its profile [default]"
@@ -113,6 +110,8 @@ fn parse(text: &str) -> Option<Credentials> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

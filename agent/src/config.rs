@@ -268,7 +268,7 @@ impl Config {
     /// What the host does not let this configuration do; looks at folders and addresses, changes nothing.
     pub fn check_host(&self) -> Vec<Problem> {
         let found = self.logs.check_host().into_iter().chain(self.alerts.check_host());
-        let found = found.chain(self.recovery.check_host());
+        let found = found.chain(self.recovery.check_host()).chain(self.fleet.check_host());
         let found = found.chain(crate::outside::telemetry::check_host(&self.tracing));
         found.map(|(key, message)| Problem { line: 0, column: 0, key, message }).collect()
     }

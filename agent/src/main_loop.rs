@@ -13,7 +13,7 @@ use crate::config::{self, Config, Places};
 use crate::demo;
 use crate::error::{Error, Kind, Result};
 use crate::manual;
-use crate::outside::{Outside, SystemClock, allocator};
+use crate::outside::{Outside, SystemClock, allocator, process};
 use crate::paper;
 use crate::pki::{self, args::PkiArgs};
 
@@ -123,6 +123,10 @@ fn serve(args: &PlaceArgs) -> Result<()> {
     let config = Config::load(config_path.as_deref(), &places)?;
     // Logs may hold what only their owner should read; whatever the agent makes is its own alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // Before there is another thread. A kernel that is too old for it has none to give either.
+    if let Err(error) = process::keep_capabilities() {
+        say(&format!("genesis-agent: what it starts may have its capabilities: {error}"));
+    }
     raise_file_limit();
     allocator::share_arenas();
     // Two threads serve any load this agent has; more would only cost memory on a trading host.

@@ -37,6 +37,19 @@ pub enum Fault {
     Hangs,
 }
 
+/// What a request that makes an object asked of the encryption of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The object's path.
+    pub path: String,
+    /// It begins an upload in parts.
+    pub in_parts: bool,
+    /// The way.
+    pub way: Option<String>,
+    /// The key.
+    pub key: Option<String>,
+}
+
 /// A server with one bucket.
 pub struct S3 {
     folder: TempDir,
@@ -44,6 +57,7 @@ pub struct S3 {
     fault: Arc<Mutex<Fault>>,
     requests: Arc<AtomicU64>,
     bytes_read: Arc<AtomicU64>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -69,15 +83,17 @@ impl S3 {
             .expect("a port on loopback");
         let address = listener.local_addr().expect("a bound port");
         let (requests, bytes_read) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let asked = Arc::<Mutex<Vec<Asked>>>::default();
         let server = Server {
             service,
+            asked: Arc::clone(&asked),
             fault: Arc::clone(&fault),
             requests: Arc::clone(&requests),
             bytes_read: Arc::clone(&bytes_read),
             root: folder.path().to_owned(),
         };
         runtime.spawn(server.serve(listener));
-        Self { folder, address, fault, requests, bytes_read, _runtime: runtime }
+        Self { folder, address, fault, requests, bytes_read, asked, _runtime: runtime }
     }
 
     /// The `[logs.archive]` for it, with a timeout; writes the credentials beside the bucket.
@@ -129,6 +145,14 @@ impl S3 {
         self.bytes_read.load(Ordering::SeqCst)
     }
 
+    /// What was asked of the encryption of each object that was to be made, in order.
+    ///
+    /// # Panics
+    /// When the server did.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().expect("never poisoned").clone()
+    }
+
     /// The folder with the objects of the bucket.
     pub fn objects(&self) -> PathBuf {
         self.folder.path().join(BUCKET)
@@ -153,6 +177,7 @@ struct Server {
     fault: Arc<Mutex<Fault>>,
     requests: Arc<AtomicU64>,
     bytes_read: Arc<AtomicU64>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     root: PathBuf,
 }
 
@@ -184,6 +209,18 @@ impl Server {
         // A whole object, or the end of one in parts.
         let stores = method == Method::PUT && part.is_none()
             || method == Method::POST && query.contains("uploadId=");
+        let begins =
+            method == Method::POST && query.split('&').any(|pair| pair.starts_with("uploads"));
+        if begins || method == Method::PUT && part.is_none() {
+            let header = |name: &str| {
+                let value = request.headers().get(format!("x-amz-server-side-encryption{name}"));
+                value.and_then(|value| value.to_str().ok()).map(str::to_owned)
+            };
+            let path = uri.path().to_owned();
+            let (way, key) = (header(""), header("-aws-kms-key-id"));
+            let asked = Asked { path, in_parts: begins, way, key };
+            self.asked.lock().expect("never poisoned").push(asked);
+        }
         match fault {
             Fault::Hangs => std::future::pending::<()>().await,
             Fault::Errs if writes => return failed(),

@@ -258,6 +258,47 @@ fn open_to_all(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// The sets of capabilities of each thread of a process, by their names in /proc.
+fn capabilities(pid: u32, set: &str) -> Vec<u64> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_task = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(':'))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    tasks.filter_map(|task| of_task(task.ok()?)).collect()
+}
+
+#[test]
+fn the_capabilities_of_its_unit_are_the_agents_own() {
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const KILL: u64 = 1 << 5;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("needs root: left out");
+        return;
+    }
+    let agent = TestAgent::new(|_| String::new());
+    let inner = agent.command();
+    // As systemd gives them to a unit that is not root's.
+    let mut child = Command::new("setpriv")
+        .args(["--securebits=+noroot", "--inh-caps=-all,+dac_override,+kill"])
+        .arg("--ambient-caps=-all,+dac_override,+kill")
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv (util-linux) is needed by this test");
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains(" ready: socket ")));
+    let (may, hands_on) = (capabilities(child.id(), "CapEff"), capabilities(child.id(), "CapAmb"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(may.len() > 1, "it has threads");
+    assert!(may.iter().all(|set| *set == DAC_OVERRIDE | KILL), "{may:x?}");
+    // By CAP_KILL hooks have services reload.
+    assert!(hands_on.iter().all(|set| *set == KILL), "{hands_on:x?}");
+}
+
 #[test]
 fn members_of_the_group_operate_and_strangers_do_not() {
     let group = "games";

@@ -184,9 +184,9 @@ fn a_webhook_gets_its_token_and_a_file_that_others_may_read_is_no_secret() {
     });
     agent.start();
     let check = agent.ctl(&["config", "check", &agent.config().display().to_string()]).exits(3);
-    check.says(&["alerts.channel.bad.secret_file", "make it 0600"]);
+    check.says(&["alerts.channel.bad.secret_file", "chmod 600"]);
     db.is(1);
-    wait_until("the trouble", || agent.trouble("bad").contains("make it 0600"));
+    wait_until("the trouble", || agent.trouble("bad").contains("chmod 600"));
     let about = server.wait_heard(1)[0].clone();
     let body = about.json();
     assert_eq!(about.header("authorization"), "Bearer hush");

@@ -99,7 +99,7 @@ fn it_is_cared_for_over_tls_by_a_role_that_owns_nothing_else() {
     agent.configure(&good);
     agent.ctl(&["config", "reload"]).ok();
     std::fs::set_permissions(&passwords, PermissionsExt::from_mode(0o644)).unwrap();
-    agent.ctl(&["db", "health"]).exits(7).says(&["chmod 0600"]);
+    agent.ctl(&["db", "health"]).exits(7).says(&["chmod 600"]);
     // A password in the configuration is refused, and nobody ever says the one that there is.
     let bad = good.replace("genesis@", "genesis:secret@");
     agent.configure(&bad);

@@ -446,6 +446,11 @@ fn etcd_is_reached_by_tls_and_as_a_user() {
     let agent = TestAgent::new(|_| String::new());
     let password = agent.folder().join("etcd-password");
     std::fs::write(&password, "p:w d\n").unwrap();
+    let chmod = |mode| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&password, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    chmod(0o640);
     let config = |user: &str, ca: bool| {
         let mut text = of_fleet(&etcd.endpoints(), LEASE);
         if ca {
@@ -456,7 +461,16 @@ fn etcd_is_reached_by_tls_and_as_a_user() {
     };
     let mut agent = agent;
     agent.configure(&config("agent", true));
+    let mut check = std::process::Command::new(genesis_tests::binaries::agent());
+    let output = check.arg("check-config").arg(agent.config()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("fleet.etcd.password_file") && !said.contains("p:w d"), "{said}");
+    assert_eq!(output.status.code(), Some(3));
     agent.start();
+    // What others may read is not used, and is read anew once that is mended.
+    wait_for("trouble", || Some(status(&agent).trouble).filter(|it| it.contains("chmod 600")));
+    agent.ctl(&["health", "check", "--check", "secrets"]).says(&["etcd-password", "chmod 600"]);
+    chmod(0o600);
     wait_standing(&agent, Connected);
     assert_eq!(members(&agent).unwrap().len(), 1);
     // What is wrong is said, and neither the password nor the key with it.

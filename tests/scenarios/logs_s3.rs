@@ -71,6 +71,37 @@ fn a_segments_life_in_a_bucket() {
 }
 
 #[test]
+fn each_object_asks_for_the_encryption_that_is_configured() {
+    const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1";
+    let kms = format!("encryption = \"aws:kms\"\nkms_key = {KEY:?}\n");
+    for (lines, way, key) in [
+        (kms.as_str(), Some("aws:kms"), Some(KEY)),
+        ("encryption = \"AES256\"\n", Some("AES256"), None),
+        ("", None, None),
+    ] {
+        let s3 = S3::start();
+        let archive = s3.config("fleet/eu", "10s") + lines;
+        let mut agent =
+            TestAgent::new(|log| archive + &source("trading", &log.join("t.log"), "1GB"));
+        agent.start();
+        append(&agent, &lines::text(0..1_000));
+        agent.rotate("trading");
+        let in_parts = key.is_some();
+        if in_parts {
+            append(&agent, &long());
+            agent.rotate("trading");
+        }
+        agent.wait_verified("trading", 1 + usize::from(in_parts));
+        let asked = s3.asked();
+        assert_eq!(asked.iter().any(|it| it.in_parts), in_parts, "{asked:?}");
+        assert!(asked.iter().any(|it| it.path.ends_with(".json")), "{asked:?}");
+        for it in asked {
+            assert_eq!((it.way.as_deref(), it.key.as_deref()), (way, key), "{it:?}");
+        }
+    }
+}
+
+#[test]
 fn the_check_of_the_configuration_looks_at_the_credentials() {
     use std::os::unix::fs::PermissionsExt;
 

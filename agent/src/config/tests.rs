@@ -76,6 +76,42 @@ fn absurd_values_are_refused() {
 }
 
 #[test]
+fn a_store_is_asked_to_encrypt_only_in_ways_that_there_are() {
+    use crate::outside::archive::{Encryption, Place};
+
+    let bucket = "[logs.archive]\nurl = 's3://logs'\n";
+    for (lines, way, key) in [
+        ("", None, None),
+        ("encryption = 'AES256'", Some("AES256"), None),
+        ("encryption = 'aws:kms'", Some("aws:kms"), None),
+        (
+            "encryption = 'aws:kms:dsse'\nkms_key = 'alias/logs'",
+            Some("aws:kms:dsse"),
+            Some("alias/logs"),
+        ),
+    ] {
+        let checked = Config::parse(&format!("{bucket}{lines}\n"), "", &places());
+        let config = checked.config.unwrap_or_else(|| panic!("{lines}: {:?}", checked.problems));
+        let Place::Bucket(found) = config.logs.archive.place else { panic!("{lines}") };
+        let wanted = way.map(|way| Encryption { way, kms_key: key.map(str::to_owned) });
+        assert_eq!(found.encryption, wanted, "{lines}");
+    }
+    for (lines, hint) in [
+        ("encryption = 'aes256'", "none of"),
+        ("encryption = 'sse-c'", "none of"),
+        ("kms_key = 'alias/logs'", "needs encryption"),
+        ("encryption = 'AES256'\nkms_key = 'alias/logs'", "needs encryption"),
+        ("encryption = 'aws:kms'\nkms_key = 'a key'", "no id, ARN or alias"),
+    ] {
+        let found = problems(&format!("{bucket}{lines}\n"));
+        assert_eq!(found.len(), 1, "{lines}: {found:?}");
+        assert!(found[0].contains(hint), "{lines}: {}", found[0]);
+    }
+    let found = problems("[logs.archive]\nurl = 'file:///srv/a'\nencryption = 'AES256'\n");
+    assert!(found.len() == 1 && found[0].contains("s3:// addresses"), "{found:?}");
+}
+
+#[test]
 fn globs_that_reach_the_archive_are_refused() {
     for (pattern, refused) in [
         ("/srv/state/archive/trading/2026/01/01/*.gz", true),

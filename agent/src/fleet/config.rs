@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::keys::Keys;
 use crate::config::reader::Section;
-use crate::outside::coordinator::{BUILT_IN, Place};
+use crate::outside::coordinator::{BUILT_IN, FILE_LIMIT, Place};
+use crate::outside::secret;
 
 /// At most so many endpoints are tried.
 const ENDPOINTS: usize = 16;
@@ -70,6 +71,20 @@ impl Config {
         }
     }
 
+    /// The files with secrets.
+    pub fn secrets(&self) -> Vec<PathBuf> {
+        self.etcd.iter().flat_map(Place::secrets).map(|(_, file)| file.clone()).collect()
+    }
+
+    /// The files with secrets that are of no use, as key and message.
+    pub fn check_host(&self) -> Vec<(String, String)> {
+        let found = self.etcd.iter().flat_map(Place::secrets).filter_map(|(key, file)| {
+            let why = secret::read(file, FILE_LIMIT).err()?;
+            Some((format!("fleet.etcd.{key}"), why))
+        });
+        found.collect()
+    }
+
     /// A host that is on its own.
     pub fn alone(name: &str) -> Self {
         Self {
@@ -114,9 +129,12 @@ fn read_etcd(fleet: &Section<'_>) -> Option<Place> {
         path("ca", "CAs that may vouch for etcd's certificates, PEM. Empty: those of the host.");
     let certificate =
         path("certificate", "The certificate by which etcd knows this host, PEM. Empty: none.");
-    let key = path("key", "Its private key, PEM; readable by nobody but its owner.");
+    let key = path("key", "Its private key, PEM; mode 0600, else it is not used.");
     let user = section.text("user", Some(""), "The user of etcd that this host is. Empty: none.");
-    let password = path("password_file", "The file with that user's password; mode 0600.");
+    let password = path(
+        "password_file",
+        "The file with that user's password; mode 0600, else it is not used.",
+    );
     if let Some(odd) = endpoints.iter().find(|it| !is_endpoint(it)) {
         section.problem(
             "endpoints",

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 mod address;
 mod bucket;
 
-pub use address::{Address, Bucket, Place};
+pub use address::{Address, Bucket, Encryption, Place};
 
 /// Above this size in bytes an object is streamed in parts instead of being held in memory.
 const WHOLE_LIMIT: u64 = 8 << 20;

@@ -18,6 +18,8 @@ pub const CALL: Duration = Duration::from_secs(2);
 /// And where calls fail, after ever longer, up to this: many that come back at once must not all be given up, and come
 /// again.
 pub const LONGEST_CALL: Duration = Duration::from_secs(10);
+/// More than any file of a certificate, a key or a password, in bytes.
+pub const FILE_LIMIT: u64 = 4 << 20;
 /// At most so many keys are taken in one listing.
 pub const LISTED: usize = 100_000;
 
@@ -37,6 +39,14 @@ pub struct Place {
     pub user: Option<(String, PathBuf)>,
     /// All keys begin so; nothing else is read.
     pub root: String,
+}
+
+impl Place {
+    /// The files that only their owner may read, each with its key of the configuration.
+    pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let key = self.certificate.iter().map(|(_, key)| ("key", key));
+        key.chain(self.user.iter().map(|(_, password)| ("password_file", password)))
+    }
 }
 
 /// A key as it is.

@@ -30,6 +30,7 @@ pub mod ports;
 pub mod probes;
 pub mod process;
 pub mod replaced;
+pub mod secret;
 pub mod survey;
 pub mod telemetry;
 pub mod trees;

@@ -1,7 +1,6 @@
 //! What alerts are sent through. Success is what the channel says it accepted, never the lack of an error.
 
 use std::collections::VecDeque;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::aside::Aside;
 use super::dial::Resolver;
 use super::hooks;
 use super::web::{Answer, Web, check_url};
-use super::{Clock, mail};
+use super::{Clock, mail, secret};
 use crate::alerts::channel::{Channel, Kind, Secret};
 use crate::alerts::message::{Message, Occasion};
 use crate::alerts::render;
@@ -417,7 +416,7 @@ pub fn check_secret(file: &Path) -> Result<(), String> {
 /// # Errors
 /// Why it can't be used.
 pub fn read_secret(file: &Path) -> Result<String, String> {
-    read_file(file)
+    secret::text(file, SECRET)
 }
 
 /// Reads a secret; the words of an error hold none of it.
@@ -425,25 +424,13 @@ fn read(secret: &Secret) -> Result<String, String> {
     let text = match secret {
         Secret::Env(name) => std::env::var(name)
             .map_err(|_| format!("the environment variable {name} is not set, or is no text"))?,
-        Secret::File(path) => read_file(path)?,
+        Secret::File(path) => secret::text(path, SECRET)?,
     };
     let text = text.trim();
     if text.is_empty() || text.bytes().any(|byte| byte.is_ascii_control()) {
         return Err("its secret is empty, or has more than one line".to_owned());
     }
     Ok(text.to_owned())
-}
-
-fn read_file(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let facts = std::fs::metadata(path).map_err(|error| format!("can't read {shown}: {error}"))?;
-    if !facts.is_file() || facts.len() > SECRET {
-        return Err(format!("{shown} is no file of a secret"));
-    }
-    if facts.mode() & 0o077 != 0 {
-        return Err(format!("{shown} can be read by others; make it 0600"));
-    }
-    std::fs::read_to_string(path).map_err(|error| format!("can't read {shown}: {error}"))
 }
 
 /// RFC 4648, section 4.

@@ -1,8 +1,12 @@
-//! Signals to other processes.
+//! Signals to other processes, and what those that the agent starts may do.
 
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::thread::{
+    CapabilitySet, capability_is_in_ambient_set, clear_ambient_capability_set,
+    configure_capability_in_ambient_set,
+};
 
 /// A signal that asks a writer to reopen its logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,21 @@ impl ReopenSignal {
     }
 }
 
+/// Keeps the capabilities that a service manager has given to the agent from the programs that it starts, but for that to
+/// send signals, by which hooks have services reload. The agent itself keeps them all. It is for this thread and those
+/// that it starts later.
+///
+/// # Errors
+/// What the kernel says; then programs may have what they had.
+pub fn keep_capabilities() -> std::io::Result<()> {
+    let signals = capability_is_in_ambient_set(CapabilitySet::KILL)?;
+    clear_ambient_capability_set()?;
+    if signals {
+        configure_capability_in_ambient_set(CapabilitySet::KILL, true)?;
+    }
+    Ok(())
+}
+
 /// Reads a process id from `pidfile` and makes sure that the process lives.
 ///
 /// # Errors
@@ -70,4 +89,52 @@ pub fn signal(pidfile: &Path, signal: ReopenSignal) -> Result<(), String> {
     let pid = living(pidfile)?;
     kill_process(pid, signal.signal())
         .map_err(|error| format!("can't signal process {pid:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rustix::thread::{
+        CapabilitiesSecureBits, CapabilitySets, capabilities, set_capabilities,
+        set_capabilities_secure_bits,
+    };
+
+    use super::*;
+
+    /// The capabilities of a program that is started now.
+    fn of_a_child() -> CapabilitySet {
+        let output = Command::new("cat").arg("/proc/self/status").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        CapabilitySet::from_bits_retain(u64::from_str_radix(line.trim(), 16).unwrap())
+    }
+
+    #[test]
+    fn programs_get_none_of_the_capabilities_but_that_to_signal() {
+        let given = CapabilitySet::DAC_OVERRIDE | CapabilitySet::LEASE | CapabilitySet::KILL;
+        let before = capabilities(None).unwrap();
+        if !before.permitted.contains(given | CapabilitySet::SETPCAP) {
+            eprintln!("needs root: left out");
+            return;
+        }
+        for (given, left) in
+            [(given, CapabilitySet::KILL), (CapabilitySet::DAC_OVERRIDE, CapabilitySet::empty())]
+        {
+            // Capabilities are a thread's own.
+            let tried = std::thread::spawn(move || {
+                // As a service manager gives them to a service that is not root's.
+                set_capabilities(None, CapabilitySets { inheritable: given, ..before }).unwrap();
+                set_capabilities_secure_bits(CapabilitiesSecureBits::NO_ROOT).unwrap();
+                for one in given.iter() {
+                    configure_capability_in_ambient_set(one, true).unwrap();
+                }
+                assert_eq!(of_a_child(), given);
+                keep_capabilities().unwrap();
+                assert_eq!(of_a_child(), left);
+                assert_eq!(capabilities(None).unwrap().effective, before.effective);
+            });
+            tried.join().unwrap();
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Error, Kind, Result};
-use crate::outside::files;
+use crate::outside::{files, secret};
 
 /// Files being written begin so; what a crash leaves of them is swept up.
 const TEMPORARY: &str = ".pki-";
@@ -135,7 +135,7 @@ impl Folder {
     pub(super) fn check_private(&self, name: &str) -> Result<()> {
         let path = self.file(name);
         let mode = fs::metadata(&path).map_err(|error| failed("look at", &path, error))?.mode();
-        if mode & 0o077 == 0 {
+        if !secret::is_open(mode) {
             return Ok(());
         }
         let message = format!(

@@ -36,7 +36,7 @@ use sign::Contents;
 /// The CA's certificate.
 const CA: &str = "ca.pem";
 /// The CA's key.
-const KEY: &str = "ca.key";
+pub const KEY: &str = "ca.key";
 /// The newest revocation list.
 const CRL: &str = "crl.pem";
 /// The register.

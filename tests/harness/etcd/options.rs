@@ -1,5 +1,6 @@
 //! What an etcd is like.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::netns::Namespace;
@@ -68,6 +69,8 @@ impl EtcdTls {
         // Where logins are on, a client's name would be that of a user.
         let client = ca.issue_to_client("genesis-test-client");
         let (certificate, key) = (client.fullchain, client.key);
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&key, private).expect("ours");
         let tls = Self { ca: ca.roots_file().to_owned(), certificate, key, server };
         (ca, tls)
     }

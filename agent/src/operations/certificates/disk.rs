@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::material::{self, PEM_LIMIT};
 use crate::outside::files::{self, sync_folder_of};
-use crate::outside::{failpoint, trees};
+use crate::outside::{failpoint, secret, trees};
 
 /// The link to the generation in force.
 const CURRENT: &str = "current";
@@ -268,7 +268,7 @@ impl Folder {
         let folder = self.generation(number);
         let wide = |path: PathBuf| {
             let mode = fs::symlink_metadata(&path).ok()?.permissions().mode() & 0o7777;
-            (mode & 0o077 != 0).then(|| format!("{} has mode {mode:04o}", path.display()))
+            secret::is_open(mode).then(|| format!("{} has mode {mode:04o}", path.display()))
         };
         [folder.join("key.pem"), folder, self.0.clone()].into_iter().filter_map(wide).collect()
     }

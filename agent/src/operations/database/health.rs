@@ -8,6 +8,7 @@ use super::record::{Item, Truth, size};
 use super::{plan, verify};
 use crate::config::units::human;
 use crate::outside::database::facts::{Index, Standing, Table};
+use crate::outside::database::postgres::Proof;
 use crate::outside::database::vitals::Figures;
 
 /// A transaction open for longer is worth a look.
@@ -17,9 +18,21 @@ const READS: i64 = 100_000;
 /// So many are named.
 const NAMED: usize = 5;
 
+/// How the database is reached.
+#[derive(Debug)]
+pub struct Ways {
+    /// The connection reaches the server itself.
+    pub direct: bool,
+    /// By what whoever is at its end proves itself, or why that can't be told.
+    pub server: Result<Proof, String>,
+    /// The same of the console of the PgBouncer before it, where one is configured.
+    pub pooler: Option<Result<Proof, String>>,
+}
+
 /// Judges each figure.
 pub fn judge(
     instance: &Instance,
+    ways: &Ways,
     standing: &Standing,
     figures: &Figures,
     tables: &[Table],
@@ -36,6 +49,7 @@ pub fn judge(
         autovacuum(figures),
         checksums(figures),
         waiting(figures),
+        identity(ways),
     ];
     preflight::unseen(&mut items, standing.sees_all);
     items
@@ -164,6 +178,39 @@ fn checksums(figures: &Figures) -> Item {
 fn waiting(figures: &Figures) -> Item {
     let evidence = format!("{} deadlocks so far", figures.deadlocks);
     item("waiting", figures.waiting == 0, figures.waiting.to_string(), "0 wait for locks", evidence)
+}
+
+/// Whether it is the server, and not whoever stands in between, that is given the password, and whose answers count.
+pub(super) fn identity(ways: &Ways) -> Item {
+    let (name, limit) = ("server-identity", "on this host, or verified");
+    let both = [("url", Some(&ways.server)), ("pgbouncer", ways.pooler.as_ref())];
+    let (mut open, mut proven, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, proof) in both.into_iter().filter_map(|(key, proof)| Some((key, proof?))) {
+        match proof {
+            Ok(Proof::Here) => proven.push(format!("{key}: this host")),
+            Ok(Proof::Certificate(mode)) => proven.push(format!("{key}: {mode}")),
+            Ok(Proof::Nothing { host, mode }) => open.push((key, host, mode)),
+            Err(why) => unknown.push(format!("{key}: {why}")),
+        }
+    }
+    if !open.is_empty() {
+        let value: Vec<_> = open.iter().map(|(key, _, mode)| format!("{key}: {mode}")).collect();
+        let whoever: Vec<_> =
+            open.iter().map(|(key, host, _)| format!("as {host} ({key})")).collect();
+        let evidence = format!(
+            "whoever answers {} is believed: set sslmode=verify-full, and sslrootcert where this host does not know its CA",
+            whoever.join(" and ")
+        );
+        return Item::new(name, Truth::Fail, value.join(", "), limit, evidence);
+    }
+    let value = proven.join(", ");
+    if !ways.direct {
+        unknown.push("a pool is there, and how it reaches the server can't be seen".to_owned());
+    }
+    match unknown.is_empty() {
+        true => Item::new(name, Truth::Pass, value, limit, ""),
+        false => Item::new(name, Truth::Unknown, value, limit, unknown.join("; ")),
+    }
 }
 
 /// A short line of what a database is.

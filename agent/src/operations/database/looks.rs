@@ -6,12 +6,13 @@ use genesis_storage::VerifiedBackup;
 use jiff::Timestamp;
 
 use super::config::Instance;
+use super::health::Ways;
 use super::indexes::{self, Advice};
 use super::record::{Benchmark, Item, Measured, Truth};
 use super::{Databases, act, health, plan, verify};
 use crate::error::Result;
 use crate::outside::database::facts::{self, Index};
-use crate::outside::database::postgres::{Limits, Session};
+use crate::outside::database::postgres::{self, Limits, Session};
 use crate::outside::database::vitals::{self, Slow};
 use crate::outside::database::{Engine, Failure};
 
@@ -72,8 +73,13 @@ impl Databases {
                 Err(Failure::Refused { .. } | Failure::Odd(_)) => Vec::new(),
                 slow => slow?,
             };
+            let ways = Ways {
+                direct: session.direct(),
+                server: postgres::proof(target),
+                pooler: instance.pgbouncer.as_ref().map(postgres::proof),
+            };
             session.close().await;
-            let items = health::judge(instance, &standing, &figures, &tables, &indexes);
+            let items = health::judge(instance, &ways, &standing, &figures, &tables, &indexes);
             Ok::<_, Failure>((standing.version, figures.bytes.unsigned_abs(), items, slow))
         };
         let looked = looking.await.map_err(|failure| failure.about(&instance.target.name));

@@ -13,6 +13,7 @@ use crate::config::Places;
 use crate::config::named::NamedDatabase;
 use crate::outside::database::Engine;
 use crate::outside::probes::Probe;
+use crate::pki;
 
 /// Who waits for another session for less is left alone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,13 +57,16 @@ impl Watched {
             let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
             folders.extend(Path::new(literal).parent().map(Path::to_owned));
         }
-        let mut secrets = vec![places.database()];
+        // A CA is not on every host; what is not there does not count.
+        let mut secrets = vec![places.database(), places.pki().join(pki::KEY)];
         secrets.extend(config.tls.iter().map(|tls| tls.key.clone()));
         secrets.extend(config.baselines.otlp_token_file.clone());
         secrets.extend(logs.archive.secrets());
         secrets.extend(config.alerts.secrets());
         secrets.extend(config.database.secrets());
         secrets.extend(config.certificates.secrets());
+        secrets.extend(config.fleet.secrets());
+        secrets.extend(config.tracing.headers_file.clone());
         let databases = config.database.instances.iter().map(|instance| Database {
             name: instance.target.name.clone(),
             postgres: matches!(instance.target.engine, Engine::Postgres(_)),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::source::{Mode, Source, own, read_source};
 use crate::config::Places;
-use crate::config::reader::Section;
-use crate::outside::archive::{Address, Place};
+use crate::config::reader::{Section, quoted};
+use crate::outside::archive::{Address, Encryption, Place};
 use crate::outside::files;
 use crate::outside::heads;
 use crate::scheduler::calendar::Schedule;
@@ -189,6 +189,25 @@ fn read_archive(section: &Section<'_>, default: &str) -> Address {
         Duration::from_millis(100)..=Duration::from_secs(600),
         "For s3://: a request without an answer, or an answer that stands still, is given up after this time.",
     );
+    let encryption = section.parsed(
+        "encryption",
+        Some(""),
+        "For s3://: how the store is asked to encrypt each object: \"AES256\", \"aws:kms\" or \"aws:kms:dsse\". Empty: \
+         AWS_SERVER_SIDE_ENCRYPTION of the environment, else as the bucket does by itself.",
+        encryption,
+    );
+    let kms_key = section.parsed(
+        "kms_key",
+        Some(""),
+        "For s3:// and \"aws:kms\": the key of the store's key management, by its id, ARN or alias. Empty: the one that it has for this.",
+        kms_key,
+    );
+    if kms_key.as_ref().is_some_and(|key| !key.is_empty())
+        && let Some(way) = &encryption
+        && !way.is_some_and(Encryption::takes_key)
+    {
+        section.problem("kms_key", "needs encryption = \"aws:kms\" or \"aws:kms:dsse\"");
+    }
     // The default is well formed: its folder is absolute.
     let fallback = || Address {
         url: default.to_owned(),
@@ -201,14 +220,34 @@ fn read_archive(section: &Section<'_>, default: &str) -> Address {
         bucket.credentials_file = credentials_file.flatten();
         bucket.ca_file = ca_file.flatten();
         bucket.timeout = timeout;
+        let kms_key = kms_key.filter(|key| !key.is_empty());
+        bucket.encryption = encryption.flatten().map(|way| Encryption { way, kms_key });
     } else {
-        for key in ["endpoint", "credentials_file", "ca_file"] {
+        for key in ["endpoint", "credentials_file", "ca_file", "encryption", "kms_key"] {
             if section.quiet_text(key).is_some_and(|text| !text.is_empty()) {
                 section.problem(key, "is for s3:// addresses; take it out, or mend url");
             }
         }
     }
     address
+}
+
+fn encryption(text: &str) -> Result<Option<&'static str>, String> {
+    let known = Encryption::WAYS.into_iter().find(|way| *way == text);
+    match known {
+        None if !text.is_empty() => {
+            Err(format!("{text:?} is none of {}", Encryption::WAYS.map(quoted).join(", ")))
+        }
+        known => Ok(known),
+    }
+}
+
+/// It goes into a header as it is.
+fn kms_key(text: &str) -> Result<String, String> {
+    match text.len() <= 2_048 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is no id, ARN or alias of a key")),
+    }
 }
 
 /// The address of an S3 server. Log lines and credentials go there, so that it is TLS but on loopback.

@@ -38,6 +38,27 @@ pub struct Bucket {
     pub ca_file: Option<PathBuf>,
     /// A request without an answer, or an answer that stands still, is given up after so long.
     pub timeout: Duration,
+    /// How the store is asked to encrypt each object; `None`: as the environment says, else as the bucket does by itself.
+    pub encryption: Option<Encryption>,
+}
+
+/// How a store encrypts an object that it keeps. The agent has no key for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// One of [`Encryption::WAYS`].
+    pub way: &'static str,
+    /// The key of the store's key management; `None`: the one that it has for this.
+    pub kms_key: Option<String>,
+}
+
+impl Encryption {
+    /// What a request may ask for, as S3 has it.
+    pub const WAYS: [&str; 3] = ["AES256", "aws:kms", "aws:kms:dsse"];
+
+    /// Whether a way takes a key of the store's key management.
+    pub fn takes_key(way: &str) -> bool {
+        way.starts_with("aws:kms")
+    }
 }
 
 impl Address {
@@ -111,6 +132,7 @@ impl Address {
                 credentials_file: None,
                 ca_file: None,
                 timeout: Duration::from_secs(30),
+                encryption: None,
             })
         } else {
             return Err(format!(

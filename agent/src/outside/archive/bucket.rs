@@ -1,19 +1,25 @@
 //! The client of an S3-compatible bucket.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
-use super::address::Bucket;
+use super::address::{Bucket, Encryption};
 use crate::error::{Error, Result};
+use crate::outside::secret;
 
 /// A request that fails is repeated so often at once; after that, the segment waits and tries again.
 const RETRIES: usize = 2;
 /// A connection must stand within this time.
 const CONNECT: Duration = Duration::from_secs(5);
+/// What the client calls the way in which objects are encrypted, and the key.
+const WAY: &str = "aws_server_side_encryption";
+/// See [`WAY`].
+const KMS_KEY: &str = "aws_sse_kms_key_id";
+/// A file of credentials is no longer, in bytes.
+const CREDENTIALS: u64 = 1 << 20;
 
 /// Makes the client; nothing is sent yet.
 ///
@@ -46,8 +52,10 @@ pub(super) fn connect(bucket: &Bucket, url: &str) -> Result<AmazonS3> {
         max_retries: RETRIES,
         retry_timeout: bucket.timeout,
     };
-    // The environment, which may name a role of the machine; what is configured counts more.
-    let mut builder = AmazonS3Builder::from_env()
+    let environment = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let mut builder = begin(environment, bucket.encryption.as_ref())
+        .map_err(|error| failed(format!("can't open the archive {url}")).caused_by(error))?
         .with_bucket_name(&bucket.name)
         .with_region(&bucket.region)
         .with_retry(retry);
@@ -70,6 +78,28 @@ pub(super) fn connect(bucket: &Bucket, url: &str) -> Result<AmazonS3> {
         .map_err(|error| failed(format!("can't open the archive {url}")).caused_by(error))
 }
 
+/// The environment, which may name a role of the machine; what is configured counts more, and of how objects are
+/// encrypted it counts alone: a key that was meant for another way would be refused with each request.
+fn begin(
+    environment: impl Iterator<Item = (String, String)>,
+    encryption: Option<&Encryption>,
+) -> object_store::Result<AmazonS3Builder> {
+    let mut builder = AmazonS3Builder::new();
+    for (name, value) in environment.filter(|(name, _)| name.starts_with("AWS_")) {
+        // Of those that are nothing to the client it knows nothing.
+        let Ok(key) = name.to_ascii_lowercase().parse() else { continue };
+        if encryption.is_none() || !matches!(key, AmazonS3ConfigKey::Encryption(_)) {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let Some(encryption) = encryption else { return Ok(builder) };
+    let builder = builder.with_config(WAY.parse()?, encryption.way);
+    Ok(match &encryption.kms_key {
+        Some(key) => builder.with_config(KMS_KEY.parse()?, key.as_str()),
+        None => builder,
+    })
+}
+
 struct Credentials {
     id: String,
     secret: String,
@@ -80,12 +110,7 @@ struct Credentials {
 fn credentials(path: &Path) -> Result<Credentials> {
     let shown = path.display();
     let invalid = |what: String| Error::unavailable("ARCHIVE_CREDENTIALS_INVALID", what);
-    let unreadable = |error| invalid(format!("can't read {shown}")).caused_by(error);
-    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(invalid(format!("{shown} is open to others than its owner; chmod 600 it")));
-    }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = secret::text(path, CREDENTIALS).map_err(invalid)?;
     parse(&text).ok_or_else(|| {
         invalid(format!(
             "{shown} has no aws_access_key_id and aws_secret_access_key in its profile [default]"
@@ -113,6 +138,8 @@ fn parse(text: &str) -> Option<Credentials> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -127,6 +154,42 @@ mod tests {
         );
         assert!(parse("[default]\naws_access_key_id=ID\naws_secret_access_key=\n").is_none());
         assert!(parse("").is_none());
+    }
+
+    #[test]
+    fn how_objects_are_encrypted_is_said_by_the_configuration_or_else_by_the_environment() {
+        const BUCKET_KEY: &str = "aws_sse_bucket_key_enabled";
+        let environment = || {
+            let pairs = [
+                ("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms"),
+                ("AWS_SSE_KMS_KEY_ID", "theirs"),
+                ("AWS_SSE_BUCKET_KEY_ENABLED", "true"),
+                ("AWS_ACCESS_KEY_ID", "ID"),
+                ("AWS_PAGER", ""),
+                ("PATH", "/bin"),
+            ];
+            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        let ours = |way, key: Option<&str>| Encryption { way, kms_key: key.map(str::to_owned) };
+        for (encryption, way, key, bucket_key) in [
+            (None, "aws:kms", Some("theirs"), Some("true")),
+            (Some(ours("AES256", None)), "AES256", None, None),
+            (Some(ours("aws:kms", None)), "aws:kms", None, None),
+            (Some(ours("aws:kms:dsse", Some("ours"))), "aws:kms:dsse", Some("ours"), None),
+        ] {
+            let builder = begin(environment(), encryption.as_ref()).unwrap();
+            let said = |name: &str| builder.get_config_value(&name.parse().unwrap());
+            assert_eq!(said(WAY).as_deref(), Some(way));
+            assert_eq!(said(KMS_KEY).as_deref(), key, "{encryption:?}");
+            assert_eq!(said(BUCKET_KEY).as_deref(), bucket_key, "{encryption:?}");
+            assert_eq!(said("aws_access_key_id").as_deref(), Some("ID"));
+        }
+        let builder = begin(std::iter::empty(), None).unwrap();
+        assert_eq!(builder.get_config_value(&WAY.parse().unwrap()), None);
+        for way in Encryption::WAYS {
+            let client = begin(std::iter::empty(), Some(&ours(way, None))).unwrap();
+            assert!(client.with_bucket_name("logs").build().is_ok(), "{way}");
+        }
     }
 
     #[test]

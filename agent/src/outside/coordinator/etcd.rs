@@ -14,8 +14,10 @@ use tonic::Code;
 use tonic::transport::{Certificate, Identity};
 
 use super::{
-    Act, CALL, Change, Committed, Entry, Guard, LISTED, Link, Listed, Place, Seen, Trouble,
+    Act, CALL, Change, Committed, Entry, FILE_LIMIT, Guard, LISTED, Link, Listed, Place, Seen,
+    Trouble,
 };
+use crate::outside::secret;
 
 /// A connection that is not made by then is none.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -28,8 +30,6 @@ const PAGE: i64 = 500;
 const ANSWER_LIMIT: usize = 64 << 20;
 /// What a watch has seen waits for its reader, up to so many answers.
 const UNREAD: usize = 16;
-/// More than any file of a certificate, a key or a password.
-const FILE_LIMIT: u64 = 4 << 20;
 
 pub(super) struct Etcd {
     client: Client,
@@ -101,19 +101,31 @@ fn entry(pair: &KeyValue) -> Entry {
     }
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let about = |why: String| format!("{}: {why}", path.display());
+    let length = std::fs::metadata(path).map_err(|error| about(error.to_string()))?.len();
+    if length > FILE_LIMIT {
+        return Err(about(format!("{length} bytes are no certificate")));
+    }
+    std::fs::read(path).map_err(|error| about(error.to_string()))
+}
+
 async fn file(path: &Path) -> Result<Vec<u8>, Trouble> {
     let path = path.to_owned();
-    let read = move || {
-        let about = |why: String| Trouble::Refused(format!("{}: {why}", path.display()));
-        let length = std::fs::metadata(&path).map_err(|error| about(error.to_string()))?.len();
-        if length > FILE_LIMIT {
-            return Err(about(format!("{length} bytes are no certificate, key or password")));
-        }
-        std::fs::read(&path).map_err(|error| about(error.to_string()))
-    };
+    in_time(move || read(&path)).await
+}
+
+async fn secret(path: &Path) -> Result<Vec<u8>, Trouble> {
+    let path = path.to_owned();
+    in_time(move || secret::read(&path, FILE_LIMIT)).await
+}
+
+async fn in_time(
+    read: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+) -> Result<Vec<u8>, Trouble> {
     // A mount that hangs holds no call for ever.
     match tokio::time::timeout(CALL, tokio::task::spawn_blocking(read)).await {
-        Ok(Ok(read)) => read,
+        Ok(Ok(read)) => read.map_err(Trouble::Refused),
         _ => Err(Trouble::Away("a configured file can't be read in time".to_owned())),
     }
 }
@@ -134,12 +146,12 @@ async fn options(place: &Place, endpoint: &str) -> Result<ConnectOptions, Troubl
             None => tls.with_native_roots(),
         };
         if let Some((certificate, key)) = &place.certificate {
-            tls = tls.identity(Identity::from_pem(file(certificate).await?, file(key).await?));
+            tls = tls.identity(Identity::from_pem(file(certificate).await?, secret(key).await?));
         }
         options = options.with_tls(tls);
     }
     if let Some((user, password)) = &place.user {
-        let password = String::from_utf8(file(password).await?);
+        let password = String::from_utf8(secret(password).await?);
         let text = password.map_err(|_| Trouble::Refused("the password is no text".to_owned()))?;
         options = options.with_user(user.clone(), text.trim_end_matches(['\r', '\n']));
     }
@@ -372,6 +384,37 @@ mod tests {
         assert_eq!(after("/genesis/a/"), b"/genesis/a0");
         assert_eq!(after("a\u{7f}"), b"a\x80");
         assert_eq!(after(""), [0]);
+    }
+
+    #[tokio::test]
+    async fn a_key_or_password_that_others_may_read_is_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "hush").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            path
+        };
+        let (certificate, key, password) = (write("pem"), write("key"), write("password"));
+        let place = Place {
+            endpoints: vec!["https://etcd:2379".into()],
+            ca: None,
+            certificate: Some((certificate, key.clone())),
+            user: Some(("genesis".into(), password.clone())),
+            root: "/genesis/prod/".into(),
+        };
+        for open in [key, password] {
+            let Err(Trouble::Refused(why)) = options(&place, &place.endpoints[0]).await else {
+                panic!("{open:?} was used");
+            };
+            let wanted = format!("{} is open to others (mode 0644): chmod 600 it", open.display());
+            assert_eq!(why, wanted);
+            std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        // The certificate is no secret.
+        assert!(options(&place, &place.endpoints[0]).await.is_ok());
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Password files as libpq reads them: `hostname:port:database:username:password`, `*` for any, `\` before `:` and `\`.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use crate::outside::secret;
 
 /// A password file is no longer.
 const LIMIT: u64 = 1 << 20;
@@ -26,17 +25,7 @@ pub struct Wanted<'a> {
 /// # Errors
 /// When it can't be read, or others may read it: then libpq ignores it, and so does nobody notice.
 pub fn read(path: &Path, wanted: &Wanted<'_>) -> Result<Option<String>, String> {
-    let shown = path.display();
-    let file = File::open(path).map_err(|error| format!("can't open {shown}: {error}"))?;
-    let facts = file.metadata().map_err(|error| format!("can't look at {shown}: {error}"))?;
-    if facts.mode() & 0o077 != 0 {
-        return Err(format!("others may read {shown}; chmod 0600 {shown}"));
-    }
-    let mut text = String::new();
-    file.take(LIMIT)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("can't read {shown}: {error}"))?;
-    Ok(find(&text, wanted))
+    Ok(find(&secret::text(path, LIMIT)?, wanted))
 }
 
 fn find(text: &str, wanted: &Wanted<'_>) -> Option<String> {
@@ -101,9 +90,9 @@ mod tests {
         let path = folder.path().join("pgpass");
         std::fs::write(&path, "*:*:*:*:secret").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(read(&path, &WANTED).unwrap_err().contains("chmod 0600"));
+        assert!(read(&path, &WANTED).unwrap_err().contains("chmod 600"));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(read(&path, &WANTED).unwrap().as_deref(), Some("secret"));
-        assert!(read(&folder.path().join("none"), &WANTED).unwrap_err().contains("can't open"));
+        assert!(read(&folder.path().join("none"), &WANTED).unwrap_err().contains("can't read"));
     }
 }

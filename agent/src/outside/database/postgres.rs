@@ -262,13 +262,47 @@ fn bare_options(target: &Postgres, purpose: &str) -> Result<PgConnectOptions, St
     Ok(options.password(&password))
 }
 
-/// Whether the way to it is encrypted, and its server proven, as configured.
-pub fn is_verified(target: &Postgres) -> bool {
-    PgConnectOptions::from_str(&target.url).is_ok_and(|options| {
-        options.get_socket().is_some()
-            || options.get_host().starts_with('/')
-            || matches!(options.get_ssl_mode(), PgSslMode::VerifyFull | PgSslMode::VerifyCa)
+/// By what the server at the end of a way proves that it is the one that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// It is on this host: a socket, or loopback.
+    Here,
+    /// Its certificate, in this `sslmode`.
+    Certificate(&'static str),
+    /// Nothing: whoever answers at this host, in this `sslmode`, is taken for it.
+    Nothing {
+        /// The host as it is configured.
+        host: String,
+        /// The mode.
+        mode: &'static str,
+    },
+}
+
+/// By what a target's server proves itself, as its URL and the environment say.
+///
+/// # Errors
+/// What is wrong with the URL.
+pub fn proof(target: &Postgres) -> Result<Proof, String> {
+    let options = PgConnectOptions::from_str(&target.url).map_err(|error| error.to_string())?;
+    let host = options.get_host();
+    if options.get_socket().is_some() || is_here(host) {
+        return Ok(Proof::Here);
+    }
+    let nothing = |mode| Proof::Nothing { host: host.to_owned(), mode };
+    Ok(match options.get_ssl_mode() {
+        PgSslMode::VerifyFull => Proof::Certificate("verify-full"),
+        PgSslMode::VerifyCa => Proof::Certificate("verify-ca"),
+        // The driver looks at no certificate here, whatever sslrootcert says.
+        PgSslMode::Require => nothing("require"),
+        PgSslMode::Prefer => nothing("prefer"),
+        PgSslMode::Allow => nothing("allow"),
+        PgSslMode::Disable => nothing("disable"),
     })
+}
+
+fn is_here(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host.starts_with('/') || host == "localhost" || address.is_ok_and(|it| it.is_loopback())
 }
 
 /// In our words what the driver says. Its texts hold no password.
@@ -321,6 +355,36 @@ mod tests {
             let said = check_url(bad).unwrap_err();
             assert!(said.contains(why), "{bad}: {said}");
         }
+    }
+
+    #[test]
+    fn a_server_elsewhere_is_proven_by_its_certificate_alone() {
+        let of = |url: &str| {
+            proof(&Postgres { url: url.to_owned(), password_file: None, fence: None }).unwrap()
+        };
+        for here in [
+            "postgres:///trades?host=/run/postgresql",
+            "postgres://%2Frun%2Fpostgresql/trades?sslmode=disable",
+            "postgres://localhost/trades",
+            "postgres://127.0.0.1:6432/trades?sslmode=prefer",
+            "postgres://[::1]/trades",
+        ] {
+            assert_eq!(of(here), Proof::Here, "{here}");
+        }
+        for host in ["db.example", "10.0.0.7", "[2001:db8::7]", "localhost.example"] {
+            let url = |mode: &str| format!("postgres://genesis@{host}/trades?sslmode={mode}");
+            for mode in ["verify-ca", "verify-full"] {
+                assert_eq!(of(&url(mode)), Proof::Certificate(mode));
+            }
+            for mode in ["disable", "allow", "prefer", "require"] {
+                assert_eq!(of(&url(mode)), Proof::Nothing { host: host.to_owned(), mode });
+                let with_roots = url(mode) + "&sslrootcert=/etc/ca.pem";
+                assert_eq!(of(&with_roots), Proof::Nothing { host: host.to_owned(), mode });
+            }
+        }
+        // hostaddr is where the connection goes.
+        let elsewhere = of("postgres://localhost/trades?hostaddr=10.0.0.7&sslmode=require");
+        assert_eq!(elsewhere, Proof::Nothing { host: "10.0.0.7".into(), mode: "require" });
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Measured, Outcome};
+use crate::outside::secret;
 
 /// So many are told by name.
 const SHOWN: usize = 5;
@@ -46,7 +47,7 @@ fn fault(file: &Path) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     };
     let (shown, mode) = (file.display(), facts.mode() & 0o7777);
-    if mode & 0o077 != 0 {
+    if secret::is_open(mode) {
         let private = if facts.is_dir() { 700 } else { 600 };
         return Ok(Some(format!("{shown} has mode {mode:04o}: chmod {private} it")));
     }

@@ -175,7 +175,7 @@ fn read(path: &Path, secret: bool) -> Result<Vec<u8>> {
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-    if secret && mode & 0o077 != 0 {
+    if secret && crate::outside::secret::is_open(mode) {
         let message = format!(
             "{} is a private key and open to others (mode {:o}): chmod 600 it, and replace it if others may have read it",
             path.display(),

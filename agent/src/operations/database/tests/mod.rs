@@ -1,5 +1,6 @@
 //! Tables for what is decided.
 
+mod health;
 mod indexes;
 mod plans;
 mod preflight;

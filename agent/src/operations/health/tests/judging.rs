@@ -52,6 +52,55 @@ fn parsed(text: &str) -> crate::operations::health::Config {
     AgentConfig::parse(text, "test", &places).config.unwrap().health
 }
 
+#[cfg(feature = "etcd")]
+#[test]
+fn every_file_with_a_secret_is_watched() {
+    let text = "
+        [tls]
+        certificate = '/c/tls.pem'
+        key = '/c/tls.key'
+        client_ca = '/c/ca.pem'
+        [tracing]
+        otlp_endpoint = 'https://otel.example:4317'
+        otlp_headers_file = '/c/otlp-headers'
+        [baselines]
+        otlp_token_file = '/c/otlp-token'
+        [logs.archive]
+        url = 's3://logs'
+        credentials_file = '/c/bucket'
+        [alerts.channel.chat]
+        kind = 'slack'
+        secret_file = '/c/slack'
+        [[database.instance]]
+        name = 'trades'
+        url = 'postgres://genesis@db.example/trades'
+        password_file = '/c/pgpass'
+        [fleet.etcd]
+        endpoints = ['https://etcd:2379']
+        certificate = '/c/etcd.pem'
+        key = '/c/etcd.key'
+        user = 'genesis'
+        password_file = '/c/etcd-password'";
+    let places = Places { state: "/s".into(), socket: "/s/agent.sock".into() };
+    let checked = AgentConfig::parse(text, "test", &places);
+    let config = checked.config.unwrap_or_else(|| panic!("{:?}", checked.problems));
+    let mut secrets = Watched::of(&config, &places).secrets;
+    secrets.sort();
+    let wanted = [
+        "/c/bucket",
+        "/c/etcd-password",
+        "/c/etcd.key",
+        "/c/otlp-headers",
+        "/c/otlp-token",
+        "/c/pgpass",
+        "/c/slack",
+        "/c/tls.key",
+        "/s/pki/ca.key",
+        "/s/state.redb",
+    ];
+    assert_eq!(secrets, wanted.map(PathBuf::from));
+}
+
 #[test]
 fn each_file_system_is_watched_once_and_room_is_made_where_copies_are() {
     let folders = ["/", "/state", "/archive", "/log", "/gone"].map(PathBuf::from).to_vec();

@@ -142,7 +142,7 @@ async fn a_name_server_takes_signed_updates() {
         (DnsUpdate { key_file: other.clone(), ..bind.update() }, "refuses the key: BadSig"),
         (DnsUpdate { key_name: "nobody".into(), ..bind.update() }, "refuses the key: BadKey"),
         (DnsUpdate { algorithm: "hmac-md5".into(), ..bind.update() }, "is no algorithm"),
-        (DnsUpdate { key_file: open, ..bind.update() }, "can be read by others"),
+        (DnsUpdate { key_file: open, ..bind.update() }, "open to others"),
         (DnsUpdate { zone: Some("x.test".into()), ..bind.update() }, "is not in the zone"),
         (DnsUpdate { server: free(), ..bind.update() }, "does not answer"),
     ] {

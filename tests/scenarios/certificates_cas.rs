@@ -10,8 +10,8 @@ use genesis_tests::clock::wait_until;
 use jiff::SignedDuration;
 
 use crate::certificates::Host;
-use genesis_tests::wall_clock::WallClock;
 use crate::certificates_ca::{codes, two_looks};
+use genesis_tests::wall_clock::WallClock;
 
 const SECRET: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 

@@ -8,8 +8,8 @@ use genesis_tests::clock::wait_for;
 use genesis_tests::{Ballast, TestAgent};
 use jiff::SignedDuration;
 
-use genesis_tests::wall_clock::WallClock;
 use crate::experiments::{Market, begun, file, push, shown};
+use genesis_tests::wall_clock::WallClock;
 
 #[test]
 fn on_a_full_disk_nothing_of_a_batch_counts_and_a_variant_is_taken_back_all_the_same() {

@@ -186,6 +186,8 @@ mod tests {
         }
         let builder = begin(std::iter::empty(), None).unwrap();
         assert_eq!(builder.get_config_value(&WAY.parse().unwrap()), None);
+        // As `open` does.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         for way in Encryption::WAYS {
             let client = begin(std::iter::empty(), Some(&ours(way, None))).unwrap();
             assert!(client.with_bucket_name("logs").build().is_ok(), "{way}");

@@ -125,9 +125,8 @@ fn a_host_is_installed_upgraded_removed_and_purged() {
     assert_eq!(debian.stat("/var/lib/genesis"), "drwx------ genesis:genesis");
     assert_eq!(debian.stat("/run/genesis/agent.sock"), "srw-rw---- genesis:genesis-operators");
     let role = |user: &str| {
-        let program =
-            format!("genesisctl -o json whoami | tr -d ' \\n' | grep -o '\"role\":\"[A-Z_]*\"'");
-        debian.run(&["su", "-s", "/bin/sh", user, "-c", &program]).stdout.trim().to_owned()
+        let program = "genesisctl -o json whoami | tr -d ' \\n' | grep -o '\"role\":\"[A-Z_]*\"'";
+        debian.run(&["su", "-s", "/bin/sh", user, "-c", program]).stdout.trim().to_owned()
     };
     debian.done(&["useradd", "--groups", "genesis-operators", "olga"]);
     assert_eq!(role("root"), "\"role\":\"ROLE_ADMIN\"");

@@ -256,11 +256,13 @@ fn what_two_hosts_counted_is_added_up_where_they_try_the_same() {
 fn what_three_hosts_counted_is_what_one_counts_that_had_all_of_it() {
     let authority = Authority::new("prod");
     let agents = [(); 4].map(|()| TestAgent::started(|_| authority.config("prod")));
-    // An offset that sums of squares would lose their digits to.
+    for agent in &agents {
+        begun(agent, "50/50", &["--seed", "all", "--owner", "nobody"]);
+    }
+    // An offset that sums of squares would lose their digits to. Trades older than their experiment would be late.
     let trades = Market::new(11).csv("TEST_1", 0, 960, [1e6, 1e6 + 0.4]);
     let (head, lines) = trades.split_once('\n').unwrap();
     for (at, agent) in agents.iter().enumerate() {
-        begun(agent, "50/50", &["--seed", "all", "--owner", "nobody"]);
         let own = lines.lines().enumerate().filter(|(line, _)| at == 3 || line / 2 % 3 == at);
         let own: Vec<&str> = own.map(|(_, line)| line).collect();
         let text = format!("{head}\n{}\n", own.join("\n"));

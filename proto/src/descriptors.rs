@@ -1,9 +1,9 @@
-//! The descriptors of the contract, and the rpc options read from them.
+//! The descriptors of the contract, and the rpc options read from them when they were generated.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
+use prost_reflect::DescriptorPool;
 
 use crate::v1::Role;
 
@@ -50,40 +50,11 @@ fn decode() -> DescriptorPool {
     DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap_or_default()
 }
 
-/// The policy of each rpc, by its path (`/genesis.v1.LogsService/GetStatus`). What it is read from is not kept: an
-/// agent that nobody asks for JSON never needs it again.
-pub fn method_policies() -> BTreeMap<String, MethodPolicy> {
-    let pool = decode();
-    pool.services()
-        .filter(|service| service.full_name().starts_with("genesis."))
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-        .map(|method| {
-            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            (path, policy(&pool, &method))
-        })
-        .collect()
-}
+// `METHOD_POLICIES`: each rpc's path with its policy, in order. Reading them out of the descriptors at every start would
+// take three megabytes for a moment, which leaves holes between what stays.
+include!("gen/policies.rs");
 
-fn policy(pool: &DescriptorPool, method: &MethodDescriptor) -> MethodPolicy {
-    let options = method.options();
-    let option = |name: &str| {
-        let extension = pool.get_extension_by_name(name)?;
-        options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
-    };
-    let flag = |name: &str| option(name).as_ref().and_then(Value::as_bool);
-    let role = option("genesis.v1.role")
-        .as_ref()
-        .and_then(Value::as_enum_number)
-        .and_then(|number| Role::try_from(number).ok())
-        .filter(|role| *role != Role::Unspecified);
-    let (mutating, destructive) = (flag("genesis.v1.mutating"), flag("genesis.v1.destructive"));
-    MethodPolicy {
-        role,
-        mutating: mutating.unwrap_or(true),
-        destructive: destructive.unwrap_or(true),
-        urgent: flag("genesis.v1.urgent").unwrap_or(false),
-        streaming: method.is_server_streaming(),
-        takes_stream: method.is_client_streaming(),
-        complete: role.is_some() && mutating.is_some() && destructive.is_some(),
-    }
+/// The policy of each rpc, by its path (`/genesis.v1.LogsService/GetStatus`).
+pub fn method_policies() -> BTreeMap<String, MethodPolicy> {
+    METHOD_POLICIES.iter().map(|(path, policy)| ((*path).to_owned(), *policy)).collect()
 }

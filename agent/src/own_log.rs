@@ -26,7 +26,7 @@ use crate::operations::logs::OwnLog;
 use crate::outside::telemetry::Exporter;
 
 /// So many lines wait for a disk; those that come then are counted, and left out.
-const WAITING: usize = 8_192;
+const WAITING: usize = 2_048;
 
 /// Writes what waits, and ends, when it is dropped; neither a disk nor a collector that does not answer is waited for.
 #[must_use]

@@ -59,7 +59,7 @@ impl Page {
              the peer's: below 1 is better for times and sizes, above 1 for rates. Figures of another machine differ, ratios \
              much less. Each bench in `benches/benches/` says at its top what it does and how.\n\n\
              Measured by `benches/run`, and `benches/run --only NAME` for what is repeated by itself; the last table says when \
-             each bench was run, at which commit, and of which profile the programs are that it started.\n\n",
+             each bench was run, and at which commit.\n\n",
         );
         let open =
             if unjudged > 0 { format!(", {unjudged} could not be judged") } else { String::new() };
@@ -116,9 +116,7 @@ impl Page {
     }
 
     fn runs(&mut self, rows: &Rows) {
-        self.line(
-            "\n## When\n\n| bench | measured | commit | profile | s |\n|---|---|---|---|---|",
-        );
+        self.line("\n## When\n\n| bench | measured | commit | s |\n|---|---|---|---|");
         let here = rows.machine.iter().find(|(what, _)| what == "CPU").map(|(_, is)| is.as_str());
         for ran in &rows.runs {
             let elsewhere = if here == Some(ran.cpu.as_str()) {
@@ -127,8 +125,8 @@ impl Page {
                 format!(", on {}", cell(&ran.cpu))
             };
             self.line(&format!(
-                "| {} | {}{elsewhere} | {} | {} | {} |",
-                ran.bench, ran.at, ran.commit, ran.programs, ran.seconds
+                "| {} | {}{elsewhere} | {} | {} |",
+                ran.bench, ran.at, ran.commit, ran.seconds
             ));
         }
     }
@@ -266,7 +264,7 @@ mod tests {
         assert!(text.contains("`rotation` broke off: no logrotate here"));
         assert!(text.contains("Not run: `archive`."));
         assert!(!text.contains("Not run: `seal`"));
-        assert!(text.contains("| rotation | 2026-11-28T10:00Z, on another one | abc | dist | 3 |"));
+        assert!(text.contains("| rotation | 2026-11-28T10:00Z, on another one | abc | 3 |"));
     }
 
     #[test]

@@ -72,8 +72,6 @@ pub(crate) struct Ran {
     pub(crate) at: String,
     pub(crate) commit: String,
     pub(crate) cpu: String,
-    /// The profile of the programs that it started.
-    pub(crate) programs: String,
     pub(crate) seconds: String,
     /// What it said as it broke off; empty where it came to its end.
     pub(crate) broke: String,
@@ -110,9 +108,8 @@ impl Rows {
         if let Some(ran) = line.get("ran") {
             let field = |key: &str| text(&ran[key]);
             let (at, commit, cpu) = (field("at")?, field("commit")?, field("cpu")?);
-            let (programs, seconds) = (field("programs")?, field("seconds")?);
-            let broke = field("broke")?;
-            self.runs.push(Ran { bench, at, commit, cpu, programs, seconds, broke });
+            let (seconds, broke) = (field("seconds")?, field("broke")?);
+            self.runs.push(Ran { bench, at, commit, cpu, seconds, broke });
             return Some(());
         }
         let peer = match &line["peer"] {

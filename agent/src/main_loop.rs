@@ -157,7 +157,7 @@ fn raise_file_limit() {
 }
 
 /// How often what a burst of calls took, and nothing needs any more, is given back.
-const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(60);
+const LET_GO: std::time::Duration = std::time::Duration::from_secs(60);
 
 async fn until_signal(setup: Setup) -> Result<()> {
     let signals = |kind| {
@@ -188,7 +188,7 @@ async fn until_signal(setup: Setup) -> Result<()> {
     say(&format!("try: genesisctl -n unix:{} status", agent.socket.display()));
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    allocator::give_back();
+    allocator::let_go();
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -196,7 +196,7 @@ async fn until_signal(setup: Setup) -> Result<()> {
             _ = hup.recv() => agent.reload().await,
             broken = agent.broken() => return broken,
             // It takes locks that those who allocate wait for.
-            () = clock.sleep(GIVEN_BACK) => drop(tokio::task::spawn_blocking(allocator::give_back)),
+            () = clock.sleep(LET_GO) => drop(tokio::task::spawn_blocking(allocator::let_go)),
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -40,9 +40,9 @@ use message::Sender;
 pub use metrics::Metrics;
 use record::Unwritten;
 
-/// The sources are asked this often while nothing fires.
+/// The sources are asked this often where none of them rings.
 const CALM: Duration = Duration::from_secs(3);
-/// And this often while something does, or waits to be sent.
+/// And this often while something waits to be sent.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// What is wrong with a channel.
@@ -167,7 +167,7 @@ impl Alerts {
             let mut endings = self.endings.lock().await;
             let calm = {
                 let live = self.live();
-                live.firing.is_empty() && live.outbox.is_empty() && live.unwritten.is_empty()
+                live.outbox.is_empty() && live.unwritten.is_empty()
             };
             let pause = if calm { CALM } else { self.soonest() };
             tokio::select! {

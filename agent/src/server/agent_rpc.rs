@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::caller;
 use super::convert::{planned, time};
+use super::shared::Shared;
 use super::status::to_status;
 use super::tls::Tls;
 use crate::alerts::{self, Alerts};
@@ -176,7 +177,18 @@ impl AgentView {
 }
 
 /// The service over the agent's page.
-pub struct Service(pub AgentView);
+pub struct Service {
+    view: AgentView,
+    /// The page is made of every domain, and asked for by every dashboard.
+    page: Shared<Result<v1::GetStatusResponse, Status>>,
+}
+
+impl Service {
+    /// Over this view.
+    pub fn new(view: AgentView) -> Self {
+        Self { view, page: Shared::default() }
+    }
+}
 
 fn problem(problem: Problem) -> v1::ConfigProblem {
     v1::ConfigProblem {
@@ -193,7 +205,7 @@ impl AgentService for Service {
         &self,
         _: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        self.0.status().map(Response::new).map_err(to_status)
+        self.page.ask(|| self.view.status().map_err(to_status)).await.map(Response::new)
     }
 
     async fn get_version(
@@ -226,13 +238,13 @@ impl AgentService for Service {
     ) -> Result<Response<v1::GetConfigResponse>, Status> {
         use sha2::Digest;
 
-        let config = self.0.config.current();
+        let config = self.view.config.current();
         Ok(Response::new(v1::GetConfigResponse {
             source: config.source.clone(),
             effective_toml: config.effective.clone(),
             sha256: hex::encode(sha2::Sha256::digest(&config.text)),
-            loaded_at: Some(time(self.0.config.loaded_at())),
-            generation: self.0.config.generation().map_err(to_status)?,
+            loaded_at: Some(time(self.view.config.loaded_at())),
+            generation: self.view.config.generation().map_err(to_status)?,
         }))
     }
 
@@ -245,7 +257,7 @@ impl AgentService for Service {
             let message = format!("the text has more than {TEXT_LIMIT} bytes");
             return Err(to_status(crate::error::Error::invalid("CONFIG_UNREADABLE", message)));
         }
-        let (problems, restart_needed) = self.0.config.check(text.as_deref()).map_err(to_status)?;
+        let (problems, restart_needed) = self.view.config.check(text.as_deref()).map_err(to_status)?;
         Ok(Response::new(v1::CheckConfigResponse {
             valid: problems.is_empty(),
             problems: problems.into_iter().map(problem).collect(),
@@ -276,14 +288,14 @@ impl AgentService for Service {
         &self,
         _: Request<v1::ReloadConfigRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        planned(self.0.config.plan_reload())
+        planned(self.view.config.plan_reload())
     }
 
     async fn get_pki(
         &self,
         _: Request<v1::GetPkiRequest>,
     ) -> Result<Response<v1::GetPkiResponse>, Status> {
-        Ok(Response::new(super::tls::rpc::pki_response(&self.0)))
+        Ok(Response::new(super::tls::rpc::pki_response(&self.view)))
     }
 
     async fn read_own_log(
@@ -298,12 +310,12 @@ impl AgentService for Service {
                 return Err(to_status(crate::error::Error::invalid("LIMIT_INVALID", message)));
             }
         };
-        let path = self.0.own_log.clone();
+        let path = self.view.own_log.clone();
         let lines = tokio::task::spawn_blocking(move || files::last_lines(&path, limit.into()))
             .await
             .unwrap_or_else(|error| Err(std::io::Error::other(error)))
             .map_err(|error| {
-                let message = format!("can't read {}", self.0.own_log.display());
+                let message = format!("can't read {}", self.view.own_log.display());
                 to_status(
                     crate::error::Error::unavailable("OWN_LOG_UNREADABLE", message)
                         .caused_by(error),

@@ -52,6 +52,7 @@ mod page;
 mod pages;
 pub mod requests;
 pub mod routes;
+mod shared;
 pub mod status;
 pub mod telling;
 pub mod tls;
@@ -204,7 +205,7 @@ pub async fn serve(
         .add_service(serving)
         .add_service(v1)
         .add_service(alpha)
-        .add_service(limited!(AgentServiceServer::new(agent_rpc::Service(agent))))
+        .add_service(limited!(AgentServiceServer::new(agent_rpc::Service::new(agent))))
         .add_service(limited!(RunServiceServer::new(runs::rpc::Service(runs))))
         .add_service(limited!(ScheduleServiceServer::new(scheduler::rpc::Service(scheduler))))
         .add_service(limited!(OplogServiceServer::new(oplog)))

@@ -1,6 +1,6 @@
 //! Whatever bytes come from outside, each parser of them holds what docs/architecture.md says of it.
 //!
-//! In every run: the corpus, nothing at all, and some thousand inputs near the corpus, the same ones each time.
+//! In every run: the corpus, nothing at all, and up to two thousand inputs near the corpus, in the same order each time.
 //! `GENESIS_LONG=1` has libFuzzer look for a minute at each target.
 
 use std::any::Any;

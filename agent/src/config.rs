@@ -333,7 +333,9 @@ fn backed_up(database: &database::Config) -> Vec<backup::Database> {
 
 fn read_tls(root: &Section<'_>, places: &Places, managed_names: &[String]) -> Option<TlsFiles> {
     let section = root.table("tls");
-    let given = ["certificate", "key", "client_ca"].map(|key| section.has(key));
+    // Empty is what the text in force has in place of what was not given.
+    let given = ["certificate", "key", "client_ca"]
+        .map(|key| section.quiet_text(key).is_some_and(|text| !text.is_empty()));
     let managed = section.parsed(
         "managed",
         Some(""),

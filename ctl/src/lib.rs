@@ -29,6 +29,8 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
+#[doc(hidden)]
+pub use commands::fuzzing;
 pub use console::Console;
 pub use exit::Exit;
 

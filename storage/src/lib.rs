@@ -11,6 +11,8 @@
 
 mod advisories;
 mod backend;
+#[doc(hidden)]
+pub mod bytes;
 mod capability;
 mod carry;
 mod chain;

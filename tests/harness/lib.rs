@@ -22,6 +22,7 @@ mod daemon;
 pub mod debian;
 mod disk;
 pub mod etcd;
+pub mod fuzz;
 pub mod health;
 pub mod http;
 pub mod http_script;

@@ -69,6 +69,7 @@ mod fleet_heads;
 mod fleet_locks;
 mod fleet_many;
 mod fleet_matrices;
+mod fuzz;
 mod health_attempts;
 mod health_database;
 mod health_database_looks;

@@ -220,6 +220,26 @@ fn the_text_in_force_reads_as_itself() {
 }
 
 #[test]
+fn the_text_in_force_reads_as_itself_where_a_default_would_be_wrong_if_asked_for() {
+    let managed = "[tls]\nmanaged = \"own\"\nclient_ca = \"/ca.pem\"\n\
+        [[certificates.certificate]]\nname = \"own\"\ndomains = [\"a.test\"]\n";
+    let sqlite = "[[database.instance]]\nname = \"orders\"\nurl = \"sqlite:/srv/orders.db\"\n";
+    let walg = "[[database.instance]]\nname = \"orders\"\nurl = \"postgres:///orders\"\n\
+        [[backup.source]]\nname = \"orders\"\ntool = \"wal-g\"\ncommand = [\"wal-g\"]\n";
+    let nothing = "[[backup.source]]\nname = \"agent\"\nenabled = false\n";
+    for text in [managed, sqlite, walg, nothing] {
+        let checked = Config::parse(text, "test", &places());
+        assert!(checked.problems.is_empty(), "{text}: {:?}", checked.problems);
+        let config = checked.config.unwrap();
+        let again = Config::parse(&config.effective, "test", &places());
+        assert!(again.problems.is_empty(), "{:?}\n{}", again.problems, config.effective);
+        let again = again.config.unwrap();
+        assert_eq!(again.effective, config.effective);
+        assert_eq!(config.restart_needed(&again), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn the_example_is_valid_as_it_is_and_with_every_default_uncommented() {
     let example = reference::example(&Config::keys(&places()));
     assert!(problems(&example).is_empty());

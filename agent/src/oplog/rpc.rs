@@ -73,7 +73,7 @@ pub fn head_response(state: &State) -> Result<v1::GetHeadResponse> {
     Ok(v1::GetHeadResponse { head: Some(head(newest)) })
 }
 
-fn expected(head: Option<v1::Head>) -> Result<Option<genesis_storage::Head>> {
+pub(crate) fn expected(head: Option<v1::Head>) -> Result<Option<genesis_storage::Head>> {
     let Some(head) = head else { return Ok(None) };
     let invalid = || {
         Error::invalid(

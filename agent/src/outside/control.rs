@@ -19,6 +19,8 @@ mod grpc;
 mod place;
 
 pub use ask::RealDesk;
+#[doc(hidden)]
+pub use ask::{book_printed, orders_printed};
 pub use place::same_place;
 
 /// At most so many venues are taken care of.

@@ -168,7 +168,10 @@ pub(super) fn parameters(input: &MessageDescriptor) -> impl Iterator<Item = Fiel
 }
 
 /// The request that a query means.
-fn request(input: &MessageDescriptor, query: &[(String, String)]) -> Result<DynamicMessage, Error> {
+pub(super) fn request(
+    input: &MessageDescriptor,
+    query: &[(String, String)],
+) -> Result<DynamicMessage, Error> {
     let invalid = |message: String| Error::invalid("QUERY_INVALID", message);
     let mut json = Map::new();
     for (name, value) in query {

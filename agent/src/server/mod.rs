@@ -37,6 +37,8 @@ pub mod agent_rpc;
 pub mod batches;
 pub mod caller;
 pub mod connection;
+#[doc(hidden)]
+pub mod conversions;
 pub mod convert;
 mod denials;
 pub mod diagnose;

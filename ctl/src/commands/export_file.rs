@@ -25,7 +25,7 @@ pub(super) fn verify(path: &Path, expected: Option<Head>) -> io::Result<VerifyOp
     verify_lines(&mut BufReader::with_capacity(256 << 10, file), expected)
 }
 
-fn verify_lines(
+pub(super) fn verify_lines(
     lines: &mut impl BufRead,
     expected: Option<Head>,
 ) -> io::Result<VerifyOplogResponse> {

@@ -23,6 +23,8 @@ mod emergency_course;
 mod experiment;
 mod export_file;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod health_change;
 mod health_check;

@@ -46,13 +46,12 @@ fn parse_operation(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn observe(session: &Session<'_>, arguments: &Arguments) -> Result<Exit, Halt> {
-    let lines = Lines {
-        operation: arguments.operation.clone(),
-        rows: Rows::Json,
-        columns: Vec::new(),
-        places: HashMap::new(),
-    };
-    send_file::send(session, &arguments.file, lines).await
+    send_file::send(session, &arguments.file, lines(arguments.operation.clone())).await
+}
+
+/// Lines before the first; `operation`: of those that name none.
+pub(super) fn lines(operation: Option<String>) -> impl send_file::Rows<Wire = Observations> {
+    Lines { operation, rows: Rows::Json, columns: Vec::new(), places: HashMap::new() }
 }
 
 /// Observations by operation.

@@ -1,5 +1,6 @@
 //! What `observe`, `trades push` and `series push` have in common: the lines of a file, on their way to one agent.
 
+pub(super) mod any;
 mod lines;
 mod source;
 mod summary;

@@ -96,18 +96,16 @@ fn parse_series(text: &str) -> Result<String, String> {
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     match verb {
         Verb::Push(arguments) => {
-            let lines = Lines {
-                series: arguments.series.clone(),
-                rows: Rows::Json,
-                batch: Batch::default(),
-                missing: 0,
-                superseded: 0,
-            };
-            send_file::send(session, &arguments.file, lines).await
+            send_file::send(session, &arguments.file, lines(arguments.series.clone())).await
         }
         Verb::List { pattern, limit } => look::list(session, pattern, limit.unwrap_or(0)).await,
         Verb::Gaps { series, limit } => look::gaps(session, series, *limit).await,
     }
+}
+
+/// Lines before the first; `series`: of those that name none.
+pub(super) fn lines(series: Option<String>) -> impl send_file::Rows<Wire = Values> {
+    Lines { series, rows: Rows::Json, batch: Batch::default(), missing: 0, superseded: 0 }
 }
 
 /// Values by series.

@@ -56,15 +56,19 @@ fn parse_experiment(text: &str) -> Result<String, String> {
 
 pub(super) async fn dispatch(verb: &Verb, session: &Session<'_>) -> Result<Exit, Halt> {
     let Verb::Push(arguments) = verb;
-    let lines = Lines {
-        experiment: arguments.experiment.clone(),
+    send_file::send(session, &arguments.file, lines(arguments.experiment.clone())).await
+}
+
+/// Lines before the first; `experiment`: of those that name none.
+pub(super) fn lines(experiment: Option<String>) -> impl send_file::Rows<Wire = Trades> {
+    Lines {
+        experiment,
         rows: Rows::Json,
         columns: Vec::new(),
         places: HashMap::new(),
         bytes: 0,
         ended: BTreeSet::new(),
-    };
-    send_file::send(session, &arguments.file, lines).await
+    }
 }
 
 /// A batch with so many bytes of text is sent, however few its lines: a message has at most 4 MiB.

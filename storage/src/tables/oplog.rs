@@ -301,3 +301,18 @@ fn parse(sequence: u64, bytes: &[u8]) -> Result<StoredEntry, StorageError> {
     let entry = serde_json::from_str(json).map_err(|error| unreadable(Box::new(error)))?;
     Ok(StoredEntry { entry, json: json.to_owned(), hash: *hash })
 }
+
+/// Reads a stored entry; what would be stored of it, with the hash that it has.
+pub(crate) fn again(bytes: &[u8]) -> Result<Vec<u8>, StorageError> {
+    let StoredEntry { entry, hash, .. } = parse(0, bytes)?;
+    let json = serde_json::to_vec(&entry)
+        .map_err(|error| StorageError::record(TABLE, &0, Box::new(error)))?;
+    Ok([&[VERSION][..], &hash, &json].concat())
+}
+
+/// Reads a stored head; what would be stored of it.
+pub(crate) fn head_again(bytes: &[u8]) -> Result<Vec<u8>, StorageError> {
+    let head = parse_head(bytes)
+        .map_err(|reason| StorageError::record("meta", &HEAD_ROW, reason.into()))?;
+    Ok(encode_head(head).to_vec())
+}

@@ -43,7 +43,7 @@ fn level(level: Option<BackupLevel>) -> i32 {
     level.into()
 }
 
-fn wanted_level(number: i32) -> Result<Option<BackupLevel>> {
+pub(crate) fn wanted_level(number: i32) -> Result<Option<BackupLevel>> {
     match v1::BackupLevel::try_from(number) {
         Ok(v1::BackupLevel::Unspecified) => Ok(None),
         Ok(v1::BackupLevel::Recorded) => Ok(Some(BackupLevel::Recorded)),

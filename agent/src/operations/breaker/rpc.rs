@@ -117,11 +117,12 @@ fn invalid(report: &v1::OutcomeReport, why: &str) -> Error {
     Error::invalid("REPORT_INVALID", format!("the report of {shown:?}: {why}"))
 }
 
+/// Negative ones are none; the conversion itself has no room for the least of them.
 fn span(given: &prost_types::Duration) -> Option<Duration> {
-    Duration::try_from(*given).ok()
+    if given.seconds < 0 { None } else { Duration::try_from(*given).ok() }
 }
 
-fn outcome(report: &v1::OutcomeReport) -> Result<Outcome<'_>> {
+pub(crate) fn outcome(report: &v1::OutcomeReport) -> Result<Outcome<'_>> {
     let start = report.window_start.as_ref();
     let start = start.and_then(|start| Timestamp::new(start.seconds, start.nanos).ok());
     let start = start.ok_or_else(|| invalid(report, "window_start is missing, or no time"))?;

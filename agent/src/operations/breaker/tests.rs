@@ -459,3 +459,20 @@ fn the_configuration_is_read_with_every_problem() {
         assert!(said.iter().any(|said| said.contains(problem)), "{text}: {said:?}");
     }
 }
+
+#[test]
+fn a_length_for_which_there_is_no_room_is_none() {
+    use genesis_proto::v1;
+
+    let report = |seconds| v1::OutcomeReport {
+        operation: "venue".to_owned(),
+        window_start: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
+        window_length: Some(prost_types::Duration { seconds, nanos: 0 }),
+        ..v1::OutcomeReport::default()
+    };
+    for seconds in [i64::MIN, -1] {
+        let error = super::rpc::outcome(&report(seconds)).map(drop).unwrap_err();
+        assert!(error.message.contains("window_length is missing"), "{}", error.message);
+    }
+    assert!(super::rpc::outcome(&report(60)).is_ok());
+}

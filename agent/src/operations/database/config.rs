@@ -263,10 +263,14 @@ fn read_instance(entry: &Section<'_>, name: Option<String>, usual: &Schedule) ->
     match &mut engine {
         Engine::Postgres(postgres) => postgres.password_file = password_file.clone(),
         Engine::Sqlite(_) => {
-            for key in ["password_file", "pgbouncer", "spared_roles"] {
-                if entry.has(key) {
-                    entry.problem(key, "is for PostgreSQL");
-                }
+            // At its default it may stand there, as it does in the text in force.
+            let given = [
+                ("password_file", password_file.is_some()),
+                ("pgbouncer", pgbouncer.as_ref().is_some_and(Option::is_some)),
+                ("spared_roles", !spared_roles.is_empty()),
+            ];
+            for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+                entry.problem(key, "is for PostgreSQL");
             }
         }
     }

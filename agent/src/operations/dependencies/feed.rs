@@ -264,6 +264,18 @@ impl Feed {
     }
 }
 
+/// How many records some bytes have, which are taken by what they hold, as an upload is: for tests that send any.
+///
+/// # Errors
+/// `ADVISORIES_INVALID`, `ADVISORIES_TOO_LARGE`.
+#[doc(hidden)]
+pub fn records_in(bytes: &[u8]) -> Result<u64> {
+    let mut feed = Feed::default();
+    let origin = Origin { file: "any".to_owned(), at: 0, digest: String::new() };
+    feed.take("any", bytes, &origin, 2)?;
+    Ok(feed.sources.values().map(|source| source.records).sum())
+}
+
 fn load(path: &Path) -> io::Result<Vec<u8>> {
     crate::outside::files::read_small(path, FILE as usize).map(|(bytes, _)| bytes)
 }

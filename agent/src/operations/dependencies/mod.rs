@@ -40,6 +40,8 @@ pub mod update;
 
 pub use config::Config;
 use feed::Feed;
+#[doc(hidden)]
+pub use feed::records_in;
 pub use metrics::Metrics;
 pub use scan::{ProjectScan, SourceView};
 use stored::{recorded, write};

@@ -20,7 +20,7 @@ use crate::server::caller::caller;
 use crate::server::convert::{planned, time};
 use crate::server::status::to_status;
 
-mod convert;
+pub(crate) mod convert;
 mod status;
 
 /// So many updates are listed where nobody says how many.
@@ -31,7 +31,7 @@ const LIMIT: u32 = 1_000;
 /// The service over the dependencies.
 pub struct Service(pub Arc<Dependencies>);
 
-fn moment(at: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
+pub(crate) fn moment(at: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
     let Some(at) = at else { return Ok(None) };
     let read = Timestamp::new(at.seconds, at.nanos)
         .map_err(|error| Error::invalid("TIME_INVALID", "as_of is no time").caused_by(error))?;

@@ -35,7 +35,7 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// The service over the experiments.
 pub struct Service(pub Arc<Experiments>);
 
-fn asked(definition: Option<v1::ExperimentDefinition>) -> Result<Asked> {
+pub(crate) fn asked(definition: Option<v1::ExperimentDefinition>) -> Result<Asked> {
     let definition = definition.unwrap_or_default();
     let rules = definition.rules.unwrap_or_default();
     let design = convert::design_name(definition.design).ok_or_else(|| {
@@ -62,7 +62,7 @@ fn asked(definition: Option<v1::ExperimentDefinition>) -> Result<Asked> {
 }
 
 /// Whether to promote.
-fn promotes(action: i32) -> Result<bool> {
+pub(crate) fn promotes(action: i32) -> Result<bool> {
     match v1::ConclusionAction::try_from(action) {
         Ok(v1::ConclusionAction::Promote) => Ok(true),
         Ok(v1::ConclusionAction::Rollback) => Ok(false),

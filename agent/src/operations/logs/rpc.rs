@@ -129,7 +129,7 @@ fn segment(logs: &Logs, record: SegmentRecord) -> Segment {
     }
 }
 
-fn older_than(text: &str) -> Result<Duration> {
+pub(crate) fn older_than(text: &str) -> Result<Duration> {
     parse_duration(text).map_err(|why| Error::invalid("DURATION_INVALID", why))
 }
 

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use self::series::Series;
+use super::prepare::Batch;
 use super::verbs::check_consumer;
 use super::{Matrices, plan};
 use crate::error::{Error, Result};
@@ -24,6 +25,16 @@ use crate::server::telling::{Telling, fitting, tell};
 
 /// The service over the matrices.
 pub struct Service(pub Arc<Matrices>);
+
+/// A batch of values, as it is taken in.
+pub(crate) fn values(request: v1::PushSeriesRequest) -> Batch {
+    <series::Values as batches::Taker>::batch(request)
+}
+
+/// A batch of outcomes, as it is taken in.
+pub(crate) fn outcomes(request: v1::ReportMatrixOutcomesRequest) -> Batch {
+    <series::Outcomes as batches::Taker>::batch(request)
+}
 
 /// The answer of ListMatrices, also for HTTP.
 ///

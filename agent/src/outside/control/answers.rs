@@ -15,8 +15,14 @@ const WHY: usize = 200;
 
 /// A decimal number as it is meant; nothing else.
 pub(super) fn decimal(text: &str) -> Result<Decimal, String> {
-    let read = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text));
-    read.map_err(|_| format!("{:?} is no decimal number", short(text)))
+    // Before an exponent, digits for which there is no room would be rounded away, and with them a small position.
+    let scientific = || {
+        let (digits, _) = text.split_once(['e', 'E'])?;
+        Decimal::from_str_exact(digits).ok()?;
+        Decimal::from_scientific(text).ok()
+    };
+    let read = Decimal::from_str_exact(text).ok().or_else(scientific);
+    read.ok_or_else(|| format!("{:?} is no decimal number", short(text)))
 }
 
 fn short(text: &str) -> String {
@@ -149,6 +155,7 @@ mod tests {
             ("1e3x", "X", "no decimal"),
             ("NaN", "X", "no decimal"),
             ("0.00000000000000000000000000000000001", "X", "no decimal"),
+            ("0.00000000000000000000000000000000001e2", "X", "no decimal"),
             ("1", "", "can't be a name"),
             ("1", "X\n", "can't be a name"),
         ] {

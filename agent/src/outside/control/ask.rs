@@ -47,6 +47,26 @@ async fn by_command<C: Call>(hook: &Hook, request: &C) -> Result<C::Answer, Stri
         .map_err(|error| format!("its answer is no {}Response: {error}", C::NAME))
 }
 
+/// What a venue has by what a command prints: for tests that have it print anything.
+///
+/// # Errors
+/// As [`Desk::book`].
+pub fn book_printed(printed: &[u8], venue: &str) -> Result<Book, String> {
+    let answer = genesis_proto::from_json("genesis.trading.v1.PositionsResponse", printed);
+    answers::book(answer.map_err(|error| error.to_string())?, venue)
+}
+
+/// What became of orders by what a command prints: for tests that have it print anything.
+///
+/// # Errors
+/// As [`Desk::query`].
+pub fn orders_printed(printed: &[u8], ids: &[&str]) -> Result<Vec<Told>, String> {
+    let answer: wire::QueryOrdersResponse =
+        genesis_proto::from_json("genesis.trading.v1.QueryOrdersResponse", printed)
+            .map_err(|error| error.to_string())?;
+    answers::told(answer.orders, ids)
+}
+
 #[async_trait]
 impl Desk for RealDesk {
     async fn halt(&self, by: &Means, epoch: u64, reason: &str) -> Result<(), String> {

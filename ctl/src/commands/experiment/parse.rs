@@ -7,13 +7,13 @@ pub(crate) const VALUE_LIMIT: usize = 1_024;
 
 /// The variant's share, in hundredths of a percent: 1 to 9,999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Split(pub(super) u32);
+pub(crate) struct Split(pub(in crate::commands) u32);
 
 /// All units, in hundredths of a percent.
 const ALL: u32 = 10_000;
 
 /// Such as "80/20" or "99.5/0.5". Exact: a float has no hundredths.
-pub(super) fn split(text: &str) -> Result<Split, String> {
+pub(in crate::commands) fn split(text: &str) -> Result<Split, String> {
     let hint = "write control/variant in percent, such as 80/20 or 99.5/0.5";
     let (control, variant) = text.trim().split_once('/').ok_or(hint)?;
     let (control, variant) = (basis_points(control, hint)?, basis_points(variant, hint)?);
@@ -50,14 +50,14 @@ fn basis_points(text: &str, hint: &str) -> Result<u32, String> {
 }
 
 /// Hundredths of a percent, such as "99.5".
-pub(super) fn percent(basis_points: u32) -> String {
+pub(in crate::commands) fn percent(basis_points: u32) -> String {
     let (whole, rest) = (basis_points / 100, basis_points % 100);
     let text = format!("{whole}.{rest:02}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Such as "threshold:0.003": what stands behind the first colon is the value, whatever it is.
-pub(super) fn trial(text: &str) -> Result<(String, String), String> {
+pub(in crate::commands) fn trial(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write NAME:VALUE, such as threshold:0.003")?;
     Ok((parameter(name)?, bounded(value)?))
 }
@@ -102,24 +102,24 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// A lift above 0.
-pub(super) fn gain(text: &str) -> Result<f64, String> {
+pub(in crate::commands) fn gain(text: &str) -> Result<f64, String> {
     let lift = share(text)?;
     if lift > 0.0 { Ok(lift) } else { Err("a promotion needs a lift above 0".to_owned()) }
 }
 
 /// A lift below 0.
-pub(super) fn loss(text: &str) -> Result<f64, String> {
+pub(in crate::commands) fn loss(text: &str) -> Result<f64, String> {
     let lift = share(text)?;
     if lift < 0.0 { Ok(lift) } else { Err("a rollback needs a lift below 0".to_owned()) }
 }
 
 /// Cohen's d. 0 would stand for the procedures' number.
-pub(super) fn effect(text: &str) -> Result<f64, String> {
+pub(in crate::commands) fn effect(text: &str) -> Result<f64, String> {
     let parsed = text.trim().parse::<f64>().ok();
     parsed.filter(|d| *d > 0.0 && d.is_finite()).ok_or_else(|| "write a number above 0".to_owned())
 }
 
-pub(super) fn alpha(text: &str) -> Result<f64, String> {
+pub(in crate::commands) fn alpha(text: &str) -> Result<f64, String> {
     let alpha = share(text)?;
     if alpha > 0.0 && alpha < 1.0 { Ok(alpha) } else { Err("it lies between 0 and 1".to_owned()) }
 }

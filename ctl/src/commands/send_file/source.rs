@@ -182,4 +182,4 @@ impl Source {
 }
 
 /// What some programs put before the first line.
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -306,8 +306,10 @@ impl Request {
 
     /// The request of this JSON, or what is wrong with it.
     pub fn from_json(text: &[u8]) -> Result<Self, String> {
-        if text.iter().filter(|byte| **byte == b'{').count() > MOST_MESSAGES {
-            return Err(format!("it has more than {MOST_MESSAGES} objects"));
+        // A list may stand for an object, with its fields in their order, and so be a message too.
+        let opened = text.iter().filter(|byte| matches!(**byte, b'{' | b'[')).count();
+        if opened > MOST_MESSAGES {
+            return Err(format!("it has more than {MOST_MESSAGES} objects and lists"));
         }
         serde_json::from_slice(text).map_err(|error| error.to_string())
     }

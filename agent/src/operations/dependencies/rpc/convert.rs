@@ -20,7 +20,7 @@ use super::{finding, severity, unjudged};
 use crate::error::{Error, Result};
 use crate::server::convert::{duration, maybe, time};
 
-pub(super) fn strategy(number: i32) -> Result<Option<Strategy>> {
+pub(crate) fn strategy(number: i32) -> Result<Option<Strategy>> {
     match v1::UpdateStrategy::try_from(number) {
         Ok(v1::UpdateStrategy::Unspecified) => Ok(None),
         Ok(v1::UpdateStrategy::Conservative) => Ok(Some(Strategy::Conservative)),

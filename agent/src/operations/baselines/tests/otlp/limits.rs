@@ -174,6 +174,8 @@ fn what_a_request_takes_is_bounded() {
     assert!(many(MOST_MESSAGES - 7).is_err());
     let json = format!("{{\"resourceMetrics\":[{}{{}}]}}", "{},".repeat(MOST_MESSAGES));
     assert!(Request::from_json(json.as_bytes()).is_err());
+    let lists = format!("{{\"resourceMetrics\":[{}[]]}}", "[],".repeat(MOST_MESSAGES));
+    assert!(Request::from_json(lists.as_bytes()).is_err());
     // A list within lists is not looked into.
     let deep = |depth: usize| {
         let mut bytes = Vec::new();

@@ -282,7 +282,7 @@ impl Emergency {
     /// Looks at the flag file for ever.
     pub async fn serve(self) {
         loop {
-            self.clock.sleep(LOOK).await;
+            self.clock.tick(LOOK).await;
             if let Err(error) = self.look().await {
                 tracing::error!(error = error.chain(), "the flag file could not be settled");
             }

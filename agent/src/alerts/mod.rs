@@ -169,9 +169,15 @@ impl Alerts {
                 let live = self.live();
                 live.outbox.is_empty() && live.unwritten.is_empty()
             };
-            let pause = if calm { CALM } else { self.soonest() };
+            let pause = async {
+                if calm {
+                    self.outside.clock.tick(CALM).await;
+                } else {
+                    self.outside.clock.sleep(self.soonest()).await;
+                }
+            };
             tokio::select! {
-                () = self.outside.clock.sleep(pause) => {}
+                () = pause => {}
                 () = self.bell.rung() => look_at = Duration::ZERO,
                 Some(ended) = endings.recv() => self.take_ending(ended),
             }

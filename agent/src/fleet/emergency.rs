@@ -268,7 +268,7 @@ impl Fleet {
             tokio::select! {
                 _ = host.changed() => {}
                 _ = fleet.changed() => {}
-                () = self.clock.sleep(LOOK) => {}
+                () = self.clock.tick(LOOK) => {}
             }
         }
     }

@@ -132,7 +132,7 @@ impl Fleet {
             if std::mem::replace(&mut told, untold) != untold {
                 self.bell.ring();
             }
-            self.clock.sleep(Duration::from_secs(1)).await;
+            self.clock.tick(Duration::from_secs(1)).await;
         }
     }
 }

@@ -44,7 +44,7 @@ impl Vitals {
             if waiting.len() >= BATCH {
                 let _ = sender.try_send(std::mem::take(&mut waiting));
             }
-            self.outside.clock.sleep(EVERY).await;
+            self.outside.clock.tick(EVERY).await;
         }
     }
 

@@ -19,6 +19,13 @@ pub trait Clock: Send + Sync {
     fn moment(&self) -> Moment;
     /// Returns after `duration` of monotonic time.
     async fn sleep(&self, duration: Duration);
+    /// Returns when monotonic time is a multiple of `period` the next time: for loops that look at something from time to
+    /// time. Those of one pace wake together, where each waking costs a host more than most looks do.
+    async fn tick(&self, period: Duration) {
+        let past = self.monotonic().as_nanos().checked_rem(period.as_nanos()).unwrap_or(0);
+        let past = Duration::from_nanos(u64::try_from(past).unwrap_or(0));
+        self.sleep(period.saturating_sub(past)).await;
+    }
 }
 
 /// The host's clock.

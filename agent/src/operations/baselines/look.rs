@@ -61,7 +61,7 @@ impl Baselines {
             }
             let failed = self.look(&store, &mut reached).await.err().map(|error| error.chain());
             self.failing(What::Judging, failed.as_deref());
-            self.outside.clock.sleep(LOOK).await;
+            self.outside.clock.tick(LOOK).await;
         }
     }
 

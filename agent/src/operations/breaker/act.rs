@@ -35,7 +35,7 @@ impl Breakers {
             }
             let pause = self.pause();
             tokio::select! {
-                () = self.outside.clock.sleep(pause) => {}
+                () = self.outside.clock.tick(pause) => {}
                 () = self.wake.notified() => {}
             }
         }

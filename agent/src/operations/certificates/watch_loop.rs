@@ -65,7 +65,7 @@ impl Certificates {
                     "the CAs could not be asked for their times"
                 );
             }
-            self.outside.clock.sleep(LOOK).await;
+            self.outside.clock.tick(LOOK).await;
         }
     }
 
@@ -75,7 +75,7 @@ impl Certificates {
                 tracing::error!(error = error.chain(), "the certificates could not be looked at");
             }
             tokio::select! {
-                () = self.outside.clock.sleep(LOOK) => {}
+                () = self.outside.clock.tick(LOOK) => {}
                 () = self.wake.notified() => {}
             }
         }

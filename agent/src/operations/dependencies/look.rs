@@ -73,7 +73,7 @@ impl Dependencies {
             }
             self.note_failed(failed);
             tokio::select! {
-                () = self.outside.clock.sleep(EVERY) => {}
+                () = self.outside.clock.tick(EVERY) => {}
                 () = self.wanted.notified() => {}
             }
         }

@@ -65,7 +65,7 @@ impl Experiments {
                 // The writer notes what comes of it.
                 let _ = self.order(Order::Probe).await;
             }
-            self.outside.clock.sleep(AGAIN).await;
+            self.outside.clock.tick(AGAIN).await;
         }
     }
 

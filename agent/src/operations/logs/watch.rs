@@ -63,7 +63,7 @@ impl Logs {
             };
             tick = tick.wrapping_add(ticks);
             tokio::select! {
-                () = self.outside.clock.sleep(pause) => {}
+                () = self.outside.clock.tick(pause) => {}
                 () = self.reconfigured.notified() => tick = 0,
             }
         }

@@ -62,7 +62,7 @@ impl Matrices {
                 // The writer notes what comes of it.
                 let _ = self.order(Order::Probe).await;
             }
-            self.outside.clock.sleep(AGAIN).await;
+            self.outside.clock.tick(AGAIN).await;
         }
     }
 

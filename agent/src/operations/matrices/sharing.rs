@@ -131,7 +131,7 @@ impl Matrices {
             tokio::select! {
                 _ = changed.changed() => {}
                 _ = revisions.changed() => {}
-                () = self.outside.clock.sleep(LOOK) => {}
+                () = self.outside.clock.tick(LOOK) => {}
             }
         }
     }

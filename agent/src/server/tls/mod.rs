@@ -192,7 +192,7 @@ impl Tls {
         let mut said = None;
         loop {
             tokio::select! {
-                () = self.clock.sleep(LOOK) => {}
+                () = self.clock.tick(LOOK) => {}
                 () = self.changed.notified() => {}
             }
             let tls = Arc::clone(&self);

@@ -240,7 +240,7 @@ impl Experiments {
             tokio::select! {
                 _ = fleet.changed() => {}
                 _ = own.changed() => {}
-                () = self.outside.clock.sleep(LOOK) => {}
+                () = self.outside.clock.tick(LOOK) => {}
             }
         }
     }

@@ -96,6 +96,19 @@ impl Engine {
         Ok(Compaction { before_bytes, after_bytes: self.file_bytes() })
     }
 
+    /// Closes the file, and seals it where it is to be; waits for whoever reads or writes. Who comes later opens it again.
+    pub(crate) fn close(&self) {
+        let mut slot = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Held { database, file }) = slot.take() {
+            // It is written to no more.
+            drop(database);
+            if self.seals && !self.failed.load(Ordering::Acquire) {
+                // Without a seal it is proven when it is opened, which only takes longer.
+                let _ = seal(&file);
+            }
+        }
+    }
+
     /// Hands one consistent state over. Does not wait for writers.
     pub(crate) fn reading<T, E: From<StorageError>>(
         &self,
@@ -176,14 +189,6 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Held { database, file }) = held {
-            // Closes it: it is written to no more.
-            drop(database);
-            if self.seals && !self.failed.load(Ordering::Acquire) {
-                // Without a seal it is proven when it is opened, which only takes longer.
-                let _ = seal(&file);
-            }
-        }
+        self.close();
     }
 }

@@ -126,6 +126,12 @@ impl Store {
         Ok(Ingest { store: self })
     }
 
+    /// Closes the file, so that the next opening need not prove it; waits for whoever reads or writes. Who comes later
+    /// opens it again. For the end of a process, whose threads may hold this for longer than it lasts.
+    pub fn close(&self) {
+        self.engine.close();
+    }
+
     /// Rewrites the file without the space that it no longer needs. Waits for all transactions
     /// and keeps new ones waiting; a crash in the middle of it loses nothing.
     pub fn compact(&self) -> Result<Compaction, StorageError> {

@@ -50,6 +50,12 @@ impl Trades {
         self.engine.transact(|tx| f(&TradesWriting::new(tx, failed)))
     }
 
+    /// Closes the file, so that the next opening need not prove it; waits for whoever reads or writes. Who comes later
+    /// opens it again. For the end of a process, whose threads may hold this for longer than it lasts.
+    pub fn close(&self) {
+        self.engine.close();
+    }
+
     /// Rewrites the file without the space that it no longer needs, see [`crate::Store::compact`].
     pub fn compact(&self) -> Result<Compaction, StorageError> {
         self.engine.compact()

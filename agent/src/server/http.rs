@@ -25,27 +25,18 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 use tower::ServiceExt;
 
+use super::agent_rpc::AgentView;
 use super::gateway::Gateway;
 use super::pages::{self, Failure};
 use super::{events, exposition, openapi, page};
-use crate::alerts::Alerts;
 use crate::error::{Error, Kind, Result};
 use crate::gauging::Gauging;
-use crate::operations::backup::Backup;
-use crate::operations::baselines::{Baselines, native, push};
-use crate::operations::certificates::Certificates;
-use crate::operations::experiments::Experiments;
-use crate::operations::health::Health;
-use crate::operations::logs::Logs;
-use crate::operations::matrices::Matrices;
+use crate::operations::baselines::{native, push};
 use crate::operations::recovery;
-use crate::outside::Host;
-use crate::runs::Runs;
 use crate::server::caller::Rules;
 use crate::server::connection::{Connection, Connections, GREETING, Peer, Slot, Stream, Who};
 use crate::server::listen::shake;
 use crate::server::tls::Tls;
-use crate::state::State;
 
 /// What metrics are taken from.
 #[derive(Clone)]
@@ -56,28 +47,8 @@ pub struct Gauged {
     pub gauges: AgentGauges,
     /// Held while gauges are set and read.
     pub gauging: Gauging,
-    /// The host.
-    pub host: Arc<Host>,
-    /// Log archival.
-    pub logs: Arc<Logs>,
-    /// Checks and remediation.
-    pub health: Arc<Health>,
-    /// Alerts.
-    pub alerts: Arc<Alerts>,
-    /// Performance baselines.
-    pub baselines: Arc<Baselines>,
-    /// Strategy A/B tests.
-    pub experiments: Arc<Experiments>,
-    /// Correlation matrices.
-    pub matrices: Arc<Matrices>,
-    /// Backups.
-    pub backup: Arc<Backup>,
-    /// The certificates.
-    pub certificates: Arc<Certificates>,
-    /// For the oplog.
-    pub state: State,
-    /// Runs.
-    pub runs: Runs,
+    /// Whose they are.
+    pub view: AgentView,
     /// Emergency and rollback.
     pub recovery: recovery::rpc::Service,
 }
@@ -339,7 +310,7 @@ async fn metrics(
     let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     // Buckets that follow the values are had only as protobuf, from a Prometheus that asks for it.
     Ok(if native::negotiate(accept) == native::Format::Protobuf {
-        let bytes = site.gauged.baselines.native(&text);
+        let bytes = site.gauged.view.baselines.native(&text);
         ([(header::CONTENT_TYPE, native::CONTENT_TYPE)], bytes).into_response()
     } else if accept.contains("application/openmetrics-text") {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -355,26 +326,26 @@ async fn metrics(
 fn exposed(gauged: &Gauged) -> Result<String> {
     let _still = gauged.gauging.hold();
     let held = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    gauged.gauges.resident.set(held(gauged.host.resident_bytes()));
-    gauged.gauges.runs.set(held(gauged.runs.active_count() as u64));
-    gauged.gauges.file.set(held(gauged.state.store().file_bytes()));
-    let emergency = gauged.runs.emergency();
+    gauged.gauges.resident.set(held(gauged.view.outside.host.resident_bytes()));
+    gauged.gauges.runs.set(held(gauged.view.runs.active_count() as u64));
+    gauged.gauges.file.set(held(gauged.view.state.store().file_bytes()));
+    let emergency = gauged.view.runs.emergency();
     gauged.gauges.emergency.set(emergency.active().into());
     let epoch = emergency.current().filter(EmergencyRecord::active);
     let recovery = &gauged.recovery.recovery;
     recovery.metrics.show(&recovery.course.live(), epoch.map(|record| record.epoch));
-    let head = gauged.state.read(|reading| Ok(reading.oplog().head()?))?;
+    let head = gauged.view.state.read(|reading| Ok(reading.oplog().head()?))?;
     gauged.gauges.oplog.set(held(head.sequence));
-    gauged.health.gauge()?;
-    gauged.alerts.gauge();
-    gauged.backup.gauge()?;
-    gauged.baselines.gauge();
-    gauged.experiments.gauge();
-    gauged.matrices.gauge();
-    gauged.certificates.gauge()?;
+    gauged.view.health.gauge()?;
+    gauged.view.alerts.gauge();
+    gauged.view.backup.gauge()?;
+    gauged.view.baselines.gauge();
+    gauged.view.experiments.gauge();
+    gauged.view.matrices.gauge();
+    gauged.view.certificates.gauge()?;
     recovery.gauge()?;
     // The status sets the gauges of the sources.
-    gauged.logs.status()?;
+    gauged.view.logs.status()?;
     let mut text = String::new();
     encode(&mut text, &gauged.registry).map_err(|error| {
         Error::internal("METRICS_FAILED", "metrics can't be written").caused_by(error)
@@ -391,7 +362,7 @@ async fn otlp(Shared(site): Shared<Arc<Site>>, headers: http::HeaderMap, body: B
         encoding: of(header::CONTENT_ENCODING),
         body: &body,
     };
-    match site.gauged.baselines.push(asked).await {
+    match site.gauged.view.baselines.push(asked).await {
         Ok((kind, answer)) => ([(header::CONTENT_TYPE, kind)], answer).into_response(),
         Err(error) => {
             let status = match error.kind {

@@ -154,7 +154,11 @@ impl Dependencies {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self) -> Result<Arc<Advisories>> {
+    /// The file of advisories.
+    ///
+    /// # Errors
+    /// `ADVISORIES_UNAVAILABLE`.
+    pub fn file(&self) -> Result<Arc<Advisories>> {
         let file = self.file.as_ref().map(Arc::clone);
         file.map_err(|why| Error::unavailable("ADVISORIES_UNAVAILABLE", why.clone()))
     }

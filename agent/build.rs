@@ -33,7 +33,10 @@ fn order_functions() {
     println!("cargo::rerun-if-changed={ORDER}");
     let flags = var("CARGO_ENCODED_RUSTFLAGS");
     let linker_of_compiler = var("RUSTC_LINKER").is_empty() && !flags.contains("link");
-    if var("PROFILE") != "release" || var("TARGET") != "x86_64-unknown-linux-gnu" || !linker_of_compiler {
+    if var("PROFILE") != "release"
+        || var("TARGET") != "x86_64-unknown-linux-gnu"
+        || !linker_of_compiler
+    {
         return;
     }
     let unpacked = Command::new("gzip").args(["-dc", ORDER]).output();
@@ -43,7 +46,9 @@ fn order_functions() {
             println!("cargo::rustc-link-arg-bins=-Wl,--symbol-ordering-file={}", order.display());
             println!("cargo::rustc-link-arg-bins=-Wl,--no-warn-symbol-ordering");
         }
-        _ => println!("cargo::warning={ORDER} can't be unpacked; the agent will need more memory than it should"),
+        _ => println!(
+            "cargo::warning={ORDER} can't be unpacked; the agent will need more memory than it should"
+        ),
     }
 }
 

@@ -38,7 +38,7 @@ use crate::operations::recovery::course::Course;
 use crate::operations::recovery::{self, Incidents, Recovery};
 use crate::operations::storage::StorageCare;
 use crate::operations::vitals::Vitals;
-use crate::outside::{Clock, Outside, files};
+use crate::outside::{Outside, files};
 use crate::own_log::{self, Writers};
 use crate::rooms::{Rooms, Surroundings, Usual, promotions, reports_of};
 use crate::runs::Runs;
@@ -52,7 +52,6 @@ use crate::server::http::{AgentGauges, Gauged};
 use crate::server::layers::Gate;
 use crate::server::tls::Tls;
 use crate::server::{self, Secured, Services};
-use crate::state::State;
 use crate::trading::Trades;
 
 mod components;

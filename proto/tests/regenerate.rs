@@ -5,9 +5,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use genesis_proto::MethodPolicy;
 use genesis_proto::prost_reflect::{DescriptorPool, MethodDescriptor, Value};
 use genesis_proto::v1::Role;
-use genesis_proto::MethodPolicy;
 use protox::Compiler;
 
 const NAMES: [&str; 5] =
@@ -67,10 +67,7 @@ fn policies(descriptors: &[u8]) -> String {
         })
         .collect();
     rows.sort();
-    format!(
-        "static METHOD_POLICIES: &[(&str, MethodPolicy)] = &[\n{}];\n",
-        rows.concat()
-    )
+    format!("static METHOD_POLICIES: &[(&str, MethodPolicy)] = &[\n{}];\n", rows.concat())
 }
 
 fn policy(pool: &DescriptorPool, method: &MethodDescriptor) -> MethodPolicy {

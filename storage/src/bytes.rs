@@ -76,9 +76,8 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
-                true => sources.extend(
-                    std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()),
-                ),
+                true => sources
+                    .extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
                 false => sources.push(path),
             }
         }

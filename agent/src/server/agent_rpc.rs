@@ -257,7 +257,8 @@ impl AgentService for Service {
             let message = format!("the text has more than {TEXT_LIMIT} bytes");
             return Err(to_status(crate::error::Error::invalid("CONFIG_UNREADABLE", message)));
         }
-        let (problems, restart_needed) = self.view.config.check(text.as_deref()).map_err(to_status)?;
+        let (problems, restart_needed) =
+            self.view.config.check(text.as_deref()).map_err(to_status)?;
         Ok(Response::new(v1::CheckConfigResponse {
             valid: problems.is_empty(),
             problems: problems.into_iter().map(problem).collect(),
@@ -271,7 +272,7 @@ impl AgentService for Service {
     ) -> Result<Response<v1::ReloadConfigResponse>, Status> {
         let who = caller(&request)?;
         let reloaded = self
-            .0
+            .view
             .config
             .reload(&who.identity, &who.reason, &request.get_ref().plan_hash)
             .await

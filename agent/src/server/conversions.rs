@@ -171,9 +171,7 @@ fn install(request: v1::InstallBackupCertificateRequest) -> Result<()> {
     let chain = material::chain_alone(&request.fullchain).map_err(unusable)?;
     let now = Timestamp::from_second(NOW).unwrap_or_default();
     let names = ["localhost".to_owned(), "*.example.com".to_owned()];
-    material::preflight((&chain, &request.key), &names, None, None, now)
-        .map(drop)
-        .map_err(unusable)
+    material::preflight((&chain, &request.key), &names, None, None, now).map(drop).map_err(unusable)
 }
 
 /// That nothing of a batch gets lost on the way to the writer, or what is wrong with it.
@@ -201,8 +199,7 @@ fn trades(request: v1::RecordTradesRequest) -> Result<()> {
     let horizon = experiments::prepare::Horizon::at(NOW, KEPT);
     let prepared = experiments::prepare::prepare(batch, &known, horizon);
     let shares = prepared.shares.values();
-    let kept: usize =
-        shares.map(|it| it.rows.len() + it.late.len() + it.rejected as usize).sum();
+    let kept: usize = shares.map(|it| it.rows.len() + it.late.len() + it.rejected as usize).sum();
     told(rows, prepared.unknown + u32::try_from(kept).unwrap_or(u32::MAX))
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 /// Makes answers, one at a time. Who asks while one is made shares the next one with all who asked meanwhile, never one
 /// that was begun before it was asked for: what somebody has just changed is in it.
 #[derive(Debug)]
-pub struct Shared<V> {
+pub(super) struct Shared<V> {
     /// So many have been begun.
     begun: AtomicU64,
     /// The last one that was made, with its number.
@@ -22,7 +22,7 @@ impl<V> Default for Shared<V> {
 
 impl<V: Clone> Shared<V> {
     /// What `make` returns, or what it returned to somebody else, called after this was.
-    pub async fn ask(&self, make: impl FnOnce() -> V) -> V {
+    pub(super) async fn ask(&self, make: impl FnOnce() -> V) -> V {
         let before = self.begun.load(Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if let Some((number, answer)) = &*last

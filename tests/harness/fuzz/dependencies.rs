@@ -118,9 +118,7 @@ pub fn requirements(data: &[u8]) {
         Err(error) => panic!("{error}"),
     };
     let expected = entries.iter().map(|entry| match &entry.item {
-        Item::Pin(pin) if plain(pin) => {
-            Item::Pin(Pin { version: "9.9".to_owned(), ..pin.clone() })
-        }
+        Item::Pin(pin) if plain(pin) => Item::Pin(Pin { version: "9.9".to_owned(), ..pin.clone() }),
         item => item.clone(),
     });
     let found = read(&written).into_iter().map(|entry| entry.item);

@@ -102,8 +102,8 @@ fn first_line(data: &[u8]) -> (&[u8], &[u8]) {
 /// come, and a mutation of its name leads to another.
 fn chosen<'t, T>(table: &'t [(&'static str, T)], line: &[u8]) -> &'t (&'static str, T) {
     let named = table.iter().find(|(name, _)| name.as_bytes() == line);
-    let sum = line.iter().fold(0_usize, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
-    });
+    let sum = line
+        .iter()
+        .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
     named.unwrap_or_else(|| &table[sum % table.len()])
 }

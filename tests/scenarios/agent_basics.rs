@@ -71,7 +71,7 @@ fn sealed(agent: &TestAgent) -> (usize, usize) {
         .collect();
     let marked = files.iter().filter(|path| {
         let mut seal = [0_u8; 512];
-        rustix::fs::getxattr(path, "user.genesis.proven", &mut seal[..]).is_ok()
+        rustix::fs::getxattr(path.as_path(), "user.genesis.proven", &mut seal[..]).is_ok()
     });
     (marked.count(), files.len())
 }

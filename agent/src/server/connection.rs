@@ -86,13 +86,16 @@ pub struct Connections {
     limit: usize,
     clock: Arc<dyn Clock>,
     next: AtomicU64,
+    /// The last one of which the chain was looked at.
+    looked_at: AtomicU64,
     entries: Mutex<HashMap<u64, Arc<Entry>>>,
 }
 
 impl Connections {
     /// Room for `limit` connections.
     pub fn new(limit: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { limit, clock, next: AtomicU64::new(0), entries: Mutex::default() })
+        let (next, looked_at) = (AtomicU64::new(1), AtomicU64::new(0));
+        Arc::new(Self { limit, clock, next, looked_at, entries: Mutex::default() })
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
@@ -139,12 +142,25 @@ impl Connections {
     }
 
     /// Cuts the connections with a client certificate for which `refused` holds; returns how many.
-    pub fn cut_where(&self, refused: impl Fn(&[CertificateDer<'static>]) -> bool) -> usize {
-        let all: Vec<Arc<Entry>> = self.entries().values().cloned().collect();
-        let with_chain = all.iter().filter(|entry| !entry.cut.is_cancelled());
-        with_chain
-            .filter(|entry| entry.chain.get().is_some_and(|chain| refused(chain)))
-            .map(|entry| entry.cut.cancel())
+    /// Looks at `most` of them, and at the others the next times.
+    pub fn cut_where(
+        &self,
+        most: usize,
+        refused: impl Fn(&[CertificateDer<'static>]) -> bool,
+    ) -> usize {
+        let from = self.looked_at.load(Ordering::Relaxed);
+        let mut all: Vec<(u64, Arc<Entry>)> =
+            self.entries().iter().map(|(id, entry)| (*id, Arc::clone(entry))).collect();
+        all.retain(|(_, entry)| !entry.cut.is_cancelled() && entry.chain.get().is_some());
+        // Those behind the last one that was looked at come first.
+        all.sort_unstable_by_key(|(id, _)| (*id <= from, *id));
+        all.truncate(most);
+        if let Some((last, _)) = all.last() {
+            self.looked_at.store(*last, Ordering::Relaxed);
+        }
+        all.iter()
+            .filter(|(_, entry)| entry.chain.get().is_some_and(|chain| refused(chain)))
+            .map(|(_, entry)| entry.cut.cancel())
             .count()
     }
 }
@@ -297,6 +313,30 @@ impl AsyncWrite for Connection {
 mod tests {
     use super::*;
     use crate::outside::ManualClock;
+
+    #[test]
+    fn chains_are_looked_at_in_turn() {
+        let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
+        let places = Connections::new(9, clock);
+        let slots: Vec<Slot> = (0..5).map(|_| places.admit().unwrap()).collect();
+        // The first one has not shown any yet.
+        for (number, slot) in (0_u8..).zip(&slots).skip(1) {
+            slot.entry.chain.set(vec![CertificateDer::from(vec![number])]).unwrap();
+        }
+        let look = |most| {
+            let seen = Mutex::new(Vec::new());
+            let cut = places.cut_where(most, |chain| {
+                seen.lock().unwrap().push(chain[0][0]);
+                chain[0][0] == 3
+            });
+            (seen.into_inner().unwrap(), cut)
+        };
+        assert_eq!(look(2), (vec![1, 2], 0));
+        assert_eq!(look(2), (vec![3, 4], 1));
+        assert!(slots[3].entry.cut.is_cancelled());
+        assert_eq!(look(2), (vec![1, 2], 0));
+        assert_eq!(look(usize::MAX), (vec![4, 1, 2], 0));
+    }
 
     #[test]
     fn who_has_to_make_room() {

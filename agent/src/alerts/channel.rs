@@ -195,7 +195,7 @@ fn read_channel(name: String, section: &Section<'_>) -> Option<Channel> {
             text => http_url(text).map(|()| Some(text.to_owned())),
         },
     );
-    let secret = read_secret(section);
+    let (secret, [no_file, no_variable]) = read_secret(section);
     let server =
         section.parsed("server", Some(""), "Of email: the mail server, host:port.", |text| {
             match text {
@@ -277,6 +277,8 @@ fn read_channel(name: String, section: &Section<'_>) -> Option<Channel> {
     // At its default it may stand there, as it does in the text in force.
     let idle = [
         ("url", url == Some(None)),
+        ("secret_file", no_file),
+        ("secret_env", no_variable),
         ("server", server == Some(None)),
         ("tls", tls == Some(MailTls::StartTls)),
         ("format", form == Some(false)),
@@ -354,7 +356,8 @@ fn read_channel(name: String, section: &Section<'_>) -> Option<Channel> {
     Some(Channel { name, kind, secret, timeout, pause: pause?.unwrap_or(usual) })
 }
 
-fn read_secret(section: &Section<'_>) -> Option<Secret> {
+/// The secret, and whether its file and its variable are at their default.
+fn read_secret(section: &Section<'_>) -> (Option<Secret>, [bool; 2]) {
     let file = section.parsed(
         "secret_file",
         Some(""),
@@ -378,7 +381,8 @@ fn read_secret(section: &Section<'_>) -> Option<Secret> {
             _ => Err(format!("{text:?} is no name of a variable")),
         },
     );
-    match (file.flatten(), variable.flatten()) {
+    let idle = [file == Some(None), variable == Some(None)];
+    let secret = match (file.flatten(), variable.flatten()) {
         (Some(_), Some(_)) => {
             section.problem("secret_env", "give secret_file or secret_env, not both");
             None
@@ -386,7 +390,8 @@ fn read_secret(section: &Section<'_>) -> Option<Secret> {
         (Some(file), None) => Some(Secret::File(file)),
         (None, Some(variable)) => Some(Secret::Env(variable)),
         (None, None) => None,
-    }
+    };
+    (secret, idle)
 }
 
 fn http_url(text: &str) -> Result<(), String> {

@@ -227,7 +227,9 @@ fn the_text_in_force_reads_as_itself_where_a_default_would_be_wrong_if_asked_for
     let walg = "[[database.instance]]\nname = \"orders\"\nurl = \"postgres:///orders\"\n\
         [[backup.source]]\nname = \"orders\"\ntool = \"wal-g\"\ncommand = [\"wal-g\"]\n";
     let nothing = "[[backup.source]]\nname = \"agent\"\nenabled = false\n";
-    for text in [managed, sqlite, walg, nothing] {
+    let command =
+        "[alerts.channel.desk]\nkind = \"command\"\ncommand = { command = [\"/bin/tell\"] }\n";
+    for text in [managed, sqlite, walg, nothing, command] {
         let checked = Config::parse(text, "test", &places());
         assert!(checked.problems.is_empty(), "{text}: {:?}", checked.problems);
         let config = checked.config.unwrap();

@@ -305,6 +305,7 @@ fn a_full_etcd_is_followed_still_and_told_when_it_has_room() {
     let mut late = host("c", &etcd.endpoints());
     late.start();
     wait_standing(&late, Connected);
+    wait_until("why it is none", || !status(&late).trouble.is_empty());
     late.ctl(&["status"]).says(&["FLEET_FULL"]);
     etcd.make_room();
     wait_until("the fleet's emergency", || emergency(&b).active && emergency(&late).active);

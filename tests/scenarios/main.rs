@@ -114,6 +114,7 @@ mod rollback_state;
 mod runbooks;
 mod runs;
 mod server;
+mod storm;
 mod supply_chain;
 mod tracing;
 mod upgrade;

@@ -368,6 +368,11 @@ fn not_durable(message: &str) -> Error {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
+    #[cfg(test)]
+    let work = match crate::outside::tasks::simulated::aside(work) {
+        Ok(done) => return done.await,
+        Err(work) => work,
+    };
     let (sender, outcome) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("emergency".into()).spawn(move || {
         // Who asked may have left.

@@ -266,6 +266,7 @@ impl Fleet {
             }
             self.tell_stand().await;
             tokio::select! {
+                biased;
                 _ = host.changed() => {}
                 _ = fleet.changed() => {}
                 () = self.clock.tick(LOOK) => {}

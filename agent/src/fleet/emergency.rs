@@ -180,6 +180,7 @@ impl Fleet {
     pub(super) async fn settle_emergency(&self) -> Result<()> {
         // What is known from before is no reason to tell the fleet anything; but an emergency that was known stays.
         let Some(open) = self.opened() else { return Ok(()) };
+        let wishes = self.emergency.wishes();
         let host = self.emergency.current();
         let key = self.keys.emergency();
         let untold = host.as_ref().filter(|host| host.active()).and_then(|host| host.fleet);
@@ -198,7 +199,7 @@ impl Fleet {
             Ok(fleet) => fleet,
             Err(why) => {
                 if !self.emergency.active() {
-                    self.emergency.join_fleet("fleet", &why, 0).await?;
+                    self.emergency.join_fleet("fleet", &why, 0, wishes).await?;
                 }
                 return Ok(());
             }
@@ -206,10 +207,10 @@ impl Fleet {
         match (settle(host.as_ref(), fleet.as_ref()), &fleet, &host) {
             (Settle::Join, Some(fleet), _) => {
                 let by = format!("{} by the fleet from {}", fleet.by, fleet.host);
-                self.emergency.join_fleet(&by, &fleet.reason, fleet.epoch).await?;
+                self.emergency.join_fleet(&by, &fleet.reason, fleet.epoch, wishes).await?;
             }
             (Settle::Note(epoch), ..) => {
-                self.emergency.note_fleet(epoch, true).await?;
+                self.emergency.note_fleet(epoch, wishes).await?;
             }
             (Settle::Leave, Some(fleet), _) => {
                 let Some(release) = &fleet.release else { return Ok(()) };
@@ -243,7 +244,7 @@ impl Fleet {
                 // Where somebody else was faster, the watch tells of it, and this is done anew.
                 match open.link.commit(&[guard], &acts).await {
                     Ok(committed) if committed.done => {
-                        self.emergency.note_fleet(epoch, true).await?;
+                        self.emergency.note_fleet(epoch, wishes).await?;
                     }
                     Ok(_) => {}
                     Err(trouble) => self.broken(&open, &trouble),

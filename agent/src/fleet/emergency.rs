@@ -176,10 +176,26 @@ impl Fleet {
         }
     }
 
+    async fn join_known(&self) -> Result<()> {
+        let wishes = self.emergency.wishes();
+        match self.known_emergency() {
+            Ok(Some(fleet)) if fleet.active() && !self.emergency.active() => {
+                self.join_emergency(&fleet, wishes).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn join_emergency(&self, fleet: &FleetEmergency, wishes: u64) -> Result<()> {
+        let by = format!("{} by the fleet from {}", fleet.by, fleet.host);
+        self.emergency.join_fleet(&by, &fleet.reason, fleet.epoch, wishes).await.map(drop)
+    }
+
     /// Brings host and fleet together, once.
     pub(super) async fn settle_emergency(&self) -> Result<()> {
-        // What is known from before is no reason to tell the fleet anything; but an emergency that was known stays.
-        let Some(open) = self.opened() else { return Ok(()) };
+        // What is known from before is no reason to tell the fleet anything; but an emergency that was heard of counts, also
+        // where the connection was lost before it could be put in force here.
+        let Some(open) = self.opened() else { return self.join_known().await };
         let wishes = self.emergency.wishes();
         let host = self.emergency.current();
         let key = self.keys.emergency();
@@ -205,10 +221,7 @@ impl Fleet {
             }
         };
         match (settle(host.as_ref(), fleet.as_ref()), &fleet, &host) {
-            (Settle::Join, Some(fleet), _) => {
-                let by = format!("{} by the fleet from {}", fleet.by, fleet.host);
-                self.emergency.join_fleet(&by, &fleet.reason, fleet.epoch, wishes).await?;
-            }
+            (Settle::Join, Some(fleet), _) => self.join_emergency(fleet, wishes).await?,
             (Settle::Note(epoch), ..) => {
                 self.emergency.note_fleet(epoch, wishes).await?;
             }

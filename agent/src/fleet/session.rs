@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::members::{Member, member_value};
+use super::members::{Member, Stand, member_value};
 use super::{Fleet, Open};
 use crate::outside::coordinator::{Act, CALL, LONGEST_CALL, Link, Place, Seen, Trouble};
 use crate::outside::tasks;
@@ -264,14 +264,29 @@ impl Fleet {
         now.heard.0 = Some(self.clock.monotonic());
     }
 
+    /// How the fleet was told that this host stands.
+    fn told_stand(&self) -> Option<Stand> {
+        self.now().told.as_ref().map(|(_, stand)| stand.clone())
+    }
+
     async fn look_around(&self, link: &dyn Link) -> Result<(), Trouble> {
         let listed = link.list(&self.keys.member(&self.me.host_id)).await?;
         let members: Vec<Member> =
             listed.entries.iter().filter_map(|entry| Member::of(&self.keys, entry)).collect();
-        if !members.iter().any(|it| it.session == self.me.session) {
+        match members.iter().find(|it| it.session == self.me.session) {
+            // An older word of it has come in behind a newer one, as from a call that was given up.
+            Some(mine) if mine.stand != self.told_stand() => {
+                self.now().told = None;
+                self.tell();
+            }
+            Some(_) => {}
             // Somebody took it away: a copy of this host, which took this agent for its own that was before.
-            self.join(link).await?;
+            None => {
+                self.join(link).await?;
+            }
         }
+        // So may a lock that was given up, after the run for which it was to be taken.
+        self.give_back_what_is_left(link).await?;
         let twins = self.twins_among(members);
         let mut now = self.now();
         let other = now.twins.len() != twins.len();

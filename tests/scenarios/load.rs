@@ -375,8 +375,15 @@ fn crowd(scale: &Scale) -> Value {
     let room = scale.idle.min(open.saturating_sub(2_000)).min(open.saturating_sub(64) / 2);
     let mut early = AgentServiceClient::new(runtime.block_on(viewer(plaintext, address(9_999))));
     let mut answers = || {
-        let asked = early.get_status(v1::GetStatusRequest {});
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await.unwrap().unwrap() });
+        let asked = async {
+            // Who is shed for a moment comes back when it is told to.
+            while let Err(status) = early.get_status(v1::GetStatusRequest {}).await {
+                let details = status.get_error_details();
+                let delay = details.retry_info().and_then(|info| info.retry_delay);
+                tokio::time::sleep(delay.unwrap_or_else(|| panic!("{status}"))).await;
+            }
+        };
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await.unwrap() });
         agent.ctl(&["status"]).ok();
     };
     (0..20).for_each(|_| answers());

@@ -50,6 +50,21 @@ macro_rules! tables {
             vec![$(stringify!($name)),*]
         }
 
+        /// The tables in which two states differ, by what they are called here.
+        #[cfg(test)]
+        pub(crate) fn changed_tables(
+            one: &ReadTransaction,
+            other: &ReadTransaction,
+        ) -> Vec<&'static str> {
+            let mut changed = Vec::new();
+            $(
+                if compare_table($name, one, other).is_err() {
+                    changed.push(stringify!($name));
+                }
+            )*
+            changed
+        }
+
         /// Creates the tables that are not there yet.
         pub(crate) fn create_tables(transaction: &WriteTransaction) -> Result<(), TableError> {
             $(drop(transaction.open_table($name)?);)*

@@ -47,6 +47,7 @@ pub mod random;
 pub mod s3;
 mod segment;
 pub mod smtp;
+pub mod storm;
 pub mod tls_client;
 pub mod tls_server;
 pub mod toured;

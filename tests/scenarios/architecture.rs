@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A source line with its place.
-struct Line {
+pub(crate) struct Line {
     path: String,
     number: usize,
-    text: String,
+    pub(crate) text: String,
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -31,7 +31,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// The Rust files below `folder`, relative to the root, without generated ones.
-fn files(folder: &str) -> Vec<String> {
+pub(crate) fn files(folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     walk(&root().join(folder), &mut found);
     let relative = |path: PathBuf| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
@@ -41,7 +41,7 @@ fn files(folder: &str) -> Vec<String> {
     files
 }
 
-fn is_test(path: &str) -> bool {
+pub(crate) fn is_test(path: &str) -> bool {
     path.contains("/tests/")
         || path.ends_with("/tests.rs")
         || path.starts_with("tests/")
@@ -49,7 +49,7 @@ fn is_test(path: &str) -> bool {
 }
 
 /// The lines of a file outside comments and outside its test module.
-fn code(path: &str) -> Vec<Line> {
+pub(crate) fn code(path: &str) -> Vec<Line> {
     let text = fs::read_to_string(root().join(path)).unwrap();
     let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     before_tests
@@ -380,26 +380,6 @@ fn no_test_is_switched_off() {
             assert!(!line.text.trim_start().starts_with(needle), "{}:{}", line.path, line.number);
         }
     }
-}
-
-#[test]
-fn every_fail_point_is_hit_by_a_scenario() {
-    let scenarios: String = files("tests/scenarios")
-        .iter()
-        .map(|path| fs::read_to_string(root().join(path)).unwrap())
-        .collect();
-    let mut points = BTreeSet::new();
-    for path in agent_sources() {
-        for line in code(&path) {
-            if let Some(rest) = line.text.split("failpoint::hit(\"").nth(1) {
-                points.insert(rest.split('"').next().unwrap().to_owned());
-            }
-        }
-    }
-    assert!(points.len() > 10, "the fail points are found: {points:?}");
-    let missing: Vec<&String> =
-        points.iter().filter(|point| !scenarios.contains(&format!("\"{point}\""))).collect();
-    assert!(missing.is_empty(), "no scenario dies at {missing:?}");
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn killed_at_any_step_of_a_backup_it_is_one_or_none() {
         ("backup.copied", Failed, Verdict::Undone),
         ("backup.renamed", Complete, Verdict::Finished),
         ("backup.complete", Complete, Verdict::Finished),
+        ("step.checksums", Complete, Verdict::Finished),
         ("backup.verified", Complete, Verdict::Finished),
     ] {
         let open = Open::new();
@@ -155,6 +156,8 @@ fn killed_while_restoring_there_is_all_of_it_or_nothing() {
     for (point, there, expected) in [
         ("step.restore", false, Verdict::Undone),
         ("backup.restore-copied", false, Verdict::Undone),
+        ("step.verify", false, Verdict::Undone),
+        ("step.put", false, Verdict::Undone),
         ("backup.restored", true, Verdict::Finished),
     ] {
         let open = Open::new();

@@ -2,9 +2,11 @@
 
 use genesis_tests::acme::{Bind9, Pebble};
 use genesis_tests::certificates::{by_updates, proxied};
+use genesis_tests::clock::wait_until;
 use serde_json::Value;
 
 use crate::certificates::{DOMAIN, Host};
+use crate::steps_kill::cut_off;
 
 /// What was found, by its code; none of the others.
 fn found(host: &Host, code: &str) -> Option<String> {
@@ -84,4 +86,21 @@ fn a_failed_renewal_says_what_is_wrong_in_dns_and_what_to_set_there() {
     for code in ["DNS_FITS", "DNS_TXT_ABSENT", "DNS_CAA_FORBIDS"] {
         assert_eq!(found(&host, code), None);
     }
+}
+
+#[test]
+fn killed_before_the_run_says_what_is_wrong_it_is_known_all_the_same() {
+    let bind = Bind9::start("example.test");
+    let resolvers = format!("resolvers = [{:?}]", bind.server().to_string());
+    let server = Pebble::options().blocked(DOMAIN).start();
+    let (mut host, proxy) = Host::proxied(server, &resolvers, "");
+    proxy.set_caa_identities(&["pebble.test"]);
+    host.agent.start();
+    host.agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");
+    bind.add_caa("example.test", "issue", "other.test");
+    host.agent.terminate();
+    let run = cut_off(&mut host.agent, "step.diagnose", &["cert", "renew", "--force"]);
+    assert_eq!(run["kind"], "certificates.renew", "{run:#}");
+    wait_until("what is wrong", || found(&host, "DNS_CAA_FORBIDS").is_some());
+    fails(&host, &["DNS_CAA_FORBIDS"]);
 }

@@ -230,3 +230,26 @@ fn what_is_damaged_on_the_disk_is_passed_over_and_the_ladder_goes_on() {
     host.agent.ctl(&install).ok();
     host.agent.ctl(&["cert", "verify"]).ok().says(&["backup", "until"]);
 }
+
+#[test]
+fn killed_before_something_takes_its_place_it_is_taken_by_the_next_one() {
+    let (mut host, _proxy, _pager, _clock) = without_a_ca("");
+    host.agent.start_with_failpoint("step.self-sign", 1);
+    host.agent.wait_killed();
+    host.agent.start();
+    host.agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");
+    let backup = host.private.issue("backup", &[DOMAIN]);
+    let (ending, ends) = ends_in(&host.private, 20);
+    import(&host, &ending, &[]);
+    let install = ["cert", "install-backup", "--yes", "--fullchain"];
+    let files = [backup.fullchain.to_str().unwrap(), "--key", backup.key.to_str().unwrap()];
+    host.agent.ctl(&[&install[..], &files[..]].concat()).ok();
+    host.agent.terminate();
+    host.agent.start_with_failpoint("step.take-backup", 1);
+    wait_until("its end", || now() >= ends);
+    host.agent.wait_killed();
+    assert_eq!(host.shown(), of(&ending), "nothing has taken its place yet");
+    host.agent.start();
+    wait_until("the one for need to be served", || host.shown() == of(&backup));
+    host.agent.ctl(&["oplog", "verify"]).ok();
+}

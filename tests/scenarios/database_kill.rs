@@ -3,10 +3,13 @@
 use std::process::{Child, Stdio};
 
 use genesis_tests::clock::wait_until;
+use genesis_tests::ports::free_port;
 use genesis_tests::postgres::Postgres;
+use genesis_tests::storm::proxy::{Mode, Proxy};
 use genesis_tests::{LoopDisk, TestAgent};
 
 use super::database::{back_up, codes, config, fill, last, optimize, slowly};
+use super::steps_kill::cut_off;
 
 const INVALID: &str = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
 const LEFT: &str = "SELECT count(*) FROM pg_class WHERE relname ~ '_cc(new|old)[0-9]*$'";
@@ -156,4 +159,63 @@ fn a_disk_that_fills_up_in_the_middle_leaves_nothing_behind() {
     optimize(&agent, &[]).ok();
     assert_eq!(server.sql("trades", INVALID), "0");
     assert_eq!(server.sql("trades", LEFT), "0");
+}
+
+#[test]
+fn killed_while_it_reads_indexes_the_next_care_reads_them() {
+    let server = Postgres::start("");
+    fill(&server);
+    server.sql(
+        "trades",
+        "CREATE EXTENSION amcheck; CREATE TABLE many (a int); INSERT INTO many SELECT generate_series(1, 1000);
+         DO 'BEGIN FOR i IN 1..30 LOOP EXECUTE format(''CREATE INDEX many_%s ON many (a)'', i); END LOOP; END'",
+    );
+    let turns = "SELECT count(DISTINCT oid::int8 % 10) FROM pg_class WHERE relname LIKE 'many_%'";
+    assert_eq!(server.sql("trades", turns), "10", "one of them has its turn whatever week it is");
+    let text = config(&server, "bloat_most = \"0\"");
+    let mut agent = TestAgent::started(|_| text);
+    back_up(&agent);
+    agent.terminate();
+    let asked = ["db", "optimize", "--force", "--database", "trades"];
+    cut_off(&mut agent, "step.amcheck", &asked);
+    assert_eq!(last(&agent)["outcome"], "CARE_OUTCOME_INTERRUPTED");
+    optimize(&agent, &[]).ok();
+    assert!(last(&agent)["steps"].to_string().contains("amcheck"), "{:#}", last(&agent));
+}
+
+#[test]
+fn killed_while_it_clears_up_what_an_earlier_crash_left_the_next_one_does() {
+    let port = free_port();
+    let server = Postgres::start(&format!("listen_addresses = '127.0.0.1'\nport = {port}\n"));
+    server.sql("postgres", "CREATE DATABASE trades");
+    slowly(&server);
+    let proxy = Proxy::start(([127, 0, 0, 1], port).into());
+    let text = config(&server, "").replace("\"30%\"", "\"1%\"");
+    let through = format!("postgres://postgres@{}/trades", proxy.address());
+    let mut agent = TestAgent::started(|_| text.replace(&server.url("trades"), &through));
+    back_up(&agent);
+    agent.terminate();
+    agent.start_with_failpoint("database.reindex-built", 1);
+    agent.wait_ready();
+    let mut asking = agent.ctl_command(&["db", "optimize", "--force"]).spawn().unwrap();
+    agent.wait_killed();
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    // The next agent can't get to the server: what was left waits for a care.
+    proxy.turn(Mode::Refuse);
+    agent.start();
+    agent.ctl(&["run", "list"]).says(&["INTERRUPTED"]);
+    assert_eq!(server.sql("trades", LEFT), "1");
+    agent.terminate();
+    proxy.turn(Mode::Pass);
+    // An agent that starts clears up as well, where it has to reconcile something; this one has not.
+    server.sql(
+        "trades",
+        "CREATE OR REPLACE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+    );
+    let asked = ["db", "optimize", "--force", "--database", "trades"];
+    cut_off(&mut agent, "step.clear-leftovers", &asked);
+    optimize(&agent, &[]).ok();
+    assert_eq!(server.sql("trades", LEFT), "0");
+    assert_eq!(server.sql("trades", INVALID), "0");
 }

@@ -23,7 +23,7 @@ fn python(path: &Path, script: &str) -> Child {
         .unwrap()
 }
 
-fn made(folder: &Path, more: &str) -> PathBuf {
+pub(crate) fn made(folder: &Path, more: &str) -> PathBuf {
     let path = folder.join("orders.db");
     let script = format!(
         "db.execute('PRAGMA journal_mode = WAL')\n\
@@ -38,7 +38,7 @@ fn made(folder: &Path, more: &str) -> PathBuf {
     path
 }
 
-fn text(path: &Path) -> String {
+pub(crate) fn text(path: &Path) -> String {
     format!(
         "[[database.instance]]\nname = \"trades\"\nurl = \"sqlite:{}\"\nschedule = \"never\"\ntrades_probe = \"none\"\nmin_free = \"0%\"\n\
          lock_timeout = \"500ms\"\n[[database.instance.bench]]\nname = \"by-price\"\nsql = \"SELECT count(*) FROM orders WHERE price = 5\"\n",

@@ -52,7 +52,7 @@ fn entries(agent: &TestAgent, action: &str) -> Vec<(String, String)> {
 }
 
 /// What drills have left in their folder.
-fn left(agent: &TestAgent) -> usize {
+pub(crate) fn left(agent: &TestAgent) -> usize {
     fs::read_dir(agent.state().join("drills")).map_or(0, Iterator::count)
 }
 

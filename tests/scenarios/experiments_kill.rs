@@ -77,3 +77,27 @@ fn killed_around_the_end_it_ends_once_and_the_same_way() {
         }
     }
 }
+
+#[test]
+fn a_disk_that_stands_still_keeps_the_sender_waiting_and_each_trade_counts_once() {
+    let mut agent = TestAgent::new(|_| String::new());
+    let pause = agent.folder().join("pause");
+    agent.environment("GENESIS_PAUSE", &format!("experiments.before-commit:{}", pause.display()));
+    agent.start();
+    // Nothing of it is decided here.
+    begun(&agent, "50/50", &["--least", "10000", "--planned", "10000"]);
+    std::fs::write(&pause, "").unwrap();
+    let path = file(&agent, "all.csv", &Market::new(3).csv("TEST_1", 0, 2_000, [1.0, 1.0]));
+    let push = ["trades", "push", "--batch-rows", "100", "--file", path.to_str().unwrap()];
+    let mut sending = agent.ctl_command(&push).spawn().unwrap();
+    let reached = agent.folder().join("pause.reached");
+    wait_until("the disk to stand still", || reached.exists());
+    // Everything else goes on, and the sender waits.
+    agent.ctl(&["param", "get", "--strategy", "mm", "threshold"]).ok().says(&["0.002"]);
+    assert!(sending.try_wait().unwrap().is_none(), "it has nothing left to wait for");
+    std::fs::remove_file(&pause).unwrap();
+    assert!(sending.wait().unwrap().success());
+    let experiment = shown(&agent, "TEST_1")["experiment"].clone();
+    let n = |arm: &str| experiment[arm]["n"].as_str().unwrap().to_owned();
+    assert_eq!((n("control"), n("variant")), ("1000".to_owned(), "1000".to_owned()));
+}

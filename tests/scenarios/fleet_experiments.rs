@@ -166,6 +166,64 @@ fn a_host_that_dies_while_it_ends_what_the_fleet_has_ended_does_so_when_it_is_ba
     assert_eq!(value(&agents[1]).as_deref(), Some("0.002"));
 }
 
+#[test]
+fn an_owner_that_was_frozen_within_a_look_changes_nothing_of_what_others_have_seen_since() {
+    let etcd = Etcd::start();
+    let mut agents: Vec<TestAgent> =
+        ["a", "b"].iter().map(|name| host(name, &etcd.endpoints())).collect();
+    for agent in &mut agents {
+        let pause = agent.folder().join("pause");
+        let pause = format!("experiments.fleet-look:{}", pause.display());
+        agent.environment("GENESIS_PAUSE", &pause);
+        agent.start();
+    }
+    agents.iter().for_each(|agent| wait_standing(agent, Connected));
+    set(&agents[0], "0.002");
+    wait_until("the value", || agents.iter().all(|agent| value(agent).is_some()));
+    create(&agents[0]);
+    wait_until("an experiment on each", || agents.iter().all(|agent| here(agent).is_some()));
+    let first = wait_for("an owner", || owner(&etcd));
+    let owned = agents.iter().position(|agent| first == name(agent)).unwrap();
+    let (frozen, other) = (&agents[owned], &agents[1 - owned]);
+    let mut market = Market::new(7);
+    let mut sent = 0;
+    let mut send = |agent: &TestAgent, count: usize| {
+        let id = here(agent).expect("begun")["id"].as_str().unwrap().to_owned();
+        let text = market.csv(&id, sent, count, [0.0, 0.25]);
+        push(agent, &file(agent, "own.csv", &text), &[]).ok();
+        sent += count;
+        sent as u64
+    };
+    // The owner stands still within a look, with the lock in its hands.
+    let pause = frozen.folder().join("pause");
+    std::fs::write(&pause, "").unwrap();
+    send(frozen, 40);
+    wait_until("a pause", || frozen.folder().join("pause.reached").exists());
+    frozen.freeze();
+    wait_for("another owner", || owner(&etcd).filter(|name| *name != first));
+    let all = send(other, 40);
+    wait_until("the next owner's look", || seen(other) == all / 2);
+    let look = || {
+        let key = etcd.keys("/genesis/prod/looks/experiments/").pop()?;
+        let look: Value = serde_json::from_str(&etcd.get(&key)?).ok()?;
+        Some(look["host"].as_str()?.to_owned())
+    };
+    let by = look().expect("a look");
+    assert_ne!(by, first);
+    std::fs::remove_file(&pause).unwrap();
+    frozen.thaw();
+    wait_standing(frozen, Connected);
+    let all = send(frozen, 40);
+    wait_until("a look at that as well", || seen(other) == all / 2);
+    assert_eq!(look().as_deref(), Some(by.as_str()), "by the owner that there is");
+    let conclude = ["experiment", "conclude", "--fleet", "--test-id", "FLEET_1"];
+    let why = ["--action", "rollback", "--reason", "enough"];
+    frozen.ctl(&[&conclude[..], &why].concat()).ok();
+    wait_until("the end on each", || {
+        agents.iter().all(|agent| here(agent).is_some_and(|it| it["conclusion"].is_object()))
+    });
+}
+
 fn name(agent: &TestAgent) -> String {
     agent.ctl(&["status", "-o", "json"]).response()["hostname"].as_str().unwrap().to_owned()
 }

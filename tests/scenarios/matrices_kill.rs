@@ -158,3 +158,24 @@ fn on_a_full_disk_values_wait_and_a_matrix_is_taken_back_all_the_same() {
     let known = agent.ctl(&["series", "list", "-o", "json"]).response();
     assert_eq!(known["series"].as_array().unwrap().len(), 204);
 }
+
+#[test]
+fn on_a_disk_that_stands_still_values_wait_and_consumers_do_not() {
+    let mut agent = TestAgent::new(|_| CONFIG.to_owned());
+    let pause = agent.folder().join("pause");
+    agent.environment("GENESIS_PAUSE", &format!("matrices.before-commit:{}", pause.display()));
+    agent.start();
+    with_a_matrix(&agent);
+    std::fs::write(&pause, "").unwrap();
+    let path = file(&agent, "more.csv", &Feed::new(2).csv(400, &GOOD));
+    let push = ["series", "push", "--file", path.to_str().unwrap()];
+    let mut sending = agent.ctl_command(&push).spawn().unwrap();
+    let reached = agent.folder().join("pause.reached");
+    wait_until("the disk to stand still", || reached.exists());
+    assert_eq!(whole(&agent), 1);
+    assert!(sending.try_wait().unwrap().is_none(), "it has nothing left to wait for");
+    std::fs::remove_file(&pause).unwrap();
+    assert!(sending.wait().unwrap().success());
+    agent.ctl(&["matrix", "update", "--reason", "r"]).ok();
+    assert_eq!(state_of(&agent, 2), "CANARY");
+}

@@ -8,7 +8,7 @@ use crate::backend::Operation;
 
 /// What is in the file after the first `done` changes, where `lost` tells which of those that no
 /// flush followed did not reach the disk.
-fn crashed(
+pub(super) fn crashed(
     start: &[u8],
     operations: &[Operation],
     done: usize,

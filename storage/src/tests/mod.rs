@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, and what they share.
 
+mod atomic;
 mod backups;
 mod carry;
 mod certificates;

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use genesis_storage::{EmergencyRecord, Intent};
@@ -48,6 +48,8 @@ pub struct Emergency {
     alone: Arc<tokio::sync::Mutex<()>>,
     /// What could not be written is said once, not with every look.
     said: Arc<AtomicBool>,
+    /// How often somebody has wished that an emergency be the whole fleet's.
+    wishes: Arc<AtomicU64>,
 }
 
 impl Emergency {
@@ -64,6 +66,7 @@ impl Emergency {
             current: watch::Sender::new(known),
             alone: Arc::default(),
             said: Arc::default(),
+            wishes: Arc::default(),
         };
         // What is wrong with one of its places is no reason not to start: it is in force in memory.
         if let Err(error) = flag.look().await {
@@ -368,6 +371,11 @@ fn not_durable(message: &str) -> Error {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
+    #[cfg(test)]
+    let work = match crate::outside::tasks::simulated::aside(work) {
+        Ok(done) => return done.await,
+        Err(work) => work,
+    };
     let (sender, outcome) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("emergency".into()).spawn(move || {
         // Who asked may have left.
@@ -406,5 +414,23 @@ mod tests {
         let (record, was_active) = declaring.await.unwrap().unwrap();
         assert_eq!((record.epoch, was_active), (19_700_101_000_000, false));
         assert!(flag.activate("olga", "again", "").await.unwrap().1);
+    }
+
+    #[tokio::test]
+    async fn what_is_wished_after_a_look_at_the_fleet_is_still_to_be_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state.redb"), Options::default()).unwrap();
+        let state = State::new(Arc::new(store), watch::channel(0).1);
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let flag = Emergency::open(state, clock, folder.path().join("EMERGENCY")).await.unwrap();
+        // The fleet is looked at, and its emergency is released there before somebody declares one here.
+        let looked = flag.wishes();
+        flag.activate("olga", "prices are wrong", "").await.unwrap();
+        flag.wish_fleet(true).await.unwrap();
+        let told = |record: EmergencyRecord| record.fleet.is_some_and(|mark| mark.told);
+        assert!(!told(flag.join_fleet("ada", "feed", 9, looked).await.unwrap()));
+        assert!(!told(flag.note_fleet(9, looked).await.unwrap()));
+        assert!(told(flag.note_fleet(9, flag.wishes()).await.unwrap()));
+        assert!(told(flag.join_fleet("ada", "feed", 9, flag.wishes()).await.unwrap()));
     }
 }

@@ -6,6 +6,7 @@ use genesis_storage::{Bookkeeping, Intent, Reading, Store, Writing};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
+use crate::outside::tasks;
 
 /// A handle to the agent's state.
 #[derive(Clone)]
@@ -48,7 +49,7 @@ impl State {
         f: impl FnOnce(&mut Writing) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (store, intent) = (Arc::clone(&self.store), crate::trace::stamp(intent));
-        join(tokio::task::spawn_blocking(move || store.write(intent, f)).await)
+        join(tasks::aside(move || store.write(intent, f)).await)
     }
 
     /// Commits an unaudited write to one of the few tables that allow it.
@@ -60,7 +61,7 @@ impl State {
         f: impl FnOnce(&mut Bookkeeping) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let store = Arc::clone(&self.store);
-        join(tokio::task::spawn_blocking(move || store.bookkeep(f)).await)
+        join(tasks::aside(move || store.bookkeep(f)).await)
     }
 
     /// Writes an oplog entry that changes nothing else.

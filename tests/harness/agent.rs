@@ -35,6 +35,8 @@ pub struct TestAgent {
     namespace: Option<Namespace>,
     /// It is started in the folder of its configuration, which it is told by its mere name.
     relative: bool,
+    /// Its program, where that is another than the tests' own.
+    program: Option<PathBuf>,
 }
 
 struct Process {
@@ -86,6 +88,7 @@ impl TestAgent {
             hostname: None,
             namespace: None,
             relative: false,
+            program: None,
         };
         let config = config(&agent.folder.path().join("log"));
         agent.configure(&config);
@@ -131,6 +134,11 @@ impl TestAgent {
     /// Has the agents that are started from now on be told their configuration by a relative path.
     pub fn tell_a_relative_path(&mut self) {
         self.relative = true;
+    }
+
+    /// The agents that are started from now on are this program.
+    pub fn program(&mut self, path: PathBuf) {
+        self.program = Some(path);
     }
 
     /// Sets a variable of the agents that are started from now on.
@@ -268,9 +276,10 @@ impl TestAgent {
             Some(namespace) => namespace.command(path),
             None => Command::new(path),
         };
+        let agent = self.program.clone().unwrap_or_else(binaries::agent);
         let mut command = match (self.disk, &self.hostname) {
             (None, None) => {
-                let mut command = program(&binaries::agent());
+                let mut command = program(&agent);
                 command.arg("--state-dir").arg(self.state());
                 command
             }
@@ -278,14 +287,14 @@ impl TestAgent {
                 let mut command = program(Path::new("unshare"));
                 command.args(["--user", "--map-root-user", "--uts", "sh", "-c"]);
                 command.arg("echo \"$0\" > /proc/sys/kernel/hostname && exec \"$@\"").arg(name);
-                command.arg(binaries::agent()).arg("--state-dir").arg(self.state());
+                command.arg(agent).arg("--state-dir").arg(self.state());
                 command
             }
             (Some(mib), _) => {
                 let mut command = program(Path::new("unshare"));
                 command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
                 let mount = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");
-                command.arg(mount).arg(self.state()).arg(binaries::agent());
+                command.arg(mount).arg(self.state()).arg(agent);
                 command.env("STATE_DIRECTORY", self.state());
                 command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
                 command

@@ -1,6 +1,6 @@
 //! Where the programs under test are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The agent's program: `$GENESIS_AGENT_BIN`, or the one that was built beside this test.
 ///
@@ -8,6 +8,19 @@ use std::path::PathBuf;
 /// With what to do when it is not there.
 pub fn agent() -> PathBuf {
     find("GENESIS_AGENT_BIN", "genesis-agent")
+}
+
+/// The agent's program of the folder that `$GENESIS_PROGRAMS` names, such as one with release builds; else that of the other
+/// tests. A relative folder is below the workspace's.
+///
+/// # Panics
+/// When it is not there.
+pub fn measured_agent() -> PathBuf {
+    let Some(folder) = std::env::var_os("GENESIS_PROGRAMS") else { return agent() };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = root.join(folder).join("genesis-agent");
+    assert!(path.is_file(), "{} is not there", path.display());
+    path
 }
 
 /// The client's program: `$GENESISCTL_BIN`, or the one that was built beside this test.

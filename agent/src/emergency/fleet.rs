@@ -1,6 +1,8 @@
 //! The emergency of this host and that of its fleet: either of them means emergency. One that was declared here for the
 //! fleet's sake ends with the fleet's; one that was declared here as well does not.
 
+use std::sync::atomic::Ordering;
+
 use genesis_storage::{EmergencyRecord, EmergencyRelease, FleetMark, Intent};
 
 use super::flag::Flag;
@@ -9,19 +11,31 @@ use crate::error::{Error, Result};
 use crate::outside::failpoint;
 
 impl Emergency {
-    /// Puts an emergency in force for the fleet's sake, or notes that the one in force is the fleet's too. It is in force
-    /// when this returns, whatever it returns.
+    /// How often somebody has wished that an emergency be the fleet's. Whoever looks at the fleet asks first: what is wished
+    /// after that the fleet does not know of by what was seen.
+    pub fn wishes(&self) -> u64 {
+        self.wishes.load(Ordering::SeqCst)
+    }
+
+    /// Puts an emergency in force for the fleet's sake, or notes that the one in force is the fleet's too; `wishes`: those
+    /// before the fleet was looked at. It is in force when this returns, whatever it returns.
     ///
     /// # Errors
     /// `EMERGENCY_NOT_DURABLE`, `STORAGE_FAILED`.
-    pub async fn join_fleet(&self, by: &str, reason: &str, epoch: u64) -> Result<EmergencyRecord> {
+    pub async fn join_fleet(
+        &self,
+        by: &str,
+        reason: &str,
+        epoch: u64,
+        wishes: u64,
+    ) -> Result<EmergencyRecord> {
         let asked =
             Flag { epoch: None, since: None, by: Some(by.to_owned()), reason: reason.to_owned() };
         let declared = self.declare(&asked, self.clock.now());
         let mark = |before: Option<FleetMark>| FleetMark {
             epoch,
             only: declared || before.is_some_and(|mark| mark.only),
-            told: true,
+            told: self.wishes() == wishes,
         };
         let joining = async {
             let _alone = self.alone.lock().await;
@@ -40,15 +54,19 @@ impl Emergency {
         })
     }
 
-    /// Notes whether the fleet knows of the emergency in force, and by which number.
+    /// Notes that the fleet knows of the emergency in force, and by which number; `wishes`: those before the fleet was looked
+    /// at, or told.
     ///
     /// # Errors
     /// `NO_EMERGENCY`, `EMERGENCY_NOT_DURABLE`.
-    pub async fn note_fleet(&self, epoch: u64, told: bool) -> Result<EmergencyRecord> {
+    pub async fn note_fleet(&self, epoch: u64, wishes: u64) -> Result<EmergencyRecord> {
         let _alone = self.alone.lock().await;
         self.in_force()?;
-        let record =
-            self.mark(|before| FleetMark { epoch, only: before.is_some_and(|it| it.only), told });
+        let record = self.mark(|before| FleetMark {
+            epoch,
+            only: before.is_some_and(|it| it.only),
+            told: self.wishes() == wishes,
+        });
         self.secure(&record).await?;
         Ok(record)
     }
@@ -60,6 +78,7 @@ impl Emergency {
     pub async fn wish_fleet(&self, only: bool) -> Result<EmergencyRecord> {
         // At once, lest the fleet waits for a disk.
         let epoch = self.in_force()?.epoch;
+        self.wishes.fetch_add(1, Ordering::SeqCst);
         // What the fleet knows of may have been released there: it is told anew, and says by itself where it knows.
         let wish = |before: Option<FleetMark>| {
             let mark = before.unwrap_or(FleetMark { epoch, only, told: false });

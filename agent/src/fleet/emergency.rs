@@ -176,10 +176,27 @@ impl Fleet {
         }
     }
 
+    async fn join_known(&self) -> Result<()> {
+        let wishes = self.emergency.wishes();
+        match self.known_emergency() {
+            Ok(Some(fleet)) if fleet.active() && !self.emergency.active() => {
+                self.join_emergency(&fleet, wishes).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn join_emergency(&self, fleet: &FleetEmergency, wishes: u64) -> Result<()> {
+        let by = format!("{} by the fleet from {}", fleet.by, fleet.host);
+        self.emergency.join_fleet(&by, &fleet.reason, fleet.epoch, wishes).await.map(drop)
+    }
+
     /// Brings host and fleet together, once.
     pub(super) async fn settle_emergency(&self) -> Result<()> {
-        // What is known from before is no reason to tell the fleet anything; but an emergency that was known stays.
-        let Some(open) = self.opened() else { return Ok(()) };
+        // What is known from before is no reason to tell the fleet anything; but an emergency that was heard of counts, also
+        // where the connection was lost before it could be put in force here.
+        let Some(open) = self.opened() else { return self.join_known().await };
+        let wishes = self.emergency.wishes();
         let host = self.emergency.current();
         let key = self.keys.emergency();
         let untold = host.as_ref().filter(|host| host.active()).and_then(|host| host.fleet);
@@ -198,18 +215,15 @@ impl Fleet {
             Ok(fleet) => fleet,
             Err(why) => {
                 if !self.emergency.active() {
-                    self.emergency.join_fleet("fleet", &why, 0).await?;
+                    self.emergency.join_fleet("fleet", &why, 0, wishes).await?;
                 }
                 return Ok(());
             }
         };
         match (settle(host.as_ref(), fleet.as_ref()), &fleet, &host) {
-            (Settle::Join, Some(fleet), _) => {
-                let by = format!("{} by the fleet from {}", fleet.by, fleet.host);
-                self.emergency.join_fleet(&by, &fleet.reason, fleet.epoch).await?;
-            }
+            (Settle::Join, Some(fleet), _) => self.join_emergency(fleet, wishes).await?,
             (Settle::Note(epoch), ..) => {
-                self.emergency.note_fleet(epoch, true).await?;
+                self.emergency.note_fleet(epoch, wishes).await?;
             }
             (Settle::Leave, Some(fleet), _) => {
                 let Some(release) = &fleet.release else { return Ok(()) };
@@ -243,7 +257,7 @@ impl Fleet {
                 // Where somebody else was faster, the watch tells of it, and this is done anew.
                 match open.link.commit(&[guard], &acts).await {
                     Ok(committed) if committed.done => {
-                        self.emergency.note_fleet(epoch, true).await?;
+                        self.emergency.note_fleet(epoch, wishes).await?;
                     }
                     Ok(_) => {}
                     Err(trouble) => self.broken(&open, &trouble),
@@ -266,6 +280,7 @@ impl Fleet {
             }
             self.tell_stand().await;
             tokio::select! {
+                biased;
                 _ = host.changed() => {}
                 _ = fleet.changed() => {}
                 () = self.clock.tick(LOOK) => {}

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Fleet, Open};
 use crate::error::{Error, Result};
 use crate::outside::coordinator::{Act, Entry, Guard, Link, Trouble};
+use crate::outside::tasks;
 
 /// A lock that is found to be nobody's is tried for so often.
 const TRIES: usize = 5;
@@ -332,9 +333,7 @@ impl Drop for Held {
             return;
         }
         // The run was cut off.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (fleet, name, token) = (Arc::clone(&self.fleet), self.name.clone(), self.token);
-            runtime.spawn(async move { fleet.give_back(&name, token).await });
-        }
+        let (fleet, name, token) = (Arc::clone(&self.fleet), self.name.clone(), self.token);
+        tasks::detached(async move { fleet.give_back(&name, token).await });
     }
 }

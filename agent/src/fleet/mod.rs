@@ -304,6 +304,7 @@ impl Fleet {
             }
         };
         tokio::select! {
+            biased;
             Some(open) = opened => Ok(open),
             () = self.clock.sleep(PATIENCE) => Err(self.out_of_reach()),
         }

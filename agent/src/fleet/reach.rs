@@ -30,6 +30,7 @@ impl Fleet {
         let mut reach = Reach::default();
         loop {
             let looked = tokio::select! {
+                biased;
                 hosts = self.hosts() => hosts.map_err(|error| error.message),
                 // What was told last stands.
                 () = self.clock.sleep(until.saturating_sub(self.clock.monotonic())) => {

@@ -1,13 +1,14 @@
 //! The connection to what holds the fleet together: it is made anew, with the next member of the cluster, for as long as
 //! the agent runs.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::members::{Member, member_value};
+use super::members::{Member, Stand, member_value};
 use super::{Fleet, Open};
 use crate::outside::coordinator::{Act, CALL, LONGEST_CALL, Link, Place, Seen, Trouble};
+use crate::outside::tasks;
 
 /// So long after the first failure the next endpoint is tried; twice as long each time.
 const FIRST: Duration = Duration::from_millis(50);
@@ -18,6 +19,14 @@ const BEAT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_s
 /// Every so many beats it is looked whether somebody else lives under this host's identity.
 const LOOK_AROUND: u32 = 10;
 
+/// A number by which hosts differ, and each start of an agent, whose session is made of chance; of one session it is always
+/// the same, so that what a host did can be done again.
+fn drawn(session: &str, turn: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (session, turn).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// How often the lease is kept, so that one look may fail.
 fn beat(lease: Duration) -> Duration {
     (lease / 5).clamp(BEAT.0, BEAT.1)
@@ -27,11 +36,10 @@ impl Fleet {
     /// Holds the connection for ever.
     pub async fn serve(self: Arc<Self>) {
         let Some(place) = &self.config.etcd else { return };
-        let emergency = tokio::spawn(Arc::clone(&self).keep_emergency());
-        let _emergency = Abort(emergency.abort_handle());
-        let random = RandomState::new();
+        let _emergency = tasks::attached(Arc::clone(&self).keep_emergency());
+        let session = &self.me.session;
         // Not all hosts of a fleet begin with the first.
-        let mut turn = random.hash_one("first");
+        let mut turn = drawn(session, 0);
         let (mut pause, mut limit) = (FIRST, CALL);
         loop {
             let began = self.clock.monotonic();
@@ -49,7 +57,7 @@ impl Fleet {
                 }
             }
             // Between a half and all of it, so that a thousand hosts don't come back in the same instant.
-            let part = random.hash_one(turn) % 512;
+            let part = drawn(session, turn) % 512;
             self.clock.sleep(pause * u32::try_from(512 + part).unwrap_or(512) / 1024).await;
             pause = (pause * 2).min(LAST);
         }
@@ -88,17 +96,8 @@ impl Fleet {
         let mut next = Box::pin(self.clock.sleep(Duration::ZERO));
         loop {
             tokio::select! {
-                seen = watch.recv() => match seen {
-                    Some(Ok(seen)) => self.take_in(seen),
-                    Some(Err(trouble)) => return Err(trouble),
-                    None => return Err(Trouble::Away("the watch has ended".to_owned())),
-                },
-                // Somebody else found it broken.
-                _ = ended.changed() => {
-                    if self.now().open.is_none() {
-                        return Err(Trouble::Away(self.now().trouble.clone()));
-                    }
-                }
+                // In this order, and not by chance: the lease does not wait for news, however many there are.
+                biased;
                 () = &mut next => {
                     self.beat(&*link).await?;
                     if beats.is_multiple_of(LOOK_AROUND) {
@@ -107,6 +106,17 @@ impl Fleet {
                     beats = beats.wrapping_add(1);
                     next = Box::pin(self.clock.sleep(beat(self.config.lease)));
                 }
+                // Somebody else found it broken.
+                _ = ended.changed() => {
+                    if self.now().open.is_none() {
+                        return Err(Trouble::Away(self.now().trouble.clone()));
+                    }
+                }
+                seen = watch.recv() => match seen {
+                    Some(Ok(seen)) => self.take_in(seen),
+                    Some(Err(trouble)) => return Err(trouble),
+                    None => return Err(Trouble::Away("the watch has ended".to_owned())),
+                },
             }
         }
     }
@@ -242,6 +252,7 @@ impl Fleet {
             }
         };
         tokio::select! {
+            biased;
             () = heard => {}
             () = self.clock.sleep(super::PATIENCE) => {}
         }
@@ -253,14 +264,29 @@ impl Fleet {
         now.heard.0 = Some(self.clock.monotonic());
     }
 
+    /// How the fleet was told that this host stands.
+    fn told_stand(&self) -> Option<Stand> {
+        self.now().told.as_ref().map(|(_, stand)| stand.clone())
+    }
+
     async fn look_around(&self, link: &dyn Link) -> Result<(), Trouble> {
         let listed = link.list(&self.keys.member(&self.me.host_id)).await?;
         let members: Vec<Member> =
             listed.entries.iter().filter_map(|entry| Member::of(&self.keys, entry)).collect();
-        if !members.iter().any(|it| it.session == self.me.session) {
+        match members.iter().find(|it| it.session == self.me.session) {
+            // An older word of it has come in behind a newer one, as from a call that was given up.
+            Some(mine) if mine.stand != self.told_stand() => {
+                self.now().told = None;
+                self.tell();
+            }
+            Some(_) => {}
             // Somebody took it away: a copy of this host, which took this agent for its own that was before.
-            self.join(link).await?;
+            None => {
+                self.join(link).await?;
+            }
         }
+        // So may a lock that was given up, after the run for which it was to be taken.
+        self.give_back_what_is_left(link).await?;
         let twins = self.twins_among(members);
         let mut now = self.now();
         let other = now.twins.len() != twins.len();
@@ -312,14 +338,5 @@ impl Fleet {
         }
         self.metrics.failed();
         self.tell();
-    }
-}
-
-/// Ends a task when it is dropped.
-struct Abort(tokio::task::AbortHandle);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

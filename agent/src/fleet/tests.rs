@@ -14,6 +14,8 @@ use crate::outside::coordinator::memory::{Door, Memory};
 use crate::outside::{Clock, ManualClock, Outside};
 use crate::state::State;
 
+mod simulation;
+
 const LOCK: &str = "/genesis/prod/locks/matrices";
 const EMERGENCY: &str = "/genesis/prod/common/emergency";
 

@@ -32,6 +32,7 @@ pub mod process;
 pub mod replaced;
 pub mod secret;
 pub mod survey;
+pub mod tasks;
 pub mod telemetry;
 pub mod trees;
 pub mod web;

@@ -25,7 +25,7 @@ use super::caller::{Caller, Rules, reason_of};
 use super::connection::{OpenCall, Peer};
 use super::denials::Denials;
 use super::requests::{self, Kept, Requests};
-use super::status::{outcome, outcome_of, to_status};
+use super::status::{outcome, outcome_of, readable, to_status};
 use super::traced;
 use crate::error::{Error, Kind};
 use crate::outside::Clock;
@@ -223,7 +223,7 @@ where
 {
     let Call { path, caller, manner, mut held } = call;
     if !manner.one_message {
-        let response = inner.call(request).await?;
+        let response = inner.call(request).await.map(readable)?;
         return Ok(flowing(response, held));
     }
     let (parts, body) = request.into_parts();
@@ -234,7 +234,7 @@ where
     if !manner.mutating {
         tracing::debug!(path, identity = caller.identity, "call");
         let request = Request::from_parts(parts, Body::new(Full::new(message)));
-        let response = inner.call(request).await?;
+        let response = inner.call(request).await.map(readable)?;
         return Ok(match manner.streaming {
             true => flowing(response, held),
             false => response,
@@ -321,7 +321,7 @@ impl Gate {
         let body = message.clone();
         let request = Request::from_parts(parts, Body::new(Full::new(message)));
         let Some(id) = id else {
-            let answer = inner.call(request).await;
+            let answer = inner.call(request).await.map(readable);
             if let Ok(response) = &answer {
                 self.note(path, self.intent(path, caller, outcome(response))).await;
             }
@@ -331,7 +331,7 @@ impl Gate {
         let urgent = self.policies.get(path).is_some_and(|policy| policy.urgent);
         let mut failed = None;
         let call = async {
-            match inner.call(request).await {
+            match inner.call(request).await.map(readable) {
                 Ok(response) => Kept::take(response).await,
                 Err(error) => {
                     failed = Some(error);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use genesis_proto::code_name;
+use http::Response;
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
@@ -15,6 +17,8 @@ pub const DOMAIN: &str = "genesis.trading";
 const VIOLATIONS: usize = 20;
 /// At most so many characters of a message are sent.
 const MESSAGE_LIMIT: usize = 2_000;
+/// What the library says, as a fault of the server, of a request that it can't read.
+const UNREAD: [&str; 2] = ["failed to decode Protobuf message", "Missing request message"];
 
 /// Turns an error into the status that a client gets: ErrorInfo.reason is the stable code, one
 /// PreconditionFailure violation stands for each unmet condition, RetryInfo where a time is known.
@@ -64,6 +68,18 @@ fn cut(text: &str) -> String {
     let mut short: String = text.chars().take(MESSAGE_LIMIT).collect();
     short.push('…');
     short
+}
+
+/// An answer as it is sent: that a request can't be read is no fault of the agent, but the caller's.
+pub fn readable(answer: Response<Body>) -> Response<Body> {
+    let bare = |status: &Status| status.code() == Code::Internal && status.details().is_empty();
+    match Status::from_header_map(answer.headers()).filter(bare) {
+        Some(status) if UNREAD.iter().any(|said| status.message().starts_with(said)) => {
+            let message = format!("the request is no message of its rpc: {}", status.message());
+            to_status(Error::invalid("MESSAGE_UNREADABLE", message)).into_http()
+        }
+        _ => answer,
+    }
 }
 
 /// The outcome of a unary call: errors come as headers, without a body.

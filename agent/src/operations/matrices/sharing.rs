@@ -129,6 +129,7 @@ impl Matrices {
             said = text;
             self.outside.clock.sleep(PAUSE).await;
             tokio::select! {
+                biased;
                 _ = changed.changed() => {}
                 _ = revisions.changed() => {}
                 () = self.outside.clock.tick(LOOK) => {}

@@ -3,6 +3,7 @@
 mod pure;
 mod sharing;
 mod sharing_pure;
+mod simulated;
 mod stories;
 mod trials;
 mod world;

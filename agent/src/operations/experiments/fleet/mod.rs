@@ -238,6 +238,7 @@ impl Experiments {
                 );
             }
             tokio::select! {
+                biased;
                 _ = fleet.changed() => {}
                 _ = own.changed() => {}
                 () = self.outside.clock.tick(LOOK) => {}

@@ -110,6 +110,7 @@ impl Experiments {
         loop {
             let wait = self.look_once(&mut looking).await;
             tokio::select! {
+                biased;
                 _ = fleet.changed() => {}
                 () = self.outside.clock.sleep(wait) => {}
             }

@@ -124,6 +124,7 @@ impl Experiments {
                 continue;
             }
             tokio::select! {
+                biased;
                 _ = fleet.changed() => {}
                 _ = tallied.changed() => {}
                 () = self.outside.clock.sleep(wait) => {}

@@ -11,6 +11,7 @@ use super::plan::{Follow, follow};
 use super::published::{Pointer, Published, splay, verified};
 use super::{AGAIN, Refusal};
 use crate::error::{Error, Result};
+use crate::outside::tasks;
 
 /// The publisher went back, and gave no reason that came along.
 const WENT_BACK: &str = "the publisher went back to it";
@@ -108,7 +109,7 @@ impl Matrices {
             bytes.extend(entry.ok_or_else(gone)?.value);
         }
         let published = current.clone();
-        let checked = tokio::task::spawn_blocking(move || verified(&published, &bytes)).await;
+        let checked = tasks::aside(move || verified(&published, &bytes)).await;
         let checked = checked.map_err(|error| {
             Error::internal("CALL_PANICKED", "a look at a matrix hit a defect").caused_by(error)
         })?;

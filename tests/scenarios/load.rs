@@ -1,0 +1,458 @@
+//! All of an agent in use at once: calls of every rpc without a pause, two thousand readers, ten thousand connections of which
+//! nobody wants anything, and callers who write a byte each second.
+//!
+//! With `GENESIS_LONG=1` it takes a quarter of an hour, figures are held to their goals, and written to the file that
+//! `GENESIS_RELIABILITY_LOAD` names. Else it takes some seconds, and no time is held against anything. The agent is that of
+//! `GENESIS_PROGRAMS`, where that names a folder.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use genesis_proto::v1::agent_service_client::AgentServiceClient;
+use genesis_proto::v1::recovery_service_client::RecoveryServiceClient;
+use genesis_proto::v1::{self, Role};
+use genesis_tests::clock::{Watch, wait_until, wait_until_within};
+use genesis_tests::crowd::{Crowd, address, raise_file_limit, resident};
+use genesis_tests::random::Random;
+use genesis_tests::rpcs::{self, Rpc};
+use genesis_tests::{TestAgent, binaries};
+use h2::SendStream;
+use h2::client::ResponseFuture;
+use http::Request;
+use prost::Message;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
+
+use crate::every_rpc::{Judge, PATIENCE, admin, runtime};
+
+/// Who is shed comes back sooner than it was told, so that there is always too much to do.
+const BACK: Duration = Duration::from_millis(50);
+/// So many calls of one caller are worked on at a time.
+const SHARE: usize = 64;
+/// Milliseconds within which an emergency is declared, and released, 99 times of 100.
+const GOAL: f64 = 200.0;
+/// How much larger the agent's memory may be at one time than at another.
+const FLAT: f64 = 1.1;
+
+/// How much of everything there is.
+struct Scale {
+    long: bool,
+    /// For so long every rpc is called, and before memory is looked at.
+    calls: (Duration, Duration),
+    /// How often memory is looked at.
+    look: Duration,
+    /// Callers who only look, from so many addresses, and those who may do everything.
+    callers: (usize, usize, usize),
+    readers: usize,
+    emergencies: usize,
+    idle: usize,
+    /// Callers who write slowly, and how many calls each has.
+    slow: (usize, usize),
+}
+
+impl Scale {
+    fn of_this_run() -> Self {
+        let seconds = Duration::from_secs;
+        match is_long() {
+            true => Self {
+                long: true,
+                calls: (seconds(600), seconds(120)),
+                look: seconds(5),
+                callers: (768, 16, 96),
+                readers: 2_000,
+                emergencies: 200,
+                idle: 10_000,
+                slow: (3, 100),
+            },
+            false => Self {
+                long: false,
+                calls: (seconds(4), seconds(1)),
+                look: seconds(1),
+                callers: (96, 4, 16),
+                readers: 100,
+                emergencies: 5,
+                idle: 500,
+                slow: (1, 100),
+            },
+        }
+    }
+}
+
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("GENESIS_LONG").is_some_and(|value| value == "1")
+}
+
+fn agent() -> TestAgent {
+    let listen = "[listen]\nhttp = \"127.0.0.1:0\"\nplaintext_grpc = \"127.0.0.1:0\"\n";
+    let mut agent = TestAgent::new(|_| format!("{listen}max_connections = \"16384\"\n"));
+    agent.program(binaries::measured_agent());
+    agent.start();
+    agent
+}
+
+/// A connection of somebody who only looks, from an address of this host.
+async fn viewer(agent: SocketAddr, from: IpAddr) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{agent}")).unwrap();
+    let endpoint = endpoint.connect_timeout(PATIENCE).local_address(Some(from));
+    endpoint.connect().await.unwrap()
+}
+
+/// Rpcs, each with its request where that is known.
+type Calls = Vec<(Rpc, Option<Bytes>)>;
+
+/// Calls one rpc after the other until it is told to stop.
+async fn keep_calling(
+    (judge, stop): (Arc<Judge>, Arc<AtomicBool>),
+    (channel, rpcs): (Channel, Arc<Calls>),
+    first: usize,
+) {
+    let mut random = Random::new(first as u64);
+    for at in first.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let (rpc, message) = &rpcs[at % rpcs.len()];
+        let message = match message {
+            Some(message) => message.clone(),
+            None if random.within(0, 2) == 0 => Bytes::new(),
+            None => rpc.filled(&mut random),
+        };
+        let answer = rpc.call(&channel, message, PATIENCE).await;
+        if let Some(delay) = judge.count(&rpc.path, answer.map(drop)) {
+            tokio::time::sleep(delay.min(BACK)).await;
+        }
+    }
+}
+
+/// Rpcs that change nothing and that this role may call.
+fn looking(role: Role) -> Calls {
+    let reads = |rpc: &Rpc| {
+        let may = rpc.policy.role.is_some_and(|needs| needs as i32 <= role as i32);
+        may && !rpc.policy.mutating && !rpc.policy.takes_stream
+    };
+    rpcs::all().into_iter().filter(reads).map(|rpc| (rpc, None)).collect()
+}
+
+/// Rpcs that change the same again and again.
+fn changing() -> Calls {
+    let name = || "storage.compact".to_owned();
+    let parameter = v1::SetParameterRequest {
+        strategy: "mm".to_owned(),
+        name: "threshold".to_owned(),
+        value: "0.002".to_owned(),
+        ..Default::default()
+    };
+    let note = v1::AddNoteRequest { text: "under load".to_owned(), ..Default::default() };
+    let pause = v1::PauseJobRequest { name: name(), ..Default::default() };
+    let resume = v1::ResumeJobRequest { name: name(), ..Default::default() };
+    let each = [
+        ("AgentService/ReloadConfig", Vec::new()),
+        ("ParameterService/SetParameter", parameter.encode_to_vec()),
+        ("ScheduleService/PauseJob", pause.encode_to_vec()),
+        ("OplogService/AddNote", note.encode_to_vec()),
+        ("ScheduleService/ResumeJob", resume.encode_to_vec()),
+    ];
+    let named = |rpc: &str| rpcs::named(&format!("/genesis.v1.{rpc}"));
+    each.map(|(rpc, message)| (named(rpc), Some(Bytes::from(message)))).into()
+}
+
+/// Every rpc is called without a pause: the agent's memory stays what it is, and whoever is shed is told when to come back.
+fn calls(scale: &Scale) -> Value {
+    let (agent, runtime, judge) = (agent(), runtime(), Judge::new());
+    let stop = Arc::new(AtomicBool::new(false));
+    let (viewers, addresses, admins) = scale.callers;
+    let (looks, all) = (Arc::new(looking(Role::Viewer)), Arc::new(looking(Role::Admin)));
+    let changes = Arc::new(changing());
+    let (plaintext, socket) = (agent.plaintext(), agent.node());
+    let mut tasks = JoinSet::new();
+    runtime.block_on(async {
+        let mut channels = Vec::new();
+        for number in 0..addresses {
+            channels.push(viewer(plaintext, address(number)).await);
+        }
+        let local = admin(&socket).await;
+        for number in 0..viewers + admins + 4 {
+            let (channel, rpcs) = if number < viewers {
+                (channels[number % addresses].clone(), &looks)
+            } else if number < viewers + admins {
+                (local.clone(), &all)
+            } else {
+                (admin(&socket).await, &changes)
+            };
+            let shared = (Arc::clone(&judge), Arc::clone(&stop));
+            // Not all begin with the same.
+            tasks.spawn(keep_calling(shared, (channel, Arc::clone(rpcs)), number * 7));
+        }
+    });
+    let (began, mut memory) = (Watch::start(), Vec::new());
+    while began.elapsed() < scale.calls.0 {
+        std::thread::sleep(scale.look);
+        if began.elapsed() > scale.calls.1 {
+            memory.push(resident(agent.pid()));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    runtime.block_on(async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+    });
+    judge.is_content();
+    agent.ctl(&["status"]).ok();
+    let (least, most) = (memory.iter().min().unwrap(), memory.iter().max().unwrap());
+    let ratio = *most as f64 / *least as f64;
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let shed = of(&judge.shed);
+    if scale.long {
+        assert!(shed > 0, "nothing is shed, so that it was never too much");
+        assert!(ratio <= FLAT, "its memory was between {least} and {most} bytes: {memory:?}");
+    }
+    json!({
+        "seconds": began.elapsed().as_secs(),
+        "callers": viewers + admins + 4,
+        "rpcs": all.len() + changes.len(),
+        "answered": of(&judge.answered),
+        "refused": of(&judge.refused),
+        "shed": shed,
+        "resident_least": least,
+        "resident_most": most,
+        "resident_ratio": ratio,
+    })
+}
+
+fn reasoned<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("genesis-reason", "it is drowning".parse().unwrap());
+    request
+}
+
+/// Declares emergencies and releases them, each from a connection of its own; what each took, in milliseconds, sorted.
+fn emergencies(socket: &str, times: usize) -> Vec<f64> {
+    // What an operator's own laptop would do is not slowed down by the work of the others here.
+    let own = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut taken = own.block_on(async {
+        let mut client = RecoveryServiceClient::new(admin(socket).await);
+        let mut taken = Vec::new();
+        for _ in 0..times {
+            let watch = Watch::start();
+            let on = reasoned(v1::ActivateEmergencyRequest::default());
+            client.activate_emergency(on).await.unwrap();
+            taken.push(watch.elapsed().as_secs_f64() * 1e3);
+            let watch = Watch::start();
+            let off = reasoned(v1::ReleaseEmergencyRequest::default());
+            client.release_emergency(off).await.unwrap();
+            taken.push(watch.elapsed().as_secs_f64() * 1e3);
+        }
+        taken
+    });
+    taken.sort_by(f64::total_cmp);
+    taken
+}
+
+fn figures(taken: &[f64]) -> Value {
+    let at = |part: usize| taken[(taken.len() * part / 100).min(taken.len() - 1)];
+    json!({ "calls": taken.len(), "p50_ms": at(50), "p99_ms": at(99), "most_ms": at(100) })
+}
+
+#[track_caller]
+fn are_fast(figures: &Value, beside: &str) {
+    let p99 = figures["p99_ms"].as_f64().unwrap();
+    assert!(p99 <= GOAL, "an emergency beside {beside} takes {p99:.1} ms: {figures}");
+}
+
+/// So many ask for the status without a pause, each on a connection of its own.
+fn readers(scale: &Scale) -> Value {
+    let (agent, runtime) = (agent(), runtime());
+    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let ready = Arc::new(AtomicUsize::new(0));
+    let plaintext = agent.plaintext();
+    let mut tasks = JoinSet::new();
+    for number in 0..scale.readers {
+        let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
+        let ready = Arc::clone(&ready);
+        let reading = async move {
+            let mut client =
+                AgentServiceClient::new(viewer(plaintext, address(number % 100)).await);
+            ready.fetch_add(1, Ordering::SeqCst);
+            while !stop.load(Ordering::Relaxed) {
+                match client.get_status(v1::GetStatusRequest {}).await {
+                    Ok(_) => {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(status) => {
+                        let details = status.get_error_details();
+                        let delay = details.retry_info().and_then(|info| info.retry_delay);
+                        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                        tokio::time::sleep(delay.expect("when to come back")).await;
+                    }
+                }
+            }
+        };
+        tasks.spawn_on(reading, runtime.handle());
+    }
+    wait_until_within(4 * PATIENCE, "all readers", || {
+        ready.load(Ordering::SeqCst) == scale.readers
+    });
+    let (began, before) = (Watch::start(), asked.load(Ordering::Relaxed));
+    let taken = figures(&emergencies(&agent.node(), scale.emergencies));
+    let rate = (asked.load(Ordering::Relaxed) - before) as f64 / began.elapsed().as_secs_f64();
+    stop.store(true, Ordering::Relaxed);
+    runtime.block_on(async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+    });
+    if scale.long {
+        are_fast(&taken, "readers");
+    }
+    json!({ "readers": scale.readers, "reads_per_second": rate, "emergency": taken })
+}
+
+/// One call whose message comes a byte each second; what it ends with.
+async fn write_slowly(answer: ResponseFuture, mut message: SendStream<Bytes>) -> Option<Code> {
+    // It would have a thousand bytes.
+    let _ = message.send_data(Bytes::from_static(&[0, 0, 0, 3, 0xe8]), false);
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        tokio::select! {
+            answer = &mut answer => {
+                let answer = answer.ok()?;
+                let code = answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok()?;
+                return Some(Code::from_i32(code));
+            }
+            () = tokio::time::sleep(Duration::from_secs(1)) => {
+                let _ = message.send_data(Bytes::from_static(b"a"), false);
+            }
+        }
+    }
+}
+
+/// All that one caller writes slowly, on several connections; the codes with which that ends.
+async fn slow_caller(
+    (agent, from, calls): (SocketAddr, IpAddr, usize),
+    shed: Arc<AtomicUsize>,
+) -> Vec<Option<Code>> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..calls.div_ceil(25) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        let stream = socket.connect(agent).await.unwrap();
+        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..25 {
+            let request = Request::post("http://agent/genesis.v1.AgentService/GetStatus")
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(())
+                .unwrap();
+            let mut ready = requests.clone().ready().await.unwrap();
+            let (answer, message) = ready.send_request(request, false).unwrap();
+            let shed = Arc::clone(&shed);
+            tasks.spawn(async move {
+                let code = write_slowly(answer, message).await;
+                if code == Some(Code::ResourceExhausted) {
+                    shed.fetch_add(1, Ordering::SeqCst);
+                }
+                code
+            });
+        }
+    }
+    tasks.join_all().await
+}
+
+/// Many are connected and want nothing, and some write a byte each second: nobody else notices.
+fn crowd(scale: &Scale) -> Value {
+    let open = usize::try_from(raise_file_limit()).unwrap_or(usize::MAX);
+    let (agent, runtime) = (agent(), runtime());
+    let plaintext = agent.plaintext();
+    // The agent may open as many files as this process, and lets half of them be connections.
+    let room = scale.idle.min(open.saturating_sub(2_000)).min(open.saturating_sub(64) / 2);
+    let mut early = AgentServiceClient::new(runtime.block_on(viewer(plaintext, address(9_999))));
+    let mut answers = || {
+        let asked = async {
+            // Who is shed for a moment comes back when it is told to.
+            while let Err(status) = early.get_status(v1::GetStatusRequest {}).await {
+                let details = status.get_error_details();
+                let delay = details.retry_info().and_then(|info| info.retry_delay);
+                tokio::time::sleep(delay.unwrap_or_else(|| panic!("{status}"))).await;
+            }
+        };
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await.unwrap() });
+        agent.ctl(&["status"]).ok();
+    };
+    (0..20).for_each(|_| answers());
+    let before = resident(agent.pid());
+    let idle = runtime.block_on(Crowd::gather(plaintext, room));
+    wait_until("the crowd is in", || idle.alive() * 100 >= room * 95);
+    answers();
+    let beside_idle = figures(&emergencies(&agent.node(), scale.emergencies));
+    let with = resident(agent.pid());
+    let (callers, calls) = scale.slow;
+    let shed = Arc::new(AtomicUsize::new(0));
+    let slow: Vec<_> = (0..callers)
+        .map(|number| {
+            let who = (plaintext, address(20_000 + number), calls);
+            runtime.spawn(slow_caller(who, Arc::clone(&shed)))
+        })
+        .collect();
+    wait_until("slow callers have their share", || {
+        shed.load(Ordering::SeqCst) >= callers * (calls - SHARE)
+    });
+    answers();
+    let beside_slow = figures(&emergencies(&agent.node(), scale.emergencies.min(20)));
+    answers();
+    let mut given_up = 0;
+    for caller in slow {
+        let codes = runtime.block_on(caller).unwrap();
+        let of = |wanted: Code| codes.iter().filter(|code| **code == Some(wanted)).count();
+        let (late, turned_away) = (of(Code::DeadlineExceeded), of(Code::ResourceExhausted));
+        assert!(late <= SHARE, "{late} calls of one caller were worked on at a time");
+        assert_eq!(late + turned_away, codes.len(), "{codes:?}");
+        given_up += late;
+    }
+    let alive = idle.alive();
+    runtime.block_on(idle.disperse());
+    answers();
+    let mut after = resident(agent.pid());
+    if scale.long {
+        are_fast(&beside_idle, "idle connections");
+        are_fast(&beside_slow, "slow writers");
+        wait_until_within(Duration::from_secs(240), "its memory comes back", || {
+            after = resident(agent.pid());
+            after < before + before / 4 + (16 << 20)
+        });
+    }
+    json!({
+        "idle": room,
+        "idle_at_the_end": alive,
+        "emergency_beside_idle": beside_idle,
+        "slow_calls": callers * calls,
+        "slow_shed": shed.load(Ordering::SeqCst),
+        "slow_given_up": given_up,
+        "emergency_beside_slow": beside_slow,
+        "resident_before": before,
+        "resident_with": with,
+        "resident_after": after,
+    })
+}
+
+#[test]
+fn an_agent_holds_whatever_is_asked_of_it_at_once() {
+    raise_file_limit();
+    let scale = Scale::of_this_run();
+    let found = json!({
+        "calls": calls(&scale),
+        "readers": readers(&scale),
+        "crowd": crowd(&scale),
+    });
+    if let Some(file) = std::env::var_os("GENESIS_RELIABILITY_LOAD") {
+        let text = serde_json::to_string_pretty(&found).unwrap();
+        std::fs::write(file, text + "\n").unwrap();
+    }
+}

@@ -114,6 +114,7 @@ mod rollback;
 mod rollback_state;
 mod runbooks;
 mod runs;
+mod seals;
 mod server;
 mod supply_chain;
 mod tracing;

@@ -62,35 +62,6 @@ fn after_kill_9_the_next_one_starts_on_the_same_state() {
     agent.ctl(&["status"]).ok();
 }
 
-/// Which of the embedded files are marked as proven and closed, and how many there are.
-fn sealed(agent: &TestAgent) -> (usize, usize) {
-    let files: Vec<_> = std::fs::read_dir(agent.state())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|it| it == "redb"))
-        .collect();
-    let marked = files.iter().filter(|path| {
-        let mut seal = [0_u8; 512];
-        rustix::fs::getxattr(path.as_path(), "user.genesis.proven", &mut seal[..]).is_ok()
-    });
-    (marked.count(), files.len())
-}
-
-#[test]
-fn an_agent_that_is_stopped_closes_its_files_so_that_the_next_one_need_not_prove_them() {
-    let mut agent = plain();
-    assert_eq!(sealed(&agent), (0, 5));
-    let (ended, _) = agent.terminate();
-    assert_eq!(ended.code, Some(0));
-    assert_eq!(sealed(&agent), (5, 5));
-    agent.start();
-    agent.ctl(&["oplog", "verify"]).ok();
-    // It writes to its state as it starts: what it has written there is not what was sealed.
-    agent.kill();
-    agent.start();
-    agent.ctl(&["oplog", "verify"]).ok();
-}
-
 #[test]
 fn sigterm_drains_and_exits_0() {
     let mut agent = plain();

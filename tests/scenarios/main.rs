@@ -117,6 +117,7 @@ mod rollback;
 mod rollback_state;
 mod runbooks;
 mod runs;
+mod seals;
 mod server;
 mod steps_kill;
 mod storm;

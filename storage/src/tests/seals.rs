@@ -113,3 +113,29 @@ fn a_store_that_failed_leaves_no_seal() {
     drop(store);
     assert_eq!(refusal(&path).code(), "STORAGE_CORRUPTED");
 }
+
+#[test]
+fn who_comes_after_it_was_closed_opens_it_again_and_it_is_sealed_anew_with_what_they_wrote() {
+    let folder = folder();
+    let path = closed(&folder);
+    let store = open(&path);
+    let before = head(&store).sequence;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    store.close();
+                    store
+                        .write(intent("written"), |writing| writing.holds().put(&hold("HOLD")))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let file = File::open(&path).unwrap();
+    assert!(!crate::seal::is_sealed(&file), "it is open, and was written to");
+    store.close();
+    assert!(crate::seal::is_sealed(&file));
+    drop(store);
+    assert_eq!(head(&open(&path)).sequence, before + 40);
+}

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
-use genesis_proto::prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use genesis_proto::prost_reflect::{
+    DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value,
+};
 use genesis_proto::{MethodPolicy, method_policies, pool};
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -189,7 +191,7 @@ fn value(field: &FieldDescriptor, random: &mut Random, depth: u32) -> Option<Val
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(number as i64),
         Kind::Uint32 | Kind::Fixed32 => Value::U32(number as u32),
         Kind::Uint64 | Kind::Fixed64 => Value::U64(number),
-        Kind::Bool => Value::Bool(number % 2 == 0),
+        Kind::Bool => Value::Bool(number.is_multiple_of(2)),
         Kind::String => {
             let text = TEXTS[random.within(0, TEXTS.len() as u64) as usize];
             Value::String(text.to_owned())

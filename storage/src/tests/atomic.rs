@@ -25,11 +25,8 @@ struct Kind {
     tables: fn() -> Vec<&'static str>,
 }
 
-static STATE: Kind = Kind {
-    schema: &schema::SCHEMA,
-    changed: schema::changed_tables,
-    tables: schema::table_names,
-};
+static STATE: Kind =
+    Kind { schema: &schema::SCHEMA, changed: schema::changed_tables, tables: schema::table_names };
 
 macro_rules! kind {
     ($name:ident, $module:ident) => {

@@ -127,9 +127,7 @@ impl Etcd {
             }
             if done {
                 let ended = acts.iter().any(|act| match act {
-                    Act::Put { lease, .. } => {
-                        *lease != 0 && !store.kept.leases.contains_key(lease)
-                    }
+                    Act::Put { lease, .. } => *lease != 0 && !store.kept.leases.contains_key(lease),
                     Act::Delete(_) => false,
                 });
                 if ended {

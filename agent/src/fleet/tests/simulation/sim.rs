@@ -153,11 +153,7 @@ impl Sim {
     }
 
     /// Begins a task.
-    pub(super) fn begin_for(
-        &self,
-        owner: Owner,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub(super) fn begin_for(&self, owner: Owner, task: impl Future<Output = ()> + Send + 'static) {
         self.add(owner, Box::pin(task));
     }
 

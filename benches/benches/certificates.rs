@@ -217,7 +217,8 @@ fn a_thousand() -> Outcome<bool> {
     loop {
         let listed = agent.ctl(&["cert", "history", "--limit", "1000", "-o", "json"])?;
         let deployed = String::from_utf8_lossy(&listed).matches("\"deployed\"").count();
-        let folders = fs::read_dir(folder.path().join("state/certs"))?.count();
+        // There is no folder before the first one.
+        let folders = fs::read_dir(folder.path().join("state/certs")).map_or(0, Iterator::count);
         // The last ones are on their way.
         if folders >= CERTIFICATES && deployed > 0 {
             break;

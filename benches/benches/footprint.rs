@@ -36,7 +36,6 @@ use support::{Outcome, program, quantile};
 const SETTLED: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_secs(45);
 /// How long the agent is watched doing nothing but its own checks. All of them are made once in that time, and not twice.
-/// GENESIS_WATCHED is another number of seconds, for who looks at it meanwhile.
 const WATCHED: Duration = Duration::from_secs(30);
 /// How often the client is started.
 const CALLS: usize = 40;
@@ -135,10 +134,9 @@ impl Situation {
         let spent = |pid: u32| -> Outcome<f64> { Ok(Cpu::of_process(pid)?.all()) };
         let before = (spent(agent.pid())?, monit.map(|it| spent(it.pid())).transpose()?);
         let empty = std::thread::spawn(wake_ups);
-        let watched = watched_for();
-        std::thread::sleep(watched);
+        std::thread::sleep(WATCHED);
         let empty = empty.join().map_err(|_| "the thread that wakes broke off")??;
-        let share = |after: f64, before: f64| (after - before) / watched.as_secs_f64();
+        let share = |after: f64, before: f64| (after - before) / WATCHED.as_secs_f64();
         let bytes = |field: &str| -> Outcome<f64> { Ok(agent.status_kib(field)? as f64 * 1024.0) };
         let own = share(spent(agent.pid())?, before.0);
         // Before the client asks for anything, which is not idling.
@@ -250,12 +248,6 @@ impl Page {
     }
 }
 
-/// How long the agent is watched.
-fn watched_for() -> Duration {
-    let named = std::env::var("GENESIS_WATCHED").ok().and_then(|seconds| seconds.parse().ok());
-    named.map_or(WATCHED, Duration::from_secs)
-}
-
 /// Wakes once a second to look at a file, as long as the others are watched; seconds of CPU that each time took.
 fn wake_ups() -> Outcome<f64> {
     let spent = || -> Outcome<f64> {
@@ -263,7 +255,7 @@ fn wake_ups() -> Outcome<f64> {
         let nanoseconds: f64 = text.split(' ').next().unwrap_or_default().parse()?;
         Ok(nanoseconds / 1e9)
     };
-    let times = watched_for().as_secs() as u32;
+    let times = WATCHED.as_secs() as u32;
     let before = spent()?;
     for _ in 0..times {
         std::thread::sleep(Duration::from_secs(1));

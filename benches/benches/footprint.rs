@@ -136,7 +136,9 @@ impl Situation {
         let before = (spent(agent.pid())?, monit.map(|it| spent(it.pid())).transpose()?);
         let empty = std::thread::spawn(wake_ups);
         let watched = watched_for();
+        println!("watched from now on");
         std::thread::sleep(watched);
+        println!("watched until now");
         let empty = empty.join().map_err(|_| "the thread that wakes broke off")??;
         let share = |after: f64, before: f64| (after - before) / watched.as_secs_f64();
         let bytes = |field: &str| -> Outcome<f64> { Ok(agent.status_kib(field)? as f64 * 1024.0) };

@@ -239,7 +239,7 @@ fn killed_before_something_takes_its_place_it_is_taken_by_the_next_one() {
     host.agent.start();
     host.agent.wait_certificate("gw", "DEGRADED_SELF_SIGNED");
     let backup = host.private.issue("backup", &[DOMAIN]);
-    let (ending, ends) = ends_in(&host.private, 20);
+    let (ending, ends) = ends_in(&host.private, 40);
     import(&host, &ending, &[]);
     let install = ["cert", "install-backup", "--yes", "--fullchain"];
     let files = [backup.fullchain.to_str().unwrap(), "--key", backup.key.to_str().unwrap()];

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use genesis_tests::clock::Watch;
 use genesis_tests::random::Random;
 use genesis_tests::{TestAgent, rpcs};
 use tokio::runtime::Runtime;
@@ -90,15 +91,24 @@ impl Judge {
             Ok(None) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
-            Err(why) => {
-                let mut faults = self.faults.lock().unwrap();
-                // The first ones say what is wrong.
-                if faults.len() < 50 {
-                    faults.push(format!("{rpc}: {why}: {status:?}"));
-                }
-            }
+            Err(why) => self.blame(format!("{rpc}: {why}: {status:?}")),
         }
         None
+    }
+
+    /// Takes note of how long a call took: whoever asks gave up only because nothing came.
+    pub(crate) fn took(&self, rpc: &str, time: Duration) {
+        if time >= PATIENCE {
+            self.blame(format!("{rpc}: it was not answered within {PATIENCE:?}"));
+        }
+    }
+
+    fn blame(&self, fault: String) {
+        let mut faults = self.faults.lock().unwrap();
+        // The first ones say what is wrong.
+        if faults.len() < 50 {
+            faults.push(fault);
+        }
     }
 
     #[track_caller]
@@ -129,7 +139,9 @@ fn every_rpc_answers_whatever_it_is_asked() {
                 let messages = std::iter::once(Bytes::new()).chain(filled).chain(noise);
                 for message in messages.collect::<Vec<_>>() {
                     let shown = format!("{} of {message:?}", rpc.path);
+                    let watch = Watch::start();
                     let answer = rpc.call(&channel, message, PATIENCE).await;
+                    judge.took(&shown, watch.elapsed());
                     judge.count(&shown, answer.map(drop));
                 }
             });
@@ -139,8 +151,6 @@ fn every_rpc_answers_whatever_it_is_asked() {
         }
     });
     judge.is_content();
-    // It has had an emergency, which somebody is to hear of.
-    agent.ctl(&["status"]).exits(3).says(&["ALERT_FIRING"]);
     agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
     let said = agent.stderr();
     assert!(!said.contains("panicked"), "{said}");

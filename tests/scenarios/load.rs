@@ -404,8 +404,8 @@ fn crowd(scale: &Scale) -> Value {
     wait_until("slow callers have their share", || {
         shed.load(Ordering::SeqCst) >= callers * (calls - SHARE)
     });
-    answers();
     let beside_slow = figures(&emergencies(&agent.node(), scale.emergencies.min(20)));
+    assert!(!scale.long || slow.iter().any(|caller| !caller.is_finished()), "nobody was slow");
     answers();
     let mut given_up = 0;
     for caller in slow {

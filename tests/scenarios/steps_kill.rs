@@ -12,11 +12,20 @@ use crate::database_sqlite::{made, text};
 use crate::drills::left;
 use crate::matrices::{CONFIG, Feed, GOOD, history, push, with_a_matrix};
 
+/// The runs that were cut off so far.
+fn interrupted(agent: &TestAgent) -> Vec<String> {
+    let runs = agent.ctl(&["run", "list", "--limit", "1000", "-o", "json"]).ok().response();
+    let runs = runs["runs"].as_array().unwrap().clone();
+    let runs = runs.into_iter().filter(|run| run["state"] == "RUN_STATE_INTERRUPTED");
+    runs.map(|run| run["id"].as_str().unwrap().to_owned()).collect()
+}
+
 /// Kills an agent that does not run yet at this fail point, while somebody waits for this command, and starts it anew;
 /// the run that was cut off.
 pub(crate) fn cut_off(agent: &mut TestAgent, point: &str, asked: &[&str]) -> Value {
     agent.start_with_failpoint(point, 1);
     agent.wait_ready();
+    let before = interrupted(agent);
     let mut asking = agent.ctl_command(asked);
     let mut asking = asking.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     agent.wait_killed();
@@ -24,11 +33,9 @@ pub(crate) fn cut_off(agent: &mut TestAgent, point: &str, asked: &[&str]) -> Val
     let _ = asking.kill();
     asking.wait().unwrap();
     agent.start();
-    let runs = agent.ctl(&["run", "list", "--limit", "1000", "-o", "json"]).ok().response();
-    let runs = runs["runs"].as_array().unwrap().clone();
-    let run = runs.into_iter().find(|run| run["state"] == "RUN_STATE_INTERRUPTED");
+    let run = interrupted(agent).into_iter().find(|id| !before.contains(id));
     let run = run.unwrap_or_else(|| panic!("{point}: no run was cut off"));
-    let shown = agent.ctl(&["run", "show", run["id"].as_str().unwrap(), "-o", "json"]).ok();
+    let shown = agent.ctl(&["run", "show", &run, "-o", "json"]).ok();
     let shown = shown.response()["run"].clone();
     let said = shown["reconciliation"]["detail"].as_str().unwrap_or_default();
     assert!(!said.is_empty(), "{point}: {shown:#}");

@@ -78,13 +78,14 @@ impl Emergency {
     pub async fn wish_fleet(&self, only: bool) -> Result<EmergencyRecord> {
         // At once, lest the fleet waits for a disk.
         let epoch = self.in_force()?.epoch;
-        self.wishes.fetch_add(1, Ordering::SeqCst);
         // What the fleet knows of may have been released there: it is told anew, and says by itself where it knows.
         let wish = |before: Option<FleetMark>| {
             let mark = before.unwrap_or(FleetMark { epoch, only, told: false });
             FleetMark { told: false, ..mark }
         };
         self.mark(wish);
+        // Behind the mark: whoever knows of the wish by its number has seen it.
+        self.wishes.fetch_add(1, Ordering::SeqCst);
         let _alone = self.alone.lock().await;
         self.in_force()?;
         let record = self.mark(wish);

@@ -179,10 +179,10 @@ impl Fleet {
     async fn join_known(&self) -> Result<()> {
         let wishes = self.emergency.wishes();
         match self.known_emergency() {
-            Ok(Some(fleet)) if fleet.active() && !self.emergency.active() => {
-                self.join_emergency(&fleet, wishes).await
-            }
-            _ => Ok(()),
+            _ if self.emergency.active() => Ok(()),
+            Ok(Some(fleet)) if fleet.active() => self.join_emergency(&fleet, wishes).await,
+            Ok(_) => Ok(()),
+            Err(why) => self.emergency.join_fleet("fleet", &why, 0, wishes).await.map(drop),
         }
     }
 

@@ -181,7 +181,9 @@ impl Fleet {
         let prefix = self.keys.locks();
         for entry in link.list(&prefix).await?.entries {
             let Some(name) = entry.key.strip_prefix(&prefix) else { continue };
-            if !self.is_left(name, &entry) || self.mine().taking.contains_key(name) {
+            // In this order: whoever is taking one holds it before that is over.
+            let is_taken = self.mine().taking.contains_key(name);
+            if is_taken || !self.is_left(name, &entry) {
                 continue;
             }
             tracing::warn!(name, token = entry.created, "a lock that was left is given back");

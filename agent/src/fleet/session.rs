@@ -79,7 +79,6 @@ impl Fleet {
     ) -> Result<std::convert::Infallible, Trouble> {
         let link = self.coordinator.connect(place, endpoint, limit).await?;
         let lease = self.join(&*link).await?;
-        self.give_back_what_is_left(&*link).await?;
         let from = self.catch_up(&*link).await?;
         let mut watch = link.watch(&self.keys.common(), from).await?;
         let open = Open { link: Arc::clone(&link), lease, endpoint: endpoint.to_owned() };

@@ -189,6 +189,14 @@ impl Hands {
         self.shared.wrong.lock().expect("never poisoned").push(said);
     }
 
+    /// Nobody was told within the time that anything may take.
+    fn never_told(&self) {
+        if !self.is_over() {
+            let said = format!("{}: people were never told", self.domain);
+            self.shared.wrong.lock().expect("never poisoned").push(said);
+        }
+    }
+
     /// genesisctl, once.
     fn ask(&self, arguments: &[&str]) -> Output {
         ctl(&[&["-n", &self.shared.node, "--timeout", TIMEOUT], arguments].concat())

@@ -24,7 +24,7 @@ use world::{LOG, Service, World};
 
 use crate::clock::{LOOK, Watch, wait_until_within};
 
-/// So long after the end of a fault everything must hold again.
+/// So long after the end of a fault, and of what was under way meanwhile, everything must hold again.
 pub const RECOVERY: Duration = Duration::from_secs(120);
 /// The load does so many deeds within this, or it stands still.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -66,7 +66,7 @@ impl Storm {
         wait_until_within(PATIENCE, "deeds of the load", || load.steps() >= until);
         let died = moment.fault.rage(&mut self.world);
         let recovery = Watch::start();
-        let mut violations = self.settle(&recovery);
+        let mut violations = self.settle();
         violations.extend(died.err().map(Violation::broken));
         self.report.add(moment.fault, &violations, recovery.elapsed());
         // What does not hold now would be found again after each fault that follows.
@@ -78,8 +78,10 @@ impl Storm {
     }
 
     /// Has the load end what it began, and waits until all holds; what does not in the end.
-    fn settle(&self, since: &Watch) -> Vec<Violation> {
+    fn settle(&self) -> Vec<Violation> {
         let held = self.load.hold();
+        // What was under way has had its own time.
+        let since = Watch::start();
         let mut violations = loop {
             let violations = verdict::all(&self.world, &self.ledger);
             if violations.is_empty() || since.elapsed() > RECOVERY {
@@ -99,7 +101,7 @@ impl Storm {
     /// When something of that does not hold.
     pub fn end(mut self) -> Report {
         // Held at once, so that nothing comes in between.
-        let left = self.settle(&Watch::start());
+        let left = self.settle();
         assert!(left.is_empty(), "{left:#?}");
         self.report.steps = self.load.steps();
         self.report.acknowledged = self.ledger.acknowledged();
@@ -109,7 +111,7 @@ impl Storm {
         wait_until_within(RECOVERY, "all segments to be proven", archived);
         self.world.agent.assert_holds(LOG, lines);
         self.world.agent.restart();
-        let left = self.settle(&Watch::start());
+        let left = self.settle();
         assert!(left.is_empty(), "after a restart: {left:#?}");
         self.close_positions();
         self.report.lasted = self.watch.elapsed();

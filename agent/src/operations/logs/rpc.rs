@@ -26,6 +26,7 @@ use super::holds::HoldView;
 use super::job::Retained;
 use super::plan::Hindrance;
 use super::segment::DateRange;
+use super::source::can_be;
 use super::{Logs, Mode, Reopen, retrieve, status::SourceView, timestamp, verify};
 use crate::config::units::parse_duration;
 use crate::error::{Error, Result};
@@ -268,10 +269,7 @@ impl LogsService for Service {
         if whose == Whose::Own {
             self.0.known_type(&request.log_type).map_err(to_status)?;
         }
-        if request.log_type.is_empty() || request.log_type.contains('/') {
-            let message = "name the type of log, such as \"trading\"";
-            return Err(to_status(Error::not_found("LOG_TYPE_UNKNOWN", message)));
-        }
+        can_be(&request.log_type).map_err(to_status)?;
         let range = Logs::parse_range(&request.date_range).map_err(to_status)?;
         let (sender, parts) = mpsc::channel(retrieve::PIECES_WAITING);
         let logs = Arc::clone(&self.0);

@@ -8,6 +8,7 @@ use super::config::{Config, DAY, OWN_TYPE};
 use super::segment::TimestampFormat;
 use crate::config::reader::{Inline, Section, quoted};
 use crate::config::{Places, means};
+use crate::error::{Error, Result as Answer};
 use crate::outside::files;
 use crate::outside::hooks::Hook;
 use crate::outside::process::ReopenSignal;
@@ -95,11 +96,19 @@ pub(super) fn own(places: &Places) -> Source {
     }
 }
 
+/// A type that nothing can be named after has nothing anywhere.
+///
+/// # Errors
+/// `LOG_TYPE_UNKNOWN`.
+pub(super) fn can_be(log_type: &str) -> Answer<()> {
+    named(log_type).map_err(|why| Error::not_found("LOG_TYPE_UNKNOWN", why))
+}
+
 /// Whether a log type may have this name; names of files and objects are made of it.
 ///
 /// # Errors
 /// Why not.
-pub(super) fn named(text: &str) -> Result<(), String> {
+fn named(text: &str) -> Result<(), String> {
     let ok = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
     };

@@ -238,7 +238,10 @@ impl Domain for Alerts {
         match told {
             true => hands.ledger().note(Fact::Alert, Became::Acknowledged),
             // The next agent may find it, until it is well again.
-            false => hands.ledger().note(Fact::Alert, Became::Doubtful),
+            false => {
+                hands.never_told();
+                hands.ledger().note(Fact::Alert, Became::Doubtful);
+            }
         }
         patient.is(0);
     }

@@ -75,7 +75,7 @@ impl World {
             (None, Some(is), _) => self.book().came(number, is),
             _ => {}
         }
-        let heard = known.is_ok_and(|known| known.is_some_and(|it| it.active()));
+        let heard = known.map_or(true, |known| known.is_some_and(|it| it.active()));
         let at = self.sim.now();
         let behind = heard && is.is_none() && !self.sim.is_frozen(number);
         seen.behind = seen.behind.or(Some(at)).filter(|_| behind);

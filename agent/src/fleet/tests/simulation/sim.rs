@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use genesis_storage::Moment;
 use jiff::{SignedDuration, Timestamp};
 
+use super::EVENTS;
 use super::random::Random;
 use crate::outside::Clock;
 use crate::outside::tasks::simulated::{Simulated, Task};
@@ -103,11 +104,6 @@ impl Sim {
     /// Since the beginning.
     pub(super) fn now(&self) -> Duration {
         self.inner().now
-    }
-
-    /// How often time has passed.
-    pub(super) fn events(&self) -> u64 {
-        self.inner().events
     }
 
     /// From one number up to, not including, another.
@@ -237,6 +233,7 @@ impl Sim {
             };
             inner.now = inner.now.max(key.0);
             inner.events += 1;
+            assert!(inner.events < EVENTS, "somebody asks for ever");
             inner.timers.remove(&key)
         };
         if let Some(waker) = waker {

@@ -23933,7 +23933,7 @@ pub mod logs_service_client {
         }
         /// Enters what the archive holds of this host, and the catalogue does not know, into the catalogue: after the
         /// database was lost. Each segment is read whole and compared with its manifest; nothing that is known is
-        /// changed. A second caller is attached. Fails with ARCHIVE_UNAVAILABLE, PLAN_CHANGED.
+        /// changed. A second caller is attached. Fails with LOG_TYPE_UNKNOWN, ARCHIVE_UNAVAILABLE, PLAN_CHANGED.
         pub async fn rebuild_catalog(
             &mut self,
             request: impl tonic::IntoRequest<super::RebuildCatalogRequest>,
@@ -24141,7 +24141,7 @@ pub mod logs_service_server {
         >;
         /// Enters what the archive holds of this host, and the catalogue does not know, into the catalogue: after the
         /// database was lost. Each segment is read whole and compared with its manifest; nothing that is known is
-        /// changed. A second caller is attached. Fails with ARCHIVE_UNAVAILABLE, PLAN_CHANGED.
+        /// changed. A second caller is attached. Fails with LOG_TYPE_UNKNOWN, ARCHIVE_UNAVAILABLE, PLAN_CHANGED.
         async fn rebuild_catalog(
             &self,
             request: tonic::Request<super::RebuildCatalogRequest>,

@@ -139,7 +139,9 @@ fn every_rpc_answers_whatever_it_is_asked() {
         }
     });
     judge.is_content();
-    agent.ctl(&["status"]).ok();
+    // It has had an emergency, which somebody is to hear of.
+    agent.ctl(&["status"]).exits(3).says(&["ALERT_FIRING"]);
+    agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
     let said = agent.stderr();
     assert!(!said.contains("panicked"), "{said}");
 }

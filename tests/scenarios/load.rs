@@ -204,7 +204,7 @@ fn calls(scale: &Scale) -> Value {
         }
     });
     judge.is_content();
-    agent.ctl(&["status"]).ok();
+    agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
     let (least, most) = (memory.iter().min().unwrap(), memory.iter().max().unwrap());
     let ratio = *most as f64 / *least as f64;
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -384,7 +384,7 @@ fn crowd(scale: &Scale) -> Value {
             }
         };
         runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await.unwrap() });
-        agent.ctl(&["status"]).ok();
+        agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
     };
     (0..20).for_each(|_| answers());
     let before = resident(agent.pid());

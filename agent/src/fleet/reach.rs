@@ -30,8 +30,8 @@ impl Fleet {
         let mut reach = Reach::default();
         loop {
             let looked = tokio::select! {
+                // The time is up also where every answer is there at once.
                 biased;
-                hosts = self.hosts() => hosts.map_err(|error| error.message),
                 // What was told last stands.
                 () = self.clock.sleep(until.saturating_sub(self.clock.monotonic())) => {
                     if reach.members.is_empty() && reach.trouble.is_empty() {
@@ -39,6 +39,7 @@ impl Fleet {
                     }
                     return reach;
                 }
+                hosts = self.hosts() => hosts.map_err(|error| error.message),
             };
             reach = match looked {
                 Ok(members) => {

@@ -68,6 +68,7 @@ impl Storm {
         let recovery = Watch::start();
         let mut violations = self.settle(&recovery);
         violations.extend(died.err().map(Violation::broken));
+        eprintln!("DEBUG {:?} took {:?}: {violations:#?}", moment.fault, recovery.elapsed());
         self.report.add(moment.fault, &violations, recovery.elapsed());
         self.load.go_on();
     }

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use genesis_storage::{SegmentRecord, SegmentState};
 
 use super::inventory::{read_manifest, record_of};
+use super::rebuild::may_be_named;
 use super::segment::{DateRange, TimestampFormat};
 use super::{Logs, plan, timestamp};
 use crate::error::{Error, Result};
@@ -123,6 +124,7 @@ impl Logs {
         range: DateRange,
         (whose, gone): (&Whose, &(dyn Fn() -> bool + Sync)),
     ) -> Result<BTreeMap<String, Elsewhere>> {
+        may_be_named(log_type)?;
         let archive = self.archive()?;
         let own = plan::host_part(&self.host.name);
         // Under the name of this host, what the catalogue does not know: another host has the name, or the database was lost.

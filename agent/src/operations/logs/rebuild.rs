@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::inventory::{Found, Learnt, Missing, parse_manifest, read_manifest, record_of};
 use super::segment::Manifest;
-use super::{Logs, act, blocking, new_segment, new_source, plan};
+use super::{Logs, act, blocking, new_segment, new_source, plan, source};
 use crate::emergency::Stance;
 use crate::error::{Error, Result, Unmet};
 use crate::outside::{failpoint, files};
@@ -27,12 +27,21 @@ pub const KIND: &str = "logs.rebuild-catalog";
 /// So many segments make one journalled step.
 const BATCH: usize = 32;
 
+/// A type that nothing can be named after has nothing anywhere; an empty name means all.
+pub(super) fn may_be_named(log_type: &str) -> Result<()> {
+    if log_type.is_empty() {
+        return Ok(());
+    }
+    source::named(log_type).map_err(|why| Error::not_found("LOG_TYPE_UNKNOWN", why))
+}
+
 impl Logs {
     /// What a rebuild would adopt.
     ///
     /// # Errors
-    /// `ARCHIVE_UNAVAILABLE`, `LOCAL_READ_FAILED`, `STORAGE_FAILED`.
+    /// `LOG_TYPE_UNKNOWN`, `ARCHIVE_UNAVAILABLE`, `LOCAL_READ_FAILED`, `STORAGE_FAILED`.
     pub async fn plan_rebuild(&self, log_type: &str) -> Result<Plan> {
+        may_be_named(log_type)?;
         let missing = self.unknown_to_the_catalogue(log_type).await?;
         let (mut situation, mut steps) = (Vec::new(), Vec::new());
         for (of, missing) in &missing {
@@ -62,6 +71,7 @@ impl Logs {
         plan_hash: &str,
         (actor, reason): (String, String),
     ) -> Result<Started> {
+        may_be_named(log_type)?;
         if !plan_hash.is_empty() {
             self.plan_rebuild(log_type).await?.accept(plan_hash)?;
         }

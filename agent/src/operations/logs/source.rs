@@ -95,21 +95,29 @@ pub(super) fn own(places: &Places) -> Source {
     }
 }
 
-fn log_type(text: &str) -> Result<String, String> {
+/// Whether a log type may have this name; names of files and objects are made of it.
+///
+/// # Errors
+/// Why not.
+pub(super) fn named(text: &str) -> Result<(), String> {
     let ok = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
     };
     let starts =
         text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if text == OWN_TYPE {
-        Err(format!("{text:?} is the agent's own log, which is always a source"))
-    } else if starts && text.len() <= 32 && text.bytes().all(ok) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "{text:?} is no log type; use 1 to 32 of a-z, 0-9, '-' and '_', such as \"trading\""
-        ))
+    if starts && text.len() <= 32 && text.bytes().all(ok) {
+        return Ok(());
     }
+    Err(format!(
+        "{text:?} is no log type; use 1 to 32 of a-z, 0-9, '-' and '_', such as \"trading\""
+    ))
+}
+
+fn log_type(text: &str) -> Result<String, String> {
+    if text == OWN_TYPE {
+        return Err(format!("{text:?} is the agent's own log, which is always a source"));
+    }
+    named(text).map(|()| text.to_owned())
 }
 
 pub(super) fn read_source(

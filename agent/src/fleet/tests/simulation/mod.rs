@@ -44,7 +44,7 @@ const EVENTS: u64 = 300_000;
 /// So many lines of a story are shown where it ends badly.
 const SHOWN: usize = 250;
 /// How many stories are told.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 60;
 const MANY_SEEDS: u64 = 20_000;
 
 /// Ends a simulation, also one that has failed: its tasks hold it.

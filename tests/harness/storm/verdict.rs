@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::ledger::{Became, Count, Fact, Ledger};
 use super::world::{LOG, World};
-use crate::lines;
+use crate::{Segment, lines};
 
 mod outside;
 
@@ -244,11 +244,16 @@ pub(super) fn in_force(
     vec![Violation { wrong: Wrong::Lost, count: 1, what }]
 }
 
+/// The archive was proven to have it; where the disk was full, nothing else has it any more.
+pub(super) fn is_proven(segment: &Segment) -> bool {
+    matches!(segment.state.as_str(), "VERIFIED" | "LOCAL_EXPIRED")
+}
+
 /// What comes back of the log is what was written, from the first line on, each line once and in order; and at least what
 /// is verified.
 fn log(world: &World, _: &Ledger) -> Found {
     let before = world.agent.segments(LOG);
-    if let Some(waiting) = before.iter().find(|segment| segment.state != "VERIFIED") {
+    if let Some(waiting) = before.iter().find(|segment| !is_proven(segment)) {
         return Err(Violation::broken(format!("{waiting:?} is not verified")));
     }
     let least: u64 = before.iter().map(|segment| segment.lines).sum();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use genesis_storage::{EmergencyRecord, FleetMark};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::Fleet;
 use crate::error::{Error, Result};
@@ -268,8 +269,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// Brings host and fleet together for ever, and tells the fleet how this host stands.
+    /// Brings host and fleet together for ever, and tells the fleet how this host stands. The one does not wait for the other:
+    /// an emergency that is heard of while etcd owes an answer is in force at once.
     pub(super) async fn keep_emergency(self: Arc<Self>) {
+        tokio::join!(self.keep_settled(), self.keep_told());
+    }
+
+    async fn keep_settled(&self) {
         let (mut host, mut fleet) = (self.emergency.follow(), self.follow());
         loop {
             if let Err(error) = self.settle_emergency().await {
@@ -278,13 +284,29 @@ impl Fleet {
                     "the fleet's emergency could not be settled"
                 );
             }
+            self.news(&mut host, &mut fleet).await;
+        }
+    }
+
+    async fn keep_told(&self) {
+        let (mut host, mut fleet) = (self.emergency.follow(), self.follow());
+        loop {
             self.tell_stand().await;
-            tokio::select! {
-                biased;
-                _ = host.changed() => {}
-                _ = fleet.changed() => {}
-                () = self.clock.tick(LOOK) => {}
-            }
+            self.news(&mut host, &mut fleet).await;
+        }
+    }
+
+    /// Waits until host or fleet may be other than before.
+    async fn news(
+        &self,
+        host: &mut watch::Receiver<Option<EmergencyRecord>>,
+        fleet: &mut watch::Receiver<u64>,
+    ) {
+        tokio::select! {
+            biased;
+            _ = host.changed() => {}
+            _ = fleet.changed() => {}
+            () = self.clock.tick(LOOK) => {}
         }
     }
 }

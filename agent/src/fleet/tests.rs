@@ -143,6 +143,22 @@ async fn a_release_of_the_fleet_cuts_off_no_closing_of_positions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_emergency_of_the_fleet_waits_for_no_answer_of_etcd() {
+    let memory = Memory::default();
+    let (a, b) = (Host::start("a", &memory).await, Host::start("b", &memory).await);
+    // The fleet is told that one is in force on a, and etcd owes the answer.
+    a.door.delay("/genesis/prod/members/");
+    a.emergency.activate("olga", "feed", "").await.unwrap();
+    a.passes(|| a.door.delayed() > 0).await;
+    a.emergency.release("olga", "well", "").await.unwrap();
+    b.emergency.activate("ada", "prices are wrong", "").await.unwrap();
+    b.fleet.declare_emergency(true).await.unwrap();
+    b.passes(|| memory.get(EMERGENCY).is_some()).await;
+    a.passes(|| a.active()).await;
+    assert_eq!(a.door.delayed(), 1, "the answer is still owed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_declared_where_the_fleet_can_not_be_told_is_not_lost_with_an_earlier_one() {
     let memory = Memory::default();
     let (a, b) = (Host::start("a", &memory).await, Host::start("b", &memory).await);

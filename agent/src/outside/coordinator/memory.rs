@@ -78,7 +78,7 @@ impl Memory {
     pub fn door(&self) -> Arc<Door> {
         let open = watch::Sender::new(0);
         let (shut, deaf) = (AtomicBool::new(false), Arc::default());
-        Arc::new(Door { memory: self.clone(), shut, open, deaf })
+        Arc::new(Door { memory: self.clone(), shut, open, deaf, late: Arc::default() })
     }
 
     /// The keys that begin so, in order.
@@ -125,6 +125,30 @@ impl Memory {
             store.make(&gone);
         }
         self.tell();
+    }
+
+    /// Makes a change if all guards hold.
+    fn commit(&self, guards: &[Guard], acts: &[Act]) -> Result<Committed, Trouble> {
+        let committed = {
+            let mut store = self.store();
+            if let Some(why) = &store.full {
+                return Err(Trouble::Full(why.clone()));
+            }
+            let done = guards.iter().all(|guard| store.holds(guard));
+            if done {
+                let lost = acts.iter().any(|act| match act {
+                    Act::Put { lease, .. } => *lease != 0 && !store.leases.contains_key(lease),
+                    Act::Delete(_) => false,
+                });
+                if lost {
+                    return Err(Trouble::NoLease);
+                }
+                store.make(acts);
+            }
+            Committed { done, revision: store.revision }
+        };
+        self.tell();
+        Ok(committed)
     }
 
     /// What happened until now is not kept any more.
@@ -227,6 +251,15 @@ pub struct Door {
     open: watch::Sender<u64>,
     /// So many changes are made whose answers are lost.
     deaf: Arc<AtomicUsize>,
+    late: Arc<Mutex<Late>>,
+}
+
+/// Changes that are on their way for as long as a test likes.
+#[derive(Default)]
+struct Late {
+    /// The next one that sets a key which begins so will be.
+    prefix: Option<String>,
+    waiting: Vec<(Vec<Guard>, Vec<Act>)>,
 }
 
 impl Door {
@@ -239,6 +272,25 @@ impl Door {
     /// Connections can be made again.
     pub fn open(&self) {
         self.shut.store(false, Ordering::SeqCst);
+    }
+
+    /// The next change that sets a key which begins so is late: whoever asked hears nothing until it gives up.
+    pub fn delay(&self, prefix: &str) {
+        self.late.lock().unwrap().prefix = Some(prefix.to_owned());
+    }
+
+    /// How many are late.
+    pub fn delayed(&self) -> usize {
+        self.late.lock().unwrap().waiting.len()
+    }
+
+    /// What was late arrives, also where it was given up.
+    pub fn deliver(&self) {
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        for (guards, acts) in late.waiting {
+            // Nobody hears what became of it.
+            let _ = self.memory.commit(&guards, &acts);
+        }
     }
 
     /// The next so many changes are made, and their answers lost.
@@ -264,6 +316,7 @@ impl Coordinator for Door {
             times: *self.open.borrow(),
             cluster,
             deaf: Arc::clone(&self.deaf),
+            late: Arc::clone(&self.late),
         };
         Ok(Arc::new(link))
     }
@@ -276,9 +329,25 @@ struct MemoryLink {
     times: u64,
     cluster: u64,
     deaf: Arc<AtomicUsize>,
+    late: Arc<Mutex<Late>>,
 }
 
 impl MemoryLink {
+    /// Whether a change is late; it waits then.
+    fn is_late(&self, guards: &[Guard], acts: &[Act]) -> bool {
+        let mut late = self.late.lock().unwrap();
+        let of = |act: &Act| match (act, &late.prefix) {
+            (Act::Put { key, .. }, Some(prefix)) => key.starts_with(prefix),
+            _ => false,
+        };
+        let is_late = acts.iter().any(of);
+        if is_late {
+            late.prefix = None;
+            late.waiting.push((guards.to_vec(), acts.to_vec()));
+        }
+        is_late
+    }
+
     fn through(&self) -> Result<(), Trouble> {
         if *self.open.borrow() == self.times { Ok(()) } else { Err(away()) }
     }
@@ -305,25 +374,12 @@ impl Link for MemoryLink {
 
     async fn commit(&self, guards: &[Guard], acts: &[Act]) -> Result<Committed, Trouble> {
         self.through()?;
-        let committed = {
-            let mut store = self.memory.store();
-            if let Some(why) = &store.full {
-                return Err(Trouble::Full(why.clone()));
-            }
-            let done = guards.iter().all(|guard| store.holds(guard));
-            if done {
-                let lost = acts.iter().any(|act| match act {
-                    Act::Put { lease, .. } => *lease != 0 && !store.leases.contains_key(lease),
-                    Act::Delete(_) => false,
-                });
-                if lost {
-                    return Err(Trouble::NoLease);
-                }
-                store.make(acts);
-            }
-            Committed { done, revision: store.revision }
-        };
-        self.memory.tell();
+        if self.is_late(guards, acts) {
+            let mut open = self.open.clone();
+            let _ = open.wait_for(|times| *times != self.times).await;
+            return Err(away());
+        }
+        let committed = self.memory.commit(guards, acts)?;
         let deaf = self.deaf.load(Ordering::SeqCst);
         if deaf > 0 {
             self.deaf.store(deaf - 1, Ordering::SeqCst);

@@ -109,6 +109,28 @@ async fn a_lock_that_could_not_be_given_back_is_in_nobodys_way() {
     again.check().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_was_put_back_and_came_to_the_same_revision_is_listed_anew() {
+    const VALUE: &str = "/genesis/prod/common/parameters/mm/size";
+    let memory = Memory::default();
+    let a = Host::start("a", &memory).await;
+    let known = |value: &str| a.fleet.known(VALUE).is_some_and(|it| it.value == value.as_bytes());
+    memory.put("/genesis/prod/common/parameters/mm/edge", "1");
+    let then = memory.snapshot();
+    memory.put(VALUE, "10");
+    a.passes(|| known("10")).await;
+    a.door.shut();
+    a.passes(|| !a.fleet.is_open()).await;
+    let before = memory.get(VALUE).unwrap();
+    memory.restore(&then);
+    memory.put(VALUE, "20");
+    let after = memory.get(VALUE).unwrap();
+    assert_eq!((after.created, after.modified), (before.created, before.modified));
+    a.door.open();
+    a.connected().await;
+    a.passes(|| known("20")).await;
+}
+
 /// Closes positions, or does not.
 struct Closing(AtomicBool);
 

@@ -80,8 +80,7 @@ impl Held {
     /// `FLEET_LOCK_LOST`, `FLEET_UNREACHABLE`.
     pub async fn change(&self, guards: &[Guard], acts: &[Act]) -> Result<Option<i64>> {
         self.check()?;
-        let guards: Vec<Guard> =
-            std::iter::once(self.guard()).chain(guards.iter().cloned()).collect();
+        let guards = [self.guards().as_slice(), guards].concat();
         self.fleet.change(&guards, acts).await
     }
 

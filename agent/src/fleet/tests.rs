@@ -131,6 +131,26 @@ async fn an_etcd_that_was_put_back_and_came_to_the_same_revision_is_listed_anew(
     a.passes(|| known("20")).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_given_again_by_an_etcd_that_was_put_back_lets_nobody_in() {
+    let memory = Memory::default();
+    let (a, b) = (Host::start("a", &memory).await, Host::start("b", &memory).await);
+    let then = memory.snapshot();
+    let first = a.fleet.take("matrices", "it").await.unwrap().unwrap();
+    memory.restore(&then);
+    // a's lease is of before that, so that a believes to hold the lock still.
+    let second = b.fleet.take("matrices", "other").await.unwrap().unwrap();
+    first.check().unwrap();
+    assert_eq!(first.token(), second.token());
+    assert_eq!(first.step("on").await.unwrap_err().code, "FENCED");
+    assert_eq!(first.change(&[], &[]).await.unwrap(), None);
+    second.step("on").await.unwrap();
+    assert!(second.change(&[], &[]).await.unwrap().is_some());
+    // Nor does it take away what is another's.
+    first.give_back().await;
+    assert!(memory.get(LOCK).is_some(), "b holds it");
+}
+
 /// Closes positions, or does not.
 struct Closing(AtomicBool);
 

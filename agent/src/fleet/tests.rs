@@ -185,6 +185,35 @@ async fn a_release_of_the_fleet_cuts_off_no_closing_of_positions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_answer_is_lost_or_late_is_found_out() {
+    let memory = Memory::default();
+    let a = Host::start("a", &memory).await;
+    for late in [false, true] {
+        a.emergency.activate("olga", "feed", "").await.unwrap();
+        a.fleet.declare_emergency(true).await.unwrap();
+        a.passes(|| !a.fleet.emergency_untold()).await;
+        a.fleet.tell_stand().await;
+        match late {
+            true => a.door.delay(EMERGENCY),
+            false => a.door.lose_answers(1),
+        }
+        let fleet = Arc::clone(&a.fleet);
+        let releasing = tokio::spawn(async move { fleet.release_emergency("olga", "well").await });
+        if late {
+            // It is given up, made again, and comes in before that.
+            a.passes(|| a.door.delayed() == 1).await;
+            a.door.shut();
+            a.passes(|| !a.fleet.is_open()).await;
+            a.door.deliver();
+            a.door.open();
+        }
+        a.passes(|| releasing.is_finished()).await;
+        releasing.await.unwrap().unwrap();
+        a.passes(|| !a.active()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emergency_of_the_fleet_waits_for_no_answer_of_etcd() {
     let memory = Memory::default();
     let (a, b) = (Host::start("a", &memory).await, Host::start("b", &memory).await);

@@ -273,6 +273,23 @@ async fn who_tells_what_can_not_be_read_has_said_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_neither_hides_a_twin_nor_makes_one() {
+    let memory = Memory::default();
+    let a = Host::start("a", &memory).await;
+    let (now, hour) = (a.clock.now(), jiff::SignedDuration::from_hours(1));
+    let mut other = a.fleet.hosts().await.unwrap().remove(0).member;
+    (other.session, other.since) = ("older".to_owned(), now - hour);
+    // It may be the agent that was killed here, for as long as its lease lasts.
+    let twins = || a.fleet.twins_among(vec![other.clone()]).len();
+    assert_eq!(twins(), 0);
+    a.clock.set(now + hour);
+    assert_eq!(twins(), 0);
+    a.clock.set(now - hour);
+    a.clock.advance(a.fleet.config().lease * 2);
+    assert_eq!(twins(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_no_lease_leaves_no_key_that_stays() {
     let memory = Memory::default();
     memory.fill(Some("no space"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use genesis_stats::experiment::Moments;
 use genesis_storage::{ExperimentRecord, ParameterRecord};
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::plan as local;
 use super::super::tally::{Counts, Tally, identity};
@@ -82,6 +83,13 @@ pub fn forsaken(record: &ExperimentRecord, fleet: &[std::sync::Arc<Defined>]) ->
     !record.fleet.is_empty()
         && record.conclusion.is_none()
         && !fleet.iter().any(|defined| defined.is(record))
+}
+
+/// When a version is told to have been set: after the one before it, whatever the clocks of their hosts say, so that versions
+/// can be compared by it.
+pub fn after(before: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let least = before.and_then(|it| it.checked_add(SignedDuration::from_millis(1)).ok());
+    least.map_or(now, |least| now.max(least))
 }
 
 /// Whether a host has to take the fleet's value over: once for each version, also of a fleet whose count began anew.

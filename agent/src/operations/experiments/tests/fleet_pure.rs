@@ -146,6 +146,16 @@ fn a_value_of_the_fleet_is_taken_over_once() {
 }
 
 #[test]
+fn versions_come_one_after_the_other_whatever_the_clocks_say() {
+    assert_eq!(plan::after(None, at(10)), at(10));
+    assert_eq!(plan::after(Some(at(9)), at(10)), at(10));
+    for now in [at(10), at(-3_600)] {
+        assert!(plan::after(Some(at(10)), now) > at(10));
+    }
+    assert_eq!(plan::after(Some(Timestamp::MAX), at(10)), at(10));
+}
+
+#[test]
 fn an_experiment_begins_only_where_it_is_the_one_that_was_meant() {
     let defined = defined(3);
     let with = |value: &str| {

@@ -50,6 +50,8 @@ pub struct Emergency {
     said: Arc<AtomicBool>,
     /// How often somebody has wished that an emergency be the whole fleet's.
     wishes: Arc<AtomicU64>,
+    /// A number that was used before the first that is known.
+    before: u64,
 }
 
 impl Emergency {
@@ -67,12 +69,24 @@ impl Emergency {
             alone: Arc::default(),
             said: Arc::default(),
             wishes: Arc::default(),
+            before: 0,
         };
         // What is wrong with one of its places is no reason not to start: it is in force in memory.
         if let Err(error) = flag.look().await {
             tracing::error!(error = error.chain(), "the emergency could not be settled");
         }
         Ok(flag)
+    }
+
+    /// With numbers after `before`, where the one that is known here is not the last that was used.
+    #[must_use]
+    pub fn numbered_after(self, before: u64) -> Self {
+        Self { before, ..self }
+    }
+
+    /// The number of an emergency that is declared at `now`, where none is known.
+    pub fn number(now: Timestamp) -> u64 {
+        flag::epoch(0, now)
     }
 
     /// The latest emergency, in force or over; `None` before the first.
@@ -164,6 +178,7 @@ impl Emergency {
             since: None,
             by: Some(actor.to_owned()),
             reason: reason.to_owned(),
+            fleet: None,
         };
         let declare = || self.declare(&asked, now);
         // In force from here on, whatever holds the lock: nothing slips in while the disks are slow.
@@ -188,7 +203,7 @@ impl Emergency {
             if current.as_ref().is_some_and(EmergencyRecord::active) {
                 return false;
             }
-            let before = current.as_ref().map_or(0, |record| record.epoch);
+            let before = current.as_ref().map_or(self.before, |record| record.epoch);
             // A file that outlived its record (a database that was lost, or restored) is the same emergency still.
             let known = asked.epoch.filter(|epoch| *epoch > before);
             let since = asked.since.filter(|since| known.is_some() && *since <= now);
@@ -198,7 +213,7 @@ impl Emergency {
                 activated_by: by.to_owned(),
                 reason: asked.reason.clone(),
                 release: None,
-                fleet: None,
+                fleet: asked.fleet.filter(|_| known.is_some()),
             });
             true
         });
@@ -212,7 +227,13 @@ impl Emergency {
     async fn secure(&self, record: &EmergencyRecord) -> Result<()> {
         let (file, filing) = (Arc::clone(&self.file), record.clone());
         let filed = blocking(move || match flag::read(&file) {
-            Ok(Some(flag)) if flag.epoch == Some(filing.epoch) => Ok(()),
+            Ok(Some(flag)) if flag.epoch == Some(filing.epoch) => {
+                match flag.fleet == filing.fleet {
+                    true => Ok(()),
+                    // It says what the record says, so that either alone is enough for the fleet, too.
+                    false => flag::write(&file, &filing),
+                }
+            }
             // Made by hand, it gets the number, so that it stands for this emergency and no other.
             // What can't be replaced, such as a folder, is a flag all the same.
             Ok(Some(_)) => flag::write(&file, &filing).or(Ok(())),
@@ -343,7 +364,7 @@ impl Emergency {
     }
 
     fn last_epoch(&self) -> u64 {
-        self.current.borrow().as_ref().map_or(0, |record| record.epoch)
+        self.current.borrow().as_ref().map_or(self.before, |record| record.epoch)
     }
 
     async fn store(&self, record: &EmergencyRecord, action: &str, at: Timestamp) -> Result<()> {
@@ -414,6 +435,33 @@ mod tests {
         let (record, was_active) = declaring.await.unwrap().unwrap();
         assert_eq!((record.epoch, was_active), (19_700_101_000_000, false));
         assert!(flag.activate("olga", "again", "").await.unwrap().1);
+    }
+
+    #[tokio::test]
+    async fn the_file_alone_knows_what_the_fleet_has_to_do_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let mut states = 0;
+        // Each time the file is all that is left, as where a crash, or a disk that is full, kept the record from being written.
+        let mut open = || {
+            states += 1;
+            let file = folder.path().join(format!("{states}.redb"));
+            let store = Store::open(&file, Options::default()).unwrap();
+            let state = State::new(Arc::new(store), watch::channel(0).1);
+            Emergency::open(state, Arc::clone(&clock) as _, folder.path().join("EMERGENCY"))
+        };
+        let flag = open().await.unwrap();
+        flag.activate("olga", "prices are wrong", "").await.unwrap();
+        let wished = flag.wish_fleet(true).await.unwrap();
+        let mark = wished.fleet.unwrap();
+        assert_eq!((mark.only, mark.told), (true, false));
+        let flag = open().await.unwrap();
+        assert_eq!(flag.current(), Some(wished));
+        let noted = flag.note_fleet(9, flag.wishes()).await.unwrap();
+        assert_eq!(open().await.unwrap().current(), Some(noted));
+        // Of one that was not written by the agent nothing is taken over.
+        std::fs::write(folder.path().join("EMERGENCY"), "fleet=9 only told\nreason=x").unwrap();
+        assert_eq!(open().await.unwrap().current().unwrap().fleet, None);
     }
 
     #[tokio::test]

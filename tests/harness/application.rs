@@ -1,6 +1,7 @@
 //! An application as GENESIS manages them: tickerd, in Python, with libraries of our own from an index of our own, its
 //! releases beside each other, and a link to the one in service.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -252,11 +253,56 @@ impl Application {
 
     /// Whether the process that runs is of a release, and answers. One that is just ending may not.
     pub fn serves(&self, release: &str) -> bool {
-        let address = ([127, 0, 0, 1], self.port).into();
-        let Ok((200, body)) = http::try_get(address, "/version") else { return false };
-        // One that is killed may have answered by half.
-        let Ok(version) = serde_json::from_str::<Value>(&body) else { return false };
+        let Some(version) = self.try_version() else { return false };
         version["release"].as_str().is_some_and(|it| Path::new(it).ends_with(release))
+    }
+
+    /// [`Application::version`], where it answers.
+    pub fn try_version(&self) -> Option<Value> {
+        let (status, body) = http::try_get(self.address(), "/version").ok()?;
+        // One that is killed may have answered by half.
+        (status == 200).then(|| serde_json::from_str(&body).ok()).flatten()
+    }
+
+    /// [`Application::health`], where it answers.
+    pub fn try_health(&self) -> Option<u16> {
+        http::try_get(self.address(), "/health").ok().map(|(status, _)| status)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Has its tools ask the index here: a proxy before it, which its requirements know nothing of.
+    ///
+    /// # Panics
+    /// When their settings can't be written.
+    pub fn ask_index_at(&self, index: &PackageIndex, address: SocketAddr) {
+        let settings = self.text("uv.toml");
+        let settings = settings.replace(&index.address().to_string(), &address.to_string());
+        std::fs::write(self.path("uv.toml"), settings).expect("our folder");
+    }
+
+    /// The processes that have to do with it, by their numbers: those at work below its folder, and those that are told
+    /// of that.
+    ///
+    /// # Panics
+    /// When there is no `/proc`.
+    pub fn processes(&self) -> Vec<(String, String)> {
+        let root = self.root();
+        let named = root.to_string_lossy().into_owned();
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let found = entries.filter_map(|entry| {
+            let process = entry.path();
+            let words = std::fs::read(process.join("cmdline")).ok()?;
+            let words = String::from_utf8_lossy(&words).replace('\0', " ");
+            let at = std::fs::read_link(process.join("cwd")).unwrap_or_default();
+            // One that has ended has no words any more.
+            let ours = !words.is_empty() && (at.starts_with(&root) || words.contains(&named));
+            ours.then(|| (entry.file_name().to_string_lossy().into_owned(), words))
+        });
+        found.collect()
     }
 
     /// The status with which it says whether it is well.

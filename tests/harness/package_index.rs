@@ -2,6 +2,7 @@
 //! HTML, and the metadata of wheels beside them (PEP 658).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -67,6 +68,11 @@ impl PackageIndex {
     /// Its address, as `--index-url` and `--default-index` take it.
     pub fn url(&self) -> String {
         self.server.url("/simple/")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
     }
 
     /// A `uv.toml` with it as the only index.

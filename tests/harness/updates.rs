@@ -1,6 +1,5 @@
 //! An agent that updates an application of ours, and what it is to know of vulnerabilities.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -199,14 +198,17 @@ impl Updates {
     }
 }
 
-/// What is configured of the application.
+/// What is configured of the application, and `top` of everything else.
 pub fn configured(app: &Application, top: &str, project: &str, releases: &Path) -> String {
+    format!("[health]\ndefaults = false\n{top}\n{}", configured_project(app, project, releases))
+}
+
+/// What is configured of the application alone.
+pub fn configured_project(app: &Application, project: &str, releases: &Path) -> String {
     let quoted = |words: &[String]| serde_json::to_string(words).expect("text");
     let tools = foreign("python/bin");
     let path = format!("PATH={}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
-    let mut text = format!("[health]\ndefaults = false\n{top}\n");
-    let _ = write!(
-        text,
+    format!(
         "[[dependencies.project]]\nname = \"app\"\nroot = \"{}\"\nmanifests = [\"requirements.txt\"]\nenvironment = [{path:?}]\n{project}\n\
          [dependencies.project.test]\ncommand = [\"python\", \"-m\", \"pytest\", \"-q\", \"-p\", \"no:cacheprovider\", \"tests\"]\ntimeout = \"20s\"\n\
          [dependencies.project.deploy]\nreleases_dir = \"{}\"\nlink = \"{}\"\nhealth_for = \"2s\"\nstart_within = \"10s\"\nhealth = \"{}\"\n\
@@ -216,8 +218,7 @@ pub fn configured(app: &Application, top: &str, project: &str, releases: &Path) 
         app.path("current").display(),
         app.health_url(),
         quoted(&app.restart_hook()),
-    );
-    text
+    )
 }
 
 /// Where the manifests of a generation are kept.

@@ -310,6 +310,24 @@ fn a_sandbox_that_does_not_go_on_is_taken_up_by_the_next_drill() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_keeps_no_drill_from_its_sandbox() {
+    let (_folder, sandbox) = venue();
+    let mut agent = TestAgent::new(|_| format!("[trading]\n{}", key("sandbox", &sandbox)));
+    let clock = WallClock::of(&mut agent);
+    agent.start();
+    clock.ahead(SignedDuration::from_hours(1));
+    agent.ctl(&["drill", "run", "emergency"]).ok();
+    let number = || sandbox.book()["epoch"].as_u64().unwrap();
+    clock.ahead(SignedDuration::ZERO);
+    for _ in 0..2 {
+        let before = number();
+        agent.ctl(&["drill", "run", "emergency"]).ok();
+        assert!(number() > before);
+        assert_eq!((sandbox.book()["halted"].clone(), left(&agent)), (json!(false), 0));
+    }
+}
+
+#[test]
 fn a_configuration_that_never_changed_is_not_overdue() {
     // No job comes in between.
     let recovery = "drills = [\"rollback:config\"]\ndrill_schedule = \"0 0 29 2 *\"\n";

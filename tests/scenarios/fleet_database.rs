@@ -65,6 +65,8 @@ impl Stopped {
         let run = agent.ctl_command(&["db", "optimize", "--force"]).spawn().unwrap();
         let reached = folder.path().join("pause.reached");
         wait_until("the middle of a care", || reached.exists());
+        // Both tables are vacuumed at a time: the other one may be about to begin.
+        wait_until("the steps that have begun", || maintenance(server).len() >= 2);
         Self { agent, run, folder }
     }
 

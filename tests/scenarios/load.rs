@@ -401,7 +401,7 @@ fn crowd(scale: &Scale) -> Value {
             runtime.spawn(slow_caller(who, Arc::clone(&shed)))
         })
         .collect();
-    wait_until("slow callers have their share", || {
+    wait_until_within(4 * PATIENCE, "slow callers have their share", || {
         shed.load(Ordering::SeqCst) >= callers * (calls - SHARE)
     });
     let beside_slow = figures(&emergencies(&agent.node(), scale.emergencies.min(20)));

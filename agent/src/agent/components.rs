@@ -110,7 +110,7 @@ pub(super) fn drills(
         Arc::new(StateScratch(Arc::clone(parts.backup))),
     ];
     let rehearsals: Vec<Arc<dyn Rehearsal>> = vec![
-        Arc::new(EmergencyDrill::new(outside.clone(), recovery, home.clone())),
+        Arc::new(EmergencyDrill::new(state.clone(), outside.clone(), recovery, home.clone())),
         Arc::new(RestoreDrill(Arc::clone(parts.backup))),
         Arc::new(RollbackDrill::new(
             dispatcher.clone(),

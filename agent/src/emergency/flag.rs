@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use genesis_storage::EmergencyRecord;
+use genesis_storage::{EmergencyRecord, FleetMark};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -22,6 +22,8 @@ pub(super) struct Flag {
     pub(super) since: Option<Timestamp>,
     pub(super) by: Option<String>,
     pub(super) reason: String,
+    /// What it has to do with the fleet's.
+    pub(super) fleet: Option<FleetMark>,
 }
 
 /// The number of an emergency that is declared at `now`, after one with the number `before`: the moment in UTC, as
@@ -39,9 +41,20 @@ pub(super) fn epoch(before: u64, now: Timestamp) -> u64 {
 
 /// What the file says of an emergency.
 fn describe(record: &EmergencyRecord) -> String {
-    let EmergencyRecord { epoch, since, activated_by, reason, .. } = record;
+    let EmergencyRecord { epoch, since, activated_by, reason, fleet, .. } = record;
     let by = activated_by.replace(char::is_control, " ");
-    format!("epoch={epoch}\nsince={since}\nby={by}\nreason={reason}\n")
+    // Also where there is none, so that no line of the reason is taken for it.
+    let fleet = fleet.map_or_else(String::new, |FleetMark { epoch, only, told }| {
+        format!("{epoch}{}{}", if only { " only" } else { "" }, if told { " told" } else { "" })
+    });
+    format!("epoch={epoch}\nsince={since}\nby={by}\nfleet={fleet}\nreason={reason}\n")
+}
+
+fn mark(text: &str) -> Option<FleetMark> {
+    let mut words = text.split_whitespace();
+    let epoch = words.next()?.parse().ok().filter(|epoch| *epoch <= GREATEST)?;
+    let words: Vec<&str> = words.collect();
+    Some(FleetMark { epoch, only: words.contains(&"only"), told: words.contains(&"told") })
 }
 
 fn parse(text: &str) -> Flag {
@@ -63,6 +76,7 @@ fn parse(text: &str) -> Flag {
         since: of("since").and_then(|it| it.trim().parse().ok()),
         by,
         reason,
+        fleet: of("fleet").and_then(mark),
     }
 }
 
@@ -135,20 +149,30 @@ mod tests {
             epoch: 20_261_128_010_203,
             since,
             activated_by: "cert:olga\nepoch=1".into(),
-            reason: "prices are wrong\nby=nobody".into(),
+            reason: "prices are wrong\nby=nobody\nfleet=7".into(),
             release: None,
             fleet: None,
         };
-        write(&path, &record).unwrap();
-        let written = Flag {
-            epoch: Some(20_261_128_010_203),
-            since: Some(since),
-            by: Some("cert:olga epoch=1".into()),
-            reason: "prices are wrongby=nobody".into(),
+        let marks = [(false, false), (true, false), (false, true), (true, true)];
+        let marks = marks.map(|(only, told)| Some(FleetMark { epoch: 9, only, told }));
+        for fleet in marks.into_iter().chain([None]) {
+            write(&path, &EmergencyRecord { fleet, ..record.clone() }).unwrap();
+            let written = Flag {
+                epoch: Some(20_261_128_010_203),
+                since: Some(since),
+                by: Some("cert:olga epoch=1".into()),
+                reason: "prices are wrongby=nobodyfleet=7".into(),
+                fleet,
+            };
+            assert_eq!(read(&path).unwrap(), Some(written));
+        }
+        let by_hand = |reason: &str| Flag {
+            epoch: None,
+            since: None,
+            by: None,
+            reason: reason.into(),
+            fleet: None,
         };
-        assert_eq!(read(&path).unwrap(), Some(written));
-        let by_hand =
-            |reason: &str| Flag { epoch: None, since: None, by: None, reason: reason.into() };
         for (text, flag) in [
             ("", by_hand("the flag file was made by hand")),
             ("  \u{1b}\n", by_hand("the flag file was made by hand")),

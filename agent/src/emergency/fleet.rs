@@ -29,8 +29,8 @@ impl Emergency {
         epoch: u64,
         wishes: u64,
     ) -> Result<EmergencyRecord> {
-        let asked =
-            Flag { epoch: None, since: None, by: Some(by.to_owned()), reason: reason.to_owned() };
+        let (by, reason) = (Some(by.to_owned()), reason.to_owned());
+        let asked = Flag { epoch: None, since: None, by, reason, fleet: None };
         let declared = self.declare(&asked, self.clock.now());
         let mark = |before: Option<FleetMark>| FleetMark {
             epoch,

@@ -33,8 +33,9 @@ impl Fleet {
         (!known.active()).then_some(Guard::Modified(key, entry.modified))
     }
 
-    /// Makes a change if all guards hold; the revision that did it, or `None` where they don't. An answer that was lost is
-    /// found out by the first key that it sets, so that what this holds must be its own.
+    /// Makes a change if all guards hold; the revision that did it, or `None` where they don't. What became of one whose answer
+    /// was lost is found out by the first key that it sets, so that what this holds must be its own: before it is made again,
+    /// and where it could not be, since it may have come in late.
     ///
     /// # Errors
     /// `FLEET_UNCONFIGURED`, `FLEET_UNREACHABLE`: then it may have been made.
@@ -42,11 +43,21 @@ impl Fleet {
         let (mut lost, mut trouble) = (false, None);
         for _ in 0..TRIES {
             let open = self.open().await?;
-            if lost && let Some(done) = self.was_made(&open, acts).await {
-                return Ok(Some(done));
-            }
-            match open.link.commit(guards, acts).await {
-                Ok(committed) => return Ok(committed.done.then_some(committed.revision)),
+            let made = match lost {
+                true => self.was_made(&open, acts).await,
+                false => Ok(None),
+            };
+            let tried = match made {
+                Ok(None) => match open.link.commit(guards, acts).await {
+                    Ok(committed) if committed.done => Ok(Some(committed.revision)),
+                    Ok(_) if lost => self.was_made(&open, acts).await,
+                    Ok(_) => Ok(None),
+                    Err(found) => Err(found),
+                },
+                known => known,
+            };
+            match tried {
+                Ok(made) => return Ok(made),
                 Err(found) => {
                     self.broken(&open, &found);
                     if !matches!(found, Trouble::Away(_)) {
@@ -61,15 +72,15 @@ impl Fleet {
     }
 
     /// The revision by which the first key that is set has what it is set to.
-    async fn was_made(&self, open: &Open, acts: &[Act]) -> Option<i64> {
+    async fn was_made(&self, open: &Open, acts: &[Act]) -> Result<Option<i64>, Trouble> {
         let set = acts.iter().find_map(|act| match act {
             Act::Put { key, value, .. } => Some((key, value)),
             Act::Delete(_) => None,
         });
-        let (key, value) = set?;
-        let listed = open.link.list(key).await.ok()?;
+        let Some((key, value)) = set else { return Ok(None) };
+        let listed = open.link.list(key).await?;
         let found = listed.entries.into_iter().find(|entry| entry.key == *key);
-        found.filter(|entry| entry.value == *value).map(|entry| entry.modified)
+        Ok(found.filter(|entry| entry.value == *value).map(|entry| entry.modified))
     }
 }
 
@@ -80,8 +91,7 @@ impl Held {
     /// `FLEET_LOCK_LOST`, `FLEET_UNREACHABLE`.
     pub async fn change(&self, guards: &[Guard], acts: &[Act]) -> Result<Option<i64>> {
         self.check()?;
-        let guards: Vec<Guard> =
-            std::iter::once(self.guard()).chain(guards.iter().cloned()).collect();
+        let guards = [self.guards().as_slice(), guards].concat();
         self.fleet.change(&guards, acts).await
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use genesis_storage::{EmergencyRecord, FleetMark};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::Fleet;
 use crate::error::{Error, Result};
@@ -129,19 +130,15 @@ impl Fleet {
     /// Ends the fleet's emergency. Each member ends what it has declared for the fleet's sake when it hears of it.
     ///
     /// # Errors
-    /// `FLEET_UNREACHABLE`, `NO_EMERGENCY`, `FLEET_CONFLICT`.
+    /// `FLEET_UNCONFIGURED`, `NO_EMERGENCY`, `FLEET_CONFLICT`, `FLEET_UNREACHABLE`; after that it may be over all the same.
     pub async fn release_emergency(&self, by: &str, reason: &str) -> Result<()> {
-        self.configured()?;
-        let open = self.open().await?;
         let key = self.keys.emergency();
-        let listed = open.link.list(&key).await.map_err(|trouble| self.unreachable(&trouble))?;
-        let entry = listed.entries.into_iter().find(|entry| entry.key == key);
         let none = || {
             let message =
                 "the fleet has no emergency in force; one of this host is released without --fleet";
             Error::conflict("NO_EMERGENCY", message)
         };
-        let entry = entry.ok_or_else(none)?;
+        let entry = self.get(&key).await?.ok_or_else(none)?;
         let known: FleetEmergency = serde_json::from_slice(&entry.value).map_err(|error| {
             let message = format!(
                 "the fleet's emergency can't be read ({error}): delete the key {key} in etcd, members write it again; then \
@@ -161,18 +158,17 @@ impl Fleet {
         let over = FleetEmergency { release: Some(release), ..known };
         let guards = [Guard::Modified(key.clone(), entry.modified)];
         let value = serde_json::to_vec(&over).unwrap_or_default();
-        let acts = [Act::Put { key, value, lease: 0 }];
-        match open.link.commit(&guards, &acts).await {
-            Ok(committed) if committed.done => {
+        // An answer that was lost is found out: nobody is to be told that what is over could not be ended.
+        match self.change(&guards, &[Act::Put { key, value, lease: 0 }]).await? {
+            Some(revision) => {
                 // Known at once, so that what is released here next is not taken for the fleet's still.
-                self.heard_of(committed.revision).await;
+                self.heard_of(revision).await;
                 Ok(())
             }
-            Ok(_) => Err(Error::conflict(
+            None => Err(Error::conflict(
                 "FLEET_CONFLICT",
                 "the fleet's emergency changed meanwhile; look again",
             )),
-            Err(trouble) => Err(self.unreachable(&trouble)),
         }
     }
 
@@ -268,8 +264,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// Brings host and fleet together for ever, and tells the fleet how this host stands.
+    /// Brings host and fleet together for ever, and tells the fleet how this host stands. The one does not wait for the other:
+    /// an emergency that is heard of while etcd owes an answer is in force at once.
     pub(super) async fn keep_emergency(self: Arc<Self>) {
+        tokio::join!(self.keep_settled(), self.keep_told());
+    }
+
+    async fn keep_settled(&self) {
         let (mut host, mut fleet) = (self.emergency.follow(), self.follow());
         loop {
             if let Err(error) = self.settle_emergency().await {
@@ -278,13 +279,29 @@ impl Fleet {
                     "the fleet's emergency could not be settled"
                 );
             }
+            self.news(&mut host, &mut fleet).await;
+        }
+    }
+
+    async fn keep_told(&self) {
+        let (mut host, mut fleet) = (self.emergency.follow(), self.follow());
+        loop {
             self.tell_stand().await;
-            tokio::select! {
-                biased;
-                _ = host.changed() => {}
-                _ = fleet.changed() => {}
-                () = self.clock.tick(LOOK) => {}
-            }
+            self.news(&mut host, &mut fleet).await;
+        }
+    }
+
+    /// Waits until host or fleet may be other than before.
+    async fn news(
+        &self,
+        host: &mut watch::Receiver<Option<EmergencyRecord>>,
+        fleet: &mut watch::Receiver<u64>,
+    ) {
+        tokio::select! {
+            biased;
+            _ = host.changed() => {}
+            _ = fleet.changed() => {}
+            () = self.clock.tick(LOOK) => {}
         }
     }
 }

@@ -143,7 +143,7 @@ impl Fleet {
                 }
                 // What this host held before, and could not give back, is in nobody's way.
                 Ok(Some(entry)) if self.is_left(name, &entry) && taking.alone() => {
-                    self.give_back(name, entry.created).await;
+                    self.give_back(name, entry.created, entry.lease).await;
                 }
                 Ok(Some(entry)) => return Err(held(&view(name.to_owned(), &entry))),
                 Ok(None) => {}
@@ -223,6 +223,12 @@ fn held(lock: &LockView) -> Error {
     Error::conflict("FLEET_HELD", message)
 }
 
+/// What is so while a lock is held by whoever took it. By an etcd that was put back another host may have been given the same
+/// token since, but never the same lease.
+fn guards(key: &str, token: i64, lease: i64) -> [Guard; 2] {
+    [Guard::Created(key.to_owned(), token), Guard::Leased(key.to_owned(), lease)]
+}
+
 fn fenced(name: &str, token: i64) -> Error {
     let message = format!(
         "the fleet's lock {name} is not this run's any more (its token was {token}): another host may do it by now, and \
@@ -238,8 +244,8 @@ impl Held {
     }
 
     /// What must be so for a change that this lock allows: whoever was frozen past its end changes nothing.
-    pub fn guard(&self) -> Guard {
-        Guard::Created(self.fleet.keys.lock(&self.name), self.token)
+    pub fn guards(&self) -> [Guard; 2] {
+        guards(&self.fleet.keys.lock(&self.name), self.token, self.lease)
     }
 
     /// What is told where the fleet refused a change by its token.
@@ -283,7 +289,7 @@ impl Held {
             "host_id": self.fleet.me.host_id,
             "at": self.fleet.clock.now(),
         });
-        let guards = [self.guard()];
+        let guards = self.guards();
         let key = self.fleet.keys.step(&self.name);
         let acts = [Act::Put { key, value: step.to_string().into_bytes(), lease: 0 }];
         let mut trouble = Trouble::NoLease;
@@ -308,18 +314,18 @@ impl Held {
     /// Gives it back.
     pub async fn give_back(mut self) {
         self.given_back = true;
-        self.fleet.give_back(&self.name, self.token).await;
+        self.fleet.give_back(&self.name, self.token, self.lease).await;
     }
 }
 
 impl Fleet {
     /// Whoever has it by now keeps it. One that can't be given back now is with the next connection.
-    async fn give_back(&self, name: &str, token: i64) {
+    async fn give_back(&self, name: &str, token: i64, lease: i64) {
         let key = self.keys.lock(name);
         self.mine().held.remove(&(name.to_owned(), token));
         for _ in 0..TRIES {
             let Ok(open) = self.open().await else { break };
-            let guards = [Guard::Created(key.clone(), token)];
+            let guards = guards(&key, token, lease);
             match open.link.commit(&guards, &[Act::Delete(key.clone())]).await {
                 Ok(_) => return,
                 Err(trouble) => self.broken(&open, &trouble),
@@ -335,7 +341,8 @@ impl Drop for Held {
             return;
         }
         // The run was cut off.
-        let (fleet, name, token) = (Arc::clone(&self.fleet), self.name.clone(), self.token);
-        tasks::detached(async move { fleet.give_back(&name, token).await });
+        let (fleet, name) = (Arc::clone(&self.fleet), self.name.clone());
+        let (token, lease) = (self.token, self.lease);
+        tasks::detached(async move { fleet.give_back(&name, token, lease).await });
     }
 }

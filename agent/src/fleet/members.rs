@@ -149,9 +149,9 @@ impl Fleet {
     /// session: it is none of them before that has ended.
     pub(super) fn twins_among(&self, members: Vec<Member>) -> Vec<Member> {
         let others = members.into_iter().filter(|it| it.session != self.me.session);
-        let settled = self.me.since
-            + jiff::SignedDuration::try_from(self.config.lease * 2).unwrap_or_default();
-        let settled = self.clock.now() >= settled;
+        // Not by the wall clock, which may be set.
+        let lives = self.clock.monotonic().saturating_sub(self.now().heard.1);
+        let settled = lives >= self.config.lease * 2;
         others.filter(|other| settled || other.since > self.me.since).collect()
     }
 

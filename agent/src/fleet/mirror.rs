@@ -51,6 +51,15 @@ impl Mirror {
         (left == 0).then_some(self.revision + 1)
     }
 
+    /// Of the keys that are as they are known by their revisions, the one that was changed last. An etcd that was put back may
+    /// have come by other changes to the same revisions; then it did so with this one too, whose value tells.
+    pub fn witness(&self, theirs: &Listed) -> Option<&Entry> {
+        let unchanged = theirs.entries.iter().filter(|entry| entry.modified <= self.revision);
+        let known = unchanged.filter_map(|entry| self.entries.get(&entry.key));
+        // Of those that one change made, the one that says the most.
+        known.max_by_key(|entry| (entry.modified, entry.value.len()))
+    }
+
     /// Nothing can be resumed any more; what is known stays until it is listed anew.
     pub fn forget_place(&mut self) {
         self.revision = 0;
@@ -150,6 +159,30 @@ mod tests {
         let now = listed(&[entry("b", "1", 3), entry("c", "1", 4)], 4);
         assert_eq!(mirror.replace(now, 8), ["a", "c"]);
         assert_eq!(mirror.revision(), 4);
+    }
+
+    #[test]
+    fn the_newest_key_that_has_not_changed_since_bears_witness() {
+        let mut mirror = Mirror::default();
+        assert_eq!(mirror.witness(&listed(&[], 1)), None);
+        let known = [
+            entry("a", "1", 2),
+            entry("b", "number 7", 5),
+            entry("c", "7", 5),
+            entry("d", "1", 8),
+            entry("e", "1", 9),
+        ];
+        mirror.replace(listed(&known, 9), 7);
+        let theirs = |e: i64, d: i64, b: i64| {
+            let names = known.iter().map(|entry| Entry { value: Vec::new(), ..entry.clone() });
+            let mut names: Vec<Entry> = names.collect();
+            (names[1].modified, names[3].modified, names[4].modified) = (b, d, e);
+            mirror.witness(&listed(&names, 20)).map(|entry| entry.key.clone())
+        };
+        assert_eq!(theirs(9, 8, 5).unwrap(), "e");
+        assert_eq!(theirs(10, 8, 5).unwrap(), "d");
+        assert_eq!(theirs(10, 11, 5).unwrap(), "b", "it says more than c");
+        assert_eq!(theirs(10, 11, 12).unwrap(), "c");
     }
 
     #[test]

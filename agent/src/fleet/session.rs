@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::members::{Member, Stand, member_value};
 use super::{Fleet, Open};
-use crate::outside::coordinator::{Act, CALL, LONGEST_CALL, Link, Place, Seen, Trouble};
+use crate::outside::coordinator::{Act, CALL, Entry, LONGEST_CALL, Link, Place, Seen, Trouble};
 use crate::outside::tasks;
 
 /// So long after the first failure the next endpoint is tried; twice as long each time.
@@ -216,8 +216,14 @@ impl Fleet {
     async fn catch_up(&self, link: &dyn Link) -> Result<i64, Trouble> {
         if self.now().mirror.revision() > 0 {
             let names = link.names(&self.keys.common()).await?;
-            let resumed = self.now().mirror.resumes(link.cluster(), &names);
-            if let Some(from) = resumed {
+            let (resumed, witness) = {
+                let now = self.now();
+                let witness = now.mirror.witness(&names).cloned();
+                (now.mirror.resumes(link.cluster(), &names), witness)
+            };
+            if let Some(from) = resumed
+                && self.bears_out(link, witness).await?
+            {
                 return Ok(from);
             }
         }
@@ -227,6 +233,13 @@ impl Fleet {
         self.metrics.seen(changed.len());
         tracing::info!(keys = changed.len(), from, "what the fleet has in common was listed");
         Ok(from)
+    }
+
+    /// Whether a key that has to be as it is known is so by its value, too.
+    async fn bears_out(&self, link: &dyn Link, witness: Option<Entry>) -> Result<bool, Trouble> {
+        let Some(witness) = witness else { return Ok(true) };
+        // One that has changed since its revisions were asked for proves nothing.
+        Ok(link.list(&witness.key).await?.entries.contains(&witness))
     }
 
     fn take_in(&self, seen: Seen) {

@@ -109,6 +109,48 @@ async fn a_lock_that_could_not_be_given_back_is_in_nobodys_way() {
     again.check().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_was_put_back_and_came_to_the_same_revision_is_listed_anew() {
+    const VALUE: &str = "/genesis/prod/common/parameters/mm/size";
+    let memory = Memory::default();
+    let a = Host::start("a", &memory).await;
+    let known = |value: &str| a.fleet.known(VALUE).is_some_and(|it| it.value == value.as_bytes());
+    memory.put("/genesis/prod/common/parameters/mm/edge", "1");
+    let then = memory.snapshot();
+    memory.put(VALUE, "10");
+    a.passes(|| known("10")).await;
+    a.door.shut();
+    a.passes(|| !a.fleet.is_open()).await;
+    let before = memory.get(VALUE).unwrap();
+    memory.restore(&then);
+    memory.put(VALUE, "20");
+    let after = memory.get(VALUE).unwrap();
+    assert_eq!((after.created, after.modified), (before.created, before.modified));
+    a.door.open();
+    a.connected().await;
+    a.passes(|| known("20")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_given_again_by_an_etcd_that_was_put_back_lets_nobody_in() {
+    let memory = Memory::default();
+    let (a, b) = (Host::start("a", &memory).await, Host::start("b", &memory).await);
+    let then = memory.snapshot();
+    let first = a.fleet.take("matrices", "it").await.unwrap().unwrap();
+    memory.restore(&then);
+    // a's lease is of before that, so that a believes to hold the lock still.
+    let second = b.fleet.take("matrices", "other").await.unwrap().unwrap();
+    first.check().unwrap();
+    assert_eq!(first.token(), second.token());
+    assert_eq!(first.step("on").await.unwrap_err().code, "FENCED");
+    assert_eq!(first.change(&[], &[]).await.unwrap(), None);
+    second.step("on").await.unwrap();
+    assert!(second.change(&[], &[]).await.unwrap().is_some());
+    // Nor does it take away what is another's.
+    first.give_back().await;
+    assert!(memory.get(LOCK).is_some(), "b holds it");
+}
+
 /// Closes positions, or does not.
 struct Closing(AtomicBool);
 
@@ -140,6 +182,51 @@ async fn a_release_of_the_fleet_cuts_off_no_closing_of_positions() {
     }
     closing.0.store(false, Ordering::SeqCst);
     a.passes(|| !a.active()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_answer_is_lost_or_late_is_found_out() {
+    let memory = Memory::default();
+    let a = Host::start("a", &memory).await;
+    for late in [false, true] {
+        a.emergency.activate("olga", "feed", "").await.unwrap();
+        a.fleet.declare_emergency(true).await.unwrap();
+        a.passes(|| !a.fleet.emergency_untold()).await;
+        a.fleet.tell_stand().await;
+        match late {
+            true => a.door.delay(EMERGENCY),
+            false => a.door.lose_answers(1),
+        }
+        let fleet = Arc::clone(&a.fleet);
+        let releasing = tokio::spawn(async move { fleet.release_emergency("olga", "well").await });
+        if late {
+            // It is given up, made again, and comes in before that.
+            a.passes(|| a.door.delayed() == 1).await;
+            a.door.shut();
+            a.passes(|| !a.fleet.is_open()).await;
+            a.door.deliver();
+            a.door.open();
+        }
+        a.passes(|| releasing.is_finished()).await;
+        releasing.await.unwrap().unwrap();
+        a.passes(|| !a.active()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emergency_of_the_fleet_waits_for_no_answer_of_etcd() {
+    let memory = Memory::default();
+    let (a, b) = (Host::start("a", &memory).await, Host::start("b", &memory).await);
+    // The fleet is told that one is in force on a, and etcd owes the answer.
+    a.door.delay("/genesis/prod/members/");
+    a.emergency.activate("olga", "feed", "").await.unwrap();
+    a.passes(|| a.door.delayed() > 0).await;
+    a.emergency.release("olga", "well", "").await.unwrap();
+    b.emergency.activate("ada", "prices are wrong", "").await.unwrap();
+    b.fleet.declare_emergency(true).await.unwrap();
+    b.passes(|| memory.get(EMERGENCY).is_some()).await;
+    a.passes(|| a.active()).await;
+    assert_eq!(a.door.delayed(), 1, "the answer is still owed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,6 +270,23 @@ async fn who_tells_what_can_not_be_read_has_said_nothing() {
         let reach = reaching.await.unwrap();
         assert_eq!(reach.members.len(), 2, "it counts");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_neither_hides_a_twin_nor_makes_one() {
+    let memory = Memory::default();
+    let a = Host::start("a", &memory).await;
+    let (now, hour) = (a.clock.now(), jiff::SignedDuration::from_hours(1));
+    let mut other = a.fleet.hosts().await.unwrap().remove(0).member;
+    (other.session, other.since) = ("older".to_owned(), now - hour);
+    // It may be the agent that was killed here, for as long as its lease lasts.
+    let twins = || a.fleet.twins_among(vec![other.clone()]).len();
+    assert_eq!(twins(), 0);
+    a.clock.set(now + hour);
+    assert_eq!(twins(), 0);
+    a.clock.set(now - hour);
+    a.clock.advance(a.fleet.config().lease * 2);
+    assert_eq!(twins(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,6 +82,8 @@ pub enum Guard {
     Created(String, i64),
     /// The key was changed last by this revision.
     Modified(String, i64),
+    /// The key ends with this lease. Of a store that was put back no lease comes again, unlike its revisions.
+    Leased(String, i64),
 }
 
 /// One part of a change, which is made whole or not at all.

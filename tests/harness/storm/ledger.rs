@@ -31,6 +31,21 @@ pub enum Fact {
     Release,
     /// The parameter has this value in the whole fleet.
     FleetParameter(String),
+    /// The configuration has gone back to the text of this digest, for a reason that nothing else has.
+    Rollback {
+        /// The reason.
+        reason: String,
+        /// The digest.
+        to: String,
+    },
+    /// A drill, for a reason that no other one has, has passed.
+    Drill(String),
+    /// An update of the application, for a reason that no other one has, has come into service.
+    Update(String),
+    /// An update that must not come into service was tried, for a reason that no other one has.
+    Flawed(String),
+    /// An earlier release of the application, for a reason that nothing else has, is in service again.
+    WayBack(String),
 }
 
 /// What became of it.

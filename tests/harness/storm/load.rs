@@ -16,6 +16,8 @@ use crate::random::Random;
 use crate::{Output, ctl};
 
 mod domains;
+mod practice;
+mod releases;
 
 /// So long what was asked is asked again before that counts as never answered.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -23,12 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(100);
 /// A call is given up after so long, and sent again.
 const TIMEOUT: &str = "10s";
+/// The same for one whose run is followed to its end.
+const LONG: &str = "120s";
 
 /// What all threads of the load have in common.
 struct Shared {
     node: String,
     folder: PathBuf,
     patient: Patient,
+    /// The file of the configuration, and the digests of the texts that it may have.
+    configuration: (PathBuf, [String; 2]),
     ledger: Arc<Ledger>,
     /// Nothing new is to be begun.
     held: AtomicBool,
@@ -83,6 +89,7 @@ impl Load {
             node: world.agent.node(),
             folder: world.folder(),
             patient: world.patient.clone(),
+            configuration: (world.agent.config(), world.digests.clone()),
             ledger: Arc::clone(ledger),
             held: AtomicBool::new(false),
             over: AtomicBool::new(false),
@@ -90,7 +97,7 @@ impl Load {
             steps: AtomicU64::new(0),
             wrong: Mutex::new(Vec::new()),
         });
-        let domains = domains::of(&world.services());
+        let domains = domains::of(world);
         let threads = domains.into_iter().zip(1..).map(|(mut domain, number)| {
             let (shared, random) = (Arc::clone(&shared), Random::new(seed.wrapping_add(number)));
             let hands = Hands { shared, random: Mutex::new(random), domain: domain.name() };
@@ -185,7 +192,11 @@ impl Hands {
     }
 
     fn is_wrong(&self, what: &str, output: &Output) {
-        let said = format!("{}: {what}: exit {}: {}", self.domain, output.code, output.stderr);
+        self.must_not_be(&format!("{what}: exit {}: {}", output.code, output.stderr));
+    }
+
+    fn must_not_be(&self, what: &str) {
+        let said = format!("{}: {what}", self.domain);
         self.shared.wrong.lock().expect("never poisoned").push(said);
     }
 
@@ -199,16 +210,20 @@ impl Hands {
 
     /// genesisctl, once.
     fn ask(&self, arguments: &[&str]) -> Output {
-        ctl(&[&["-n", &self.shared.node, "--timeout", TIMEOUT], arguments].concat())
+        self.ask_within(TIMEOUT, arguments)
+    }
+
+    fn ask_within(&self, timeout: &str, arguments: &[&str]) -> Output {
+        ctl(&[&["-n", &self.shared.node, "--timeout", timeout], arguments].concat())
     }
 
     /// A change, under one request id however often it has to be asked for.
-    fn change(&self, arguments: &[&str]) -> Answer {
+    fn change(&self, timeout: &str, arguments: &[&str]) -> Answer {
         let id = self.request_id();
         let arguments = [arguments, &["--request-id", &id]].concat();
         let watch = Watch::start();
         loop {
-            let output = self.ask(&arguments);
+            let output = self.ask_within(timeout, &arguments);
             let said = |word: &str| output.stderr.contains(word) || output.text().contains(word);
             match output.code {
                 // With findings, it may be.
@@ -234,7 +249,11 @@ impl Hands {
 
     /// A change of which it counts whether it was made.
     fn note(&self, fact: Fact, arguments: &[&str]) {
-        match self.change(arguments) {
+        self.note_within(TIMEOUT, fact, arguments);
+    }
+
+    fn note_within(&self, timeout: &str, fact: Fact, arguments: &[&str]) {
+        match self.change(timeout, arguments) {
             Answer::Done => self.ledger().note(fact, Became::Acknowledged),
             Answer::Failed | Answer::Doubtful => self.ledger().note(fact, Became::Doubtful),
             Answer::Refused => {}
@@ -258,6 +277,15 @@ impl Hands {
             if self.waits_in_vain(&watch) {
                 break self.is_wrong("a file was never taken as a whole", &output);
             }
+        }
+    }
+
+    /// Does nothing for so many tenths of a second, unless nothing new is to be begun.
+    fn rest(&self, tenths: u64) {
+        let watch = Watch::start();
+        let over = || watch.elapsed().as_millis() >= u128::from(tenths * 100);
+        while !over() && !self.is_over() && !self.shared.held.load(Ordering::SeqCst) {
+            std::thread::sleep(LOOK);
         }
     }
 

@@ -10,7 +10,9 @@ use super::ledger::{Became, Count, Fact, Ledger};
 use super::world::{LOG, World};
 use crate::{Segment, lines};
 
+mod application;
 mod outside;
+mod practice;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,7 @@ type Found = Result<Vec<Violation>, Violation>;
 
 /// All that does not hold in a world whose load is held.
 pub fn all(world: &World, ledger: &Ledger) -> Vec<Violation> {
-    let checks: [fn(&World, &Ledger) -> Found; 16] = [
+    let checks: [fn(&World, &Ledger) -> Found; 21] = [
         oplog,
         runs,
         notes,
@@ -61,6 +63,11 @@ pub fn all(world: &World, ledger: &Ledger) -> Vec<Violation> {
         outside::emergency,
         outside::archive,
         outside::fleet,
+        practice::rollbacks,
+        practice::drills,
+        application::updates,
+        application::release,
+        application::litter,
     ];
     let found = checks.into_iter().map(|check| check(world, ledger).unwrap_or_else(|it| vec![it]));
     found.flatten().collect()

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::proxy::Proxy;
@@ -24,10 +25,16 @@ use crate::smtp::Smtp;
 use crate::wall_clock::WallClock;
 use crate::{LoopDisk, TestAgent, Writer, source};
 
+mod managed;
+
+pub use managed::Managed;
+
 /// What the certificate is for.
 pub const DOMAIN: &str = "gw.example.test";
 /// The log's type.
 pub const LOG: &str = "trading";
+/// What differs in the two configurations; it is in force at once, and nothing here depends on it.
+const DIFFERENT: [&str; 2] = ["advisories_max_age = \"48h\"", "advisories_max_age = \"72h\""];
 /// So many lines are written in a second.
 const RATE: u64 = 100;
 /// Where a commit of observations waits while the file that [`World::pause`] names is there: a slow disk.
@@ -52,11 +59,15 @@ pub enum Service {
     Venue,
     /// A service whose histograms are scraped.
     Metrics,
+    /// The index that an application's libraries come from.
+    Index,
+    /// An application that the agent updates, where it says whether it is well.
+    Application,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Postgres,
         Self::Etcd,
         Self::Pebble,
@@ -65,6 +76,8 @@ impl Service {
         Self::S3,
         Self::Venue,
         Self::Metrics,
+        Self::Index,
+        Self::Application,
     ];
 
     /// Those that are quick to start and whose work is quick.
@@ -86,6 +99,8 @@ impl Service {
             Self::S3 => "S3",
             Self::Venue => "trading system",
             Self::Metrics => "metrics target",
+            Self::Index => "package index",
+            Self::Application => "application",
         }
     }
 }
@@ -116,6 +131,10 @@ pub struct World {
     pub venue: Option<PaperVenue>,
     /// What is scraped.
     pub metrics: Option<HttpScript>,
+    /// The application that it updates.
+    pub managed: Option<Managed>,
+    /// Of the two configurations that are in force by turns.
+    pub digests: [String; 2],
     proxies: BTreeMap<Service, Proxy>,
     folder: TempDir,
     /// The disk of the state. Behind the agent, so that it is there as long as that.
@@ -135,6 +154,9 @@ impl World {
         let size = if has(Service::Postgres) { 768 } else { 160 };
         let disk = LoopDisk::ext4_at(size, &agent.state());
         let clock = WallClock::of(&mut agent);
+        let temporary = folder.path().join("temporary");
+        std::fs::create_dir(&temporary).expect("a folder of our own");
+        agent.environment("TMPDIR", temporary.to_str().expect("UTF-8"));
         let port = free_port();
         let database = format!("listen_addresses = '127.0.0.1'\nport = {port}\n");
         let mut world = Self {
@@ -147,6 +169,8 @@ impl World {
             s3: has(Service::S3).then(S3::start),
             venue: has(Service::Venue).then(|| PaperVenue::start(folder.path(), book())),
             metrics: has(Service::Metrics).then(|| HttpScript::start([], says(200, &histogram()))),
+            managed: has(Service::Application).then(Managed::lay_out),
+            digests: <[String; 2]>::default(),
             proxies: BTreeMap::new(),
             writer: None,
             agent,
@@ -176,6 +200,7 @@ impl World {
         let log = self.agent.log("t.log");
         let mut text = source(LOG, &log, "1GB");
         text.push_str("[matrices]\nwindow = \"4d\"\n[backup]\nkeep = \"1\"\n");
+        text.push_str(&format!("[dependencies]\n{}\n", DIFFERENT[0]));
         if let Some(s3) = &self.s3 {
             let archive = s3.config("storm", "2s");
             let server = address_in(&archive);
@@ -209,6 +234,13 @@ impl World {
         }
         if self.pebble.is_some() {
             text.push_str(&self.certificates());
+        }
+        if let Some(managed) = &self.managed {
+            let (index, health) = (managed.index.address(), managed.app.address());
+            let index = self.behind(Service::Index, Proxy::start(index));
+            let health = self.behind(Service::Application, Proxy::start(health));
+            let managed = self.managed.as_ref().expect("it is there");
+            text.push_str(&managed.config(index, health));
         }
         if let Some(metrics) = &self.metrics {
             let server = address_in(&metrics.url("/"));
@@ -260,8 +292,13 @@ impl World {
     }
 
     /// What the load needs before the first fault.
-    fn prepare(&self) {
+    fn prepare(&mut self) {
+        let first = std::fs::read_to_string(self.agent.config()).expect("our file");
+        let second = first.replace(DIFFERENT[0], DIFFERENT[1]);
+        std::fs::write(self.agent.config(), &second).expect("our file");
+        self.digests = [first, second].map(|text| digest(text.as_bytes()));
         let agent = &self.agent;
+        agent.ctl(&["config", "reload"]).ok();
         agent
             .ctl(&["param", "set", "--strategy", "storm", "size=0", "--reason", "to begin with"])
             .ok();
@@ -292,6 +329,9 @@ impl World {
             let set = ["param", "set", "--fleet", "--strategy", "all", "size=0"];
             agent.ctl(&[&set[..], &["--reason", "to begin with"]].concat()).ok();
         }
+        if let Some(managed) = &self.managed {
+            managed.tell(agent).ok();
+        }
     }
 
     /// The services that there are.
@@ -317,6 +357,11 @@ impl World {
         self.folder.path().to_owned()
     }
 
+    /// Where the agent has what is temporary.
+    pub fn temporary(&self) -> PathBuf {
+        self.folder.path().join("temporary")
+    }
+
     /// Whether the agent's process is there and has not ended.
     pub fn is_alive(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.agent.pid()));
@@ -324,6 +369,11 @@ impl World {
         let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
         stat.ok().and_then(state).is_some_and(|state| state != 'Z')
     }
+}
+
+/// By which texts of the configuration are told from each other.
+pub(super) fn digest(text: &[u8]) -> String {
+    hex::encode(Sha256::digest(text))
 }
 
 /// A book with a position in two places.

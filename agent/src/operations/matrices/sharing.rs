@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Matrices;
 use crate::error::{Error, Result, Unmet};
-use crate::outside::coordinator::Act;
+use crate::outside::coordinator::{Act, Guard};
 
 pub mod acks;
 mod follow;
@@ -211,19 +211,29 @@ impl Matrices {
             return Ok(());
         }
         let key = self.fleet.keys().matrix_ack(&self.fleet.me().host_id);
-        match telling.as_ref().and_then(|(_, ack)| ack.as_ref()) {
-            Some(ack) => {
-                // Of strings, numbers and a time: it can be written.
-                let value = serde_json::to_vec(ack).unwrap_or_default();
-                self.fleet.commit(&[], &[Act::Put { key, value, lease: 0 }]).await?;
-            }
+        let known = self.fleet.get(&key).await?;
+        // What was said before and given up may still be on its way: once this is said it must not take its place.
+        let unchanged = match &known {
+            Some(entry) => Guard::Modified(key.clone(), entry.modified),
+            None => Guard::Absent(key.clone()),
+        };
+        // Of strings, numbers and a time: it can be written.
+        let written = |ack: &Ack| serde_json::to_vec(ack).unwrap_or_default();
+        let value = telling.as_ref().and_then(|(_, ack)| ack.as_ref()).map(written);
+        let act = match (value, known) {
+            (Some(value), Some(known)) if value == known.value => None,
+            (Some(value), _) => Some(Act::Put { key, value, lease: 0 }),
             // It has nothing to do with it any more, or never had.
-            None if self.fleet.get(&key).await?.is_some() => {
-                self.fleet.commit(&[], &[Act::Delete(key)]).await?;
-            }
-            None => {}
+            (None, known) => known.map(|_| Act::Delete(key)),
+        };
+        let done = match act {
+            Some(act) => self.fleet.commit(&[unchanged], &[act]).await?.done,
+            None => true,
+        };
+        // Where that came in meanwhile it is said anew with the next look.
+        if done {
+            self.shared().told = telling;
         }
-        self.shared().told = telling;
         Ok(())
     }
 }

@@ -235,6 +235,7 @@ impl Link for Etcd {
                 Guard::Modified(key, at) => {
                     Compare::mod_revision(key.as_str(), CompareOp::Equal, *at)
                 }
+                Guard::Leased(key, lease) => Compare::lease(key.as_str(), CompareOp::Equal, *lease),
             })
             .collect();
         let acts: Vec<TxnOp> = acts

@@ -2,16 +2,17 @@
 //! own to it, which a test shuts.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::{
-    Act, Change, Committed, Coordinator, Entry, Guard, Link, Listed, Place, Seen, Trouble,
-};
+use super::{Act, Change, Committed, Entry, Guard, Seen, Trouble};
+
+mod door;
+
+pub use door::Door;
 
 /// All keys as they are, and what has happened.
 #[derive(Clone)]
@@ -76,9 +77,7 @@ impl Memory {
 
     /// A way in, for one host.
     pub fn door(&self) -> Arc<Door> {
-        let open = watch::Sender::new(0);
-        let (shut, deaf) = (AtomicBool::new(false), Arc::default());
-        Arc::new(Door { memory: self.clone(), shut, open, deaf })
+        Arc::new(Door::to(self.clone()))
     }
 
     /// The keys that begin so, in order.
@@ -127,6 +126,30 @@ impl Memory {
         self.tell();
     }
 
+    /// Makes a change if all guards hold.
+    fn commit(&self, guards: &[Guard], acts: &[Act]) -> Result<Committed, Trouble> {
+        let committed = {
+            let mut store = self.store();
+            if let Some(why) = &store.full {
+                return Err(Trouble::Full(why.clone()));
+            }
+            let done = guards.iter().all(|guard| store.holds(guard));
+            if done {
+                let lost = acts.iter().any(|act| match act {
+                    Act::Put { lease, .. } => *lease != 0 && !store.leases.contains_key(lease),
+                    Act::Delete(_) => false,
+                });
+                if lost {
+                    return Err(Trouble::NoLease);
+                }
+                store.make(acts);
+            }
+            Committed { done, revision: store.revision }
+        };
+        self.tell();
+        Ok(committed)
+    }
+
     /// What happened until now is not kept any more.
     pub fn compact(&self) {
         let mut store = self.store();
@@ -159,6 +182,7 @@ impl Store {
             Guard::Absent(key) => entry(key).is_none(),
             Guard::Created(key, at) => entry(key).is_some_and(|entry| entry.created == *at),
             Guard::Modified(key, at) => entry(key).is_some_and(|entry| entry.modified == *at),
+            Guard::Leased(key, lease) => entry(key).is_some_and(|entry| entry.lease == *lease),
         }
     }
 
@@ -219,188 +243,10 @@ impl Store {
     }
 }
 
-/// One host's way to the coordinator.
-pub struct Door {
-    memory: Memory,
-    shut: AtomicBool,
-    /// Counts how often it was shut.
-    open: watch::Sender<u64>,
-    /// So many changes are made whose answers are lost.
-    deaf: Arc<AtomicUsize>,
-}
-
-impl Door {
-    /// Nothing gets through any more, and each connection is broken.
-    pub fn shut(&self) {
-        self.shut.store(true, Ordering::SeqCst);
-        self.open.send_modify(|times| *times += 1);
-    }
-
-    /// Connections can be made again.
-    pub fn open(&self) {
-        self.shut.store(false, Ordering::SeqCst);
-    }
-
-    /// The next so many changes are made, and their answers lost.
-    pub fn lose_answers(&self, changes: usize) {
-        self.deaf.store(changes, Ordering::SeqCst);
-    }
-}
-
-fn away() -> Trouble {
-    Trouble::Away("nothing gets through".to_owned())
-}
-
-#[async_trait]
-impl Coordinator for Door {
-    async fn connect(&self, _: &Place, _: &str, _: Duration) -> Result<Arc<dyn Link>, Trouble> {
-        if self.shut.load(Ordering::SeqCst) {
-            return Err(away());
-        }
-        let cluster = self.memory.store().cluster;
-        let link = MemoryLink {
-            memory: self.memory.clone(),
-            open: self.open.subscribe(),
-            times: *self.open.borrow(),
-            cluster,
-            deaf: Arc::clone(&self.deaf),
-        };
-        Ok(Arc::new(link))
-    }
-}
-
-struct MemoryLink {
-    memory: Memory,
-    open: watch::Receiver<u64>,
-    /// What that was when it was made.
-    times: u64,
-    cluster: u64,
-    deaf: Arc<AtomicUsize>,
-}
-
-impl MemoryLink {
-    fn through(&self) -> Result<(), Trouble> {
-        if *self.open.borrow() == self.times { Ok(()) } else { Err(away()) }
-    }
-}
-
-#[async_trait]
-impl Link for MemoryLink {
-    fn cluster(&self) -> u64 {
-        self.cluster
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Listed, Trouble> {
-        self.through()?;
-        let store = self.memory.store();
-        let found = store.entries.values().filter(|entry| entry.key.starts_with(prefix));
-        Ok(Listed { entries: found.cloned().collect(), revision: store.revision })
-    }
-
-    async fn names(&self, prefix: &str) -> Result<Listed, Trouble> {
-        let mut listed = self.list(prefix).await?;
-        listed.entries.iter_mut().for_each(|entry| entry.value.clear());
-        Ok(listed)
-    }
-
-    async fn commit(&self, guards: &[Guard], acts: &[Act]) -> Result<Committed, Trouble> {
-        self.through()?;
-        let committed = {
-            let mut store = self.memory.store();
-            if let Some(why) = &store.full {
-                return Err(Trouble::Full(why.clone()));
-            }
-            let done = guards.iter().all(|guard| store.holds(guard));
-            if done {
-                let lost = acts.iter().any(|act| match act {
-                    Act::Put { lease, .. } => *lease != 0 && !store.leases.contains_key(lease),
-                    Act::Delete(_) => false,
-                });
-                if lost {
-                    return Err(Trouble::NoLease);
-                }
-                store.make(acts);
-            }
-            Committed { done, revision: store.revision }
-        };
-        self.memory.tell();
-        let deaf = self.deaf.load(Ordering::SeqCst);
-        if deaf > 0 {
-            self.deaf.store(deaf - 1, Ordering::SeqCst);
-            return Err(Trouble::Away("the answer was lost".to_owned()));
-        }
-        Ok(committed)
-    }
-
-    async fn grant(&self, lasts: Duration) -> Result<i64, Trouble> {
-        self.through()?;
-        let lease = self.memory.shared.leases.fetch_add(1, Ordering::SeqCst) + 1_000;
-        let lease = i64::try_from(lease).unwrap();
-        self.memory.store().leases.insert(lease, lasts);
-        Ok(lease)
-    }
-
-    async fn keep(&self, lease: i64) -> Result<(), Trouble> {
-        self.through()?;
-        let known = self.memory.store().leases.contains_key(&lease);
-        if known { Ok(()) } else { Err(Trouble::NoLease) }
-    }
-
-    async fn revoke(&self, lease: i64) -> Result<(), Trouble> {
-        self.through()?;
-        self.memory.end_lease(lease);
-        Ok(())
-    }
-
-    async fn watch(
-        &self,
-        prefix: &str,
-        from: i64,
-    ) -> Result<mpsc::Receiver<Result<Seen, Trouble>>, Trouble> {
-        self.through()?;
-        let (tell, told) = mpsc::channel(16);
-        let (memory, prefix) = (self.memory.clone(), prefix.to_owned());
-        let (mut open, times) = (self.open.clone(), self.times);
-        let mut moved = memory.shared.moved.subscribe();
-        tokio::spawn(async move {
-            let mut from = from;
-            loop {
-                moved.mark_unchanged();
-                let (news, upto) = {
-                    let store = memory.store();
-                    let lost = from <= store.compacted && from <= store.revision;
-                    let news = if lost {
-                        vec![Err(Trouble::Compacted(from))]
-                    } else {
-                        store.since(&prefix, from).into_iter().map(Ok).collect()
-                    };
-                    (news, store.revision)
-                };
-                from = from.max(upto + 1);
-                for seen in news {
-                    let over = seen.is_err();
-                    if tell.send(seen).await.is_err() || over {
-                        return;
-                    }
-                }
-                tokio::select! {
-                    () = tell.closed() => return,
-                    changed = moved.changed() => if changed.is_err() { return },
-                    _ = open.changed() => {}
-                }
-                if *open.borrow() != times {
-                    // Whoever listened may have left.
-                    let _ = tell.send(Err(away())).await;
-                    return;
-                }
-            }
-        });
-        Ok(told)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{Coordinator, Link, Place};
+    use super::door::away;
     use super::*;
 
     fn put(key: &str, value: &str, lease: i64) -> Act {

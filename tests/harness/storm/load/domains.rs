@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Became, Domain, Fact, Hands, LOG, LOOK, Ordering, Service, Watch};
+use super::practice::{Drills, Rollbacks};
+use super::releases::Releases;
+use super::{Became, Domain, Fact, Hands, LOG, Service, Watch, World};
 use crate::clock::now;
 
 /// A bucket of series, in seconds.
@@ -10,8 +12,8 @@ const BUCKET: i64 = 300;
 /// So many buckets of a series are filled, the newest first: they lie within the window, whatever day it is.
 const BUCKETS: u64 = 300;
 
-/// What is asked of an agent with these services.
-pub(super) fn of(services: &[Service]) -> Vec<Box<dyn Domain>> {
+/// What is asked of the agent in this world.
+pub(super) fn of(world: &World) -> Vec<Box<dyn Domain>> {
     let mut domains: Vec<Box<dyn Domain>> = vec![
         Box::new(Notes),
         Box::new(Observations),
@@ -20,7 +22,10 @@ pub(super) fn of(services: &[Service]) -> Vec<Box<dyn Domain>> {
         Box::new(Parameters),
         Box::new(Rotations),
         Box::new(Backups),
+        Box::new(Rollbacks),
+        Box::new(Drills),
     ];
+    let services = world.services();
     let has = |service: Service| services.contains(&service);
     if has(Service::Pager) {
         domains.push(Box::new(Alerts));
@@ -37,6 +42,7 @@ pub(super) fn of(services: &[Service]) -> Vec<Box<dyn Domain>> {
     if has(Service::Etcd) {
         domains.push(Box::new(FleetParameters));
     }
+    domains.extend(world.managed.iter().map(|it| Box::new(Releases::of(it)) as Box<dyn Domain>));
     domains
 }
 
@@ -164,7 +170,7 @@ impl Domain for Rotations {
 
     fn step(&mut self, hands: &Hands, _: u64) {
         hands.note(Fact::Rotation, &["logs", "rotate", "--log-type", LOG, "--detach"]);
-        rest(hands, 10);
+        hands.rest(10);
     }
 }
 
@@ -178,7 +184,7 @@ impl Domain for Backups {
 
     fn step(&mut self, hands: &Hands, _: u64) {
         hands.note(Fact::Backup, &["backup", "run", "agent"]);
-        rest(hands, 20);
+        hands.rest(20);
     }
 }
 
@@ -192,7 +198,7 @@ impl Domain for Cares {
 
     fn step(&mut self, hands: &Hands, _: u64) {
         hands.note(Fact::Care, &["db", "optimize", "--force", "--database", "trades"]);
-        rest(hands, 30);
+        hands.rest(30);
     }
 }
 
@@ -206,7 +212,7 @@ impl Domain for Certificates {
 
     fn step(&mut self, hands: &Hands, _: u64) {
         hands.note(Fact::Certificate, &["cert", "renew", "--force"]);
-        rest(hands, 50);
+        hands.rest(50);
     }
 }
 
@@ -223,7 +229,7 @@ impl Domain for Alerts {
         // What is over counts as that half a minute later; until then it would be the same alert.
         if fires(hands) != Some(false) {
             patient.is(0);
-            return rest(hands, 10);
+            return hands.rest(10);
         }
         patient.is(1);
         let watch = Watch::start();
@@ -272,19 +278,10 @@ impl Domain for Emergencies {
         if status.response()["emergency"]["active"] == true {
             hands.note(Fact::Release, &["emergency", "release", "--reason", "load"]);
             // Most of the time none is in force: others may not go on in one.
-            rest(hands, 100);
+            hands.rest(100);
         } else {
             hands.note(Fact::Halt, &["emergency", "halt", "--no-wait", "--reason", "load"]);
-            rest(hands, 5);
+            hands.rest(5);
         }
-    }
-}
-
-/// Does nothing for so many tenths of a second, unless nothing new is to be begun.
-fn rest(hands: &Hands, tenths: u64) {
-    let watch = Watch::start();
-    let over = || watch.elapsed().as_millis() >= u128::from(tenths * 100);
-    while !over() && !hands.is_over() && !hands.shared.held.load(Ordering::SeqCst) {
-        std::thread::sleep(LOOK);
     }
 }

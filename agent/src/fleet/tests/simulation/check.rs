@@ -185,6 +185,7 @@ impl World {
         let parameters = self.etcd.under(&self.keys.parameters());
         let pointer = self.etcd.under(&self.keys.matrix());
         let digest = pointer.first().map(|it| value(it)["current"]["digest"].clone());
+        let number = pointer.first().and_then(|it| value(it)["current"]["number"].as_u64());
         for (host, agent) in self.agents()? {
             let name = &host.name;
             if agent.emergency.active() {
@@ -204,6 +205,12 @@ impl World {
             let served = serving.active().map(|it| Value::from(it.digest.clone()));
             if follows && served != digest {
                 return Err(format!("{name} has the matrix {served:?} and not {digest:?}"));
+            }
+            let said = self.etcd.under(&self.keys.matrix_ack(&host.id()));
+            let said = said.first().map(value).unwrap_or_default();
+            let says = (said["number"].as_u64(), said["state"].as_str());
+            if follows && number.is_some() && says != (number, Some("in-force")) {
+                return Err(format!("{name} says of matrix {number:?}: {said}"));
             }
             if !agent.fleet.twins().is_empty() {
                 return Err(format!("{name} sees others under its identity"));

@@ -331,6 +331,7 @@ impl Kept {
             Guard::Absent(key) => entry(key).is_none(),
             Guard::Created(key, at) => entry(key).is_some_and(|entry| entry.created == *at),
             Guard::Modified(key, at) => entry(key).is_some_and(|entry| entry.modified == *at),
+            Guard::Leased(key, lease) => entry(key).is_some_and(|entry| entry.lease == *lease),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use genesis_storage::{ExperimentRecord, Intent};
+use genesis_storage::{ExperimentRecord, FleetVersion, Intent};
 
 use super::super::conclude::Ending;
 use super::super::plan as local;
@@ -84,7 +84,11 @@ impl Experiments {
         let current = self.live().parameters.get(&key).cloned();
         if !plan::takes_over(parameter, current.as_ref()) {
             self.part().waiting.remove(&key);
-            return Ok(());
+            let taken = current.and_then(|current| current.fleet);
+            return match taken.filter(|taken| plan::forgot(parameter, *taken)) {
+                Some(taken) => self.tell_again(parameter, taken).await,
+                None => Ok(()),
+            };
         }
         match self.set_as_fleet(parameter).await {
             Ok(()) => {
@@ -108,6 +112,37 @@ impl Experiments {
                 }
             }
         }
+    }
+
+    /// Tells the fleet what was set after `known`, as it was taken over here: else hosts that never heard of it would go on with
+    /// another value for ever.
+    async fn tell_again(&self, known: &FleetParameter, taken: FleetVersion) -> Result<()> {
+        let FleetParameter { strategy, name, .. } = known;
+        // What is in a test is its owner's, and what that promoted comes with its end.
+        if !self.fleet.is_open() || self.fleets_test(known).is_some() {
+            return Ok(());
+        }
+        let Some((modified, now)) = self.fleets_parameter(strategy, name) else { return Ok(()) };
+        let kept = self.state.read(|it| Ok(it.parameters().versions(strategy, name)?))?;
+        // What this host has set itself since then is its own.
+        let of_it = kept.into_iter().find(|it| it.fleet == Some(taken));
+        let Some(again) = of_it.and_then(|it| FleetParameter::taken_over(it, taken)) else {
+            return Ok(());
+        };
+        if *now != *known {
+            return Ok(());
+        }
+        let key = self.fleet.keys().parameter(strategy, name);
+        let acts = [Act::Put { key: key.clone(), value: written(&again), lease: 0 }];
+        // Where somebody else was faster, the watch tells of it.
+        if self.fleet.change(&[Guard::Modified(key, modified)], &acts).await?.is_none() {
+            return Ok(());
+        }
+        let done = Intent::new(self.now(), ACTOR, "parameters.told-again")
+            .target(format!("{strategy}/{name}"))
+            .reason("the fleet has forgotten it")
+            .detail(format!("{:?}, version {} of the fleet", again.value, again.version));
+        self.state.note(done).await.map(drop)
     }
 
     /// Begins an experiment of the fleet, or notes why it can't be.

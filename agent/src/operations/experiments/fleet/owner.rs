@@ -362,7 +362,7 @@ impl Experiments {
             if promoted {
                 next.value.clone_from(&trial.variant);
                 next.version += 1;
-                next.at = self.now();
+                next.at = plan::after(Some(next.at), self.now());
                 next.by = end.by.to_owned();
                 next.reason = end.reason.to_owned();
                 next.host.clone_from(host);

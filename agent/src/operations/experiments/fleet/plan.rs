@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use genesis_stats::experiment::Moments;
-use genesis_storage::{ExperimentRecord, ParameterRecord};
+use genesis_storage::{ExperimentRecord, FleetVersion, ParameterRecord};
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::plan as local;
 use super::super::tally::{Counts, Tally, identity};
@@ -84,10 +85,24 @@ pub fn forsaken(record: &ExperimentRecord, fleet: &[std::sync::Arc<Defined>]) ->
         && !fleet.iter().any(|defined| defined.is(record))
 }
 
+/// When a version is told to have been set: after the one before it, whatever the clocks of their hosts say, so that versions
+/// can be compared by it.
+pub fn after(before: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let least = before.and_then(|it| it.checked_add(SignedDuration::from_millis(1)).ok());
+    least.map_or(now, |least| now.max(least))
+}
+
 /// Whether a host has to take the fleet's value over: once for each version, also of a fleet whose count began anew.
 pub fn takes_over(parameter: &FleetParameter, record: Option<&ParameterRecord>) -> bool {
     let taken = record.and_then(|record| record.fleet);
     taken.is_none_or(|taken| parameter.version > taken.version || parameter.at > taken.at)
+}
+
+/// Whether the fleet has forgotten what it had when a host took this version over: one that came before it is in its place, as
+/// where etcd was put back.
+pub fn forgot(parameter: &FleetParameter, taken: FleetVersion) -> bool {
+    let stamp = parameter.stamp();
+    stamp != taken && stamp.version <= taken.version && stamp.at <= taken.at
 }
 
 /// An experiment of the fleet as this host would begin it, under no number yet, or why it can't. `running`: what goes on here.

@@ -212,6 +212,9 @@ pub struct Owner {
     pub pace: u64,
 }
 
+/// What stands between who set a parameter of the fleet and where.
+const FROM: &str = " by the fleet from ";
+
 /// A parameter of the whole fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetParameter {
@@ -249,7 +252,29 @@ impl FleetParameter {
 
     /// Who set it, as the hosts say.
     pub fn who(&self) -> String {
-        format!("{} by the fleet from {}", self.by, self.host)
+        format!("{}{FROM}{}", self.by, self.host)
+    }
+
+    /// One that a host took over under this stamp, as it was; `None`: this is not what was taken over.
+    pub fn taken_over(record: ParameterRecord, stamp: FleetVersion) -> Option<Self> {
+        let (by, host) = record.set_by.rsplit_once(FROM)?;
+        let (by, host) = (by.to_owned(), host.to_owned());
+        let FleetVersion { version, at } = stamp;
+        let ParameterRecord { strategy, name, value, reason, cause, experiment, .. } = record;
+        let in_test = 0;
+        Some(Self {
+            strategy,
+            name,
+            value,
+            version,
+            at,
+            by,
+            reason,
+            host,
+            cause,
+            experiment,
+            in_test,
+        })
     }
 
     /// Whether a host uses something else.

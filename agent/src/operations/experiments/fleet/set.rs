@@ -50,13 +50,14 @@ impl Experiments {
         }
         // Of a fleet whose count was lost none comes again that was taken over here.
         let key = (strategy.clone(), name.clone());
-        let taken = self.live().parameters.get(&key).and_then(|it| it.fleet).map(|it| it.version);
+        let taken = self.live().parameters.get(&key).and_then(|it| it.fleet);
+        let before = known.as_ref().map(|it| it.at).max(taken.map(|it| it.at));
         let next = FleetParameter {
             strategy: strategy.clone(),
             name: name.clone(),
             value: value.clone(),
-            version: version.max(taken).unwrap_or(0).saturating_add(1),
-            at: self.now(),
+            version: version.max(taken.map(|it| it.version)).unwrap_or(0).saturating_add(1),
+            at: plan::after(before, self.now()),
             by: by.to_owned(),
             reason: reason.chars().take(REASON).collect(),
             host: self.fleet.me().host.clone(),

@@ -7,10 +7,12 @@ use genesis_stats::experiment::Moments;
 use super::world::{Trade, World, moment};
 use crate::error::Result;
 use crate::events::Source;
+use crate::operations::experiments::fleet::record::FleetParameter;
 use crate::operations::experiments::fleet::{Looking, Told, plan};
 use crate::operations::experiments::parameters::Wanted;
 use crate::operations::experiments::tally::Arm;
 use crate::operations::experiments::verbs::{State, Which};
+use crate::outside::Clock;
 use crate::outside::coordinator::memory::Memory;
 
 const WHO: (&str, &str) = ("unix:uid=1000(ada)", "a test");
@@ -545,6 +547,36 @@ async fn a_fleet_that_forgot_is_told_of_an_end_and_what_it_never_knew_is_taken_b
     // No name comes twice.
     let next = hosts.all[2].own().create_in_fleet(&hosts.all[2].asked(), "", WHO).await.unwrap();
     assert_eq!(next.record.fleet, "FLEET_3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_later_stays_where_the_fleet_forgot_it_whatever_the_clocks_say() {
+    let hosts = Hosts::new().await;
+    let before = hosts.memory.snapshot();
+    // By a host whose clock is behind that of the one before.
+    let behind = &hosts.all[1];
+    behind.clock.set(behind.clock.now() - jiff::SignedDuration::from_hours(1));
+    assert_eq!(behind.set("0.003").await.unwrap(), 2);
+    hosts.settle().await;
+    hosts.memory.restore(&before);
+    hosts.reconnect().await;
+    hosts.settle().await;
+    for member in &hosts.all {
+        assert_eq!(member.value("u"), "0.003");
+    }
+    // The fleet knows it again, for those that never heard of it.
+    let known = || {
+        let key = hosts.memory.keys("/genesis/prod/common/parameters/mm/").pop().unwrap();
+        let entry = hosts.memory.get(&key).unwrap();
+        serde_json::from_slice::<FleetParameter>(&entry.value).unwrap()
+    };
+    assert_eq!((known().value.as_str(), known().version), ("0.003", 2));
+    // Also where it is set anew by a third one, on which the count goes on.
+    assert_eq!(hosts.all[2].set("0.004").await.unwrap(), 3);
+    hosts.settle().await;
+    for member in &hosts.all {
+        assert_eq!(member.value("u"), "0.004");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

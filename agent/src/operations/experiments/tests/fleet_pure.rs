@@ -143,6 +143,45 @@ fn a_value_of_the_fleet_is_taken_over_once() {
             "{parameter:?} {record:?}"
         );
     }
+    let stamp = |version, seconds| FleetVersion { version, at: at(seconds) };
+    for (parameter, taken, forgot) in [
+        (of_fleet(2, 20), stamp(2, 20), false),
+        // It was put back.
+        (of_fleet(1, 10), stamp(2, 20), true),
+        (of_fleet(2, 10), stamp(2, 20), true),
+        (of_fleet(1, 20), stamp(2, 20), true),
+        // It goes on, or its count began anew.
+        (of_fleet(3, 10), stamp(2, 20), false),
+        (of_fleet(1, 21), stamp(2, 20), false),
+    ] {
+        assert_eq!(plan::forgot(&parameter, taken), forgot, "{parameter:?} {taken:?}");
+        let record = ParameterRecord { fleet: Some(taken), ..ParameterRecord::default() };
+        assert!(!(forgot && plan::takes_over(&parameter, Some(&record))), "one or the other");
+    }
+    let whole = FleetParameter { by: "olga by the fleet from b".into(), ..of_fleet(2, 20) };
+    let record = |set_by: String| ParameterRecord {
+        strategy: "mm".into(),
+        name: "threshold".into(),
+        value: "1".into(),
+        set_by,
+        reason: "y".into(),
+        cause: "set".into(),
+        fleet: Some(whole.stamp()),
+        ..ParameterRecord::default()
+    };
+    let again = FleetParameter::taken_over(record(whole.who()), whole.stamp());
+    assert_eq!(again, Some(whole.clone()));
+    assert_eq!(FleetParameter::taken_over(record("olga".into()), whole.stamp()), None);
+}
+
+#[test]
+fn versions_come_one_after_the_other_whatever_the_clocks_say() {
+    assert_eq!(plan::after(None, at(10)), at(10));
+    assert_eq!(plan::after(Some(at(9)), at(10)), at(10));
+    for now in [at(10), at(-3_600)] {
+        assert!(plan::after(Some(at(10)), now) > at(10));
+    }
+    assert_eq!(plan::after(Some(Timestamp::MAX), at(10)), at(10));
 }
 
 #[test]

@@ -216,6 +216,35 @@ fn said_by_key(fleet: &Memory, host_id: &str) -> String {
 }
 
 #[tokio::test]
+async fn what_a_host_said_before_and_comes_in_late_does_not_count() {
+    let fleet = Memory::default();
+    let a = publisher(&fleet).await;
+    let b = World::member("b", FOLLOWS, &fleet).await;
+    let mut changed = b.fleet().follow();
+    while b.fleet().known(POINTER) != fleet.get(POINTER) {
+        changed.changed().await.unwrap();
+    }
+    // That it waits for its turn is on its way for long.
+    b.door().delay("/genesis/prod/acks/");
+    let own = Arc::clone(b.own());
+    let saying = tokio::spawn(async move { own.share_once().await });
+    while b.door().delayed() == 0 {
+        tokio::task::yield_now().await;
+    }
+    b.door().shut();
+    assert_eq!(saying.await.unwrap().unwrap_err().code, "FLEET_UNREACHABLE");
+    b.door().open();
+    while !b.fleet().is_open() {
+        b.clock.advance(Duration::from_millis(50));
+        tokio::task::yield_now().await;
+    }
+    follow(&b, &fleet).await;
+    assert_eq!(said(&a, "b").await, (1, State::InForce, 1));
+    b.door().deliver();
+    assert_eq!(said(&a, "b").await, (1, State::InForce, 1));
+}
+
+#[tokio::test]
 async fn a_publisher_that_lost_its_lock_changes_nothing() {
     let fleet = Memory::default();
     let mut a = publisher(&fleet).await;

@@ -133,6 +133,11 @@ impl World {
         self.own.as_ref().unwrap()
     }
 
+    /// Its way to the fleet.
+    pub(super) fn door(&self) -> &Arc<Door> {
+        &self.member.as_ref().unwrap().1
+    }
+
     pub(super) fn fleet(&self) -> &Arc<Fleet> {
         self.fleet.as_ref().unwrap()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use genesis_storage::{CoursePhase, DrillOutcome};
+use genesis_storage::{CoursePhase, DrillOutcome, DrillRecord};
 
 use super::super::config::Config;
 use super::super::course::{Course, Live};
@@ -19,18 +19,22 @@ use crate::paper::Practice;
 use crate::plan::PlanStep;
 use crate::runs::Context;
 use crate::runs::drill::{Rehearsal, Rehearsed, end, scratch_state};
+use crate::state::State;
 
 /// So long the sandbox has to halt, and to go on.
 const HALT: Duration = Duration::from_secs(30);
 /// An emergency is to be durable after that time.
 const DURABLE: Duration = Duration::from_millis(100);
 const BY: &str = "drill";
+const KIND: &str = "emergency";
 /// A drill of an emergency has been in the folder where this file is.
 const OWN: &str = "emergency-drill";
 const CUT_OFF: &str = "the drill was cut off";
 
 /// Practises an emergency.
 pub struct EmergencyDrill {
+    /// What is known of the drills before.
+    state: State,
     outside: Outside,
     config: Config,
     /// Drills have a folder of their own below it.
@@ -39,10 +43,16 @@ pub struct EmergencyDrill {
 
 impl EmergencyDrill {
     /// One for this host.
-    pub fn new(outside: Outside, mut config: Config, home: PathBuf) -> Self {
+    pub fn new(state: State, outside: Outside, mut config: Config, home: PathBuf) -> Self {
         // On a host for practice the sandbox is what emergencies themselves go to: it keeps to their numbers.
         config.sandbox = config.sandbox.filter(|_| !config.staging);
-        Self { outside, config, home }
+        Self { state, outside, config, home }
+    }
+
+    /// A number that no drill before was above.
+    fn last_number(&self) -> Result<u64> {
+        let before = self.state.read(|it| Ok(it.drills().list(KIND, usize::MAX)?))?;
+        Ok(last_number(&before))
     }
 
     /// Refuses a sandbox that leads to the real trading system, by whatever name.
@@ -72,6 +82,7 @@ impl EmergencyDrill {
         let state = scratch_state(folder).await?;
         let clock = Arc::clone(&self.outside.clock);
         let flag = Emergency::open(state.clone(), clock, folder.join("EMERGENCY")).await?;
+        let flag = flag.numbered_after(self.last_number()?);
         let config = Config {
             control: Some(means),
             venues: Vec::new(),
@@ -145,7 +156,7 @@ impl Stage {
 #[async_trait]
 impl Rehearsal for EmergencyDrill {
     fn kind(&self) -> &'static str {
-        "emergency"
+        KIND
     }
 
     fn description(&self) -> &'static str {
@@ -247,6 +258,14 @@ impl Rehearsal for EmergencyDrill {
             Err(why) => Err(Error::unavailable("DRILL_FAILED", why)),
         }
     }
+}
+
+/// A number that none of these drills was above. The sandbox takes no lower one, and what a clock says it may have said before it
+/// was set back, or went so slowly that a number was counted on from the one before. Pure.
+fn last_number(before: &[DrillRecord]) -> u64 {
+    let latest = before.iter().map(|drill| drill.started_at.max(drill.ended_at)).max();
+    let counted = u64::try_from(before.len()).unwrap_or(u64::MAX);
+    latest.map_or(0, |latest| Emergency::number(latest).saturating_add(counted))
 }
 
 /// What deviates of an emergency that was durable after so long. It is in force from its first moment; a slow disk is for

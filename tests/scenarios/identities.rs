@@ -5,15 +5,17 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use genesis_agent::pki::{Issued, Role as Issue, Validity};
-use genesis_proto::v1::{GetVersionRequest, Role};
+use genesis_proto::v1::oplog_service_client::OplogServiceClient;
+use genesis_proto::v1::{GetVersionRequest, Role, TailEntriesRequest, TailEntriesResponse};
 use genesis_tests::TestAgent;
 use genesis_tests::clock::{now, wait_until};
 use genesis_tests::pki::Authority;
+use genesis_tests::wall_clock::WallClock;
 use http::uri::PathAndQuery;
 use jiff::SignedDuration;
 use rustix::process::{Gid, Uid};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
 
 /// Calls an rpc with an empty message; what its first answer is.
@@ -182,26 +184,27 @@ async fn every_rpc_answers_every_socket_identity_as_its_options_declare() {
     matrix(&plaintext, "plaintext", Some(Role::Viewer)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_clients_stream_is_cut_and_the_others_go_on() {
-    use genesis_proto::v1::TailEntriesRequest;
-    use genesis_proto::v1::oplog_service_client::OplogServiceClient;
+/// Follows the operation log, as somebody whose certificate is good for so long.
+async fn following(
+    agent: &TestAgent,
+    authority: &Authority,
+    (name, validity): (&str, Validity),
+) -> Streaming<TailEntriesResponse> {
+    let identity = authority.issue(name, Issue::Viewer, validity);
+    let channel = over_tls(agent, authority.tls(Some(&identity))).await.unwrap();
+    let request = TailEntriesRequest { last: 1, follow: true };
+    let mut stream =
+        OplogServiceClient::new(channel).tail_entries(request).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    stream
+}
 
-    let authority = Authority::new("prod");
-    let agent = TestAgent::started(|_| authority.config("prod"));
-    let mut streams = Vec::new();
-    for name in ["stays", "goes"] {
-        let identity = authority.issue(name, Issue::Viewer, Validity::Days(30));
-        let channel = over_tls(&agent, authority.tls(Some(&identity))).await.unwrap();
-        let request = TailEntriesRequest { last: 1, follow: true };
-        let mut stream =
-            OplogServiceClient::new(channel).tail_entries(request).await.unwrap().into_inner();
-        stream.message().await.unwrap().unwrap();
-        streams.push(stream);
-    }
-    let mut goes = streams.pop().unwrap();
-    let mut stays = streams.pop().unwrap();
-    authority.revoke("goes");
+/// One is cut within five seconds, and the other goes on.
+async fn one_is_cut(
+    agent: &TestAgent,
+    mut goes: Streaming<TailEntriesResponse>,
+    mut stays: Streaming<TailEntriesResponse>,
+) {
     let cut = tokio::time::timeout(Duration::from_secs(5), async {
         while let Ok(Some(_)) = goes.message().await {}
     });
@@ -216,6 +219,28 @@ async fn a_revoked_clients_stream_is_cut_and_the_others_go_on() {
             break;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_clients_stream_is_cut_and_the_others_go_on() {
+    let authority = Authority::new("prod");
+    let agent = TestAgent::started(|_| authority.config("prod"));
+    let stays = following(&agent, &authority, ("stays", Validity::Days(30))).await;
+    let goes = following(&agent, &authority, ("goes", Validity::Days(30))).await;
+    authority.revoke("goes");
+    one_is_cut(&agent, goes, stays).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_certificate_ends_while_it_is_connected_is_cut() {
+    let authority = Authority::new("prod");
+    let mut agent = TestAgent::new(|_| authority.config("prod"));
+    let clock = WallClock::of(&mut agent);
+    agent.start();
+    let stays = following(&agent, &authority, ("stays", Validity::Days(30))).await;
+    let goes = following(&agent, &authority, ("goes", Validity::Days(1))).await;
+    clock.ahead(SignedDuration::from_hours(25));
+    one_is_cut(&agent, goes, stays).await;
 }
 
 #[test]

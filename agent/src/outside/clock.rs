@@ -142,3 +142,32 @@ impl Clock for ManualClock {
         let _ = moved.wait_for(|monotonic| *monotonic >= until).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn loops_of_one_pace_wake_together() {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let (period, moment) = (Duration::from_secs(5), Duration::from_millis(1));
+        clock.advance(Duration::from_millis(1_200));
+        let mut one = Box::pin(clock.tick(period));
+        assert!((&mut one).now_or_never().is_none());
+        clock.advance(Duration::from_secs(1));
+        let mut other = Box::pin(clock.tick(period));
+        clock.advance(Duration::from_secs(5) - clock.monotonic() - moment);
+        assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
+        clock.advance(moment);
+        assert!(one.now_or_never().is_some() && other.now_or_never().is_some());
+        // At the very moment it is the next one.
+        let mut next = Box::pin(clock.tick(period));
+        clock.advance(period - moment);
+        assert!((&mut next).now_or_never().is_none());
+        clock.advance(moment);
+        assert!(next.now_or_never().is_some());
+        assert!(clock.tick(Duration::ZERO).now_or_never().is_some());
+    }
+}

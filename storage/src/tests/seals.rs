@@ -90,13 +90,29 @@ fn what_is_in_the_place_of_a_sealed_file_is_proven() {
 }
 
 #[test]
+fn what_is_longer_or_shorter_than_it_was_is_proven() {
+    let folder = folder();
+    let path = closed(&folder);
+    let (file, before) = (File::options().write(true).open(&path).unwrap(), modified(&path));
+    let length = file.metadata().unwrap().len();
+    for (other, sealed) in [(length + 4096, false), (length, true), (length - 4096, false)] {
+        file.set_len(other).unwrap();
+        file.set_modified(before).unwrap();
+        assert_eq!(crate::seal::is_sealed(&File::open(&path).unwrap()), sealed, "{other} bytes");
+    }
+}
+
+#[test]
 fn what_a_crash_has_left_is_proven() {
     let folder = folder();
     let path = closed(&folder);
-    let sealed = fs::read(&path).unwrap();
+    let (sealed, before) = (fs::read(&path).unwrap(), modified(&path));
     let store = open(&path);
     // It is open: what is in the file now is what a crash would leave.
-    let file = File::open(store.path()).unwrap();
+    let file = File::options().read(true).write(true).open(store.path()).unwrap();
+    assert!(!crate::seal::is_sealed(&file), "the seal of a file that is written to");
+    // Also where a clock that was set back has it written at the same time.
+    file.set_modified(before).unwrap();
     assert!(!crate::seal::is_sealed(&file), "the seal of a file that is written to");
     assert!(fs::read(&path).unwrap() != sealed);
     drop(store);

@@ -166,8 +166,12 @@ impl Debian {
             .env("STATE_DIRECTORY", format!("/var/lib/{}", unit.last("StateDirectory")))
             .env("RUNTIME_DIRECTORY", format!("/run/{}", unit.last("RuntimeDirectory")))
             .env("NOTIFY_SOCKET", "/run/notify")
-            .env("WATCHDOG_USEC", "90000000")
             .stdin(Stdio::null());
+        // Without one nobody is told that it is alive.
+        let watchdog: u64 = unit.last("WatchdogSec").parse().expect("seconds");
+        if watchdog > 0 {
+            command.env("WATCHDOG_USEC", (watchdog * 1_000_000).to_string());
+        }
         let mut service =
             Service { child: command.spawn().expect("unshare"), traced: traced.is_some(), notify };
         service.hears("READY=1");

@@ -171,5 +171,12 @@ fn a_thousand_certificate_swaps_under_load_fail_no_call() {
     for task in load {
         runtime.block_on(task).expect("no call failed");
     }
-    agent.ctl(&["status"]).ok();
+    // A look between the two files of a swap is told for a moment.
+    wait_until("the last pair is in force", || {
+        agent
+            .ctl(&["status"])
+            .text()
+            .lines()
+            .any(|line| line.split_whitespace().take(2).eq(["pki", "OK"]))
+    });
 }

@@ -1,6 +1,6 @@
 //! Disks of their own: ext4 in a file, through a loop device; and disks that are full.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::TempDir;
 
 /// An ext4 of its own, mounted until it is dropped. Declare it before the agent that works on it.
@@ -102,13 +103,30 @@ impl Ballast {
             }
         };
         fill();
-        let stopped = Arc::clone(&stop);
-        let filler = std::thread::spawn(move || {
-            while !stopped.load(Ordering::SeqCst) {
-                fill();
-                std::thread::park_timeout(Duration::from_millis(1));
+        let filler = filler(&stop, fill);
+        Self { path, stop, filler }
+    }
+
+    /// Leaves `spare` bytes of the disk that `path` will be on, however much is given back meanwhile.
+    ///
+    /// # Panics
+    /// When the file can't be made.
+    pub fn all_but(path: PathBuf, spare: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let file = File::create(&path).expect("a file");
+        let mut taken = 0;
+        let mut take = move || {
+            let free = rustix::fs::fstatvfs(&file).map_or(0, |it| it.f_bavail * it.f_frsize);
+            let more = free.saturating_sub(spare);
+            // What is counted as free may still wait for the journal: the next turn takes it.
+            if more > 0 && fallocate(&file, FallocateFlags::empty(), taken, more).is_ok() {
+                taken += more;
             }
-        });
+        };
+        // What was given back just now is free once the journal has it.
+        rustix::fs::syncfs(File::open(&path).expect("our own file")).expect("a disk that lives");
+        take();
+        let filler = filler(&stop, take);
         Self { path, stop, filler }
     }
 
@@ -121,6 +139,17 @@ impl Ballast {
         self.filler.join().expect("it only writes");
         std::fs::remove_file(self.path).expect("our own file");
     }
+}
+
+/// A thread that does it again each millisecond, until it is told to stop.
+fn filler(stop: &Arc<AtomicBool>, mut fill: impl FnMut() + Send + 'static) -> JoinHandle<()> {
+    let stopped = Arc::clone(stop);
+    std::thread::spawn(move || {
+        while !stopped.load(Ordering::SeqCst) {
+            fill();
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    })
 }
 
 fn tool(command: &mut Command) {

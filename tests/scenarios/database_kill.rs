@@ -6,7 +6,7 @@ use genesis_tests::clock::wait_until;
 use genesis_tests::ports::free_port;
 use genesis_tests::postgres::Postgres;
 use genesis_tests::storm::proxy::{Mode, Proxy};
-use genesis_tests::{LoopDisk, TestAgent};
+use genesis_tests::{Ballast, LoopDisk, TestAgent};
 
 use super::database::{back_up, codes, config, fill, last, optimize, slowly};
 use super::steps_kill::cut_off;
@@ -99,15 +99,17 @@ fn killed_while_it_builds_its_copy_is_dropped_as_the_ledger_proves_it() {
 
 #[test]
 fn a_disk_that_fills_up_in_the_middle_leaves_nothing_behind() {
-    let disk = LoopDisk::ext4(260);
+    let disk = LoopDisk::ext4(400);
     let pause = tempfile::tempdir().unwrap();
     let file = pause.path().join("pause");
     std::fs::write(&file, "").unwrap();
     std::fs::set_permissions(disk.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
+    // Segments of WAL are used again and none is deleted: it would give its room back when the last who has it open
+    // turns to another.
     let server = Postgres::start_below(
         disk.path(),
-        "max_wal_size = 32MB\nmin_wal_size = 32MB\nautovacuum = off\n",
+        "max_wal_size = 192MB\nmin_wal_size = 160MB\nautovacuum = off\n",
     );
     fill(&server);
     let text = config(&server, "jobs = \"1\"");
@@ -121,22 +123,8 @@ fn a_disk_that_fills_up_in_the_middle_leaves_nothing_behind() {
     // A segment of WAL that is not begun yet: without one the server itself would not live on.
     server.sql("postgres", "SELECT pg_switch_wal()");
     server.sql("postgres", "CHECKPOINT");
-    // All but what a small write needs: the server lives on, and an index has no room.
-    let take_all = |name: &str| {
-        let ballast = disk.join(name);
-        // What was given back just now is free once the journal has it.
-        rustix::fs::syncfs(std::fs::File::open(disk.path()).unwrap()).unwrap();
-        let free = rustix::fs::statvfs(disk.path()).unwrap();
-        let bytes = (free.f_bavail * free.f_frsize).saturating_sub(600 << 10);
-        let file = std::fs::File::create(&ballast).unwrap();
-        if bytes > 0 {
-            rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
-        }
-        ballast
-    };
-    let ballast = take_all("ballast");
-    // The server may have given back files meanwhile.
-    let again = take_all("again");
+    // All but what a small write needs, whatever the server gives back meanwhile: it lives on, and an index has no room.
+    let ballast = Ballast::all_but(disk.join("ballast"), 600 << 10);
     std::fs::remove_file(&file).unwrap();
     assert!(!run.wait_with_output().unwrap().status.success());
     // An index whose copy has no room beside it is left for the next time.
@@ -146,16 +134,12 @@ fn a_disk_that_fills_up_in_the_middle_leaves_nothing_behind() {
     let left = steps.iter().find(|it| it["action"] == "reindex").unwrap();
     assert_eq!(left["outcome"], "deferred", "{care:#}");
     assert!(left["detail"].as_str().unwrap().contains("1.3 x"), "{left:#}");
-    // Who wants it all the same learns that there was none, and nothing is left of it. The server may have given back
-    // files meanwhile.
-    let more = take_all("more");
+    // Who wants it all the same learns that there was none, and nothing is left of it.
     optimize(&agent, &["--override", "disk-free", "--reason", "to see"]).exits(1);
     let care = last(&agent);
     assert!(codes(&care).iter().any(|code| code == "REINDEX_FAILED"), "{care:#}");
     assert!(care["findings"].to_string().contains("No space left"), "{care:#}");
-    std::fs::remove_file(&ballast).unwrap();
-    std::fs::remove_file(&again).unwrap();
-    std::fs::remove_file(&more).unwrap();
+    ballast.release();
     optimize(&agent, &[]).ok();
     assert_eq!(server.sql("trades", INVALID), "0");
     assert_eq!(server.sql("trades", LEFT), "0");

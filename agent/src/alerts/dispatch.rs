@@ -163,7 +163,13 @@ impl Alerts {
         let live = &mut *live;
         live.sending.remove(&ended.channel);
         self.metrics.sent(&ended.channel, &ended.sent);
+        let since = live.trouble.get(&ended.channel).map(|trouble| trouble.since.clone());
         self.judge(live, &ended.channel, &ended.sent, &now);
+        if let (Sent::Accepted { .. }, Some(since)) = (&ended.sent, since)
+            && now.since(&since) >= plan::OUTAGE
+        {
+            answers(live, &ended.channel);
+        }
         let Some(mut message) = ended.sequence.and_then(|it| live.outbox.remove(&it)) else {
             return;
         };
@@ -361,6 +367,17 @@ impl Alerts {
             let dropped = delivery(&message, DeliveryOutcome::Dropped, now.wall, &why);
             live.unwritten.delivery(dropped);
         }
+    }
+}
+
+/// A channel takes something again: what it did not take before need not wait for its sake any longer.
+fn answers(live: &mut Live, channel: &str) {
+    let waits = |it: &&mut OutboxRecord| {
+        it.channel == channel && it.failing.is_some() && !it.wait.is_zero()
+    };
+    for message in live.outbox.values_mut().filter(waits) {
+        message.wait = Duration::ZERO;
+        live.unwritten.message(message);
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) panics: AtomicBool,
     /// Channels that say nothing but this.
     pub(super) always: Mutex<BTreeMap<String, Sent>>,
+    /// A channel that does not take what is about this subject, for now.
+    pub(super) balks_at: Mutex<Option<(String, String)>>,
 }
 
 #[async_trait]
@@ -51,6 +53,11 @@ impl Notifier for World {
         let name = channel.name.clone();
         let said = self.says.lock().unwrap().get_mut(&name).and_then(VecDeque::pop_front);
         let said = said.or_else(|| self.always.lock().unwrap().get(&name).cloned());
+        let balks_at = self.balks_at.lock().unwrap().clone();
+        let balks = balks_at.is_some_and(|(channel, subject)| {
+            channel == name && message.items.iter().any(|item| item.subject == subject)
+        });
+        let said = said.or_else(|| balks.then(|| Sent::later("451: not this one")));
         let said = said.unwrap_or(Sent::Accepted { detail: "taken".into() });
         if matches!(said, Sent::Accepted { .. }) {
             self.got.lock().unwrap().push(Got {
@@ -137,6 +144,7 @@ impl Host {
             panics: AtomicBool::new(false),
             says: Mutex::default(),
             always: Mutex::default(),
+            balks_at: Mutex::default(),
         });
         let places =
             Places { state: folder.path().to_owned(), socket: folder.path().join("agent.sock") };

@@ -366,3 +366,44 @@ async fn what_is_wrong_with_a_channel_is_told_to_one_that_is_well() {
         assert!(heard, "{troubled}: {:?}", host.got());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_answers_again_gets_at_once_what_waits_for_it() {
+    let host = Host::new("").await;
+    host.always("sms", Some(Sent::later("451")));
+    host.hold(vec![condition("a", Critical)]);
+    host.run(700, 1).await;
+    let wait = |host: &Host| {
+        let live = host.alerts.live();
+        live.outbox.values().map(|it| it.wait).max().unwrap_or_default()
+    };
+    assert_eq!(wait(&host), crate::alerts::plan::BACK_OFF.1);
+    // One that is new is tried at once, and finds it well again.
+    host.always("sms", None);
+    host.forget();
+    host.hold(vec![condition("a", Critical), condition("b", Critical)]);
+    host.run(5, 1).await;
+    let mut got: Vec<_> = host.got().into_iter().filter(|it| it.0 == "sms").collect();
+    got.sort();
+    assert_eq!(got, ["a", "b"].map(|subject| told("sms", "firing", subject)));
+    assert_eq!(wait(&host), Duration::ZERO, "nothing waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_message_that_a_channel_does_not_take_is_not_tried_more_often_for_others_that_it_takes()
+{
+    let host = Host::new("").await;
+    *host.world.balks_at.lock().unwrap() = Some(("sms".to_owned(), "a".to_owned()));
+    host.hold(vec![condition("a", Critical)]);
+    host.step().await;
+    for number in 0..20 {
+        let more = (0..=number).map(|number| condition(&format!("b{number}"), Critical));
+        host.hold(more.chain([condition("a", Critical)]).collect());
+        host.run(5, 1).await;
+    }
+    let got = host.got().into_iter().filter(|it| it.0 == "sms").count();
+    assert_eq!(got, 20, "all others");
+    let live = host.alerts.live();
+    let it = live.outbox.values().find(|it| it.channel == "sms").unwrap();
+    assert!(it.attempts <= 7, "after 2, 4, 8 ... 64 s: {}", it.attempts);
+}

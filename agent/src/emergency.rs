@@ -71,6 +71,7 @@ impl Emergency {
             wishes: Arc::default(),
             before: 0,
         };
+        flag.take_files_mark().await;
         // What is wrong with one of its places is no reason not to start: it is in force in memory.
         if let Err(error) = flag.look().await {
             tracing::error!(error = error.chain(), "the emergency could not be settled");
@@ -223,47 +224,56 @@ impl Emergency {
         declared
     }
 
-    /// Writes an emergency into those of its two places that lack it.
-    async fn secure(&self, record: &EmergencyRecord) -> Result<()> {
+    /// Writes an emergency into those of its two places that lack it; whether one of them has what the fleet has to do with
+    /// it, too.
+    async fn secure(&self, record: &EmergencyRecord) -> Result<bool> {
         let (file, filing) = (Arc::clone(&self.file), record.clone());
+        // What is wrong, if anything, where it stands there all the same.
         let filed = blocking(move || match flag::read(&file) {
             Ok(Some(flag)) if flag.epoch == Some(filing.epoch) => {
                 match flag.fleet == filing.fleet {
-                    true => Ok(()),
+                    true => Ok(None),
                     // It says what the record says, so that either alone is enough for the fleet, too.
-                    false => flag::write(&file, &filing),
+                    false => Ok(flag::write(&file, &filing).err()),
                 }
             }
             // Made by hand, it gets the number, so that it stands for this emergency and no other.
             // What can't be replaced, such as a folder, is a flag all the same.
-            Ok(Some(_)) => flag::write(&file, &filing).or(Ok(())),
-            Ok(None) | Err(_) => flag::write(&file, &filing),
+            Ok(Some(_)) => flag::write(&file, &filing).or(Ok(())).map(|()| None),
+            Ok(None) | Err(_) => flag::write(&file, &filing).map(|()| None),
         })
         .await;
         failpoint::hit("emergency.filed");
         let stored = match self.state.read(|reading| Ok(reading.emergency().get()?)) {
-            Ok(known) if known.as_ref() == Some(record) => Ok(()),
+            Ok(known) if known.as_ref() == Some(record) => Ok(None),
             // The record says that it is over, and its file could not be removed.
             Ok(Some(known)) if known.epoch == record.epoch && !known.active() => {
                 let intent =
                     Intent::new(self.clock.now(), "system:recovery", "emergency.release-failed");
-                self.put(record, intent.detail("its flag file can't be removed")).await
+                let intent = intent.detail("its flag file can't be removed");
+                self.put(record, intent).await.map(|()| None)
             }
             // It stands there already, but for what the fleet has to do with it.
             Ok(Some(known)) if known.epoch == record.epoch && known.active() => {
-                self.store_mark(record).await
+                Ok(self.store_mark(record).await.err())
             }
-            _ => self.store(record, "emergency.activated", record.since).await,
+            _ => self.store(record, "emergency.activated", record.since).await.map(|()| None),
         };
-        let whole = filed.is_ok() && stored.is_ok();
+        let marked = matches!(filed, Ok(None)) || matches!(stored, Ok(None));
+        let whole = matches!((&filed, &stored), (Ok(None), Ok(None)));
         if self.said.swap(!whole, Ordering::Relaxed) == whole {
-            let error = |error: Option<String>| error.unwrap_or_else(|| "none".into());
+            let file_error = match &filed {
+                Ok(None) => "none".to_owned(),
+                Ok(Some(error)) | Err(error) => error.to_string(),
+            };
+            let record_error = match &stored {
+                Ok(None) => "none".to_owned(),
+                Ok(Some(error)) | Err(error) => error.chain(),
+            };
             match whole {
                 true => tracing::info!("the emergency is in its file and in its record"),
                 false => tracing::error!(
-                    file = %self.file.display(),
-                    file_error = error(filed.as_ref().err().map(ToString::to_string)),
-                    record_error = error(stored.as_ref().err().map(Error::chain)),
+                    file = %self.file.display(), file_error, record_error,
                     "the emergency could not be written to both its places; it is tried again every second"
                 ),
             }
@@ -274,7 +284,7 @@ impl Emergency {
                                it would not survive a restart; free space on the state folder's disk, then repeat";
                 Err(not_durable(message).caused_by(error))
             }
-            _ => Ok(()),
+            _ => Ok(marked),
         }
     }
 
@@ -349,10 +359,10 @@ impl Emergency {
                     tracing::error!(%error, "a release can't be ended: the flag file can't be removed");
                     let record = EmergencyRecord { release: None, ..over };
                     self.current.send_replace(Some(record.clone()));
-                    return self.secure(&record).await;
+                    return self.secure(&record).await.map(drop);
                 }
                 self.declare(&flag, self.clock.now());
-                self.secure(&self.in_force()?).await
+                self.secure(&self.in_force()?).await.map(drop)
             }
         }
     }

@@ -67,7 +67,7 @@ impl Emergency {
             only: before.is_some_and(|it| it.only),
             told: self.wishes() == wishes,
         });
-        self.secure(&record).await?;
+        self.secure_mark(&record).await?;
         Ok(record)
     }
 
@@ -89,8 +89,32 @@ impl Emergency {
         let _alone = self.alone.lock().await;
         self.in_force()?;
         let record = self.mark(wish);
-        self.secure(&record).await?;
+        self.secure_mark(&record).await?;
         Ok(record)
+    }
+
+    /// Writes an emergency with what the fleet has to do with it.
+    async fn secure_mark(&self, record: &EmergencyRecord) -> Result<()> {
+        match self.secure(record).await? {
+            true => Ok(()),
+            false => Err(not_durable(
+                "the emergency stands on this host, but that it concerns the whole fleet could be written to neither its file \
+                 nor its record: it would not survive a restart; free space on the state folder's disk, then repeat",
+            )),
+        }
+    }
+
+    /// Takes over what the file alone says of the fleet: the record of the same emergency may not have been written since.
+    pub(super) async fn take_files_mark(&self) {
+        let file = std::sync::Arc::clone(&self.file);
+        // What can't be read now is looked at each second.
+        let Ok(Some(flag)) = blocking(move || flag::read(&file)).await else { return };
+        self.current.send_if_modified(|current| {
+            let same = current.as_mut().filter(|it| it.active() && flag.epoch == Some(it.epoch));
+            let Some(record) = same else { return false };
+            let mark = newer(record.fleet, flag.fleet);
+            std::mem::replace(&mut record.fleet, mark) != mark
+        });
     }
 
     /// Marks the one in force; the caller holds the lock, and has seen it in force.
@@ -175,5 +199,74 @@ impl Emergency {
         let intent = Intent::new(self.clock.now(), "system:fleet", "emergency.fleet")
             .target(format!("emergency {}", record.epoch));
         self.put(record, intent.detail(detail)).await
+    }
+}
+
+/// Of the marks in an emergency's record and in its file the one that counts where only one of them could be written: one that
+/// the fleet has not been told yet. It says by itself where it knows.
+fn newer(record: Option<FleetMark>, file: Option<FleetMark>) -> Option<FleetMark> {
+    match (record, file) {
+        (None, file) => file,
+        (Some(record), Some(file)) if record.told && !file.told => Some(file),
+        (record, _) => record,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use genesis_storage::{Options, Store};
+    use jiff::Timestamp;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::outside::ManualClock;
+    use crate::state::State;
+
+    async fn open(folder: &Path) -> Emergency {
+        let store = Store::open(&folder.join("state.redb"), Options::default()).unwrap();
+        let state = State::new(Arc::new(store), watch::channel(0).1);
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        Emergency::open(state, clock, folder.join("EMERGENCY")).await.unwrap()
+    }
+
+    #[test]
+    fn what_the_fleet_was_not_told_counts_wherever_it_was_written() {
+        let mark = |told| Some(FleetMark { epoch: 7, only: false, told });
+        for (record, file, counts) in [
+            (None, None, None),
+            (None, mark(false), mark(false)),
+            (mark(true), None, mark(true)),
+            (mark(true), mark(false), mark(false)),
+            (mark(false), mark(true), mark(false)),
+            (mark(true), mark(true), mark(true)),
+        ] {
+            assert_eq!(newer(record, file), counts, "{record:?} {file:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wish_that_only_the_file_has_taken_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("EMERGENCY");
+        let flag = open(folder.path()).await;
+        flag.activate("olga", "prices are wrong", "").await.unwrap();
+        let before = flag.current().unwrap();
+        assert_eq!(before.fleet, None);
+        drop(flag);
+        // As where the record could not be written any more: its file was.
+        let mark = FleetMark { epoch: before.epoch, only: false, told: false };
+        flag::write(&file, &EmergencyRecord { fleet: Some(mark), ..before.clone() }).unwrap();
+        let flag = open(folder.path()).await;
+        assert_eq!(flag.current().unwrap().fleet, Some(mark));
+        let stored = flag.state.read(|it| Ok(it.emergency().get()?)).unwrap().unwrap();
+        assert_eq!(stored.fleet, Some(mark), "both places have it again");
+        // One of another number says nothing of this one.
+        drop(flag);
+        let other = EmergencyRecord { epoch: before.epoch + 1, fleet: None, ..before };
+        flag::write(&file, &other).unwrap();
+        assert_eq!(open(folder.path()).await.current().unwrap().fleet, Some(mark));
     }
 }

@@ -86,6 +86,27 @@ fn a_parameter_that_is_set_for_the_fleet_is_in_force_on_each_also_on_who_was_awa
 }
 
 #[test]
+fn what_an_etcd_that_was_put_back_has_forgotten_is_told_by_who_knows_it() {
+    let etcd = Etcd::start();
+    let mut agents = fleet(&etcd, &["a", "b"]);
+    set(&agents[0], "0.002");
+    wait_until("the value", || agents.iter().all(|agent| value(agent).as_deref() == Some("0.002")));
+    let before = etcd.snapshot("before");
+    agents[1].kill();
+    set(&agents[0], "0.004");
+    wait_until("the value", || value(&agents[0]).as_deref() == Some("0.004"));
+    // Whoever was away would hear of no other value than the one of before.
+    etcd.restore(&before);
+    agents[1].start();
+    wait_until("the value", || agents.iter().all(|agent| value(agent).as_deref() == Some("0.004")));
+    agents[0]
+        .ctl(&["oplog", "list", "--action", "parameters.told-again"])
+        .ok()
+        .says(&["mm/threshold", "0.004"]);
+    agents.iter().for_each(|agent| drop(agent.ctl(&["oplog", "verify"]).ok()));
+}
+
+#[test]
 fn an_experiment_is_decided_by_all_trades_and_goes_on_when_its_owner_is_lost() {
     let etcd = Etcd::start();
     let agents = fleet(&etcd, &["a", "b", "c"]);

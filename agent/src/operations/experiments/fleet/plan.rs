@@ -92,17 +92,20 @@ pub fn after(before: Option<Timestamp>, now: Timestamp) -> Timestamp {
     least.map_or(now, |least| now.max(least))
 }
 
-/// Whether a host has to take the fleet's value over: once for each version, also of a fleet whose count began anew.
+/// Whether a host has to take the fleet's value over: once for each version, also of a fleet whose count began anew. Of two of
+/// one number the fleet has the one that counts: it was set where the other had been forgotten.
 pub fn takes_over(parameter: &FleetParameter, record: Option<&ParameterRecord>) -> bool {
     let taken = record.and_then(|record| record.fleet);
-    taken.is_none_or(|taken| parameter.version > taken.version || parameter.at > taken.at)
+    taken.is_none_or(|taken| {
+        let other = parameter.version == taken.version && parameter.at != taken.at;
+        other || parameter.version > taken.version || parameter.at > taken.at
+    })
 }
 
 /// Whether the fleet has forgotten what it had when a host took this version over: one that came before it is in its place, as
 /// where etcd was put back.
 pub fn forgot(parameter: &FleetParameter, taken: FleetVersion) -> bool {
-    let stamp = parameter.stamp();
-    stamp != taken && stamp.version <= taken.version && stamp.at <= taken.at
+    parameter.version < taken.version && parameter.at <= taken.at
 }
 
 /// An experiment of the fleet as this host would begin it, under no number yet, or why it can't. `running`: what goes on here.

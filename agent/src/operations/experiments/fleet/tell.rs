@@ -12,8 +12,8 @@ use crate::outside::coordinator::{Act, Guard};
 
 /// Nobody is told less often than this, whatever the owner asks for.
 const LONGEST: Duration = Duration::from_secs(60);
-/// So many are told at once; etcd takes 128.
-const TOGETHER: usize = 100;
+/// So many are told at once, each with two guards; etcd takes 128.
+const TOGETHER: usize = 50;
 
 /// What was told.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(in super::super) struct Told {
     connection: u64,
     /// By number of the experiment.
     shares: BTreeMap<u64, Share>,
+    /// The revision of what the fleet has of this host, 0 for nothing, by number of the experiment, where that is known.
+    revisions: BTreeMap<u64, i64>,
     /// When, by the monotonic clock.
     at: Option<Duration>,
 }
@@ -83,27 +85,49 @@ impl Experiments {
         }
         let numbers: Vec<u64> = shares.iter().map(|(number, ..)| *number).collect();
         told.shares.retain(|number, _| numbers.contains(number));
+        told.revisions.retain(|number, _| numbers.contains(number));
         let other = |it: &(u64, i64, Share)| told.shares.get(&it.0) != Some(&it.2);
         let news: Vec<(u64, i64, Share)> = shares.into_iter().filter(other).collect();
         for some in news.chunks(TOGETHER) {
-            let keys = self.fleet.keys();
-            // What is forgotten stays so.
-            let guards = some
-                .iter()
-                .map(|(number, created, _)| Guard::Created(keys.experiment(*number), *created));
-            let acts = some.iter().map(|(number, _, share)| Act::Put {
-                key: keys.tally(*number, &self.fleet.me().host_id),
-                value: written(share),
-                lease: 0,
-            });
-            let (guards, acts): (Vec<_>, Vec<_>) = (guards.collect(), acts.collect());
-            let made = self.fleet.change(&guards, &acts).await?;
-            if made.is_some() {
-                told.shares.extend(some.iter().map(|(number, _, share)| (*number, share.clone())));
+            let made = self.tell_some(some, told).await?;
+            match made {
+                Some(revision) => {
+                    told.revisions.extend(some.iter().map(|(number, ..)| (*number, revision)));
+                    let shares = some.iter().map(|(number, _, share)| (*number, share.clone()));
+                    told.shares.extend(shares);
+                }
+                // Something came in late, or was forgotten: it is looked at anew.
+                None => told.revisions.retain(|known, _| some.iter().all(|it| it.0 != *known)),
             }
             told.at = Some(now);
         }
         Ok(super::LOOK)
+    }
+
+    /// Tells these, where the fleet has of this host what it is known to have: one that was told before, and whose answer was
+    /// lost, must not come in behind what was told since.
+    ///
+    /// # Errors
+    /// `FLEET_UNREACHABLE`.
+    async fn tell_some(&self, some: &[(u64, i64, Share)], told: &mut Told) -> Result<Option<i64>> {
+        let (keys, host) = (self.fleet.keys(), &self.fleet.me().host_id);
+        let (mut guards, mut acts) = (Vec::new(), Vec::new());
+        for (number, created, share) in some {
+            let key = keys.tally(*number, host);
+            let known = match told.revisions.get(number) {
+                Some(known) => *known,
+                None => self.fleet.get(&key).await?.map_or(0, |entry| entry.modified),
+            };
+            told.revisions.insert(*number, known);
+            // What is forgotten stays so.
+            guards.push(Guard::Created(keys.experiment(*number), *created));
+            guards.push(match known {
+                0 => Guard::Absent(key.clone()),
+                known => Guard::Modified(key.clone(), known),
+            });
+            acts.push(Act::Put { key, value: written(share), lease: 0 });
+        }
+        self.fleet.change(&guards, &acts).await
     }
 
     /// Tells for ever: at once after it was quiet for a while, or after a connection was made.

@@ -57,6 +57,7 @@ impl Experiments {
                 })
             }));
         }
+        troubles.extend(self.forgotten_parameters());
         for parameter in parameters {
             let key = (parameter.strategy.clone(), parameter.name.clone());
             let record = self.live().parameters.get(&key).cloned();
@@ -82,6 +83,34 @@ impl Experiments {
             });
         }
         troubles
+    }
+
+    /// What was taken over from the fleet, is in force here, and is not known there at all: other hosts may use anything.
+    fn forgotten_parameters(&self) -> Vec<Trouble> {
+        if !self.fleet.is_open() {
+            return Vec::new();
+        }
+        let here: Vec<genesis_storage::ParameterRecord> =
+            self.live().parameters.values().cloned().collect();
+        let forgotten = here.into_iter().filter_map(|record| {
+            let taken = record.fleet?;
+            let taken = FleetParameter::taken_over(record, taken)?;
+            let FleetParameter { strategy, name, value, version, .. } = &taken;
+            if self.fleets_parameter(strategy, name).is_some() {
+                return None;
+            }
+            Some(Trouble {
+                code: "PARAMETER_DIFFERS",
+                subject: format!("{strategy}/{name}"),
+                message: format!(
+                    "{name} of {strategy} is {value:?} here, version {version} of the fleet, which does not know it: set it anew \
+                     with `genesisctl param set --fleet --strategy {strategy} {name}=VALUE`, or without --fleet where it is no \
+                     concern of the fleet any more"
+                ),
+                since: None,
+            })
+        });
+        forgotten.collect()
     }
 
     /// The conditions of all that.

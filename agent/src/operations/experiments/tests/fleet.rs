@@ -1,5 +1,6 @@
 //! Experiments and parameters of a whole fleet, over a coordinator in memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use genesis_stats::experiment::Moments;
@@ -576,6 +577,96 @@ async fn what_was_set_later_stays_where_the_fleet_forgot_it_whatever_the_clocks_
     hosts.settle().await;
     for member in &hosts.all {
         assert_eq!(member.value("u"), "0.004");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tally_that_comes_in_late_does_not_replace_a_newer_one() {
+    let mut hosts = Hosts::trying().await;
+    let mut source = World::new().await;
+    let trades = source.trades(30, 1.0, 1.0);
+    let (early, rest) = trades.split_at(10);
+    let member = &mut hosts.all[1];
+    member.world.send("FLEET_1", early).await;
+    // What it tells is on its way for long.
+    member.door.delay("/genesis/prod/tallies/");
+    member.world.clock.advance(Duration::from_secs(2));
+    let (own, mut told) = (Arc::clone(member.own()), std::mem::take(&mut member.told));
+    let telling = tokio::spawn(async move { (own.tell_once(&mut told).await.map(drop), told) });
+    while member.door.delayed() == 0 {
+        moment().await;
+    }
+    member.door.shut();
+    while !telling.is_finished() {
+        member.world.clock.advance(Duration::from_millis(500));
+        moment().await;
+    }
+    let (said, told) = telling.await.unwrap();
+    assert_eq!(said.unwrap_err().code, "FLEET_UNREACHABLE");
+    member.told = told;
+    member.door.open();
+    member.connected().await;
+    member.world.send("FLEET_1", rest).await;
+    member.tells().await;
+    let key = hosts.memory.keys("/genesis/prod/tallies/").pop().unwrap();
+    let newer = hosts.memory.get(&key).unwrap().value;
+    hosts.all[1].door.deliver();
+    assert_eq!(hosts.memory.get(&key).unwrap().value, newer);
+    // And it goes on from there.
+    let more = source.trades(10, 1.0, 1.0);
+    hosts.all[1].world.send("FLEET_1", &more).await;
+    hosts.all[1].tells().await;
+    assert_ne!(hosts.memory.get(&key).unwrap().value, newer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_anew_after_the_fleet_forgot_stays_though_who_knows_the_other_comes_back() {
+    let hosts = Hosts::new().await;
+    let before = hosts.memory.snapshot();
+    let [ahead, late] = [&hosts.all[0], &hosts.all[2]];
+    late.door.shut();
+    while late.fleet.is_open() {
+        moment().await;
+    }
+    ahead.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(ahead.set("0.003").await.unwrap(), 2);
+    // It is put back, and a host that never heard of that sets another one, by a clock that is behind, while the others are
+    // away.
+    for member in &hosts.all[..2] {
+        member.door.shut();
+        while member.fleet.is_open() {
+            moment().await;
+        }
+    }
+    hosts.memory.restore(&before);
+    late.door.open();
+    late.connected().await;
+    assert_eq!(late.set("0.005").await.unwrap(), 2);
+    for member in &hosts.all[..2] {
+        member.door.open();
+        member.connected().await;
+    }
+    hosts.settle().await;
+    for member in &hosts.all {
+        assert_eq!(member.value("u"), "0.005");
+        assert_eq!(member.troubles().await, Vec::<&str>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_fleet_does_not_know_at_all_is_told_to_people() {
+    let hosts = Hosts::new().await;
+    let key = hosts.memory.keys("/genesis/prod/common/parameters/mm/").pop().unwrap();
+    hosts.memory.delete(&key);
+    hosts.settle().await;
+    for member in &hosts.all {
+        assert_eq!(member.troubles().await, ["PARAMETER_DIFFERS"]);
+    }
+    // What was used is not used again.
+    assert_eq!(hosts.all[0].set("0.003").await.unwrap(), 2);
+    hosts.settle().await;
+    for member in &hosts.all {
+        assert_eq!((member.value("u").as_str(), member.troubles().await.len()), ("0.003", 0));
     }
 }
 

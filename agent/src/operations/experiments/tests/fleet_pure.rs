@@ -136,6 +136,8 @@ fn a_value_of_the_fleet_is_taken_over_once() {
         (of_fleet(1, 20), Some(taken(9, 10)), true),
         // Of a fleet that was put back: what was set later stays.
         (of_fleet(1, 10), Some(taken(2, 20)), false),
+        // But where somebody has set it since.
+        (of_fleet(2, 15), Some(taken(2, 20)), true),
     ] {
         assert_eq!(
             plan::takes_over(&parameter, record.as_ref()),
@@ -148,8 +150,9 @@ fn a_value_of_the_fleet_is_taken_over_once() {
         (of_fleet(2, 20), stamp(2, 20), false),
         // It was put back.
         (of_fleet(1, 10), stamp(2, 20), true),
-        (of_fleet(2, 10), stamp(2, 20), true),
         (of_fleet(1, 20), stamp(2, 20), true),
+        // It was put back, and set anew.
+        (of_fleet(2, 10), stamp(2, 20), false),
         // It goes on, or its count began anew.
         (of_fleet(3, 10), stamp(2, 20), false),
         (of_fleet(1, 21), stamp(2, 20), false),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use genesis_storage::{CoursePhase, DrillOutcome, DrillRecord};
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::config::Config;
 use super::super::course::{Course, Live};
@@ -25,6 +26,8 @@ use crate::state::State;
 const HALT: Duration = Duration::from_secs(30);
 /// An emergency is to be durable after that time.
 const DURABLE: Duration = Duration::from_millis(100);
+/// An emergency that is practised is declared within that time of the drill's begin.
+const DECLARED: SignedDuration = SignedDuration::from_mins(1);
 const BY: &str = "drill";
 const KIND: &str = "emergency";
 /// A drill of an emergency has been in the folder where this file is.
@@ -265,7 +268,9 @@ impl Rehearsal for EmergencyDrill {
 fn last_number(before: &[DrillRecord]) -> u64 {
     let latest = before.iter().map(|drill| drill.started_at.max(drill.ended_at)).max();
     let counted = u64::try_from(before.len()).unwrap_or(u64::MAX);
-    latest.map_or(0, |latest| Emergency::number(latest).saturating_add(counted))
+    // It is numbered a moment after it began, which may lie in the next minute, and may not have lived to its end.
+    let declared = |latest: Timestamp| latest.checked_add(DECLARED).unwrap_or(latest);
+    latest.map_or(0, |latest| Emergency::number(declared(latest)).saturating_add(counted))
 }
 
 /// What deviates of an emergency that was durable after so long. It is in force from its first moment; a slow disk is for

@@ -295,9 +295,21 @@ fn bad_files_are_refused_and_the_old_ones_stay() {
         agent.ctl(&["status"]).ok();
         agent.ctl(&["pki", "list"]).ok().says(&["fleet prod", "revokes 0"]);
     }
+    // What fits together a moment later is nothing to call people for; what stays is.
+    authority.put("server.key", &other.key_pem);
+    agent.ctl(&["config", "reload"]).ok();
+    agent.ctl(&["status"]).exits(3).says(&["TLS_KEY_MISMATCH"]);
+    assert!(!agent.ctl(&["alerts", "list"]).text().contains("TLS_KEY_MISMATCH"));
+    wait_until("people to hear of it", || {
+        agent.ctl(&["alerts", "list", "-o", "json"]).text().contains("TLS_KEY_MISMATCH")
+    });
+    authority.put("server.key", &good[1]);
+    agent.ctl(&["config", "reload"]).ok();
     let key = authority.path("server.key");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    wait_until("the open key is noticed", || agent.ctl(&["status"]).code == 3);
-    agent.ctl(&["status"]).says(&["TLS_KEY_OPEN_TO_OTHERS", "chmod 600"]);
+    wait_until("the open key is noticed", || {
+        agent.ctl(&["status"]).text().contains("TLS_KEY_OPEN_TO_OTHERS")
+    });
+    agent.ctl(&["status"]).exits(3).says(&["TLS_KEY_OPEN_TO_OTHERS", "chmod 600"]);
     assert!(works());
 }

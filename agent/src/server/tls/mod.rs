@@ -39,7 +39,7 @@ pub struct Tls {
     material: ArcSwapOption<Material>,
     /// The files as they were last read, good or not; only another set is tried again.
     tried: Mutex<Option<[u8; 32]>>,
-    fault: Mutex<Option<Unmet>>,
+    fault: Mutex<Option<told::Fault>>,
     /// Rung by whoever has changed the files.
     changed: Notify,
 }
@@ -90,7 +90,8 @@ impl Tls {
 
     /// Why the files as they are now are not in force, if they are not.
     pub fn fault(&self) -> Option<Unmet> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.as_ref().map(|fault| fault.unmet.clone())
     }
 
     /// The files it is read from.
@@ -146,7 +147,9 @@ impl Tls {
                         .unwrap_or_default(),
                     message: error.chain(),
                 };
-                *fault = Some(unmet);
+                let before = fault.as_ref().filter(|before| before.unmet.code == unmet.code);
+                let since = before.map_or_else(|| self.clock.monotonic(), |before| before.since);
+                *fault = Some(told::Fault { unmet, since });
                 Err(error)
             }
         }

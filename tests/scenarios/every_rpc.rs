@@ -78,7 +78,11 @@ impl Judge {
     }
 
     /// Counts an answer; when to come back, where the call was shed.
-    pub(crate) fn count(&self, rpc: &str, answer: Result<(), Status>) -> Option<Duration> {
+    pub(crate) fn count(
+        &self,
+        called: impl FnOnce() -> String,
+        answer: Result<(), Status>,
+    ) -> Option<Duration> {
         let Err(status) = answer else {
             self.answered.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -91,7 +95,9 @@ impl Judge {
             Ok(None) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
-            Err(why) => self.blame(format!("{rpc}: {why}: {status:?}")),
+            Err(why) => {
+                self.blame(format!("{}: {}: {why}: {status:?}", jiff::Timestamp::now(), called()))
+            }
         }
         None
     }
@@ -142,7 +148,7 @@ fn every_rpc_answers_whatever_it_is_asked() {
                     let watch = Watch::start();
                     let answer = rpc.call(&channel, message, PATIENCE).await;
                     judge.took(&shown, watch.elapsed());
-                    judge.count(&shown, answer.map(drop));
+                    judge.count(|| shown.clone(), answer.map(drop));
                 }
             });
         }

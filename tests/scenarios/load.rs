@@ -123,8 +123,10 @@ async fn keep_calling(
             None if random.within(0, 2) == 0 => Bytes::new(),
             None => rpc.filled(&mut random),
         };
+        let watch = Watch::start();
         let answer = rpc.call(&channel, message, PATIENCE).await;
-        if let Some(delay) = judge.count(&rpc.path, answer.map(drop)) {
+        let called = || format!("caller {first}, {} after {:?}", rpc.path, watch.elapsed());
+        if let Some(delay) = judge.count(called, answer.map(drop)) {
             tokio::time::sleep(delay.min(BACK)).await;
         }
     }

@@ -26,7 +26,7 @@ use super::connection::{OpenCall, Peer};
 use super::denials::Denials;
 use super::requests::{self, Kept, Requests};
 use super::status::{outcome, outcome_of, readable, to_status};
-use super::traced;
+use super::{refused, traced};
 use crate::error::{Error, Kind};
 use crate::outside::Clock;
 use crate::state::State;
@@ -156,6 +156,7 @@ where
         let path = request.uri().path().to_owned();
         if let Verdict::Denied { needs, mutating } = gate.judge(&path, caller.role) {
             let span = traced::span(&path, &caller, &trace);
+            refused::hear_out(request.into_body());
             let denied = async move {
                 let error = denial(&caller, needs);
                 gate.denied(&path, &caller, &error, mutating).await;
@@ -168,6 +169,7 @@ where
         let places = match gate.admission.enter(manner, caller.source(), admission::backlog()) {
             Ok(places) => places,
             Err(error) => {
+                refused::hear_out(request.into_body());
                 let response = traced::answered(to_status(error).into_http(), &trace);
                 return Box::pin(std::future::ready(Ok(response)));
             }

@@ -52,6 +52,7 @@ pub mod listen;
 mod openapi;
 mod page;
 mod pages;
+mod refused;
 pub mod requests;
 pub mod routes;
 mod shared;

@@ -50,14 +50,21 @@ def main(pid, where, run):
         for line in lines:
             address, name = line.split()
             names[base + int(address, 16)] = name
-    threads = set()
-    for thread in map(int, os.listdir(f"/proc/{pid}/task")):
-        if ptrace(SEIZE, thread, 0, OPTIONS) is not None and ptrace(INTERRUPT, thread) is not None:
+    threads, ended, signals = set(), set(), {}
+    # Until nobody is there who does not stand still: one that still runs may begin another.
+    while new := set(map(int, os.listdir(f"/proc/{pid}/task"))) - threads - ended:
+        for thread in new:
+            if ptrace(SEIZE, thread, 0, OPTIONS) is not None:
+                ptrace(INTERRUPT, thread)
+        # Whoever was begun by one that is traced is traced from its birth, and stands still by itself.
+        while not new <= threads | ended:
+            thread, status = wait()
+            if not os.WIFSTOPPED(status):
+                ended.add(thread)
+                continue
             threads.add(thread)
-    waiting = set(threads)
-    while waiting:
-        thread, _ = wait()
-        waiting.discard(thread)
+            if not status >> 16:
+                signals[thread] = os.WSTOPSIG(status)
     before = {}
     memory = os.open(f"/proc/{pid}/mem", os.O_RDWR)
     for address in names:
@@ -65,7 +72,7 @@ def main(pid, where, run):
         os.pwrite(memory, b"\xcc", address)
     os.close(memory)
     for thread in threads:
-        ptrace(CONT, thread)
+        ptrace(CONT, thread, 0, signals.get(thread, 0))
     seen = set()
     with open(run, "w", buffering=1, encoding="utf-8") as found:
         while True:

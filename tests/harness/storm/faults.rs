@@ -200,10 +200,10 @@ impl Fault {
     }
 }
 
-/// When: behind so many deeds of the load since the last one was over.
+/// When: behind so many turns of the load since the last one was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// So many deeds.
+    /// So many turns.
     pub steps: u64,
     /// What goes wrong then.
     pub fault: Fault,

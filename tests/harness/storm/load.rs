@@ -42,8 +42,10 @@ struct Shared {
     over: AtomicBool,
     /// Threads that are not in the middle of something.
     idle: AtomicUsize,
-    /// Deeds that are over.
+    /// Turns of domains that are over; one may ask for nothing, or for several things.
     steps: AtomicU64,
+    /// What was asked for, each once however often it had to be asked.
+    deeds: AtomicU64,
     /// What must not happen, such as an answer that nobody expects.
     wrong: Mutex<Vec<String>>,
 }
@@ -95,6 +97,7 @@ impl Load {
             over: AtomicBool::new(false),
             idle: AtomicUsize::new(0),
             steps: AtomicU64::new(0),
+            deeds: AtomicU64::new(0),
             wrong: Mutex::new(Vec::new()),
         });
         let domains = domains::of(world);
@@ -107,9 +110,14 @@ impl Load {
         Self { shared, threads }
     }
 
-    /// How many deeds are over.
+    /// How many turns of its domains are over.
     pub fn steps(&self) -> u64 {
         self.shared.steps.load(Ordering::SeqCst)
+    }
+
+    /// How many things were asked for.
+    pub fn deeds(&self) -> u64 {
+        self.shared.deeds.load(Ordering::SeqCst)
     }
 
     /// Has nobody begin anything new, and waits until all that was begun is over; what is not, by then, is wrong.
@@ -191,6 +199,10 @@ impl Hands {
         &self.shared.ledger
     }
 
+    fn begins_a_deed(&self) {
+        self.shared.deeds.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn is_wrong(&self, what: &str, output: &Output) {
         self.must_not_be(&format!("{what}: exit {}: {}", output.code, output.stderr));
     }
@@ -219,6 +231,7 @@ impl Hands {
 
     /// A change, under one request id however often it has to be asked for.
     fn change(&self, timeout: &str, arguments: &[&str]) -> Answer {
+        self.begins_a_deed();
         let id = self.request_id();
         let arguments = [arguments, &["--request-id", &id]].concat();
         let watch = Watch::start();
@@ -262,6 +275,7 @@ impl Hands {
 
     /// A file whose lines are sent until all of them count: it is known by its content.
     fn send(&self, name: &str, text: &str, arguments: &[&str], fact: Fact) {
+        self.begins_a_deed();
         let path = self.shared.folder.join(name);
         std::fs::write(&path, text).expect("a folder of our own");
         let file = path.to_str().expect("UTF-8");

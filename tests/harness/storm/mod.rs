@@ -26,7 +26,7 @@ use crate::clock::{LOOK, Watch, wait_until_within};
 
 /// So long after the end of a fault, and of what was under way meanwhile, everything must hold again.
 pub const RECOVERY: Duration = Duration::from_secs(120);
-/// The load does so many deeds within this, or it stands still.
+/// So many turns of the load are over within this, or it stands still.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A storm that is going on.
@@ -63,7 +63,7 @@ impl Storm {
     pub fn strike(&mut self, moment: Moment) {
         let until = self.load.steps() + moment.steps;
         let load = &self.load;
-        wait_until_within(PATIENCE, "deeds of the load", || load.steps() >= until);
+        wait_until_within(PATIENCE, "turns of the load", || load.steps() >= until);
         let died = moment.fault.rage(&mut self.world);
         let recovery = Watch::start();
         let mut violations = self.settle();
@@ -103,7 +103,7 @@ impl Storm {
         // Held at once, so that nothing comes in between.
         let left = self.settle();
         assert!(left.is_empty(), "{left:#?}");
-        self.report.steps = self.load.steps();
+        self.report.deeds = self.load.deeds();
         self.report.acknowledged = self.ledger.acknowledged();
         let lines = self.world.writer.take().expect("it writes until now").stop();
         self.world.agent.rotate(LOG);

@@ -37,7 +37,7 @@ pub struct Report {
     /// How long it was.
     pub lasted: Duration,
     /// How many deeds of the load were over in the end.
-    pub steps: u64,
+    pub deeds: u64,
     /// How many were acknowledged.
     pub acknowledged: u64,
     kinds: BTreeMap<&'static str, Kind>,
@@ -95,7 +95,7 @@ impl Report {
         json!({
             "seed": self.seed,
             "seconds": tenths(self.lasted),
-            "deeds": self.steps,
+            "deeds": self.deeds,
             "acknowledged": self.acknowledged,
             "faults": kinds.collect::<Vec<_>>(),
             "violations": self.violations,
@@ -112,9 +112,9 @@ impl Report {
         });
         let rows: String = rows.collect();
         let (seed, lasted) = (self.seed, self.lasted.as_secs());
-        let (steps, acknowledged) = (self.steps, self.acknowledged);
+        let (deeds, acknowledged) = (self.deeds, self.acknowledged);
         format!(
-            "{head}\n|---|---|---|---|---|---|\n{rows}\nSeed {seed}, {lasted} s, {steps} deeds of the load, of which \
+            "{head}\n|---|---|---|---|---|---|\n{rows}\nSeed {seed}, {lasted} s, {deeds} deeds of the load, of which \
              {acknowledged} were acknowledged and counted.\n"
         )
     }

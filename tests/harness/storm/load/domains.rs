@@ -231,6 +231,7 @@ impl Domain for Alerts {
             patient.is(0);
             return hands.rest(10);
         }
+        hands.begins_a_deed();
         patient.is(1);
         let watch = Watch::start();
         let told = loop {

@@ -78,7 +78,10 @@ pub(super) fn alerts(world: &World, ledger: &Ledger) -> Found {
     let mut found = Vec::new();
     let waiting = &status["waiting"];
     if !(waiting.is_null() || *waiting == 0) {
-        found.push(Violation::broken(format!("{waiting} messages wait")));
+        let history = ask(world, &["alerts", "history", "--limit", "1000"])?;
+        let mut under_way = list(&history, "deliveries");
+        under_way.retain(|it| it["outcome"] == "DELIVERY_OUTCOME_WAITING");
+        found.push(Violation::broken(format!("{waiting} messages wait: {under_way:?}")));
     }
     let count = ledger.times(&Fact::Alert);
     let heard = pager.heard();

@@ -26,6 +26,9 @@ pub(super) struct Ended {
     sent: Sent,
 }
 
+/// A channel that took nothing for so long was away; one message that it does not take among others is no such thing.
+const OUTAGE: Duration = Duration::from_secs(10);
+
 impl Alerts {
     /// Begins to send whatever may be sent now.
     pub async fn dispatch(self: &Arc<Self>) {
@@ -166,7 +169,7 @@ impl Alerts {
         let since = live.trouble.get(&ended.channel).map(|trouble| trouble.since.clone());
         self.judge(live, &ended.channel, &ended.sent, &now);
         if let (Sent::Accepted { .. }, Some(since)) = (&ended.sent, since)
-            && now.since(&since) >= plan::OUTAGE
+            && now.since(&since) >= OUTAGE
         {
             answers(live, &ended.channel);
         }

@@ -36,8 +36,6 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(120);
 pub const CHANCE: Duration = Duration::from_secs(15);
 /// The first and the longest pause before a message is tried again.
 pub const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
-/// A channel that took nothing for so long was away; one message that it does not take among others is no such thing.
-pub const OUTAGE: Duration = Duration::from_secs(10);
 /// A channel that has to be mended is tried again after so long.
 pub const MENDED_AFTER: Duration = Duration::from_secs(300);
 /// What has been waiting for so long is given up, once its alerts are over.

@@ -2,7 +2,7 @@
 //! that every member follows; each host begins, ends and sets the same here (`follow`). Each tells what it has tallied
 //! (`tell`), and whoever holds an experiment's lock takes the looks at all of it (`owner`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -124,6 +124,13 @@ impl Experiments {
         let mut part = self.part();
         part.parameters.refresh(&self.fleet, &self.fleet.keys().parameters());
         part.parameters.all()
+    }
+
+    /// The keys of all parameters that the fleet has, also of those that can't be read.
+    fn parameter_keys(&self) -> BTreeSet<String> {
+        let mut part = self.part();
+        part.parameters.refresh(&self.fleet, &self.fleet.keys().parameters());
+        part.parameters.0.keys().cloned().collect()
     }
 
     /// One of them, with the revision that changed it last.

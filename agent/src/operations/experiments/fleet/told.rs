@@ -1,5 +1,6 @@
 //! What people hear of experiments and parameters of the fleet.
 
+use genesis_storage::FleetVersion;
 use jiff::Timestamp;
 
 use super::super::{Experiments, RUNBOOK};
@@ -90,13 +91,16 @@ impl Experiments {
         if !self.fleet.is_open() {
             return Vec::new();
         }
-        let here: Vec<genesis_storage::ParameterRecord> =
-            self.live().parameters.values().cloned().collect();
-        let forgotten = here.into_iter().filter_map(|record| {
-            let taken = record.fleet?;
+        let here: Vec<(genesis_storage::ParameterRecord, FleetVersion)> = {
+            let live = self.live();
+            let taken = live.parameters.values().filter_map(|it| Some((it.clone(), it.fleet?)));
+            taken.collect()
+        };
+        let there = self.parameter_keys();
+        let forgotten = here.into_iter().filter_map(|(record, taken)| {
             let taken = FleetParameter::taken_over(record, taken)?;
             let FleetParameter { strategy, name, value, version, .. } = &taken;
-            if self.fleets_parameter(strategy, name).is_some() {
+            if there.contains(&self.fleet.keys().parameter(strategy, name)) {
                 return None;
             }
             Some(Trouble {

@@ -95,9 +95,11 @@ impl Judge {
             Ok(None) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
-            Err(why) => {
-                self.blame(format!("{}: {}: {why}: {status:?}", jiff::Timestamp::now(), called()))
-            }
+            Err(why) => self.blame(format!(
+                "{}: {}: {why}: {status:?}",
+                genesis_tests::clock::now(),
+                called()
+            )),
         }
         None
     }

@@ -396,4 +396,28 @@ mod tests {
             assert!(said.is_none_or(|said| said == "durable after 101 ms: 100 ms are wanted"));
         }
     }
+    #[test]
+    fn drills_are_numbered_after_all_that_those_before_may_have_used() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let drill = |started: &str, ended: &str| DrillRecord {
+            id: String::new(),
+            drill: KIND.to_owned(),
+            started_at: at(started),
+            ended_at: at(ended),
+            outcome: DrillOutcome::Failed,
+            rto_ms: None,
+            rpo_ms: None,
+            steps: Vec::new(),
+            deviations: Vec::new(),
+            by: String::new(),
+            reason: String::new(),
+        };
+        assert_eq!(last_number(&[]), 0);
+        // It began in one minute and declared in the next, and its clock was set back before it ended.
+        let cut_off = drill("2026-11-29T11:59:59.6Z", "2026-11-29T11:30:00Z");
+        assert!(last_number(std::slice::from_ref(&cut_off)) >= 20_261_129_120_000);
+        // Of several the latest counts, and that each may have counted on from the one before.
+        let later = drill("2026-11-29T12:10:00Z", "2026-11-29T12:11:00Z");
+        assert_eq!(last_number(&[later, cut_off]), 20_261_129_121_202);
+    }
 }

@@ -26,7 +26,7 @@ mod etcd;
 mod link;
 mod people;
 // The numbers of all tests that draw some.
-#[allow(unreachable_pub)]
+#[allow(unreachable_pub)] // It is public where it belongs, among the tests of the workspace.
 #[path = "../../../../../tests/harness/random.rs"]
 mod random;
 mod script;

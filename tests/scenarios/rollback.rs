@@ -6,7 +6,9 @@ use genesis_client::{Client, Options, v1};
 use genesis_tests::backups::{Open, sqlite};
 use genesis_tests::clock::{now, wait_until};
 use genesis_tests::health::{Patient, config};
+use genesis_tests::wall_clock::WallClock;
 use genesis_tests::{Output, Signal, TestAgent};
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::baselines::{self, Traffic};
@@ -337,6 +339,29 @@ fn the_incident_of_a_rollback_is_over_once_the_host_does_well() {
     let undo: Vec<&str> = undo.iter().map(String::as_str).chain(["--yes"]).collect();
     agent.ctl(&undo).ok();
     assert!(std::fs::read(agent.config()).unwrap() == new);
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_no_incident_of_a_rollback_open() {
+    let mut agent = TestAgent::new(|_| String::new());
+    let patient = Patient::new(agent.folder(), "pump");
+    let clock = WallClock::of(&mut agent);
+    let with = |on_call: &str| {
+        let checks = config("", [&patient.check()]);
+        format!("{AT_ONCE}[contacts]\non_call = \"{on_call}\"\n{checks}")
+    };
+    agent.configure(&with("one"));
+    agent.start();
+    agent.configure(&with("two"));
+    agent.ctl(&["config", "reload"]).ok();
+    patient.is(1);
+    clock.ahead(SignedDuration::from_hours(1));
+    let roll = ["rollback", "--component", "config", "--yes", "-o", "json"];
+    let id = agent.ctl(&roll).exits(3).response()["incidentId"].as_str().unwrap().to_owned();
+    clock.ahead(SignedDuration::ZERO);
+    assert_eq!(state_of(&agent, &id), "OPEN");
+    patient.is(0);
+    wait_until("it is over", || state_of(&agent, &id) == "OVER");
 }
 
 #[test]

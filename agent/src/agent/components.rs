@@ -86,11 +86,7 @@ pub(super) fn dispatcher(parts: &Parts<'_>, (state, clock): (State, Arc<dyn Cloc
         Arc::new(DatabaseFamily(Arc::clone(parts.backup))),
         Arc::new(Single(STATE, Arc::new(StateComponent(Arc::clone(parts.backup))))),
     ];
-    let after = AfterRollback {
-        health: Arc::clone(parts.health),
-        state: state.clone(),
-        clock: Arc::clone(&clock),
-    };
+    let after = AfterRollback::new(Arc::clone(parts.health), state.clone(), Arc::clone(&clock));
     let config = Arc::clone(config);
     let settled = Box::new(move || config.current().recovery.known_good_after);
     Dispatcher::new(families, (state, clock), settled, Arc::new(after))

@@ -1,7 +1,8 @@
 //! What recovery asks of health: what the checks say of a component, and how the host does after a rollback; and the
 //! incident that documents it, until the host does well.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,11 +34,15 @@ const UNDO: &str = "to undo it: ";
 /// What comes after a rollback.
 pub struct AfterRollback {
     /// Who checks.
-    pub health: Arc<Health>,
+    health: Arc<Health>,
     /// Where incidents are.
-    pub state: State,
+    state: State,
     /// Time.
-    pub clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
+    /// When the deep check of a rollback was begun whose incident goes on, since the host's boot: the wall clock may be
+    /// set back by more than it takes the host to do well. What an earlier agent looked after is not here, and all that
+    /// is known of the checks is later.
+    checked: Mutex<HashMap<String, Duration>>,
 }
 
 /// Whether a check looks at a component.
@@ -90,6 +95,15 @@ fn verdict(looks: &[(String, Status, String)]) -> (Verdict, Vec<String>) {
 }
 
 impl AfterRollback {
+    /// What comes after the rollbacks of this host.
+    pub fn new(health: Arc<Health>, state: State, clock: Arc<dyn Clock>) -> Self {
+        Self { health, state, clock, checked: Mutex::default() }
+    }
+
+    fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Duration>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn deep_check(&self) -> (Verdict, Vec<String>) {
         let selected = match self.health.selected(Level::Deep, &[]) {
             Ok(selected) => selected,
@@ -153,10 +167,10 @@ impl AfterRollback {
     }
 }
 
-/// Whether every check was looked at since, and found well. Pure.
+/// Whether every check was looked at since, and found well; both times are since the host's boot. Pure.
 fn well_since(
-    looks: impl Iterator<Item = Option<(Timestamp, (String, Status, String))>>,
-    since: Timestamp,
+    looks: impl Iterator<Item = Option<(Duration, (String, Status, String))>>,
+    since: Duration,
 ) -> bool {
     let later = looks.map(|look| {
         let later = look.filter(|(at, _)| *at > since);
@@ -274,6 +288,7 @@ impl Surroundings for AfterRollback {
     }
 
     async fn rolled_back(&self, what: &RollbackRecord, seen: &str, undo: &str) -> Aftermath {
+        let since = self.clock.moment().since_boot;
         let (health, mut details) = match what.outcome {
             RollbackOutcome::Staged => (None, Vec::new()),
             _ => {
@@ -293,21 +308,25 @@ impl Surroundings for AfterRollback {
                 (String::new(), false)
             }
         };
+        if what.outcome == RollbackOutcome::Done && !over {
+            self.checked().insert(what.id.clone(), since);
+        }
         Aftermath { health, details, incident, over }
     }
 
     async fn is_over(&self, what: &RollbackRecord) -> Result<bool> {
         // One that could not be written, or is forgotten, is not gone on with.
-        let Some(incident) = self.incident(&what.id)? else { return Ok(true) };
-        if !incident.open() {
+        if !self.incident(&what.id)?.is_some_and(|it| it.open()) {
+            self.checked().remove(&what.id);
             return Ok(true);
         }
         let selected = self.health.selected(Level::Deep, &[])?;
         let looks = selected.iter().map(|check| {
             let look = self.health.check_view(check, None).look?;
-            Some((look.at.wall, (check.id.clone(), look.status, look.detail)))
+            Some((look.at.since_boot, (check.id.clone(), look.status, look.detail)))
         });
-        let well = well_since(looks, what.ended_at.unwrap_or(what.at));
+        let since = self.checked().get(&what.id).copied().unwrap_or_default();
+        let well = well_since(looks, since);
         if what.outcome != RollbackOutcome::Done || !well {
             return Ok(false);
         }
@@ -318,6 +337,7 @@ impl Surroundings for AfterRollback {
             Some(IncidentRecord { over_at: Some(now), resolution: over, ..open })
         };
         self.write(&what.id, ("incident.over", &resolution), edit).await?;
+        self.checked().remove(&what.id);
         Ok(true)
     }
 }
@@ -346,11 +366,11 @@ mod tests {
 
     #[test]
     fn a_host_does_well_again_once_each_check_was_found_so_since() {
-        let look = |minute: i64, status| {
-            let at = Timestamp::from_second(minute * 60).unwrap();
+        let look = |minute: u64, status| {
+            let at = Duration::from_mins(minute);
             Some((at, ("a".to_owned(), status, String::new())))
         };
-        let since = Timestamp::from_second(600).unwrap();
+        let since = Duration::from_mins(10);
         for (looks, expected) in [
             (vec![], false),
             (vec![look(11, Status::Ok)], true),

@@ -5,6 +5,7 @@
 //! `GENESIS_RELIABILITY_LOAD` names. Else it takes some seconds, and no time is held against anything. The agent is that of
 //! `GENESIS_PROGRAMS`, where that names a folder.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -142,7 +143,7 @@ fn looking(role: Role) -> Calls {
     rpcs::all().into_iter().filter(reads).map(|rpc| (rpc, None)).collect()
 }
 
-/// Rpcs that change the same again and again.
+/// Rpcs that change something: some of them the same again and again, and each of them with whatever may mean something.
 fn changing() -> Calls {
     let name = || "storage.compact".to_owned();
     let parameter = v1::SetParameterRequest {
@@ -162,7 +163,9 @@ fn changing() -> Calls {
         ("ScheduleService/ResumeJob", resume.encode_to_vec()),
     ];
     let named = |rpc: &str| rpcs::named(&format!("/genesis.v1.{rpc}"));
-    each.map(|(rpc, message)| (named(rpc), Some(Bytes::from(message)))).into()
+    let each = each.map(|(rpc, message)| (named(rpc), Some(Bytes::from(message))));
+    let all = rpcs::all().into_iter().filter(|rpc| rpc.policy.mutating || rpc.policy.takes_stream);
+    all.map(|rpc| (rpc, None)).chain(each).collect()
 }
 
 /// Every rpc is called without a pause: the agent's memory stays what it is, and whoever is shed is told when to come back.
@@ -193,6 +196,9 @@ fn calls(scale: &Scale) -> Value {
             tasks.spawn(keep_calling(shared, (channel, Arc::clone(rpcs)), number * 7));
         }
     });
+    let paths = all.iter().chain(&*changes).map(|(rpc, _)| rpc.path.as_str());
+    let called = paths.collect::<BTreeSet<_>>().len();
+    assert_eq!(called, rpcs::all().len(), "not every rpc is called");
     let (began, mut memory) = (Watch::start(), Vec::new());
     while began.elapsed() < scale.calls.0 {
         std::thread::sleep(scale.look);
@@ -223,7 +229,7 @@ fn calls(scale: &Scale) -> Value {
     json!({
         "seconds": began.elapsed().as_secs(),
         "callers": viewers + admins + 4,
-        "rpcs": all.len() + changes.len(),
+        "rpcs": called,
         "answered": of(&judge.answered),
         "refused": of(&judge.refused),
         "shed": shed,

@@ -47,7 +47,7 @@ mod record;
 mod remediate;
 pub mod rpc;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod told;
 pub mod verbs;
 pub mod view;

@@ -24,25 +24,25 @@ use crate::state::State;
 use crate::trading::Trades;
 
 /// What the checks find, and what was done.
-pub(super) struct World {
+pub(crate) struct World {
     clock: Arc<ManualClock>,
     /// Percent free, by path; `None` can't be told.
     values: Mutex<BTreeMap<PathBuf, Option<f64>>>,
     /// When something was done (monotonic), and to which check.
-    pub(super) acts: Mutex<Vec<(Duration, String)>>,
+    pub(crate) acts: Mutex<Vec<(Duration, String)>>,
     /// Whether what is done helps.
-    pub(super) helps: AtomicBool,
+    pub(crate) helps: AtomicBool,
     /// How many looks were made, each of which waits while the gate is shut.
-    pub(super) looks: AtomicUsize,
-    pub(super) gate: tokio::sync::RwLock<()>,
+    pub(crate) looks: AtomicUsize,
+    pub(crate) gate: tokio::sync::RwLock<()>,
 }
 
 impl World {
-    pub(super) fn set(&self, check: &str, value: Option<f64>) {
+    pub(crate) fn set(&self, check: &str, value: Option<f64>) {
         self.values.lock().unwrap().insert(PathBuf::from(format!("/{check}")), value);
     }
 
-    pub(super) fn acts(&self) -> usize {
+    pub(crate) fn acts(&self) -> usize {
         self.acts.lock().unwrap().len()
     }
 }
@@ -106,31 +106,31 @@ impl Remedy for Shared {
     }
 }
 
-pub(super) struct Host {
+pub(crate) struct Host {
     _folder: Arc<TempDir>,
     places: Places,
     config: String,
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) world: Arc<World>,
-    pub(super) health: Arc<Health>,
-    pub(super) state: State,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) world: Arc<World>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) state: State,
 }
 
 /// A check of the world, every 30 s, with the action; more keys behind it.
-pub(super) fn check(id: &str, more: &str) -> String {
+pub(crate) fn check(id: &str, more: &str) -> String {
     format!(
         "[[health.check]]\nid = {id:?}\nprobe = \"disk-bytes\"\ntarget = \"/{id}\"\naction = \"make-room\"\n{more}\n"
     )
 }
 
 /// One that nothing is done about.
-pub(super) fn watched(id: &str, more: &str) -> String {
+pub(crate) fn watched(id: &str, more: &str) -> String {
     check(id, more).replace("action = \"make-room\"\n", "")
 }
 
 impl Host {
     /// A host with these checks, long after its start.
-    pub(super) async fn new(checks: &str) -> Self {
+    pub(crate) async fn new(checks: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir_in("/dev/shm").unwrap());
         let clock = Arc::new(ManualClock::new("2026-03-02T08:00:00Z".parse().unwrap()));
         let world = Arc::new(World {
@@ -153,7 +153,7 @@ impl Host {
     }
 
     /// The agent ends, and after a while another one starts on the same state.
-    pub(super) async fn restart(mut self, down: Duration) -> Self {
+    pub(crate) async fn restart(mut self, down: Duration) -> Self {
         // The old store must be gone before the file is opened anew.
         let Self { _folder, places, config, clock, world, health, state } = self;
         self = {
@@ -167,14 +167,14 @@ impl Host {
     }
 
     /// The configuration is another one from now on.
-    pub(super) async fn reload(&self, text: &str) {
+    pub(crate) async fn reload(&self, text: &str) {
         let text = format!("[health]\ndefaults = false\n{text}");
         let config = AgentConfig::parse(&text, "test", &self.places).config.unwrap();
         crate::config::Follower::follow(&*self.health, &config).await;
     }
 
     /// Every check is looked at once, and what was begun has come to its end.
-    pub(super) async fn round(&self) {
+    pub(crate) async fn round(&self) {
         let checks: Vec<_> = self.health.checks().values().cloned().collect();
         let mut looks = Vec::new();
         for check in checks {
@@ -186,7 +186,7 @@ impl Host {
     }
 
     /// Nothing is being done.
-    pub(super) async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         for _ in 0..10_000_000 {
             let (busy, waiting) = {
                 let live = self.health.live();
@@ -202,7 +202,7 @@ impl Host {
     }
 
     /// A round each 30 s for so many minutes.
-    pub(super) async fn minutes(&self, minutes: u64) {
+    pub(crate) async fn minutes(&self, minutes: u64) {
         for _ in 0..minutes * 2 {
             self.round().await;
             self.clock.advance(Duration::from_secs(30));
@@ -210,13 +210,13 @@ impl Host {
     }
 
     /// The codes that hold a check's issue back.
-    pub(super) fn denied(&self, check: &str) -> Vec<String> {
+    pub(crate) fn denied(&self, check: &str) -> Vec<String> {
         let (_, issue) = self.health.open_issue(check).unwrap();
         issue.denials.into_iter().map(|denial| denial.code).collect()
     }
 
     /// The attempts of a check, oldest first.
-    pub(super) fn attempts(&self, check: &str) -> Vec<AttemptRecord> {
+    pub(crate) fn attempts(&self, check: &str) -> Vec<AttemptRecord> {
         let found = self.state.read(|reading| Ok(reading.health().attempts(check, 100)?));
         let mut found = found.unwrap();
         found.reverse();
@@ -224,7 +224,7 @@ impl Host {
     }
 
     /// Why people were called, oldest first.
-    pub(super) fn calls(&self) -> Vec<&'static str> {
+    pub(crate) fn calls(&self) -> Vec<&'static str> {
         let found = self.state.read(|reading| Ok(reading.incidents().list(false, 100)?)).unwrap();
         found.iter().rev().map(|incident| incident.trigger.code()).collect()
     }

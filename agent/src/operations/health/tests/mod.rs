@@ -3,7 +3,7 @@
 mod config;
 mod gates;
 mod holds;
-mod host;
+pub(crate) mod host;
 mod judging;
 mod life;
 mod stories;

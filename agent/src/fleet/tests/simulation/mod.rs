@@ -6,7 +6,7 @@
 //! What each host does is done by the agent's own code. Only etcd and the network are models, and time, tasks and disks are the
 //! simulation's: nothing in it is left to chance, so that a seed tells the same story each time, to the bit.
 //!
-//! `GENESIS_SEED=7` tells that of seed 7, `GENESIS_LONG=1` those of 20,000 seeds. What of the code must be changed for it to
+//! `GENESIS_SEED=7` tells that of seed 7, `GENESIS_LONG=1` those of 20,000 seeds, `GENESIS_FLEETS=500` of 500. What of the code must be changed for it to
 //! fail is in docs/simulation.md.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -127,6 +127,9 @@ fn story(seed: u64, lines: usize) -> (Option<String>, String) {
 fn seeds() -> Vec<u64> {
     if let Ok(seed) = std::env::var("GENESIS_SEED") {
         return vec![seed.parse().unwrap()];
+    }
+    if let Ok(fleets) = std::env::var("GENESIS_FLEETS") {
+        return (1..=fleets.parse().unwrap()).collect();
     }
     let long = std::env::var_os("GENESIS_LONG").is_some_and(|value| value == "1");
     (1..=if long { MANY_SEEDS } else { SEEDS }).collect()

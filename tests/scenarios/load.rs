@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use genesis_proto::v1::agent_service_client::AgentServiceClient;
+use genesis_proto::v1::oplog_service_client::OplogServiceClient;
 use genesis_proto::v1::recovery_service_client::RecoveryServiceClient;
 use genesis_proto::v1::{self, Role};
 use genesis_tests::clock::{Watch, wait_until, wait_until_within};
@@ -26,6 +27,7 @@ use h2::client::ResponseFuture;
 use http::Request;
 use prost::Message;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -42,11 +44,16 @@ const GOAL: f64 = 200.0;
 /// How much larger the agent's memory may be at one time than at another.
 const FLAT: f64 = 1.1;
 
+/// So many write those.
+const WRITERS: usize = 40;
+
 /// How much of everything there is.
 struct Scale {
     long: bool,
     /// For so long every rpc is called, and before memory is looked at: its caches fill first.
     calls: (Duration, Duration),
+    /// So many entries the operation log has before.
+    notes: usize,
     /// How often memory is looked at.
     look: Duration,
     /// Callers who only look, from so many addresses, and those who may do everything.
@@ -65,6 +72,7 @@ impl Scale {
             true => Self {
                 long: true,
                 calls: (seconds(780), seconds(180)),
+                notes: 40_000,
                 look: seconds(5),
                 callers: (768, 16, 96),
                 readers: 2_000,
@@ -75,6 +83,7 @@ impl Scale {
             false => Self {
                 long: false,
                 calls: (seconds(4), seconds(1)),
+                notes: 200,
                 look: seconds(1),
                 callers: (96, 4, 16),
                 readers: 100,
@@ -168,6 +177,26 @@ fn changing() -> Calls {
     all.map(|rpc| (rpc, None)).chain(each).collect()
 }
 
+/// The agent has been in use for a while: what is listed and read grows no more by as much as would be seen.
+fn used(agent: &TestAgent, runtime: &Runtime, notes: usize) {
+    let note = v1::AddNoteRequest { text: "before the load".to_owned(), ..Default::default() };
+    let socket = agent.node();
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for writer in 0..WRITERS {
+            let mut client = OplogServiceClient::new(admin(&socket).await);
+            let (note, notes) = (note.clone(), notes / WRITERS);
+            tasks.spawn(async move {
+                for number in 0..notes {
+                    let added = client.add_note(reasoned(note.clone())).await;
+                    added.unwrap_or_else(|error| panic!("note {number} of {writer}: {error}"));
+                }
+            });
+        }
+        tasks.join_all().await;
+    });
+}
+
 /// Every rpc is called without a pause: the agent's memory stays what it is, and whoever is shed is told when to come back.
 fn calls(scale: &Scale) -> Value {
     let (agent, runtime, judge) = (agent(), runtime(), Judge::new());
@@ -176,6 +205,7 @@ fn calls(scale: &Scale) -> Value {
     let (looks, all) = (Arc::new(looking(Role::Viewer)), Arc::new(looking(Role::Admin)));
     let changes = Arc::new(changing());
     let (plaintext, socket) = (agent.plaintext(), agent.node());
+    used(&agent, &runtime, scale.notes);
     let mut tasks = JoinSet::new();
     runtime.block_on(async {
         let mut channels = Vec::new();

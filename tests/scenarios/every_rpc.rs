@@ -23,6 +23,9 @@ use crate::load::is_long;
 /// No call takes longer, unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
+/// A call that nobody has looked at is made again so soon.
+const UNTAKEN: Duration = Duration::from_millis(10);
+
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
@@ -39,6 +42,8 @@ pub(crate) struct Judge {
     pub(crate) answered: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) shed: AtomicU64,
+    /// Calls that came while the connection had as many as it may, and that nobody looked at.
+    pub(crate) untaken: AtomicU64,
     faults: Mutex<Vec<String>>,
 }
 
@@ -54,6 +59,7 @@ impl Judge {
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            untaken: AtomicU64::new(0),
             faults: Mutex::default(),
         })
     }
@@ -87,6 +93,10 @@ impl Judge {
             self.answered.fetch_add(1, Ordering::Relaxed);
             return None;
         };
+        if is_untaken(&status) {
+            self.untaken.fetch_add(1, Ordering::Relaxed);
+            return Some(UNTAKEN);
+        }
         match self.fault(&status) {
             Ok(Some(delay)) => {
                 self.shed.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +134,19 @@ impl Judge {
         let faults = self.faults.lock().unwrap();
         assert!(faults.is_empty(), "{faults:#?}");
     }
+}
+
+/// Whether HTTP/2 says of a call that nobody has looked at it, so that it may be made again (RFC 9113, 8.7): a client counts a
+/// call that it has given up as ended before the agent has heard of that, and the connection may have one too many then.
+fn is_untaken(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[test]

@@ -251,7 +251,8 @@ fn calls(scale: &Scale) -> Value {
     let (least, most) = (peaks.iter().min().unwrap(), peaks.iter().max().unwrap());
     let ratio = *most as f64 / *least as f64;
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let shed = of(&judge.shed);
+    let (shed, untaken) = (of(&judge.shed), of(&judge.untaken));
+    assert!(untaken * 10_000 <= of(&judge.answered), "{untaken} calls were looked at by nobody");
     if scale.long {
         assert!(shed > 0, "nothing is shed, so that it was never too much");
         assert!(ratio <= FLAT, "its memory was between {least} and {most} bytes: {memory:?}");
@@ -263,6 +264,7 @@ fn calls(scale: &Scale) -> Value {
         "answered": of(&judge.answered),
         "refused": of(&judge.refused),
         "shed": shed,
+        "untaken": untaken,
         "resident_least": least,
         "resident_most": most,
         "resident_ratio": ratio,
@@ -526,8 +528,9 @@ fn memory_stays_what_it_is_and_who_is_shed_is_told_when_to_come_back() {
             "600 s".to_owned(),
         ],
         [
-            "calls answered, refused for what they asked, shed".to_owned(),
-            format!("{}, {}, {}", of("answered"), of("refused"), of("shed")),
+            "calls answered, refused for what they asked, shed, turned away by HTTP/2 unseen"
+                .to_owned(),
+            format!("{}, {}, {}, {}", of("answered"), of("refused"), of("shed"), of("untaken")),
             "all that are shed know when to come back".to_owned(),
         ],
         [

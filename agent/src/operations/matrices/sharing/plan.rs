@@ -46,6 +46,12 @@ pub fn due(pointer: Option<&Pointer>, me: &str, active: Option<&MatrixRecord>) -
     }
 }
 
+/// When a version is told to have been published: not before it was put into force, also where the clock was set back since.
+/// [`due`] goes by it, and two hosts would publish theirs in turn for ever, each as the later one.
+pub fn published_at(active: &MatrixRecord, now: Timestamp) -> Timestamp {
+    active.periods.last().map_or(now, |it| it.from.max(now))
+}
+
 /// The number of the next version: none that was given before, also where the fleet has forgotten, or was put back.
 pub fn next_number(pointer: Option<&Pointer>, versions: &Versions) -> u64 {
     let known = versions.values().map(|it| it.fleet).max().unwrap_or(0);

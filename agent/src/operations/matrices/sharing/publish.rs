@@ -7,7 +7,7 @@ use genesis_storage::MatrixRecord;
 
 use super::super::{Matrices, plan};
 use super::acks::Ack;
-use super::plan::{Due, due, next_number};
+use super::plan::{Due, due, next_number, published_at};
 use super::published::{PART, Pointer, Published, content, hash};
 use crate::error::{Error, Result};
 use crate::fleet::locks::Held;
@@ -139,7 +139,7 @@ impl Matrices {
         let members = self.fleet.list(&keys.members()).await?.len() as u64;
         let current = Published {
             number,
-            at: self.now(),
+            at: published_at(active, self.now()),
             host: me.host.clone(),
             host_id: me.host_id.clone(),
             version: active.version,

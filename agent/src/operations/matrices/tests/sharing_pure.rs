@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use crate::operations::matrices::plan::{self, Versions};
 use crate::operations::matrices::serving::digest;
 use crate::operations::matrices::sharing::acks::State;
-use crate::operations::matrices::sharing::plan::{Due, Follow, due, follow, next_number, stands};
+use crate::operations::matrices::sharing::plan::{
+    Due, Follow, due, follow, next_number, published_at, stands,
+};
 use crate::operations::matrices::sharing::published::{
     KEPT, PART, PARTS, Pointer, Published, content, hash, splay, verified,
 };
@@ -70,6 +72,35 @@ fn whoever_put_a_matrix_into_force_last_publishes_it() {
     ];
     for (pointer, me, active, is) in table {
         assert_eq!(due(pointer.as_ref(), me, active.as_ref()), is, "{me} {active:?}");
+    }
+}
+
+#[test]
+fn two_that_publish_end_with_one_of_theirs_whatever_their_clocks_say() {
+    // When each put its matrix into force, and its clock by now.
+    for hosts in [
+        [(50, 60), (40, 70)],
+        // The clock of the first was set back, or has not caught up.
+        [(50, 10), (40, 45)],
+        [(50, 10), (40, 70)],
+        [(50, 10), (55, 20)],
+        [(50, 60), (50, 60)],
+    ] {
+        let (mut pointer, mut published) = (None, Vec::new());
+        for turn in 0..6 {
+            let (host, (since, now)) = (turn % 2, hosts[turn % 2]);
+            let (me, digest) = (["a", "b"][host], ["x", "y"][host]);
+            let active = version(7, plan::ACTIVE, digest, &[since]);
+            if matches!(due(pointer.as_ref(), me, Some(&active)), Due::Publish { .. }) {
+                published.push(me);
+                let number = published.len() as u64;
+                let at = published_at(&active, at(now));
+                let current =
+                    Published { host_id: me.into(), at, ..self::published(number, digest, false) };
+                pointer = Some(Pointer { current, ..Pointer::default() });
+            }
+        }
+        assert!(published.len() <= 2, "{hosts:?}: {published:?}");
     }
 }
 

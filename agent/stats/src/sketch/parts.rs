@@ -139,6 +139,8 @@ impl Sketch {
         let highest = (!counts.is_empty()).then_some(first + counts.len() as i32 - 1);
         !self.is_empty()
             && min.is_sign_positive()
+            // Of zeros alone the largest is one too, and there is a negative one.
+            && max.is_sign_positive()
             && min <= max
             && max <= MOST
             && self.place(min) <= lowest

@@ -233,6 +233,9 @@ fn parts_that_do_not_match_are_refused() {
         let found = with(&of(&[value]).to_parts(), &|parts| parts.offset = offset);
         assert_eq!(found, Err(Bucket), "{offset}");
     }
+    let zero = of(&[0.0]).to_parts();
+    let found = with(&zero, &|parts| parts.max = Some(-0.0));
+    assert_eq!(found, Err(Extremes), "merged with another, its bytes would depend on the order");
     let one = of(&[0.1]).to_parts();
     let crossed = |parts: &mut Parts| parts.min = parts.max.map(f64::next_up);
     assert_eq!(with(&one, &crossed), Err(Extremes));

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use genesis_tests::clock::wait_for;
+use genesis_tests::clock::{wait_for, wait_until};
 use genesis_tests::{Ballast, TestAgent};
 use jiff::SignedDuration;
 
@@ -27,7 +27,11 @@ fn on_a_full_disk_nothing_of_a_batch_counts_and_a_variant_is_taken_back_all_the_
     let second = file(&agent, "second.csv", &text);
     let refused = push(&agent, &second, &["--timeout", "4s"]);
     assert_ne!(refused.code, 0, "{}", refused.text());
-    agent.ctl(&["status"]).exits(3).says(&["TRADES_FAILING"]);
+    // A full disk can take longer to say so than the client waits.
+    wait_until("it to be told", || {
+        let status = agent.ctl(&["status"]);
+        status.code == 3 && status.text().contains("TRADES_FAILING")
+    });
     wait_for("people to hear of it", || agent.firing("trades"));
     let n = |id: &str| {
         let shown = shown(&agent, id);

@@ -149,7 +149,11 @@ fn on_a_full_disk_values_wait_and_a_matrix_is_taken_back_all_the_same() {
     let push = ["series", "push", "--file", path.to_str().unwrap(), "--timeout", "4s"];
     let refused = agent.ctl(&push);
     assert_ne!(refused.code, 0, "{}", refused.text());
-    agent.ctl(&["status"]).exits(3).says(&["SERIES_FAILING"]);
+    // A full disk can take longer to say so than the client waits.
+    wait_until("it to be told", || {
+        let status = agent.ctl(&["status"]);
+        status.code == 3 && status.text().contains("SERIES_FAILING")
+    });
     agent.ctl(&["matrix", "rollback", "--reason", "hedges are off"]).ok();
     assert_eq!((whole(&agent), state_of(&agent, 2)), (1, "ROLLED_BACK".to_owned()));
     ballast.release();

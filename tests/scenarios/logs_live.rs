@@ -38,7 +38,11 @@ fn a_daemon_that_reopens_on_a_signal_loses_nothing() {
     let program = Path::new(env!("CARGO_BIN_EXE_genesis-test-writer"));
     let writer = ChildWriter::start(program, &agent.log("t.log"), &pidfile, RATE);
     agent.start();
-    agent.wait_verified("trading", 4);
+    // While it writes there is hardly ever none on its way.
+    wait_until("some rotations", || {
+        let segments = agent.segments("trading");
+        segments.iter().filter(|segment| segment.state == "VERIFIED").count() >= 4
+    });
     // Some more under a rotation by hand, while the writer is at work.
     agent.rotate("trading");
     let count = writer.stop();

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use genesis_storage::{LedgerRecord, VerifiedBackup};
-use serde_json::Value;
 
 use super::care::{Care, Done};
+use super::config::BenchQuery;
+use super::measure::{Measuring, compared, measure};
 use super::plan::{self, Reindex, qualified};
-use super::record::{Item, Measured, StepOutcome, Truth, micros, size};
+use super::record::{Item, Measured, StepOutcome, Truth, size};
 use super::watch::Watching;
 use super::{ledger, preflight, verify};
 use crate::error::{Error, Result};
@@ -355,9 +357,9 @@ impl Care {
         let limits = crate::outside::database::postgres::Limits::LOOK;
         look.limit(limits).await.map_err(|it| self.failed(it))?;
         let after = self.measure_queries(look, "after").await?;
-        let benchmarks: Vec<_> = (self.instance.bench.iter().zip(measured).zip(after))
-            .map(|((query, before), after)| verify::compare(query, before.ok(), after))
-            .collect();
+        let measured = measured.into_iter().map(Result::ok).collect();
+        let (clock, by) = (&self.databases.outside.clock, (self, &mut *look));
+        let benchmarks = compared(clock, &self.instance.bench, measured, after, by).await?;
         let standing = facts::standing(look).await.map_err(|it| self.failed(it))?;
         let indexes = facts::indexes(look).await.map_err(|it| self.failed(it))?;
         let items = vec![
@@ -398,41 +400,12 @@ impl Care {
     }
 }
 
-/// Runs a query 20 times in transactions that can't write, and reads its plan.
-pub async fn measure(
-    databases: &super::Databases,
-    session: &mut Session,
-    query: &super::config::BenchQuery,
-) -> Result<Measured, String> {
-    let measured = try_measure(databases, session, query).await;
-    if measured.is_err() {
-        // What failed has left its transaction open, in which nobody is answered.
-        let _ = session.run("ROLLBACK").await;
+#[async_trait]
+impl Measuring for (&Care, &mut Session) {
+    async fn again(&mut self, query: &BenchQuery) -> Result<Result<Measured, String>> {
+        let (care, look) = self;
+        care.context.safe_point()?;
+        care.tell(0, 0, format!("measuring {} again", query.name));
+        Ok(measure(&care.databases, look, query).await)
     }
-    measured
-}
-
-async fn try_measure(
-    databases: &super::Databases,
-    session: &mut Session,
-    query: &super::config::BenchQuery,
-) -> Result<Measured, String> {
-    let text = |failure: Failure| failure.to_string();
-    let explain = format!(
-        "BEGIN READ ONLY; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}\n; ROLLBACK",
-        query.sql
-    );
-    let plan: Value = session.ask(&explain).await.map_err(text)?;
-    let (shape, indexes) = verify::shape(&plan);
-    let clock = &databases.outside.clock;
-    let mut times = Vec::with_capacity(verify::TIMES);
-    // What begins with -- in it ends with its line.
-    let sql = format!("BEGIN READ ONLY; {}\n; ROLLBACK", query.sql);
-    for _ in 0..verify::TIMES {
-        let since = clock.monotonic();
-        session.run(&sql).await.map_err(text)?;
-        times.push(micros(clock.monotonic().saturating_sub(since)));
-    }
-    let (p50_us, p95_us) = verify::percentiles(times);
-    Ok(Measured { name: query.name.clone(), p50_us, p95_us, shape, indexes })
 }

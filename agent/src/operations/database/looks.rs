@@ -9,7 +9,7 @@ use super::config::Instance;
 use super::health::Ways;
 use super::indexes::{self, Advice};
 use super::record::{Benchmark, Item, Measured, Truth};
-use super::{Databases, act, health, plan, verify};
+use super::{Databases, act, health, measure, plan, verify};
 use crate::error::Result;
 use crate::outside::database::facts::{self, Index};
 use crate::outside::database::postgres::{self, Limits, Session};
@@ -67,7 +67,7 @@ impl Databases {
             let tables = facts::tables(&mut session, None).await?;
             let mut indexes = facts::indexes(&mut session).await?;
             let unknown = plan::worth_asking(&indexes, &instance.bloat, MEASURED);
-            measure(&mut session, &mut indexes, unknown).await?;
+            measure_bloat(&mut session, &mut indexes, unknown).await?;
             // It may be there and not loaded, or of a version before: the rest is worth more.
             let slow = match vitals::slow(&mut session).await {
                 Err(Failure::Refused { .. } | Failure::Odd(_)) => Vec::new(),
@@ -132,7 +132,7 @@ impl Databases {
             let figures = vitals::figures(&mut session).await?;
             let mut indexes = facts::indexes(&mut session).await?;
             let worth = plan::worth_measuring(&indexes, &instance.bloat, ADVISED);
-            measure(&mut session, &mut indexes, worth).await?;
+            measure_bloat(&mut session, &mut indexes, worth).await?;
             session.close().await;
             Ok::<_, Failure>((standing, figures, indexes))
         };
@@ -164,15 +164,13 @@ impl Databases {
         let about = |failure: Failure| failure.about(name);
         let limits = Limits { statement: BENCH, ..Limits::LOOK };
         let mut session = Session::open(target, "verify", limits).await.map_err(about)?;
-        let mut benchmarks = Vec::new();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
         for query in &instance.bench {
-            let measured = act::measure(self, &mut session, query).await;
-            benchmarks.push(verify::compare(
-                query,
-                self.measured_last(name, &query.name)?,
-                measured,
-            ));
+            before.push(self.measured_last(name, &query.name)?);
+            after.push(measure::measure(self, &mut session, query).await);
         }
+        let (clock, by) = (&self.outside.clock, (self, &mut session));
+        let benchmarks = measure::compared(clock, &instance.bench, before, after, by).await?;
         let standing = facts::standing(&mut session).await.map_err(about)?;
         session.close().await;
         let invalid: Vec<_> = standing.invalid.iter().filter(|index| !index.building).collect();
@@ -213,7 +211,7 @@ impl Databases {
 }
 
 /// Measures the bloat of some indexes, where the server can.
-async fn measure(
+async fn measure_bloat(
     session: &mut Session,
     indexes: &mut [Index],
     which: Vec<u32>,

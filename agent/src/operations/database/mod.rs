@@ -35,6 +35,7 @@ pub mod job;
 pub mod kill;
 pub mod ledger;
 pub mod looks;
+mod measure;
 pub mod metrics;
 pub mod plan;
 pub mod preflight;

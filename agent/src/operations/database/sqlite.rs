@@ -12,6 +12,7 @@ use super::begin::{Begun, Wish, blocked, overriding, request};
 use super::config::Instance;
 use super::indexes::Advice;
 use super::looks::Health;
+use super::measure::compared;
 use super::preflight::{ACTIVE, BACKUP, TRADES, room};
 use super::record::{Benchmark, Item, Report, Truth, micros, size};
 use super::sqlite_care::{Care, measure};
@@ -294,15 +295,13 @@ impl Databases {
         let name = &instance.target.name;
         let mut file = self.open_sqlite(instance, path, Access::Read).await?;
         let damage = file.damage(true).await.map_err(|it| it.about(name))?;
-        let mut benchmarks = Vec::new();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
         for query in &instance.bench {
-            let measured = measure(self, &mut file, query).await;
-            benchmarks.push(verify::compare(
-                query,
-                self.measured_last(name, &query.name)?,
-                measured,
-            ));
+            before.push(self.measured_last(name, &query.name)?);
+            after.push(measure(self, &mut file, query).await);
         }
+        let (clock, by) = (&self.outside.clock, (self, &mut file));
+        let benchmarks = compared(clock, &instance.bench, before, after, by).await?;
         file.close().await;
         let items = vec![
             verify::queries(&benchmarks),

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::BenchQuery;
-use super::config::Instance;
+use async_trait::async_trait;
+
+use super::config::{BenchQuery, Instance};
+use super::measure::{Measuring, compared};
 use super::record::{Found, Measured, Report, StepOutcome, StepReport, micros, size};
 use super::sqlite::{integrity, system_of, words, worth_it};
 use super::{Databases, verify};
@@ -52,10 +54,10 @@ impl Care {
         let mut fresh = opened.map_err(|it| self.about(it))?;
         let damage = fresh.damage(true).await.map_err(|it| self.about(it))?;
         let after = self.measure_queries(&mut fresh).await;
+        let before = before.into_iter().map(Result::ok).collect();
+        let (clock, by) = (&self.databases.outside.clock, (&*self.databases, &mut fresh));
+        let benchmarks = compared(clock, &self.instance.bench, before, after, by).await?;
         fresh.close().await;
-        let benchmarks: Vec<_> = (self.instance.bench.iter().zip(before).zip(after))
-            .map(|((query, before), after)| verify::compare(query, before.ok(), after))
-            .collect();
         let items = vec![
             verify::queries(&benchmarks),
             integrity(&damage),
@@ -264,6 +266,13 @@ fn corrupt(path: &Path, damage: &[String]) -> Found {
         damage.join("; ")
     );
     Found::new("SQLITE_CORRUPT", path.display().to_string(), message)
+}
+
+#[async_trait]
+impl Measuring for (&Databases, &mut File) {
+    async fn again(&mut self, query: &BenchQuery) -> Result<Result<Measured, String>> {
+        Ok(measure(self.0, self.1, query).await)
+    }
 }
 
 /// Runs a query 20 times, and reads its plan.

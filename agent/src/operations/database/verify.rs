@@ -9,6 +9,11 @@ use serde_json::Value;
 pub const TIMES: usize = 20;
 /// Slower than before means by half, and by more than scatter: in microseconds.
 const SCATTER: u64 = 2_000;
+/// So often a query that seems slower is measured in all, and the quickest counts: what else the host is busy with makes
+/// one slower, never quicker.
+pub const ROUNDS: usize = 3;
+/// Between two of them.
+pub const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The median and the 95th percentile of measurements, by the nearest rank.
 pub fn percentiles(mut times: Vec<u64>) -> (u64, u64) {
@@ -51,6 +56,25 @@ fn walk(node: &Value, depth: usize, lines: &mut Vec<String>, indexes: &mut Vec<S
     }
 }
 
+/// Whether the median says that a query got slower.
+pub fn seems_slower(before: Option<&Measured>, after: &Measured) -> bool {
+    before.is_some_and(|before| {
+        let (was, is) = (before.p50_us, after.p50_us);
+        is > was + was / 2 && is > was + SCATTER
+    })
+}
+
+/// Whether a query that seems slower is worth another measurement: one that has lost an index is slower for a reason.
+pub fn worth_another(before: Option<&Measured>, after: &Measured) -> bool {
+    seems_slower(before, after) && before.is_some_and(|before| lost(before, after).is_empty())
+}
+
+/// The indexes that a query does not use any more.
+fn lost<'a>(before: &'a Measured, after: &Measured) -> Vec<&'a str> {
+    let used = before.indexes.iter().filter(|index| !after.indexes.contains(index));
+    used.map(String::as_str).collect()
+}
+
 /// Compares a query's measurements.
 pub fn compare(
     query: &BenchQuery,
@@ -83,19 +107,13 @@ pub fn compare(
         ));
     }
     if let Some(before) = &benchmark.before {
-        let slower = |was: u64, is: u64| is > was + was / 2 && is > was + SCATTER;
-        if slower(before.p50_us, after.p50_us) {
+        if seems_slower(Some(before), &after) {
             wrong.push(format!("its median went from {} to {} us", before.p50_us, after.p50_us));
         }
         if before.shape != after.shape {
             benchmark.plan_change = plan_change(&before.shape, &after.shape);
         }
-        let lost: Vec<&str> = before
-            .indexes
-            .iter()
-            .filter(|index| !after.indexes.contains(index))
-            .map(String::as_str)
-            .collect();
+        let lost = lost(before, &after);
         if !lost.is_empty() {
             wrong.push(format!("it does not use {} any more", lost.join(", ")));
         }

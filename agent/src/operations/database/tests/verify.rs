@@ -1,13 +1,18 @@
 //! What is proven after care.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{index, standing};
 use crate::operations::database::config::BenchQuery;
+use crate::operations::database::measure::{Measuring, compared};
 use crate::operations::database::record::{Measured, Truth};
 use crate::operations::database::verify;
+use crate::outside::clock::{Clock, ManualClock};
 use crate::outside::database::facts::Invalid;
 
 fn query() -> BenchQuery {
@@ -61,6 +66,69 @@ fn a_query_is_compared_with_itself() {
         let found = verify::findings(&[verify::queries(&[compared])], &[]);
         assert_eq!(found.is_empty(), truth == Truth::Pass, "{found:?}");
     }
+}
+
+#[test]
+fn what_seems_slower_is_worth_another_look_unless_it_lost_an_index() {
+    let of = |p50, indexes: &[&str]| measured(p50, 90_000, &["Index Scan t i"], indexes);
+    for (before, after, worth) in [
+        (Some(of(10_000, &["i"])), of(15_001, &["i"]), true),
+        (Some(of(10_000, &["i"])), of(15_000, &["i"]), false),
+        (Some(of(100, &["i"])), of(2_100, &["i"]), false),
+        (Some(of(100, &["i"])), of(2_101, &["i"]), true),
+        (Some(of(10_000, &["i"])), of(50_000, &[]), false),
+        (Some(of(10_000, &[])), of(50_000, &["i"]), true),
+        (None, of(50_000, &["i"]), false),
+    ] {
+        assert_eq!(verify::worth_another(before.as_ref(), &after), worth, "{before:?} {after:?}");
+    }
+}
+
+fn of(p50: u64) -> Measured {
+    measured(p50, p50, &["Index Scan t i"], &["i"])
+}
+
+/// What it takes each time; 0: it fails.
+struct Times<'a>(std::slice::Iter<'a, u64>);
+
+#[async_trait::async_trait]
+impl Measuring for &mut Times<'_> {
+    async fn again(&mut self, _: &BenchQuery) -> crate::error::Result<Result<Measured, String>> {
+        let next = *self.0.next().expect("no more than three in all");
+        Ok(if next == 0 { Err("gone".to_owned()) } else { Ok(of(next)) })
+    }
+}
+
+/// Compares a query of 10 ms with one that takes so long at each measurement; how often it was measured again.
+fn again(first: u64, times: &[u64]) -> (u64, Truth, usize) {
+    let moves = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+    let clock = Arc::clone(&moves) as Arc<dyn Clock>;
+    let (queries, mut left, mut pauses) = ([query()], Times(times.iter()), 0);
+    let done = {
+        let (before, after) = (vec![Some(of(10_000))], vec![Ok(of(first))]);
+        let mut compared = std::pin::pin!(compared(&clock, &queries, before, after, &mut left));
+        loop {
+            match (&mut compared).now_or_never() {
+                Some(done) => break done.unwrap().remove(0),
+                None => moves.advance(verify::PAUSE),
+            }
+            pauses += 1;
+            assert!(pauses < 10);
+        }
+    };
+    let measured = times.len() - left.0.len();
+    assert_eq!(pauses, measured, "a pause before each");
+    (done.after.unwrap().p50_us, done.truth, measured)
+}
+
+#[test]
+fn a_query_that_was_disturbed_is_measured_again_and_one_that_is_slower_stays_so() {
+    assert_eq!(again(12_000, &[9_000]), (12_000, Truth::Pass, 0));
+    assert_eq!(again(40_000, &[11_000, 9_000]), (11_000, Truth::Pass, 1));
+    assert_eq!(again(40_000, &[50_000, 9_000, 8_000]), (9_000, Truth::Pass, 2));
+    assert_eq!(again(40_000, &[50_000, 30_000, 9_000]), (30_000, Truth::Fail, 2));
+    // What does not answer any more is no reason to forget what it took.
+    assert_eq!(again(40_000, &[0, 0, 9_000]), (40_000, Truth::Fail, 2));
 }
 
 #[test]

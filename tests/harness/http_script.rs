@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::clock::{LIMIT, Watch, wait_until_within};
+use crate::clock::{LIMIT, Watch, wait_until};
 
 /// What becomes of a connection.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ impl HttpScript {
     #[track_caller]
     pub fn wait_heard(&self, count: usize) -> Vec<Heard> {
         let what = format!("{count} requests at {}", self.address);
-        wait_until_within(2 * LIMIT, &what, || self.heard().len() >= count);
+        wait_until(&what, || self.heard().len() >= count);
         self.heard()
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use genesis_agent::pki::Role;
-use genesis_tests::clock::{Watch, wait_until, wait_until_within};
+use genesis_tests::clock::{Watch, wait_until};
 use genesis_tests::paper::PaperVenue;
 use genesis_tests::pki::Authority;
 use genesis_tests::{Ballast, Laptop, LoopDisk, Output, TestAgent};
@@ -363,11 +363,7 @@ fn killed_at_any_step_it_is_halted_and_goes_on() {
             assert_eq!(host.venue.book()["halted"], true, "{point}");
             continue;
         }
-        wait_until_within(
-            Duration::from_secs(40),
-            &format!("{point}: it goes on by itself"),
-            || host.phase() == "FLAT",
-        );
+        wait_until(&format!("{point}: it goes on by itself"), || host.phase() == "FLAT");
         host.assert_closed_once();
         assert_eq!(host.venue.book()["epoch"].to_string(), number(&host.agent), "{point}");
         assert_eq!(host.venue.book()["halted"], true, "{point}");
@@ -436,7 +432,7 @@ fn a_clock_that_is_set_right_keeps_numbers_growing_and_everything_going() {
     assert!(first.starts_with("2036"), "{first}");
     clock.ahead(SignedDuration::ZERO);
     host.venue.no_faults();
-    wait_until_within(Duration::from_secs(40), "it ends", || host.phase() == "FLAT");
+    wait_until("it ends", || host.phase() == "FLAT");
     host.assert_closed_once();
     host.agent.ctl(&["emergency", "release", "--reason", "over"]).ok();
     wait_until("trading goes on", || goes_on(&host.venue));
@@ -470,7 +466,7 @@ fn what_can_not_be_written_down_is_said_and_closed_once_over_a_crash() {
     host.agent.kill();
     host.venue.no_faults();
     host.agent.start();
-    wait_until_within(Duration::from_secs(40), "it goes on by itself", || host.phase() == "FLAT");
+    wait_until("it goes on by itself", || host.phase() == "FLAT");
     host.assert_closed_once();
     std::fs::remove_file(&fault).unwrap();
     wait_until("it is written down", || host.course()["notDurable"] == "");

@@ -77,7 +77,8 @@ fn who_was_frozen_past_its_lease_orders_nothing_more() {
     a.thaw();
     let (state, code) = wait_for("the end of its run", || ended(&a));
     assert!(state != "RUN_STATE_SUCCEEDED", "{state}");
-    assert!(code == "FLEET_LOCK_LOST" || code == "FENCED", "{code}");
+    // The connection that was being made to the CA may be the first that is noticed to have come to nothing.
+    assert!(["FLEET_LOCK_LOST", "FENCED", "CA_UNAVAILABLE"].contains(&code.as_str()), "{code}");
     assert_eq!(ca.orders(), orders, "it has ordered nothing");
     a.ctl(&["cert", "renew", "--domain", "gw", "--force", "--reason", "now"]).ok();
     a.wait_certificate("gw", "DEPLOYED");

@@ -1,10 +1,8 @@
 //! A fleet of many, one of which does not answer; and one that falls apart.
 
-use std::time::Duration;
-
 use genesis_client::v1;
 use genesis_tests::TestAgent;
-use genesis_tests::clock::{Watch, wait_until, wait_until_within};
+use genesis_tests::clock::{Watch, wait_until};
 use genesis_tests::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use genesis_tests::netns::Network;
 
@@ -129,7 +127,7 @@ fn what_was_declared_on_either_side_of_a_partition_is_in_force_on_both_when_it_h
 /// Heals a partition, and waits until both sides agree.
 fn heal(network: &Network, name: &str, agree: impl FnMut() -> bool) {
     network.heal(name);
-    wait_until_within(Duration::from_secs(30), "both sides to agree", agree);
+    wait_until("both sides to agree", agree);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use genesis_tests::random::mix;
 use genesis_tests::s3::{Fault, S3};
 use genesis_tests::{TestAgent, lines, source};
 
-fn on(s3: &S3) -> TestAgent {
-    let archive = s3.config("fleet/eu", "1s");
+fn on(s3: &S3, timeout: &str) -> TestAgent {
+    let archive = s3.config("fleet/eu", timeout);
     TestAgent::new(|log| archive + &source("trading", &log.join("t.log"), "1GB"))
 }
 
@@ -43,7 +43,7 @@ fn objects(s3: &S3) -> Vec<PathBuf> {
 #[test]
 fn a_segments_life_in_a_bucket() {
     let s3 = S3::start();
-    let mut agent = on(&s3);
+    let mut agent = on(&s3, "5s");
     agent.start();
     append(&agent, &lines::text(0..5_000));
     agent.rotate("trading");
@@ -106,7 +106,7 @@ fn the_check_of_the_configuration_looks_at_the_credentials() {
     use std::os::unix::fs::PermissionsExt;
 
     let s3 = S3::start();
-    let agent = on(&s3);
+    let agent = on(&s3, "5s");
     let check = || {
         let mut command = std::process::Command::new(genesis_tests::binaries::agent());
         let output = command.arg("check-config").arg(agent.config()).output().unwrap();
@@ -127,7 +127,7 @@ fn the_check_of_the_configuration_looks_at_the_credentials() {
 fn a_server_that_says_what_is_not_so_is_never_believed() {
     for fault in [Fault::Truncates, Fault::Garbles] {
         let s3 = S3::start();
-        let mut agent = on(&s3);
+        let mut agent = on(&s3, "5s");
         agent.start();
         append(&agent, &lines::text(0..5_000));
         s3.fail(fault);
@@ -156,7 +156,7 @@ fn a_server_that_says_what_is_not_so_is_never_believed() {
 fn a_server_that_errs_or_hangs_is_waited_for() {
     for fault in [Fault::Errs, Fault::ErrsAfterwards, Fault::Hangs] {
         let s3 = S3::start();
-        let mut agent = on(&s3);
+        let mut agent = on(&s3, "1s");
         agent.start();
         append(&agent, &lines::text(0..1_000));
         s3.fail(fault);
@@ -202,7 +202,7 @@ fn a_server_that_hangs_keeps_no_log_from_being_sealed() {
 #[test]
 fn an_upload_in_parts_that_is_cut_off_leaves_nothing_behind() {
     let s3 = S3::start();
-    let mut agent = on(&s3);
+    let mut agent = on(&s3, "5s");
     let text = long();
     append(&agent, &text);
     // The agent dies in the middle of it, and at its end.

@@ -7,8 +7,11 @@ use jiff::SignedDuration;
 use super::proxy::Mode;
 use super::world::{Service, World};
 use crate::Ballast;
-use crate::clock::{LIMIT, LOOK, Watch};
+use crate::clock::{LOOK, Watch};
 use crate::random::Random;
+
+/// None lasts longer.
+const LONGEST: Duration = Duration::from_secs(40);
 
 /// Something that goes wrong for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +196,7 @@ impl Fault {
     pub fn rage(self, world: &mut World) -> Result<(), String> {
         let raging = self.begin(world);
         let watch = Watch::start();
-        while watch.elapsed() < self.lasts().min(LIMIT) {
+        while watch.elapsed() < self.lasts().min(LONGEST) {
             std::thread::sleep(LOOK);
         }
         self.end(world, raging)

@@ -212,6 +212,16 @@ fn the_runbook_names_only_codes_that_exist() {
     }
 }
 
+#[test]
+fn every_block_of_code_ends() {
+    let pages = files(&root(), "md");
+    assert!(pages.len() >= 40, "{pages:?}");
+    for page in pages {
+        let fences = fs::read_to_string(&page).unwrap().matches("```").count();
+        assert_eq!(fences % 2, 0, "what follows the last of them in {} is none", page.display());
+    }
+}
+
 // Generated tables.
 
 /// Compares what stands between the markers of `page` with `wanted`, or with `UPDATE=1` replaces it.

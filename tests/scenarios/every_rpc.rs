@@ -23,7 +23,7 @@ use crate::load::is_long;
 /// No call takes longer, unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
-/// A call that nobody has looked at is made again so soon.
+/// Whoever makes a call that nobody has looked at waits so long before the next.
 const UNTAKEN: Duration = Duration::from_millis(10);
 
 pub(crate) fn runtime() -> Runtime {
@@ -44,6 +44,8 @@ pub(crate) struct Judge {
     pub(crate) shed: AtomicU64,
     /// Calls that came while the connection had as many as it may, and that nobody looked at.
     pub(crate) untaken: AtomicU64,
+    /// The rpcs that were judged.
+    called: Mutex<BTreeSet<String>>,
     faults: Mutex<Vec<String>>,
 }
 
@@ -60,6 +62,7 @@ impl Judge {
             refused: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             untaken: AtomicU64::new(0),
+            called: Mutex::default(),
             faults: Mutex::default(),
         })
     }
@@ -121,6 +124,19 @@ impl Judge {
         }
     }
 
+    /// Takes note that this rpc was called.
+    pub(crate) fn called(&self, path: &str) {
+        let mut called = self.called.lock().unwrap();
+        if !called.contains(path) {
+            called.insert(path.to_owned());
+        }
+    }
+
+    /// How many rpcs were called.
+    pub(crate) fn ever_called(&self) -> usize {
+        self.called.lock().unwrap().len()
+    }
+
     fn blame(&self, fault: String) {
         let mut faults = self.faults.lock().unwrap();
         // The first ones say what is wrong.
@@ -174,6 +190,7 @@ fn every_rpc_answers_whatever_it_is_asked() {
                     let answer = rpc.call(&channel, message, PATIENCE).await;
                     judge.took(&shown, watch.elapsed());
                     judge.count(|| shown.clone(), answer.map(drop));
+                    judge.called(&rpc.path);
                 }
             });
         }
@@ -182,6 +199,9 @@ fn every_rpc_answers_whatever_it_is_asked() {
         }
     });
     judge.is_content();
+    // With eight calls at a time there is always room for one more.
+    assert_eq!(judge.untaken.load(Ordering::Relaxed), 0, "calls that nobody has looked at");
+    assert_eq!(judge.ever_called(), rpcs::all().len());
     agent.ctl(&["oplog", "verify"]).ok().says(&["intact"]);
     let said = agent.stderr();
     assert!(!said.contains("panicked"), "{said}");

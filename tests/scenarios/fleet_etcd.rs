@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use genesis_client::{Client, Error, Options, v1};
-use genesis_tests::clock::{wait_for, wait_until};
+use genesis_tests::clock::{wait_for, wait_until, wait_until_within};
 use genesis_tests::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use genesis_tests::{TestAgent, http};
 
@@ -241,7 +241,10 @@ fn without_etcd_an_agent_starts_and_says_what_waits_for_it() {
 /// Whatever happens to etcd: what is local goes on, it is known to be stale, and after that every change was seen once.
 fn survives(etcd: &Etcd, agent: &TestAgent, what: &str, hurt: impl FnOnce(), mend: impl FnOnce()) {
     hurt();
-    wait_until(what, || matches!(status(agent).standing(), Stale | Lost));
+    // It takes seconds; an etcd that does not answer is not found out by TCP's minutes.
+    wait_until_within(Duration::from_secs(30), what, || {
+        matches!(status(agent).standing(), Stale | Lost)
+    });
     works(agent);
     mend();
     wait_standing(agent, Connected);

@@ -34,8 +34,9 @@ use crate::trace;
 
 /// A call without a deadline of its own has this one; streams are not bounded by it once they flow.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Calls that wait for tools, which ask an index over the network.
-const ASKS_AN_INDEX: [&str; 2] = [
+/// Calls that wait for tools, which ask an index over the network, and for queries that are measured.
+const TAKES_LONG: [&str; 3] = [
+    "/genesis.v1.DatabaseService/VerifyDatabase",
     "/genesis.v1.DependencyService/CheckDependencies",
     "/genesis.v1.DependencyService/PlanUpdateDependencies",
 ];
@@ -176,7 +177,7 @@ where
         };
         let held = Held { places, _open: peer.as_ref().map(Peer::call) };
         request.extensions_mut().insert(caller.clone());
-        let most = match ASKS_AN_INDEX.contains(&path.as_str()) {
+        let most = match TAKES_LONG.contains(&path.as_str()) {
             true => LONG_DEADLINE,
             false => DEADLINE,
         };

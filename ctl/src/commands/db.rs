@@ -69,8 +69,8 @@ Examples:
   genesisctl db kill 4711 --database orders --reason 'holds the lock on positions since 09:00'";
 
 const VERIFY_EXAMPLES: &str = "\
-Runs each benchmark query 20 times, in transactions that only read; give slow ones more --timeout. Exits 3 where
-something fails, 5 where something is unknown.
+Runs each benchmark query 20 times, in transactions that only read; one that seems slower than before is measured up
+to twice more. Give slow ones more --timeout. Exits 3 where something fails, 5 where something is unknown.
 
 Examples:
   genesisctl db verify

@@ -1,6 +1,7 @@
 //! Measures the queries that care must not make slower.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -31,7 +32,7 @@ impl Measuring for (&Databases, &mut Session) {
 }
 
 /// Compares what was measured with what it was before. What seems slower is measured again a moment later, up to
-/// [`verify::ROUNDS`] times, and the quickest counts.
+/// [`verify::ROUNDS`] times and `within` so long, and the quickest counts.
 ///
 /// # Errors
 /// As [`Measuring::again`].
@@ -40,13 +41,16 @@ pub(super) async fn compared(
     bench: &[BenchQuery],
     before: Vec<Option<Measured>>,
     mut after: Vec<Result<Measured, String>>,
+    within: Duration,
     mut by: impl Measuring,
 ) -> Result<Vec<Benchmark>> {
+    let until = clock.monotonic().saturating_add(within);
     for _ in 1..verify::ROUNDS {
         let mut paused = false;
         for ((query, before), after) in bench.iter().zip(&before).zip(&mut after) {
             let Ok(slower) = after else { continue };
-            if !verify::worth_another(before.as_ref(), slower) {
+            let left = until.saturating_sub(clock.monotonic());
+            if !verify::worth_another(before.as_ref(), slower, left) {
                 continue;
             }
             if !std::mem::replace(&mut paused, true) {

@@ -1,5 +1,7 @@
 //! What care has proven: queries, indexes, connections, before against after. Pure.
 
+use std::time::Duration;
+
 use super::config::BenchQuery;
 use super::record::{Benchmark, Found, Item, Measured, Truth, micros};
 use crate::outside::database::facts::{Index, Standing};
@@ -13,7 +15,9 @@ const SCATTER: u64 = 2_000;
 /// one slower, never quicker.
 pub const ROUNDS: usize = 3;
 /// Between two of them.
-pub const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+pub const PAUSE: Duration = Duration::from_secs(1);
+/// All that is measured again takes so long at most: of what is slow by itself, scatter is a small part.
+pub const AGAIN: Duration = Duration::from_secs(10);
 
 /// The median and the 95th percentile of measurements, by the nearest rank.
 pub fn percentiles(mut times: Vec<u64>) -> (u64, u64) {
@@ -64,9 +68,13 @@ pub fn seems_slower(before: Option<&Measured>, after: &Measured) -> bool {
     })
 }
 
-/// Whether a query that seems slower is worth another measurement: one that has lost an index is slower for a reason.
-pub fn worth_another(before: Option<&Measured>, after: &Measured) -> bool {
-    seems_slower(before, after) && before.is_some_and(|before| lost(before, after).is_empty())
+/// Whether a query that seems slower is worth another measurement, of which there is so much time left: one that has lost
+/// an index is slower for a reason.
+pub fn worth_another(before: Option<&Measured>, after: &Measured, left: Duration) -> bool {
+    let takes = Duration::from_micros(after.p50_us).saturating_mul(TIMES as u32);
+    seems_slower(before, after)
+        && before.is_some_and(|before| lost(before, after).is_empty())
+        && PAUSE.saturating_add(takes) <= left
 }
 
 /// The indexes that a query does not use any more.

@@ -80,7 +80,14 @@ fn what_seems_slower_is_worth_another_look_unless_it_lost_an_index() {
         (Some(of(10_000, &[])), of(50_000, &["i"]), true),
         (None, of(50_000, &["i"]), false),
     ] {
-        assert_eq!(verify::worth_another(before.as_ref(), &after), worth, "{before:?} {after:?}");
+        let is = verify::worth_another(before.as_ref(), &after, verify::AGAIN);
+        assert_eq!(is, worth, "{before:?} {after:?}");
+    }
+    // Twenty times 50 ms, and the pause before it.
+    let (before, after) = (of(10_000, &["i"]), of(50_000, &["i"]));
+    for (left, worth) in [(2_000, true), (1_999, false), (0, false)] {
+        let left = Duration::from_millis(left);
+        assert_eq!(verify::worth_another(Some(&before), &after, left), worth, "{left:?}");
     }
 }
 
@@ -106,7 +113,14 @@ fn again(first: u64, times: &[u64]) -> (u64, Truth, usize) {
     let (queries, mut left, mut pauses) = ([query()], Times(times.iter()), 0);
     let done = {
         let (before, after) = (vec![Some(of(10_000))], vec![Ok(of(first))]);
-        let mut compared = std::pin::pin!(compared(&clock, &queries, before, after, &mut left));
+        let mut compared = std::pin::pin!(compared(
+            &clock,
+            &queries,
+            before,
+            after,
+            Duration::from_secs(4),
+            &mut left
+        ));
         loop {
             match (&mut compared).now_or_never() {
                 Some(done) => break done.unwrap().remove(0),
@@ -127,6 +141,8 @@ fn a_query_that_was_disturbed_is_measured_again_and_one_that_is_slower_stays_so(
     assert_eq!(again(40_000, &[11_000, 9_000]), (11_000, Truth::Pass, 1));
     assert_eq!(again(40_000, &[50_000, 9_000, 8_000]), (9_000, Truth::Pass, 2));
     assert_eq!(again(40_000, &[50_000, 30_000, 9_000]), (30_000, Truth::Fail, 2));
+    // A third one would take longer than there is time for.
+    assert_eq!(again(120_000, &[110_000, 9_000]), (110_000, Truth::Fail, 1));
     // What does not answer any more is no reason to forget what it took.
     assert_eq!(again(40_000, &[0, 0, 9_000]), (40_000, Truth::Fail, 2));
 }

@@ -29,7 +29,7 @@ const FORM: u8 = 1;
 pub struct Published {
     /// Only grows.
     pub number: u64,
-    /// When.
+    /// When, by the publisher's clock; not before it was put into force there, also where that clock was set back since.
     pub at: Timestamp,
     /// The host that did it.
     pub host: String,

@@ -78,13 +78,14 @@ fn whoever_put_a_matrix_into_force_last_publishes_it() {
 #[test]
 fn two_that_publish_end_with_one_of_theirs_whatever_their_clocks_say() {
     // When each put its matrix into force, and its clock by now.
-    for hosts in [
-        [(50, 60), (40, 70)],
+    for (hosts, wins) in [
+        ([(50, 60), (40, 70)], "a"),
+        ([(50, 60), (61, 70)], "b"),
         // The clock of the first was set back, or has not caught up.
-        [(50, 10), (40, 45)],
-        [(50, 10), (40, 70)],
-        [(50, 10), (55, 20)],
-        [(50, 60), (50, 60)],
+        ([(50, 10), (40, 45)], "a"),
+        ([(50, 10), (40, 70)], "a"),
+        ([(50, 10), (55, 20)], "b"),
+        ([(50, 60), (50, 60)], "a"),
     ] {
         let (mut pointer, mut published) = (None, Vec::new());
         for turn in 0..6 {
@@ -101,6 +102,7 @@ fn two_that_publish_end_with_one_of_theirs_whatever_their_clocks_say() {
             }
         }
         assert!(published.len() <= 2, "{hosts:?}: {published:?}");
+        assert_eq!(published.last(), Some(&wins), "{hosts:?}");
     }
 }
 

@@ -141,6 +141,7 @@ fn a_query_that_was_disturbed_is_measured_again_and_one_that_is_slower_stays_so(
     assert_eq!(again(40_000, &[11_000, 9_000]), (11_000, Truth::Pass, 1));
     assert_eq!(again(40_000, &[50_000, 9_000, 8_000]), (9_000, Truth::Pass, 2));
     assert_eq!(again(40_000, &[50_000, 30_000, 9_000]), (30_000, Truth::Fail, 2));
+    assert_eq!(again(40_000, &[20_000, 30_000]), (20_000, Truth::Fail, 2), "the quickest");
     // A third one would take longer than there is time for.
     assert_eq!(again(120_000, &[110_000, 9_000]), (110_000, Truth::Fail, 1));
     // What does not answer any more is no reason to forget what it took.
